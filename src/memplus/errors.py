@@ -1,0 +1,348 @@
+"""Everything memplus raises on purpose, in one tree.
+
+This room knows names, messages and exit codes; it imports nothing of the package, so every
+other room may raise from it. A message says what happened in the user's terms, a hint says what
+to do next, and ``exit_code`` is what the command line ends with.
+
+Exit codes: 0 ok, 1 failure, 2 usage, 3 model and memory do not match, 4 corrupt.
+
+::
+
+    MemplusError                     1
+    |-- UsageError                   2   the request itself is wrong
+    |   |-- ConfigError                  one field of a configuration
+    |   |-- EmptyTextError               nothing to read
+    |   |-- NotTextError                 binary, or not UTF-8
+    |   |-- PositionsError               the prompt does not fit the positions left
+    |   |-- BudgetError                  the memory would outgrow its budget
+    |   |-- StaleCacheError              a text cache older than the last write
+    |   `-- TailError                    write_chunk on a memory that has a tail
+    |-- ModelError                   1   the weights or their directory
+    |   |-- UnknownModelError        2   no such name, directory or hub id
+    |   |-- MissingWeightsDirectory  2   a directory without weights
+    |   |-- NotADecoderError         2   not a decoder-only language model
+    |   |-- UnsupportedModelError    2   a decoder that memplus cannot carry
+    |   |-- WeightsError             4   missing, unexpected or misshapen weights
+    |   |-- TokenizerMissingError        text given to a model without tokenizer
+    |   `-- SelfTestError                a doctor's check failed
+    |-- MemoryMismatchError          3   memory and model do not belong together
+    |-- MemoryFileError              4   a saved memory cannot be used
+    |   |-- CorruptMemoryError           truncated, or a checksum differs
+    |   `-- MemoryVersionError           written by another version of the format
+    |-- StorageError                 1   the disk refused: full, read-only, no permission
+    `-- TrainingError                1   training cannot start or go on
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+__all__ = [
+    "BudgetError",
+    "ConfigError",
+    "CorruptMemoryError",
+    "EmptyTextError",
+    "MemoryFileError",
+    "MemoryMismatchError",
+    "MemoryVersionError",
+    "MemplusError",
+    "MissingWeightsDirectory",
+    "ModelError",
+    "NotADecoderError",
+    "NotTextError",
+    "PositionsError",
+    "SelfTestError",
+    "StaleCacheError",
+    "StorageError",
+    "TailError",
+    "TokenizerMissingError",
+    "TrainingError",
+    "UnknownModelError",
+    "UnsupportedModelError",
+    "UsageError",
+    "WeightsError",
+]
+
+_LISTED_NAMES = 8
+
+
+class MemplusError(Exception):
+    """Root of the tree: ``except MemplusError`` catches whatever memplus raises on purpose.
+
+    ``message`` and ``hint`` are separate for programs; ``str(error)`` joins them for people.
+    Classes below fill ``template`` from typed arguments, kept in ``fields``.
+    """
+
+    template: ClassVar[str] = "{message}"
+    hint: ClassVar[str] = ""
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str) -> None:
+        self._fill(message=message)
+
+    def _fill(self, **fields: object) -> None:
+        self.fields: dict[str, object] = fields
+        self.message: str = self.template.format(**fields)
+        Exception.__init__(self, self.message)
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+    def __reduce__(self) -> tuple[Callable[..., MemplusError], tuple[object, ...]]:
+        # Keyword-only constructors do not survive Exception's own pickling.
+        return _rebuild, (type(self), self.fields)
+
+
+def _rebuild(kind: type[MemplusError], fields: dict[str, object]) -> MemplusError:
+    error = kind.__new__(kind)
+    error._fill(**fields)
+    return error
+
+
+class UsageError(MemplusError):
+    """The request itself is wrong; nothing was done."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """One field of a configuration cannot hold this value."""
+
+    template = "{field} cannot be {value!r}: {reason}."
+    hint = "Correct that field and try again."
+
+    def __init__(self, field: str, *, value: object, reason: str) -> None:
+        self._fill(field=field, value=value, reason=reason)
+
+
+class EmptyTextError(UsageError):
+    """There is nothing to read in a text, a question or a file."""
+
+    template = "{what} is empty."
+    hint = "Give at least one visible character."
+
+    def __init__(self, what: str = "The text") -> None:
+        self._fill(what=what)
+
+
+class NotTextError(UsageError):
+    """A file is binary or is not UTF-8; ``offset`` is that of its first bad byte."""
+
+    template = "{path} is not UTF-8 text: {reason} at byte {offset}."
+    hint = "Convert it first, e.g. `iconv -f latin1 -t utf-8 IN > OUT`, or extract its text."
+
+    def __init__(self, path: str | Path, *, offset: int, reason: str = "invalid data") -> None:
+        self._fill(path=str(path), offset=offset, reason=reason)
+
+
+class PositionsError(UsageError):
+    """Prefix, tail, prompt and new tokens need more positions than the model has."""
+
+    template = "The prompt needs {needed} positions, but {available} are left after the memory."
+    hint = "Shorten the prompt, ask for fewer new tokens, or write the text into memory instead."
+
+    def __init__(self, *, needed: int, available: int) -> None:
+        self._fill(needed=needed, available=available)
+
+
+class BudgetError(UsageError):
+    """What is about to be done needs more bytes than the budget; said before any is spent."""
+
+    template = "This needs {needed} bytes of memory, but the budget is {given}."
+    hint = "Raise the budget, keep fewer rows (eviction `oldest`), or use a smaller dtype."
+
+    def __init__(self, *, needed: int, given: int) -> None:
+        self._fill(needed=needed, given=given)
+
+
+class StaleCacheError(UsageError):
+    """A text cache was built before the memory's last write and no longer fits it."""
+
+    template = "This cache was built after write {cached}, but the memory is at write {current}."
+    hint = "Start a new cache after writing; `chat` does so at every turn."
+
+    def __init__(self, *, cached: int, current: int) -> None:
+        self._fill(cached=cached, current=current)
+
+
+class TailError(UsageError):
+    """``write_chunk`` would jump the queue: earlier tokens still wait in the memory's tail."""
+
+    template = "The memory has {waiting} tokens waiting in its tail."
+    hint = "Call `write(memory, ..., flush=True)` first, or use `write` for the new text."
+
+    def __init__(self, *, waiting: int) -> None:
+        self._fill(waiting=waiting)
+
+
+class ModelError(MemplusError):
+    """The model, its weights or its directory cannot do what was asked."""
+
+
+class UnknownModelError(ModelError):
+    """A name is neither bundled, nor a directory, nor a hub id that can be reached."""
+
+    template = "There is no model named {name!r}: {reason}."
+    hint = "Use `nano` (bundled), a directory with config.json and weights, or a hub id."
+    exit_code = 2
+
+    def __init__(self, name: str, *, reason: str = "it is neither bundled nor a directory") -> None:
+        self._fill(name=name, reason=reason)
+
+
+class MissingWeightsDirectory(ModelError):
+    """A model's directory is there, but its weights are not."""
+
+    template = "{path} holds no model weights (looked for {expected})."
+    hint = "Point to the directory that holds config.json and the *.safetensors files."
+    exit_code = 2
+
+    def __init__(self, path: str | Path, *, expected: str = "*.safetensors") -> None:
+        self._fill(path=str(path), expected=expected)
+
+
+class NotADecoderError(ModelError):
+    """The model is not a decoder-only language model."""
+
+    template = "{name} is not a decoder-only language model ({reason})."
+    hint = "memplus needs a causal language model, such as a Llama or a Qwen."
+    exit_code = 2
+
+    def __init__(self, name: str, *, reason: str) -> None:
+        self._fill(name=name, reason=reason)
+
+
+class UnsupportedModelError(ModelError):
+    """A decoder, or a checkpoint, that memplus cannot carry faithfully; refused by name."""
+
+    template = "{name} is not supported: {reason}."
+    hint = "The supported families and checkpoint layouts are listed in README.md."
+    exit_code = 2
+
+    def __init__(self, name: str, *, reason: str) -> None:
+        self._fill(name=name, reason=reason)
+
+
+class WeightsError(ModelError):
+    """Weights are missing, unexpected or misshapen; each is named in the fields.
+
+    Args:
+        missing: names that the model needs and the files lack.
+        unexpected: names that the files hold and the model has no place for.
+        misshapen: name -> ``"expected [4, 8], found [4, 4]"`` or another fault of that tensor.
+    """
+
+    template = "The weights in {where} do not fit the model: {detail}."
+    hint = "Nothing was loaded. Fetch the checkpoint again or correct its config.json."
+    exit_code = 4
+
+    def __init__(
+        self,
+        where: str | Path,
+        *,
+        missing: Sequence[str] = (),
+        unexpected: Sequence[str] = (),
+        misshapen: Mapping[str, str] | None = None,
+    ) -> None:
+        shapes = dict(misshapen or {})
+        parts = [
+            _listed("missing", sorted(missing)),
+            _listed("unexpected", sorted(unexpected)),
+            _listed("misshapen", [f"{name} ({fault})" for name, fault in sorted(shapes.items())]),
+        ]
+        self._fill(
+            where=str(where),
+            missing=tuple(missing),
+            unexpected=tuple(unexpected),
+            misshapen=shapes,
+            detail="; ".join(part for part in parts if part),
+        )
+
+
+def _listed(label: str, names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    shown = ", ".join(names[:_LISTED_NAMES])
+    rest = len(names) - _LISTED_NAMES
+    return f"{len(names)} {label}: {shown}" + (f" and {rest} more" if rest > 0 else "")
+
+
+class TokenizerMissingError(ModelError):
+    """Text was given to a model whose directory has no tokenizer."""
+
+    template = "{name} has no tokenizer, so it cannot take text."
+    hint = "Put the tokenizer's files beside the weights, or pass token ids."
+
+    def __init__(self, name: str) -> None:
+        self._fill(name=name)
+
+
+class SelfTestError(ModelError):
+    """A check of ``doctor`` failed: this model's answers cannot be trusted."""
+
+    template = "{name} failed its self-test: {detail}."
+    hint = "Run `memplus doctor` for every check; compare library versions with constraints.txt."
+
+    def __init__(self, name: str, *, detail: str) -> None:
+        self._fill(name=name, detail=detail)
+
+
+class MemoryMismatchError(MemplusError):
+    """A memory was written by other weights, another adapter or another configuration."""
+
+    template = "This memory does not belong to this model: {differs} differ(s)."
+    hint = "Open it with the model that wrote it, or write the text again with this one."
+    exit_code = 3
+
+    def __init__(self, *, differs: str) -> None:
+        self._fill(differs=differs)
+
+
+class MemoryFileError(MemplusError):
+    """A saved memory cannot be used; nothing was changed."""
+
+    template = "{path} cannot be opened as a memory: {reason}."
+    hint = "Give the path of a memory made by `memplus write` or `Memory.save`."
+    exit_code = 4
+
+    def __init__(self, path: str | Path, *, reason: str) -> None:
+        self._fill(path=str(path), reason=reason)
+
+
+class CorruptMemoryError(MemoryFileError):
+    """A saved memory is truncated, or a checksum differs."""
+
+    template = "{path} is damaged: {reason}."
+    hint = "Restore it from a copy, or write its sources again."
+
+
+class MemoryVersionError(MemoryFileError):
+    """A saved memory has a format version that this release cannot read."""
+
+    template = "{path} has format version {found}; this release reads up to {supported}."
+    hint = "Update memplus and open it again."
+
+    def __init__(self, path: str | Path, *, found: object, supported: int) -> None:
+        self._fill(path=str(path), found=found, supported=supported)
+
+
+class StorageError(MemplusError):
+    """The disk refused a read or a write; the old file, if any, is intact."""
+
+    template = "{path} could not be stored or read: {reason}."
+    hint = "Free some space or choose another place; what was there before is untouched."
+
+    def __init__(self, path: str | Path, *, reason: str) -> None:
+        self._fill(path=str(path), reason=reason)
+
+
+class TrainingError(MemplusError):
+    """Training cannot start, or cannot go on."""
+
+    template = "Training stopped: {reason}."
+    hint = "The last checkpoint in the run's folder is valid; see LOG.md for settings that work."
+
+    def __init__(self, reason: str) -> None:
+        self._fill(reason=reason)
