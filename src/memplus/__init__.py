@@ -1,0 +1,39 @@
+"""memplus: a long memory for language models, kept in their hidden states (M+ and MemoryLLM).
+
+The public surface is what ``__all__`` names. Names are resolved on first use, so
+``import memplus`` costs nothing: no model library, no web stack and no plotting is loaded.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from memplus import errors
+from memplus.errors import MemplusError
+
+if TYPE_CHECKING:
+    from memplus.config import MemoryConfig
+    from memplus.memory import Memory
+    from memplus.model import MPlus
+
+__version__ = "0.1.0"
+
+__all__ = ["MPlus", "Memory", "MemoryConfig", "MemplusError", "__version__", "errors"]
+
+_HOMES = {
+    "MPlus": "memplus.model",
+    "Memory": "memplus.memory",
+    "MemoryConfig": "memplus.config",
+}
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'memplus' has no attribute {name!r}")
+    return getattr(import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

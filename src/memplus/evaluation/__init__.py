@@ -1,0 +1,1 @@
+"""Evaluation: what a memory recalls, by distance."""

@@ -1,0 +1,99 @@
+import pickle
+import string
+from pathlib import Path
+
+import pytest
+
+from memplus import errors
+from memplus.errors import MemplusError
+
+SAMPLES: list[MemplusError] = [
+    MemplusError("it broke"),
+    errors.UsageError("no such thing"),
+    errors.ConfigError("chunk_tokens", value=0, reason="it must be at least 1"),
+    errors.EmptyTextError("The question"),
+    errors.NotTextError(Path("a/b.bin"), offset=7),
+    errors.PositionsError(needed=300, available=12),
+    errors.BudgetError(needed=2_000, given=1_000),
+    errors.StaleCacheError(cached=3, current=4),
+    errors.TailError(waiting=5),
+    errors.ModelError("no"),
+    errors.UnknownModelError("nanno"),
+    errors.MissingWeightsDirectory("models/empty"),
+    errors.NotADecoderError("t5", reason="it has an encoder"),
+    errors.UnsupportedModelError("memoryllm-7b", reason="it follows other position rules"),
+    errors.WeightsError("models/x", missing=["a.weight"], unexpected=["b"], misshapen={"c": "4"}),
+    errors.TokenizerMissingError("models/x"),
+    errors.SelfTestError("models/x", detail="oracle differs by 1.0"),
+    errors.MemoryMismatchError(differs="weights"),
+    errors.MemoryFileError("m.mem", reason="it is a picture"),
+    errors.CorruptMemoryError("m.mem", reason="truncated at byte 12"),
+    errors.MemoryVersionError("m.mem", found=9, supported=1),
+    errors.StorageError("m.mem", reason="no space left on device"),
+    errors.TrainingError("the loss is not finite"),
+]
+
+
+def names_of(error: MemplusError) -> str:
+    return type(error).__name__
+
+
+def test_every_class_has_a_sample() -> None:
+    assert {names_of(error) for error in SAMPLES} == set(errors.__all__)
+
+
+@pytest.mark.parametrize("error", SAMPLES, ids=names_of)
+def test_message_holds_every_field_of_the_template(error: MemplusError) -> None:
+    for _, field, _, _ in string.Formatter().parse(error.template):
+        if field is not None and field != "detail":
+            assert str(error.fields[field]) in error.message
+
+
+@pytest.mark.parametrize("error", SAMPLES, ids=names_of)
+def test_hint_follows_the_message(error: MemplusError) -> None:
+    expected = f"{error.message}\n{error.hint}" if error.hint else error.message
+    assert str(error) == expected
+
+
+@pytest.mark.parametrize("error", [e for e in SAMPLES if "message" not in e.fields], ids=names_of)
+def test_every_specific_error_says_what_to_do(error: MemplusError) -> None:
+    assert error.hint.endswith(".")
+
+
+@pytest.mark.parametrize("error", SAMPLES, ids=names_of)
+def test_survives_pickling(error: MemplusError) -> None:
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is type(error)
+    assert copy.fields == error.fields
+    assert str(copy) == str(error)
+
+
+def drawn_codes() -> dict[str, int]:
+    """Class -> exit code, read off the tree in the module's docstring."""
+    codes: dict[str, int] = {}
+    at_depth: dict[int, int] = {}
+    for line in (errors.__doc__ or "").splitlines():
+        bare = line.lstrip(" |`-")
+        words = bare.split()
+        if not words or words[0] not in errors.__all__:
+            continue
+        depth = (len(line) - len(bare)) // 4
+        own = len(words) > 1 and words[1].isdigit()
+        at_depth[depth] = int(words[1]) if own else at_depth[depth - 1]
+        codes[words[0]] = at_depth[depth]
+    return codes
+
+
+def test_exit_codes_are_those_drawn() -> None:
+    assert drawn_codes() == {name: getattr(errors, name).exit_code for name in errors.__all__}
+
+
+def test_weights_error_names_each_fault_and_counts_the_rest() -> None:
+    missing = [f"layer.{i:02d}" for i in range(12)]
+    error = errors.WeightsError("dir", missing=missing, misshapen={"embed": "expected [2]"})
+    assert "12 missing: layer.00" in error.message
+    assert "layer.07 and 4 more" in error.message
+    assert "layer.08" not in error.message
+    assert "1 misshapen: embed (expected [2])" in error.message
+    assert "unexpected" not in error.message
+    assert error.fields["missing"] == tuple(missing)
