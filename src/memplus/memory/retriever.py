@@ -1,0 +1,92 @@
+"""The learned parts of a memory and the retriever's arithmetic.
+
+Tensors only: nothing here has heard of a language model.
+
+Shapes: L layers, d hidden size, R retriever width, T prompt tokens, n stored rows, M retrieved.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from memplus.config import MemoryConfig
+
+__all__ = ["LayerRetriever", "MemoryWeights", "oldest_first", "retrieval_scores"]
+
+
+class LayerRetriever(nn.Module):
+    """f_q and f_k of one layer (M+ section 3.3): Linear-SiLU-Linear without bias, or one Linear."""
+
+    def __init__(self, hidden_size: int, config: MemoryConfig) -> None:
+        super().__init__()
+        self.query_proj = _projection(hidden_size, config)
+        self.key_proj = _projection(hidden_size, config)
+
+
+def _projection(hidden_size: int, config: MemoryConfig) -> nn.Module:
+    if config.retriever_layers == 1:
+        return nn.Linear(hidden_size, config.retriever_dim, bias=False)
+    middle = max(1, hidden_size // 2)
+    return nn.Sequential(
+        nn.Linear(hidden_size, middle, bias=False),
+        nn.SiLU(),
+        nn.Linear(middle, config.retriever_dim, bias=False),
+    )
+
+
+class MemoryWeights(nn.Module):
+    """What M+ learns beside the decoder: bos, the memory embedding, the retriever."""
+
+    bos_embedding: nn.Parameter | None
+    """[L, 1, d]: the row at position 0 of every layer."""
+    memory_embedding: nn.Parameter
+    """[1, 1, d]: added to the rows that become memory (``new_memory_positional_emb``)."""
+    retriever: nn.ModuleList | None
+
+    def __init__(self, layers: int, hidden_size: int, config: MemoryConfig) -> None:
+        super().__init__()
+        self.bos_embedding = (
+            nn.Parameter(torch.randn(layers, 1, hidden_size) * 0.02) if config.bos else None
+        )
+        self.memory_embedding = nn.Parameter(torch.randn(1, 1, hidden_size) * 0.02)
+        self.retriever = (
+            nn.ModuleList(LayerRetriever(hidden_size, config) for _ in range(layers))
+            if config.has_long_term
+            else None
+        )
+
+    def layer_retriever(self, layer: int) -> LayerRetriever:
+        """The retriever of one layer; only where the config has a long-term store."""
+        assert self.retriever is not None
+        module = self.retriever[layer]
+        assert isinstance(module, LayerRetriever)
+        return module
+
+
+def retrieval_scores(queries: Tensor, keys: Tensor) -> Tensor:
+    """Mean over the prompt's tokens of sigmoid(f_q . f_k) (M+ section 3.3).
+
+    Args:
+        queries: [T, R], of prompt tokens only: no tail, no padding.
+        keys: [n, R], as stored.
+
+    Returns:
+        [n], float32.
+    """
+    logits = queries.float() @ keys.float().transpose(0, 1)
+    return torch.sigmoid_(logits).mean(dim=0)
+
+
+def oldest_first(selected: Tensor, birth: Tensor) -> Tensor:
+    """Order retrieved rows by age, oldest first; among equal ages the higher index comes first.
+
+    Args:
+        selected: [M] indices into the store, in any order.
+        birth: [n] clock at which each stored row was made.
+
+    Returns:
+        [M] the same indices in reading order.
+    """
+    descending = selected.sort(descending=True).values
+    return descending[birth[descending].sort(stable=True).indices]

@@ -1,0 +1,95 @@
+"""Rows of one layer, append-only and shared between forks.
+
+A table is a set of tensors with the same leading dimension. A fork shares the storage; whoever
+appends first keeps it, the other copies: like slices of one growing array.
+
+Shapes: n rows in use, c rows of capacity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+__all__ = ["RowTable"]
+
+_GROWTH = 1.5
+_SMALLEST = 64
+
+
+class _Shared:
+    """Storage behind one or more tables; ``used`` rows of it belong to somebody."""
+
+    def __init__(self, columns: dict[str, Tensor], used: int) -> None:
+        self.columns = columns
+        self.used = used
+
+
+class RowTable:
+    """An append-only table of rows.
+
+    Args:
+        columns: name -> [n, ...]; at least one column. Taken as they are, not copied.
+    """
+
+    def __init__(self, columns: Mapping[str, Tensor]) -> None:
+        self._length = next(iter(columns.values())).shape[0]
+        self._shared = _Shared(dict(columns), self._length)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, name: str) -> Tensor:
+        """[n, ...]: a view of one column, not to be written to."""
+        return self._shared.columns[name][: self._length]
+
+    def columns(self) -> dict[str, Tensor]:
+        """Views of every column, [n, ...] each."""
+        return {name: self[name] for name in self._shared.columns}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the rows in use, whoever shares them."""
+        return sum(c.element_size() * c[:1].numel() for c in self._shared.columns.values()) * (
+            self._length
+        )
+
+    def fork(self) -> RowTable:
+        """A table with the same rows that goes its own way."""
+        twin = RowTable.__new__(RowTable)
+        twin._length = self._length
+        twin._shared = self._shared
+        return twin
+
+    def append(self, rows: Mapping[str, Tensor]) -> None:
+        """Add rows, name -> [k, ...] for every column."""
+        count = next(iter(rows.values())).shape[0]
+        needed = self._length + count
+        capacity = next(iter(self._shared.columns.values())).shape[0]
+        if needed > capacity or self._shared.used != self._length:
+            self._move(max(needed, int(capacity * _GROWTH), _SMALLEST))
+        for name, column in self._shared.columns.items():
+            column[self._length : needed] = rows[name]
+        self._length = self._shared.used = needed
+
+    def _move(self, capacity: int) -> None:
+        moved: dict[str, Tensor] = {}
+        for name, column in self._shared.columns.items():
+            moved[name] = column.new_empty((capacity, *column.shape[1:]))
+            moved[name][: self._length] = column[: self._length]
+        self._shared = _Shared(moved, self._length)
+
+    def keep(self, mask: Tensor) -> None:
+        """Keep only the rows where ``mask`` [n] is true, in their order."""
+        index = torch.nonzero(mask).squeeze(1)
+        kept = {name: self[name].index_select(0, index) for name in self._shared.columns}
+        self._length = int(index.numel())
+        self._shared = _Shared(kept, self._length)
+
+    def replace(self, name: str, column: Tensor) -> None:
+        """Give one column new values [n, ...], for this table alone."""
+        columns = self.columns()
+        columns[name] = column
+        self._shared = _Shared(columns, self._length)

@@ -1,0 +1,156 @@
+"""The short-term pool: N rows per layer, of which every write drops K at random.
+
+Nothing is ever compacted. Attention does not see storage order, so a new row goes into the slot
+of a dropped one and every slot knows its position, the row's rank by age.
+
+Shapes: L layers, N slots, n rows in use, K rows of a write, c rows dropped, d hidden size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+__all__ = ["ShortTermPool", "stack_like"]
+
+
+def stack_like(rows: Mapping[str, Tensor], slots: int) -> dict[str, Tensor]:
+    """Empty columns [L, slots, ...] of the dtypes and widths of ``rows`` [L, k, ...]."""
+    return {
+        name: column.new_zeros((column.shape[0], slots, *column.shape[2:]))
+        for name, column in rows.items()
+    }
+
+
+class ShortTermPool:
+    """Rows by slot, with their positions, birth clocks and write ids.
+
+    ``columns`` hold what a read needs of a row ([L, N, ...] each; see ``passes.rows``);
+    ``recent`` holds the hidden vectors of the newest rows, [L, <= K, d], for the next write.
+    A fork shares every tensor until one of the two writes.
+    """
+
+    def __init__(self, columns: dict[str, Tensor], recent: Tensor, count: int) -> None:
+        any_column = next(iter(columns.values()))
+        layers, slots = any_column.shape[:2]
+        device = any_column.device
+        self.columns = columns
+        self.recent = recent
+        self.count = count
+        self.position = torch.arange(slots, device=device).expand(layers, slots).contiguous()
+        self.birth = torch.zeros((layers, slots), dtype=torch.int64, device=device)
+        self.write_id = torch.zeros((layers, slots), dtype=torch.int32, device=device)
+        self._owned = True
+
+    @property
+    def slots(self) -> int:
+        """N: rows per layer when full."""
+        return int(self.position.shape[1])
+
+    @property
+    def layers(self) -> int:
+        """L."""
+        return int(self.position.shape[0])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all columns and bookkeeping."""
+        return sum(t.element_size() * t.numel() for t in self.tensors().values())
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor of the pool by name, for saving."""
+        own = {"recent": self.recent, "position": self.position, "birth": self.birth}
+        return {**self.columns, **own, "write_id": self.write_id}
+
+    def fork(self) -> ShortTermPool:
+        """A pool with the same rows that goes its own way at its first write."""
+        twin = ShortTermPool.__new__(ShortTermPool)
+        twin.__dict__.update(self.__dict__)
+        twin.columns = dict(self.columns)
+        self._owned = twin._owned = False
+        return twin
+
+    def dropped_by(self, new_rows: int) -> int:
+        """How many rows must go before ``new_rows`` more fit."""
+        return max(0, self.count + new_rows - self.slots)
+
+    def slots_at(self, positions: Tensor) -> Tensor:
+        """Slots [L, c] that hold the rows at ``positions`` [L, c]."""
+        return self.slot_order().gather(1, positions)
+
+    def slot_order(self) -> Tensor:
+        """[L, N]: slot of each position, oldest row first (unused slots come last)."""
+        order = torch.empty_like(self.position)
+        return order.scatter_(1, self.position, torch.arange(self.slots, device=order.device).expand_as(order))
+
+    def rows_at(self, slots: Tensor) -> dict[str, Tensor]:
+        """Copies of the rows in ``slots`` [L, c]: every column [L, c, ...], birth and write id."""
+        layer = torch.arange(self.layers, device=slots.device)[:, None]
+        taken = {name: column[layer, slots] for name, column in self.columns.items()}
+        taken["birth"] = self.birth[layer, slots]
+        taken["write_id"] = self.write_id[layer, slots]
+        return taken
+
+    def replace(
+        self, rows: Mapping[str, Tensor], recent: Tensor, birth: Tensor, write_id: int,
+        drop: Tensor | None,
+    ) -> dict[str, Tensor] | None:
+        """Take in the rows of one write and give up the dropped ones.
+
+        Args:
+            rows: column name -> [L, k, ...], oldest first.
+            recent: [L, <= K, d] hidden vectors of the newest rows after this write.
+            birth: [k] clock at which each new row counts as made.
+            write_id: id of the write.
+            drop: [L, c] positions (0 is the oldest row) to drop; None while the pool grows.
+
+        Returns:
+            The dropped rows, as ``rows_at``, or None.
+        """
+        self._own()
+        new = birth.shape[0]
+        dropped = None
+        if drop is None:
+            slots = torch.arange(self.count, self.count + new, device=birth.device)
+            slots = slots.expand(self.layers, new)
+            self.count += new
+        else:
+            slots, dropped = self._drop(drop, new)
+        layer = torch.arange(self.layers, device=birth.device)[:, None]
+        for name, column in self.columns.items():
+            column[layer, slots] = rows[name].to(column.dtype)
+        self.birth[layer, slots] = birth.expand(self.layers, new)
+        self.write_id[layer, slots] = write_id
+        self.recent = recent
+        return dropped
+
+    def _drop(self, drop: Tensor, new: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Close the ranks over ``drop`` [L, c] and name the slots [L, new] of the new rows."""
+        freed = self.slots_at(drop.sort(dim=1).values)
+        dropped = self.rows_at(freed)
+        gone = torch.zeros_like(self.position).scatter_(1, drop, 1)
+        older_gone = gone.cumsum(1)
+        self.position -= older_gone.gather(1, self.position)
+        fresh = torch.arange(self.count, self.count + new - drop.shape[1], device=drop.device)
+        slots = torch.cat([freed, fresh.expand(self.layers, -1)], dim=1)
+        self.count += new - drop.shape[1]
+        # Unused slots keep a rank of their own behind the rows in use, so that ranks stay a
+        # permutation; the first of them are the ones taken now.
+        ranks = torch.arange(self.count - new, self.count, device=drop.device)
+        layer = torch.arange(self.layers, device=drop.device)[:, None]
+        self.position[layer, slots] = ranks.expand(self.layers, new)
+        if self.count < self.slots:
+            rest = torch.arange(self.count, self.slots, device=drop.device)
+            self.position[:, self.count :] = rest
+        return slots, dropped
+
+    def _own(self) -> None:
+        if self._owned:
+            return
+        self.columns = {name: column.clone() for name, column in self.columns.items()}
+        self.position = self.position.clone()
+        self.birth = self.birth.clone()
+        self.write_id = self.write_id.clone()
+        self._owned = True
