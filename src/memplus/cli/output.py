@@ -1,0 +1,94 @@
+"""What a command shows: data on stdout, everything else on stderr.
+
+With ``--json`` stdout holds exactly one JSON document, also for an error, so that a program can
+read it whole; people get text. Progress goes to stderr either way, and only for work that lasts.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from memplus.errors import MemplusError
+
+__all__ = ["Output", "Report"]
+
+# (label, done, total): work reports itself through one of these.
+Report = Callable[[str, int, int], None]
+
+_PATIENCE_SECONDS = 2.0
+
+
+class Output:
+    """Where one command writes: text or one JSON document to stdout, the rest to stderr."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+        self.text = Console(highlight=False, soft_wrap=True)
+        self.notes = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def result(self, data: Mapping[str, Any], *, show: Callable[[Console], None]) -> None:
+        """Hands over a command's result: ``data`` as JSON, or ``show`` for people."""
+        if self.as_json:
+            sys.stdout.write(json.dumps(data, ensure_ascii=False, indent=2) + "\n")
+        else:
+            show(self.text)
+
+    def note(self, line: str) -> None:
+        """One line for people, on stderr."""
+        self.notes.print(line, markup=False)
+
+    def error(self, error: MemplusError) -> None:
+        """Message and hint on stderr, or as JSON on stdout."""
+        if self.as_json:
+            body = {
+                "type": type(error).__name__,
+                "message": error.message,
+                "hint": error.hint,
+                "exit_code": error.exit_code,
+            }
+            sys.stdout.write(json.dumps({"error": body}, ensure_ascii=False, indent=2) + "\n")
+            return
+        self.notes.print(f"error: {error.message}", markup=False, style="red")
+        if error.hint:
+            self.notes.print(error.hint, markup=False)
+
+    @contextmanager
+    def progress(self) -> Iterator[Report]:
+        """A bar per label on stderr, which appears once the work has lasted two seconds."""
+        bars = _bars(self.notes)
+        tasks: dict[str, Any] = {}
+        began = time.monotonic()
+        shown = False
+
+        def report(label: str, done: int, total: int) -> None:
+            nonlocal shown
+            if label not in tasks:
+                tasks[label] = bars.add_task(label, total=total)
+            bars.update(tasks[label], completed=done, total=total)
+            if not shown and time.monotonic() - began > _PATIENCE_SECONDS:
+                bars.start()
+                shown = True
+
+        try:
+            yield report
+        finally:
+            if shown:
+                bars.stop()
+
+
+def _bars(console: Console) -> Progress:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=console)

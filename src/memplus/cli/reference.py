@@ -1,0 +1,49 @@
+"""docs/cli.md, made from the commands' own help: ``python -m memplus.cli.reference``."""
+
+from __future__ import annotations
+
+import sys
+
+from typer.core import TyperGroup
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from memplus.cli.main import app
+
+__all__ = ["reference"]
+
+_WIDTH = "100"
+
+
+def reference() -> str:
+    """The whole page: one section per command, each with the text that ``--help`` prints."""
+    names: list[list[str]] = [[]]
+    _collect(get_command(app), [], names)
+    head = (
+        "# The command line\n\n"
+        "Made by `make docs` from the commands' help; a test keeps it so.\n\n"
+        "Exit codes: 0 ok, 1 failure, 2 usage, 3 model and memory do not match, 4 corrupt, "
+        "130 interrupted.\n"
+        "With `--json` stdout holds exactly one JSON document, also for an error. Flags win over "
+        "the environment.\n"
+    )
+    return head + "".join(_section(name) for name in names)
+
+
+def _collect(command: object, path: list[str], names: list[list[str]]) -> None:
+    if not isinstance(command, TyperGroup):
+        return
+    for name, child in command.commands.items():
+        names.append([*path, name])
+        _collect(child, [*path, name], names)
+
+
+def _section(path: list[str]) -> str:
+    environment = {"COLUMNS": _WIDTH, "TERMINAL_WIDTH": _WIDTH, "NO_COLOR": "1"}
+    shown = CliRunner().invoke(app, [*path, "--help"], prog_name="memplus", env=environment)
+    lines = [line.rstrip() for line in shown.stdout.strip().splitlines()]
+    return f"\n## {' '.join(['memplus', *path])}\n\n```\n" + "\n".join(lines) + "\n```\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference())

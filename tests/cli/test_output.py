@@ -1,0 +1,61 @@
+import json
+
+import pytest
+from rich.console import Console
+
+from memplus.cli import output as module
+from memplus.cli.output import Output
+from memplus.errors import EmptyTextError
+
+
+def show(console: Console) -> None:
+    console.print("for people")
+
+
+def test_json_result_is_the_only_thing_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+    out = Output(as_json=True)
+    out.note("working")
+    out.result({"a": "é"}, show=show)
+    captured = capsys.readouterr()
+    assert json.loads(captured.out) == {"a": "é"}
+    assert captured.err == "working\n"
+
+
+def test_text_result_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    Output(as_json=False).result({"a": 1}, show=show)
+    assert capsys.readouterr().out == "for people\n"
+
+
+def test_error_is_message_and_hint_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    error = EmptyTextError("The file [red]x[/red]")
+    Output(as_json=False).error(error)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == f"error: {error.message}\n{error.hint}\n"
+
+
+def test_error_as_json_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
+    Output(as_json=True).error(EmptyTextError())
+    body = json.loads(capsys.readouterr().out)["error"]
+    assert body["type"] == "EmptyTextError"
+    assert body["exit_code"] == 2
+
+
+def progress_lines(capsys: pytest.CaptureFixture[str]) -> str:
+    with Output(as_json=False).progress() as report:
+        for done in range(4):
+            report("writing", done, 3)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    return captured.err
+
+
+def test_short_work_shows_no_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    assert progress_lines(capsys) == ""
+
+
+def test_lasting_work_shows_a_bar_on_stderr(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_PATIENCE_SECONDS", -1.0)
+    assert "writing" in progress_lines(capsys)
