@@ -1,0 +1,1 @@
+"""Memories in use: documents written into them, conversations held with them."""
