@@ -14,7 +14,7 @@ from memplus.errors import MemplusError
 
 if TYPE_CHECKING:
     from memplus.config import MemoryConfig
-    from memplus.memory import Memory
+    from memplus.memory.state import Memory
     from memplus.model import MPlus
 
 __version__ = "0.1.0"
@@ -23,7 +23,7 @@ __all__ = ["MPlus", "Memory", "MemoryConfig", "MemplusError", "__version__", "er
 
 _HOMES = {
     "MPlus": "memplus.model",
-    "Memory": "memplus.memory",
+    "Memory": "memplus.memory.state",
     "MemoryConfig": "memplus.config",
 }
 
