@@ -52,9 +52,7 @@ class LongTermStore:
 
     def fork(self) -> LongTermStore:
         """The same rows, going their own way."""
-        twin = LongTermStore(
-            [table.fork() for table in self.tables], self.eviction, self.retrieved
-        )
+        twin = LongTermStore([table.fork() for table in self.tables], self.eviction, self.retrieved)
         twin.waiting = self.waiting
         twin.writes_since_merge = self.writes_since_merge
         return twin

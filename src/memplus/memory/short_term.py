@@ -83,7 +83,9 @@ class ShortTermPool:
     def slot_order(self) -> Tensor:
         """[L, N]: slot of each position, oldest row first (unused slots come last)."""
         order = torch.empty_like(self.position)
-        return order.scatter_(1, self.position, torch.arange(self.slots, device=order.device).expand_as(order))
+        return order.scatter_(
+            1, self.position, torch.arange(self.slots, device=order.device).expand_as(order)
+        )
 
     def rows_at(self, slots: Tensor) -> dict[str, Tensor]:
         """Copies of the rows in ``slots`` [L, c]: every column [L, c, ...], birth and write id."""
@@ -94,7 +96,11 @@ class ShortTermPool:
         return taken
 
     def replace(
-        self, rows: Mapping[str, Tensor], recent: Tensor, birth: Tensor, write_id: int,
+        self,
+        rows: Mapping[str, Tensor],
+        recent: Tensor,
+        birth: Tensor,
+        write_id: int,
         drop: Tensor | None,
     ) -> dict[str, Tensor] | None:
         """Take in the rows of one write and give up the dropped ones.
@@ -104,7 +110,8 @@ class ShortTermPool:
             recent: [L, <= K, d] hidden vectors of the newest rows after this write.
             birth: [k] clock at which each new row counts as made.
             write_id: id of the write.
-            drop: [L, c] positions (0 is the oldest row) to drop; None while the pool grows.
+            drop: [L, c] positions (0 is the oldest row) to drop, c = ``dropped_by(k)``; None while
+                the pool grows.
 
         Returns:
             The dropped rows, as ``rows_at``, or None.
@@ -133,17 +140,12 @@ class ShortTermPool:
         gone = torch.zeros_like(self.position).scatter_(1, drop, 1)
         older_gone = gone.cumsum(1)
         self.position -= older_gone.gather(1, self.position)
-        fresh = torch.arange(self.count, self.count + new - drop.shape[1], device=drop.device)
+        fresh = torch.arange(self.count, self.slots, device=drop.device)
         slots = torch.cat([freed, fresh.expand(self.layers, -1)], dim=1)
-        self.count += new - drop.shape[1]
-        # Unused slots keep a rank of their own behind the rows in use, so that ranks stay a
-        # permutation; the first of them are the ones taken now.
-        ranks = torch.arange(self.count - new, self.count, device=drop.device)
+        self.count = self.slots
         layer = torch.arange(self.layers, device=drop.device)[:, None]
+        ranks = torch.arange(self.slots - new, self.slots, device=drop.device)
         self.position[layer, slots] = ranks.expand(self.layers, new)
-        if self.count < self.slots:
-            rest = torch.arange(self.count, self.slots, device=drop.device)
-            self.position[:, self.count :] = rest
         return slots, dropped
 
     def _own(self) -> None:

@@ -1,0 +1,79 @@
+"""Two LoRA adapters on stock linear layers, switched without touching what is trainable.
+
+peft's own ``set_adapter`` clears requires_grad on the other adapter, and every gradient of a
+write becomes None; so the switch here puts the flags back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
+from torch import nn
+
+from memplus.config import AdapterConfig
+
+__all__ = ["READ_ADAPTER", "WRITE_ADAPTER", "Adapters", "add_adapters"]
+
+WRITE_ADAPTER = "default"
+READ_ADAPTER = "decoder_adapter"
+
+
+class Adapters:
+    """The adapters of one model: none, ``default`` alone, or both."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
+        self._names = {name for layer in self._layers for name in layer.lora_A}
+
+    @property
+    def writing(self) -> str | None:
+        """The adapter of write passes."""
+        return WRITE_ADAPTER if WRITE_ADAPTER in self._names else None
+
+    @property
+    def reading(self) -> str | None:
+        """The adapter of read passes."""
+        return READ_ADAPTER if READ_ADAPTER in self._names else self.writing
+
+    @contextlib.contextmanager
+    def active(self, name: str | None) -> Iterator[None]:
+        """Make one adapter active; whichever was active before is again afterwards."""
+        before = [list(layer.active_adapters) for layer in self._layers]
+        if name is not None:
+            self._switch([[name]] * len(self._layers))
+        try:
+            yield
+        finally:
+            self._switch(before)
+
+    def _switch(self, wanted: list[list[str]]) -> None:
+        for layer, names in zip(self._layers, wanted, strict=True):
+            if list(layer.active_adapters) == names:
+                continue
+            flags = [(weight, weight.requires_grad) for weight in layer.parameters()]
+            layer.set_adapter(names)
+            for weight, flag in flags:
+                weight.requires_grad_(flag)
+
+
+def add_adapters(model: nn.Module, config: AdapterConfig) -> None:
+    """Put fresh adapters into a model, in place (the update starts at zero)."""
+    names = [WRITE_ADAPTER, READ_ADAPTER] if config.reading else [WRITE_ADAPTER]
+    flags = {name: weight.requires_grad for name, weight in model.named_parameters()}
+    for name in names:
+        lora = LoraConfig(
+            r=config.rank,
+            lora_alpha=config.alpha,
+            lora_dropout=config.dropout,
+            target_modules=list(config.targets),
+        )
+        with warnings.catch_warnings():
+            # Two adapters on one model are the point here, not an accident.
+            warnings.filterwarnings("ignore", message="Already found a `peft_config`")
+            inject_adapter_in_model(lora, model, adapter_name=name)
+    for name, weight in model.named_parameters():
+        weight.requires_grad_("lora_" in name or flags.get(name.replace(".base_layer", ""), True))

@@ -1,0 +1,235 @@
+"""Attention over a memory prefix and text, as a function that stock layers call.
+
+Registered once under two names beside the library's own functions; a layer comes here only
+while a session runs on its model (``backbone.session``). Two ways to the same numbers:
+
+- training, eager and anything unusual: concatenate the prefix, pad the mask, call the stock
+  function;
+- inference: one attention per segment, none of them copied, merged by log-sum-exp.
+
+Shapes: B batch, H heads, G key/value heads, T queries, S text keys, P prefix rows, D head width.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import eager_mask, sdpa_mask
+
+__all__ = ["AttentionCall", "Segment", "attend_concatenated", "attend_merged", "implementation_for"]
+
+Segment = tuple[Tensor, Tensor]
+"""Rotated keys and values of consecutive prefix rows, [B or 1, G, P, D] each."""
+
+SESSION_ATTRIBUTE = "_memplus_session"
+_NAMES = {"sdpa": "memplus_sdpa", "eager": "memplus_eager"}
+
+
+@dataclass(frozen=True)
+class AttentionCall:
+    """What a stock layer hands to its attention function."""
+
+    module: nn.Module
+    query: Tensor
+    """[B, H, T, D], rotated."""
+    key: Tensor
+    """[B, G, S, D], rotated; from the text cache where there is one."""
+    value: Tensor
+    """[B, G, S, D]."""
+    mask: Tensor | None
+    """[B or 1, 1, T, S]: boolean (sdpa) or additive (eager)."""
+    options: dict[str, Any]
+    """Everything else: scaling, dropout, softcap, sliding_window."""
+
+    @property
+    def scale(self) -> float:
+        """What scores are multiplied by."""
+        scaling = self.options.get("scaling")
+        return float(self.query.shape[-1] ** -0.5 if scaling is None else scaling)
+
+    @property
+    def mergeable(self) -> bool:
+        """Whether the segments may be attended to one by one."""
+        return (
+            self.module.config._attn_implementation == _NAMES["sdpa"]
+            and not torch.is_grad_enabled()
+            and self.options.get("softcap") is None
+            and self.query.shape[-1] == self.value.shape[-1]
+        )
+
+
+def implementation_for(name: str) -> str:
+    """The memplus counterpart of a stock attention implementation; KeyError if there is none."""
+    return _NAMES[name]
+
+
+def _attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    **options: Any,
+) -> tuple[Tensor, Tensor | None]:
+    session = getattr(module, SESSION_ATTRIBUTE)
+    call = AttentionCall(module, query, key, value, attention_mask, options)
+    output: Tensor = session.attend(call)
+    return output, None
+
+
+def _sdpa_mask(*args: Any, **kwargs: Any) -> Tensor | None:
+    # A missing mask would be ambiguous: a static and a dynamic cache mean different corners.
+    kwargs["allow_is_causal_skip"] = False
+    return sdpa_mask(*args, **kwargs)
+
+
+AttentionInterface.register(_NAMES["sdpa"], _attention)
+AttentionInterface.register(_NAMES["eager"], _attention)
+AttentionMaskInterface.register(_NAMES["sdpa"], _sdpa_mask)
+AttentionMaskInterface.register(_NAMES["eager"], eager_mask)
+
+
+def attend_concatenated(
+    call: AttentionCall, segments: Sequence[Segment], prefix_mask: Tensor | None = None
+) -> Tensor:
+    """The stock function over prefix and text together.
+
+    Args:
+        call: the layer's call.
+        segments: prefix parts in order, each for B rows or 1.
+        prefix_mask: [B, P] true where a prefix row is there; None means all are.
+
+    Returns:
+        [B, T, H, D].
+    """
+    batch = call.query.shape[0]
+    keys = torch.cat([*(k.expand(batch, -1, -1, -1) for k, _ in segments), call.key], dim=2)
+    values = torch.cat([*(v.expand(batch, -1, -1, -1) for _, v in segments), call.value], dim=2)
+    mask = _padded_mask(call, keys.shape[2] - call.key.shape[2], prefix_mask)
+    if call.module.config._attn_implementation == _NAMES["sdpa"]:
+        function = sdpa_attention_forward
+    else:
+        function = sys.modules[type(call.module).__module__].eager_attention_forward
+    output: Tensor = function(call.module, call.query, keys, values, mask, **call.options)[0]
+    return output
+
+
+def _padded_mask(call: AttentionCall, rows: int, prefix_mask: Tensor | None) -> Tensor | None:
+    mask = call.mask
+    if mask is None:
+        raise AssertionError("the registered mask functions always return a mask")
+    batch = call.query.shape[0]
+    shape = (batch, 1, mask.shape[2], rows)
+    there = torch.ones(shape, dtype=torch.bool, device=mask.device)
+    if prefix_mask is not None:
+        there = prefix_mask[:, None, None, :].expand(shape)
+    if mask.dtype != torch.bool:
+        hidden = torch.finfo(mask.dtype).min
+        there = torch.zeros(shape, dtype=mask.dtype, device=mask.device).masked_fill(~there, hidden)
+    return torch.cat([there, mask.expand(batch, -1, -1, -1)], dim=3)
+
+
+def attend_merged(
+    call: AttentionCall, segments: Sequence[Segment], *, causal: bool = False
+) -> Tensor:
+    """One attention per segment, merged by log-sum-exp; nothing of the prefix is copied.
+
+    Args:
+        call: the layer's call; its mask covers the text part.
+        segments: prefix parts, fully visible to every query.
+        causal: the text is one unpadded causal block (T = S) and its mask need not be read.
+
+    Returns:
+        [B, T, H, D].
+    """
+    query, heads = call.query, call.query.shape[1]
+    groups = heads // call.key.shape[1]
+    folded = _fold(query, groups)
+    parts = [_attend(folded, key, value, call.scale) for key, value in segments]
+    outputs = [_unfold(out, heads) for out, _ in parts]
+    weights = [lse.reshape(query.shape[:3]) for _, lse in parts]
+    if causal:
+        keys = call.key.repeat_interleave(groups, dim=1)
+        values = call.value.repeat_interleave(groups, dim=1)
+        out, lse = _attend(query, keys, values, call.scale, causal=True)
+    else:
+        mask = _additive(call.mask, query.dtype)
+        if mask is not None and groups > 1:
+            mask = mask.repeat(1, 1, groups, 1)
+        out, lse = _attend(folded, call.key, call.value, call.scale, mask=mask)
+        out, lse = _unfold(out, heads), lse.reshape(query.shape[:3])
+    outputs.append(out)
+    weights.append(lse)
+    share = torch.stack(weights).softmax(dim=0).to(query.dtype)[..., None]
+    merged = outputs[0] * share[0]
+    for output, part in zip(outputs[1:], share[1:], strict=True):
+        merged = merged.addcmul_(output, part)
+    return merged.transpose(1, 2).contiguous()
+
+
+def _fold(query: Tensor, groups: int) -> Tensor:
+    """[B, H, T, D] -> [B, G, groups * T, D]: query heads of one key head become queries."""
+    batch, heads, length, width = query.shape
+    return query.reshape(batch, heads // groups, groups * length, width)
+
+
+def _unfold(output: Tensor, heads: int) -> Tensor:
+    batch, kv_heads, rows, width = output.shape
+    return output.reshape(batch, heads, rows * kv_heads // heads, width)
+
+
+def _additive(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    if mask is None:
+        return None
+    hidden = torch.finfo(dtype).min
+    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, hidden)
+
+
+def _attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    scale: float,
+    *,
+    mask: Tensor | None = None,
+    causal: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Softmax attention with the log of its denominator: [B, G, T, D] and [B, G, T] float32."""
+    if query.device.type == "cpu":
+        key = key.expand(query.shape[0], -1, -1, -1)
+        value = value.expand(query.shape[0], -1, -1, -1)
+        if mask is not None:
+            mask = mask.expand(query.shape[0], -1, -1, -1)
+        out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+            query, key, value, 0.0, causal, attn_mask=mask, scale=scale
+        )
+        return out, lse
+    return _attend_plain(query, key, value, scale, mask=mask, causal=causal)
+
+
+def _attend_plain(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    scale: float,
+    *,
+    mask: Tensor | None,
+    causal: bool,
+) -> tuple[Tensor, Tensor]:
+    """The same in plain operations, for devices whose fused kernels keep the denominator."""
+    scores = torch.matmul(query, key.transpose(-1, -2)).float() * scale
+    if mask is not None:
+        scores = scores + mask.float()
+    if causal:
+        future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
+        scores = scores.masked_fill(future, torch.finfo(scores.dtype).min)
+    lse = scores.logsumexp(dim=-1)
+    weights = torch.exp(scores - lse[..., None]).to(value.dtype)
+    return torch.matmul(weights, value), lse

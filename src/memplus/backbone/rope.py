@@ -1,0 +1,103 @@
+"""Rotary positions for memory rows, from the model's own rotary module.
+
+Every supported family rotates halves: component i with component i + R/2, over the first R of D.
+
+Shapes: P rows, D head width, R rotated width, H heads.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Angles", "Rope", "rotate", "rotate_into"]
+
+Angles = tuple[Tensor, Tensor]
+"""cos and sin, [P, R / 2] each."""
+
+# Under these the frequencies depend on the length of the sequence.
+_CHANGING = ("dynamic", "longrope")
+_BLOCK = 512
+
+
+class Rope:
+    """Angles of positions 0, 1, 2, ... as the model itself would compute them.
+
+    Args:
+        rotary: the decoder's ``rotary_emb``.
+        config: the decoder's config.
+    """
+
+    def __init__(self, rotary: nn.Module, config: Any) -> None:
+        self._rotary = rotary
+        self._types: dict[str | None, str] = {}
+        parameters = config.rope_parameters or {}
+        for name, value in parameters.items():
+            if isinstance(value, dict):
+                self._types[name] = value.get("rope_type", "default")
+        if not self._types:
+            self._types[None] = parameters.get("rope_type", "default")
+        self._tables: dict[tuple[str | None, torch.dtype, torch.device], Angles] = {}
+        self.positions = _positions_available(config, parameters)
+
+    @property
+    def changing(self) -> bool:
+        """Whether frequencies depend on the length, so that rotated keys do not stay valid."""
+        return any(kind in _CHANGING for kind in self._types.values())
+
+    def angles(self, kind: str | None, length: int, like: Tensor) -> Angles:
+        """cos and sin of positions 0 .. length-1, [length, R / 2] each, in ``like``'s dtype.
+
+        Args:
+            kind: layer type where the model has several sets of frequencies, else None.
+            length: positions in use in this pass, the prompt's included: under changing
+                frequencies it decides which ones hold.
+            like: gives dtype and device.
+        """
+        kind = kind if kind in self._types else None
+        key = (kind, like.dtype, like.device)
+        table = self._tables.get(key)
+        if table is None or table[0].shape[0] < length or self._types[kind] in _CHANGING:
+            positions = torch.arange(length, device=like.device)[None]
+            arguments = (positions,) if kind is None else (positions, kind)
+            cos, sin = self._rotary(like, *arguments)
+            half = cos.shape[-1] // 2
+            table = self._tables[key] = (cos[0, :, :half].clone(), sin[0, :, :half].clone())
+        return table[0][:length], table[1][:length]
+
+
+def _positions_available(config: Any, parameters: dict[str, Any]) -> int:
+    available = int(config.max_position_embeddings)
+    if parameters.get("rope_type") in ("linear", "dynamic"):
+        available = int(available * float(parameters["factor"]))
+    return available
+
+
+def rotate(states: Tensor, angles: Angles) -> Tensor:
+    """Rotate keys [..., P, H, D] by angles [P, R / 2]; differentiable."""
+    cos, sin = angles[0][:, None, :], angles[1][:, None, :]
+    half = cos.shape[-1]
+    first, second, rest = states.split([half, half, states.shape[-1] - 2 * half], dim=-1)
+    turned = [first * cos - second * sin, second * cos + first * sin]
+    return torch.cat([*turned, rest] if rest.shape[-1] else turned, dim=-1)
+
+
+def rotate_into(out: Tensor, states: Tensor, angles: Angles, positions: Tensor) -> None:
+    """Rotate keys [P, H, D] at ``positions`` [P] into ``out`` [H, P, D], without a temporary.
+
+    Works in blocks that stay in the processor's cache: a read after a write turns every
+    short-term row again, so this is the inner loop of its first token.
+    """
+    half = angles[0].shape[-1]
+    for start in range(0, states.shape[0], _BLOCK):
+        block = slice(start, start + _BLOCK)
+        at = positions[block]
+        cos, sin = angles[0][at], angles[1][at]
+        source, target = states[block].transpose(0, 1), out[:, block]
+        first, second = source[..., :half], source[..., half : 2 * half]
+        torch.mul(first, cos, out=target[..., :half]).addcmul_(second, sin, value=-1)
+        torch.mul(second, cos, out=target[..., half : 2 * half]).addcmul_(first, sin)
+        if 2 * half < states.shape[-1]:
+            target[..., 2 * half :] = source[..., 2 * half :]

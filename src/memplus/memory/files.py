@@ -1,0 +1,64 @@
+"""Files that are whole or not there: written aside, flushed, renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from memplus.errors import StorageError
+
+__all__ = ["aside", "write_aside"]
+
+
+@contextlib.contextmanager
+def aside(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A new file beside ``path`` that takes its place when the block ends well.
+
+    Raises:
+        StorageError: the disk refused; an older file is untouched, the new one is gone.
+    """
+    target = Path(path)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        os.close(handle)
+    except OSError as error:
+        raise StorageError(target, reason=error.strerror or str(error)) from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(target)
+        _flush_folder(target.parent)
+    except OSError as error:
+        raise StorageError(target, reason=error.strerror or str(error)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_aside(path: str | os.PathLike[str], content: bytes) -> None:
+    """Replace a file's content in one step.
+
+    Raises:
+        StorageError: as ``aside``.
+    """
+    with aside(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def _flush_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

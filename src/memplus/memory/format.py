@@ -1,0 +1,219 @@
+"""One memory as one file: safetensors, with everything else as JSON in its header.
+
+The header's JSON holds the format version, the model's fingerprint, the config, sources, tail
+and generator, and a SHA-256 over the whole file (taken with the digest's own place zeroed), so
+that any flipped byte or missing end is found before anything is used. Never pickle.
+
+Shapes: L layers, N short-term rows, n stored rows of a layer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from memplus.config import MemoryConfig
+from memplus.errors import (
+    ConfigError,
+    CorruptMemoryError,
+    MemoryFileError,
+    MemoryMismatchError,
+    MemoryVersionError,
+    StorageError,
+)
+from memplus.memory.files import aside
+from memplus.memory.long_term import LongTermStore
+from memplus.memory.rows import RowTable
+from memplus.memory.short_term import ShortTermPool
+from memplus.memory.state import Memory, MemoryHost, WriteRecord
+
+__all__ = ["VERSION", "load_memory", "read_header", "save_memory"]
+
+VERSION = 1
+_BLANK = "0" * 64
+_FIELD = b'"sha256":"'
+_OWN = ("recent", "position", "birth", "write_id")
+_BLOCK = 1 << 22
+
+Migration = Callable[[dict[str, Any], dict[str, Tensor]], None]
+MIGRATIONS: dict[int, Migration] = {}
+"""Format version -> what turns it into the next one, in place."""
+
+
+def save_memory(memory: Memory, path: str | os.PathLike[str]) -> None:
+    """Write a memory to ``path``; see ``Memory.save``."""
+    with aside(path) as temporary:
+        try:
+            save_file(_tensors(memory), temporary, {"sha256": _BLANK, "memplus": _header(memory)})
+        except SafetensorError as error:  # the library reports a full disk in its own class
+            raise StorageError(path, reason=str(error)) from error
+        place = _digest_place(temporary)
+        digest = _digest(temporary, place)
+        with temporary.open("r+b") as file:
+            file.seek(place)
+            file.write(digest.encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def load_memory(path: str | os.PathLike[str], model: MemoryHost) -> Memory:
+    """Open a memory for ``model``; see ``Memory.load``."""
+    header = read_header(path)
+    if header["fingerprint"] != model.fingerprint:
+        raise MemoryMismatchError(differs=_what_differs(header, model))
+    try:
+        with safe_open(path, framework="pt") as reader:
+            tensors = {name: reader.get_tensor(name) for name in reader.keys()}  # noqa: SIM118
+        for version in range(header["version"], VERSION):
+            MIGRATIONS[version](header, tensors)
+        return _memory(header, tensors, model)
+    except OSError as error:
+        raise StorageError(path, reason=error.strerror or str(error)) from error
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CorruptMemoryError(path, reason=f"its content is inconsistent ({error})") from error
+
+
+def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The checked JSON header of a saved memory, without its model.
+
+    Raises:
+        StorageError: it cannot be read.
+        MemoryFileError: it is no memory at all.
+        CorruptMemoryError, MemoryVersionError.
+    """
+    try:
+        place = _digest_place(Path(path))
+        if _stored_digest(Path(path), place) != _digest(Path(path), place):
+            raise CorruptMemoryError(path, reason="its checksum differs")
+        with safe_open(path, framework="pt") as reader:
+            header = json.loads(reader.metadata()["memplus"])
+    except OSError as error:
+        raise StorageError(path, reason=error.strerror or str(error)) from error
+    except (SafetensorError, ValueError, KeyError, struct.error) as error:
+        raise CorruptMemoryError(path, reason=str(error) or type(error).__name__) from error
+    version = header.get("version")
+    if not isinstance(version, int) or version > VERSION:
+        raise MemoryVersionError(path, found=version, supported=VERSION)
+    checked: dict[str, Any] = header
+    return checked
+
+
+def _header(memory: Memory) -> str:
+    header = {
+        "version": VERSION,
+        "fingerprint": memory.host.fingerprint,
+        "config": memory.config.to_dict(),
+        "seed": memory.seed,
+        "max_bytes": memory.max_bytes,
+        "clock": memory.clock,
+        "count": memory.short_term_rows,
+        "writes": [list(asdict(record).values()) for record in memory.writes],
+        "tail": memory.tail,
+        "tail_source": memory.tail_source,
+        "source_tokens": memory.source_tokens,
+        "memory_version": memory.version,
+    }
+    if memory.store is not None:
+        header["waiting"] = memory.store.waiting
+        header["writes_since_merge"] = memory.store.writes_since_merge
+    return json.dumps(header)
+
+
+def _tensors(memory: Memory) -> dict[str, Tensor]:
+    tensors = {"generator": memory.generator.get_state()}
+    if memory.pool is not None:
+        tensors |= {f"pool.{name}": t for name, t in memory.pool.tensors().items()}
+    if memory.store is not None:
+        for layer, table in enumerate(memory.store.tables):
+            tensors |= {f"store.{layer}.{name}": c for name, c in table.columns().items()}
+    # Forks and grown tables share storage, which the file must not.
+    return {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
+
+
+def _memory(header: dict[str, Any], tensors: dict[str, Tensor], model: MemoryHost) -> Memory:
+    memory = Memory(model, header["seed"], header["max_bytes"])
+    memory.config = MemoryConfig.from_dict(header["config"])
+    memory.clock = header["clock"]
+    memory.writes = [WriteRecord(*values) for values in header["writes"]]
+    memory.tail = list(header["tail"])
+    memory.tail_source = header["tail_source"]
+    memory.source_tokens = dict(header["source_tokens"])
+    memory.version = header["memory_version"]
+    memory.generator.set_state(tensors["generator"])
+    on_device = {name: t.to(model.device) for name, t in tensors.items() if name != "generator"}
+    pool = _group(on_device, "pool")
+    if pool:
+        own = {name: pool.pop(name) for name in _OWN}
+        memory.pool = ShortTermPool(pool, own["recent"], header["count"])
+        memory.pool.position = own["position"]
+        memory.pool.birth = own["birth"]
+        memory.pool.write_id = own["write_id"]
+    if "waiting" in header:
+        layers = len({name.split(".")[1] for name in on_device if name.startswith("store.")})
+        tables = [RowTable(_group(on_device, f"store.{layer}")) for layer in range(layers)]
+        memory.store = LongTermStore(tables, memory.config.eviction, memory.config.retrieved_tokens)
+        memory.store.waiting = header["waiting"]
+        memory.store.writes_since_merge = header["writes_since_merge"]
+    return memory
+
+
+def _group(tensors: dict[str, Tensor], stem: str) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(f"{stem}."): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(f"{stem}.")
+    }
+
+
+def _what_differs(header: dict[str, Any], model: MemoryHost) -> str:
+    try:
+        config = MemoryConfig.from_dict(header["config"])
+    except ConfigError as error:
+        return error.message
+    ours, theirs = model.memory_config.to_dict(), config.to_dict()
+    names = [name for name in ours if ours[name] != theirs[name]]
+    return ", ".join(names) if names else "the model's weights or dtype"
+
+
+def _digest_place(path: Path) -> int:
+    """Where the digest stands in the file: inside the safetensors header."""
+    with path.open("rb") as file:
+        start = file.read(8)
+        if len(start) < 8:
+            raise MemoryFileError(path, reason="it is too short to be a memory")
+        length = struct.unpack("<Q", start)[0]
+        if length > os.fstat(file.fileno()).st_size:
+            raise CorruptMemoryError(path, reason="it is not a memory, or truncated")
+        header = file.read(length)
+    at = header.find(_FIELD)
+    if at < 0:
+        raise CorruptMemoryError(path, reason="its header has no checksum")
+    return 8 + at + len(_FIELD)
+
+
+def _stored_digest(path: Path, place: int) -> str:
+    with path.open("rb") as file:
+        file.seek(place)
+        return file.read(len(_BLANK)).decode("ascii", "replace")
+
+
+def _digest(path: Path, place: int) -> str:
+    """SHA-256 of the file with the digest's own place blank."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        digest.update(file.read(place))
+        digest.update(_BLANK.encode())
+        file.seek(place + len(_BLANK))
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

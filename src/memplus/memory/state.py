@@ -1,0 +1,301 @@
+"""A memory: a value of its own, apart from the model that reads and writes it.
+
+It is created pristine, written, forked, saved, loaded, dropped. Forgetting draws from the
+memory's own generator, saved with it, so every run can be replayed. Tensors only: nothing here
+has heard of a language model.
+
+Shapes: L layers, N short-term rows, n rows in use, k new rows, c dropped rows, d hidden size.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from memplus.config import MemoryConfig, NoEviction, OldestEviction
+from memplus.errors import BudgetError, UsageError
+from memplus.memory.long_term import LongTermStore
+from memplus.memory.rows import RowTable
+from memplus.memory.short_term import ShortTermPool, stack_like
+
+__all__ = ["Memory", "MemoryHost", "NewRows", "WriteRecord"]
+
+
+class MemoryHost(Protocol):
+    """What a memory must know of its model."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells these weights, this read adapter and this config from any others."""
+        ...
+
+    @property
+    def memory_config(self) -> MemoryConfig:
+        """Sizes and rules of its memories."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where rows are kept."""
+        ...
+
+
+@dataclass(frozen=True)
+class WriteRecord:
+    """One write: which tokens of which source became rows with this id."""
+
+    id: int
+    """From 1; 0 stands for the rows that came with the model."""
+    source: str
+    start: int
+    """First token, counted from the beginning of the source."""
+    tokens: int
+    """How many tokens the write took in."""
+
+
+@dataclass(frozen=True)
+class NewRows:
+    """What a write pass made: hidden vectors and what is kept of them."""
+
+    hidden: Tensor
+    """[L, k, d]."""
+    columns: Mapping[str, Tensor]
+    """Column name -> [L, k, ...] (``passes.rows``)."""
+    long_term: tuple[str, ...]
+    """The columns that go to the long-term store."""
+
+
+class Memory:
+    """A long memory in hidden states. Made by ``MPlus.new_memory``; pass it to reads and writes.
+
+    Attributes:
+        config: sizes and rules.
+        tail: token ids not yet written, fewer than a chunk; reads see them as ordinary text.
+        tail_source: the source of the tail.
+        writes: a record per write, in order.
+        max_bytes: writes that would outgrow it are refused before they start; None: no limit.
+    """
+
+    def __init__(self, host: MemoryHost, seed: int, max_bytes: int | None = None) -> None:
+        self.host = host
+        self.config = host.memory_config
+        self.seed = seed
+        self.max_bytes = max_bytes
+        self.pool: ShortTermPool | None = None
+        self.store: LongTermStore | None = None
+        self.clock = 0
+        self.writes: list[WriteRecord] = []
+        self.tail: list[int] = []
+        self.tail_source = ""
+        self.source_tokens: dict[str, int] = {}
+        self.version = 0
+        self.derived: dict[str, Any] = {}
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def __repr__(self) -> str:
+        return (
+            f"Memory(writes={len(self.writes)}, tokens={self.tokens}, "
+            f"short_term={self.short_term_rows}, long_term={self.long_term_rows}, "
+            f"nbytes={self.nbytes})"
+        )
+
+    @property
+    def tokens(self) -> int:
+        """Text tokens written so far, the tail not counted."""
+        return sum(record.tokens for record in self.writes)
+
+    @property
+    def short_term_rows(self) -> int:
+        """Rows per layer in the short-term pool."""
+        return 0 if self.pool is None else self.pool.count
+
+    @property
+    def long_term_rows(self) -> int:
+        """Rows per layer in the long-term store (of the fullest layer)."""
+        return 0 if self.store is None else len(self.store)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all rows and their bookkeeping, shared ones included."""
+        pool = 0 if self.pool is None else self.pool.nbytes
+        return pool + (0 if self.store is None else self.store.nbytes)
+
+    def fork(self) -> Memory:
+        """The same memory, going its own way: neither sees what the other writes from here on."""
+        twin = Memory(self.host, self.seed, self.max_bytes)
+        twin.config = self.config
+        twin.pool = None if self.pool is None else self.pool.fork()
+        twin.store = None if self.store is None else self.store.fork()
+        twin.clock = self.clock
+        twin.writes = list(self.writes)
+        twin.tail = list(self.tail)
+        twin.tail_source = self.tail_source
+        twin.source_tokens = dict(self.source_tokens)
+        twin.version = self.version
+        twin.generator.set_state(self.generator.get_state())
+        return twin
+
+    def short_term_only(self) -> Memory:
+        """A fork without the long-term store: what a MemoryLLM with the same drops would hold."""
+        twin = self.fork()
+        twin.config = replace(self.config, retrieved_tokens=0)
+        twin.store = None
+        return twin
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Save as one file, written aside and renamed; see ``memory.format``.
+
+        Raises:
+            StorageError: the disk refused; an older file is intact.
+        """
+        from memplus.memory.format import save_memory
+
+        save_memory(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], model: MemoryHost) -> Memory:
+        """Open a saved memory.
+
+        Raises:
+            MemoryMismatchError: another model, adapter or config wrote it.
+            CorruptMemoryError, MemoryVersionError: the file cannot be used.
+            StorageError: it cannot be read.
+        """
+        from memplus.memory.format import load_memory
+
+        return load_memory(path, model)
+
+    def recent(self, count: int) -> Tensor | None:
+        """[L, <= count, d]: hidden vectors of the newest rows; None before the first write."""
+        return None if self.pool is None else self.pool.recent[:, -count:]
+
+    def draw_drop(self, new_rows: int) -> Tensor | None:
+        """Choose at random which positions a write of ``new_rows`` drops: [L, c], or None.
+
+        Each layer draws for itself unless the config says ``drop="shared"``.
+        """
+        pool = self.pool
+        count = 0 if pool is None else pool.dropped_by(new_rows)
+        if pool is None or count == 0:
+            return None
+        draws = 1 if self.config.drop == "shared" else pool.layers
+        # On the CPU whatever the device, so that a seed means the same everywhere.
+        lots = torch.rand((draws, pool.count), generator=self.generator)
+        drop = lots.topk(count, dim=1).indices.to(pool.position.device)
+        return drop.expand(pool.layers, count)
+
+    def take_in(self, rows: NewRows, record: WriteRecord, drop: Tensor | None) -> None:
+        """Make the rows of one write part of the memory (M+ section 3.2).
+
+        Args:
+            rows: of the write pass.
+            record: what was written.
+            drop: [L, c] positions to drop, from ``draw_drop`` or given by the caller.
+
+        Raises:
+            UsageError: ``drop`` has the wrong shape or an index out of range.
+        """
+        count = rows.hidden.shape[1]
+        columns = dict(rows.columns)
+        pool = self.pool
+        if pool is None:
+            pool = self.pool = self._first_pool(rows)
+        drop = self._checked_drop(pool, drop, count)
+        self.clock += count
+        tiled = self.config.first_write == "tile" and not pool.count
+        order = _tiling(count, pool.slots) if tiled else torch.arange(count)
+        order = order.to(pool.position.device)
+        if tiled:
+            columns = {name: column[:, order] for name, column in columns.items()}
+        birth = self.clock - (count - 1 - order)
+        recent = torch.cat([pool.recent, rows.hidden[:, order]], dim=1)
+        recent = recent[:, -self.config.tokens_per_write :].detach().clone()
+        dropped = pool.replace(columns, recent, birth, record.id, drop)
+        self._store_dropped(dropped, rows.long_term)
+        self.writes.append(record)
+        self.version += 1
+
+    def _first_pool(self, rows: NewRows) -> ShortTermPool:
+        columns = stack_like(rows.columns, self.config.short_term_tokens)
+        return ShortTermPool(columns, rows.hidden[:, :0], 0)
+
+    def _checked_drop(self, pool: ShortTermPool, drop: Tensor | None, count: int) -> Tensor | None:
+        needed = pool.dropped_by(count)
+        if drop is None:
+            return None if needed == 0 else self.draw_drop(count)
+        drop = drop.to(pool.position.device, torch.int64)
+        if drop.shape[0] == 1:
+            drop = drop.expand(pool.layers, -1)
+        if tuple(drop.shape) != (pool.layers, needed):
+            expected = [pool.layers, needed]
+            raise UsageError(f"drop has shape {list(drop.shape)}; this write drops {expected}.")
+        if needed == 0:
+            return None
+        if int(drop.min()) < 0 or int(drop.max()) >= pool.count:
+            raise UsageError(f"drop holds positions outside 0..{pool.count - 1}.")
+        if bool((drop.sort(dim=1).values.diff(dim=1) == 0).any()):
+            raise UsageError("drop names a position twice in one layer.")
+        return drop
+
+    def _store_dropped(self, dropped: dict[str, Tensor] | None, names: tuple[str, ...]) -> None:
+        if not self.config.has_long_term:
+            return
+        kept = None
+        if dropped is not None:
+            kept = {name: dropped[name] for name in (*names, "birth", "write_id")}
+        if self.store is None and kept is not None:
+            self.store = self.empty_store(kept)
+        if self.store is not None:
+            self.store.append(kept)
+
+    def empty_store(self, like: Mapping[str, Tensor]) -> LongTermStore:
+        """A store without rows, with the columns of ``like`` (name -> [L, c, ...])."""
+        layers = next(iter(like.values())).shape[0]
+        columns = dict(like)
+        if self.config.eviction.kind == "counter":
+            columns["counter"] = like["birth"].to(torch.float32)
+        tables = [
+            RowTable({name: column[layer, :0] for name, column in columns.items()})
+            for layer in range(layers)
+        ]
+        return LongTermStore(tables, self.config.eviction, self.config.retrieved_tokens)
+
+    def check_budget(self, writes: int, row_bytes: int, stored_bytes: int) -> None:
+        """Refuse writes that would outgrow ``max_bytes``, before anything is spent.
+
+        Args:
+            writes: how many full writes are about to be made.
+            row_bytes: bytes of one short-term row, all layers together.
+            stored_bytes: bytes of one long-term row, all layers together.
+
+        Raises:
+            BudgetError: with the bytes needed and given.
+        """
+        if self.max_bytes is None:
+            return
+        new = writes * self.config.tokens_per_write
+        dropped = max(0, self.short_term_rows + new - self.config.short_term_tokens)
+        stored = 0
+        if self.config.has_long_term:
+            stored = self.long_term_rows + dropped
+            if isinstance(self.config.eviction, OldestEviction):
+                stored = min(stored, self.config.eviction.max_rows)
+            elif not isinstance(self.config.eviction, NoEviction):
+                rule = self.config.eviction
+                life = int(rule.initial / max(rule.decay, 1e-9) + 1) * rule.every
+                stored = min(stored, life * self.config.tokens_per_write + self.long_term_rows)
+        needed = self.config.short_term_tokens * row_bytes + stored * stored_bytes
+        if needed > self.max_bytes:
+            raise BudgetError(needed=needed, given=self.max_bytes)
+
+
+def _tiling(count: int, slots: int) -> Tensor:
+    """[slots]: which of ``count`` new rows fills each slot; the remainder repeats the last ones."""
+    whole = torch.arange(count).repeat(slots // count)
+    rest = slots - whole.numel()
+    return torch.cat([whole, torch.arange(count - rest, count)])

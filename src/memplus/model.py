@@ -1,0 +1,657 @@
+"""``MPlus``: weights, and what can be done to memories with them.
+
+The model is stateless; a memory is a value. Whatever changes a memory is a method here that
+takes the memory, or a batch of them; nothing of a memory stays behind in the model.
+
+Shapes: B batch, T tokens, L layers, K new rows, d hidden size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+import weakref
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, overload
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from memplus.answers import Answer, Watch, answer
+from memplus.backbone.access import Backbone
+from memplus.backbone.adapters import add_adapters
+from memplus.backbone.layouts import FORMAT, OUR_CONFIG, is_memory_checkpoint, read_checkpoint
+from memplus.backbone.session import running
+from memplus.config import MemoryConfig, PromptConfig
+from memplus.errors import (
+    MemoryMismatchError,
+    PositionsError,
+    StaleCacheError,
+    TokenizerMissingError,
+    UnsupportedModelError,
+    UsageError,
+)
+from memplus.loading import assemble_model, load_stock, load_tokenizer, resolve
+from memplus.memory.files import write_aside
+from memplus.memory.retriever import MemoryWeights
+from memplus.memory.state import Memory
+from memplus.passes.memory_prefix import MemoryPrefix, prefix_length
+from memplus.passes.pristine import Pristine, fill_pristine
+from memplus.passes.prompt import Prompt, assemble
+from memplus.passes.read import HiddenPrefix, Prefix, ReadSession
+from memplus.passes.write import write_pass
+from memplus.writing import Receipt, Writer
+
+__all__ = ["MPlus"]
+
+Memories = Memory | Sequence[Memory]
+
+
+class MPlus(nn.Module):
+    """A stock decoder with a long memory (M+, arXiv 2502.00592).
+
+    Made by ``from_pretrained`` or ``from_backbone``. Thread-safe: passes on one model take turns.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        config: MemoryConfig,
+        weights: MemoryWeights,
+        *,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        prompt: PromptConfig | None = None,
+        pristine: Pristine | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.weights = weights
+        self.memory_config = config
+        self.prompt = prompt or PromptConfig()
+        self.pristine = pristine or Pristine()
+        self.kept: dict[str, Tensor] = {}
+        self.backbone = Backbone(model)
+        self.name = str(getattr(model.config, "name_or_path", "") or type(model).__name__)
+        self._tokenizer = tokenizer
+        self._blank: tuple[int, Memory] | None = None
+        self._fingerprint: tuple[int, str] | None = None
+        self._sessions: weakref.WeakKeyDictionary[Any, tuple[ReadSession, list[int]]]
+        self._sessions = weakref.WeakKeyDictionary()
+        _check_sizes(self.backbone, config)
+
+    # Making one ---------------------------------------------------------------------------------
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | os.PathLike[str],
+        *,
+        dtype: torch.dtype | None = None,
+        device: str | torch.device = "cpu",
+        retrieved_tokens: int | None = None,
+    ) -> MPlus:
+        """Load a model with memory: ``"nano"`` (bundled), a directory, or a hub id.
+
+        Args:
+            name: our layout or a published one (M+, MemoryLLM); told apart by their fields.
+            dtype: of the weights; the config's own by default.
+            device: where they go.
+            retrieved_tokens: overrides M; 0 loads the same weights as a MemoryLLM.
+
+        Raises:
+            UnknownModelError, MissingWeightsDirectory, NotADecoderError, UnsupportedModelError.
+            WeightsError: any missing, unexpected or misshapen weight, by name.
+        """
+        path = resolve(os.fspath(name))
+        checkpoint = read_checkpoint(path, retrieved_tokens)
+        parts = assemble_model(checkpoint, dtype, torch.device(device))
+        made = cls(
+            parts.model,
+            checkpoint.memory,
+            parts.weights,
+            tokenizer=load_tokenizer(path),
+            prompt=checkpoint.prompt,
+            pristine=parts.pristine,
+        )
+        made.kept = parts.kept
+        made.name = os.fspath(name)
+        return made
+
+    @classmethod
+    def from_backbone(
+        cls,
+        model: PreTrainedModel | str | os.PathLike[str],
+        config: MemoryConfig,
+        *,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        prompt: PromptConfig | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> MPlus:
+        """Give a stock decoder a fresh, untrained memory.
+
+        Args:
+            model: a loaded model, a directory, or a hub id.
+            config: sizes and rules of the memory.
+            tokenizer: for text; a directory's own is found by itself.
+            prompt: how questions are put.
+            dtype: of a model loaded here.
+
+        Raises:
+            NotADecoderError, UnsupportedModelError, UnknownModelError, MissingWeightsDirectory,
+            ConfigError.
+        """
+        if not isinstance(model, PreTrainedModel):
+            path = resolve(os.fspath(model))
+            if is_memory_checkpoint(path):
+                reason = "it has a memory already; load it with MPlus.from_pretrained"
+                raise UnsupportedModelError(str(path), reason=reason)
+            tokenizer = tokenizer or load_tokenizer(path)
+            model = load_stock(path, dtype)
+        backbone = Backbone(model)
+        weights = MemoryWeights(len(backbone.layers), backbone.hidden_size, config)
+        weights = weights.to(device=backbone.device, dtype=backbone.dtype)
+        if config.adapters is not None:
+            add_adapters(model, config.adapters)
+        return cls(model, config, weights, tokenizer=tokenizer, prompt=prompt)
+
+    def save_pretrained(
+        self, path: str | os.PathLike[str], *, storage_dtype: torch.dtype | None = None
+    ) -> None:
+        """Save everything in our layout; ``from_pretrained`` gives the same logits, bit for bit.
+
+        Args:
+            path: directory; made where it is missing.
+            storage_dtype: keep floating-point weights in this dtype (they are loaded back in the
+                config's own); None keeps them as they are.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        from huggingface_hub import save_torch_state_dict
+
+        folder = Path(path)
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {name: tensor.detach().cpu() for name, tensor in self._named_tensors().items()}
+        if storage_dtype is not None:
+            state = {
+                name: tensor.to(storage_dtype) if tensor.is_floating_point() else tensor
+                for name, tensor in state.items()
+            }
+        state = {name: tensor.contiguous().clone() for name, tensor in state.items()}
+        save_torch_state_dict(state, folder)
+        self.model.config.save_pretrained(folder)
+        self.model.generation_config.save_pretrained(folder)
+        if self._tokenizer is not None:
+            self._tokenizer.save_pretrained(folder)
+        ours = {
+            "format": FORMAT,
+            "memory": self.memory_config.to_dict(),
+            "prompt": self.prompt.__dict__,
+        }
+        write_aside(folder / OUR_CONFIG, json.dumps(ours, indent=2).encode() + b"\n")
+
+    def _named_tensors(self) -> dict[str, Tensor]:
+        tensors = dict(self.model.state_dict())
+        if getattr(self.model.config, "tie_word_embeddings", False):
+            for name in self.model._tied_weights_keys or {}:
+                tensors.pop(name, None)
+        groups = {
+            "memplus.": self.weights.state_dict(),
+            "memplus.pristine.": self.pristine.tensors(),
+            "memplus.kept.": self.kept,
+        }
+        for stem, group in groups.items():
+            tensors |= {stem + name: tensor for name, tensor in group.items()}
+        return tensors
+
+    # What it is ---------------------------------------------------------------------------------
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer.
+
+        Raises:
+            TokenizerMissingError: the checkpoint came without one.
+        """
+        if self._tokenizer is None:
+            raise TokenizerMissingError(self.name)
+        return self._tokenizer
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights and the memories' rows are."""
+        return self.backbone.device
+
+    @property
+    def positions(self) -> int:
+        """Positions that a prefix and its text may take together, rope scaling counted."""
+        return self.backbone.rope.positions
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of every weight that shapes rows, the dtype and the memory's sizes."""
+        version = self._weights_version()
+        if self._fingerprint is None or self._fingerprint[0] != version:
+            self._fingerprint = (version, _digest(self))
+        return self._fingerprint[1]
+
+    def _weights_version(self) -> int:
+        return sum(weight._version for weight in self.parameters())
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text, without special tokens: the bos embedding stands in for them."""
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    # Memories -----------------------------------------------------------------------------------
+
+    def new_memory(self, seed: int = 0, *, max_bytes: int | None = None) -> Memory:
+        """A pristine memory.
+
+        Args:
+            seed: of the generator that decides what is dropped.
+            max_bytes: refuse writes that would make the memory larger; None: no limit.
+        """
+        version = self._weights_version()
+        if self._blank is None or self._blank[0] != version:
+            blank = Memory(self, 0)
+            fill_pristine(blank, self.backbone, self.weights, self.pristine)
+            self._blank = (version, blank)
+        memory = self._blank[1].fork()
+        memory.seed, memory.max_bytes = seed, max_bytes
+        memory.generator.manual_seed(seed)
+        return memory
+
+    @overload
+    def write(self, memory: Memory, text: str | Sequence[int], **options: Any) -> Receipt: ...
+    @overload
+    def write(
+        self, memory: Sequence[Memory], text: Sequence[str | Sequence[int]], **options: Any
+    ) -> list[Receipt]: ...
+    def write(self, memory: Any, text: Any, **options: Any) -> Any:
+        """Write text into a memory, chunk by chunk; or a batch of texts into as many memories.
+
+        What fills no chunk waits in ``memory.tail``, which reads see as ordinary text. A new
+        source starts its own chunk. Interrupted or failing, what was written stays valid.
+
+        Args:
+            memory: one memory, or a list.
+            text: text or token ids; a list of them for a list of memories.
+            source: name of the text, for evidence; a list for a list.
+            flush: write the tail too.
+            progress: called as ``progress(tokens written, tokens in all)``.
+
+        Raises:
+            EmptyTextError: nothing to write.
+            BudgetError: it would outgrow ``max_bytes``; nothing was written.
+            MemoryMismatchError: the memory is another model's.
+        """
+        writer = Writer(self)
+        if isinstance(memory, Memory):
+            return writer.write([memory], [text], **options)[0]
+        return writer.write(list(memory), list(text), **options)
+
+    def write_chunk(self, memory: Memory, input_ids: Tensor, drop: Tensor | None = None) -> None:
+        """Write exactly one chunk (M+ section 3.1).
+
+        Args:
+            memory: is changed.
+            input_ids: [T] or [1, T], any T >= 1.
+            drop: [L, c] which positions of the pool (0 is the oldest row) are dropped; drawn by
+                the memory's generator where it is not given.
+
+        Raises:
+            TailError: the memory has a tail.
+            UsageError: ``drop`` does not fit.
+        """
+        Writer(self).chunk(memory, _as_batch(input_ids), drop)
+
+    def compress(self, memory: Memory | None, input_ids: Tensor) -> Tensor:
+        """The rows that a write of this chunk would make; the memory stays as it is.
+
+        Keeps the graph: ``model(ids, memory=memory, new_rows=rows)`` reads them.
+
+        Args:
+            memory: whose newest rows the chunk attends to; None: none.
+            input_ids: [T] or [1, T].
+
+        Returns:
+            [L, K, d] (fewer rows where memory and chunk together have fewer than K).
+        """
+        ids = _as_batch(input_ids).to(self.device)
+        return self.write_rows(ids, self.context([memory]), first_of_tiled=self.tiles(memory))[0]
+
+    def write_rows(
+        self, input_ids: Tensor, context: Tensor, *, first_of_tiled: bool = False
+    ) -> Tensor:
+        """One write pass over a batch, with gradients where they are on.
+
+        Args:
+            input_ids: [B, T], no padding.
+            context: [B, L, c, d] newest rows of each memory, c <= K; c may be 0.
+            first_of_tiled: see ``passes.write``.
+
+        Returns:
+            [B, L, K, d].
+        """
+        rows = self.memory_config.tokens_per_write
+        made = write_pass(
+            self.backbone, self.weights, input_ids, context, rows, first_of_tiled=first_of_tiled
+        )
+        return made.rows
+
+    def read_rows(self, input_ids: Tensor, prefix: HiddenPrefix, **options: Any) -> Any:
+        """One read pass over rows given as hidden vectors, with gradients: for training.
+
+        Args:
+            input_ids: [B, T].
+            prefix: the rows.
+            options: passed to the stock model.
+        """
+        session = ReadSession(self.backbone, prefix)
+        with running(self.backbone, session, self.backbone.adapters.reading):
+            return self.model(input_ids=input_ids, use_cache=False, **options)
+
+    def context(self, memories: Sequence[Memory | None]) -> Tensor:
+        """[B, L, c, d]: what a write of these memories attends to; equal c for all."""
+        count = self.memory_config.tokens_per_write
+        rows = [None if memory is None else memory.recent(count) for memory in memories]
+        empty = self.weights.memory_embedding.detach().new_empty(
+            (len(self.backbone.layers), 0, self.backbone.hidden_size)
+        )
+        return torch.stack([empty if one is None else one for one in rows])
+
+    def tiles(self, memory: Memory | None) -> bool:
+        """Whether the memory's next write fills an empty pool by tiling."""
+        empty = memory is None or memory.short_term_rows == 0
+        return self.memory_config.first_write == "tile" and empty
+
+    # Reading ------------------------------------------------------------------------------------
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        memory: Memories | None = None,
+        *,
+        new_rows: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        past_key_values: Any = None,
+        **options: Any,
+    ) -> CausalLMOutputWithPast:
+        """Logits of a prompt that sees its memory.
+
+        Args:
+            input_ids: [T], [1, T] or [B, T].
+            memory: one for all rows, or one per row; None reads without memory.
+            new_rows: [L, k, d] from ``compress``: read after the memory's own rows, with the
+                graph kept. Without a memory they are all that is read, under the write adapter.
+            attention_mask: [B, T] for padded prompts.
+            past_key_values: a cache of an earlier call with the same memory, unwritten since.
+            options: passed to the stock model (``labels``, ``use_cache``, ...).
+
+        Returns:
+            The stock output; logits [B, T, V] cover the caller's tokens alone.
+
+        Raises:
+            PositionsError, StaleCacheError, MemoryMismatchError, UsageError.
+        """
+        ids = _as_batch(input_ids).to(self.device)
+        memories = self._per_row(memory, ids.shape[0])
+        tails = self._tails(memories, past_key_values)
+        prompt = assemble(ids, attention_mask, tails)
+        if _length(past_key_values):
+            prompt = Prompt(ids, attention_mask, prompt.asked)
+        session = self._session(memories, prompt, past_key_values, new_rows)
+        self._check_positions(session, prompt, past_key_values, 0)
+        if "labels" in options:
+            extra = prompt.width - ids.shape[1]
+            options["labels"] = nn.functional.pad(options["labels"], (extra, 0), value=-100)
+        with self._reading(session, memories, new_rows):
+            output = self.model(
+                input_ids=prompt.input_ids,
+                attention_mask=prompt.attention_mask,
+                past_key_values=past_key_values,
+                **options,
+            )
+        self._remember(output.past_key_values, session, memories)
+        if output.logits.shape[1] > ids.shape[1]:
+            output.logits = output.logits[:, -ids.shape[1] :]
+        result: CausalLMOutputWithPast = output
+        return result
+
+    @torch.no_grad()
+    def generate(
+        self,
+        input_ids: Tensor,
+        memory: Memories | None = None,
+        *,
+        attention_mask: Tensor | None = None,
+        past_key_values: Any = None,
+        **options: Any,
+    ) -> Any:
+        """The stock ``generate`` with memory; greedy unless asked otherwise.
+
+        Args:
+            input_ids: [T], [1, T] or [B, T], padded on the left.
+            memory: one for all rows, or one per row.
+            attention_mask: [B, T].
+            past_key_values: a cache of an earlier call; then ``input_ids`` holds the whole
+                conversation so far, as in the stock contract.
+            options: those of the stock ``generate``.
+
+        Returns:
+            [B, T + new tokens] ids, the caller's input first; or the stock output object.
+        """
+        ids = _as_batch(input_ids).to(self.device)
+        memories = self._per_row(memory, ids.shape[0])
+        if past_key_values is not None:
+            options["past_key_values"] = past_key_values
+        return self._generate(ids, memories, attention_mask, options)
+
+    @torch.no_grad()
+    def generate_watched(
+        self, input_ids: Tensor, memory: Memory, max_new_tokens: int
+    ) -> tuple[Tensor, Tensor]:
+        """Greedy ids [1, T + new] and the attention paid to each write, [writes + 1]."""
+        watch = Watch(memory)
+        options = {"max_new_tokens": max_new_tokens}
+        output = self._generate(input_ids, self._per_row(memory, 1), None, options, watch)
+        return output, watch.paid
+
+    def _generate(
+        self,
+        ids: Tensor,
+        memories: list[Memory],
+        attention_mask: Tensor | None,
+        options: dict[str, Any],
+        watch: Watch | None = None,
+    ) -> Any:
+        cache = options.get("past_key_values")
+        prompt = assemble(ids, attention_mask, self._tails(memories, cache))
+        session = self._session(memories, prompt, cache, None)
+        if watch is not None:
+            session.watch = watch.on(session.prefix)
+        self._check_positions(session, prompt, None, int(options.get("max_new_tokens") or 0))
+        mask = prompt.attention_mask
+        rules = options.pop("generation_config", None) or _greedy(self.model.generation_config)
+        rules = copy.deepcopy(rules)
+        # What the rules have no field for (a cache, a streamer) goes on as an argument.
+        options = rules.update(disable_compile=True, **options)
+        with self._reading(session, memories, None):
+            output = self.model.generate(
+                inputs=prompt.input_ids,
+                attention_mask=torch.ones_like(prompt.input_ids) if mask is None else mask,
+                generation_config=rules,
+                **options,
+            )
+        extra = prompt.width - ids.shape[1]
+        if isinstance(output, Tensor):
+            return _without_tail(output, ids, prompt.width) if extra else output
+        self._remember(output.past_key_values, session, memories)
+        if extra:
+            output.sequences = _without_tail(output.sequences, ids, prompt.width)
+        return output
+
+    def ask(self, memory: Memory, question: str, *, max_new_tokens: int | None = None) -> Answer:
+        """Put a question to a memory, greedily, and say where the answer came from.
+
+        Args:
+            memory: stays as it is.
+            question: in plain words; the prompt's template is put around it.
+            max_new_tokens: most tokens of the answer; the prompt config's by default.
+
+        Raises:
+            EmptyTextError, PositionsError, TokenizerMissingError.
+        """
+        return answer(self, memory, question, max_new_tokens or self.prompt.max_new_tokens)
+
+    def _reading(
+        self, session: ReadSession, memories: Sequence[Memory], new_rows: Tensor | None
+    ) -> AbstractContextManager[None]:
+        adapters = self.backbone.adapters
+        only_new = not memories and new_rows is not None
+        adapter = adapters.writing if only_new else adapters.reading
+        return running(self.backbone, session, adapter)
+
+    def _session(
+        self,
+        memories: Sequence[Memory],
+        prompt: Prompt,
+        cache: Any,
+        new_rows: Tensor | None,
+    ) -> ReadSession:
+        if _length(cache):
+            return self._resumed(memories, cache)
+        prefix = Prefix()
+        if memories:
+            prefix = MemoryPrefix(
+                self.backbone, self.weights, memories, prompt.asked, extra=new_rows
+            )
+        elif new_rows is not None:
+            prefix = HiddenPrefix(self.backbone, self.weights, new_rows[None])
+        return ReadSession(self.backbone, prefix)
+
+    def _resumed(self, memories: Sequence[Memory], cache: Any) -> ReadSession:
+        versions = [memory.version for memory in memories]
+        session, known = self._sessions.get(cache, (None, None))
+        current = max(versions, default=0)
+        if session is None:
+            if memories:
+                raise StaleCacheError(cached=-1, current=current)
+            return ReadSession(self.backbone, Prefix())
+        if known != versions or not _same(session.prefix, memories):
+            raise StaleCacheError(cached=max(known or [0], default=0), current=current)
+        return session
+
+    def _remember(self, cache: Any, session: ReadSession, memories: Sequence[Memory]) -> None:
+        if cache is not None:
+            self._sessions[cache] = (session, [memory.version for memory in memories])
+
+    def _per_row(self, memory: Memories | None, batch: int) -> list[Memory]:
+        if memory is None:
+            return []
+        memories = [memory] * batch if isinstance(memory, Memory) else list(memory)
+        if len(memories) != batch:
+            raise UsageError(f"{len(memories)} memories were given for {batch} prompts.")
+        for one in memories:
+            self.check_owner(one)
+        return memories
+
+    def check_owner(self, memory: Memory) -> None:
+        """Refuse a memory that other weights or sizes made.
+
+        Raises:
+            MemoryMismatchError: with what differs.
+        """
+        if memory.host is self:
+            return
+        if memory.config != self.memory_config:
+            raise MemoryMismatchError(differs="memory config")
+        if memory.host.fingerprint != self.fingerprint:
+            raise MemoryMismatchError(differs="weights")
+
+    def _tails(self, memories: Sequence[Memory], cache: Any) -> list[list[int]]:
+        if _length(cache) or not memories:
+            return [[]]
+        return [memory.tail for memory in memories]
+
+    def _check_positions(
+        self, session: ReadSession, prompt: Prompt, cache: Any, new_tokens: int
+    ) -> None:
+        start = int(session.prefix.shift(torch.device("cpu")).max())
+        needed = start + _length(cache) + prompt.width + new_tokens
+        if needed > self.positions:
+            available = max(0, self.positions - start)
+            raise PositionsError(needed=needed - start, available=available)
+
+    def prefix_length(self, memory: Memory) -> int:
+        """Positions that the prefix of a memory takes now."""
+        return prefix_length(memory, bos=self.weights.bos_embedding is not None)
+
+
+def _check_sizes(backbone: Backbone, config: MemoryConfig) -> None:
+    longest = int(config.bos) + config.retrieved_tokens + config.short_term_tokens
+    if longest >= backbone.rope.positions:
+        raise PositionsError(needed=longest + 1, available=backbone.rope.positions)
+
+
+def _as_batch(ids: Tensor) -> Tensor:
+    if ids.dim() == 1:
+        ids = ids[None]
+    if ids.dim() != 2 or ids.shape[1] == 0:
+        raise UsageError(f"Token ids must be [T] or [B, T] with T >= 1, not {list(ids.shape)}.")
+    return ids.long()
+
+
+def _length(cache: Any) -> int:
+    return 0 if cache is None else int(cache.get_seq_length())
+
+
+def _same(prefix: Prefix, memories: Sequence[Memory]) -> bool:
+    if not isinstance(prefix, MemoryPrefix):
+        return not memories
+    held = prefix.memories
+    return len(held) == len(memories) and all(a is b for a, b in zip(held, memories, strict=True))
+
+
+def _without_tail(sequences: Tensor, ids: Tensor, width: int) -> Tensor:
+    times = sequences.shape[0] // ids.shape[0]
+    return torch.cat([ids.repeat_interleave(times, dim=0), sequences[:, width:]], dim=1)
+
+
+def _greedy(config: Any) -> Any:
+    """The checkpoint's special tokens without its sampling: evaluation is greedy (Faults, text)."""
+    from transformers import GenerationConfig
+
+    return GenerationConfig(
+        do_sample=False,
+        eos_token_id=config.eos_token_id,
+        bos_token_id=config.bos_token_id,
+        pad_token_id=config.pad_token_id if config.pad_token_id is not None else _first(config),
+    )
+
+
+def _first(config: Any) -> int:
+    eos = config.eos_token_id
+    if isinstance(eos, list | tuple):
+        eos = eos[0] if eos else None
+    return 0 if eos is None else int(eos)
+
+
+def _digest(model: MPlus) -> str:
+    """Sums over every weight's bits and their order: sees any changed number, at memory speed."""
+    digest = hashlib.sha256(json.dumps(model.memory_config.to_dict(), sort_keys=True).encode())
+    for name, tensor in sorted({**model.model.state_dict(), **model.weights.state_dict()}.items()):
+        flat = tensor.detach().contiguous().view(-1).view(torch.uint8)
+        width = 4 if flat.numel() % 4 == 0 else 1
+        words = flat.view(torch.int32) if width == 4 else flat
+        order = torch.arange(words.numel(), device=words.device) % 65521 + 1
+        sums = (int(words.sum(dtype=torch.int64)), int((words.long() * order).sum()))
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)} {sums}".encode())
+    return digest.hexdigest()[:32]

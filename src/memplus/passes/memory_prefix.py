@@ -1,0 +1,217 @@
+"""A batch of memories as the prefix of a read, without copying any of them.
+
+Short-term keys are turned to their positions at the first read after a write and kept; what a
+prompt retrieves is gathered and turned per read. Consecutive rows of one memory share a group.
+
+Shapes: B batch, T tokens, m retrieved rows, n short-term rows, d hidden size, H key/value heads,
+D head width, R retriever width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from memplus.backbone.access import Backbone, Layer
+from memplus.backbone.attention import Segment
+from memplus.backbone.rope import Angles, rotate, rotate_into
+from memplus.memory.retriever import MemoryWeights
+from memplus.memory.state import Memory
+from memplus.passes.read import Prefix
+
+__all__ = ["MemoryPrefix", "prefix_length"]
+
+_TURNED = "turned_keys"
+
+
+def prefix_length(memory: Memory, *, bos: bool) -> int:
+    """Positions that the prefix of a memory takes: bos, retrieved and short-term rows."""
+    if not memory.short_term_rows and memory.config.first_write == "tile":
+        return 0
+    retrieved = _retrieved(memory)
+    return int(bos) + retrieved + memory.short_term_rows
+
+
+def _retrieved(memory: Memory) -> int:
+    store = memory.store
+    if store is None:
+        return 0
+    return max(store.reading_count(layer) for layer in range(len(store.tables)))
+
+
+class MemoryPrefix(Prefix):
+    """The prefix of a batch of memories.
+
+    Args:
+        backbone: the model.
+        weights: bos and retriever.
+        memories: one per batch row; rows may share one.
+        prompt: [B, T] true where a token belongs to the prompt: no tail, no padding.
+        extra: [k rows] hidden vectors [L, k, d] of rows not yet written, read after the others.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        weights: MemoryWeights,
+        memories: Sequence[Memory],
+        prompt: Tensor,
+        extra: Tensor | None = None,
+    ) -> None:
+        self.backbone = backbone
+        self.weights = weights
+        self.memories = list(memories)
+        self.prompt = prompt
+        self.extra = extra
+        self.rows = len(self.memories)
+        self.retrieved: dict[tuple[int, int], Tensor] = {}
+        """(batch row, layer) -> [m] indices into the store, in reading order."""
+        self.scores: dict[tuple[int, int], Tensor] = {}
+        """(batch row, layer) -> [store rows] retrieval scores."""
+        self._groups: dict[int, list[tuple[slice, list[Segment]]]] = {}
+
+    def shift(self, device: torch.device) -> Tensor:
+        """[B]: length of each row's prefix."""
+        bos = self.weights.bos_embedding is not None
+        extra = 0 if self.extra is None else int(self.extra.shape[1])
+        lengths = [prefix_length(memory, bos=bos) + extra for memory in self.memories]
+        return torch.tensor(lengths, device=device)
+
+    def expand(self, times: int) -> None:
+        """Serve every row ``times`` times in a row."""
+        self.memories = [memory for memory in self.memories for _ in range(times)]
+        self.prompt = self.prompt.repeat_interleave(times, dim=0)
+        self.rows = len(self.memories)
+
+    def spans(self) -> list[tuple[slice, Memory]]:
+        """Consecutive batch rows that read the same memory."""
+        spans: list[tuple[slice, Memory]] = []
+        start = 0
+        for row in range(1, self.rows + 1):
+            if row == self.rows or self.memories[row] is not self.memories[start]:
+                spans.append((slice(start, row), self.memories[start]))
+                start = row
+        return spans
+
+    def groups(self, layer: int) -> list[tuple[slice, list[Segment]]]:
+        """Segments of each span, as prepared in the prefill."""
+        return self._groups[layer]
+
+    def prepare(self, layer: int, hidden: Tensor, length: int) -> None:
+        """Retrieve for every row and put its prefix together."""
+        access = self.backbone.layers[layer]
+        queries = self._queries(access, hidden)
+        self._groups[layer] = [
+            (span, self._segments(access, memory, span, queries, hidden, length))
+            for span, memory in self.spans()
+        ]
+
+    def _queries(self, access: Layer, hidden: Tensor) -> Tensor | None:
+        """[B, T, R] f_q of every token, where any memory has a store."""
+        if self.weights.retriever is None or all(m.store is None for m in self.memories):
+            return None
+        with torch.no_grad():
+            projection = self.weights.layer_retriever(access.index).query_proj
+            queries: Tensor = projection(access.norm(hidden))
+        return queries
+
+    def _segments(
+        self,
+        access: Layer,
+        memory: Memory,
+        span: slice,
+        queries: Tensor | None,
+        hidden: Tensor,
+        length: int,
+    ) -> list[Segment]:
+        bos = self.weights.bos_embedding
+        needed = prefix_length(memory, bos=bos is not None)
+        segments: list[Segment] = []
+        if needed:
+            angles = self.backbone.angles(access, max(needed, length), hidden)
+            called = self._called_up(access, memory, span, queries, angles)
+            if called is not None:
+                segments.append(called)
+            if memory.short_term_rows:
+                segments.append(self._short_term(access, memory, angles, length))
+        if self.extra is not None:
+            count = int(self.extra.shape[1])
+            angles = self.backbone.angles(access, max(needed + count, length), hidden)
+            keys, values = access.project(self.extra[access.index][None])
+            turned = rotate(
+                keys, (angles[0][needed : needed + count], angles[1][needed : needed + count])
+            )
+            segments.append((turned.transpose(1, 2), values.transpose(1, 2)))
+        return segments
+
+    def _called_up(
+        self, access: Layer, memory: Memory, span: slice, queries: Tensor | None, angles: Angles
+    ) -> Segment | None:
+        """bos and the retrieved rows of every row of a span: [B or 1, H, 1 + m, D] each."""
+        keys: list[Tensor] = []
+        values: list[Tensor] = []
+        bos = self.weights.bos_embedding
+        if bos is not None:
+            key, value = access.project(bos[access.index][None])
+            keys.append(rotate(key, (angles[0][:1], angles[1][:1])))
+            values.append(value)
+        if memory.store is not None and len(memory.store.tables[access.index]):
+            assert queries is not None
+            key, value = self._retrieve(access, memory, span, queries)
+            count = key.shape[1]
+            start = len(keys) + _retrieved(memory) - count
+            at = slice(start, start + count)
+            keys.append(rotate(key, (angles[0][at], angles[1][at])))
+            values.append(value)
+        if not keys:
+            return None
+        rows = max(part.shape[0] for part in keys)
+        joined = torch.cat([part.expand(rows, -1, -1, -1) for part in keys], dim=1)
+        of_values = torch.cat([part.expand(rows, -1, -1, -1) for part in values], dim=1)
+        return joined.transpose(1, 2), of_values.transpose(1, 2)
+
+    def _retrieve(
+        self, access: Layer, memory: Memory, span: slice, queries: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Unrotated keys and values [rows of the span, m, H, D], oldest first."""
+        assert memory.store is not None
+        table = memory.store.tables[access.index]
+        keys, values = [], []
+        for row in range(span.start, span.stop):
+            asked = queries[row][self.prompt[row]]
+            chosen, scores = memory.store.retrieve(access.index, asked)
+            self.retrieved[row, access.index] = chosen
+            self.scores[row, access.index] = scores
+            key, value = _stored(access, table.columns(), chosen)
+            keys.append(key)
+            values.append(value)
+        return torch.stack(keys), torch.stack(values)
+
+    def _short_term(self, access: Layer, memory: Memory, angles: Angles, length: int) -> Segment:
+        """The pool's keys at their positions and its values, [1, H, n, D] each."""
+        pool = memory.pool
+        assert pool is not None
+        offset = prefix_length(memory, bos=self.weights.bos_embedding is not None) - pool.count
+        # Changing frequencies: the keys hold for this length only.
+        state = (memory.version, offset, length)
+        cache = memory.derived.setdefault(_TURNED, {})
+        known, turned = cache.get(access.index, (None, None))
+        keys = pool.columns["k"][access.index, : pool.count]
+        if known != state:
+            shape = (keys.shape[1], pool.count, keys.shape[2])
+            if turned is None or tuple(turned.shape) != shape:
+                turned = keys.new_empty(shape)
+            positions = pool.position[access.index, : pool.count] + offset
+            rotate_into(turned, keys, angles, positions)
+            cache[access.index] = (state, turned)
+        values = pool.columns["v"][access.index, : pool.count]
+        return turned[None], values.transpose(0, 1)[None]
+
+
+def _stored(access: Layer, columns: dict[str, Tensor], chosen: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys and values [m, H, D] of chosen rows, projected here where hidden vectors are kept."""
+    if "k" in columns:
+        return columns["k"][chosen], columns["v"][chosen]
+    return access.project(columns["hidden"][chosen])

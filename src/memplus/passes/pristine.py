@@ -1,0 +1,101 @@
+"""The memory that comes with a checkpoint: kept as hidden vectors, projected once, shared by all.
+
+Shapes: L layers, N short-term rows, n stored rows of a layer, d hidden size, R retriever width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from memplus.backbone.access import Backbone
+from memplus.memory.long_term import LongTermStore
+from memplus.memory.retriever import MemoryWeights
+from memplus.memory.rows import RowTable
+from memplus.memory.short_term import ShortTermPool
+from memplus.memory.state import Memory
+from memplus.passes.rows import long_term_columns, project_rows
+
+__all__ = ["Pristine", "fill_pristine"]
+
+_BLOCK = 4096
+
+
+@dataclass
+class Pristine:
+    """Rows that every new memory starts from; empty lists and None where there are none."""
+
+    short_term: Tensor | None = None
+    """[L, N, d], oldest first."""
+    ages: Tensor | None = None
+    """[L, N] tokens since each row was made; None: all 0, as in published checkpoints."""
+    long_term: list[Tensor] = field(default_factory=list)
+    """Per layer [n, d]."""
+    keys: list[Tensor] = field(default_factory=list)
+    """Per layer [n, R]: stored keys, never recomputed."""
+    long_term_ages: list[Tensor] = field(default_factory=list)
+    """Per layer [n]."""
+    counters: list[Tensor] = field(default_factory=list)
+    """Per layer [n], for counter eviction."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """By name, for saving."""
+        named: dict[str, Tensor] = {}
+        if self.short_term is not None:
+            named["short_term"] = self.short_term
+        if self.ages is not None:
+            named["ages"] = self.ages
+        for name in ("long_term", "keys", "long_term_ages", "counters"):
+            for layer, tensor in enumerate(getattr(self, name)):
+                stem = {"keys": "long_term_keys", "counters": "long_term_counters"}.get(name, name)
+                named[f"{stem}.{layer}"] = tensor
+        return named
+
+
+@torch.no_grad()
+def fill_pristine(
+    memory: Memory, backbone: Backbone, weights: MemoryWeights, pristine: Pristine
+) -> None:
+    """Give an empty memory the rows that came with the model."""
+    config = memory.config
+    if pristine.short_term is not None:
+        hidden = pristine.short_term.to(backbone.device, backbone.dtype)
+        columns = project_rows(backbone, weights, hidden)
+        recent = hidden[:, -config.tokens_per_write :].clone()
+        pool = ShortTermPool(columns, recent, hidden.shape[1])
+        if pristine.ages is not None:
+            pool.birth = -pristine.ages.to(pool.birth)
+        memory.pool = pool
+    if pristine.long_term and config.has_long_term:
+        tables = [
+            _table(
+                backbone, weights, pristine, layer, with_counters=config.eviction.kind == "counter"
+            )
+            for layer in range(len(pristine.long_term))
+        ]
+        memory.store = LongTermStore(tables, config.eviction, config.retrieved_tokens)
+
+
+def _table(
+    backbone: Backbone,
+    weights: MemoryWeights,
+    pristine: Pristine,
+    layer: int,
+    *,
+    with_counters: bool,
+) -> RowTable:
+    hidden = pristine.long_term[layer].to(backbone.device, backbone.dtype)
+    blocks = [
+        project_rows(backbone, weights, block[None], layer=layer) for block in hidden.split(_BLOCK)
+    ]
+    names = [name for name in long_term_columns(backbone) if name != "key"]
+    columns = {name: torch.cat([block[name][0] for block in blocks]) for name in names}
+    columns["key"] = pristine.keys[layer].to(backbone.device, backbone.dtype)
+    ages = pristine.long_term_ages[layer].to(backbone.device).long()
+    columns["birth"] = -ages
+    columns["write_id"] = torch.zeros_like(ages, dtype=torch.int32)
+    if with_counters:
+        columns["counter"] = pristine.counters[layer].to(backbone.device, torch.float32)
+    return RowTable(columns)

@@ -1,0 +1,74 @@
+"""Prompts as they reach the model: the memories' tails before them, padding on the left.
+
+Shapes: B batch, T prompt tokens, W tokens with tails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from memplus.errors import UsageError
+
+__all__ = ["Prompt", "assemble"]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What is put through the model."""
+
+    input_ids: Tensor
+    """[B, W]: padding, tail, prompt."""
+    attention_mask: Tensor | None
+    """[B, W] 1 where a token is; None where there is no padding."""
+    asked: Tensor
+    """[B, W] true for the caller's own tokens: what retrieval averages over."""
+
+    @property
+    def width(self) -> int:
+        """W."""
+        return int(self.input_ids.shape[1])
+
+
+def assemble(
+    input_ids: Tensor, attention_mask: Tensor | None, tails: Sequence[Sequence[int]]
+) -> Prompt:
+    """Put every row's tail before its prompt.
+
+    Args:
+        input_ids: [B, T].
+        attention_mask: [B, T], 1 where a token is; with tails, padding must be on the left.
+        tails: a list of token ids per row; empty where there is none.
+
+    Raises:
+        UsageError: the mask has another shape, or tails meet right padding.
+    """
+    batch, length = input_ids.shape
+    if attention_mask is not None and tuple(attention_mask.shape) != (batch, length):
+        raise UsageError(
+            f"attention_mask has shape {list(attention_mask.shape)}, input_ids {[batch, length]}."
+        )
+    there = input_ids.new_ones((batch, length)) if attention_mask is None else attention_mask
+    there = there.bool()
+    if not any(tails):
+        mask = None if attention_mask is None or bool(there.all()) else attention_mask
+        return Prompt(input_ids, mask, there)
+    if bool((there[:, :-1] & ~there[:, 1:]).any()):
+        raise UsageError("A memory with a tail needs its prompts padded on the left.")
+    counts = there.sum(dim=1).tolist()
+    width = max(max(len(tail) + n for tail, n in zip(tails, counts, strict=True)), length)
+    ids = input_ids.new_zeros((batch, width))
+    mask = torch.zeros((batch, width), dtype=torch.long, device=ids.device)
+    asked = torch.zeros((batch, width), dtype=torch.bool, device=ids.device)
+    ids[:, width - length :] = input_ids
+    asked[:, width - length :] = there
+    mask[:, width - length :] = there.long()
+    for row, (tail, count) in enumerate(zip(tails, counts, strict=True)):
+        if tail:
+            place = slice(width - count - len(tail), width - count)
+            ids[row, place] = torch.tensor(tail, dtype=ids.dtype, device=ids.device)
+            mask[row, place] = 1
+    return Prompt(ids, None if bool(mask.all()) else mask, asked)

@@ -1,0 +1,66 @@
+"""What is kept of a memory row: what reading needs, computed once.
+
+With frozen weights a row is only ever read as key and value of its layer, so those are kept,
+unrotated, with the retrieval key. Where they are wider than the hidden vector (full multi-head
+models), the long-term store keeps the hidden vector instead and a read projects what it calls up.
+
+Shapes: L layers, P rows, d hidden size, H key/value heads, D head width, R retriever width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from memplus.backbone.access import Backbone, Layer
+from memplus.memory.retriever import MemoryWeights
+
+__all__ = ["long_term_columns", "project_rows", "stored_as_hidden"]
+
+
+def stored_as_hidden(backbone: Backbone) -> bool:
+    """Whether the long-term store keeps hidden vectors rather than keys and values."""
+    return 2 * backbone.kv_heads * backbone.head_dim > backbone.hidden_size
+
+
+def long_term_columns(backbone: Backbone) -> tuple[str, ...]:
+    """Columns of a long-term row."""
+    return ("hidden", "key") if stored_as_hidden(backbone) else ("k", "v", "key")
+
+
+@torch.no_grad()
+def project_rows(
+    backbone: Backbone, weights: MemoryWeights, hidden: Tensor, *, layer: int | None = None
+) -> dict[str, Tensor]:
+    """Columns of memory rows, under the read adapter.
+
+    Args:
+        backbone: the model.
+        weights: the retriever.
+        hidden: [L, P, d] row vectors of every layer; [1, P, d] of one where ``layer`` is given.
+        layer: project for this layer only.
+
+    Returns:
+        ``k`` and ``v`` [L, P, H, D], ``key`` [L, P, R] where there is a retriever, and
+        ``hidden`` [L, P, d] where the long-term store keeps it.
+    """
+    layers = backbone.layers if layer is None else [backbone.layers[layer]]
+    keys, values, retrieval = [], [], []
+    with backbone.lock, backbone.adapters.active(backbone.adapters.reading):
+        for rows, access in zip(hidden, layers, strict=True):
+            key, value = access.project(rows)
+            keys.append(key)
+            values.append(value)
+            if weights.retriever is not None:
+                retrieval.append(_retrieval_key(weights, access, rows))
+    columns = {"k": torch.stack(keys), "v": torch.stack(values)}
+    if retrieval:
+        columns["key"] = torch.stack(retrieval)
+    if stored_as_hidden(backbone):
+        columns["hidden"] = hidden.detach().clone()
+    return columns
+
+
+def _retrieval_key(weights: MemoryWeights, access: Layer, rows: Tensor) -> Tensor:
+    key: Tensor = weights.layer_retriever(access.index).key_proj(access.norm(rows))
+    return key

@@ -1,0 +1,239 @@
+"""Writing text into memories: chunks, tails, batches, and what an interruption leaves.
+
+Knows the facade's passes and the memory's rules; the facade calls it.
+
+Shapes: B batch, T chunk tokens, L layers, c dropped rows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from memplus.errors import EmptyTextError, TailError, UsageError
+from memplus.memory.state import Memory, NewRows, WriteRecord
+from memplus.passes.rows import long_term_columns, project_rows
+from memplus.passes.write import write_pass
+
+if TYPE_CHECKING:
+    from memplus.model import MPlus
+
+__all__ = ["Receipt", "Writer"]
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What one ``write`` did."""
+
+    source: str
+    tokens: int
+    """Tokens of the text."""
+    chunks: int
+    """Chunks written, those of an older tail included."""
+    waiting: int
+    """Tokens left in the tail."""
+
+
+@dataclass
+class _Job:
+    """What is still to be written into one memory."""
+
+    memory: Memory
+    source: str
+    tokens: list[int]
+    """The tail and the text, not yet written."""
+    given: int
+    """Tokens of the text itself."""
+    chunks: int = 0
+
+
+class Writer:
+    """Writes into the memories of one model."""
+
+    def __init__(self, model: MPlus) -> None:
+        self.model = model
+        self.size = model.memory_config.chunk_tokens
+
+    def write(
+        self,
+        memories: Sequence[Memory],
+        texts: Sequence[str | Sequence[int]],
+        *,
+        source: str | Sequence[str] = "",
+        flush: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[Receipt]:
+        """See ``MPlus.write``."""
+        sources = [source] * len(memories) if isinstance(source, str) else list(source)
+        if not len(memories) == len(texts) == len(sources):
+            raise UsageError(
+                f"{len(memories)} memories, {len(texts)} texts and {len(sources)} sources were given."
+            )
+        if len({id(memory) for memory in memories}) != len(memories):
+            raise UsageError("A batch names the same memory twice.")
+        jobs = [
+            self._job(memory, text, name)
+            for memory, text, name in zip(memories, texts, sources, strict=True)
+        ]
+        for job in jobs:
+            self._check_budget(job)
+        total = sum(job.given for job in jobs)
+        for job in jobs:
+            if job.memory.tail and job.memory.tail_source != job.source:
+                self._flush(job)
+            job.tokens = [*job.memory.tail, *job.tokens]
+            job.memory.tail, job.memory.tail_source = [], job.source
+        self._run(jobs, total, flush=flush, progress=progress)
+        return [Receipt(job.source, job.given, job.chunks, len(job.memory.tail)) for job in jobs]
+
+    def chunk(self, memory: Memory, input_ids: Tensor, drop: Tensor | None) -> None:
+        """See ``MPlus.write_chunk``."""
+        self.model.check_owner(memory)
+        if memory.tail:
+            raise TailError(waiting=len(memory.tail))
+        ids = input_ids.to(self.model.device)
+        self._check_writes(memory, 1)
+        self._write_batch([_Job(memory, "", ids[0].tolist(), 0)], ids, drop)
+
+    def _job(self, memory: Memory, text: str | Sequence[int], source: str) -> _Job:
+        self.model.check_owner(memory)
+        if isinstance(text, str):
+            if not text.strip():
+                raise EmptyTextError()
+            tokens = self.model.encode(text)
+        else:
+            tokens = [int(token) for token in text]
+        if not tokens:
+            raise EmptyTextError()
+        vocabulary = int(self.model.backbone.embedding.num_embeddings)
+        if min(tokens) < 0 or max(tokens) >= vocabulary:
+            raise UsageError(f"Token ids must lie in 0..{vocabulary - 1}.")
+        return _Job(memory, source, tokens, len(tokens))
+
+    def _check_budget(self, job: _Job) -> None:
+        waiting = len(job.memory.tail)
+        self._check_writes(job.memory, (waiting + len(job.tokens)) // self.size + 1)
+
+    def _check_writes(self, memory: Memory, writes: int) -> None:
+        if memory.max_bytes is not None:
+            row, stored = row_bytes(self.model)
+            memory.check_budget(writes, row, stored)
+
+    def _flush(self, job: _Job) -> None:
+        """An older source's tail becomes a short chunk of its own."""
+        memory = job.memory
+        ids = torch.tensor([memory.tail], device=self.model.device)
+        old = _Job(memory, memory.tail_source, [], 0)
+        memory.tail = []
+        self._write_batch([old], ids, None)
+        job.chunks += old.chunks
+
+    def _run(
+        self,
+        jobs: list[_Job],
+        total: int,
+        *,
+        flush: bool,
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
+        done = 0
+        while ready := [job for job in jobs if self._next(job, flush=flush)]:
+            group = self._alike(ready, flush=flush)
+            length = self._next(group[0], flush=flush)
+            ids = [job.tokens[:length] for job in group]
+            self._write_batch(group, torch.tensor(ids, device=self.model.device), None)
+            for job in group:
+                del job.tokens[:length]
+            done += length * len(group)
+            if progress is not None:
+                progress(min(done, total), total)
+        for job in jobs:
+            job.memory.tail = job.tokens
+            # A tail is part of what a read sees, so a cache from before it is stale.
+            job.memory.version += bool(job.tokens)
+
+    def _next(self, job: _Job, *, flush: bool) -> int:
+        """Tokens of the job's next chunk; 0 when it is done."""
+        if len(job.tokens) >= self.size:
+            return self.size
+        return len(job.tokens) if flush else 0
+
+    def _alike(self, ready: list[_Job], *, flush: bool) -> list[_Job]:
+        """Jobs whose next chunks can share a pass: same length, same context."""
+
+        def shape(job: _Job) -> tuple[int, int, bool]:
+            recent = job.memory.recent(self.model.memory_config.tokens_per_write)
+            rows = 0 if recent is None else int(recent.shape[1])
+            return self._next(job, flush=flush), rows, self.model.tiles(job.memory)
+
+        first = shape(ready[0])
+        return [job for job in ready if shape(job) == first]
+
+    @torch.no_grad()
+    def _write_batch(self, jobs: list[_Job], ids: Tensor, drop: Tensor | None) -> None:
+        """One pass for a batch of chunks, then each memory's update, whole or not at all."""
+        model = self.model
+        memories = [job.memory for job in jobs]
+        made = write_pass(
+            model.backbone,
+            model.weights,
+            ids,
+            model.context(memories),
+            model.memory_config.tokens_per_write,
+            first_of_tiled=model.tiles(memories[0]),
+        )
+        names = long_term_columns(model.backbone)
+        if not model.memory_config.has_long_term:
+            names = ()
+        for job, hidden in zip(jobs, made.rows, strict=True):
+            columns = project_rows(model.backbone, model.weights, hidden)
+            rows = NewRows(hidden, columns, names)
+            with _uninterrupted():
+                job.memory.take_in(rows, self._record(job, ids.shape[1]), drop)
+            job.chunks += 1
+
+    def _record(self, job: _Job, tokens: int) -> WriteRecord:
+        memory = job.memory
+        start = memory.source_tokens.get(job.source, 0)
+        memory.source_tokens[job.source] = start + tokens
+        return WriteRecord(len(memory.writes) + 1, job.source, start, tokens)
+
+
+def row_bytes(model: MPlus) -> tuple[int, int]:
+    """Bytes of one short-term row and of one long-term row, all layers together."""
+    layers = len(model.backbone.layers)
+    probe = torch.zeros(
+        (layers, 1, model.backbone.hidden_size), dtype=model.backbone.dtype, device=model.device
+    )
+    columns = project_rows(model.backbone, model.weights, probe)
+    sizes = {name: c.element_size() * c.numel() for name, c in columns.items()}
+    position, birth, write_id = 8 * layers, 8 * layers, 4 * layers
+    stored = sum(sizes.get(name, 0) for name in long_term_columns(model.backbone))
+    return sum(sizes.values()) + position + birth + write_id, stored + birth + write_id
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C back for the few milliseconds in which a memory is between two states."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    waiting: list[tuple[int, Any]] = []
+    before = signal.getsignal(signal.SIGINT)
+    if before is None:  # set by something other than Python: it cannot be put back
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda number, frame: waiting.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if waiting and callable(before):
+            before(*waiting[0])
