@@ -78,7 +78,7 @@ class Watch:
     def __call__(self, call: AttentionCall, groups: Sequence[tuple[slice, list[Segment]]]) -> None:
         if not groups or not groups[0][1]:
             return
-        layer = int(call.module.layer_idx)
+        layer = call.layer
         keys = torch.cat([key for key, _ in groups[0][1]], dim=2)[0]
         query = call.query[0, :, -1]
         query = query.reshape(keys.shape[0], -1, keys.shape[2])
@@ -110,7 +110,7 @@ def answer(model: MPlus, memory: Memory, question: str, max_new_tokens: int) -> 
     prompt = model.encode(model.prompt.template.format(question=question.strip()))
     ids = torch.tensor([prompt], device=model.device)
     output, paid = model.generate_watched(ids, memory, max_new_tokens)
-    text = model.tokenizer.decode(output[0, ids.shape[1] :].tolist(), skip_special_tokens=True)
+    text = str(model.tokenizer.decode(output[0, ids.shape[1] :].tolist(), skip_special_tokens=True))
     for stop in model.prompt.stop:
         text = text.partition(stop)[0] if text.strip() else text
     seconds = time.perf_counter() - started

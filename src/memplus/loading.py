@@ -89,9 +89,10 @@ def load_stock(path: Path, dtype: torch.dtype | None) -> PreTrainedModel:
     except (OSError, ValueError, KeyError) as error:
         raise UnknownModelError(str(path), reason=str(error).splitlines()[0]) from error
     check_supported(config)
-    model, report = AutoModelForCausalLM.from_pretrained(
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
         path, local_files_only=True, dtype=dtype or "auto", output_loading_info=True
     )
+    model, report = loaded
     wrong = {name: str(fault) for name, *fault in report.get("mismatched_keys", ())}
     if report["missing_keys"] or report["unexpected_keys"] or wrong:
         raise WeightsError(

@@ -413,7 +413,7 @@ class MPlus(nn.Module):
             extra = prompt.width - ids.shape[1]
             options["labels"] = nn.functional.pad(options["labels"], (extra, 0), value=-100)
         with self._reading(session, memories, new_rows):
-            output = self.model(
+            output = self.backbone.model(
                 input_ids=prompt.input_ids,
                 attention_mask=prompt.attention_mask,
                 past_key_values=past_key_values,
@@ -484,7 +484,7 @@ class MPlus(nn.Module):
         # What the rules have no field for (a cache, a streamer) goes on as an argument.
         options = rules.update(disable_compile=True, **options)
         with self._reading(session, memories, None):
-            output = self.model.generate(
+            output = self.backbone.model.generate(
                 inputs=prompt.input_ids,
                 attention_mask=torch.ones_like(prompt.input_ids) if mask is None else mask,
                 generation_config=rules,

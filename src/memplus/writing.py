@@ -74,7 +74,7 @@ class Writer:
         sources = [source] * len(memories) if isinstance(source, str) else list(source)
         if not len(memories) == len(texts) == len(sources):
             raise UsageError(
-                f"{len(memories)} memories, {len(texts)} texts and {len(sources)} sources were given."
+                f"{len(memories)} memories, {len(texts)} texts, {len(sources)} sources were given."
             )
         if len({id(memory) for memory in memories}) != len(memories):
             raise UsageError("A batch names the same memory twice.")

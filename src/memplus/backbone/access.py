@@ -61,9 +61,9 @@ class Backbone:
 
     def __init__(self, model: PreTrainedModel) -> None:
         check_supported(model.config)
-        self.model = model
+        self.model: Any = model
         self.config: Any = model.config
-        self.decoder: nn.Module = model.get_decoder()
+        self.decoder: Any = self.model.get_decoder()
         self.lock = threading.RLock()
         self.attention_implementation = _implementation(model)
         family = FAMILIES[self.config.model_type]
@@ -92,12 +92,13 @@ class Backbone:
     @property
     def device(self) -> torch.device:
         """Where the embedding lies."""
-        return self.embedding.weight.device
+        return torch.device(self.embedding.weight.device)
 
     @property
     def dtype(self) -> torch.dtype:
         """Of the embedding, and so of hidden vectors."""
-        return self.embedding.weight.dtype
+        dtype: torch.dtype = self.embedding.weight.dtype
+        return dtype
 
     @property
     def embedding(self) -> Any:

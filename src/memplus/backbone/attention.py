@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import eager_mask, sdpa_mask
@@ -36,7 +36,7 @@ _NAMES = {"sdpa": "memplus_sdpa", "eager": "memplus_eager"}
 class AttentionCall:
     """What a stock layer hands to its attention function."""
 
-    module: nn.Module
+    module: Any
     query: Tensor
     """[B, H, T, D], rotated."""
     key: Tensor
@@ -47,6 +47,11 @@ class AttentionCall:
     """[B or 1, 1, T, S]: boolean (sdpa) or additive (eager)."""
     options: dict[str, Any]
     """Everything else: scaling, dropout, softcap, sliding_window."""
+
+    @property
+    def layer(self) -> int:
+        """Index of the layer."""
+        return int(self.module.layer_idx)
 
     @property
     def scale(self) -> float:
@@ -71,7 +76,7 @@ def implementation_for(name: str) -> str:
 
 
 def _attention(
-    module: nn.Module,
+    module: Any,
     query: Tensor,
     key: Tensor,
     value: Tensor,

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 __all__ = ["FAMILIES", "Family"]
 
@@ -19,10 +20,11 @@ KeyValue = tuple[Tensor, Tensor]
 
 def _heads(states: Tensor, head_dim: int) -> Tensor:
     """[..., P, H * D] -> [..., P, H, D]."""
-    return states.unflatten(-1, (-1, head_dim))
+    heads: Tensor = states.unflatten(-1, (-1, head_dim))
+    return heads
 
 
-def _separate(attention: nn.Module, normed: Tensor, head_dim: int) -> KeyValue:
+def _separate(attention: Any, normed: Tensor, head_dim: int) -> KeyValue:
     """k_proj and v_proj: Llama and most others."""
     return (
         _heads(attention.k_proj(normed), head_dim),
@@ -30,26 +32,26 @@ def _separate(attention: nn.Module, normed: Tensor, head_dim: int) -> KeyValue:
     )
 
 
-def _separate_head_norm(attention: nn.Module, normed: Tensor, head_dim: int) -> KeyValue:
+def _separate_head_norm(attention: Any, normed: Tensor, head_dim: int) -> KeyValue:
     """k_norm on each head: Qwen3, Gemma3."""
     keys, values = _separate(attention, normed, head_dim)
     return attention.k_norm(keys), values
 
 
-def _separate_flat_norm(attention: nn.Module, normed: Tensor, head_dim: int) -> KeyValue:
+def _separate_flat_norm(attention: Any, normed: Tensor, head_dim: int) -> KeyValue:
     """k_norm over all heads at once: OLMo2."""
     keys = attention.k_norm(attention.k_proj(normed))
     return _heads(keys, head_dim), _heads(attention.v_proj(normed), head_dim)
 
 
-def _fused_in_a_row(attention: nn.Module, normed: Tensor, head_dim: int) -> KeyValue:
+def _fused_in_a_row(attention: Any, normed: Tensor, head_dim: int) -> KeyValue:
     """qkv_proj, queries first, then keys, then values: Phi3."""
     width = attention.num_key_value_heads * head_dim
     fused = attention.qkv_proj(normed)
     return _heads(fused[..., -2 * width : -width], head_dim), _heads(fused[..., -width:], head_dim)
 
 
-def _fused_by_head(attention: nn.Module, normed: Tensor, head_dim: int) -> KeyValue:
+def _fused_by_head(attention: Any, normed: Tensor, head_dim: int) -> KeyValue:
     """query_key_value, the three interleaved head by head: GPT-NeoX."""
     fused = attention.query_key_value(normed).unflatten(-1, (-1, 3 * head_dim))
     return fused[..., head_dim : 2 * head_dim], fused[..., 2 * head_dim :]
@@ -59,7 +61,7 @@ def _fused_by_head(attention: nn.Module, normed: Tensor, head_dim: int) -> KeyVa
 class Family:
     """Where a family keeps what memory rows need of a layer."""
 
-    project: Callable[[nn.Module, Tensor, int], KeyValue]
+    project: Callable[[Any, Tensor, int], KeyValue]
     """(attention, normed rows [..., P, d], D) -> unrotated keys and values [..., P, H, D]."""
     input_norm: str | None = "input_layernorm"
     """Name of the norm before attention; None where the family has none."""

@@ -89,7 +89,7 @@ def _attention_of(backbone: Backbone, session: Session) -> Iterator[None]:
 def _checkpointing(
     backbone: Backbone, replay: Callable[[], contextlib.AbstractContextManager[None]]
 ) -> Iterator[None]:
-    layers = [layer.module for layer in backbone.layers]
+    layers: list[Any] = [layer.module for layer in backbone.layers]
     if not any(getattr(layer, "gradient_checkpointing", False) for layer in layers):
         yield
         return

@@ -52,6 +52,7 @@ MIGRATIONS: dict[int, Migration] = {}
 
 def save_memory(memory: Memory, path: str | os.PathLike[str]) -> None:
     """Write a memory to ``path``; see ``Memory.save``."""
+    path = Path(path)
     with aside(path) as temporary:
         try:
             save_file(_tensors(memory), temporary, {"sha256": _BLANK, "memplus": _header(memory)})
@@ -68,6 +69,7 @@ def save_memory(memory: Memory, path: str | os.PathLike[str]) -> None:
 
 def load_memory(path: str | os.PathLike[str], model: MemoryHost) -> Memory:
     """Open a memory for ``model``; see ``Memory.load``."""
+    path = Path(path)
     header = read_header(path)
     if header["fingerprint"] != model.fingerprint:
         raise MemoryMismatchError(differs=_what_differs(header, model))
@@ -91,9 +93,10 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
         MemoryFileError: it is no memory at all.
         CorruptMemoryError, MemoryVersionError.
     """
+    path = Path(path)
     try:
-        place = _digest_place(Path(path))
-        if _stored_digest(Path(path), place) != _digest(Path(path), place):
+        place = _digest_place(path)
+        if _stored_digest(path, place) != _digest(path, place):
             raise CorruptMemoryError(path, reason="its checksum differs")
         with safe_open(path, framework="pt") as reader:
             header = json.loads(reader.metadata()["memplus"])

@@ -63,6 +63,7 @@ class ReadSession(Session):
         """Called with every attention call and the prefix it saw (evidence)."""
 
     def before_decoder(self, arguments: dict[str, Any]) -> None:
+        """Positions after the prefix."""
         given = arguments.get("inputs_embeds")
         given = arguments["input_ids"] if given is None else given
         batch, length = given.shape[:2]
@@ -79,12 +80,14 @@ class ReadSession(Session):
         self.prefilled = True
 
     def before_layer(self, layer: int, hidden: Tensor) -> Tensor:
+        """Prepare the layer's prefix."""
         if self._prefilling:
             self.prefix.prepare(layer, hidden, self._length)
         return hidden
 
     def attend(self, call: AttentionCall) -> Tensor:
-        groups = self.prefix.groups(int(call.module.layer_idx))
+        """Attend over prefix and text."""
+        groups = self.prefix.groups(call.layer)
         if self.watch is not None:
             self.watch(call, groups)
         if not groups:

@@ -89,11 +89,13 @@ class _WriteSession(Session):
         return self.before + int(has_bos)
 
     def before_decoder(self, arguments: dict[str, Any]) -> None:
+        """Positions after the prefix."""
         start = self._prefix_rows
         device = arguments["input_ids"].device
         arguments["position_ids"] = torch.arange(start, start + self.queries, device=device)[None]
 
     def before_layer(self, layer: int, hidden: Tensor) -> Tensor:
+        """Prepare the layer's prefix."""
         rows = self.context[:, layer]
         prefix = rows[:, : self.before]
         bos = self.weights.bos_embedding
@@ -116,6 +118,7 @@ class _WriteSession(Session):
         return turned.transpose(1, 2), values.transpose(1, 2)
 
     def after_layer(self, layer: int, hidden: Tensor) -> Tensor:
+        """Keep the layer's new rows."""
         rows = hidden[:, -self.new :]
         if self.first_of_tiled and layer < len(self.backbone.layers) - 1:
             rows = rows + self.weights.memory_embedding.to(rows.dtype)
@@ -123,7 +126,8 @@ class _WriteSession(Session):
         return hidden
 
     def attend(self, call: AttentionCall) -> Tensor:
-        segments = self.segments.get(int(call.module.layer_idx), [])
+        """Attend over prefix and text."""
+        segments = self.segments.get(call.layer, [])
         window = call.options.get("sliding_window")
         if call.mergeable and segments and (window is None or window >= self.queries):
             return attend_merged(call, segments, causal=True)
