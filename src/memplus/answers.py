@@ -76,6 +76,7 @@ class Watch:
         return self
 
     def __call__(self, call: AttentionCall, groups: Sequence[tuple[slice, list[Segment]]]) -> None:
+        """Add one layer's attention of the newest token."""
         if not groups or not groups[0][1]:
             return
         layer = call.layer

@@ -187,7 +187,7 @@ def _assign(
 
 
 def _fresh_buffers(model: PreTrainedModel, config: Any, device: torch.device) -> None:
-    """Rotary frequencies are not in checkpoints: made anew, in float32, whatever the weights' dtype."""
+    """Rotary frequencies are in no checkpoint: made anew, in float32 whatever the dtype."""
     decoder: Any = model.get_decoder()
     decoder.rotary_emb = type(decoder.rotary_emb)(config=config).to(device)
     for name, buffer in model.named_buffers():
