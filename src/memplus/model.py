@@ -346,17 +346,28 @@ class MPlus(nn.Module):
         )
         return made.rows
 
-    def read_rows(self, input_ids: Tensor, prefix: HiddenPrefix, **options: Any) -> Any:
+    def read_rows(self, input_ids: Tensor, prefix: HiddenPrefix, **options: Any) -> Tensor:
         """One read pass over rows given as hidden vectors, with gradients: for training.
 
         Args:
             input_ids: [B, T].
             prefix: the rows.
-            options: passed to the stock model.
+            options: passed to the stock decoder (``attention_mask``, ``position_ids``).
+
+        Returns:
+            [B, T, d] after the final norm; ``logits`` turns what is needed of it into logits.
         """
         session = ReadSession(self.backbone, prefix)
         with running(self.backbone, session, self.backbone.adapters.reading):
-            return self.model(input_ids=input_ids, use_cache=False, **options)
+            output = self.backbone.decoder(input_ids=input_ids, use_cache=False, **options)
+        hidden: Tensor = output.last_hidden_state
+        return hidden
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """The head: [..., d] -> [..., V], with the final cap where a family has one."""
+        logits: Tensor = self.backbone.model.get_output_embeddings()(hidden)
+        cap = getattr(self.backbone.config, "final_logit_softcapping", None)
+        return logits if cap is None else torch.tanh(logits / cap) * cap
 
     def context(self, memories: Sequence[Memory | None]) -> Tensor:
         """[B, L, c, d]: what a write of these memories attends to; equal c for all."""
