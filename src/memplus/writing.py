@@ -89,7 +89,7 @@ class Writer:
             if job.memory.tail and job.memory.tail_source != job.source:
                 self._flush(job)
             job.tokens = [*job.memory.tail, *job.tokens]
-            job.memory.tail, job.memory.tail_source = [], job.source
+            job.memory.tail_source = job.source
         self._run(jobs, total, flush=flush, progress=progress)
         return [Receipt(job.source, job.given, job.chunks, len(job.memory.tail)) for job in jobs]
 
@@ -131,7 +131,6 @@ class Writer:
         memory = job.memory
         ids = torch.tensor([memory.tail], device=self.model.device)
         old = _Job(memory, memory.tail_source, [], 0)
-        memory.tail = []
         self._write_batch([old], ids, None)
         job.chunks += old.chunks
 
@@ -197,6 +196,8 @@ class Writer:
             rows = NewRows(hidden, columns, names)
             with _uninterrupted():
                 job.memory.take_in(rows, self._record(job, ids.shape[1]), drop)
+                # A tail is shorter than a chunk, so every write takes in all of it.
+                job.memory.tail = []
             job.chunks += 1
 
     def _record(self, job: _Job, tokens: int) -> WriteRecord:
