@@ -175,8 +175,10 @@ def _assign(
     module: nn.Module, tensors: dict[str, Tensor], dtype: torch.dtype, device: torch.device
 ) -> None:
     flags = {name: weight.requires_grad for name, weight in module.named_parameters()}
+    # A copy of its own for each: where a file happens to place a tensor changes the last bit of
+    # matrix products, and a saved model must give the same logits as the one it was saved from.
     cast = {
-        name: tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None)
+        name: tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype, copy=True)
         for name, tensor in tensors.items()
     }
     module.load_state_dict(cast, assign=True, strict=False)

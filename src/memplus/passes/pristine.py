@@ -61,7 +61,7 @@ def fill_pristine(
     """Give an empty memory the rows that came with the model."""
     config = memory.config
     if pristine.short_term is not None:
-        hidden = pristine.short_term.to(backbone.device, backbone.dtype)
+        hidden = pristine.short_term.to(backbone.device, backbone.dtype, copy=True)
         columns = project_rows(backbone, weights, hidden)
         recent = hidden[:, -config.tokens_per_write :].clone()
         pool = ShortTermPool(columns, recent, hidden.shape[1])
@@ -86,7 +86,7 @@ def _table(
     *,
     with_counters: bool,
 ) -> RowTable:
-    hidden = pristine.long_term[layer].to(backbone.device, backbone.dtype)
+    hidden = pristine.long_term[layer].to(backbone.device, backbone.dtype, copy=True)
     blocks = [
         project_rows(backbone, weights, block[None], layer=layer) for block in hidden.split(_BLOCK)
     ]
