@@ -235,8 +235,9 @@ def test_every_generated_sequence_is_as_recorded(golden: Golden) -> None:
     for after in golden.reads_to_match():
         recorded = golden.read("generate_sequence", after)
         new = recorded.shape[0] - prompt.shape[0]
-        options = {"max_new_tokens": new, "eos_token_id": None}
-        found = model.generate(prompt, memory=memories[after], **options)
+        found = model.generate(
+            prompt, memory=memories[after], max_new_tokens=new, eos_token_id=None
+        )
         assert found[0].tolist() == recorded.tolist()
 
 

@@ -2,8 +2,8 @@
 
 from tests.reference.checkpoints import Shape, random_checkpoint
 from tests.reference.config import ReferenceConfig
-from tests.reference.model import Read, Reference
-from tests.reference.state import Row, State
+from tests.reference.model import Read, Reference, Write
+from tests.reference.state import Row, State, empty_state
 
 __all__ = [
     "Read",
@@ -12,5 +12,7 @@ __all__ = [
     "Row",
     "Shape",
     "State",
+    "Write",
+    "empty_state",
     "random_checkpoint",
 ]

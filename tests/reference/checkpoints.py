@@ -73,7 +73,7 @@ def _config(shape: Shape) -> dict[str, Any]:
     lora = {
         "inference_mode": False,
         "lora_alpha": 2 * shape.lora,
-        "lora_dropout": 0.1,
+        "lora_dropout": 0.0,
         "r": shape.lora,
         "target_modules": list(TARGETS),
     }

@@ -91,15 +91,20 @@ class Decoder:
         up = self.tensors[f"{name}.lora_B.{adapter}.weight"]
         return rows @ weight.T + self.config.lora_scale * (rows @ down.T @ up.T)
 
-    def keys_values(
-        self, layer: int, rows: Tensor, first_position: int, adapter: str | None
-    ) -> KeysValues:
-        """Rotated keys and values [n, G, D] of a layer's input rows [n, d]."""
+    def unrotated(self, layer: int, rows: Tensor, adapter: str | None) -> KeysValues:
+        """Keys before rotation and values [n, G, D] of a layer's input rows [n, d]."""
         name = f"model.layers.{layer}.self_attn"
         shape = (rows.shape[0], self.config.kv_heads, self.config.head_dim)
         normed = self.input_norm(layer, rows)
         keys = self.linear(f"{name}.k_proj", normed, adapter).view(shape)
         values = self.linear(f"{name}.v_proj", normed, adapter).view(shape)
+        return keys, values
+
+    def keys_values(
+        self, layer: int, rows: Tensor, first_position: int, adapter: str | None
+    ) -> KeysValues:
+        """Rotated keys and values [n, G, D] of rows [n, d] at consecutive positions."""
+        keys, values = self.unrotated(layer, rows, adapter)
         return rotate(keys, first_position, self.frequency), values
 
     def attention(self, layer: int, rows: Tensor, seen: KeysValues, adapter: str | None) -> Tensor:

@@ -103,7 +103,9 @@ class Reference:
             return [], torch.empty(0), []
         queries = self.retriever("query_proj", layer, prompt)
         scores = torch.stack([torch.sigmoid(queries @ row.stored_key).mean() for row in stored])
-        best_first = sorted(range(len(stored)), key=lambda i: float(scores[i]), reverse=True)
+        best_first = sorted(
+            range(len(stored)), key=lambda i: float(scores[i].detach()), reverse=True
+        )
         chosen = best_first[: self.config.M]
         order = sorted(chosen, key=lambda i: (stored[i].age, i), reverse=True)
         return [stored[i] for i in order], scores, order
@@ -159,20 +161,30 @@ class Reference:
         result.cache.append(seen)
         return self.decoder.layer(layer, hidden, seen, adapter)
 
+    def proceed(self, cache: Sequence[KeysValues], ids: Tensor) -> tuple[Tensor, list[KeysValues]]:
+        """Logits [T, V] of more tokens on the cache of a read, and the longer cache.
+
+        Nothing is retrieved anew; the tokens are causal among themselves.
+        """
+        adapter = self.config.read_adapter
+        hidden = self.decoder.embed(ids)
+        longer: list[KeysValues] = []
+        for layer, (keys, values) in enumerate(cache):
+            new_keys, new_values = self.decoder.keys_values(layer, hidden, keys.shape[0], adapter)
+            seen = torch.cat([keys, new_keys]), torch.cat([values, new_values])
+            longer.append(seen)
+            hidden = self.decoder.layer(layer, hidden, seen, adapter)
+        return self.decoder.logits(hidden), longer
+
     def generate(self, state: State, ids: Tensor, count: int) -> tuple[list[int], Tensor]:
         """Greedy: ``count`` new ids and the logits [count, V] they were chosen from."""
         first = self.read(state, ids)
-        cache, adapter = first.cache, self.config.read_adapter
-        logits, chosen = [first.logits[-1]], [int(first.logits[-1].argmax())]
+        logits, cache = [first.logits[-1]], first.cache
+        chosen = [int(logits[0].argmax())]
         while len(chosen) < count:
-            hidden = self.decoder.embed(torch.tensor(chosen[-1:]))
-            for layer in range(self.config.layers):
-                keys, values = cache[layer]
-                new = self.decoder.keys_values(layer, hidden, keys.shape[0], adapter)
-                cache[layer] = (torch.cat([keys, new[0]]), torch.cat([values, new[1]]))
-                hidden = self.decoder.layer(layer, hidden, cache[layer], adapter)
-            logits.append(self.decoder.logits(hidden)[0])
-            chosen.append(int(logits[-1].argmax()))
+            row, cache = self.proceed(cache, torch.tensor(chosen[-1:]))
+            logits.append(row[0])
+            chosen.append(int(row[0].argmax()))
         return chosen, torch.stack(logits)
 
     # Writing --------------------------------------------------------------------------------
