@@ -7,31 +7,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    GenerationConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
 
 from memplus.backbone.access import check_supported
 from memplus.backbone.adapters import add_adapters
-from memplus.backbone.layouts import Checkpoint, weight_files
+from memplus.backbone.layouts import Checkpoint
+from memplus.backbone.stock import empty_model, finish_model
 from memplus.errors import UnknownModelError, WeightsError
 from memplus.memory.retriever import MemoryWeights
 from memplus.passes.pristine import Pristine
 
-__all__ = ["Parts", "assemble_model", "load_stock", "load_tokenizer", "resolve"]
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+__all__ = ["BUNDLED", "Parts", "assemble_model", "resolve"]
 
 BUNDLED = {"nano": Path(__file__).parent / "assets" / "nano"}
 _PREFIX = "memplus."
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
 
 
 @dataclass
@@ -68,43 +63,6 @@ def resolve(name: str | Path) -> Path:
         raise UnknownModelError(text, reason=f"the hub did not give it: {error}") from error
 
 
-def load_tokenizer(path: Path) -> PreTrainedTokenizerBase | None:
-    """The directory's tokenizer, or None where it has none."""
-    if not any((path / name).is_file() for name in _TOKENIZER_FILES):
-        return None
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path, local_files_only=True)
-    return tokenizer
-
-
-def load_stock(path: Path, dtype: torch.dtype | None) -> PreTrainedModel:
-    """A plain decoder of a directory, by the library's own loader.
-
-    Raises:
-        MissingWeightsDirectory, UnknownModelError, NotADecoderError, UnsupportedModelError,
-        WeightsError.
-    """
-    weight_files(path)
-    try:
-        config = AutoConfig.from_pretrained(path, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise UnknownModelError(str(path), reason=str(error).splitlines()[0]) from error
-    check_supported(config)
-    loaded: Any = AutoModelForCausalLM.from_pretrained(
-        path, local_files_only=True, dtype=dtype or "auto", output_loading_info=True
-    )
-    model, report = loaded
-    wrong = {name: str(fault) for name, *fault in report.get("mismatched_keys", ())}
-    if report["missing_keys"] or report["unexpected_keys"] or wrong:
-        raise WeightsError(
-            path,
-            missing=list(report["missing_keys"]),
-            unexpected=list(report["unexpected_keys"]),
-            misshapen=wrong,
-        )
-    stock: PreTrainedModel = model
-    return stock
-
-
 def assemble_model(
     checkpoint: Checkpoint, dtype: torch.dtype | None, device: torch.device
 ) -> Parts:
@@ -116,7 +74,7 @@ def assemble_model(
     check_supported(checkpoint.config)
     dtype = dtype or getattr(checkpoint.config, "dtype", None) or torch.float32
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(checkpoint.config, dtype=dtype)
+        model = empty_model(checkpoint.config, dtype)
         if checkpoint.memory.adapters is not None:
             add_adapters(model, checkpoint.memory.adapters)
         layers = int(checkpoint.config.num_hidden_layers)
@@ -129,11 +87,7 @@ def assemble_model(
     _check(checkpoint, model, theirs, weights, rest)
     _assign(model, theirs, dtype, device)
     _assign(weights, rest, dtype, device)
-    _fresh_buffers(model, checkpoint.config, device)
-    generation = checkpoint.path / "generation_config.json"
-    if generation.is_file():
-        model.generation_config = GenerationConfig.from_pretrained(checkpoint.path)
-    model.eval()
+    finish_model(model, checkpoint.config, checkpoint.path, device)
     return Parts(
         model, weights, pristine, {n.removeprefix("memplus.kept."): t for n, t in kept.items()}
     )
@@ -182,19 +136,11 @@ def _assign(
         for name, tensor in tensors.items()
     }
     module.load_state_dict(cast, assign=True, strict=False)
-    if isinstance(module, PreTrainedModel):
-        module.tie_weights()
+    tie: Any = getattr(module, "tie_weights", None)
+    if tie is not None:
+        tie()
     for name, weight in module.named_parameters():
         weight.requires_grad_(flags.get(name, True))
-
-
-def _fresh_buffers(model: PreTrainedModel, config: Any, device: torch.device) -> None:
-    """Rotary frequencies are in no checkpoint: made anew, in float32 whatever the dtype."""
-    decoder: Any = model.get_decoder()
-    decoder.rotary_emb = type(decoder.rotary_emb)(config=config).to(device)
-    for name, buffer in model.named_buffers():
-        if buffer.is_meta:
-            raise WeightsError(config.name_or_path, missing=[name])
 
 
 def _take_pristine(

@@ -8,49 +8,45 @@ Shapes: B batch, T tokens, L layers, K new rows, d hidden size, V vocabulary.
 
 from __future__ import annotations
 
-import copy
-import hashlib
 import json
 import os
-import weakref
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from memplus.answers import Answer, Watch, answer
 from memplus.backbone.access import Backbone
 from memplus.backbone.adapters import add_adapters
 from memplus.backbone.layouts import FORMAT, OUR_CONFIG, is_memory_checkpoint, read_checkpoint
 from memplus.backbone.session import running
+from memplus.backbone.stock import load_stock, load_tokenizer
 from memplus.config import MemoryConfig, PromptConfig
 from memplus.errors import (
     MemoryMismatchError,
     PositionsError,
-    StaleCacheError,
     TokenizerMissingError,
     UnsupportedModelError,
-    UsageError,
 )
-from memplus.loading import assemble_model, load_stock, load_tokenizer, resolve
+from memplus.fingerprint import digest
+from memplus.loading import assemble_model, resolve
 from memplus.memory.files import write_aside
 from memplus.memory.retriever import MemoryWeights
 from memplus.memory.state import Memory
-from memplus.passes.memory_prefix import MemoryPrefix, prefix_length
+from memplus.passes.memory_prefix import prefix_length
 from memplus.passes.pristine import Pristine, fill_pristine
-from memplus.passes.prompt import Prompt, assemble
-from memplus.passes.read import HiddenPrefix, Prefix, ReadSession
+from memplus.passes.read import HiddenPrefix, ReadSession
 from memplus.passes.write import write_pass
+from memplus.reading import Memories, Reader, as_batch
 from memplus.writing import Receipt, Writer
 
-__all__ = ["MPlus"]
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers.modeling_outputs import CausalLMOutputWithPast
 
-Memories = Memory | Sequence[Memory]
+__all__ = ["MPlus"]
 
 
 class MPlus(nn.Module):
@@ -81,8 +77,7 @@ class MPlus(nn.Module):
         self._tokenizer = tokenizer
         self._blank: tuple[int, Memory] | None = None
         self._fingerprint: tuple[int, str] | None = None
-        self._sessions: weakref.WeakKeyDictionary[Any, tuple[ReadSession, list[int]]]
-        self._sessions = weakref.WeakKeyDictionary()
+        self._reader = Reader(self)
         _check_sizes(self.backbone, config)
 
     # Making one ---------------------------------------------------------------------------------
@@ -146,7 +141,7 @@ class MPlus(nn.Module):
             NotADecoderError, UnsupportedModelError, UnknownModelError, MissingWeightsDirectory,
             ConfigError.
         """
-        if not isinstance(model, PreTrainedModel):
+        if isinstance(model, str | os.PathLike):
             path = resolve(os.fspath(model))
             if is_memory_checkpoint(path):
                 reason = "it has a memory already; load it with MPlus.from_pretrained"
@@ -238,7 +233,10 @@ class MPlus(nn.Module):
         """Digest of every weight that shapes rows, the dtype and the memory's sizes."""
         version = self._weights_version()
         if self._fingerprint is None or self._fingerprint[0] != version:
-            self._fingerprint = (version, _digest(self))
+            self._fingerprint = (
+                version,
+                digest(self.memory_config, self.model.state_dict() | self.weights.state_dict()),
+            )
         return self._fingerprint[1]
 
     def _weights_version(self) -> int:
@@ -310,7 +308,7 @@ class MPlus(nn.Module):
             TailError: the memory has a tail.
             UsageError: ``drop`` does not fit.
         """
-        Writer(self).chunk(memory, _as_batch(input_ids), drop)
+        Writer(self).chunk(memory, as_batch(input_ids), drop)
 
     def compress(self, memory: Memory | None, input_ids: Tensor) -> Tensor:
         """The rows that a write of this chunk would make; the memory stays as it is.
@@ -324,7 +322,7 @@ class MPlus(nn.Module):
         Returns:
             [L, K, d] (fewer rows where memory and chunk together have fewer than K).
         """
-        ids = _as_batch(input_ids).to(self.device)
+        ids = as_batch(input_ids).to(self.device)
         return self.write_rows(ids, self.context([memory]), first_of_tiled=self.tiles(memory))[0]
 
     def write_rows(
@@ -392,7 +390,6 @@ class MPlus(nn.Module):
         *,
         new_rows: Tensor | None = None,
         attention_mask: Tensor | None = None,
-        past_key_values: Any = None,
         **options: Any,
     ) -> CausalLMOutputWithPast:
         """Logits of a prompt that sees its memory.
@@ -403,8 +400,9 @@ class MPlus(nn.Module):
             new_rows: [L, k, d] from ``compress``: read after the memory's own rows, with the
                 graph kept. Without a memory they are all that is read, under the write adapter.
             attention_mask: [B, T] for padded prompts.
-            past_key_values: a cache of an earlier call with the same memory, unwritten since.
-            options: passed to the stock model (``labels``, ``use_cache``, ...).
+            options: passed to the stock model (``labels``, ``use_cache``, ...);
+                ``past_key_values`` may be a cache of an earlier call with the same memory,
+                unwritten since.
 
         Returns:
             The stock output; logits [B, T, V] cover the caller's tokens alone.
@@ -412,29 +410,7 @@ class MPlus(nn.Module):
         Raises:
             PositionsError, StaleCacheError, MemoryMismatchError, UsageError.
         """
-        ids = _as_batch(input_ids).to(self.device)
-        memories = self._per_row(memory, ids.shape[0])
-        tails = self._tails(memories, past_key_values)
-        prompt = assemble(ids, attention_mask, tails)
-        if _length(past_key_values):
-            prompt = Prompt(ids, attention_mask, prompt.asked)
-        session = self._session(memories, prompt, past_key_values, new_rows)
-        self._check_positions(session, prompt, past_key_values, 0)
-        if "labels" in options:
-            extra = prompt.width - ids.shape[1]
-            options["labels"] = nn.functional.pad(options["labels"], (extra, 0), value=-100)
-        with self._reading(session, memories, new_rows):
-            output = self.backbone.model(
-                input_ids=prompt.input_ids,
-                attention_mask=prompt.attention_mask,
-                past_key_values=past_key_values,
-                **options,
-            )
-        self._remember(output.past_key_values, session, memories)
-        if output.logits.shape[1] > ids.shape[1]:
-            output.logits = output.logits[:, -ids.shape[1] :]
-        result: CausalLMOutputWithPast = output
-        return result
+        return self._reader.forward(input_ids, memory, new_rows, attention_mask, options)
 
     @torch.no_grad()
     def generate(
@@ -443,7 +419,6 @@ class MPlus(nn.Module):
         memory: Memories | None = None,
         *,
         attention_mask: Tensor | None = None,
-        past_key_values: Any = None,
         **options: Any,
     ) -> Any:
         """The stock ``generate`` with memory; greedy unless asked otherwise.
@@ -452,18 +427,13 @@ class MPlus(nn.Module):
             input_ids: [T], [1, T] or [B, T], padded on the left.
             memory: one for all rows, or one per row.
             attention_mask: [B, T].
-            past_key_values: a cache of an earlier call; then ``input_ids`` holds the whole
-                conversation so far, as in the stock contract.
-            options: those of the stock ``generate``.
+            options: those of the stock ``generate``; with ``past_key_values`` of an earlier call,
+                ``input_ids`` holds the whole conversation so far, as in the stock contract.
 
         Returns:
             [B, T + new tokens] ids, the caller's input first; or the stock output object.
         """
-        ids = _as_batch(input_ids).to(self.device)
-        memories = self._per_row(memory, ids.shape[0])
-        if past_key_values is not None:
-            options["past_key_values"] = past_key_values
-        return self._generate(ids, memories, attention_mask, options)
+        return self._reader.generate(input_ids, memory, attention_mask, options)
 
     @torch.no_grad()
     def generate_watched(
@@ -472,42 +442,7 @@ class MPlus(nn.Module):
         """Greedy ids [1, T + new] and the attention paid to each write, [writes + 1]."""
         watch = Watch(memory)
         options = {"max_new_tokens": max_new_tokens}
-        output = self._generate(input_ids, self._per_row(memory, 1), None, options, watch)
-        return output, watch.paid
-
-    def _generate(
-        self,
-        ids: Tensor,
-        memories: list[Memory],
-        attention_mask: Tensor | None,
-        options: dict[str, Any],
-        watch: Watch | None = None,
-    ) -> Any:
-        cache = options.get("past_key_values")
-        prompt = assemble(ids, attention_mask, self._tails(memories, cache))
-        session = self._session(memories, prompt, cache, None)
-        if watch is not None:
-            session.watch = watch.on(session.prefix)
-        self._check_positions(session, prompt, None, int(options.get("max_new_tokens") or 0))
-        mask = prompt.attention_mask
-        rules = options.pop("generation_config", None) or _greedy(self.model.generation_config)
-        rules = copy.deepcopy(rules)
-        # What the rules have no field for (a cache, a streamer) goes on as an argument.
-        options = rules.update(disable_compile=True, **options)
-        with self._reading(session, memories, None):
-            output = self.backbone.model.generate(
-                inputs=prompt.input_ids,
-                attention_mask=torch.ones_like(prompt.input_ids) if mask is None else mask,
-                generation_config=rules,
-                **options,
-            )
-        extra = prompt.width - ids.shape[1]
-        if isinstance(output, Tensor):
-            return _without_tail(output, ids, prompt.width) if extra else output
-        self._remember(output.past_key_values, session, memories)
-        if extra:
-            output.sequences = _without_tail(output.sequences, ids, prompt.width)
-        return output
+        return self._reader.generate(input_ids, memory, None, options, watch), watch.paid
 
     def ask(self, memory: Memory, question: str, *, max_new_tokens: int | None = None) -> Answer:
         """Put a question to a memory, greedily, and say where the answer came from.
@@ -522,58 +457,6 @@ class MPlus(nn.Module):
         """
         return answer(self, memory, question, max_new_tokens or self.prompt.max_new_tokens)
 
-    def _reading(
-        self, session: ReadSession, memories: Sequence[Memory], new_rows: Tensor | None
-    ) -> AbstractContextManager[None]:
-        adapters = self.backbone.adapters
-        only_new = not memories and new_rows is not None
-        adapter = adapters.writing if only_new else adapters.reading
-        return running(self.backbone, session, adapter)
-
-    def _session(
-        self,
-        memories: Sequence[Memory],
-        prompt: Prompt,
-        cache: Any,
-        new_rows: Tensor | None,
-    ) -> ReadSession:
-        if _length(cache):
-            return self._resumed(memories, cache)
-        prefix = Prefix()
-        if memories:
-            prefix = MemoryPrefix(
-                self.backbone, self.weights, memories, prompt.asked, extra=new_rows
-            )
-        elif new_rows is not None:
-            prefix = HiddenPrefix(self.backbone, self.weights, new_rows[None])
-        return ReadSession(self.backbone, prefix)
-
-    def _resumed(self, memories: Sequence[Memory], cache: Any) -> ReadSession:
-        versions = [memory.version for memory in memories]
-        session, known = self._sessions.get(cache, (None, None))
-        current = max(versions, default=0)
-        if session is None:
-            if memories:
-                raise StaleCacheError(cached=-1, current=current)
-            return ReadSession(self.backbone, Prefix())
-        if known != versions or not _same(session.prefix, memories):
-            raise StaleCacheError(cached=max(known or [0], default=0), current=current)
-        return session
-
-    def _remember(self, cache: Any, session: ReadSession, memories: Sequence[Memory]) -> None:
-        if cache is not None:
-            self._sessions[cache] = (session, [memory.version for memory in memories])
-
-    def _per_row(self, memory: Memories | None, batch: int) -> list[Memory]:
-        if memory is None:
-            return []
-        memories = [memory] * batch if isinstance(memory, Memory) else list(memory)
-        if len(memories) != batch:
-            raise UsageError(f"{len(memories)} memories were given for {batch} prompts.")
-        for one in memories:
-            self.check_owner(one)
-        return memories
-
     def check_owner(self, memory: Memory) -> None:
         """Refuse a memory that other weights or sizes made.
 
@@ -587,20 +470,6 @@ class MPlus(nn.Module):
         if memory.host.fingerprint != self.fingerprint:
             raise MemoryMismatchError(differs="weights")
 
-    def _tails(self, memories: Sequence[Memory], cache: Any) -> list[list[int]]:
-        if _length(cache) or not memories:
-            return [[]]
-        return [memory.tail for memory in memories]
-
-    def _check_positions(
-        self, session: ReadSession, prompt: Prompt, cache: Any, new_tokens: int
-    ) -> None:
-        start = int(session.prefix.shift(torch.device("cpu")).max())
-        needed = start + _length(cache) + prompt.width + new_tokens
-        if needed > self.positions:
-            available = max(0, self.positions - start)
-            raise PositionsError(needed=needed - start, available=available)
-
     def prefix_length(self, memory: Memory) -> int:
         """Positions that the prefix of a memory takes now."""
         return prefix_length(memory, bos=self.weights.bos_embedding is not None)
@@ -610,59 +479,3 @@ def _check_sizes(backbone: Backbone, config: MemoryConfig) -> None:
     longest = int(config.bos) + config.retrieved_tokens + config.short_term_tokens
     if longest >= backbone.rope.positions:
         raise PositionsError(needed=longest + 1, available=backbone.rope.positions)
-
-
-def _as_batch(ids: Tensor) -> Tensor:
-    if ids.dim() == 1:
-        ids = ids[None]
-    if ids.dim() != 2 or ids.shape[1] == 0:
-        raise UsageError(f"Token ids must be [T] or [B, T] with T >= 1, not {list(ids.shape)}.")
-    return ids.long()
-
-
-def _length(cache: Any) -> int:
-    return 0 if cache is None else int(cache.get_seq_length())
-
-
-def _same(prefix: Prefix, memories: Sequence[Memory]) -> bool:
-    if not isinstance(prefix, MemoryPrefix):
-        return not memories
-    held = prefix.memories
-    return len(held) == len(memories) and all(a is b for a, b in zip(held, memories, strict=True))
-
-
-def _without_tail(sequences: Tensor, ids: Tensor, width: int) -> Tensor:
-    times = sequences.shape[0] // ids.shape[0]
-    return torch.cat([ids.repeat_interleave(times, dim=0), sequences[:, width:]], dim=1)
-
-
-def _greedy(config: Any) -> Any:
-    """The checkpoint's special tokens without its sampling: evaluation is greedy (Faults, text)."""
-    from transformers import GenerationConfig
-
-    return GenerationConfig(
-        do_sample=False,
-        eos_token_id=config.eos_token_id,
-        bos_token_id=config.bos_token_id,
-        pad_token_id=config.pad_token_id if config.pad_token_id is not None else _first(config),
-    )
-
-
-def _first(config: Any) -> int:
-    eos = config.eos_token_id
-    if isinstance(eos, list | tuple):
-        eos = eos[0] if eos else None
-    return 0 if eos is None else int(eos)
-
-
-def _digest(model: MPlus) -> str:
-    """Sums over every weight's bits and their order: sees any changed number, at memory speed."""
-    digest = hashlib.sha256(json.dumps(model.memory_config.to_dict(), sort_keys=True).encode())
-    for name, tensor in sorted({**model.model.state_dict(), **model.weights.state_dict()}.items()):
-        flat = tensor.detach().contiguous().view(-1).view(torch.uint8)
-        width = 4 if flat.numel() % 4 == 0 else 1
-        words = flat.view(torch.int32) if width == 4 else flat
-        order = torch.arange(words.numel(), device=words.device) % 65521 + 1
-        sums = (int(words.sum(dtype=torch.int64)), int((words.long() * order).sum()))
-        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)} {sums}".encode())
-    return digest.hexdigest()[:32]

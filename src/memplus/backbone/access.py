@@ -61,6 +61,9 @@ class Backbone:
 
     def __init__(self, model: PreTrainedModel) -> None:
         check_supported(model.config)
+        if model.get_output_embeddings() is None:
+            reason = "it has no language-modelling head"
+            raise NotADecoderError(type(model).__name__, reason=reason)
         self.model: Any = model
         self.config: Any = model.config
         self.decoder: Any = self.model.get_decoder()
@@ -124,10 +127,15 @@ def check_supported(config: Any) -> None:
     if getattr(config, "is_encoder_decoder", False):
         raise NotADecoderError(name, reason="it is an encoder-decoder")
     if name not in FAMILIES:
-        from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+        from transformers.models.auto.modeling_auto import (
+            MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+            MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+        )
 
         if name not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
             raise NotADecoderError(name, reason="the library has no causal language model of it")
+        if name in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", False):
+            raise NotADecoderError(name, reason="it is an encoder")
         known = ", ".join(sorted(FAMILIES))
         raise UnsupportedModelError(name, reason=f"the supported families are {known}")
     if getattr(config, "use_bidirectional_attention", False):

@@ -76,12 +76,16 @@ def _positions_available(config: Any, parameters: dict[str, Any]) -> int:
 
 
 def rotate(states: Tensor, angles: Angles) -> Tensor:
-    """Rotate keys [..., P, H, D] by angles [P, R / 2]; differentiable."""
+    """Rotate keys [..., P, H, D] by angles [P, R / 2]; differentiable.
+
+    Some families (OLMo2) keep their angles in float32 whatever the dtype of the keys.
+    """
     cos, sin = angles[0][:, None, :], angles[1][:, None, :]
     half = cos.shape[-1]
     first, second, rest = states.split([half, half, states.shape[-1] - 2 * half], dim=-1)
     turned = [first * cos - second * sin, second * cos + first * sin]
-    return torch.cat([*turned, rest] if rest.shape[-1] else turned, dim=-1)
+    whole = torch.cat([*turned, rest] if rest.shape[-1] else turned, dim=-1)
+    return whole.to(states.dtype)
 
 
 def rotate_into(out: Tensor, states: Tensor, angles: Angles, positions: Tensor) -> None:
@@ -95,6 +99,9 @@ def rotate_into(out: Tensor, states: Tensor, angles: Angles, positions: Tensor) 
         block = slice(start, start + _BLOCK)
         at = positions[block]
         cos, sin = angles[0][at], angles[1][at]
+        if cos.dtype != states.dtype:
+            out[:, block] = rotate(states[block], (cos, sin)).transpose(0, 1)
+            continue
         source, target = states[block].transpose(0, 1), out[:, block]
         first, second = source[..., :half], source[..., half : 2 * half]
         torch.mul(first, cos, out=target[..., :half]).addcmul_(second, sin, value=-1)

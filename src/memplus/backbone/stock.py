@@ -1,0 +1,107 @@
+"""Stock models and tokenizers, made and loaded by the library's own means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from memplus.backbone.access import check_supported
+from memplus.backbone.layouts import weight_files
+from memplus.errors import UnknownModelError, WeightsError
+
+__all__ = [
+    "empty_model",
+    "finish_model",
+    "greedy_rules",
+    "load_stock",
+    "load_tokenizer",
+]
+
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
+
+
+def load_tokenizer(path: Path) -> PreTrainedTokenizerBase | None:
+    """The directory's tokenizer, or None where it has none."""
+    if not any((path / name).is_file() for name in _TOKENIZER_FILES):
+        return None
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path, local_files_only=True)
+    return tokenizer
+
+
+def load_stock(path: Path, dtype: torch.dtype | None) -> PreTrainedModel:
+    """A plain decoder of a directory, by the library's own loader.
+
+    Raises:
+        MissingWeightsDirectory, UnknownModelError, NotADecoderError, UnsupportedModelError,
+        WeightsError.
+    """
+    weight_files(path)
+    try:
+        config = AutoConfig.from_pretrained(path, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise UnknownModelError(str(path), reason=str(error).splitlines()[0]) from error
+    check_supported(config)
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        path, local_files_only=True, dtype=dtype or "auto", output_loading_info=True
+    )
+    model, report = loaded
+    wrong = {name: str(fault) for name, *fault in report.get("mismatched_keys", ())}
+    if report["missing_keys"] or report["unexpected_keys"] or wrong:
+        raise WeightsError(
+            path,
+            missing=list(report["missing_keys"]),
+            unexpected=list(report["unexpected_keys"]),
+            misshapen=wrong,
+        )
+    stock: PreTrainedModel = model
+    return stock
+
+
+def empty_model(config: Any, dtype: torch.dtype) -> PreTrainedModel:
+    """A model of this config whose weights are still to come."""
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    return model
+
+
+def finish_model(model: PreTrainedModel, config: Any, path: Path, device: torch.device) -> None:
+    """Give a model with its weights what no checkpoint holds, and its generation rules."""
+    _renew_rotary(model, config, device)
+    if (path / "generation_config.json").is_file():
+        model.generation_config = GenerationConfig.from_pretrained(path)
+    model.eval()
+
+
+def _renew_rotary(model: PreTrainedModel, config: Any, device: torch.device) -> None:
+    """Rotary frequencies are in no checkpoint: made anew, in float32 whatever the dtype."""
+    decoder: Any = model.get_decoder()
+    decoder.rotary_emb = type(decoder.rotary_emb)(config=config).to(device)
+    for name, buffer in model.named_buffers():
+        if buffer.is_meta:
+            raise WeightsError(config.name_or_path, missing=[name])
+
+
+def greedy_rules(config: GenerationConfig) -> GenerationConfig:
+    """The checkpoint's special tokens without its sampling: answers are greedy by default."""
+    pad = config.pad_token_id
+    return GenerationConfig(
+        do_sample=False,
+        eos_token_id=config.eos_token_id,
+        bos_token_id=config.bos_token_id,
+        pad_token_id=_first(config.eos_token_id) if pad is None else pad,
+    )
+
+
+def _first(ids: int | list[int] | None) -> int:
+    if isinstance(ids, list):
+        return ids[0] if ids else 0
+    return 0 if ids is None else ids
