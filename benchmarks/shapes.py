@@ -1,0 +1,116 @@
+"""Model shapes that are measured, built with random weights: nothing is downloaded.
+
+A shape is a stock Llama config and the sizes of a memory. Speed does not depend on what weights
+say, so random ones serve; rows of the memory are random vectors put through the model's own
+projections, as the rows of a checkpoint are.
+
+Shapes: L layers, N short-term rows, n stored rows, d hidden size, R retriever width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from memplus import MemoryConfig, MPlus
+from memplus.passes.pristine import Pristine
+
+__all__ = ["SHAPES", "Shape", "build"]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What is built and how long its texts are."""
+
+    model: LlamaConfig
+    memory: MemoryConfig
+    stored_rows: int
+    """Rows per layer in the long-term store to start with."""
+    prompt_tokens: int = 32
+    dtype: torch.dtype = torch.float32
+    device: str = "cpu"
+
+
+SHAPES: dict[str, Shape] = {
+    "tiny": Shape(
+        LlamaConfig(
+            hidden_size=48,
+            intermediate_size=96,
+            num_hidden_layers=2,
+            num_attention_heads=6,
+            num_key_value_heads=2,
+            vocab_size=128,
+            max_position_embeddings=512,
+            tie_word_embeddings=True,
+        ),
+        MemoryConfig(
+            short_term_tokens=64,
+            retrieved_tokens=16,
+            tokens_per_write=8,
+            chunk_tokens=16,
+            retriever_dim=8,
+        ),
+        stored_rows=96,
+        prompt_tokens=6,
+    ),
+    "smollm2-135m": Shape(
+        LlamaConfig(
+            hidden_size=576,
+            intermediate_size=1536,
+            num_hidden_layers=30,
+            num_attention_heads=9,
+            num_key_value_heads=3,
+            vocab_size=49152,
+            max_position_embeddings=16384,
+            tie_word_embeddings=True,
+        ),
+        MemoryConfig(),
+        stored_rows=15_360,
+    ),
+    "llama-3.1-8b": Shape(
+        LlamaConfig(
+            hidden_size=4096,
+            intermediate_size=14336,
+            num_hidden_layers=32,
+            num_attention_heads=32,
+            num_key_value_heads=8,
+            vocab_size=128_256,
+            max_position_embeddings=131_072,
+            rope_theta=500_000.0,
+        ),
+        MemoryConfig(),
+        stored_rows=15_360,
+        dtype=torch.bfloat16,
+        device="cuda",
+    ),
+}
+
+
+def build(shape: Shape, seed: int = 0) -> MPlus:
+    """The shape with random weights and a full pool and store for every new memory."""
+    torch.manual_seed(seed)
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(shape.dtype)
+    try:
+        with torch.device(shape.device):
+            model = LlamaForCausalLM(shape.model).eval()
+    finally:
+        torch.set_default_dtype(default)
+    made = MPlus.from_backbone(model, shape.memory)
+    made.pristine = _random_rows(shape)
+    return made
+
+
+def _random_rows(shape: Shape) -> Pristine:
+    """Vectors of unit variance for the pool and the store, and keys for the store."""
+    layers, width = shape.model.num_hidden_layers, shape.model.hidden_size
+    place = {"dtype": shape.dtype, "device": shape.device}
+    stored = shape.stored_rows
+    return Pristine(
+        short_term=torch.randn(layers, shape.memory.short_term_tokens, width, **place),
+        long_term=[torch.randn(stored, width, **place) for _ in range(layers)],
+        keys=[torch.randn(stored, shape.memory.retriever_dim, **place) for _ in range(layers)],
+        long_term_ages=[torch.arange(stored, 0, -1) for _ in range(layers)],
+    )
