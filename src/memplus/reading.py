@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from memplus.answers import Watch
 from memplus.backbone.session import running
-from memplus.backbone.stock import greedy_rules
+from memplus.backbone.stock import generation_rules, greedy_rules
 from memplus.errors import PositionsError, StaleCacheError, UsageError
 from memplus.memory.state import Memory
 from memplus.passes.memory_prefix import MemoryPrefix
@@ -102,17 +102,15 @@ class Reader:
             session.watch = watch.on(session.prefix)
         self._check_positions(session, prompt, None, int(options.get("max_new_tokens") or 0))
         mask = prompt.attention_mask
-        rules = options.pop("generation_config", None) or greedy_rules(
-            self.model.backbone.model.generation_config
-        )
-        rules = copy.deepcopy(rules)
+        stock = self.model.backbone.model
+        given = options.pop("generation_config", None)
+        rules = copy.deepcopy(given or greedy_rules(stock.generation_config))
         # What the rules have no field for (a cache, a streamer) goes on as an argument.
         options = rules.update(disable_compile=True, **options)
-        with self._reading(session, memories, None):
-            output = self.model.backbone.model.generate(
+        with self._reading(session, memories, None), generation_rules(stock, rules):
+            output = stock.generate(
                 inputs=prompt.input_ids,
                 attention_mask=torch.ones_like(prompt.input_ids) if mask is None else mask,
-                generation_config=rules,
                 **options,
             )
         extra = prompt.width - ids.shape[1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from memplus.errors import UnknownModelError, WeightsError
 __all__ = [
     "empty_model",
     "finish_model",
+    "generation_rules",
     "greedy_rules",
     "load_stock",
     "load_tokenizer",
@@ -99,6 +102,17 @@ def greedy_rules(config: GenerationConfig) -> GenerationConfig:
         bos_token_id=config.bos_token_id,
         pad_token_id=_first(config.eos_token_id) if pad is None else pad,
     )
+
+
+@contextlib.contextmanager
+def generation_rules(model: PreTrainedModel, rules: GenerationConfig) -> Iterator[None]:
+    """Generate by these rules alone: fields left open are not filled from the checkpoint's own."""
+    before = model.generation_config
+    model.generation_config = rules
+    try:
+        yield
+    finally:
+        model.generation_config = before
 
 
 def _first(ids: int | list[int] | None) -> int:
