@@ -102,7 +102,8 @@ class Reference:
         if not stored:
             return [], torch.empty(0), []
         queries = self.retriever("query_proj", layer, prompt)
-        scores = torch.stack([torch.sigmoid(queries @ row.stored_key).mean() for row in stored])
+        keys = torch.stack([row.stored_key for row in stored])
+        scores = torch.sigmoid(queries @ keys.T).mean(dim=0)
         best_first = sorted(
             range(len(stored)), key=lambda i: float(scores[i].detach()), reverse=True
         )
