@@ -18,6 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -139,8 +140,9 @@ def _tensors(memory: Memory) -> dict[str, Tensor]:
     if memory.store is not None:
         for layer, table in enumerate(memory.store.tables):
             tensors |= {f"store.{layer}.{name}": c for name, c in table.columns().items()}
-    # Forks and grown tables share storage, which the file must not.
-    return {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
+    # Forks and grown tables share storage, which the file must not; pools have strides of their own.
+    plain = torch.contiguous_format
+    return {name: t.detach().cpu().clone(memory_format=plain) for name, t in tensors.items()}
 
 
 def _memory(header: dict[str, Any], tensors: dict[str, Tensor], model: MemoryHost) -> Memory:

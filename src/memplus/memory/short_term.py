@@ -24,10 +24,16 @@ def stack_like(rows: Mapping[str, Tensor], slots: int) -> dict[str, Tensor]:
     }
 
 
+def _by_head(column: Tensor) -> Tensor:
+    """The same [L, N, H, D], the rows of a head side by side in memory."""
+    return column.transpose(1, 2).contiguous().transpose(1, 2) if column.dim() == 4 else column
+
+
 class ShortTermPool:
     """Rows by slot, with their positions, birth clocks and write ids.
 
-    ``columns`` hold what a read needs of a row ([L, N, ...] each; see ``passes.rows``);
+    ``columns`` hold what a read needs of a row ([L, N, ...] each; see ``passes.rows``), those of
+    heads ([L, N, H, D]) laid out head by head, as attention walks through them;
     ``recent`` holds the hidden vectors of the newest rows, [L, <= K, d], for the next write.
     A fork shares every tensor until one of the two writes.
     """
@@ -36,7 +42,7 @@ class ShortTermPool:
         any_column = next(iter(columns.values()))
         layers, slots = any_column.shape[:2]
         device = any_column.device
-        self.columns = columns
+        self.columns = {name: _by_head(column) for name, column in columns.items()}
         self.recent = recent
         self.count = count
         self.position = torch.arange(slots, device=device).expand(layers, slots).contiguous()
