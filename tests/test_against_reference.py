@@ -323,3 +323,67 @@ def test_generation_with_a_static_cache_is_alike(tmp_path: Path, shape: Shape) -
     ids, _ = reference.generate(state, prompt, 8)
     found = model.generate(prompt, memory=memory, max_new_tokens=8, cache_implementation="static")
     assert found[0].tolist() == prompt.tolist() + ids
+
+
+@every(
+    {
+        "everything": Shape(merge_every=3),
+        "memoryllm": Shape(ltm_blocks=0),
+        "multi": Shape(kv_heads=4),
+    }
+)
+@torch.no_grad()
+def test_a_saved_memory_goes_on_as_if_it_had_never_been_closed(
+    tmp_path: Path, shape: Shape
+) -> None:
+    both = pair(tmp_path, shape)
+    model, _ = both
+    memory, state = history(both, [8, 15, 3, 9])
+    for i in range(3):
+        memory.save(tmp_path / "memory")
+        memory = Memory.load(tmp_path / "memory", model)
+        same_rows(both, memory, state)
+        state = write(both, memory, state, tokens(model, 5 + i, i))
+        same_rows(both, memory, state)
+        same_read(both, memory, state, tokens(model, 5, i))
+
+
+@every({"everything": Shape(), "memoryllm": Shape(ltm_blocks=0), "no bos": Shape(bos=False)})
+@torch.no_grad()
+def test_a_batch_generates_what_each_row_would_alone(tmp_path: Path, shape: Shape) -> None:
+    both = pair(tmp_path, shape)
+    model, reference = both
+    model.model.generation_config.eos_token_id = None
+    pairs = [history(both, lengths, seed) for seed, lengths in enumerate([[3], [9, 4, 7], [20]])]
+    prompts = [tokens(model, count, count) for count in (2, 6, 5)]
+    ids = torch.stack([torch.nn.functional.pad(p, (6 - p.shape[0], 0)) for p in prompts])
+    mask = torch.stack([torch.arange(6) >= 6 - p.shape[0] for p in prompts]).long()
+    memories = [memory for memory, _ in pairs]
+    found = model.generate(ids, memory=memories, attention_mask=mask, max_new_tokens=6)
+    for row, (_, state) in enumerate(pairs):
+        expected, _ = reference.generate(state, prompts[row], 6)
+        assert found[row, 6:].tolist() == expected
+
+
+@torch.no_grad()
+def test_beams_carry_the_probabilities_of_what_they_say(tmp_path: Path) -> None:
+    both = pair(tmp_path, Shape())
+    model, reference = both
+    model.model.generation_config.eos_token_id = None
+    pairs = [history(both, lengths, seed) for seed, lengths in enumerate([[3], [9, 4, 7]])]
+    prompts = torch.stack([tokens(model, 5, 1), tokens(model, 5, 2)])
+    output = model.generate(
+        prompts,
+        memory=[memory for memory, _ in pairs],
+        max_new_tokens=4,
+        num_beams=3,
+        num_return_sequences=2,
+        return_dict_in_generate=True,
+        output_scores=True,
+    )
+    for i, sequence in enumerate(output.sequences):
+        read = reference.read(pairs[i // 2][1], sequence[:5])
+        following, _ = reference.proceed(read.cache, sequence[5:-1])
+        logits = torch.cat([read.logits[-1:], following]).log_softmax(dim=-1)
+        expected = logits.gather(1, sequence[5:, None]).sum() / 4
+        close(output.sequences_scores[i], expected)
