@@ -11,6 +11,7 @@ import copy
 import weakref
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -35,13 +36,23 @@ __all__ = ["Memories", "Reader", "as_batch"]
 Memories = Memory | Sequence[Memory]
 
 
+@dataclass
+class _Turn:
+    """What a text cache was built on."""
+
+    session: ReadSession
+    versions: list[int]
+    """Of the memories, then."""
+    mask: Tensor | None
+    """[B, tokens so far]: 0 where the cache holds padding; None where it holds none."""
+
+
 class Reader:
     """Reads with the memories of one model; remembers which read a text cache belongs to."""
 
     def __init__(self, model: MPlus) -> None:
         self._model: weakref.ref[MPlus] = weakref.ref(model)
-        self._sessions: weakref.WeakKeyDictionary[Any, tuple[ReadSession, list[int]]]
-        self._sessions = weakref.WeakKeyDictionary()
+        self._turns: weakref.WeakKeyDictionary[Any, _Turn] = weakref.WeakKeyDictionary()
 
     @property
     def model(self) -> MPlus:
@@ -62,10 +73,10 @@ class Reader:
         past_key_values = options.pop("past_key_values", None)
         ids = as_batch(input_ids).to(self.model.device)
         memories = self._per_row(memory, ids.shape[0])
-        tails = self._tails(memories, past_key_values)
-        prompt = assemble(ids, attention_mask, tails)
         if _length(past_key_values):
-            prompt = Prompt(ids, attention_mask, prompt.asked)
+            prompt = self._continued(ids, attention_mask, past_key_values)
+        else:
+            prompt = assemble(ids, attention_mask, _tails(memories))
         session = self._session(memories, prompt, past_key_values, new_rows)
         self._check_positions(session, prompt, past_key_values, 0)
         if "labels" in options:
@@ -78,7 +89,7 @@ class Reader:
                 past_key_values=past_key_values,
                 **options,
             )
-        self._remember(output.past_key_values, session, memories)
+        self._remember(output.past_key_values, session, memories, prompt.attention_mask)
         if output.logits.shape[1] > ids.shape[1]:
             output.logits = output.logits[:, -ids.shape[1] :]
         result: CausalLMOutputWithPast = output
@@ -96,7 +107,8 @@ class Reader:
         ids = as_batch(input_ids).to(self.model.device)
         memories = self._per_row(memory, ids.shape[0])
         cache = options.get("past_key_values")
-        prompt = assemble(ids, attention_mask, self._tails(memories, cache))
+        # With a cache the ids are the whole conversation, and the tail is its beginning.
+        prompt = assemble(ids, attention_mask, _tails(memories))
         session = self._session(memories, prompt, cache, None)
         if watch is not None:
             session.watch = watch.on(session.prefix)
@@ -116,7 +128,7 @@ class Reader:
         extra = prompt.width - ids.shape[1]
         if isinstance(output, Tensor):
             return _without_tail(output, ids, prompt.width) if extra else output
-        self._remember(output.past_key_values, session, memories)
+        self._remember(output.past_key_values, session, memories, prompt.attention_mask)
         if extra:
             output.sequences = _without_tail(output.sequences, ids, prompt.width)
         return output
@@ -149,19 +161,32 @@ class Reader:
 
     def _resumed(self, memories: Sequence[Memory], cache: Any) -> ReadSession:
         versions = [memory.version for memory in memories]
-        session, known = self._sessions.get(cache, (None, None))
+        turn = self._turns.get(cache)
         current = max(versions, default=0)
-        if session is None:
+        if turn is None:
             if memories:
                 raise StaleCacheError(cached=-1, current=current)
             return ReadSession(self.model.backbone, Prefix())
-        if known != versions or not _same(session.prefix, memories):
-            raise StaleCacheError(cached=max(known or [0], default=0), current=current)
-        return session
+        if turn.versions != versions or not _same(turn.session.prefix, memories):
+            raise StaleCacheError(cached=max(turn.versions, default=0), current=current)
+        return turn.session
 
-    def _remember(self, cache: Any, session: ReadSession, memories: Sequence[Memory]) -> None:
+    def _continued(self, ids: Tensor, attention_mask: Tensor | None, cache: Any) -> Prompt:
+        """New tokens after a cache: what was padding there still is."""
+        asked = torch.ones_like(ids, dtype=torch.bool)
+        turn = self._turns.get(cache)
+        if turn is None or turn.mask is None:
+            return Prompt(ids, attention_mask, asked)
+        new = torch.ones_like(ids) if attention_mask is None else attention_mask
+        past = _extended(turn.mask, _length(cache))
+        return Prompt(ids, torch.cat([past, new[:, -ids.shape[1] :]], dim=1), asked)
+
+    def _remember(
+        self, cache: Any, session: ReadSession, memories: Sequence[Memory], mask: Tensor | None
+    ) -> None:
         if cache is not None:
-            self._sessions[cache] = (session, [memory.version for memory in memories])
+            versions = [memory.version for memory in memories]
+            self._turns[cache] = _Turn(session, versions, mask)
 
     def _per_row(self, memory: Memories | None, batch: int) -> list[Memory]:
         if memory is None:
@@ -172,11 +197,6 @@ class Reader:
         for one in memories:
             self.model.check_owner(one)
         return memories
-
-    def _tails(self, memories: Sequence[Memory], cache: Any) -> list[list[int]]:
-        if _length(cache) or not memories:
-            return [[]]
-        return [memory.tail for memory in memories]
 
     def _check_positions(
         self, session: ReadSession, prompt: Prompt, cache: Any, new_tokens: int
@@ -203,6 +223,15 @@ def as_batch(ids: Tensor) -> Tensor:
 
 def _length(cache: Any) -> int:
     return 0 if cache is None else int(cache.get_seq_length())
+
+
+def _tails(memories: Sequence[Memory]) -> list[list[int]]:
+    return [memory.tail for memory in memories] or [[]]
+
+
+def _extended(mask: Tensor, length: int) -> Tensor:
+    """A mask [B, W] for the first ``length`` tokens: generated ones are no padding."""
+    return nn.functional.pad(mask, (0, max(0, length - mask.shape[1])), value=1)[:, :length]
 
 
 def _same(prefix: Prefix, memories: Sequence[Memory]) -> bool:
