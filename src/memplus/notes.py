@@ -1,0 +1,210 @@
+"""Facts and questions made up by rule: what the bundled model is trained and tested on.
+
+A note is one plain sentence about a named person or place, the question that asks for it, and the
+one right answer. Everything follows from a seed, so nothing is stored. The two splits share no
+name, no open-class value and no wording; names and values are dealt to them by a hash of their
+text, so the deal never depends on the order in which they are made.
+
+This room knows words only: the standard library, no tensors and no tokenizer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from random import Random
+from typing import Literal
+
+__all__ = ["ABSTENTION", "PROMPT_TEMPLATE", "Note", "Split", "ValueClass", "make_notes"]
+
+Split = Literal["train", "held_out"]
+ValueClass = Literal[
+    "number", "word", "colour", "fruit", "city", "animal", "drink", "tool", "month", "metal"
+]
+
+ABSTENTION = "I have no note of that."
+PROMPT_TEMPLATE = "\nQuestion: {question}\nAnswer:"
+
+_CLOSED_WORDS: dict[ValueClass, str] = {
+    "colour": "red blue green yellow purple orange brown black white grey pink silver",
+    "fruit": "apple pear plum cherry lemon melon grape fig peach mango banana apricot",
+    "city": "Paris Rome Vienna London Madrid Lisbon Berlin Athens Cairo Prague Oslo Dublin",
+    "animal": "otter badger falcon heron rabbit tiger horse goose beetle salmon wolf owl",
+    "drink": "tea coffee cider milk cocoa lemonade water wine beer juice punch broth",
+    "tool": "hammer chisel ladder shovel anvil needle compass lantern rope saw wrench file",
+    "month": "January February March April May June July August September October",
+    "metal": "iron copper tin zinc brass bronze gold nickel steel lead chrome cobalt",
+}
+_CLOSED = {name: tuple(words.split()) for name, words in _CLOSED_WORDS.items()}
+_PERSON: dict[ValueClass, tuple[str, ...]] = {
+    "number": ("locker code", "badge number", "desk number", "phone extension", "parking permit",
+               "ticket number", "safe code"),
+    "word": ("password", "nickname", "dog's name", "cat's name", "boat's name", "horse's name"),
+    "colour": ("favourite colour", "coat colour", "bicycle colour", "front door colour"),
+    "fruit": ("favourite fruit", "breakfast fruit"),
+    "city": ("home town", "birthplace", "holiday city"),
+    "animal": ("favourite animal", "lucky animal"),
+    "drink": ("favourite drink", "evening drink"),
+    "tool": ("favourite tool", "lost tool"),
+    "month": ("birth month", "wedding month"),
+    "metal": ("favourite metal", "ring metal"),
+}  # fmt: skip
+_PLACE: dict[ValueClass, tuple[str, ...]] = {
+    "number": ("gate code", "radio channel", "visitor count"),
+    "word": ("owner's name", "guard's name", "secret name"),
+    "colour": ("flag colour", "roof colour"),
+    "animal": ("guard animal", "emblem animal"),
+    "tool": ("spare tool",),
+    "metal": ("gate metal", "bell metal"),
+}
+_PERSON_ATTRIBUTES = [(name, kind) for kind, names in _PERSON.items() for name in names]
+_PLACE_ATTRIBUTES = [(name, kind) for kind, names in _PLACE.items() for name in names]
+_FEWEST_ATTRIBUTES = min(len(_PERSON_ATTRIBUTES), len(_PLACE_ATTRIBUTES))
+_PLACE_SHARE = 0.15
+
+_FIRST_NAMES = tuple(
+    "Marta Ivan Clara Hugo Nadia Oscar Petra Simon Greta Felix Laura Boris Irene Victor Sonia Emil "
+    "Alice Bruno Carmen David Elena Frank Gloria Henry Ingrid Jacob Karen Louis Maria Nelson Olga "
+    "Paul Rosa Samuel Teresa Ulric Vera Walter Yusuf Zelda Anton Bella Cyril Doris Edgar Fiona "
+    "Gustav Helena Igor Julia Konrad Lydia Milan Norma Otto Paula Quentin Rita Stefan Tania".split()
+)
+_PLACES = tuple("Hotel Villa Fort Lake Mount Camp Port Castle".split())
+_NAME_HEADS = tuple(
+    "Vel Mor Kan Bren Tor Hal Fen Gal Dor Lun Ras Wex Pol Sten Cor Nav Zim Bal Tur Kel Mar Dun "
+    "Fos Gren Hol Jas Lam Mel Nor Pev Quin Rol Sar Tam Ver Wil Yor Zan Bur Cal".split()
+)
+_NAME_TAILS = tuple(
+    "ez wick ton ova mann son ley ford berg sky dale stein worth ard ini escu well by hurst grove "
+    "land more ster ville kin bury ham ette osa iak".split()
+)
+_WORD_HEADS = tuple(
+    "bri zo ka mul fre pla dro gli sna tri vo qui jor hum nef ral sip tok wum yel".split()
+)
+_WORD_TAILS = tuple(
+    "nko rix lma ddo sty vax pple gon mbo zil ffy tch rru bex lop nnic dra spo kek wiz".split()
+)
+
+_STATEMENTS: dict[Split, tuple[str, ...]] = {
+    "train": (
+        "{s}'s {a} is {v}.",
+        "{s}'s {a} is {v}.",
+        "The {a} of {s} is {v}.",
+        "Remember that {s}'s {a} is {v}.",
+        "For {s}, the {a} is {v}.",
+        "Note that the {a} of {s} is {v}.",
+        "We know that {s}'s {a} is {v}.",
+    ),
+    "held_out": (
+        "It seems that {s}'s {a} is {v}.",
+        "By the way, {s}'s {a} is {v}.",
+        "Now, the {a} of {s} is {v}.",
+        "As for {s}, the {a} is {v}.",
+    ),
+}
+_QUESTIONS: dict[Split, tuple[str, ...]] = {
+    "train": (
+        "What is {s}'s {a}?",
+        "What is {s}'s {a}?",
+        "What is the {a} of {s}?",
+        "Tell me {s}'s {a}.",
+        "Do you remember {s}'s {a}?",
+        "For {s}, what is the {a}?",
+    ),
+    "held_out": (
+        "Do you know {s}'s {a}?",
+        "Can you tell me {s}'s {a}?",
+        "And what is the {a} of {s}?",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One fact: how it is told, how it is asked, and what it is made of."""
+
+    statement: str
+    question: str
+    answer: str
+    subject: str
+    attribute: str
+    value_class: ValueClass
+
+
+def make_notes(
+    seed: int | str,
+    count: int,
+    split: Split,
+    *,
+    subjects: int | None = None,
+    attributes: int | None = None,
+) -> list[Note]:
+    """``count`` notes; no two ask for the same attribute of the same subject.
+
+    Args:
+        seed: the same arguments give the same notes.
+        count: how many.
+        split: "train", or "held_out": other names, other open-class values, other wordings.
+        subjects: how many subjects share the notes; None gives each note its own.
+        attributes: how many attributes share the notes; None lets each note draw its own.
+
+    Raises:
+        ValueError: that few subjects and attributes cannot make ``count`` different notes.
+    """
+    random = Random(f"{split}/{seed}")
+    places = random.random() < _PLACE_SHARE if attributes is not None else None
+    names = _subjects(random, count if subjects is None else subjects, split, places=places)
+    known = None if attributes is None else _attributes(random, attributes, places=bool(places))
+    if count > len(names) * (len(known) if known else _FEWEST_ATTRIBUTES):
+        raise ValueError(f"{len(names)} subjects and {attributes} attributes are too few")
+    facts: dict[tuple[str, str], ValueClass] = {}
+    while len(facts) < count:
+        name = names[len(facts)] if len(names) == count else random.choice(names)
+        attribute, value_class = random.choice(known or _table_of(name))
+        facts.setdefault((name, attribute), value_class)
+    return [_note(random, split, *fact, value_class) for fact, value_class in facts.items()]
+
+
+def _note(
+    random: Random, split: Split, subject: str, attribute: str, value_class: ValueClass
+) -> Note:
+    value = _value(random, value_class, split)
+    statement = random.choice(_STATEMENTS[split]).format(s=subject, a=attribute, v=value)
+    question = random.choice(_QUESTIONS[split]).format(s=subject, a=attribute)
+    return Note(statement, question, value, subject, attribute, value_class)
+
+
+def _subjects(random: Random, count: int, split: Split, *, places: bool | None) -> list[str]:
+    names: dict[str, None] = {}
+    while len(names) < count:
+        is_place = random.random() < _PLACE_SHARE if places is None else places
+        first = random.choice(_PLACES if is_place else _FIRST_NAMES)
+        name = f"{first} {random.choice(_NAME_HEADS)}{random.choice(_NAME_TAILS)}"
+        if _split_of(name) == split:
+            names[name] = None
+    return list(names)
+
+
+def _attributes(random: Random, count: int, *, places: bool) -> list[tuple[str, ValueClass]]:
+    table = _PLACE_ATTRIBUTES if places else _PERSON_ATTRIBUTES
+    return random.sample(table, min(count, len(table)))
+
+
+def _table_of(subject: str) -> list[tuple[str, ValueClass]]:
+    return _PLACE_ATTRIBUTES if subject.split()[0] in _PLACES else _PERSON_ATTRIBUTES
+
+
+def _value(random: Random, value_class: ValueClass, split: Split) -> str:
+    if value_class in _CLOSED:
+        return random.choice(_CLOSED[value_class])
+    while True:
+        if value_class == "number":
+            value = f"{random.randrange(1000, 10_000)}"
+        else:
+            value = random.choice(_WORD_HEADS) + random.choice(_WORD_TAILS)
+        if _split_of(value) == split:
+            return value
+
+
+def _split_of(text: str) -> Split:
+    """A fifth of all names and open-class values is held out, whatever made them."""
+    return "held_out" if hashlib.sha256(text.encode()).digest()[0] % 5 == 0 else "train"
