@@ -158,25 +158,38 @@ def attend_merged(
     groups = heads // call.key.shape[1]
     folded = _fold(query, groups)
     parts = [_attend(folded, key, value, call.scale) for key, value in segments]
-    outputs = [_unfold(out, heads) for out, _ in parts]
-    weights = [lse.reshape(query.shape[:3]) for _, lse in parts]
     if causal:
-        keys = call.key.repeat_interleave(groups, dim=1)
-        values = call.value.repeat_interleave(groups, dim=1)
-        out, lse = _attend(query, keys, values, call.scale, causal=True)
-    else:
-        mask = _additive(call.mask, query.dtype)
-        if mask is not None and groups > 1:
-            mask = mask.repeat(1, 1, groups, 1)
-        out, lse = _attend(folded, call.key, call.value, call.scale, mask=mask)
-        out, lse = _unfold(out, heads), lse.reshape(query.shape[:3])
-    outputs.append(out)
-    weights.append(lse)
-    share = torch.stack(weights).softmax(dim=0).to(query.dtype)[..., None]
-    merged = outputs[0] * share[0]
-    for output, part in zip(outputs[1:], share[1:], strict=True):
-        merged = merged.addcmul_(output, part)
+        parts = [_unfold(*part, heads) for part in parts]
+        parts.append(_attend_causal(call, groups))
+        return _merge(parts).transpose(1, 2).contiguous()
+    mask = _additive(call.mask, query.dtype)
+    if mask is not None and groups > 1:
+        mask = mask.repeat(1, 1, groups, 1)
+    parts.append(_attend(folded, call.key, call.value, call.scale, mask=mask))
+    merged = _merge(parts).reshape(query.shape)
     return merged.transpose(1, 2).contiguous()
+
+
+def _merge(parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """Outputs [..., T, D] weighed by their denominators, given as logs [..., T] float32."""
+    output, lse = parts[0]
+    for other, other_lse in parts[1:]:
+        share = torch.sigmoid(other_lse - lse).to(output.dtype)
+        output = torch.lerp(output, other, share[..., None])
+        lse = torch.logaddexp(lse, other_lse)
+    return output
+
+
+def _attend_causal(call: AttentionCall, groups: int) -> tuple[Tensor, Tensor]:
+    """The text among itself, causally: [B, H, T, D] and [B, H, T]; keys shared, not copied."""
+    batch, heads, length, width = call.query.shape
+    query = call.query.reshape(-1, groups, length, width)
+    key, value = (
+        part.reshape(-1, 1, length, width).expand(-1, groups, -1, -1)
+        for part in (call.key, call.value)
+    )
+    out, lse = _attend(query, key, value, call.scale, causal=True)
+    return out.reshape(batch, heads, length, width), lse.reshape(batch, heads, length)
 
 
 def _fold(query: Tensor, groups: int) -> Tensor:
@@ -185,9 +198,11 @@ def _fold(query: Tensor, groups: int) -> Tensor:
     return query.reshape(batch, heads // groups, groups * length, width)
 
 
-def _unfold(output: Tensor, heads: int) -> Tensor:
+def _unfold(output: Tensor, lse: Tensor, heads: int) -> tuple[Tensor, Tensor]:
+    """Undo ``_fold`` for an output [B, G, groups * T, D] and its logs."""
     batch, kv_heads, rows, width = output.shape
-    return output.reshape(batch, heads, rows * kv_heads // heads, width)
+    length = rows * kv_heads // heads
+    return output.reshape(batch, heads, length, width), lse.reshape(batch, heads, length)
 
 
 def _additive(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:

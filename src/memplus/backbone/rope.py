@@ -7,6 +7,8 @@ Shapes: P rows, D head width, R rotated width, H heads.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -39,6 +41,11 @@ class Rope:
                 self._types[name] = value.get("rope_type", "default")
         if not self._types:
             self._types[None] = parameters.get("rope_type", "default")
+        self._switches = [
+            int(one["original_max_position_embeddings"])
+            for one in (parameters, *(v for v in parameters.values() if isinstance(v, dict)))
+            if one.get("rope_type") == "longrope"
+        ]
         self._tables: dict[tuple[str | None, torch.dtype, torch.device], Angles] = {}
         self.positions = _positions_available(config, parameters)
 
@@ -46,6 +53,39 @@ class Rope:
     def changing(self) -> bool:
         """Whether frequencies depend on the length, so that rotated keys do not stay valid."""
         return any(kind in _CHANGING for kind in self._types.values())
+
+    def regime(self, length: int) -> int:
+        """Equal for two lengths under which the frequencies are equal."""
+        if not self.changing:
+            return 0
+        if "dynamic" in self._types.values():
+            return length
+        return max(kind_length < length for kind_length in self._switches)
+
+    @contextlib.contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """A pass whose frequencies follow from its own length alone, and leave nothing behind.
+
+        The library's dynamic frequencies grow with the longest text ever seen, so a pass would
+        depend on the ones before it: here each starts from the original ones.
+        """
+        if not self.changing:
+            yield
+            return
+        rotary: Any = self._rotary
+        attributes, buffers = dict(rotary.__dict__), dict(rotary._buffers)
+        rotary._buffers = dict(buffers)
+        for kind, rope_type in self._types.items():
+            if rope_type in _CHANGING:
+                stem = "" if kind is None else f"{kind}_"
+                original = getattr(rotary, f"{stem}original_inv_freq")
+                rotary._buffers[f"{stem}inv_freq"] = original.clone()
+                setattr(rotary, f"{stem}max_seq_len_cached", rotary.original_max_seq_len)
+        try:
+            yield
+        finally:
+            rotary.__dict__.clear()
+            rotary.__dict__.update(attributes)
 
     def angles(self, kind: str | None, length: int, like: Tensor) -> Angles:
         """cos and sin of positions 0 .. length-1, [length, R / 2] each, in ``like``'s dtype.
@@ -98,10 +138,7 @@ def rotate_into(out: Tensor, states: Tensor, angles: Angles, positions: Tensor) 
     for start in range(0, states.shape[0], _BLOCK):
         block = slice(start, start + _BLOCK)
         at = positions[block]
-        cos, sin = angles[0][at], angles[1][at]
-        if cos.dtype != states.dtype:
-            out[:, block] = rotate(states[block], (cos, sin)).transpose(0, 1)
-            continue
+        cos, sin = angles[0].index_select(0, at), angles[1].index_select(0, at)
         source, target = states[block].transpose(0, 1), out[:, block]
         first, second = source[..., :half], source[..., half : 2 * half]
         torch.mul(first, cos, out=target[..., :half]).addcmul_(second, sin, value=-1)

@@ -140,7 +140,7 @@ def _tensors(memory: Memory) -> dict[str, Tensor]:
     if memory.store is not None:
         for layer, table in enumerate(memory.store.tables):
             tensors |= {f"store.{layer}.{name}": c for name, c in table.columns().items()}
-    # Forks and grown tables share storage, which the file must not; pools have strides of their own.
+    # Forks and grown tables share storage, which the file must not; a pool has its own strides.
     plain = torch.contiguous_format
     return {name: t.detach().cpu().clone(memory_format=plain) for name, t in tensors.items()}
 

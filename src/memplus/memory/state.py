@@ -213,8 +213,10 @@ class Memory:
         if tiled:
             columns = {name: column[:, order] for name, column in columns.items()}
         birth = self.clock - (count - 1 - order)
-        recent = torch.cat([pool.recent, rows.hidden[:, order]], dim=1)
-        recent = recent[:, -self.config.tokens_per_write :].detach().clone()
+        kept = self.config.tokens_per_write
+        recent = (rows.hidden[:, order] if tiled else rows.hidden)[:, -kept:].detach()
+        if recent.shape[1] < kept:
+            recent = torch.cat([pool.recent, recent], dim=1)[:, -kept:]
         dropped = pool.replace(columns, recent, birth, record.id, drop)
         self._store_dropped(dropped, rows.long_term)
         self.writes.append(record)

@@ -150,58 +150,53 @@ class MemoryPrefix(Prefix):
         self, access: Layer, memory: Memory, span: slice, queries: Tensor | None, angles: Angles
     ) -> Segment | None:
         """bos and the retrieved rows of every row of a span: [B or 1, H, 1 + m, D] each."""
-        keys: list[Tensor] = []
-        values: list[Tensor] = []
         bos = self.weights.bos_embedding
-        if bos is not None:
-            key, value = access.project(bos[access.index][None])
-            keys.append(rotate(key, (angles[0][:1], angles[1][:1])))
-            values.append(value)
-        if memory.store is not None and len(memory.store.tables[access.index]):
-            assert queries is not None
-            key, value = self._retrieve(access, memory, span, queries)
-            count = key.shape[1]
-            start = len(keys) + _retrieved(memory) - count
-            at = slice(start, start + count)
-            keys.append(rotate(key, (angles[0][at], angles[1][at])))
-            values.append(value)
-        if not keys:
+        first = int(bos is not None)
+        count = 0 if memory.store is None else memory.store.reading_count(access.index)
+        if not first + count:
             return None
-        rows = max(part.shape[0] for part in keys)
-        joined = torch.cat([part.expand(rows, -1, -1, -1) for part in keys], dim=1)
-        of_values = torch.cat([part.expand(rows, -1, -1, -1) for part in values], dim=1)
-        return joined.transpose(1, 2), of_values.transpose(1, 2)
+        batch = span.stop - span.start if count else 1
+        shape = (batch, self.backbone.kv_heads, first + count, access.head_dim)
+        keys, values = (angles[0].new_empty(shape, dtype=self.backbone.dtype) for _ in range(2))
+        # A layer with fewer rows than another leaves the positions before them free.
+        start = first + _retrieved(memory) - count
+        positions = torch.arange(start, start + count, device=keys.device)
+        for row in range(batch if count else 0):
+            key, value = self._retrieve(access, memory, span.start + row, queries)
+            rotate_into(keys[row, :, first:], key, angles, positions)
+            values[row, :, first:] = value.transpose(0, 1)
+        if bos is not None:
+            key, value = access.project(bos[access.index])
+            keys[:, :, :1] = rotate(key, (angles[0][:1], angles[1][:1])).transpose(0, 1)
+            values[:, :, :1] = value.transpose(0, 1)
+        return keys, values
 
+    @torch.no_grad()
     def _retrieve(
-        self, access: Layer, memory: Memory, span: slice, queries: Tensor
+        self, access: Layer, memory: Memory, row: int, queries: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Unrotated keys and values [rows of the span, m, H, D], oldest first."""
+        """What a batch row calls up: unrotated keys and values [m, H, D], oldest first."""
         assert memory.store is not None
-        table = memory.store.tables[access.index]
-        keys, values = [], []
-        for row in range(span.start, span.stop):
-            asked = queries[row][self.prompt[row]]
-            chosen, scores = memory.store.retrieve(access.index, asked)
-            self.retrieved[row, access.index] = chosen
-            self.scores[row, access.index] = scores
-            key, value = _stored(access, table.columns(), chosen)
-            keys.append(key)
-            values.append(value)
-        return torch.stack(keys), torch.stack(values)
+        assert queries is not None
+        chosen, scores = memory.store.retrieve(access.index, queries[row][self.prompt[row]])
+        self.retrieved[row, access.index] = chosen
+        self.scores[row, access.index] = scores
+        return _stored(access, memory.store.tables[access.index].columns(), chosen)
 
     def _short_term(self, access: Layer, memory: Memory, angles: Angles, length: int) -> Segment:
         """The pool's keys at their positions and its values, [1, H, n, D] each."""
         pool = memory.pool
         assert pool is not None
         offset = prefix_length(memory, bos=self.weights.bos_embedding is not None) - pool.count
-        # Changing frequencies: the keys hold for this length only.
-        state = (memory.version, offset, length)
+        state = (memory.version, offset, self.backbone.rope.regime(length))
         cache = memory.derived.setdefault(_TURNED, {})
         known, turned = cache.get(access.index, (None, None))
         keys = pool.columns["k"][access.index, : pool.count]
         if known != state:
             shape = (keys.shape[1], pool.count, keys.shape[2])
-            if turned is None or tuple(turned.shape) != shape:
+            # Of the same version, an older read may still go on with them.
+            again = known is not None and known[0] == memory.version
+            if turned is None or tuple(turned.shape) != shape or again:
                 turned = keys.new_empty(shape)
             positions = pool.position[access.index, : pool.count] + offset
             rotate_into(turned, keys, angles, positions)
@@ -213,5 +208,5 @@ class MemoryPrefix(Prefix):
 def _stored(access: Layer, columns: dict[str, Tensor], chosen: Tensor) -> tuple[Tensor, Tensor]:
     """Keys and values [m, H, D] of chosen rows, projected here where hidden vectors are kept."""
     if "k" in columns:
-        return columns["k"][chosen], columns["v"][chosen]
-    return access.project(columns["hidden"][chosen])
+        return columns["k"].index_select(0, chosen), columns["v"].index_select(0, chosen)
+    return access.project(columns["hidden"].index_select(0, chosen))

@@ -105,9 +105,12 @@ class _WriteSession(Session):
             self.segments[layer] = [self._project(layer, prefix)]
         if self.again:
             hidden = torch.cat([rows[:, self.before :], hidden[:, self.again :]], dim=1)
-        old, new = hidden.split([hidden.shape[1] - self.new, self.new], dim=1)
-        marked = new + self.weights.memory_embedding.to(new.dtype)
-        return torch.cat([old, marked], dim=1) if old.shape[1] else marked
+        mark = self.weights.memory_embedding.to(hidden.dtype)
+        if torch.is_grad_enabled():
+            old, new = hidden.split([hidden.shape[1] - self.new, self.new], dim=1)
+            return torch.cat([old, new + mark], dim=1)
+        hidden[:, -self.new :] += mark  # the layer's input is nobody else's
+        return hidden
 
     def _project(self, layer: int, prefix: Tensor) -> Segment:
         access = self.backbone.layers[layer]
@@ -122,6 +125,8 @@ class _WriteSession(Session):
         rows = hidden[:, -self.new :]
         if self.first_of_tiled and layer < len(self.backbone.layers) - 1:
             rows = rows + self.weights.memory_embedding.to(rows.dtype)
+        # Without a graph the next layer marks its input in place, and a view would keep all of it.
+        rows = rows if torch.is_grad_enabled() else rows.clone()
         self.rows.append(rows)
         return hidden
 
