@@ -60,7 +60,7 @@ class Rope:
             return 0
         if "dynamic" in self._types.values():
             return length
-        return max(kind_length < length for kind_length in self._switches)
+        return sum(switch < length for switch in self._switches)
 
     @contextlib.contextmanager
     def unchanged(self) -> Iterator[None]:
@@ -139,6 +139,9 @@ def rotate_into(out: Tensor, states: Tensor, angles: Angles, positions: Tensor) 
         block = slice(start, start + _BLOCK)
         at = positions[block]
         cos, sin = angles[0].index_select(0, at), angles[1].index_select(0, at)
+        if cos.dtype != states.dtype:
+            out[:, block] = rotate(states[block], (cos, sin)).transpose(0, 1)
+            continue
         source, target = states[block].transpose(0, 1), out[:, block]
         first, second = source[..., :half], source[..., half : 2 * half]
         torch.mul(first, cos, out=target[..., :half]).addcmul_(second, sin, value=-1)

@@ -53,6 +53,7 @@ def running(backbone: Backbone, session: Session, adapter: str | None) -> Iterat
         stack.enter_context(backbone.lock)
         stack.enter_context(backbone.adapters.active(adapter))
         stack.enter_context(_attention_of(backbone, session))
+        stack.enter_context(backbone.rope.unchanged())
         replay = partial(_replay, backbone, session, adapter)
         stack.enter_context(_checkpointing(backbone, replay))
         for handle in _hooks(backbone, session):
