@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from memplus import MemoryConfig, MPlus
@@ -106,11 +107,14 @@ def build(shape: Shape, seed: int = 0) -> MPlus:
 def _random_rows(shape: Shape) -> Pristine:
     """Vectors of unit variance for the pool and the store, and keys for the store."""
     layers, width = shape.model.num_hidden_layers, shape.model.hidden_size
-    place = {"dtype": shape.dtype, "device": shape.device}
-    stored = shape.stored_rows
+    stored, keys = shape.stored_rows, shape.memory.retriever_dim
+
+    def rows(*size: int) -> Tensor:
+        return torch.randn(*size, dtype=shape.dtype, device=shape.device)
+
     return Pristine(
-        short_term=torch.randn(layers, shape.memory.short_term_tokens, width, **place),
-        long_term=[torch.randn(stored, width, **place) for _ in range(layers)],
-        keys=[torch.randn(stored, shape.memory.retriever_dim, **place) for _ in range(layers)],
+        short_term=rows(layers, shape.memory.short_term_tokens, width),
+        long_term=[rows(stored, width) for _ in range(layers)],
+        keys=[rows(stored, keys) for _ in range(layers)],
         long_term_ages=[torch.arange(stored, 0, -1) for _ in range(layers)],
     )
