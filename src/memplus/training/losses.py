@@ -1,0 +1,62 @@
+"""What training makes small, each as one function of tensors.
+
+Shapes: Q questions, t tokens, V vocabulary, R rows.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+__all__ = ["answer_loss", "exactly_right", "recall", "retrieval_loss"]
+
+
+def answer_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """Mean cross-entropy of the answers' tokens.
+
+    Args:
+        logits: [n, V] where a label is.
+        labels: [n].
+        weights: [n] of each token.
+    """
+    losses = functional.cross_entropy(logits.float(), labels, reduction="none")
+    return (losses * weights).sum() / weights.sum()
+
+
+def exactly_right(logits: Tensor, labels: Tensor, ignored: int) -> Tensor:
+    """[Q] true where every token of the answer has the highest logit.
+
+    Args:
+        logits: [n, V] at the labelled places of ``labels``, in order.
+        labels: [Q, t].
+        ignored: the label that is none.
+    """
+    there = labels != ignored
+    right = torch.ones_like(there)
+    right[there] = logits.argmax(dim=-1) == labels[there]
+    return right.all(dim=1)
+
+
+def retrieval_loss(scores: Tensor, told: Tensor, temperature: float) -> Tensor:
+    """How far right rows stand above all wrong ones together.
+
+    M+ section 3.3 has one row's -log p and another's -log(1 - p). Only the order of scores
+    decides what is retrieved, so this compares them: the softmax of a right row among all wrong
+    ones, averaged over a question's right rows.
+
+    Args:
+        scores: [Q, R] in 0..1.
+        told: [Q, R] true at right rows; every question has at least one.
+        temperature: scores are divided by it.
+    """
+    scaled = scores / temperature
+    wrong = torch.logsumexp(scaled.masked_fill(told, -torch.inf), dim=1, keepdim=True)
+    losses = functional.softplus(wrong - scaled) * told
+    return (losses.sum(dim=1) / told.sum(dim=1)).mean()
+
+
+def recall(scores: Tensor, told: Tensor, count: int) -> float:
+    """Share of the right rows that are among the ``count`` best."""
+    best = scores.topk(min(count, scores.shape[1]), dim=1).indices
+    return float((told.gather(1, best).sum(dim=1) / told.sum(dim=1)).mean())
