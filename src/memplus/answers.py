@@ -18,14 +18,14 @@ from torch import Tensor
 
 from memplus.backbone.attention import AttentionCall, Segment
 from memplus.errors import EmptyTextError
-from memplus.memory.state import Memory
+from memplus.memory.state import Memory, WriteRecord
 from memplus.passes.memory_prefix import MemoryPrefix
 from memplus.passes.read import Prefix
 
 if TYPE_CHECKING:
     from memplus.model import MPlus
 
-__all__ = ["Answer", "Evidence", "Watch", "answer"]
+__all__ = ["Answer", "Evidence", "Retrieved", "Watch", "answer", "called_up", "encode_question"]
 
 _KEPT = 5
 
@@ -105,17 +105,61 @@ class Watch:
 
 def answer(model: MPlus, memory: Memory, question: str, max_new_tokens: int) -> Answer:
     """See ``MPlus.ask``."""
-    if not question.strip():
-        raise EmptyTextError("The question")
     started = time.perf_counter()
-    prompt = model.encode(model.prompt.template.format(question=question.strip()))
-    ids = torch.tensor([prompt], device=model.device)
+    ids = torch.tensor([encode_question(model, question)], device=model.device)
     output, paid = model.generate_watched(ids, memory, max_new_tokens)
     text = str(model.tokenizer.decode(output[0, ids.shape[1] :].tolist(), skip_special_tokens=True))
     for stop in model.prompt.stop:
         text = text.partition(stop)[0] if text.strip() else text
     seconds = time.perf_counter() - started
     return Answer(text.strip(), _ranked(memory, paid), {"total": seconds})
+
+
+def encode_question(model: MPlus, question: str) -> list[int]:
+    """Token ids of a question in the model's template.
+
+    Raises:
+        EmptyTextError, TokenizerMissingError.
+    """
+    if not question.strip():
+        raise EmptyTextError("The question")
+    return model.encode(model.prompt.template.format(question=question.strip()))
+
+
+@dataclass(frozen=True)
+class Retrieved:
+    """Rows of one write that a question called up from the long-term store."""
+
+    write_id: int
+    """0 stands for rows that came with the model."""
+    source: str
+    start: int
+    """First token of the write, counted from the beginning of its source."""
+    tokens: int
+    rows: int
+    """Rows called up, over all layers."""
+    score: float
+    """Highest retrieval score among them, 0 to 1."""
+
+
+def called_up(memory: Memory, prefix: MemoryPrefix) -> list[Retrieved]:
+    """Retrieved rows of batch row 0, by write, most rows first."""
+    counts = torch.zeros(len(memory.writes) + 1, dtype=torch.int64)
+    best = torch.zeros(len(memory.writes) + 1)
+    for (row, layer), chosen in prefix.retrieved.items():
+        if row != 0 or memory.store is None:
+            continue
+        ids = memory.store.tables[layer]["write_id"][chosen].long().cpu()
+        counts.index_add_(0, ids, torch.ones_like(ids))
+        scores = prefix.scores[row, layer][chosen].float().cpu()
+        best.scatter_reduce_(0, ids, scores, reduce="amax")
+    order = [i for i in counts.argsort(descending=True, stable=True).tolist() if counts[i]]
+    blank = WriteRecord(0, "", 0, 0)
+    records = [memory.writes[i - 1] if i else blank for i in order]
+    return [
+        Retrieved(r.id, r.source, r.start, r.tokens, int(counts[i]), float(best[i]))
+        for i, r in zip(order, records, strict=True)
+    ]
 
 
 def _ranked(memory: Memory, paid: Tensor) -> list[Evidence]:

@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING, Any, overload
 import torch
 from torch import Tensor, nn
 
-from memplus.answers import Answer, Watch, answer
+from memplus.answers import (
+    Answer,
+    Retrieved,
+    Watch,
+    answer,
+    called_up,
+    encode_question,
+)
 from memplus.backbone.access import Backbone
 from memplus.backbone.adapters import add_adapters
 from memplus.backbone.layouts import FORMAT, OUR_CONFIG, is_memory_checkpoint, read_checkpoint
@@ -456,6 +463,19 @@ class MPlus(nn.Module):
             EmptyTextError, PositionsError, TokenizerMissingError.
         """
         return answer(self, memory, question, max_new_tokens or self.prompt.max_new_tokens)
+
+    def retrieve(self, memory: Memory, question: str) -> list[Retrieved]:
+        """What a question calls up from the long-term store, by write, most rows first.
+
+        Args:
+            memory: stays as it is.
+            question: in plain words.
+
+        Raises:
+            EmptyTextError, PositionsError, TokenizerMissingError.
+        """
+        ids = torch.tensor([encode_question(self, question)], device=self.device)
+        return called_up(memory, self._reader.prefill(ids, memory))
 
     def check_owner(self, memory: Memory) -> None:
         """Refuse a memory that other weights or sizes made.

@@ -133,6 +133,18 @@ class Reader:
             output.sequences = _without_tail(output.sequences, ids, prompt.width)
         return output
 
+    @torch.no_grad()
+    def prefill(self, ids: Tensor, memory: Memory) -> MemoryPrefix:
+        """What a prompt [1, T] retrieves from a memory, layer by layer."""
+        memories = self._per_row(memory, 1)
+        prompt = assemble(as_batch(ids).to(self.model.device), None, _tails(memories))
+        prefix = MemoryPrefix(self.model.backbone, self.model.weights, memories, prompt.asked)
+        session = ReadSession(self.model.backbone, prefix)
+        self._check_positions(session, prompt, None, 0)
+        with self._reading(session, memories, None):
+            self.model.backbone.decoder(input_ids=prompt.input_ids, use_cache=False)
+        return prefix
+
     def _reading(
         self, session: ReadSession, memories: Sequence[Memory], new_rows: Tensor | None
     ) -> AbstractContextManager[None]:

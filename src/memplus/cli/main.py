@@ -14,7 +14,13 @@ from typing import Annotated
 import typer
 
 import memplus
+from memplus.cli.ask import ask
+from memplus.cli.chat import chat
+from memplus.cli.demo import demo
+from memplus.cli.doctor import doctor
+from memplus.cli.inspect import inspect
 from memplus.cli.output import Output
+from memplus.cli.write import write
 from memplus.errors import MemplusError, StorageError
 
 __all__ = ["app", "main"]
@@ -46,6 +52,10 @@ def root(
     ] = False,
 ) -> None:
     """A language model with a long memory in its hidden states."""
+
+
+for _command in (write, ask, chat, inspect, doctor, demo):
+    app.command()(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

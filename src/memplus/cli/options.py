@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["AsJson", "Device", "Dtype", "MemoryPath", "Model", "Seed"]
+__all__ = ["AsJson", "Device", "Dtype", "MaxBytes", "MemoryPath", "Model", "Seed"]
 
 Model = Annotated[
     str,
@@ -32,6 +32,15 @@ Device = Annotated[
 Dtype = Annotated[
     str | None,
     typer.Option("--dtype", envvar="MEMPLUS_DTYPE", help="`float32`, `bfloat16` or `float16`."),
+]
+MaxBytes = Annotated[
+    int | None,
+    typer.Option(
+        "--max-bytes",
+        envvar="MEMPLUS_MAX_BYTES",
+        min=1,
+        help="Refuse, before writing, what would make the memory larger than this.",
+    ),
 ]
 AsJson = Annotated[
     bool,

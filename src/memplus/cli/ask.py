@@ -1,0 +1,47 @@
+"""``memplus ask``: a question to a saved memory."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from memplus.cli.loading import load_model, open_memory
+from memplus.cli.options import AsJson, Device, Dtype, MemoryPath, Model, Seed
+from memplus.cli.output import Output
+
+__all__ = ["ask"]
+
+
+def ask(
+    question: Annotated[str, typer.Argument(help="In plain words.")],
+    *,
+    memory: MemoryPath,
+    evidence: Annotated[
+        bool, typer.Option("--evidence", help="Also show which writes the answer drew on.")
+    ] = False,
+    max_new_tokens: Annotated[
+        int | None, typer.Option("--max-new-tokens", min=1, help="Most tokens of the answer.")
+    ] = None,
+    model: Model = "nano",
+    seed: Seed = 0,
+    device: Device = None,
+    dtype: Dtype = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask a saved memory; the memory stays as it is."""
+    out = Output(as_json=as_json)
+    loaded = load_model(model, device=device, dtype=dtype)
+    source = open_memory(loaded, memory, seed=seed)
+    answer = loaded.ask(source, question, max_new_tokens=max_new_tokens)
+
+    def show(console: Console) -> None:
+        console.print(answer.text, markup=False)
+        for one in answer.evidence if evidence else []:
+            place = f"{one.source}, tokens {one.start} to {one.start + one.tokens}"
+            named = place if one.write_id else "rows that came with the model"
+            console.print(f"  {100 * one.share:4.0f}%  {named}", markup=False)
+
+    out.result({"question": question, **asdict(answer)}, show=show)

@@ -1,0 +1,76 @@
+"""``memplus inspect``: what a saved memory holds, and what a question would call up."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from memplus.cli.loading import load_model, open_memory
+from memplus.cli.options import AsJson, Device, Dtype, MemoryPath, Model, Seed
+from memplus.cli.output import Output
+
+if TYPE_CHECKING:
+    from memplus.answers import Retrieved
+    from memplus.sessions.inspection import Contents
+
+__all__ = ["inspect"]
+
+_SHOWN = 10
+
+
+def inspect(
+    *,
+    memory: MemoryPath,
+    question: Annotated[
+        str | None, typer.Option("--question", help="Show what this question would retrieve.")
+    ] = None,
+    model: Model = "nano",
+    seed: Seed = 0,
+    device: Device = None,
+    dtype: Dtype = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the size, ages and sources of a memory, and what a question would retrieve."""
+    from memplus.sessions.inspection import contents
+
+    out = Output(as_json=as_json)
+    loaded = load_model(model, device=device, dtype=dtype)
+    opened = open_memory(loaded, memory, seed=seed)
+    held = contents(opened)
+    found = loaded.retrieve(opened, question) if question is not None else None
+    data = {"memory": str(memory), **asdict(held)}
+    if found is not None:
+        data["retrieved"] = [asdict(one) for one in found]
+    out.result(data, show=lambda console: _show(console, held, found))
+
+
+def _show(console: Console, held: Contents, found: list[Retrieved] | None) -> None:
+    console.print(
+        f"{held.tokens:,} tokens in {held.writes:,} writes, {held.waiting} waiting; "
+        f"{held.bytes / 1e6:.1f} MB",
+        markup=False,
+    )
+    console.print(
+        f"rows per layer: {held.short_term_rows:,} short-term, {held.long_term_rows:,} long-term",
+        markup=False,
+    )
+    if held.ages:
+        ages = ", ".join(f"{name} {age:,}" for name, age in held.ages.items())
+        console.print(f"ages of short-term rows: {ages}", markup=False)
+    table = Table("source", "writes", "tokens", "short-term rows", "long-term rows")
+    for one in held.sources:
+        row = (one.writes, one.tokens, one.short_term, one.long_term)
+        table.add_row(one.source or "(unnamed)", *(f"{number:,}" for number in row))
+    console.print(table)
+    if found is None:
+        return
+    retrieved = Table("retrieved from", "tokens", "rows", "best score")
+    for call in found[:_SHOWN]:
+        name = call.source or ("(unnamed)" if call.write_id else "rows that came with the model")
+        span = f"{call.start:,} to {call.start + call.tokens:,}"
+        retrieved.add_row(name, span, str(call.rows), f"{call.score:.3f}")
+    console.print(retrieved)

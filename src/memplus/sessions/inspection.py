@@ -1,0 +1,85 @@
+"""What a memory holds, in numbers for people: sizes, ages, sources."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from memplus.memory.state import Memory
+
+__all__ = ["Contents", "SourceShare", "contents"]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceShare:
+    """What is left of one source."""
+
+    source: str
+    writes: int
+    tokens: int
+    short_term: int
+    """Its rows in the short-term pool, over all layers."""
+    long_term: int
+    """Its rows in the long-term store, over all layers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """A memory in numbers."""
+
+    tokens: int
+    writes: int
+    waiting: int
+    short_term_rows: int
+    """Per layer."""
+    long_term_rows: int
+    """Per layer."""
+    bytes: int
+    ages: dict[str, int]
+    """Ages of short-term rows in rows written since: oldest, median, newest."""
+    sources: list[SourceShare]
+    """In the order in which they were first written."""
+
+
+def contents(memory: Memory) -> Contents:
+    """Count what a memory holds."""
+    writes = len(memory.writes)
+    short = torch.zeros(writes + 1, dtype=torch.int64)
+    stored = torch.zeros(writes + 1, dtype=torch.int64)
+    if memory.pool is not None:
+        ids = memory.pool.write_id[:, : memory.pool.count].reshape(-1).long().cpu()
+        short += torch.bincount(ids, minlength=writes + 1)
+    for table in memory.store.tables if memory.store is not None else []:
+        ids = table["write_id"].long().cpu()
+        stored += torch.bincount(ids, minlength=writes + 1)
+    return Contents(
+        tokens=memory.tokens,
+        writes=writes,
+        waiting=len(memory.tail),
+        short_term_rows=memory.short_term_rows,
+        long_term_rows=memory.long_term_rows,
+        bytes=memory.nbytes,
+        ages=_ages(memory),
+        sources=_shares(memory, short.tolist(), stored.tolist()),
+    )
+
+
+def _ages(memory: Memory) -> dict[str, int]:
+    if memory.pool is None or not memory.pool.count:
+        return {}
+    ages = (memory.clock - memory.pool.birth[:, : memory.pool.count]).reshape(-1)
+    return {
+        "oldest": int(ages.max()),
+        "median": int(ages.median()),
+        "newest": int(ages.min()),
+    }
+
+
+def _shares(memory: Memory, short: list[int], stored: list[int]) -> list[SourceShare]:
+    shares: dict[str, list[int]] = {}
+    for record in memory.writes:
+        counted = shares.setdefault(record.source, [0, 0, 0, 0])
+        new = (1, record.tokens, short[record.id], stored[record.id])
+        shares[record.source] = [old + more for old, more in zip(counted, new)]
+    return [SourceShare(source, *counted) for source, counted in shares.items()]
