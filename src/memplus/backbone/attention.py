@@ -29,6 +29,7 @@ Segment = tuple[Tensor, Tensor]
 """Rotated keys and values of consecutive prefix rows, [B or 1, G, P, D] each."""
 
 SESSION_ATTRIBUTE = "_memplus_session"
+_CAUSAL_BLOCK = 128
 _NAMES = {"sdpa": "memplus_sdpa", "eager": "memplus_eager"}
 
 
@@ -156,12 +157,10 @@ def attend_merged(
     """
     query, heads = call.query, call.query.shape[1]
     groups = heads // call.key.shape[1]
+    if causal:
+        return _causal(call, segments, groups)
     folded = _fold(query, groups)
     parts = [_attend(folded, key, value, call.scale) for key, value in segments]
-    if causal:
-        parts = [_unfold(*part, heads) for part in parts]
-        parts.append(_attend_causal(call, groups))
-        return _merge(parts).transpose(1, 2).contiguous()
     mask = _additive(call.mask, query.dtype)
     if mask is not None and groups > 1:
         mask = mask.repeat(1, 1, groups, 1)
@@ -180,16 +179,38 @@ def _merge(parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     return output
 
 
-def _attend_causal(call: AttentionCall, groups: int) -> tuple[Tensor, Tensor]:
-    """The text among itself, causally: [B, H, T, D] and [B, H, T]; keys shared, not copied."""
-    batch, heads, length, width = call.query.shape
-    query = call.query.reshape(-1, groups, length, width)
-    key, value = (
-        part.reshape(-1, 1, length, width).expand(-1, groups, -1, -1)
-        for part in (call.key, call.value)
+def _causal(call: AttentionCall, segments: Sequence[Segment], groups: int) -> Tensor:
+    """Prefix and a causal text, [B, T, H, D], in blocks of queries.
+
+    A fused kernel works out whole squares of a causal block and throws half away; so a block of
+    queries takes what lies before it like a prefix, and only its own square causally.
+    """
+    batch, heads, length, _ = call.query.shape
+    keys = torch.cat([*(k.expand(batch, -1, -1, -1) for k, _ in segments), call.key], dim=2)
+    values = torch.cat([*(v.expand(batch, -1, -1, -1) for _, v in segments), call.value], dim=2)
+    before = keys.shape[2] - length
+    blocks = []
+    for start in range(0, length, _CAUSAL_BLOCK):
+        query = call.query[:, :, start : start + _CAUSAL_BLOCK]
+        seen, end = before + start, before + start + query.shape[2]
+        older = _attend(_fold(query, groups), keys[:, :, :seen], values[:, :, :seen], call.scale)
+        own = _attend_own(query, keys[:, :, seen:end], values[:, :, seen:end], call.scale)
+        blocks.append(_merge([_unfold(*older, heads), own]))
+    return torch.cat(blocks, dim=2).transpose(1, 2).contiguous()
+
+
+def _attend_own(query: Tensor, key: Tensor, value: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """A text among itself, causally: [B, H, T, D] and [B, H, T]; keys shared, not copied."""
+    heads, length, width = query.shape[1:]
+    groups = heads // key.shape[1]
+    out, lse = _attend(
+        query.reshape(-1, groups, length, width),
+        key.reshape(-1, 1, length, width).expand(-1, groups, -1, -1),
+        value.reshape(-1, 1, length, width).expand(-1, groups, -1, -1),
+        scale,
+        causal=True,
     )
-    out, lse = _attend(query, key, value, call.scale, causal=True)
-    return out.reshape(batch, heads, length, width), lse.reshape(batch, heads, length)
+    return out.reshape(-1, heads, length, width), lse.reshape(-1, heads, length)
 
 
 def _fold(query: Tensor, groups: int) -> Tensor:
