@@ -1,0 +1,36 @@
+from tests.fakes import LAYERS, make_mplus
+
+from memplus.sessions.inspection import contents
+
+
+def test_contents_add_up() -> None:
+    model = make_mplus()
+    memory = model.new_memory()
+    model.write(memory, list(range(1, 48)), source="a", flush=True)
+    model.write(memory, list(range(1, 36)), source="b")
+    held = contents(memory)
+    assert (held.tokens, held.writes, held.waiting) == (77, 8, 5)
+    assert [one.source for one in held.sources] == ["a", "b"]
+    assert sum(one.tokens for one in held.sources) == held.tokens
+    assert sum(one.short_term for one in held.sources) == held.short_term_rows * LAYERS
+    assert sum(one.long_term for one in held.sources) == held.long_term_rows * LAYERS
+    assert held.long_term_rows == 8 * 6 - 24
+    assert held.ages["newest"] == 0 <= held.ages["median"] <= held.ages["oldest"] < 48
+
+
+def test_an_empty_memory_has_contents_too() -> None:
+    held = contents(make_mplus().new_memory())
+    assert held.tokens == held.short_term_rows == held.bytes == 0
+    assert held.ages == {}
+    assert held.sources == []
+
+
+def test_retrieval_names_the_writes_it_calls_up() -> None:
+    model = make_mplus()
+    memory = model.new_memory()
+    model.write(memory, list(range(1, 100)), source="a", flush=True)
+    found = model.retrieve(memory, "What is it?")
+    assert sum(one.rows for one in found) == LAYERS * model.memory_config.retrieved_tokens
+    assert [one.rows for one in found] == sorted((one.rows for one in found), reverse=True)
+    assert all(one.source == "a" and 0 < one.score < 1 for one in found)
+    assert model.retrieve(model.new_memory(), "What is it?") == []
