@@ -20,6 +20,7 @@ from memplus.cli.demo import demo
 from memplus.cli.doctor import doctor
 from memplus.cli.inspect import inspect
 from memplus.cli.output import Output
+from memplus.cli.train import train
 from memplus.cli.write import write
 from memplus.errors import MemplusError, StorageError
 
@@ -56,6 +57,7 @@ def root(
 
 for _command in (write, ask, chat, inspect, doctor, demo):
     app.command()(_command)
+app.add_typer(train)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
