@@ -86,6 +86,7 @@ class MPlus(nn.Module):
         self._fingerprint: tuple[int, str] | None = None
         self._reader = Reader(self)
         _check_sizes(self.backbone, config)
+        self.check_chunk(config.chunk_tokens)
 
     # Making one ---------------------------------------------------------------------------------
 
@@ -238,7 +239,7 @@ class MPlus(nn.Module):
     @property
     def fingerprint(self) -> str:
         """Digest of every weight that shapes rows, the dtype and the memory's sizes."""
-        version = self._weights_version()
+        version = self.weights_version
         if self._fingerprint is None or self._fingerprint[0] != version:
             self._fingerprint = (
                 version,
@@ -246,7 +247,9 @@ class MPlus(nn.Module):
             )
         return self._fingerprint[1]
 
-    def _weights_version(self) -> int:
+    @property
+    def weights_version(self) -> int:
+        """Grows with every change of a weight in place, so that what depends on it is made anew."""
         return sum(weight._version for weight in self.parameters())
 
     def encode(self, text: str) -> list[int]:
@@ -263,7 +266,7 @@ class MPlus(nn.Module):
             seed: of the generator that decides what is dropped.
             max_bytes: refuse writes that would make the memory larger; None: no limit.
         """
-        version = self._weights_version()
+        version = self.weights_version
         if self._blank is None or self._blank[0] != version:
             blank = Memory(self, 0)
             fill_pristine(blank, self.backbone, self.weights, self.pristine)
@@ -330,6 +333,9 @@ class MPlus(nn.Module):
             [L, K, d] (fewer rows where memory and chunk together have fewer than K).
         """
         ids = as_batch(input_ids).to(self.device)
+        self.check_chunk(ids.shape[1])
+        if memory is not None:
+            self.check_owner(memory)
         return self.write_rows(ids, self.context([memory]), first_of_tiled=self.tiles(memory))[0]
 
     def write_rows(
@@ -483,12 +489,25 @@ class MPlus(nn.Module):
         Raises:
             MemoryMismatchError: with what differs.
         """
+        if memory.stale:
+            raise MemoryMismatchError(differs="weights")
         if memory.host is self:
             return
         if memory.config != self.memory_config:
             raise MemoryMismatchError(differs="memory config")
         if memory.host.fingerprint != self.fingerprint:
             raise MemoryMismatchError(differs="weights")
+
+    def check_chunk(self, length: int) -> None:
+        """Refuse a chunk that needs more positions than there are.
+
+        Raises:
+            PositionsError: bos, the newest rows and the chunk do not fit.
+        """
+        config = self.memory_config
+        left = self.positions - int(config.bos) - config.tokens_per_write
+        if length > left:
+            raise PositionsError(needed=length, available=max(0, left))
 
     def prefix_length(self, memory: Memory) -> int:
         """Positions that the prefix of a memory takes now."""

@@ -79,9 +79,8 @@ class Reader:
             prompt = assemble(ids, attention_mask, _tails(memories))
         session = self._session(memories, prompt, past_key_values, new_rows)
         self._check_positions(session, prompt, past_key_values, 0)
-        if "labels" in options:
-            extra = prompt.width - ids.shape[1]
-            options["labels"] = nn.functional.pad(options["labels"], (extra, 0), value=-100)
+        if options.get("labels") is not None:
+            options["labels"] = _labels(as_batch(options["labels"]), prompt)
         with self._reading(session, memories, new_rows):
             output = self.model.backbone.model(
                 input_ids=prompt.input_ids,
@@ -112,24 +111,28 @@ class Reader:
         session = self._session(memories, prompt, cache, None)
         if watch is not None:
             session.watch = watch.on(session.prefix)
-        self._check_positions(session, prompt, None, int(options.get("max_new_tokens") or 0))
         mask = prompt.attention_mask
         stock = self.model.backbone.model
         given = options.pop("generation_config", None)
         rules = copy.deepcopy(given or greedy_rules(stock.generation_config))
         # What the rules have no field for (a cache, a streamer) goes on as an argument.
         options = rules.update(disable_compile=True, **options)
+        _count_tail(rules, prompt.width - ids.shape[1])
+        self._check_positions(session, prompt, None, _new_tokens(rules, prompt.width))
+        if "streamer" in options and prompt.input_ids is not ids:
+            options["streamer"] = _CallersStream(options["streamer"], ids)
         with self._reading(session, memories, None), generation_rules(stock, rules):
             output = stock.generate(
                 inputs=prompt.input_ids,
                 attention_mask=torch.ones_like(prompt.input_ids) if mask is None else mask,
                 **options,
             )
-        extra = prompt.width - ids.shape[1]
+        # A tail may also stand where the caller's padding was.
+        changed = prompt.input_ids is not ids
         if isinstance(output, Tensor):
-            return _without_tail(output, ids, prompt.width) if extra else output
+            return _without_tail(output, ids, prompt.width) if changed else output
         self._remember(output.past_key_values, session, memories, prompt.attention_mask)
-        if extra:
+        if changed:
             output.sequences = _without_tail(output.sequences, ids, prompt.width)
         return output
 
@@ -239,6 +242,45 @@ def _length(cache: Any) -> int:
 
 def _tails(memories: Sequence[Memory]) -> list[list[int]]:
     return [memory.tail for memory in memories] or [[]]
+
+
+def _labels(labels: Tensor, prompt: Prompt) -> Tensor:
+    """Labels [B, T] for the whole width: a row's first token has nothing of its own before it."""
+    wide = nn.functional.pad(labels, (prompt.width - labels.shape[1], 0), value=-100)
+    follows = nn.functional.pad(prompt.asked[:, :-1], (1, 0), value=False)
+    counted = prompt.asked & follows
+    return wide.to(counted.device).masked_fill(~counted, -100)
+
+
+def _count_tail(rules: Any, extra: int) -> None:
+    """The caller counts its own tokens; the stock code counts the tail too."""
+    for name in ("max_length", "min_length"):
+        if getattr(rules, name, None):
+            setattr(rules, name, getattr(rules, name) + extra)
+
+
+def _new_tokens(rules: Any, width: int) -> int:
+    """Most tokens that generation by these rules can add to a prompt of this width."""
+    if rules.max_new_tokens is not None:
+        return int(rules.max_new_tokens)
+    return 0 if rules.max_length is None else max(0, int(rules.max_length) - width)
+
+
+class _CallersStream:
+    """A streamer that hears the caller's input where the model saw a tail before it."""
+
+    def __init__(self, streamer: Any, ids: Tensor) -> None:
+        self._streamer = streamer
+        self._input: Tensor | None = ids.cpu()
+
+    def put(self, value: Tensor) -> None:
+        """Pass on new tokens [B]; the prompt, which comes first, as the caller gave it."""
+        self._streamer.put(value if self._input is None else self._input)
+        self._input = None
+
+    def end(self) -> None:
+        """Nothing more will come."""
+        self._streamer.end()
 
 
 def _extended(mask: Tensor, length: int) -> Tensor:

@@ -99,6 +99,8 @@ class Writer:
         if memory.tail:
             raise TailError(waiting=len(memory.tail))
         ids = input_ids.to(self.model.device)
+        self._check_ids(ids[0].tolist())
+        self.model.check_chunk(ids.shape[1])
         self._check_writes(memory, 1)
         self._write_batch([_Job(memory, "", ids[0].tolist(), 0)], ids, drop)
 
@@ -112,10 +114,13 @@ class Writer:
             tokens = [int(token) for token in text]
         if not tokens:
             raise EmptyTextError()
+        self._check_ids(tokens)
+        return _Job(memory, source, tokens, len(tokens))
+
+    def _check_ids(self, tokens: Sequence[int]) -> None:
         vocabulary = int(self.model.backbone.embedding.num_embeddings)
         if min(tokens) < 0 or max(tokens) >= vocabulary:
             raise UsageError(f"Token ids must lie in 0..{vocabulary - 1}.")
-        return _Job(memory, source, tokens, len(tokens))
 
     def _check_budget(self, job: _Job) -> None:
         waiting = len(job.memory.tail)
@@ -175,6 +180,8 @@ class Writer:
         first = shape(ready[0])
         return [job for job in ready if shape(job) == first]
 
+    # A memory outlives the caller's inference mode.
+    @torch.inference_mode(mode=False)
     @torch.no_grad()
     def _write_batch(self, jobs: list[_Job], ids: Tensor, drop: Tensor | None) -> None:
         """One pass for a batch of chunks, then each memory's update, whole or not at all."""
@@ -194,17 +201,19 @@ class Writer:
         for job, hidden in zip(jobs, made.rows, strict=True):
             columns = project_rows(model.backbone, model.weights, hidden)
             rows = NewRows(hidden, columns, names)
-            with _uninterrupted():
-                job.memory.take_in(rows, self._record(job, ids.shape[1]), drop)
-                # A tail is shorter than a chunk, so every write takes in all of it.
-                job.memory.tail = []
+            # Under the model's lock: forks share storage, and their writes may meet there.
+            with model.backbone.lock, _uninterrupted():
+                self._take_in(job, rows, ids.shape[1], drop)
             job.chunks += 1
 
-    def _record(self, job: _Job, tokens: int) -> WriteRecord:
+    def _take_in(self, job: _Job, rows: NewRows, tokens: int, drop: Tensor | None) -> None:
         memory = job.memory
         start = memory.source_tokens.get(job.source, 0)
+        record = WriteRecord(len(memory.writes) + 1, job.source, start, tokens)
+        memory.take_in(rows, record, drop)
         memory.source_tokens[job.source] = start + tokens
-        return WriteRecord(len(memory.writes) + 1, job.source, start, tokens)
+        # A tail is shorter than a chunk, so every write takes in all of it.
+        memory.tail = []
 
 
 def row_bytes(model: MPlus) -> tuple[int, int]:

@@ -100,11 +100,13 @@ class Rope:
         key = (kind, like.dtype, like.device)
         table = self._tables.get(key)
         if table is None or table[0].shape[0] < length or self._types[kind] in _CHANGING:
-            positions = torch.arange(length, device=like.device)[None]
-            arguments = (positions,) if kind is None else (positions, kind)
-            cos, sin = self._rotary(like, *arguments)
-            half = cos.shape[-1] // 2
-            table = self._tables[key] = (cos[0, :, :half].clone(), sin[0, :, :half].clone())
+            # Kept for later passes, which may be differentiated.
+            with torch.inference_mode(mode=False), torch.no_grad():
+                positions = torch.arange(length, device=like.device)[None]
+                arguments = (positions,) if kind is None else (positions, kind)
+                cos, sin = self._rotary(like, *arguments)
+                half = cos.shape[-1] // 2
+                table = self._tables[key] = (cos[0, :, :half].clone(), sin[0, :, :half].clone())
         return table[0][:length], table[1][:length]
 
 
@@ -112,6 +114,10 @@ def _positions_available(config: Any, parameters: dict[str, Any]) -> int:
     available = int(config.max_position_embeddings)
     if parameters.get("rope_type") in ("linear", "dynamic"):
         available = int(available * float(parameters["factor"]))
+    elif parameters.get("rope_type") == "yarn":
+        # Some configs give the length before scaling, some the one after it.
+        original = parameters.get("original_max_position_embeddings") or available
+        available = max(available, int(original * float(parameters["factor"])))
     return available
 
 

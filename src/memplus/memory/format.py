@@ -68,6 +68,7 @@ def save_memory(memory: Memory, path: str | os.PathLike[str]) -> None:
             os.fsync(file.fileno())
 
 
+@torch.inference_mode(mode=False)
 def load_memory(path: str | os.PathLike[str], model: MemoryHost) -> Memory:
     """Open a memory for ``model``; see ``Memory.load``."""
     path = Path(path)

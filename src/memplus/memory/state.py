@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from memplus.config import MemoryConfig, NoEviction, OldestEviction
-from memplus.errors import BudgetError, UsageError
+from memplus.errors import BudgetError, MemoryMismatchError, UsageError
 from memplus.memory.long_term import LongTermStore
 from memplus.memory.rows import RowTable
 from memplus.memory.short_term import ShortTermPool, stack_like
@@ -42,6 +42,11 @@ class MemoryHost(Protocol):
     @property
     def device(self) -> torch.device:
         """Where rows are kept."""
+        ...
+
+    @property
+    def weights_version(self) -> int:
+        """Grows with every change of a weight."""
         ...
 
 
@@ -95,6 +100,7 @@ class Memory:
         self.source_tokens: dict[str, int] = {}
         self.version = 0
         self.derived: dict[str, Any] = {}
+        self.weights_version = host.weights_version
         self.generator = torch.Generator().manual_seed(seed)
 
     def __repr__(self) -> str:
@@ -103,6 +109,12 @@ class Memory:
             f"short_term={self.short_term_rows}, long_term={self.long_term_rows}, "
             f"nbytes={self.nbytes})"
         )
+
+    @property
+    def stale(self) -> bool:
+        """Whether its rows were made by weights that its model no longer has."""
+        changed = self.weights_version != self.host.weights_version
+        return changed and (self.pool is not None or self.store is not None)
 
     @property
     def tokens(self) -> int:
@@ -137,6 +149,7 @@ class Memory:
         twin.tail_source = self.tail_source
         twin.source_tokens = dict(self.source_tokens)
         twin.version = self.version
+        twin.weights_version = self.weights_version
         twin.generator.set_state(self.generator.get_state())
         return twin
 
@@ -151,8 +164,11 @@ class Memory:
         """Save as one file, written aside and renamed; see ``memory.format``.
 
         Raises:
+            MemoryMismatchError: the model's weights have changed since; the file would lie.
             StorageError: the disk refused; an older file is intact.
         """
+        if self.stale:
+            raise MemoryMismatchError(differs="weights")
         from memplus.memory.format import save_memory
 
         save_memory(self, path)
@@ -202,10 +218,9 @@ class Memory:
         """
         count = rows.hidden.shape[1]
         columns = dict(rows.columns)
-        pool = self.pool
-        if pool is None:
-            pool = self.pool = self._first_pool(rows)
+        pool = self._first_pool(rows) if self.pool is None else self.pool
         drop = self._checked_drop(pool, drop, count)
+        self.pool = pool
         self.clock += count
         tiled = self.config.first_write == "tile" and not pool.count
         order = _tiling(count, pool.slots) if tiled else torch.arange(count)
@@ -230,6 +245,8 @@ class Memory:
         needed = pool.dropped_by(count)
         if drop is None:
             return None if needed == 0 else self.draw_drop(count)
+        if drop.dim() != 2:
+            raise UsageError(f"drop must be [L, c], not {list(drop.shape)}.")
         drop = drop.to(pool.position.device, torch.int64)
         if drop.shape[0] == 1:
             drop = drop.expand(pool.layers, -1)

@@ -197,7 +197,8 @@ class MemoryPrefix(Prefix):
             # Of the same version, an older read may still go on with them.
             again = known is not None and known[0] == memory.version
             if turned is None or tuple(turned.shape) != shape or again:
-                turned = keys.new_empty(shape)
+                with torch.inference_mode(mode=False):  # kept for later reads
+                    turned = keys.new_empty(shape)
             positions = pool.position[access.index, : pool.count] + offset
             rotate_into(turned, keys, angles, positions)
             cache[access.index] = (state, turned)

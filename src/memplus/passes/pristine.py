@@ -54,6 +54,7 @@ class Pristine:
         return named
 
 
+@torch.inference_mode(mode=False)
 @torch.no_grad()
 def fill_pristine(
     memory: Memory, backbone: Backbone, weights: MemoryWeights, pristine: Pristine
