@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from memplus.cli.loading import load_model
+from memplus.cli.loading import load_model, require_folder
 from memplus.cli.options import AsJson, Device, Dtype, Model, Seed
 from memplus.cli.output import Output
 from memplus.documents import read_document
@@ -47,6 +47,7 @@ def demo(
     from memplus.evaluation.plot import draw_recall
 
     out = Output(as_json=as_json)
+    require_folder(picture)
     if text is None:
         source, content = "python-documentation", language_documentation()
     else:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from memplus.errors import ConfigError
+from memplus.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
     import torch
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from memplus.memory.state import Memory
     from memplus.model import MPlus
 
-__all__ = ["load_model", "open_memory"]
+__all__ = ["load_model", "open_memory", "require_folder"]
 
 _DTYPES = ("float32", "bfloat16", "float16")
 
@@ -66,13 +66,25 @@ def open_memory(
     """The saved memory at ``path``; where there is none and ``create`` is set, a pristine one.
 
     Raises:
-        StorageError: there is none, or it cannot be read.
+        StorageError: there is none, or it cannot be read, or it could not be saved there.
         MemoryMismatchError, MemoryFileError: see ``Memory.load``.
     """
     from memplus.memory.state import Memory
 
+    if create:
+        require_folder(path)
     if create and not path.exists():
         return model.new_memory(seed, max_bytes=max_bytes)
     memory = Memory.load(path, model)
     memory.max_bytes = max_bytes if max_bytes is not None else memory.max_bytes
     return memory
+
+
+def require_folder(path: Path) -> None:
+    """Refuse a place for a result before the work for it is done.
+
+    Raises:
+        StorageError: the folder that ``path`` lies in does not exist.
+    """
+    if not path.parent.is_dir():
+        raise StorageError(path, reason=f"there is no folder {path.parent}")
