@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from memplus.errors import EmptyTextError, TailError, UsageError
-from memplus.memory.state import Memory, NewRows, WriteRecord
+from memplus.memory.state import Memory, NewRows, RowBytes, WriteRecord
 from memplus.passes.rows import long_term_columns, project_rows
 from memplus.passes.write import write_pass
 
@@ -83,7 +83,7 @@ class Writer:
             for memory, text, name in zip(memories, texts, sources, strict=True)
         ]
         for job in jobs:
-            self._check_budget(job)
+            self._check_writes(job.memory, self._planned(job, flush=flush))
         total = sum(job.given for job in jobs)
         for job in jobs:
             if job.memory.tail and job.memory.tail_source != job.source:
@@ -122,14 +122,16 @@ class Writer:
         if min(tokens) < 0 or max(tokens) >= vocabulary:
             raise UsageError(f"Token ids must lie in 0..{vocabulary - 1}.")
 
-    def _check_budget(self, job: _Job) -> None:
-        waiting = len(job.memory.tail)
-        self._check_writes(job.memory, (waiting + len(job.tokens)) // self.size + 1)
+    def _planned(self, job: _Job, *, flush: bool) -> int:
+        """How many writes the job will take."""
+        waiting, tokens = len(job.memory.tail), len(job.tokens)
+        first = int(waiting > 0 and job.memory.tail_source != job.source)
+        left = tokens if first else waiting + tokens
+        return first + left // self.size + int(flush and left % self.size > 0)
 
     def _check_writes(self, memory: Memory, writes: int) -> None:
-        if memory.max_bytes is not None:
-            row, stored = row_bytes(self.model)
-            memory.check_budget(writes, row, stored)
+        if memory.max_bytes is not None and writes:
+            memory.check_budget(writes, row_bytes(self.model))
 
     def _flush(self, job: _Job) -> None:
         """An older source's tail becomes a short chunk of its own."""
@@ -216,8 +218,8 @@ class Writer:
         memory.tail = []
 
 
-def row_bytes(model: MPlus) -> tuple[int, int]:
-    """Bytes of one short-term row and of one long-term row, all layers together."""
+def row_bytes(model: MPlus) -> RowBytes:
+    """Bytes that one row takes, all layers together."""
     layers = len(model.backbone.layers)
     probe = torch.zeros(
         (layers, 1, model.backbone.hidden_size), dtype=model.backbone.dtype, device=model.device
@@ -226,7 +228,12 @@ def row_bytes(model: MPlus) -> tuple[int, int]:
     sizes = {name: c.element_size() * c.numel() for name, c in columns.items()}
     position, birth, write_id = 8 * layers, 8 * layers, 4 * layers
     stored = sum(sizes.get(name, 0) for name in long_term_columns(model.backbone))
-    return sum(sizes.values()) + position + birth + write_id, stored + birth + write_id
+    counter = 4 * layers if model.memory_config.eviction.kind == "counter" else 0
+    return RowBytes(
+        short_term=sum(sizes.values()) + position + birth + write_id,
+        long_term=stored + birth + write_id + counter,
+        recent=probe.element_size() * probe.numel(),
+    )
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ from memplus.memory.long_term import LongTermStore
 from memplus.memory.rows import RowTable
 from memplus.memory.short_term import ShortTermPool, stack_like
 
-__all__ = ["Memory", "MemoryHost", "NewRows", "WriteRecord"]
+__all__ = ["Memory", "MemoryHost", "NewRows", "RowBytes", "WriteRecord"]
 
 
 class MemoryHost(Protocol):
@@ -73,6 +73,18 @@ class NewRows:
     """Column name -> [L, k, ...] (``passes.rows``)."""
     long_term: tuple[str, ...]
     """The columns that go to the long-term store."""
+
+
+@dataclass(frozen=True)
+class RowBytes:
+    """Bytes that one row takes, all layers together."""
+
+    short_term: int
+    """In the short-term pool, bookkeeping included."""
+    long_term: int
+    """In the long-term store, bookkeeping included."""
+    recent: int
+    """As a hidden vector among the newest."""
 
 
 class Memory:
@@ -284,13 +296,12 @@ class Memory:
         ]
         return LongTermStore(tables, self.config.eviction, self.config.retrieved_tokens)
 
-    def check_budget(self, writes: int, row_bytes: int, stored_bytes: int) -> None:
+    def check_budget(self, writes: int, row: RowBytes) -> None:
         """Refuse writes that would outgrow ``max_bytes``, before anything is spent.
 
         Args:
             writes: how many full writes are about to be made.
-            row_bytes: bytes of one short-term row, all layers together.
-            stored_bytes: bytes of one long-term row, all layers together.
+            row: what one row takes.
 
         Raises:
             BudgetError: with the bytes needed and given.
@@ -308,7 +319,8 @@ class Memory:
                 rule = self.config.eviction
                 life = int(rule.initial / max(rule.decay, 1e-9) + 1) * rule.every
                 stored = min(stored, life * self.config.tokens_per_write + self.long_term_rows)
-        needed = self.config.short_term_tokens * row_bytes + stored * stored_bytes
+        needed = self.config.short_term_tokens * row.short_term + stored * row.long_term
+        needed += self.config.tokens_per_write * row.recent
         if needed > self.max_bytes:
             raise BudgetError(needed=needed, given=self.max_bytes)
 
