@@ -23,11 +23,11 @@ def aside(path: str | os.PathLike[str]) -> Iterator[Path]:
     target = Path(path)
     try:
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        os.close(handle)
     except OSError as error:
         raise StorageError(target, reason=error.strerror or str(error)) from error
     temporary = Path(name)
     try:
+        os.close(handle)
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
@@ -57,8 +57,13 @@ def _umask() -> int:
 
 
 def _flush_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    """Make a rename last through a power cut, where the file system can.
+
+    The new file is in place by now, so a refusal here is no failure to store it.
+    """
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

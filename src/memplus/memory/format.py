@@ -73,7 +73,7 @@ def load_memory(path: str | os.PathLike[str], model: MemoryHost) -> Memory:
     """Open a memory for ``model``; see ``Memory.load``."""
     path = Path(path)
     header = read_header(path)
-    if header["fingerprint"] != model.fingerprint:
+    if header.get("fingerprint") != model.fingerprint:
         raise MemoryMismatchError(differs=_what_differs(header, model))
     try:
         with safe_open(path, framework="pt") as reader:
@@ -107,7 +107,7 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
     except (SafetensorError, ValueError, KeyError, struct.error) as error:
         raise CorruptMemoryError(path, reason=str(error) or type(error).__name__) from error
     version = header.get("version")
-    if not isinstance(version, int) or version > VERSION:
+    if type(version) is not int or not 1 <= version <= VERSION:
         raise MemoryVersionError(path, found=version, supported=VERSION)
     checked: dict[str, Any] = header
     return checked

@@ -1,0 +1,333 @@
+"""A memory as a file: equal after a new process, and any damage is a named error."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from tests.fakes import CONFIG, make_mplus, some_ids
+from tests.test_writing import assert_equal, contents
+
+from memplus import Memory, MPlus
+from memplus.config import CounterEviction, OldestEviction
+from memplus.errors import (
+    CorruptMemoryError,
+    MemoryFileError,
+    MemoryMismatchError,
+    MemoryVersionError,
+    StorageError,
+)
+from memplus.memory import format as format_module
+
+MODEL = make_mplus()
+
+
+def written(model: MPlus = MODEL, tokens: int = 83) -> Memory:
+    memory = model.new_memory(seed=3)
+    model.write(memory, some_ids(tokens).tolist(), source='a "sha256":"\\ é')
+    return memory
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("saved") / "m.mem"
+    written().save(path)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("tokens", [0, 7, 12, 33, 83, 120])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"retrieved_tokens": 0},
+        {"eviction": OldestEviction(max_rows=9)},
+        {"eviction": CounterEviction(every=3, initial=2.0)},
+    ],
+    ids=["plain", "no store", "oldest", "counter"],
+)
+def test_a_loaded_memory_is_the_saved_one(
+    tmp_path: Path, tokens: int, changes: dict[str, Any]
+) -> None:
+    model = make_mplus(config=replace(CONFIG, **changes))
+    memory = model.new_memory(seed=3, max_bytes=10**9)
+    if tokens:
+        model.write(memory, some_ids(tokens).tolist(), source="é")
+    memory.save(tmp_path / "m.mem")
+    loaded = Memory.load(tmp_path / "m.mem", model)
+    assert_equal(contents(loaded), contents(memory))
+    assert (loaded.seed, loaded.max_bytes, loaded.config) == (3, 10**9, memory.config)
+    for one in (memory, loaded):  # they go on alike
+        model.write(one, some_ids(45, seed=1).tolist(), source="b")
+    assert_equal(contents(loaded), contents(memory))
+    with torch.no_grad():
+        left, right = (model(some_ids(4), memory=one).logits for one in (memory, loaded))
+    assert torch.equal(left, right)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bf16", "fp16"])
+def test_half_precision_survives(tmp_path: Path, dtype: torch.dtype) -> None:
+    model = make_mplus(dtype=dtype)
+    memory = written(model)
+    memory.save(tmp_path / "m.mem")
+    assert_equal(contents(Memory.load(tmp_path / "m.mem", model)), contents(memory))
+
+
+NEW_PROCESS = """
+import sys, torch
+from memplus import Memory
+from tests.fakes import make_mplus, some_ids
+model = make_mplus()
+memory = Memory.load(sys.argv[1], model)
+with torch.no_grad():
+    before = model(some_ids(5), memory=memory).logits
+    model.write(memory, some_ids(40, seed=6).tolist(), source="later")
+    after = model(some_ids(5), memory=memory).logits
+torch.save([before, after], sys.argv[2])
+"""
+
+
+def test_a_new_process_gives_bit_equal_logits(tmp_path: Path) -> None:
+    memory = written()
+    memory.save(tmp_path / "m.mem")
+    root = Path(__file__).resolve().parents[2]
+    arguments = [sys.executable, "-c", NEW_PROCESS, str(tmp_path / "m.mem"), str(tmp_path / "out")]
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    subprocess.run(arguments, check=True, cwd=root, env=environment)
+    before, after = torch.load(tmp_path / "out")
+    with torch.no_grad():
+        assert torch.equal(MODEL(some_ids(5), memory=memory).logits, before)
+        MODEL.write(memory, some_ids(40, seed=6).tolist(), source="later")
+        assert torch.equal(MODEL(some_ids(5), memory=memory).logits, after)
+
+
+def refused(path: Path, content: bytes) -> Exception:
+    path.write_bytes(content)
+    with pytest.raises(MemoryFileError) as caught:
+        Memory.load(path, MODEL)
+    assert caught.value.exit_code == 4
+    assert path.read_bytes() == content
+    return caught.value
+
+
+def header_length(content: bytes) -> int:
+    return 8 + int.from_bytes(content[:8], "little")
+
+
+def test_any_flipped_byte_of_the_header_is_found(tmp_path: Path, saved: bytes) -> None:
+    path = tmp_path / "m.mem"
+    for place in range(header_length(saved)):
+        damaged = bytearray(saved)
+        damaged[place] ^= 1 << place % 8
+        refused(path, bytes(damaged))
+
+
+def test_flipped_bytes_of_the_payload_are_found(tmp_path: Path, saved: bytes) -> None:
+    lot = random.Random(0)
+    for _ in range(200):
+        damaged = bytearray(saved)
+        damaged[lot.randrange(header_length(saved), len(saved))] ^= 1 << lot.randrange(8)
+        error = refused(tmp_path / "m.mem", bytes(damaged))
+        assert isinstance(error, CorruptMemoryError)
+
+
+def test_a_file_cut_short_or_grown_is_found(tmp_path: Path, saved: bytes) -> None:
+    lot = random.Random(1)
+    lengths = {0, 1, 7, 8, 9, header_length(saved), len(saved) - 1}
+    lengths |= {lot.randrange(len(saved)) for _ in range(100)}
+    for length in lengths:
+        refused(tmp_path / "m.mem", saved[:length])
+    refused(tmp_path / "m.mem", saved + b"\0")
+
+
+@pytest.mark.parametrize(
+    "content", [b"hello", b"\x89PNG\r\n\x1a\n" + b"\0" * 90, b"x" * 5000], ids=["text", "png", "x"]
+)
+def test_something_else_is_no_memory(tmp_path: Path, content: bytes) -> None:
+    refused(tmp_path / "m.mem", content)
+
+
+def test_weights_are_no_memory(tmp_path: Path) -> None:
+    save_file({"a": torch.ones(3)}, tmp_path / "weights")
+    refused(tmp_path / "m.mem", (tmp_path / "weights").read_bytes())
+
+
+def test_a_missing_file_is_a_storage_error(tmp_path: Path) -> None:
+    for path in (tmp_path / "nothing", tmp_path):
+        with pytest.raises(StorageError) as caught:
+            Memory.load(path, MODEL)
+        assert caught.value.exit_code == 1
+
+
+def rewritten(saved: bytes, path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """The saved memory with another header and a right checksum."""
+    source = path.with_suffix(".source")
+    source.write_bytes(saved)
+    with safe_open(source, framework="pt") as reader:
+        names = list(reader.keys())
+        tensors = {name: reader.get_tensor(name) for name in names}
+        header = json.loads(reader.metadata()["memplus"])
+    change(header)
+    blank = format_module._BLANK
+    save_file(tensors, path, {"sha256": blank, "memplus": json.dumps(header)})
+    place = format_module._digest_place(path)
+    digest = format_module._digest(path, place)
+    with path.open("r+b") as file:
+        file.seek(place)
+        file.write(digest.encode())
+
+
+@pytest.mark.parametrize("version", [2, 99, "1.0", None, True, 0, -1])
+def test_another_version_is_named(tmp_path: Path, saved: bytes, version: object) -> None:
+    path = tmp_path / "m.mem"
+    rewritten(saved, path, lambda header: header.update(version=version))
+    with pytest.raises(MemoryVersionError, match=f"version {version}") as caught:
+        Memory.load(path, MODEL)
+    assert caught.value.exit_code == 4
+
+
+@pytest.mark.parametrize(
+    "name", ["config", "writes", "tail", "clock", "source_tokens", "memory_version", "count"]
+)
+def test_a_header_that_lacks_something_is_damaged(tmp_path: Path, saved: bytes, name: str) -> None:
+    path = tmp_path / "m.mem"
+    rewritten(saved, path, lambda header: header.pop(name))
+    with pytest.raises(CorruptMemoryError):
+        Memory.load(path, MODEL)
+
+
+@pytest.mark.parametrize(
+    ("other", "word"),
+    [
+        (lambda: make_mplus(seed=9), "weights"),
+        (lambda: make_mplus(dtype=torch.bfloat16), "weights or dtype"),
+        (lambda: make_mplus("gemma3"), "weights"),
+        (lambda: make_mplus(config=replace(CONFIG, short_term_tokens=30)), "short_term_tokens"),
+        (lambda: make_mplus(config=replace(CONFIG, chunk_tokens=11)), "chunk_tokens"),
+    ],
+    ids=["weights", "dtype", "family", "pool", "chunk"],
+)
+def test_another_model_is_refused(
+    tmp_path: Path, saved: bytes, other: Callable[[], MPlus], word: str
+) -> None:
+    path = tmp_path / "m.mem"
+    path.write_bytes(saved)
+    with pytest.raises(MemoryMismatchError, match=word) as caught:
+        Memory.load(path, other())
+    assert caught.value.exit_code == 3
+    assert path.read_bytes() == saved
+
+
+def test_a_memory_of_changed_weights_is_not_saved_as_theirs(tmp_path: Path) -> None:
+    model = make_mplus()
+    memory = written(model)
+    with torch.no_grad():
+        model.model.lm_head.weight.add_(1)  # type: ignore[union-attr,operator]
+    with pytest.raises(MemoryMismatchError):
+        memory.save(tmp_path / "m.mem")
+    assert list(tmp_path.iterdir()) == []
+
+
+class _Disk:
+    """Counts the calls that need the disk and refuses one of them."""
+
+    def __init__(self, refuse: int) -> None:
+        self.calls = 0
+        self.refuse = refuse
+
+    def guard(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def guarded(*args: Any, **options: Any) -> Any:
+            self.calls += 1
+            if self.calls == self.refuse:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return call(*args, **options)
+
+        return guarded
+
+
+@contextmanager
+def full_disk(patch: pytest.MonkeyPatch, refuse: int) -> Iterator[_Disk]:
+    disk = _Disk(refuse)
+    with patch.context() as patched:
+        patched.setattr(format_module, "save_file", disk.guard(format_module.save_file))
+        patched.setattr(tempfile, "mkstemp", disk.guard(tempfile.mkstemp))
+        for name in ("fsync", "close", "replace", "chmod"):
+            patched.setattr(os, name, disk.guard(getattr(os, name)))
+        patched.setattr(io, "open", disk.guard(io.open))
+        yield disk
+
+
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "m.mem"
+    written(tokens=12).save(path)
+    old = path.read_bytes()
+    memory = written()
+    with full_disk(monkeypatch, refuse=0) as disk:
+        memory.save(path)
+    assert disk.calls >= 6
+    failed = 0
+    for refuse in range(1, disk.calls + 1):
+        path.write_bytes(old)
+        refusal = None
+        try:
+            with full_disk(monkeypatch, refuse):
+                memory.save(path)
+        except StorageError as error:
+            refusal = error
+        if refusal is None:
+            # After the rename nothing can be taken back: the new file is whole.
+            assert_equal(contents(Memory.load(path, MODEL)), contents(memory))
+        else:
+            failed += 1
+            assert (refusal.exit_code, "No space left" in str(refusal)) == (1, True)
+            assert path.read_bytes() == old
+        assert [entry.name for entry in tmp_path.iterdir()] == ["m.mem"]
+    assert failed >= 5
+
+
+def test_an_interruption_while_saving_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "m.mem"
+    written(tokens=12).save(path)
+    old = path.read_bytes()
+
+    def interrupted(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        written().save(path)
+    assert path.read_bytes() == old
+    assert [entry.name for entry in tmp_path.iterdir()] == ["m.mem"]
+
+
+def test_a_folder_that_is_not_there_is_a_storage_error(tmp_path: Path) -> None:
+    with pytest.raises(StorageError):
+        written().save(tmp_path / "no" / "m.mem")
+
+
+def test_forks_are_saved_alone(tmp_path: Path) -> None:
+    memory = written()
+    fork = memory.fork()
+    MODEL.write(fork, some_ids(50, seed=4).tolist())
+    for name, one in (("a", memory), ("b", fork)):
+        one.save(tmp_path / name)
+        assert_equal(contents(Memory.load(tmp_path / name, MODEL)), contents(one))

@@ -1,0 +1,153 @@
+"""The long-term store against plain Python: eviction, order of reading, forks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from memplus.config import CounterEviction, Eviction, NoEviction, OldestEviction
+from memplus.memory.long_term import LongTermStore
+from memplus.memory.rows import RowTable
+
+LAYERS = 2
+
+
+@dataclass
+class Row:
+    name: int
+    birth: int
+    counter: float
+
+
+def empty_store(rule: Eviction, retrieved: int) -> LongTermStore:
+    columns = {
+        "v": torch.zeros(0, 1),
+        "key": torch.zeros(0, 2),
+        "birth": torch.zeros(0, dtype=torch.int64),
+        "write_id": torch.zeros(0, dtype=torch.int32),
+    }
+    if rule.kind == "counter":
+        columns["counter"] = torch.zeros(0)
+    return LongTermStore([RowTable(columns) for _ in range(LAYERS)], rule, retrieved)
+
+
+def dropped_rows(births: list[list[int]], first: int, write: int) -> dict[str, torch.Tensor]:
+    count = len(births[0])
+    names = torch.arange(first, first + count).expand(LAYERS, count)
+    generator = torch.Generator().manual_seed(first)
+    return {
+        "v": names[..., None].float(),
+        "key": torch.randn(LAYERS, count, 2, generator=generator),
+        "birth": torch.tensor(births),
+        "write_id": torch.full((LAYERS, count), write, dtype=torch.int32),
+    }
+
+
+def evicted(rows: list[Row], rule: Eviction, retrieved: int, writes: int) -> list[Row]:
+    """One layer after one write, the slow way."""
+    if isinstance(rule, OldestEviction):
+        while len(rows) > rule.max_rows:
+            oldest = min(row.birth for row in rows)
+            rows.remove(next(row for row in rows if row.birth == oldest))
+    elif isinstance(rule, CounterEviction) and writes % rule.every == 0:
+        alive = [row for row in rows if row.counter - rule.decay > 0.01]
+        if len(alive) > retrieved:
+            for row in rows:
+                row.counter -= rule.decay
+            return alive
+    return rows
+
+
+RULES = st.one_of(
+    st.just(NoEviction()),
+    st.builds(OldestEviction, max_rows=st.integers(1, 12)),
+    st.builds(
+        CounterEviction,
+        every=st.integers(1, 4),
+        initial=st.sampled_from([1.0, 2.0, 3.0]),
+        decay=st.sampled_from([0.5, 1.0, 1.5]),
+    ),
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    rule=RULES,
+    retrieved=st.integers(1, 6),
+    writes=st.lists(
+        st.lists(st.tuples(*[st.integers(-5, 5)] * LAYERS), min_size=0, max_size=4),
+        min_size=1,
+        max_size=12,
+    ),
+)
+def test_eviction_equals_plain_lists(
+    rule: Eviction, retrieved: int, writes: list[list[tuple[int, ...]]]
+) -> None:
+    store = empty_store(rule, retrieved)
+    expected: list[list[Row]] = [[] for _ in range(LAYERS)]
+    forks: list[tuple[LongTermStore, list[list[int]]]] = []
+    named = 0
+    for number, births in enumerate(writes, start=1):
+        columns = None
+        if births:
+            columns = dropped_rows([list(layer) for layer in zip(*births)], named, number)
+        forks.append((store.fork(), [[row.name for row in layer] for layer in expected]))
+        store.append(columns)
+        for layer, rows in enumerate(expected):
+            initial = rule.initial if isinstance(rule, CounterEviction) else 0.0
+            rows += [Row(named + i, row[layer], initial) for i, row in enumerate(births)]
+            expected[layer] = evicted(rows, rule, retrieved, number)
+        named += len(births)
+        for table, rows in zip(store.tables, expected, strict=True):
+            assert table["v"][:, 0].long().tolist() == [row.name for row in rows]
+            assert table["birth"].tolist() == [row.birth for row in rows]
+            if rule.kind == "counter":
+                assert table["counter"].tolist() == pytest.approx([row.counter for row in rows])
+    for fork, names in forks:  # no fork ever saw a later write
+        for table, rows_then in zip(fork.tables, names, strict=True):
+            assert table["v"][:, 0].long().tolist() == rows_then
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    births=st.lists(st.integers(-3, 3), min_size=1, max_size=20),
+    retrieved=st.integers(1, 8),
+    tokens=st.integers(1, 4),
+    seed=st.integers(0, 100),
+)
+def test_retrieval_equals_a_sort_in_plain_python(
+    births: list[int], retrieved: int, tokens: int, seed: int
+) -> None:
+    store = empty_store(NoEviction(), retrieved)
+    columns = dropped_rows([births] * LAYERS, 0, 1)
+    store.append(columns)
+    queries = torch.randn(tokens, 2, generator=torch.Generator().manual_seed(seed))
+
+    chosen, scores = store.retrieve(1, queries)
+
+    keys = columns["key"][1].tolist()
+    slow = []
+    for key in keys:
+        logits = [sum(q * k for q, k in zip(query, key)) for query in queries.tolist()]
+        slow.append(sum(torch.tensor(x).sigmoid().item() for x in logits) / tokens)
+    assert scores.tolist() == pytest.approx(slow, abs=1e-5)
+    best = sorted(range(len(slow)), key=lambda i: -slow[i])[:retrieved]
+    # Oldest first; among equal ages the higher index first.
+    assert chosen.tolist() == sorted(best, key=lambda i: (births[i], -i))
+
+
+def test_forks_share_storage_until_both_append() -> None:
+    """The first to append keeps the storage, the other one moves: neither sees the other."""
+    store = empty_store(NoEviction(), 2)
+    store.append(dropped_rows([[1, 2]] * LAYERS, 0, 1))
+    fork = store.fork()
+    store.append(dropped_rows([[3]] * LAYERS, 10, 2))
+    fork.append(dropped_rows([[4]] * LAYERS, 20, 2))
+    store.append(dropped_rows([[5]] * LAYERS, 30, 3))
+    for table, other in zip(store.tables, fork.tables, strict=True):
+        assert table["v"][:, 0].tolist() == [0, 1, 10, 30]
+        assert other["v"][:, 0].tolist() == [0, 1, 20]

@@ -1,0 +1,84 @@
+"""The short-term pool against plain Python lists: order, ages, write ids."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from memplus.memory.short_term import ShortTermPool, stack_like
+
+LAYERS = 2
+Rows = list[list[tuple[int, int, int]]]
+"""Per layer, oldest row first: (value, birth, write id)."""
+
+
+class PoolMachine(RuleBasedStateMachine):
+    """Every step is done by the pool and by lists; forks go on beside their origin."""
+
+    pairs: list[tuple[ShortTermPool, Rows]]
+
+    @initialize(slots=st.integers(1, 9))
+    def start(self, slots: int) -> None:
+        columns = stack_like({"value": torch.zeros(LAYERS, 1, 2)}, slots)
+        pool = ShortTermPool(columns, torch.zeros(LAYERS, 0, 2), 0)
+        self.pairs = [(pool, [[] for _ in range(LAYERS)])]
+        self.clock = self.writes = 0
+
+    @rule(data=st.data())
+    def write(self, data: Any) -> None:
+        pool, rows = data.draw(st.sampled_from(self.pairs))
+        new = data.draw(st.integers(1, pool.slots))
+        count = pool.dropped_by(new)
+        assert count == max(0, len(rows[0]) + new - pool.slots)
+        order = st.permutations(range(len(rows[0])))
+        drops = [data.draw(order)[:count] for _ in range(LAYERS)]
+        self.clock += new
+        self.writes += 1
+        births = torch.arange(self.clock - new + 1, self.clock + 1)
+        values = torch.stack([births * 10 + layer for layer in range(LAYERS)]).float()
+        column = values[..., None].expand(LAYERS, new, 2)
+        recent = torch.zeros(LAYERS, 0, 2)
+        drop = torch.tensor(drops) if count else None
+
+        dropped = pool.replace({"value": column}, recent, births, self.writes, drop)
+
+        for layer in range(LAYERS):
+            gone = [rows[layer][i] for i in sorted(drops[layer])]
+            rows[layer] = [row for row in rows[layer] if row not in gone]
+            rows[layer] += [(int(b) * 10 + layer, int(b), self.writes) for b in births]
+            if count:
+                assert dropped is not None
+                assert self.listed(dropped, layer) == gone
+        assert (dropped is None) == (count == 0)
+
+    @rule(data=st.data())
+    def fork(self, data: Any) -> None:
+        pool, rows = data.draw(st.sampled_from(self.pairs))
+        if len(self.pairs) < 4:
+            self.pairs.append((pool.fork(), copy.deepcopy(rows)))
+
+    @staticmethod
+    def listed(rows: dict[str, torch.Tensor], layer: int) -> list[tuple[int, int, int]]:
+        value = rows["value"][layer, :, 0].long().tolist()
+        birth, write_id = rows["birth"][layer].tolist(), rows["write_id"][layer].tolist()
+        return list(zip(value, birth, write_id, strict=True))
+
+    @invariant()
+    def agree(self) -> None:
+        for pool, rows in getattr(self, "pairs", []):
+            assert pool.count == len(rows[0])
+            ordered = pool.rows_at(pool.slot_order()[:, : pool.count])
+            for layer in range(LAYERS):
+                assert self.listed(ordered, layer) == rows[layer]
+                assert sorted(pool.position[layer].tolist()) == list(range(pool.slots))
+                used = pool.position[layer, : pool.count].tolist()
+                assert sorted(used) == list(range(pool.count))
+
+
+TestPool = PoolMachine.TestCase
+TestPool.settings = settings(max_examples=60, stateful_step_count=15, deadline=None)
