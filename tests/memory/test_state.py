@@ -1,0 +1,122 @@
+"""A memory is a value: forks go their own way, live reads too."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from tests.fakes import CONFIG, make_mplus, some_ids
+from tests.test_writing import assert_equal, contents
+
+from memplus import Memory
+from memplus.config import CounterEviction, OldestEviction
+from memplus.errors import StaleCacheError
+
+RULES = [CONFIG.eviction, OldestEviction(max_rows=14), CounterEviction(every=2, initial=2.0)]
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt_neox"])
+@pytest.mark.parametrize("tokens", [0, 7, 26, 90])
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.kind)
+def test_neither_of_two_forks_shows_in_the_other(name: str, tokens: int, rule: object) -> None:
+    model = make_mplus(name, replace(CONFIG, eviction=rule))
+
+    def start() -> Memory:
+        memory = model.new_memory(seed=2)
+        if tokens:
+            model.write(memory, some_ids(tokens).tolist(), source="a")
+        return memory
+
+    memory = start()
+    before = contents(memory)
+    fork = memory.fork()
+    assert_equal(contents(fork), before)
+    model.write(fork, some_ids(33, seed=1).tolist(), source="b")
+    assert_equal(contents(memory), before)
+    late = fork.fork()
+    after = contents(fork)
+    model.write(memory, some_ids(52, seed=2).tolist(), source="c")
+    assert_equal(contents(fork), after)
+    assert_equal(contents(late), after)
+
+    # Each is what it would be without the other.
+    alone = start()
+    model.write(alone, some_ids(33, seed=1).tolist(), source="b")
+    assert_equal(contents(fork), contents(alone))
+    alone = start()
+    model.write(alone, some_ids(52, seed=2).tolist(), source="c")
+    assert_equal(contents(memory), contents(alone))
+
+
+@pytest.mark.parametrize("tokens", [26, 90])
+@pytest.mark.parametrize("writer", ["origin", "fork"])
+def test_a_live_read_goes_on_after_the_other_ones_write(tokens: int, writer: str) -> None:
+    model = make_mplus()
+    memory = model.new_memory()
+    model.write(memory, some_ids(tokens).tolist())
+    fork = memory.fork()
+    read, written = (fork, memory) if writer == "origin" else (memory, fork)
+    with torch.no_grad():
+        live = model(some_ids(5), memory=read, use_cache=True)
+        undisturbed = model(some_ids(5), memory=read, use_cache=True)
+        expected = model(some_ids(3), memory=read, past_key_values=undisturbed.past_key_values)
+        model.write(written, some_ids(40, seed=3).tolist())
+        model(some_ids(6), memory=written)
+        found = model(some_ids(3), memory=read, past_key_values=live.past_key_values)
+    assert torch.equal(found.logits, expected.logits)
+    with pytest.raises(StaleCacheError):
+        model(some_ids(1), memory=written, past_key_values=live.past_key_values)
+
+
+def test_new_memories_share_nothing_that_changes() -> None:
+    model = make_mplus()
+    first, second = model.new_memory(), model.new_memory()
+    blank = contents(second)
+    model.write(first, some_ids(60).tolist())
+    assert_equal(contents(second), blank)
+    assert_equal(contents(model.new_memory()), blank)
+
+
+def test_sizes_are_those_of_the_tensors() -> None:
+    model = make_mplus()
+    memory = model.new_memory()
+    assert (memory.nbytes, memory.tokens, memory.short_term_rows, memory.long_term_rows) == (
+        0, 0, 0, 0,
+    )  # fmt: skip
+    model.write(memory, some_ids(95).tolist())
+    tensors = {n: t for n, t in contents(memory).items() if n.startswith(("pool", "store"))}
+    assert memory.nbytes == sum(t.numel() * t.element_size() for t in tensors.values())
+    assert (memory.tokens, memory.short_term_rows, memory.long_term_rows) == (90, 24, 30)
+    assert "long_term=30" in repr(memory)
+
+
+def test_every_row_is_somewhere_with_its_write() -> None:
+    """Rows of 9 writes: 24 newest-by-luck in the pool, the others in the store, none twice."""
+    model = make_mplus()
+    memory = model.new_memory()
+    model.write(memory, some_ids(90).tolist())
+    assert memory.pool is not None
+    assert memory.store is not None
+    for layer, table in enumerate(memory.store.tables):
+        births = [*memory.pool.birth[layer].tolist(), *table["birth"].tolist()]
+        assert sorted(births) == list(range(1, 55))
+        ids = [*memory.pool.write_id[layer].tolist(), *table["write_id"].tolist()]
+        assert sorted(zip(births, ids)) == [(b, (b - 1) // 6 + 1) for b in range(1, 55)]
+
+
+def test_without_its_long_term_store_a_memory_is_a_memoryllm() -> None:
+    model = make_mplus()
+    memory = model.new_memory()
+    model.write(memory, some_ids(95).tolist())
+    before = contents(memory)
+    short = memory.short_term_only()
+    model.write(short, some_ids(30, seed=1).tolist())
+    assert_equal(contents(memory), before)
+    assert short.long_term_rows == 0
+    model.write(memory, some_ids(30, seed=1).tolist())
+    assert memory.pool is not None
+    assert short.pool is not None
+    # The same drops serve both.
+    assert torch.equal(short.pool.birth, memory.pool.birth)
+    assert torch.equal(short.pool.columns["k"], memory.pool.columns["k"])
