@@ -18,10 +18,10 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from memplus.errors import EmptyTextError
 from memplus.notes import ABSTENTION, PROMPT_TEMPLATE, make_notes
 
-__all__ = ["END", "PAD", "Corpus", "read_texts", "train_tokenizer"]
+__all__ = ["END", "PAD", "SENTENCE_END", "Corpus", "read_texts", "train_tokenizer"]
 
 END, PAD = "<|end|>", "<|pad|>"
-_SENTENCE_END = re.compile(r"[.!?][\"')\]]?(?=\s)")
+SENTENCE_END = re.compile(r"[.!?][\"')\]]?(?=\s)")
 # Numbers fall into pairs of digits, so that a code of four is two tokens to copy and not five.
 _WORDS = r"'(?:s|t|re|ve|m|ll|d)| ?\p{L}+| ?\p{N}{1,2}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 _LONGEST_SENTENCE = 90
@@ -100,7 +100,7 @@ class Corpus:
             raise EmptyTextError("The training text")
 
     def _add(self, text: str, tokenizer: Tokenizer) -> None:
-        ends = [match.end() for match in _SENTENCE_END.finditer(text)]
+        ends = [match.end() for match in SENTENCE_END.finditer(text)]
         sentences = [text[a:b] for a, b in zip([0, *ends[:-1]], ends)]
         for encoding in tokenizer.encode_batch(sentences):
             if 2 < len(encoding.ids) < _LONGEST_SENTENCE:

@@ -27,7 +27,7 @@ __all__ = ["RECIPE", "NanoRun", "train_nano"]
 RECIPE = BUNDLED["nano"] / "recipe.toml"
 _CHARACTERS = 240_000
 _ANSWER_TOKENS = 16
-_PRISTINE_POOLS = 3
+_STORED = 512
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,9 @@ def train_nano(
     trainer.run(run.steps, progress)
     ids: list[int] = []
     sentences = corpus.running(Random(run.seed))
-    while len(ids) < _PRISTINE_POOLS * recipe.memory.short_term_tokens + 1000:
+    while len(ids) < 4 * recipe.memory.short_term_tokens + 2 * _STORED:
         ids += next(sentences)
-    model.pristine = written_pristine(model, ids, run.seed)
+    model.pristine = written_pristine(model, ids, run.seed, stored=_STORED)
     model.save_pretrained(run.out / "final", storage_dtype=torch.float16)
     return model
 

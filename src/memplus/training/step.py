@@ -60,11 +60,11 @@ class Stepper:
         read = self._read(stage, episode, written.rows, pools)
         loss, figures = self._answers(episode, read[0])
         loss = loss + weights.language * written.language
-        figures["language"] = float(written.language)
+        figures["language"] = float(written.language.detach())
         if stage.repeat:
             repeated = self._repeat(stage, episode, written.rows, pools)
             loss = loss + stage.repeat * repeated
-            figures["repeat"] = float(repeated)
+            figures["repeat"] = float(repeated.detach())
         retrieval = read[1]
         if retrieval is not None and retrieval.scores:
             told = retrieval.told[retrieval.learned]
@@ -73,7 +73,7 @@ class Stepper:
             loss = loss + weights.retrieval * learned
             count = self.recipe.memory.retrieved_tokens
             found = [recall(s.detach(), told, count) for s in retrieval.scores]
-            figures |= {"retrieval": float(learned), "recall": min(found)}
+            figures |= {"retrieval": float(learned.detach()), "recall": min(found)}
         self.context = written.newest
         self._keep(stage, written.rows)
         return loss, figures
@@ -161,7 +161,7 @@ class Stepper:
             "abstained": right[episode.abstains],
         }
         figures = {name: float(part.mean()) for name, part in shares.items() if len(part)}
-        return loss, {"loss": float(loss), **figures}
+        return loss, {"loss": float(loss.detach()), **figures}
 
     def _repeat(self, stage: Stage, episode: Episode, rows: list[Tensor], pools: Tensor) -> Tensor:
         """Mean loss of going on with pieces of what was written, from any point of it."""

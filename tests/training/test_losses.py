@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from memplus.training.losses import answer_loss, exactly_right, recall, retrieval_loss
+
+TOLD = torch.tensor([[True, False, False, True], [False, True, False, False]])
+
+
+def test_answer_loss_weighs_tokens() -> None:
+    logits = torch.tensor([[math.log(3.0), 0.0], [0.0, 0.0]])
+    labels = torch.tensor([0, 1])
+    both = answer_loss(logits, labels, torch.tensor([1.0, 3.0]))
+    assert float(both) == pytest.approx((math.log(4 / 3) + 3 * math.log(2)) / 4)
+
+
+def test_an_answer_is_right_only_as_a_whole() -> None:
+    labels = torch.tensor([[-100, 1, 2], [-100, 1, 2]])
+    predicted = torch.tensor([1, 2, 1, 0])
+    logits = torch.nn.functional.one_hot(predicted, 3).float()
+    assert exactly_right(logits, labels, -100).tolist() == [True, False]
+
+
+def test_retrieval_loss_is_that_of_each_right_row_among_all_wrong_ones() -> None:
+    scores = torch.tensor([[0.3, 0.1, 0.2, 0.4], [0.5, 0.6, 0.1, 0.2]])
+
+    def loss(right: float, wrong: list[float]) -> float:
+        parts = [math.exp(value / 0.1) for value in (right, *wrong)]
+        return -math.log(parts[0] / sum(parts))
+
+    first = (loss(0.3, [0.1, 0.2]) + loss(0.4, [0.1, 0.2])) / 2
+    second = loss(0.6, [0.5, 0.1, 0.2])
+    value = float(retrieval_loss(scores, TOLD, 0.1))
+    assert value == pytest.approx((first + second) / 2, rel=1e-5)
+
+
+def test_retrieval_loss_raises_right_rows_and_lowers_wrong_ones() -> None:
+    scores = torch.full((2, 4), 0.5, requires_grad=True)
+    retrieval_loss(scores, TOLD, 0.1).backward()  # type: ignore[no-untyped-call]
+    assert scores.grad is not None
+    assert (scores.grad[TOLD] < 0).all()
+    assert (scores.grad[~TOLD] > 0).all()
+
+
+def test_recall_counts_right_rows_among_the_best() -> None:
+    scores = torch.tensor([[0.9, 0.8, 0.1, 0.2], [0.1, 0.5, 0.2, 0.3]])
+    assert recall(scores, TOLD, 2) == pytest.approx(0.75)
+    assert recall(scores, TOLD, 9) == 1.0
