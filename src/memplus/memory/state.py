@@ -245,7 +245,7 @@ class Memory:
         if recent.shape[1] < kept:
             recent = torch.cat([pool.recent, recent], dim=1)[:, -kept:]
         dropped = pool.replace(columns, recent, birth, record.id, drop)
-        self._store_dropped(dropped, rows.long_term)
+        self._store_dropped(dropped, rows)
         self.writes.append(record)
         self.version += 1
 
@@ -273,15 +273,17 @@ class Memory:
             raise UsageError("drop names a position twice in one layer.")
         return drop
 
-    def _store_dropped(self, dropped: dict[str, Tensor] | None, names: tuple[str, ...]) -> None:
+    def _store_dropped(self, dropped: dict[str, Tensor] | None, rows: NewRows) -> None:
+        """Hand the dropped rows over; a store is there from the first write, which it counts."""
         if not self.config.has_long_term:
             return
-        kept = None
-        if dropped is not None:
-            kept = {name: dropped[name] for name in (*names, "birth", "write_id")}
-        if self.store is None and kept is not None:
-            self.store = self.empty_store(kept)
+        if self.store is None and self.pool is not None:
+            like = {name: rows.columns[name] for name in rows.long_term}
+            like |= {"birth": self.pool.birth, "write_id": self.pool.write_id}
+            self.store = self.empty_store(like)
         if self.store is not None:
+            names = (*rows.long_term, "birth", "write_id")
+            kept = None if dropped is None else {name: dropped[name] for name in names}
             self.store.append(kept)
 
     def empty_store(self, like: Mapping[str, Tensor]) -> LongTermStore:
