@@ -123,7 +123,7 @@ def encode_question(model: MPlus, question: str) -> list[int]:
     """
     if not question.strip():
         raise EmptyTextError("The question")
-    return model.encode(model.prompt.template.format(question=question.strip()))
+    return model.encode(model.prompt.template.replace("{question}", question.strip()))
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,14 @@ from memplus.errors import (
     WeightsError,
 )
 
-__all__ = ["FORMAT", "OUR_CONFIG", "Checkpoint", "is_memory_checkpoint", "read_checkpoint"]
+__all__ = [
+    "FORMAT",
+    "OUR_CONFIG",
+    "Checkpoint",
+    "is_memory_checkpoint",
+    "read_checkpoint",
+    "stock_config",
+]
 
 OUR_CONFIG = "memplus.json"
 FORMAT = 1
@@ -127,6 +134,18 @@ def _read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+def stock_config(path: Path) -> Any:
+    """The library's own config of a directory.
+
+    Raises:
+        UnknownModelError: it is missing, damaged, or of no model that the library knows.
+    """
+    try:
+        return AutoConfig.from_pretrained(path, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise UnknownModelError(str(path), reason=str(error).splitlines()[0]) from error
+
+
 def _ours(path: Path) -> Checkpoint:
     raw = _read_json(path / OUR_CONFIG)
     if raw.get("format") != FORMAT:
@@ -135,7 +154,7 @@ def _ours(path: Path) -> Checkpoint:
     prompt = dict(raw.get("prompt", {}))
     if "stop" in prompt:
         prompt["stop"] = tuple(prompt["stop"])
-    config = AutoConfig.from_pretrained(path, local_files_only=True)
+    config = stock_config(path)
     return Checkpoint(path, config, MemoryConfig.from_dict(raw["memory"]), PromptConfig(**prompt))
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     GenerationConfig,
@@ -18,8 +18,8 @@ from transformers import (
 )
 
 from memplus.backbone.access import check_supported
-from memplus.backbone.layouts import weight_files
-from memplus.errors import UnknownModelError, WeightsError
+from memplus.backbone.layouts import stock_config, weight_files
+from memplus.errors import WeightsError
 
 __all__ = [
     "empty_model",
@@ -49,14 +49,14 @@ def load_stock(path: Path, dtype: torch.dtype | None) -> PreTrainedModel:
         WeightsError.
     """
     weight_files(path)
-    try:
-        config = AutoConfig.from_pretrained(path, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise UnknownModelError(str(path), reason=str(error).splitlines()[0]) from error
+    config = stock_config(path)
     check_supported(config)
-    loaded: Any = AutoModelForCausalLM.from_pretrained(
-        path, local_files_only=True, dtype=dtype or "auto", output_loading_info=True
-    )
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            path, local_files_only=True, dtype=dtype or "auto", output_loading_info=True
+        )
+    except SafetensorError as error:
+        raise WeightsError(path, misshapen={"its files": str(error)}) from error
     model, report = loaded
     wrong = {name: str(fault) for name, *fault in report.get("mismatched_keys", ())}
     if report["missing_keys"] or report["unexpected_keys"] or wrong:
@@ -88,9 +88,20 @@ def _renew_rotary(model: PreTrainedModel, config: Any, device: torch.device) -> 
     """Rotary frequencies are in no checkpoint: made anew, in float32 whatever the dtype."""
     decoder: Any = model.get_decoder()
     decoder.rotary_emb = type(decoder.rotary_emb)(config=config).to(device)
+    _renew_scales(model, device)
     for name, buffer in model.named_buffers():
         if buffer.is_meta:
             raise WeightsError(config.name_or_path, missing=[name])
+
+
+def _renew_scales(model: PreTrainedModel, device: torch.device) -> None:
+    """The scale of Gemma's embedding is in no checkpoint either."""
+    for module in model.modules():
+        scale: Any = getattr(module, "scalar_embed_scale", None)
+        if scale is not None:
+            module.register_buffer(
+                "embed_scale", torch.tensor(scale, device=device), persistent=False
+            )
 
 
 def greedy_rules(config: GenerationConfig) -> GenerationConfig:

@@ -1,0 +1,105 @@
+"""Answers and their evidence: attention as measured by the stock model itself."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tests.fakes import CONFIG, make_model, make_mplus, make_tokenizer, slow_pass, some_ids
+from tests.test_writing import assert_equal, contents
+from torch import Tensor
+
+from memplus import MPlus
+from memplus.config import PromptConfig
+from memplus.errors import EmptyTextError, PositionsError
+
+
+def test_evidence_is_the_attention_that_the_stock_model_pays() -> None:
+    model = make_mplus()
+    memory = model.new_memory()
+    rows = [model.weights.bos_embedding.detach()]  # type: ignore[union-attr]
+    for seed, source in enumerate(("a", "b", "c")):
+        chunk = some_ids(10, seed=seed)
+        with torch.no_grad():
+            rows.append(model.compress(memory, chunk))
+        model.write(memory, chunk.tolist(), source=source)
+    question = "Where?"
+
+    answer = model.ask(memory, question, max_new_tokens=1)
+
+    stock = make_model(attention="eager")
+    weights: list[Tensor] = []
+    for layer in stock.get_decoder().layers:
+        layer.self_attn.register_forward_hook(lambda m, a, out: weights.append(out[1][0, :, -1]))
+    prompt = torch.tensor(model.encode(model.prompt.template.format(question=question)))
+    slow_pass(stock, torch.cat(rows, dim=1), prompt)
+    paid = torch.zeros(3)
+    for layer_weights in weights:
+        prefix = layer_weights[:, :19]
+        prefix = prefix / prefix.sum(dim=1, keepdim=True)
+        paid += prefix[:, 1:].sum(dim=0).view(3, 6).sum(dim=1)
+    shares = {item.write_id: item.share for item in answer.evidence}
+    expected = (paid / paid.sum()).tolist()
+    assert [shares[i] for i in (1, 2, 3)] == pytest.approx(expected, abs=1e-4)
+    found = [item.share for item in answer.evidence]
+    assert found == sorted(found, reverse=True)
+    places = {item.write_id: (item.source, item.start, item.tokens) for item in answer.evidence}
+    assert places == {1: ("a", 0, 10), 2: ("b", 0, 10), 3: ("c", 0, 10)}
+
+
+@pytest.mark.parametrize("tokens", [0, 7, 26, 95])
+def test_an_answer_is_the_greedy_text_cut_at_the_stop(tokens: int) -> None:
+    model = make_mplus()
+    memory = model.new_memory()
+    if tokens:
+        model.write(memory, some_ids(tokens).tolist())
+    before = contents(memory)
+    answer = model.ask(memory, "  Who came?\n", max_new_tokens=8)
+    assert_equal(contents(memory), before)
+
+    prompt = torch.tensor(model.encode("Question: Who came?\nAnswer:"))
+    ids = model.generate(prompt, memory=memory, max_new_tokens=8)[0, len(prompt) :]
+    text = model.tokenizer.decode(ids.tolist(), skip_special_tokens=True)
+    assert answer.text == text.split("\n")[0].strip() or "\n" in text
+    assert str(answer) == answer.text
+    assert "\n" not in answer.text
+    assert sum(item.share for item in answer.evidence) <= 1 + 1e-5
+    assert all(0 < item.share <= 1 for item in answer.evidence)
+    assert bool(answer.evidence) == (tokens >= 10)
+    assert answer.timings["total"] > 0
+
+
+def test_long_term_rows_count_as_evidence() -> None:
+    model = make_mplus()
+    memory = model.new_memory()
+    for seed in range(12):
+        model.write(memory, some_ids(10, seed=seed).tolist(), source=f"text {seed}")
+    answer = model.ask(memory, "Which?", max_new_tokens=3)
+    assert memory.pool is not None
+    assert len(answer.evidence) == 5
+    for item in answer.evidence:
+        record = memory.writes[item.write_id - 1]
+        assert (record.id, record.source, record.start, record.tokens) == (
+            item.write_id, item.source, item.start, item.tokens,
+        )  # fmt: skip
+
+
+def test_the_template_is_the_models_own_and_braces_are_plain_text() -> None:
+    prompt = PromptConfig(template='{"q": "{question}"} {x}', stop=("}",), max_new_tokens=3)
+    model = MPlus.from_backbone(make_model(), CONFIG, tokenizer=make_tokenizer(), prompt=prompt)
+    memory = model.new_memory()
+    seen: list[Tensor] = []
+    model.backbone.decoder.register_forward_pre_hook(
+        lambda m, a, k: seen.append(k.get("input_ids", a[0] if a else None)), with_kwargs=True
+    )
+    answer = model.ask(memory, "{what}?")
+    assert model.tokenizer.decode(seen[0][0].tolist()) == '{"q": "{what}?"} {x}'
+    assert "}" not in answer.text
+
+
+def test_questions_that_cannot_be_asked() -> None:
+    model = make_mplus(changes={"max_position_embeddings": 70})
+    memory = model.new_memory()
+    with pytest.raises(EmptyTextError, match="question"):
+        model.ask(memory, "   ")
+    with pytest.raises(PositionsError):
+        model.ask(memory, "long " * 20)
