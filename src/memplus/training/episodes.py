@@ -24,6 +24,7 @@ __all__ = ["IGNORED", "Episode", "EpisodeMaker"]
 
 IGNORED = -100
 _ATTEMPTS = 4
+_ASKED_UNWRITTEN = 0.6
 
 
 @dataclass
@@ -163,12 +164,16 @@ class EpisodeMaker:
         """A document and a note of it to ask for, or None for what was never told."""
         if not near or random.random() < self._recipe.optimizing.abstain:
             return None
+        written = stage.chunks * self._recipe.memory.chunk_tokens
         if random.random() < stage.far:
-            written = stage.chunks * self._recipe.memory.chunk_tokens
             index = random.randrange(len(documents))
             told = [one for one in documents[index].told if one.end <= written]
             if index not in group and told:
                 return index, random.choice(told)
+        # Of many documents only one goes on unwritten: without this it would hardly be asked for.
+        unwritten = [one for one in near if one[1].end > written]
+        if unwritten and random.random() < _ASKED_UNWRITTEN:
+            return random.choice(unwritten)
         return random.choice(near)
 
     def _question(

@@ -49,13 +49,13 @@ class Optimizing:
     """Scores are divided by this in the retriever's loss."""
     scored: int = 48
     """Questions per step that the retriever's loss covers."""
-    tail: float = 0.25
+    tail: float = 0.4
     """Share of steps whose questions follow text that is not yet written."""
     easier: float = 0.3
     """Share of steps taken from an earlier stage."""
-    abstain: float = 0.04
+    abstain: float = 0.1
     """Share of questions about what was never told."""
-    abstain_weight: float = 0.15
+    abstain_weight: float = 0.4
     """Weight of their tokens in the answer loss."""
 
 
