@@ -3,13 +3,13 @@ PYTHON ?= python3
 JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
-# Two processes on two cores: more threads in each would only get in each other's way.
+# Small models: more threads would only get in each other's way.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -q
 
 .PHONY: demo test test-all lint docs clean
 
 demo: $(VENV)/.installed
-	$(BIN)/memplus demo
+	OMP_NUM_THREADS=1 $(BIN)/memplus demo
 
 test: lint
 	$(PYTEST)
