@@ -44,7 +44,8 @@ def assert_equal(left: dict[str, Any], right: dict[str, Any], tolerance: float =
         if not isinstance(value, torch.Tensor):
             assert value == right[name], name
         elif tolerance and value.is_floating_point():
-            assert (value - right[name]).abs().max().item() <= tolerance, name
+            assert value.shape == right[name].shape, name
+            assert torch.allclose(value, right[name], rtol=0, atol=tolerance), name
         else:
             assert torch.equal(value, right[name]), name
 
