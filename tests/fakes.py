@@ -31,7 +31,7 @@ from transformers import (
     SmolLM3Config,
 )
 
-from memplus import MemoryConfig, MPlus
+from memplus import Memory, MemoryConfig, MPlus
 from memplus.config import AdapterConfig
 from memplus.memory.retriever import MemoryWeights
 from memplus.passes.pristine import Pristine
@@ -317,3 +317,43 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=raw, pad_token="<pad>", eos_token="<end>", bos_token="<begin>"
     )
+
+
+def eager_for(name: str) -> str:
+    """The attention to load a family with: the library refuses Gemma2 with sdpa."""
+    return "eager" if name.startswith("gemma2") else "sdpa"
+
+
+def family(name: str, seed: int = 0) -> MPlus:
+    """``make_mplus`` with the attention that the family allows."""
+    return make_mplus(name, attention=eager_for(name), seed=seed)
+
+
+def distance(left: Tensor, right: Tensor) -> float:
+    """The largest difference of two tensors of one shape."""
+    return (left - right).abs().max().item()
+
+
+def several(model: MPlus) -> list[Memory]:
+    """An empty memory, growing ones, full ones; with and without store and tail."""
+    made = []
+    for index, tokens in enumerate((0, 7, 20, 33, 80, 117)):
+        memory = model.new_memory(seed=index)
+        if tokens:
+            model.write(memory, some_ids(tokens, seed=index).tolist(), source=f"text {index}")
+        made.append(memory)
+    return made
+
+
+def padded(prompts: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Prompts padded on the left: ids and mask [B, T]."""
+    width = max(len(prompt) for prompt in prompts)
+    ids = torch.full((len(prompts), width), 256)
+    mask = torch.zeros(len(prompts), width, dtype=torch.long)
+    for row, prompt in enumerate(prompts):
+        ids[row, width - len(prompt) :] = prompt
+        mask[row, width - len(prompt) :] = 1
+    return ids, mask
+
+
+PROMPTS = [some_ids(length, seed=20 + length) for length in (5, 1, 9, 4, 9, 2)]
