@@ -351,7 +351,9 @@ def test_a_chunk_may_have_any_length(length: int) -> None:
         model.write_chunk(memory, some_ids(length, seed=length))
     assert memory.tokens == 6 * length
     # Each write leaves K rows, or all there is where memory and chunk have fewer.
-    made = sum(min(6, number * length) for number in range(1, 7))
+    made = 0
+    for _ in range(6):
+        made += min(6, made + length)
     assert memory.short_term_rows == min(24, made)
     assert [record.tokens for record in memory.writes] == [length] * 6
 
