@@ -48,6 +48,13 @@ def test_planted_facts_run_from_far_to_near() -> None:
     assert len(made.ids) == len(made.text.split())
 
 
+def test_many_facts_land_at_their_distances_whatever_stands_nearer() -> None:
+    wanted = spread(60, [0, 500, 1000, 1500])
+    made = plant(BOOK, [fact(i) for i in range(60)], distances=wanted, tokenize=tokenize)
+    found = sorted(one.distance for one in made.planted)
+    assert max(abs(a - b) for a, b in zip(found, wanted, strict=True)) <= 12
+
+
 def test_more_facts_than_sentences_is_refused() -> None:
     with pytest.raises(ConfigError, match="only 1 sentences"):
         plant("One. two", [fact(0), fact(1)], distances=[0, 1], tokenize=tokenize)
@@ -68,3 +75,10 @@ def test_spread_gives_each_bin_its_share(count: int, total: int) -> None:
     assert len(distances) == count
     shares = [sum(low <= d < high for d in distances) for low, high in pairwise(edges)]
     assert max(shares) - min(shares) <= 1
+
+
+def test_a_paragraph_without_a_full_stop_is_a_place_too() -> None:
+    text = "\n\n".join(f"step {i} = value {i}" for i in range(50))
+    made = plant(text, [fact(0)], distances=[100], tokenize=tokenize)
+    assert abs(made.planted[0].distance - 100) <= 5
+    assert f"{fact(0).statement}\n\nstep" in made.text

@@ -22,7 +22,8 @@ __all__ = ["Fact", "Planted", "PlantedText", "Tokenize", "distance_edges", "plan
 # Text -> (token ids, [start, end) character offsets of each token).
 Tokenize = Callable[[str], tuple[list[int], list[tuple[int, int]]]]
 
-_SENTENCE_END = re.compile(r"[.!?][\"')\]]?(?=\s)")
+# A sentence's end, or a paragraph's: documentation has stretches without full stops.
+_SENTENCE_END = re.compile(r"[.!?][\"')\]]?(?=\s)|\S(?=\n[ \t]*\n)")
 _EDGES = (0, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000)
 
 
@@ -73,12 +74,12 @@ def spread(count: int, edges: Sequence[int]) -> list[int]:
 def plant(
     text: str, facts: Sequence[Fact], *, distances: Sequence[int], tokenize: Tokenize
 ) -> PlantedText:
-    """Puts each fact behind the sentence that ends nearest to its wanted distance.
+    """Puts each fact behind the sentence or paragraph that ends nearest to its wanted distance.
 
     Args:
         text: the text to hide them in.
         facts: as many as ``distances``; each lands at about its distance.
-        distances: wanted distances from the end, in tokens of the bare text.
+        distances: wanted distances from the end, in tokens.
         tokenize: see ``Tokenize``.
 
     Raises:
@@ -91,9 +92,12 @@ def plant(
             "notes", value=len(facts), reason=f"the text has only {len(places)} sentences"
         )
     chosen: list[tuple[int, Fact]] = []
+    nearer = 0
     for distance, fact in sorted(zip(distances, facts, strict=True), key=lambda pair: pair[0]):
-        token = offsets[max(0, len(offsets) - 1 - distance)]
+        # Statements planted nearer to the end will stand between this one and the end.
+        token = offsets[max(0, len(offsets) - 1 - max(0, distance - nearer))]
         chosen.append((places.pop(_nearest(places, token[1])), fact))
+        nearer += len(tokenize(f" {fact.statement}")[0])
     chosen.sort(key=lambda pair: pair[0])
     return _join(text, chosen, tokenize)
 
