@@ -104,7 +104,7 @@ def test_learned_scores_carry_gradients_into_the_retriever(model: MPlus) -> None
     with running(model.backbone, session, None):
         model.backbone.decoder(input_ids=ids)
     assert [tuple(scores.shape) for scores in retrieval.scores] == [(1, 2 * NEW)] * 2
-    torch.stack(retrieval.scores).sum().backward()  # type: ignore[no-untyped-call]
+    torch.stack(retrieval.scores).sum().backward()
     for weight in model.weights.layer_retriever(1).parameters():
         assert weight.grad is not None
         assert weight.grad.abs().sum() > 0

@@ -22,7 +22,7 @@ def test_every_weight_learns_in_a_step(model: MPlus, maker: EpisodeMaker, index:
     stage = SMALL.stages[index]
     for seed in range(2):
         loss, figures = stepper.step(stage, maker.make(stage, Random(seed), tail=False))
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     for name, weight in model.named_parameters():
         assert weight.grad is not None, name
         assert weight.grad.abs().sum() > 0, name
