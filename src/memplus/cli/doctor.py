@@ -9,20 +9,18 @@ import typer
 from rich.console import Console
 
 from memplus.cli.loading import load_model
-from memplus.cli.options import AsJson, Device, Dtype
+from memplus.cli.options import AsJson, Device, Dtype, Model
 from memplus.cli.output import Output
 
 __all__ = ["doctor"]
 
 
 def doctor(
-    model: Annotated[
-        str,
-        typer.Argument(
-            envvar="MEMPLUS_MODEL", help="`nano` (bundled), a model's directory, or a hub id."
-        ),
-    ] = "nano",
+    name: Annotated[
+        str | None, typer.Argument(help="The model; another way to say `--model`.")
+    ] = None,
     *,
+    model: Model = "nano",
     device: Device = None,
     dtype: Dtype = None,
     as_json: AsJson = False,
@@ -31,7 +29,8 @@ def doctor(
     from memplus.doctor import examine
 
     out = Output(as_json=as_json)
-    checks = examine(load_model(model, device=device, dtype=dtype))
+    chosen = name or model
+    checks = examine(load_model(chosen, device=device, dtype=dtype))
     healthy = all(check.ok for check in checks)
 
     def show(console: Console) -> None:
@@ -39,7 +38,11 @@ def doctor(
             mark = "ok  " if check.ok else "FAIL"
             console.print(f"{mark}  {check.name}: {check.detail}", markup=False)
 
-    data = {"model": model, "healthy": healthy, "checks": [asdict(check) for check in checks]}
+    data = {
+        "model": name or model,
+        "healthy": healthy,
+        "checks": [asdict(check) for check in checks],
+    }
     out.result(data, show=show)
     if not healthy:
         raise typer.Exit(1)
