@@ -15,7 +15,8 @@ from random import Random
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from memplus.errors import EmptyTextError
+from memplus.documents import decode
+from memplus.errors import EmptyTextError, StorageError, TrainingError
 from memplus.notes import ABSTENTION, PROMPT_TEMPLATE, make_notes
 
 __all__ = ["END", "PAD", "SENTENCE_END", "Corpus", "read_texts", "train_tokenizer"]
@@ -32,15 +33,29 @@ def read_texts(paths: Sequence[Path]) -> Iterator[str]:
     """Texts of plain files, ``.gz`` files and ``.jsonl`` files with a ``text`` field.
 
     Raises:
-        OSError, UnicodeDecodeError: a file cannot be read.
+        StorageError, NotTextError, EmptyTextError: a file cannot be read as text.
+        TrainingError: a line of a ``.jsonl`` file is not what it should be.
     """
     for path in paths:
-        data = path.read_bytes()
-        text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8")
-        if ".jsonl" in path.suffixes:
-            yield from (json.loads(line)["text"] for line in text.splitlines() if line.strip())
-        else:
+        try:
+            data = path.read_bytes()
+            data = gzip.decompress(data) if path.suffix == ".gz" else data
+        except (OSError, EOFError) as error:
+            raise StorageError(path, reason=str(error)) from error
+        text = decode(data, source=str(path)).text
+        if ".jsonl" not in path.suffixes:
             yield text
+            continue
+        for number, line in enumerate(text.splitlines(), start=1):
+            if line.strip():
+                yield _text_of(line, f"line {number} of {path}")
+
+
+def _text_of(line: str, place: str) -> str:
+    try:
+        return str(json.loads(line)["text"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise TrainingError(f"{place} is no JSON object with a text field") from error
 
 
 def train_tokenizer(texts: Sequence[str], vocabulary: int, seed: int = 0) -> Tokenizer:
