@@ -13,7 +13,7 @@ from memplus.config import PromptConfig
 from memplus.errors import EmptyTextError, PositionsError
 
 
-def test_evidence_is_the_attention_that_the_stock_model_pays() -> None:
+def test_evidence_is_the_attention_beyond_the_idle_one_as_the_stock_model_pays_it() -> None:
     model = make_mplus()
     memory = model.new_memory()
     rows = [model.weights.bos_embedding.detach()]  # type: ignore[union-attr]
@@ -29,14 +29,16 @@ def test_evidence_is_the_attention_that_the_stock_model_pays() -> None:
     stock = make_model(attention="eager")
     weights: list[Tensor] = []
     for layer in stock.get_decoder().layers:
-        layer.self_attn.register_forward_hook(lambda m, a, out: weights.append(out[1][0, :, -1]))
+        layer.self_attn.register_forward_hook(lambda m, a, out: weights.append(out[1][0]))
     prompt = torch.tensor(model.encode(model.prompt.template.format(question=question)))
     slow_pass(stock, torch.cat(rows, dim=1), prompt)
     paid = torch.zeros(3)
     for layer_weights in weights:
-        prefix = layer_weights[:, :19]
-        prefix = prefix / prefix.sum(dim=1, keepdim=True)
-        paid += prefix[:, 1:].sum(dim=0).view(3, 6).sum(dim=1)
+        prefix = layer_weights[:, :, :19]
+        prefix = prefix / prefix.sum(dim=2, keepdim=True)
+        # What the prompt's first token pays is paid whatever is asked.
+        beyond = (prefix[:, -1] - prefix[:, 0]).clamp(min=0)
+        paid += beyond[:, 1:].sum(dim=0).view(3, 6).sum(dim=1)
     shares = {item.write_id: item.share for item in answer.evidence}
     expected = (paid / paid.sum()).tolist()
     assert [shares[i] for i in (1, 2, 3)] == pytest.approx(expected, abs=1e-4)

@@ -1,7 +1,7 @@
 """Asking a memory, and where the answer came from.
 
-Evidence is measured, not guessed: the attention that the answer's tokens paid to rows, summed
-over layers and heads, by the write that made them.
+Evidence is measured, not guessed: the attention that the answer's tokens paid to rows beyond what
+is paid whatever the question, summed over layers and heads, by the write that made them.
 
 Shapes: H heads, G key/value heads, P prefix rows, D head width.
 """
@@ -41,7 +41,7 @@ class Evidence:
     """First token of the write, counted from the beginning of its source."""
     tokens: int
     share: float
-    """Part of the attention paid to memory rows, 0 to 1."""
+    """Part of the attention counted, 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,9 @@ class Answer:
 class Watch:
     """Adds up the attention that one read pays to the rows of each write.
 
+    Heads park attention on some rows whatever is asked. What the prompt's first token pays, which
+    asks nothing yet, is therefore taken off; only what the answer's tokens pay beyond it counts.
+
     Attributes:
         paid: [writes + 1], over layers, heads and tokens; 0 is for rows of the model.
     """
@@ -69,6 +72,7 @@ class Watch:
         self.memory = memory
         self.paid = torch.zeros(len(memory.writes) + 1)
         self._prefix: Prefix = Prefix()
+        self._idle: dict[int, Tensor] = {}
 
     def on(self, prefix: Prefix) -> Watch:
         """Watch the read of this prefix."""
@@ -79,12 +83,14 @@ class Watch:
         """Add one layer's attention of the newest token."""
         if not groups or not groups[0][1]:
             return
-        layer = call.layer
         keys = torch.cat([key for key, _ in groups[0][1]], dim=2)[0]
-        query = call.query[0, :, -1]
-        query = query.reshape(keys.shape[0], -1, keys.shape[2])
-        scores = torch.matmul(query, keys.transpose(1, 2)).float() * call.scale
-        weights = scores.softmax(dim=-1).sum(dim=(0, 1)).cpu()
+        layer = call.layer
+        if layer not in self._idle:
+            asked = getattr(self._prefix, "prompt", None)
+            first = 0 if asked is None else int(asked[0].int().argmax())
+            self._idle[layer] = _attention(call, keys, first)
+        beyond = (_attention(call, keys, -1) - self._idle[layer]).clamp(min=0)
+        weights = beyond.sum(dim=(0, 1)).cpu()
         ids = self._write_ids(layer)
         rows = weights[weights.shape[0] - ids.shape[0] :]
         self.paid.index_add_(0, ids, rows)
@@ -101,6 +107,12 @@ class Watch:
             parts.append(pool.write_id[layer, : pool.count])
         ids = torch.cat(parts) if parts else torch.zeros(0)
         return ids.long().cpu()
+
+
+def _attention(call: AttentionCall, keys: Tensor, token: int) -> Tensor:
+    """Weights [G, H / G, P] that one text token of batch row 0 gives to prefix rows [G, P, D]."""
+    query = call.query[0, :, token].reshape(keys.shape[0], -1, keys.shape[2])
+    return (torch.matmul(query, keys.transpose(1, 2)).float() * call.scale).softmax(dim=-1)
 
 
 def answer(model: MPlus, memory: Memory, question: str, max_new_tokens: int) -> Answer:

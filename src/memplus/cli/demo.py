@@ -84,11 +84,15 @@ def _show(console: Console, shown: Demonstration, title: str, picture: Path) -> 
         quote = " ".join(one.quote.split())
         console.print(
             f"\n{one.question}\n  {one.said}   ({verdict}; told {one.distance:,} tokens before)\n"
-            f"  most attended ({100 * one.share:.0f}%): “{quote}”",
+            f"  attended most ({100 * one.share:.0f}%): “{quote}”",
             markup=False,
         )
     console.print(
-        f"\nRead in {shown.write_seconds:.0f} s, asked in {shown.ask_seconds:.0f} s; the memory "
+        f"\n{100 * shown.note_first:.0f}% of the right answers attended most to the note itself.",
+        markup=False,
+    )
+    console.print(
+        f"Read in {shown.write_seconds:.0f} s, asked in {shown.ask_seconds:.0f} s; the memory "
         f"takes {shown.memory_bytes / 1e6:.0f} MB. Picture: {picture}",
         markup=False,
     )

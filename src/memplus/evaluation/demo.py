@@ -56,6 +56,8 @@ class Demonstration:
     curves: dict[str, list[Bin]]
     """``M+``, ``MemoryLLM`` and ``no memory`` -> right answers by distance."""
     shown: list[Shown]
+    note_first: float
+    """Share of M+'s right answers whose most attended write holds the note, 0 to 1."""
     write_seconds: float
     ask_seconds: float
     memory_bytes: int
@@ -124,11 +126,14 @@ def demonstrate(
         WITHOUT: _asked(model, model.new_memory(seed), planted, report, WITHOUT),
     }
     asked = time.perf_counter()
+    right = [one for one in outcomes[LONG_TERM] if one.right]
+    first = sum(_shown(model, one, planted).quotes_note for one in right)
     return Demonstration(
         tokens=len(planted.ids),
         notes=len(planted.planted),
         curves={name: by_distance(found, edges) for name, found in outcomes.items()},
         shown=[_shown(model, one, planted) for one in _three(outcomes[LONG_TERM])],
+        note_first=first / max(1, len(right)),
         write_seconds=written - started,
         ask_seconds=asked - written,
         memory_bytes=memory.nbytes,
