@@ -37,7 +37,7 @@ def test_evidence_is_the_attention_beyond_the_idle_one_as_the_stock_model_pays_i
         prefix = layer_weights[:, :, :19]
         prefix = prefix / prefix.sum(dim=2, keepdim=True)
         # What the prompt's first token pays is paid whatever is asked.
-        beyond = (prefix[:, -1] - prefix[:, 0]).clamp(min=0)
+        beyond = (prefix[:, -1] - prefix[:, 19]).clamp(min=0)
         paid += beyond[:, 1:].sum(dim=0).view(3, 6).sum(dim=1)
     shares = {item.write_id: item.share for item in answer.evidence}
     expected = (paid / paid.sum()).tolist()
