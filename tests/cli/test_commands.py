@@ -5,20 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.cli.conftest import Run
 from tests.fakes import make_mplus
 
-from memplus.cli.main import main
 from memplus.memory.state import Memory
 from memplus.model import MPlus
 
 TEXT = "The gate of the old house is red. It has been so for many years. Nobody knows why. "
-
-
-@pytest.fixture(scope="module")
-def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("model")
-    make_mplus().save_pretrained(path)
-    return path
 
 
 @pytest.fixture
@@ -28,37 +21,24 @@ def text(tmp_path: Path) -> Path:
     return path
 
 
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    code = 0
-    try:
-        main([str(one) for one in arguments])
-    except SystemExit as error:
-        code = int(error.code or 0)
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
-
-
-def run_json(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, Any]:
-    code, out, _ = run(capsys, *arguments, "--json")
-    data: dict[str, Any] = json.loads(out)
-    assert (code == 0) == ("error" not in data)
-    return data | {"code": code}
+def run_json(run: Run, *arguments: object) -> dict[str, Any]:
+    ran = run(*arguments, "--json")
+    assert (ran.code == 0) == ("error" not in ran.data)
+    return ran.data | {"code": ran.code}
 
 
 @pytest.fixture
-def memory(capsys: pytest.CaptureFixture[str], tmp_path: Path, model_dir: Path, text: Path) -> Path:
+def memory(run: Run, tmp_path: Path, tiny: Path, text: Path) -> Path:
     path = tmp_path / "m.memory"
-    run_json(capsys, "write", text, "--memory", path, "--model", model_dir)
+    run_json(run, "write", text, "--memory", path, "--model", tiny)
     return path
 
 
-def test_write_adds_up_and_goes_on(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, model_dir: Path, text: Path
-) -> None:
+def test_write_adds_up_and_goes_on(run: Run, tmp_path: Path, tiny: Path, text: Path) -> None:
     path = tmp_path / "m.memory"
-    first = run_json(capsys, "write", text, "--memory", path, "--model", model_dir)
-    second = run_json(capsys, "write", text, "-m", path, "--model", model_dir, "--flush")
-    model = MPlus.from_pretrained(model_dir)
+    first = run_json(run, "write", text, "--memory", path, "--model", tiny)
+    second = run_json(run, "write", text, "-m", path, "--model", tiny, "--flush")
+    model = MPlus.from_pretrained(tiny)
     length = len(model.encode(TEXT * 3))
     assert first["total_tokens"] + first["waiting"] == length
     assert second["total_tokens"] == 2 * length
@@ -66,69 +46,57 @@ def test_write_adds_up_and_goes_on(
 
 
 def test_ask_inspect_and_chat(
-    capsys: pytest.CaptureFixture[str],
+    run: Run,
     monkeypatch: pytest.MonkeyPatch,
     memory: Path,
-    model_dir: Path,
+    tiny: Path,
 ) -> None:
     before = memory.read_bytes()
-    answer = run_json(capsys, "ask", "What is red?", "-m", memory, "--model", model_dir)
-    model = MPlus.from_pretrained(model_dir)
+    answer = run_json(run, "ask", "What is red?", "-m", memory, "--model", tiny)
+    model = MPlus.from_pretrained(tiny)
     opened = Memory.load(memory, model)
     assert answer["text"] == model.ask(opened, "What is red?").text
     assert answer["evidence"][0]["source"].endswith("text.txt")
-    held = run_json(
-        capsys, "inspect", "-m", memory, "--model", model_dir, "--question", "What is red?"
-    )
+    held = run_json(run, "inspect", "-m", memory, "--model", tiny, "--question", "What is red?")
     assert held["tokens"] == opened.tokens
     assert held["retrieved"]
     assert memory.read_bytes() == before
     lines = iter(["The dog is old.\n", "\n", "Who is old?\n", ""])
     monkeypatch.setattr("sys.stdin.readline", lambda: next(lines), raising=False)
-    talk = run_json(capsys, "chat", "-m", memory, "--model", model_dir)
+    talk = run_json(run, "chat", "-m", memory, "--model", tiny)
     assert [turn["said"] for turn in talk["turns"]] == ["The dog is old.", "Who is old?"]
     after = Memory.load(memory, model)
     assert after.source_tokens["chat"] + len(after.tail) > 0
     assert after.tokens + len(after.tail) > opened.tokens + len(opened.tail)
 
 
-def test_people_get_words(
-    capsys: pytest.CaptureFixture[str], memory: Path, model_dir: Path
-) -> None:
-    code, out, err = run(
-        capsys, "inspect", "-m", memory, "--model", model_dir, "--question", "What is red?"
-    )
+def test_people_get_words(run: Run, memory: Path, tiny: Path) -> None:
+    code, out, err = run("inspect", "-m", memory, "--model", tiny, "--question", "What is red?")
     assert code == 0
     assert "short-term" in out
     assert err == ""
-    code, out, _ = run(
-        capsys, "ask", "What is red?", "-m", memory, "--model", model_dir, "--evidence"
-    )
+    code, out, _ = run("ask", "What is red?", "-m", memory, "--model", tiny, "--evidence")
     assert code == 0
     assert "%" in out
 
 
-def test_doctor_finds_health_and_sickness(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, model_dir: Path
-) -> None:
-    assert run_json(capsys, "doctor", model_dir)["healthy"]
+def test_doctor_finds_health_and_sickness(run: Run, tmp_path: Path, tiny: Path) -> None:
+    assert run_json(run, "doctor", tiny)["healthy"]
     sick = make_mplus()
     next(iter(sick.model.parameters())).data[0, 0] = float("nan")
     sick.save_pretrained(tmp_path / "sick")
-    code, out, _ = run(capsys, "doctor", tmp_path / "sick", "--json")
+    code, out, _ = run("doctor", tmp_path / "sick", "--json")
     assert code == 1
     assert not json.loads(out)["healthy"]
 
 
-def test_demo_draws_its_curve(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, model_dir: Path, text: Path
-) -> None:
+def test_demo_draws_its_curve(run: Run, tmp_path: Path, tiny: Path, text: Path) -> None:
     picture = tmp_path / "curve.png"
-    arguments = ("--text", text, "--model", model_dir, "--notes", 3, "--picture", picture)
-    shown = run_json(capsys, "demo", *arguments)
+    arguments = ("--text", text, "--model", tiny, "--notes", 3, "--picture", picture)
+    shown = run_json(run, "demo", *arguments)
     assert set(shown["accuracy"]) == {"M+", "MemoryLLM", "no memory"}
     assert picture.read_bytes().startswith(b"\x89PNG")
-    code, out, _ = run(capsys, "demo", *arguments)
+    code, out, _ = run("demo", *arguments)
     assert code == 0
     assert "tokens since the note" in out
 
@@ -138,60 +106,60 @@ def test_demo_draws_its_curve(
     [(b"", "EmptyTextError"), (b"a\0b", "NotTextError"), (b"caf\xe9 au lait", "NotTextError")],
 )
 def test_bad_text_is_named_and_nothing_is_made(
-    capsys: pytest.CaptureFixture[str],
+    run: Run,
     tmp_path: Path,
-    model_dir: Path,
+    tiny: Path,
     content: bytes,
     named: str,
 ) -> None:
     bad, path = tmp_path / "bad.txt", tmp_path / "m.memory"
     bad.write_bytes(content)
-    data = run_json(capsys, "write", bad, "-m", path, "--model", model_dir)
+    data = run_json(run, "write", bad, "-m", path, "--model", tiny)
     assert (data["code"], data["error"]["type"]) == (2, named)
     assert not path.exists()
 
 
 def test_bad_models_and_memories_have_their_exit_codes(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, memory: Path, model_dir: Path
+    run: Run, tmp_path: Path, memory: Path, tiny: Path
 ) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     for model, code in (("no-such-model", 2), (empty, 2)):
-        assert run_json(capsys, "ask", "What?", "-m", memory, "--model", model)["code"] == code
+        assert run_json(run, "ask", "What?", "-m", memory, "--model", model)["code"] == code
     other = tmp_path / "other"
     make_mplus(seed=7).save_pretrained(other)
-    assert run_json(capsys, "ask", "What?", "-m", memory, "--model", other)["code"] == 3
+    assert run_json(run, "ask", "What?", "-m", memory, "--model", other)["code"] == 3
     raw = bytearray(memory.read_bytes())
     raw[len(raw) // 2] ^= 1
     memory.write_bytes(raw)
-    assert run_json(capsys, "ask", "What?", "-m", memory, "--model", model_dir)["code"] == 4
-    code, _, err = run(capsys, "ask", "What?", "-m", tmp_path / "none", "--model", model_dir)
+    assert run_json(run, "ask", "What?", "-m", memory, "--model", tiny)["code"] == 4
+    code, _, err = run("ask", "What?", "-m", tmp_path / "none", "--model", tiny)
     assert code == 1
     assert "none" in err
 
 
 def test_a_budget_is_refused_before_anything_is_written(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, model_dir: Path, text: Path
+    run: Run, tmp_path: Path, tiny: Path, text: Path
 ) -> None:
     path = tmp_path / "m.memory"
-    arguments = ("write", text, "-m", path, "--model", model_dir, "--max-bytes", 1000)
-    data = run_json(capsys, *arguments)
+    arguments = ("write", text, "-m", path, "--model", tiny, "--max-bytes", 1000)
+    data = run_json(run, *arguments)
     assert (data["code"], data["error"]["type"]) == (2, "BudgetError")
     assert not path.exists()
 
 
 def test_the_environment_is_below_the_flags(
-    capsys: pytest.CaptureFixture[str],
+    run: Run,
     monkeypatch: pytest.MonkeyPatch,
     memory: Path,
-    model_dir: Path,
+    tiny: Path,
 ) -> None:
-    monkeypatch.setenv("MEMPLUS_MODEL", str(model_dir))
+    monkeypatch.setenv("MEMPLUS_MODEL", str(tiny))
     monkeypatch.setenv("MEMPLUS_MEMORY", str(memory))
     monkeypatch.setenv("MEMPLUS_JSON", "1")
-    code, out, _ = run(capsys, "inspect")
+    code, out, _ = run("inspect")
     assert code == 0
     assert json.loads(out)["memory"] == str(memory)
-    code, out, _ = run(capsys, "inspect", "--model", "no-such-model")
+    code, out, _ = run("inspect", "--model", "no-such-model")
     assert code == 2
     assert json.loads(out)["error"]["type"] == "UnknownModelError"
