@@ -11,11 +11,21 @@ This room knows words only: the standard library, no tensors and no tokenizer.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Literal
 
-__all__ = ["ABSTENTION", "PROMPT_TEMPLATE", "Note", "Split", "ValueClass", "make_notes"]
+__all__ = [
+    "ABSTENTION",
+    "PROMPT_TEMPLATE",
+    "Note",
+    "Split",
+    "ValueClass",
+    "corrected",
+    "make_notes",
+    "untold",
+]
 
 Split = Literal["train", "held_out"]
 ValueClass = Literal[
@@ -101,6 +111,20 @@ _STATEMENTS: dict[Split, tuple[str, ...]] = {
         "As for {s}, the {a} is {v}.",
     ),
 }
+_CORRECTIONS: dict[Split, tuple[str, ...]] = {
+    "train": (
+        "{s}'s {a} is now {v}.",
+        "Correction: {s}'s {a} is {v}.",
+        "Since today the {a} of {s} is {v}.",
+        "{s}'s {a} has changed and is {v}.",
+        "{s}'s {a} is {v}.",
+    ),
+    "held_out": (
+        "Update: {s}'s {a} is {v}.",
+        "From this day on {s}'s {a} is {v}.",
+        "Sorry, the {a} of {s} is {v}.",
+    ),
+}
 _QUESTIONS: dict[Split, tuple[str, ...]] = {
     "train": (
         "What is {s}'s {a}?",
@@ -128,6 +152,8 @@ class Note:
     subject: str
     attribute: str
     value_class: ValueClass
+    correction: bool = False
+    """Whether it replaces an earlier note."""
 
 
 def make_notes(
@@ -137,6 +163,7 @@ def make_notes(
     *,
     subjects: int | None = None,
     attributes: int | None = None,
+    first_names: int | None = None,
 ) -> list[Note]:
     """``count`` notes; no two ask for the same attribute of the same subject.
 
@@ -146,13 +173,17 @@ def make_notes(
         split: "train", or "held_out": other names, other open-class values, other wordings.
         subjects: how many subjects share the notes; None gives each note its own.
         attributes: how many attributes share the notes; None lets each note draw its own.
+        first_names: how many first names the subjects share; None lets each draw its own.
 
     Raises:
         ValueError: that few subjects and attributes cannot make ``count`` different notes.
     """
     random = Random(f"{split}/{seed}")
     places = random.random() < _PLACE_SHARE if attributes is not None else None
-    names = _subjects(random, count if subjects is None else subjects, split, places=places)
+    first = None if first_names is None else random.sample(_FIRST_NAMES, first_names)
+    if first is not None:
+        places = False
+    names = _subjects(random, count if subjects is None else subjects, split, first, places=places)
     known = None if attributes is None else _attributes(random, attributes, places=bool(places))
     if count > len(names) * (len(known) if known else _FEWEST_ATTRIBUTES):
         raise ValueError(f"{len(names)} subjects and {attributes} attributes are too few")
@@ -164,6 +195,24 @@ def make_notes(
     return [_note(random, split, *fact, value_class) for fact, value_class in facts.items()]
 
 
+def corrected(note: Note, seed: int | str, split: Split) -> Note:
+    """A later note that gives another value for the same attribute of the same subject."""
+    random = Random(f"corrected/{split}/{seed}")
+    value = note.answer
+    while value == note.answer:
+        value = _value(random, note.value_class, split)
+    wording = random.choice(_CORRECTIONS[split])
+    statement = wording.format(s=note.subject, a=note.attribute, v=value)
+    return replace(note, statement=statement, answer=value, correction=True)
+
+
+def untold(note: Note, seed: int | str, split: Split, told: Collection[str]) -> Note:
+    """A note about the same subject and none of the attributes ``told``."""
+    random = Random(f"untold/{split}/{seed}")
+    known = [one for one in _table_of(note.subject) if one[0] not in told]
+    return _note(random, split, note.subject, *random.choice(known))
+
+
 def _note(
     random: Random, split: Split, subject: str, attribute: str, value_class: ValueClass
 ) -> Note:
@@ -173,11 +222,18 @@ def _note(
     return Note(statement, question, value, subject, attribute, value_class)
 
 
-def _subjects(random: Random, count: int, split: Split, *, places: bool | None) -> list[str]:
+def _subjects(
+    random: Random,
+    count: int,
+    split: Split,
+    first_names: Sequence[str] | None,
+    *,
+    places: bool | None,
+) -> list[str]:
     names: dict[str, None] = {}
     while len(names) < count:
         is_place = random.random() < _PLACE_SHARE if places is None else places
-        first = random.choice(_PLACES if is_place else _FIRST_NAMES)
+        first = random.choice(_PLACES if is_place else first_names or _FIRST_NAMES)
         name = f"{first} {random.choice(_NAME_HEADS)}{random.choice(_NAME_TAILS)}"
         if _split_of(name) == split:
             names[name] = None

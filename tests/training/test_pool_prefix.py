@@ -12,8 +12,7 @@ from torch import Tensor
 from memplus.backbone.session import running
 from memplus.memory.state import Memory
 from memplus.model import MPlus
-from memplus.passes.read import ReadSession
-from memplus.training.pool_prefix import PoolPrefix, Retrieval
+from memplus.training.pool_prefix import PoolPrefix, PoolReadSession, Retrieval
 
 NEW, LIMIT = SMALL.memory.tokens_per_write, SMALL.memory.short_term_tokens
 NONE = torch.zeros(0, dtype=torch.int64)
@@ -39,7 +38,7 @@ def written(model: MPlus, chunks: int) -> tuple[Memory, list[Tensor], Tensor]:
 
 
 def logits_of(model: MPlus, prefix: PoolPrefix, ids: Tensor) -> Tensor:
-    session = ReadSession(model.backbone, prefix)
+    session = PoolReadSession(model.backbone, prefix)
     with torch.no_grad(), running(model.backbone, session, None):
         return model.logits(model.backbone.decoder(input_ids=ids).last_hidden_state)
 
@@ -100,7 +99,7 @@ def test_learned_scores_carry_gradients_into_the_retriever(model: MPlus) -> None
     prompt = torch.ones(ids.shape, dtype=torch.bool)
     told = torch.zeros((1, 2 * NEW), dtype=torch.bool)
     retrieval = Retrieval(4, prompt, told, torch.zeros(1, dtype=torch.bool), torch.tensor([0]))
-    session = ReadSession(model.backbone, PoolPrefix(model, rows, held[:, None], retrieval))
+    session = PoolReadSession(model.backbone, PoolPrefix(model, rows, held[:, None], retrieval))
     with running(model.backbone, session, None):
         model.backbone.decoder(input_ids=ids)
     assert [tuple(scores.shape) for scores in retrieval.scores] == [(1, 2 * NEW)] * 2

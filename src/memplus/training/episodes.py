@@ -16,7 +16,15 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from memplus.notes import ABSTENTION, PROMPT_TEMPLATE, Note, Split, make_notes
+from memplus.notes import (
+    ABSTENTION,
+    PROMPT_TEMPLATE,
+    Note,
+    Split,
+    corrected,
+    make_notes,
+    untold,
+)
 from memplus.training.corpus import PAD, Corpus
 from memplus.training.recipe import Recipe, Stage
 
@@ -25,6 +33,9 @@ __all__ = ["IGNORED", "Episode", "EpisodeMaker"]
 IGNORED = -100
 _ATTEMPTS = 4
 _ASKED_UNWRITTEN = 0.6
+_BEFORE = [" ", " ", " ", " ", "\n", "\n\n", "\n- "]
+_BROKEN = 0.08
+"""Share of statements that a line break cuts."""
 
 
 @dataclass
@@ -55,6 +66,12 @@ class _Told:
     start: int
     """First token of the part that states the value; the rows before it cannot know it."""
     end: int
+    older: tuple[int, _Told] | None = None
+    """Document and note that this one corrects."""
+    newer: tuple[int, _Told] | None = None
+    """Document and note that corrects this one."""
+    asked: bool = True
+    """False where a correction is not in every reader's memory, so that no answer is right."""
 
 
 @dataclass
@@ -100,7 +117,9 @@ class EpisodeMaker:
         """One episode of a stage; with ``tail``, questions follow text not yet written."""
         size = self._recipe.memory.chunk_tokens
         written = stage.chunks * size
-        documents = [self._document(stage, random, tail=tail) for _ in range(stage.documents)]
+        documents: list[_Document] = []
+        for _ in range(0, stage.documents, stage.group):
+            documents += self._group(stage, len(documents), random, tail=tail)
         count = max(2, stage.questions // 2) if tail else stage.questions
         questions: list[_Question] = []
         for first in range(0, stage.documents, stage.group):
@@ -110,39 +129,65 @@ class EpisodeMaker:
                 (index, told)
                 for index in group
                 for told in documents[index].told
-                if told.end <= written + (left if index == group[-1] else 0)
+                if told.asked and told.end <= written + (left if index == group[-1] else 0)
             ]
             rest = documents[group[-1]].ids[written : written + left]
             for _ in range(count):
                 chosen = self._choose(documents, group, near, stage, random)
-                questions.append(self._question(chosen, rest, group, stage, random))
+                if chosen is None:
+                    questions.append(self._unanswerable(documents, near, rest, random))
+                else:
+                    questions.append(self._question(chosen, rest, group, stage))
         ids = [document.ids[:written] for document in documents]
         chunks = torch.tensor(ids).view(stage.documents, stage.chunks, size)
         return self._episode(chunks, questions, count)
 
-    def _document(self, stage: Stage, random: Random, *, tail: bool) -> _Document:
+    def _group(self, stage: Stage, first: int, random: Random, *, tail: bool) -> list[_Document]:
+        """Documents ``first`` and on, that share a pool, some of their notes corrected later."""
+        fixed: list[list[Note]] = [[] for _ in range(stage.group)]
+        pairs: list[tuple[Note, Note]] = []
+        for _ in range(stage.group):
+            if random.random() < stage.corrected:
+                old = make_notes(random.getrandbits(60), 1, self._split)[0]
+                pairs.append((old, corrected(old, random.getrandbits(60), self._split)))
+                for place, note in zip(sorted(random.choices(range(stage.group), k=2)), pairs[-1]):
+                    fixed[place].append(note)
+        documents = [self._document(stage, notes, random, tail=tail) for notes in fixed]
+        written = stage.chunks * self._recipe.memory.chunk_tokens
+        where = {id(t.note): (first + i, t) for i, d in enumerate(documents) for t in d.told}
+        for old, new in pairs:
+            _connect(where.get(id(old)), where.get(id(new)), written)
+        return documents
+
+    def _document(
+        self, stage: Stage, fixed: Sequence[Note], random: Random, *, tail: bool
+    ) -> _Document:
         """Sentences and notes in random order, cut to the stage's length."""
         size = self._recipe.memory.chunk_tokens
         length = (stage.chunks + tail) * size
         count = sum(random.choice(stage.notes) for _ in range(stage.chunks)) + tail
-        document = self._compose(length, count, random)
-        for _ in range(_ATTEMPTS - 1):
+        paragraph = random.random() < stage.paragraphs
+        for _ in range(_ATTEMPTS):
+            notes = _confusable(count, self._split, random) if count else []
+            document = self._compose(length, [*notes, *fixed], random, paragraph=paragraph)
             if any(told.end <= stage.chunks * size for told in document.told):
                 break
-            document = self._compose(length, max(1, count), random)
+            count = max(1, count)
         return document
 
-    def _compose(self, length: int, count: int, random: Random) -> _Document:
-        notes = _confusable(count, self._split, random) if count else []
-        told = [self._encode(random.choice([" ", " ", " ", "\n"]) + n.statement) for n in notes]
-        items: list[tuple[Note | None, list[int]]] = list(zip(notes, told))
-        room = length + random.randrange(24) - sum(len(ids) for ids in told)
+    def _compose(
+        self, length: int, notes: Sequence[Note], random: Random, *, paragraph: bool
+    ) -> _Document:
+        told = [(note, self._encode(_laid_out(note, random))) for note in notes]
+        room = length + random.randrange(24) - sum(len(ids) for _, ids in told)
         text = self._corpus.running(random)
+        blocks: list[list[tuple[Note | None, list[int]]]] = []
         while room > 0:
-            sentence = next(text)
-            items.append((None, sentence))
-            room -= len(sentence)
-        random.shuffle(items)
+            blocks.append([(None, next(text))])
+            room -= len(blocks[-1][0][1])
+        blocks += [list(told)] if paragraph and told else [[one] for one in told]
+        random.shuffle(blocks)
+        items = _in_order([item for block in blocks for item in block])
         ids = [token for _, part in items for token in part]
         shift = random.randrange(len(ids) - length + 1)
         found, at = [], -shift
@@ -167,35 +212,51 @@ class EpisodeMaker:
         written = stage.chunks * self._recipe.memory.chunk_tokens
         if random.random() < stage.far:
             index = random.randrange(len(documents))
-            told = [one for one in documents[index].told if one.end <= written]
+            told = [one for one in documents[index].told if one.asked and one.end <= written]
             if index not in group and told:
-                return index, random.choice(told)
+                one = random.choice(told)
+                return one.newer or (index, one)
         # Of many documents only one goes on unwritten: without this it would hardly be asked for.
         unwritten = [one for one in near if one[1].end > written]
         if unwritten and random.random() < _ASKED_UNWRITTEN:
             return random.choice(unwritten)
-        return random.choice(near)
+        chosen = random.choice(near)
+        return chosen[1].newer or chosen
 
     def _question(
-        self,
-        chosen: tuple[int, _Told] | None,
-        tail: list[int],
-        group: range,
-        stage: Stage,
-        random: Random,
+        self, chosen: tuple[int, _Told], tail: list[int], group: range, stage: Stage
     ) -> _Question:
-        if chosen is None:
-            note = make_notes(random.getrandbits(60), 1, self._split)[0]
-        else:
-            note = chosen[1].note
+        note = chosen[1].note
+        rows = self._rows(*chosen, stage)
+        if chosen[1].older is not None:  # both are needed to know which is the later one
+            rows = sorted({*rows, *self._rows(*chosen[1].older, stage)})
         return _Question(
             tail,
             self._encode(PROMPT_TEMPLATE.format(question=note.question)),
-            self._encode(f" {note.answer if chosen else ABSTENTION}\n"),
-            self._rows(*chosen, stage) if chosen else [],
-            abstains=chosen is None,
-            far=chosen is not None and chosen[0] not in group,
+            self._encode(f" {note.answer}\n"),
+            rows,
+            abstains=False,
+            far=chosen[0] not in group,
         )
+
+    def _unanswerable(
+        self,
+        documents: Sequence[_Document],
+        near: Sequence[tuple[int, _Told]],
+        tail: list[int],
+        random: Random,
+    ) -> _Question:
+        """A question about what was never told."""
+        if near and random.random() < self._recipe.optimizing.known_subject:
+            note = random.choice(near)[1].note
+            every = (told.note for document in documents for told in document.told)
+            known = {one.attribute for one in every if one.subject == note.subject}
+            note = untold(note, random.getrandbits(60), self._split, known)
+        else:
+            note = make_notes(random.getrandbits(60), 1, self._split)[0]
+        prompt = self._encode(PROMPT_TEMPLATE.format(question=note.question))
+        answer = self._encode(f" {ABSTENTION}\n")
+        return _Question(tail, prompt, answer, [], abstains=True, far=False)
 
     def _rows(self, index: int, told: _Told, stage: Stage) -> list[int]:
         """Rows of the step that can hold a note: its own, or its whole chunk's where K < T."""
@@ -235,14 +296,50 @@ class EpisodeMaker:
         return made
 
 
+def _laid_out(note: Note, random: Random) -> str:
+    """The statement with what stands before it, now and then broken as a narrow column would."""
+    statement = note.statement
+    if random.random() < _BROKEN:
+        spaces = [at for at in range(statement.rfind(" is ")) if statement[at] == " "]
+        if spaces:
+            at = random.choice(spaces)
+            statement = f"{statement[:at]}\n{statement[at + 1 :]}"
+    return random.choice(_BEFORE) + statement
+
+
+def _in_order(items: list[tuple[Note | None, list[int]]]) -> list[tuple[Note | None, list[int]]]:
+    """The same with a correction after what it corrects."""
+    first: dict[tuple[str, str], int] = {}
+    for at, (note, _) in enumerate(items):
+        if note is None:
+            continue
+        before = first.setdefault((note.subject, note.attribute), at)
+        corrects = items[before][0]
+        if before != at and corrects is not None and corrects.correction:
+            items[before], items[at] = items[at], items[before]
+    return items
+
+
+def _connect(old: tuple[int, _Told] | None, new: tuple[int, _Told] | None, written: int) -> None:
+    """Tell a note and its correction of each other."""
+    if old is None:
+        return
+    if new is None or new[1].end > written:
+        old[1].asked = False
+    else:
+        old[1].newer, new[1].older = new, old
+
+
 def _confusable(count: int, split: Split, random: Random) -> list[Note]:
-    """Notes that share their attribute, or their subjects, or neither, so that none suffices."""
+    """Notes that share their attribute, their first names or subjects, or nothing."""
     kind = random.random()
     seed = random.getrandbits(60)
-    if count == 1 or kind < 0.25:
+    if count == 1 or kind < 0.2:
         return make_notes(seed, count, split)
-    if kind < 0.5:
+    if kind < 0.4:
         return make_notes(seed, count, split, attributes=1)
-    if kind < 0.8 or count > 4:
+    if kind < 0.55:
+        return make_notes(seed, count, split, attributes=1, first_names=1)
+    if kind < 0.85 or count > 4:
         return make_notes(seed, count, split, subjects=(count + 1) // 2)
     return make_notes(seed, count, split, subjects=1)

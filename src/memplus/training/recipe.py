@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from memplus.config import MemoryConfig
 from memplus.errors import ConfigError
@@ -57,6 +57,10 @@ class Optimizing:
     """Share of questions about what was never told."""
     abstain_weight: float = 0.4
     """Weight of their tokens in the answer loss."""
+    known_subject: float = 0.0
+    """Share of those that ask a subject of the step for an attribute never told."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """What matrix products compute in; weights and optimizers stay in fp32."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,10 @@ class Stage:
     """Questions to each group, drawn with repetition."""
     notes: tuple[int, ...] = (1, 1, 2, 2, 3, 4)
     """Notes per chunk: each draw is as likely."""
+    paragraphs: float = 0.0
+    """Share of documents whose notes stand one after another."""
+    corrected: float = 0.0
+    """Notes per document that the same or a later document of the group corrects."""
     retrieves: bool = False
     """Pools are cut to N rows as writes would have cut them, and M others are retrieved."""
     far: float = 0.0

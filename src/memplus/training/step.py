@@ -17,17 +17,17 @@ from torch.nn import functional
 
 from memplus.backbone.session import running
 from memplus.model import MPlus
-from memplus.passes.read import Prefix, ReadSession
 from memplus.passes.write import write_pass
 from memplus.training.episodes import IGNORED, Episode
 from memplus.training.losses import answer_loss, exactly_right, recall, retrieval_loss
-from memplus.training.pool_prefix import PoolPrefix, Retrieval
+from memplus.training.pool_prefix import PoolPrefix, PoolReadSession, Retrieval
 from memplus.training.recipe import Recipe, Stage
 
 __all__ = ["Stepper"]
 
 _REPEATED = 24
-_KEPT_ROWS = 1280
+_KEPT_ROWS = 768
+"""Of each step: rows that state a value first, since they are the hardest to tell apart."""
 
 
 @dataclass
@@ -75,7 +75,7 @@ class Stepper:
             found = [recall(s.detach(), told, count) for s in retrieval.scores]
             figures |= {"retrieval": float(learned.detach()), "recall": min(found)}
         self.context = written.newest
-        self._keep(stage, written.rows)
+        self._keep(stage, written.rows, episode.told.any(dim=0))
         return loss, figures
 
     def _write(self, episode: Episode) -> _Written:
@@ -176,17 +176,18 @@ class Stepper:
         logits = self.model.logits(hidden[:, 1:-1]).float()
         return functional.cross_entropy(logits.flatten(0, 1), ids[:, 2:].flatten())
 
-    def _keep(self, stage: Stage, rows: list[Tensor]) -> None:
+    def _keep(self, stage: Stage, rows: list[Tensor], stating: Tensor) -> None:
         if not stage.earlier:
             return
-        chosen = torch.randperm(len(rows[0]), generator=self.generator)[:_KEPT_ROWS]
+        order = torch.rand(len(stating), generator=self.generator) + stating
+        chosen = order.topk(min(_KEPT_ROWS, len(order))).indices
         self.earlier.append([layer.detach()[chosen] for layer in rows])
         del self.earlier[: -stage.earlier]
 
 
-def _read_pass(model: MPlus, ids: Tensor, prefix: Prefix) -> Tensor:
+def _read_pass(model: MPlus, ids: Tensor, prefix: PoolPrefix) -> Tensor:
     """[Q, t, d] after the final norm; padding stands on the right, where nothing looks at it."""
-    session = ReadSession(model.backbone, prefix)
+    session = PoolReadSession(model.backbone, prefix)
     with running(model.backbone, session, model.backbone.adapters.reading):
         hidden: Tensor = model.backbone.decoder(input_ids=ids, use_cache=False).last_hidden_state
     return hidden
