@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from memplus.notes import ABSTENTION, PROMPT_TEMPLATE, Note, make_notes
+from memplus.notes import ABSTENTION, PROMPT_TEMPLATE, Note, corrected, make_notes, untold
 
 TRAIN = make_notes(0, 3000, "train")
 HELD_OUT = make_notes(0, 3000, "held_out")
@@ -97,3 +97,35 @@ def test_there_are_some_forty_attributes_of_ten_classes() -> None:
 def test_prompt_template_takes_a_question() -> None:
     assert PROMPT_TEMPLATE.format(question="Who?") == "\nQuestion: Who?\nAnswer:"
     assert ABSTENTION.endswith(".")
+
+
+def test_people_may_share_a_first_name() -> None:
+    notes = make_notes(2, 6, "held_out", attributes=1, first_names=1)
+    assert len({n.subject for n in notes}) == 6
+    assert len({n.subject.split()[0] for n in notes}) == 1
+
+
+@pytest.mark.parametrize("split", ["train", "held_out"])
+def test_a_correction_asks_the_same_and_answers_otherwise(split: str) -> None:
+    for seed, note in enumerate(make_notes(4, 200, split)):  # type: ignore[arg-type]
+        later = corrected(note, seed, split)  # type: ignore[arg-type]
+        assert later.question == note.question
+        assert later.answer != note.answer
+        assert later.correction
+        assert later.statement.endswith(f"{later.answer}.")
+        assert note.subject in later.statement
+
+
+def test_corrections_are_worded_otherwise_in_each_split() -> None:
+    def wordings(split: str, notes: list[Note]) -> set[str]:
+        made = [corrected(n, i, split) for i, n in enumerate(notes)]  # type: ignore[arg-type]
+        return {wording(n, n.statement) for n in made}
+
+    assert wordings("train", TRAIN).isdisjoint(wordings("held_out", HELD_OUT))
+
+
+def test_an_untold_attribute_is_none_of_those_told() -> None:
+    for seed, note in enumerate(TRAIN[:200]):
+        other = untold(note, seed, "train", [note.attribute])
+        assert other.subject == note.subject
+        assert other.attribute != note.attribute

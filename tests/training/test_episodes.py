@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from random import Random
 
@@ -9,7 +10,8 @@ from tokenizers import Tokenizer
 
 from memplus.notes import ABSTENTION
 from memplus.training.corpus import Corpus
-from memplus.training.episodes import IGNORED, EpisodeMaker
+from memplus.training.episodes import IGNORED, Episode, EpisodeMaker
+from memplus.training.recipe import Stage
 
 
 @pytest.mark.parametrize("stage", SMALL.stages, ids=lambda stage: stage.name)
@@ -82,3 +84,68 @@ def test_the_same_seed_makes_the_same_episode(maker: EpisodeMaker) -> None:
     assert one.ids.equal(two.ids)
     assert one.chunks.equal(two.chunks)
     assert not maker.make(SMALL.stages[1], Random("6"), tail=True).chunks.equal(one.chunks)
+
+
+def text_of(tokenizer: Tokenizer, episode: Episode, question: int) -> tuple[str, str, str]:
+    """Everything its group wrote before and after it, its prompt, its answer."""
+    labels = episode.labels[question]
+    return (
+        tokenizer.decode(episode.chunks.flatten().tolist()),
+        tokenizer.decode(episode.ids[question][episode.prompt[question]].tolist()),
+        tokenizer.decode(labels[labels != IGNORED].tolist()).strip(),
+    )
+
+
+def test_of_a_corrected_note_the_later_value_is_asked(
+    maker: EpisodeMaker, tokenizer: Tokenizer
+) -> None:
+    stage = replace(SMALL.stages[1], notes=(0,), corrected=1.0, chunks=3)
+    both = 0
+    for seed in range(6):
+        episode = maker.make(stage, Random(seed), tail=False)
+        for index in range(len(episode.ids)):
+            text, prompt, answer = text_of(tokenizer, episode, index)
+            stated = tokenizer.decode(episode.chunks.flatten()[episode.told[index]].tolist())
+            if not episode.told[index].any() or stated.count(" is") < 2:
+                continue
+            both += 1
+            assert stated.endswith(f" {answer}.")
+            assert f" {answer}." in text
+            assert "Question" in prompt
+    assert both > 5
+
+
+def test_notes_of_a_paragraph_stand_side_by_side(maker: EpisodeMaker, tokenizer: Tokenizer) -> None:
+    stage = replace(SMALL.stages[1], notes=(1,), chunks=4, group=1, paragraphs=1.0)
+    alone = replace(stage, paragraphs=0.0)
+
+    def apart(chosen: Stage) -> int:
+        """Sentences of the book between the first and the last note, over some documents."""
+        count = 0
+        for seed in range(8):
+            for document in maker.make(chosen, Random(seed), tail=False).chunks:
+                parts = re.split(r"\bis [^.]*\.", tokenizer.decode(document.flatten().tolist()))
+                count += sum("lantern" in p or "keeper" in p for p in parts[1:-1])
+        return count
+
+    assert apart(stage) < apart(alone) / 2
+
+
+def test_some_unanswerable_questions_are_about_a_subject_of_the_step(
+    tokenizer: Tokenizer,
+) -> None:
+    optimizing = replace(SMALL.optimizing, abstain=1.0, known_subject=1.0)
+    maker = EpisodeMaker(
+        Corpus([SENTENCES * 20], tokenizer, 5000),
+        tokenizer,
+        replace(SMALL, optimizing=optimizing),
+    )
+    episode = maker.make(SMALL.stages[0], Random(1), tail=False)
+    assert episode.abstains.all()
+    known = 0
+    for index in range(len(episode.ids)):
+        text, prompt, answer = text_of(tokenizer, episode, index)
+        assert answer == ABSTENTION
+        names = re.findall(r"[A-Z][a-z]+ [A-Z][a-z]+", prompt.split("Question:")[1])
+        known += any(name in text for name in names)
+    assert known > len(episode.ids) / 2

@@ -12,6 +12,7 @@ from torch import Tensor
 from memplus.backbone.session import running
 from memplus.memory.state import Memory
 from memplus.model import MPlus
+from memplus.passes.read import HiddenPrefix, ReadSession
 from memplus.training.pool_prefix import PoolPrefix, PoolReadSession, Retrieval
 
 NEW, LIMIT = SMALL.memory.tokens_per_write, SMALL.memory.short_term_tokens
@@ -107,3 +108,26 @@ def test_learned_scores_carry_gradients_into_the_retriever(model: MPlus) -> None
     for weight in model.weights.layer_retriever(1).parameters():
         assert weight.grad is not None
         assert weight.grad.abs().sum() > 0
+
+
+def test_gradients_are_those_of_a_concatenated_read(model: MPlus) -> None:
+    _, rows, _ = written(model, 1)
+    ids = torch.tensor([[5, 9, 77], [8, 3, 3]])
+    weights = torch.randn((2, 3, 32), generator=torch.Generator().manual_seed(0))
+    grads = []
+    for way in (True, False):
+        pool = [layer.clone().requires_grad_() for layer in rows]
+        if way:
+            kept = torch.arange(NEW).expand(2, 1, -1)
+            session: ReadSession = PoolReadSession(model.backbone, PoolPrefix(model, pool, kept))
+        else:
+            stacked = torch.stack(pool)[None].expand(2, -1, -1, -1)
+            session = ReadSession(
+                model.backbone, HiddenPrefix(model.backbone, model.weights, stacked)
+            )
+        with running(model.backbone, session, None):
+            hidden = model.backbone.decoder(input_ids=ids).last_hidden_state
+            (hidden * weights).sum().backward()
+        grads.append(torch.stack([layer.grad for layer in pool if layer.grad is not None]))
+    assert grads[0].abs().max() > 0.1
+    torch.testing.assert_close(grads[0], grads[1], atol=1e-4, rtol=1e-4)
