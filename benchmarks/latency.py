@@ -6,7 +6,8 @@ The bare transformer is the same weights without memory, given the same text tok
 round: a forward without head and cache beside a write, a forward with the head on the last
 position and a DynamicCache beside a first token, a decoding step beside a next token. On the CPU
 process time is counted, so other programs on the machine matter little; on a GPU the time until
-its queue is empty. Figures are medians over rounds. The last line of the output is JSON.
+its queue is empty. An answer with evidence stands beside the same answer without it. Figures
+are medians over rounds. The last line of the output is JSON.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ __all__ = ["main"]
 
 NEXT_TOKENS = 4
 """Decoding steps measured per round."""
+ANSWER_TOKENS = 8
 WARM_UP = 2
 """Rounds that are run and not counted."""
 EARLY, LATE = range(10, 21), range(190, 201)
@@ -44,6 +46,7 @@ KINDS = {
     "first_token": "first token, first read after a write",
     "first_token_warm": "first token, memory unchanged",
     "next_token": "next token",
+    "evidence": "answer with evidence / without",
 }
 
 
@@ -116,6 +119,16 @@ class Bench:
             plain.crop(-1)
             ours.crop(-1)
 
+    def answer(self, times: Times) -> None:
+        """An answer's tokens with and without a look at the rows they attend to."""
+        ids, options = self.text(self.shape.prompt_tokens), {"max_new_tokens": ANSWER_TOKENS}
+        times.plain.append(
+            self.seconds(lambda: self.model.generate(ids, memory=self.memory, **options))
+        )
+        times.memory.append(
+            self.seconds(lambda: self.model.generate_watched(ids, self.memory, ANSWER_TOKENS))
+        )
+
     def _bare(self, ids: Tensor, cache: DynamicCache) -> None:
         self.bare(input_ids=ids, past_key_values=cache, logits_to_keep=1)
 
@@ -131,6 +144,7 @@ class Bench:
                 self.write(times["write"])
                 self.read(times["first_token"], times["next_token"])
                 self.read(times["first_token_warm"])
+                self.answer(times["evidence"])
         return times
 
     @torch.no_grad()

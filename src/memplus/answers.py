@@ -83,7 +83,7 @@ class Watch:
         """Add one layer's attention of the newest token."""
         if not groups or not groups[0][1]:
             return
-        keys = torch.cat([key for key, _ in groups[0][1]], dim=2)[0]
+        keys = [key[0] for key, _ in groups[0][1]]
         layer = call.layer
         if layer not in self._idle:
             asked = getattr(self._prefix, "prompt", None)
@@ -109,10 +109,18 @@ class Watch:
         return ids.long().cpu()
 
 
-def _attention(call: AttentionCall, keys: Tensor, token: int) -> Tensor:
-    """Weights [G, H / G, P] that one text token of batch row 0 gives to prefix rows [G, P, D]."""
-    query = call.query[0, :, token].reshape(keys.shape[0], -1, keys.shape[2])
-    return (torch.matmul(query, keys.transpose(1, 2)).float() * call.scale).softmax(dim=-1)
+def _attention(call: AttentionCall, keys: Sequence[Tensor], token: int) -> Tensor:
+    """Weights [G, H / G, P] that one text token of batch row 0 gives to prefix rows.
+
+    Args:
+        call: the layer's call.
+        keys: [G, part of P, D] each; they are many, so none is copied.
+        token: whose query.
+    """
+    width = call.query.shape[-1]
+    query = call.query[0, :, token].reshape(keys[0].shape[0], -1, width)
+    scores = [torch.matmul(query, part.transpose(1, 2)) for part in keys]
+    return (torch.cat(scores, dim=2).float() * call.scale).softmax(dim=-1)
 
 
 def answer(model: MPlus, memory: Memory, question: str, max_new_tokens: int) -> Answer:
