@@ -12,6 +12,7 @@ FIGURES = {
     "first_token_ratio",
     "first_token_warm_ratio",
     "next_token_ratio",
+    "evidence_ratio",
     "write_growth",
     "kv_bytes_ratio",
     "key_bytes",
