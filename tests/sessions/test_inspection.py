@@ -1,6 +1,6 @@
 from tests.fakes import LAYERS, make_mplus
 
-from memplus.sessions.inspection import contents
+from memplus.sessions.inspection import contents, reach
 
 
 def test_contents_add_up() -> None:
@@ -34,3 +34,19 @@ def test_retrieval_names_the_writes_it_calls_up() -> None:
     assert [one.rows for one in found] == sorted((one.rows for one in found), reverse=True)
     assert all(one.source == "a" and 0 < one.score < 1 for one in found)
     assert model.retrieve(model.new_memory(), "What is it?") == []
+
+
+def test_a_question_s_reach_counts_each_retrieved_row_of_a_write_once() -> None:
+    model = make_mplus()
+    memory = model.new_memory()
+    model.write(memory, list(range(1, 65)) * 20, source="old", flush=True)
+    model.write(memory, list(range(1, 100)), source="new", flush=True)
+    found = model.retrieve(memory, "What is it?")
+    reached = reach(memory, found)
+    rows = sum(one.rows for one in found if one.write_id)
+    assert sum(count for _, count in reached.ages) == rows > 0
+    assert sum(count for _, count in reached.sources) == rows
+    # 1379 tokens in all: nothing is older than the bound that follows.
+    assert {bound for bound, _ in reached.ages} <= {1_000, 4_000}
+    newest = sum(one.rows for one in found if one.source == "new" or one.start >= 379 + 16)
+    assert dict(reached.ages)[1_000] >= newest

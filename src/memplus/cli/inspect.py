@@ -6,8 +6,10 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.bar import Bar
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from memplus.cli.loading import load_model, open_memory
 from memplus.cli.options import AsJson, Device, Dtype, MemoryPath, Model, Seed
@@ -15,11 +17,12 @@ from memplus.cli.output import Output
 
 if TYPE_CHECKING:
     from memplus.answers import Retrieved
-    from memplus.sessions.inspection import Contents
+    from memplus.sessions.inspection import Contents, Reach
 
 __all__ = ["inspect"]
 
 _SHOWN = 10
+_WIDTH = 40
 
 
 def inspect(
@@ -35,7 +38,7 @@ def inspect(
     as_json: AsJson = False,
 ) -> None:
     """Show the size, ages and sources of a memory, and what a question would retrieve."""
-    from memplus.sessions.inspection import contents
+    from memplus.sessions.inspection import contents, reach
 
     out = Output(as_json=as_json)
     loaded = load_model(model, device=device, dtype=dtype)
@@ -43,12 +46,20 @@ def inspect(
     held = contents(opened)
     found = loaded.retrieve(opened, question) if question is not None else None
     data = {"memory": str(memory), **asdict(held)}
+    reached = None
     if found is not None:
-        data["retrieved"] = [asdict(one) for one in found]
-    out.result(data, show=lambda console: _show(console, held, found))
+        reached = reach(opened, found)
+        data |= {"retrieved": [asdict(one) for one in found], "reach": asdict(reached)}
+
+    def show(console: Console) -> None:
+        _show(console, held)
+        if found is not None and reached is not None:
+            _show_reach(console, found, reached)
+
+    out.result(data, show=show)
 
 
-def _show(console: Console, held: Contents, found: list[Retrieved] | None) -> None:
+def _show(console: Console, held: Contents) -> None:
     console.print(
         f"{held.tokens:,} tokens in {held.writes:,} writes, {held.waiting} waiting; "
         f"{held.bytes / 1e6:.1f} MB",
@@ -66,11 +77,30 @@ def _show(console: Console, held: Contents, found: list[Retrieved] | None) -> No
         row = (one.writes, one.tokens, one.short_term, one.long_term)
         table.add_row(one.source or "(unnamed)", *(f"{number:,}" for number in row))
     console.print(table)
-    if found is None:
-        return
+
+
+def _show_reach(console: Console, found: list[Retrieved], reached: Reach) -> None:
     retrieved = Table("retrieved from", "tokens", "rows", "best score")
     for call in found[:_SHOWN]:
         name = call.source or ("(unnamed)" if call.write_id else "rows that came with the model")
         span = f"{call.start:,} to {call.start + call.tokens:,}"
         retrieved.add_row(name, span, str(call.rows), f"{call.score:.3f}")
     console.print(retrieved)
+    ages = [(_age(bound), rows) for bound, rows in reached.ages]
+    console.print(_bars("tokens written since", ages))
+    sources = [(name or "(unnamed)", rows) for name, rows in reached.sources[:_SHOWN]]
+    console.print(_bars("source", sources))
+
+
+def _age(bound: int | None) -> str:
+    return "more" if bound is None else f"up to {bound:,}"
+
+
+def _bars(title: str, counts: list[tuple[str, int]]) -> Table:
+    """A bar of rows beside each name."""
+    most = max((rows for _, rows in counts), default=0)
+    table = Table(title, "rows", "", box=None)
+    for name, rows in counts:
+        bar = Bar(size=max(1, most), begin=0, end=rows, width=_WIDTH)
+        table.add_row(Text(name), f"{rows:,}", bar)
+    return table

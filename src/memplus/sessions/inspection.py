@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
+from memplus.answers import Retrieved
 from memplus.memory.state import Memory
 
-__all__ = ["Contents", "SourceShare", "contents"]
+__all__ = ["Contents", "Reach", "SourceShare", "contents", "reach"]
+
+_AGES = (1_000, 4_000, 16_000, 64_000, 256_000, 1_000_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,16 @@ class Contents:
     """In the order in which they were first written."""
 
 
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How far back and into which sources a question reaches: rows called up, over all layers."""
+
+    ages: list[tuple[int | None, int]]
+    """(up to so many tokens written since, rows), newest first; None: older than all bounds."""
+    sources: list[tuple[str, int]]
+    """Most rows first; "" without a name. Rows that came with the model are in neither list."""
+
+
 def contents(memory: Memory) -> Contents:
     """Count what a memory holds."""
     writes = len(memory.writes)
@@ -63,6 +77,29 @@ def contents(memory: Memory) -> Contents:
         ages=_ages(memory),
         sources=_shares(memory, short.tolist(), stored.tolist()),
     )
+
+
+def reach(memory: Memory, found: Sequence[Retrieved]) -> Reach:
+    """Count what a question called up by age and by source.
+
+    Args:
+        memory: that was asked.
+        found: what ``MPlus.retrieve`` returned.
+    """
+    since = [0] * (len(memory.writes) + 1)
+    for record in reversed(memory.writes):
+        since[record.id - 1] = since[record.id] + record.tokens
+    bounds: list[int | None] = [*_AGES, None]
+    ages = dict.fromkeys(bounds, 0)
+    sources: dict[str, int] = {}
+    for one in found:
+        if one.write_id:
+            age = since[one.write_id]
+            ages[next(b for b in bounds if b is None or age <= b)] += one.rows
+            sources[one.source] = sources.get(one.source, 0) + one.rows
+    oldest = since[0]
+    reached = [(b, n) for b, n in ages.items() if n or (b is not None and b <= oldest)]
+    return Reach(reached, sorted(sources.items(), key=lambda pair: -pair[1]))
 
 
 def _ages(memory: Memory) -> dict[str, int]:
