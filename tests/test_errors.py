@@ -30,7 +30,9 @@ SAMPLES: list[MemplusError] = [
     errors.CorruptMemoryError("m.mem", reason="truncated at byte 12"),
     errors.MemoryVersionError("m.mem", found=9, supported=1),
     errors.StorageError("m.mem", reason="no space left on device"),
-    errors.TrainingError("the loss is not finite"),
+    errors.TrainingError("there is no checkpoint"),
+    errors.NotFiniteError("the loss", task="completion", step=7),
+    errors.TrainingBudgetError(needed=3.5, given=2.0, parts="weights 3.5"),
 ]
 
 

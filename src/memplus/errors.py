@@ -31,6 +31,8 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 model and memory do not match, 4 corrupt
     |   `-- MemoryVersionError           written by another version of the format
     |-- StorageError                 1   the disk refused: full, read-only, no permission
     `-- TrainingError                1   training cannot start or go on
+        |-- NotFiniteError               a loss or a gradient is no number
+        `-- TrainingBudgetError      2   it needs more memory than there is
 """
 
 from __future__ import annotations
@@ -51,6 +53,7 @@ __all__ = [
     "MissingWeightsDirectory",
     "ModelError",
     "NotADecoderError",
+    "NotFiniteError",
     "NotTextError",
     "PositionsError",
     "SelfTestError",
@@ -58,6 +61,7 @@ __all__ = [
     "StorageError",
     "TailError",
     "TokenizerMissingError",
+    "TrainingBudgetError",
     "TrainingError",
     "UnknownModelError",
     "UnsupportedModelError",
@@ -346,3 +350,27 @@ class TrainingError(MemplusError):
 
     def __init__(self, reason: str) -> None:
         self._fill(reason=reason)
+
+
+class NotFiniteError(TrainingError):
+    """A loss or a gradient is infinite or no number; nothing was learned from it."""
+
+    template = "Training stopped: {what} of step {step}, task {task!r}, is not finite."
+    hint = "The last checkpoint is good. Go on from it with a lower learning rate or more warm-up."
+
+    def __init__(self, what: str, *, task: str, step: int) -> None:
+        self._fill(what=what, task=task, step=step)
+
+
+class TrainingBudgetError(TrainingError):
+    """A run would need more memory than there is; said before its first step."""
+
+    template = "This run needs about {needed:.1f} GiB, and {given:.1f} GiB are there: {parts}."
+    hint = (
+        "Try model.gradient_checkpointing, fewer run.documents, shorter chunks or fewer rows; "
+        "run.memory_gib overrides what is reckoned to be there."
+    )
+    exit_code = 2
+
+    def __init__(self, *, needed: float, given: float, parts: str) -> None:
+        self._fill(needed=needed, given=given, parts=parts)

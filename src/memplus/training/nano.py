@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +14,18 @@ from memplus.config import PromptConfig
 from memplus.loading import BUNDLED
 from memplus.model import MPlus
 from memplus.notes import PROMPT_TEMPLATE
+from memplus.training.checkpoints import Checkpoints
+from memplus.training.config import OptimizerConfig
 from memplus.training.corpus import Corpus, read_texts, train_tokenizer
 from memplus.training.episodes import EpisodeMaker
 from memplus.training.fresh import write_fresh
+from memplus.training.loop import Loop, Progress
+from memplus.training.modes import training_mode
+from memplus.training.notes_workload import NotesWorkload, notes_pace
+from memplus.training.optimizers import make_optimizers
 from memplus.training.pristine import written_pristine
+from memplus.training.processes import Processes
 from memplus.training.recipe import Recipe, load_recipe
-from memplus.training.trainer import Progress, Trainer
 
 __all__ = ["RECIPE", "NanoRun", "train_nano"]
 
@@ -28,6 +33,8 @@ RECIPE = BUNDLED["nano"] / "recipe.toml"
 _CHARACTERS = 240_000
 _ANSWER_TOKENS = 16
 _STORED = 512
+_BETAS = (0.9, 0.98)
+_FRESH, _START = "fresh", "start"
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,7 @@ class NanoRun:
     texts: Sequence[Path]
     """Text files, ``.gz`` and ``.jsonl`` among them."""
     out: Path
-    """Folder of the run: checkpoints, ``log.jsonl``, and the finished model in ``final``."""
+    """Folder of the run: checkpoints, ``metrics.jsonl``, the finished model in ``final``."""
     steps: int = 6000
     """Steps in all."""
     seed: int = 0
@@ -60,46 +67,70 @@ def train_nano(
 
     Raises:
         ConfigError: the recipe is wrong.
+        TrainingError: there is no checkpoint to go on from.
         EmptyTextError: the files hold no sentence.
         OSError: a file cannot be read or written.
     """
     recipe = load_recipe(run.recipe)
-    texts = list(read_texts(run.texts))
-    model = _model(run, recipe, texts, resume=resume)
-    tokenizer = _plain_tokenizer(run.out / ("model" if resume else "fresh"))
-    corpus = Corpus(texts, tokenizer, _CHARACTERS)
-    maker = EpisodeMaker(corpus, tokenizer, recipe)
-    trainer = Trainer(model, recipe, maker, run.out, run.seed)
     if resume:
-        trainer.resume()
-    else:
-        trainer.state.stage = run.stage
-    trainer.run(run.steps, progress)
-    ids: list[int] = []
-    sentences = corpus.running(Random(run.seed))
-    while len(ids) < 4 * recipe.memory.short_term_tokens + 2 * _STORED:
-        ids += next(sentences)
+        Checkpoints(run.out).latest()
+    texts = list(read_texts(run.texts))
+    model = _resumed(run, recipe) if resume else _begun(run, recipe, texts)
+    folder = run.out / (_START if (run.out / _START).is_dir() else _FRESH)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    corpus = Corpus(texts, tokenizer, _CHARACTERS)
+    processes = Processes()
+    workload = NotesWorkload(
+        model,
+        recipe,
+        EpisodeMaker(corpus, tokenizer, recipe),
+        run.seed,
+        stage=run.stage,
+        processes=processes.count,
+    )
+    config = OptimizerConfig("muon", recipe.optimizing.learning_rate, betas=_BETAS)
+    optimizers = make_optimizers(model, config, None)
+    pace = notes_pace(recipe, run.steps, run.seed)
+    loop = Loop(workload, optimizers, run.out, pace, processes)
+    if resume:
+        loop.resume()
+    with training_mode(model):
+        loop.run(progress)
+    ids = _running(corpus, recipe, run.seed)
     model.pristine = written_pristine(model, ids, run.seed, stored=_STORED)
     model.save_pretrained(run.out / "final", storage_dtype=torch.float16)
     return model
 
 
-def _model(run: NanoRun, recipe: Recipe, texts: Sequence[str], *, resume: bool) -> MPlus:
-    if resume:
-        return MPlus.from_pretrained(run.out / "model")
-    torch.manual_seed(run.seed)
-    fresh = run.out / "fresh"
+def _running(corpus: Corpus, recipe: Recipe, seed: int) -> list[int]:
+    """Text enough to fill a memory."""
+    ids: list[int] = []
+    sentences = corpus.running(Random(seed))
+    while len(ids) < 4 * recipe.memory.short_term_tokens + 2 * _STORED:
+        ids += next(sentences)
+    return ids
+
+
+def _begun(run: NanoRun, recipe: Recipe, texts: Sequence[str]) -> MPlus:
+    """The model of a new run; what it starts from is kept in the run's folder."""
     if run.start is not None:
-        fresh.mkdir(parents=True, exist_ok=True)
-        shutil.copy(run.start / "tokenizer.json", fresh / "tokenizer.json")
         model = MPlus.from_pretrained(run.start)
         model.pristine = type(model.pristine)()
+        model.save_pretrained(run.out / _START)
         return model
     tokenizer = train_tokenizer(texts, recipe.architecture.vocabulary, run.seed)
-    write_fresh(fresh, recipe.architecture, tokenizer, run.seed)
+    write_fresh(run.out / _FRESH, recipe.architecture, tokenizer, run.seed)
+    return _fresh(run, recipe)
+
+
+def _resumed(run: NanoRun, recipe: Recipe) -> MPlus:
+    """What the run started from; the loop puts the checkpoint's weights in."""
+    if (run.out / _START).is_dir():
+        return MPlus.from_pretrained(run.out / _START)
+    return _fresh(run, recipe)
+
+
+def _fresh(run: NanoRun, recipe: Recipe) -> MPlus:
+    torch.manual_seed(run.seed)
     prompt = PromptConfig(template=PROMPT_TEMPLATE, max_new_tokens=_ANSWER_TOKENS)
-    return MPlus.from_backbone(fresh, recipe.memory, prompt=prompt)
-
-
-def _plain_tokenizer(folder: Path) -> Tokenizer:
-    return Tokenizer.from_file(str(folder / "tokenizer.json"))
+    return MPlus.from_backbone(run.out / _FRESH, recipe.memory, prompt=prompt)
