@@ -1,0 +1,273 @@
+"""Memories while weights move: hidden vectors with ages and write ids, for documents side by side.
+
+A ``Memory`` keeps keys and values, which are those of fixed weights; here every row stays the
+hidden vector it was made as, and a read projects it with the weights of the day. Documents of a
+batch write in step, so that all of them hold equally many rows.
+
+Rows of the last writes may carry a graph: they are read with it, and ``settle`` ends it.
+
+Shapes: B documents, L layers, n short-term rows, K rows of a write, c dropped rows, S stored
+rows, d hidden size, R retriever width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from memplus.config import MemoryConfig
+
+__all__ = ["LaneMemory", "Rows", "Store"]
+
+KeysOf = Callable[[int, Tensor], Tensor]
+"""(layer, rows [B, c, d]) -> retrieval keys [B, c, R]."""
+
+
+@dataclass
+class Rows:
+    """Rows of one length in every layer, oldest first."""
+
+    vectors: Tensor
+    """[B, L, n, d]."""
+    birth: Tensor
+    """[B, L, n] clock at which each was made, int64."""
+    write_id: Tensor
+    """[B, L, n] int64."""
+
+    @classmethod
+    def none(cls, shape: tuple[int, int, int], like: Tensor) -> Rows:
+        """No rows, for B, L and d."""
+        batch, layers, width = shape
+        whole = torch.zeros((batch, layers, 0), dtype=torch.int64, device=like.device)
+        return cls(like.new_zeros((batch, layers, 0, width)), whole, whole)
+
+    @property
+    def count(self) -> int:
+        """n."""
+        return int(self.birth.shape[2])
+
+    def at(self, places: Tensor) -> Rows:
+        """Those at ``places`` [B, L, m]."""
+        wide = places[..., None].expand(-1, -1, -1, self.vectors.shape[3])
+        return Rows(
+            self.vectors.gather(2, wide),
+            self.birth.gather(2, places),
+            self.write_id.gather(2, places),
+        )
+
+    def joined(self, other: Rows) -> Rows:
+        """With others after them."""
+        return Rows(
+            torch.cat([self.vectors, other.vectors], dim=2),
+            torch.cat([self.birth, other.birth], dim=2),
+            torch.cat([self.write_id, other.write_id], dim=2),
+        )
+
+    def newest(self, count: int) -> Rows:
+        """The last ``count``."""
+        start = max(0, self.count - count)
+        parts = (self.vectors, self.birth, self.write_id)
+        return Rows(*(part[:, :, start:] for part in parts))
+
+    def tensors(self, stem: str) -> dict[str, Tensor]:
+        """By name, for saving."""
+        return {
+            f"{stem}.vectors": self.vectors,
+            f"{stem}.birth": self.birth,
+            f"{stem}.write_id": self.write_id,
+        }
+
+    @classmethod
+    def from_tensors(cls, stem: str, tensors: dict[str, Tensor], like: Tensor) -> Rows:
+        """Undo ``tensors``, as copies beside ``like``."""
+        found = [tensors[f"{stem}.{name}"] for name in ("vectors", "birth", "write_id")]
+        return cls(*(one.to(like.device, copy=True) for one in found))
+
+
+class Store:
+    """Dropped rows of every document, in slots; the oldest give way when all slots are taken.
+
+    Args:
+        slots: most rows per layer.
+        shape: B, L, d and R.
+        like: gives dtype and, unless ``on_cpu``, device.
+    """
+
+    def __init__(
+        self, slots: int, shape: tuple[int, int, int, int], like: Tensor, *, on_cpu: bool
+    ) -> None:
+        batch, layers, width, keys = shape
+        device = torch.device("cpu") if on_cpu else like.device
+        space = like.new_zeros((batch, layers, slots, width), device=device)
+        marks = torch.zeros((batch, layers, slots), dtype=torch.int64, device=device)
+        self.rows = Rows(space, marks, marks.clone())
+        self.keys = like.new_zeros((batch, layers, slots, keys), device=device)
+        self.slots = slots
+        self.filled = 0
+
+    @property
+    def held(self) -> Rows:
+        """The rows there are, by slot."""
+        parts = (self.rows.vectors, self.rows.birth, self.rows.write_id)
+        return Rows(*(part[:, :, : self.filled] for part in parts))
+
+    def append(self, dropped: Rows, keys_of: KeysOf) -> None:
+        """Take in what one write dropped."""
+        count = dropped.count
+        new = max(0, min(count, self.slots - self.filled))
+        fresh = torch.arange(self.filled, self.filled + new, device=self.rows.birth.device)
+        places = fresh.expand(*dropped.birth.shape[:2], -1)
+        if new < count:
+            # Among equal births the lower slot, which was filled first, gives way first.
+            order = self.held.birth.sort(dim=2, stable=True).indices
+            places = torch.cat([places, order[:, :, : count - new]], dim=2)
+        self.filled += new
+        keys = torch.stack(
+            [keys_of(layer, dropped.vectors[:, layer]) for layer in range(places.shape[1])], dim=1
+        )
+        self._put(self.rows.vectors, places, dropped.vectors)
+        self._put(self.keys, places, keys)
+        self._put(self.rows.birth, places, dropped.birth)
+        self._put(self.rows.write_id, places, dropped.write_id)
+
+    def _put(self, column: Tensor, places: Tensor, values: Tensor) -> None:
+        values = values.to(column.device, column.dtype)
+        if column.dim() == 4:
+            places = places[..., None].expand(-1, -1, -1, column.shape[3])
+        column.scatter_(2, places, values)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """By name, for saving: the rows there are."""
+        keys = self.keys[:, :, : self.filled]
+        return {**self.held.tensors("store"), "store.keys": keys}
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Undo ``tensors``."""
+        self.filled = int(tensors["store.birth"].shape[2])
+        columns = {**self.rows.tensors("store"), "store.keys": self.keys}
+        for name, column in columns.items():
+            column[:, :, : self.filled] = tensors[name]
+
+
+class LaneMemory:
+    """The memories of B documents.
+
+    Args:
+        config: N, K and how rows are dropped.
+        shape: B, L and d.
+        like: gives dtype and device.
+        store: takes the dropped rows; None forgets them.
+    """
+
+    def __init__(
+        self,
+        config: MemoryConfig,
+        shape: tuple[int, int, int],
+        like: Tensor,
+        store: Store | None = None,
+    ) -> None:
+        self.config = config
+        self.store = store
+        self.clock = 0
+        self.writes = 0
+        self.settled = Rows.none(shape, like)
+        """The short-term pool as of the last ``settle``."""
+        self._fresh: list[Rows] = []
+        self._order = self._all(0)
+        self._dropped: list[Tensor] = []
+
+    def begin(self, rows: Rows) -> None:
+        """Start from rows that are there already."""
+        self.settled = rows
+        self._order = self._all(rows.count)
+
+    def _all(self, count: int) -> Tensor:
+        batch, layers = self.settled.birth.shape[:2]
+        places = torch.arange(count, device=self.settled.birth.device)
+        return places.expand(batch, layers, -1)
+
+    @property
+    def count(self) -> int:
+        """n: rows a read finds in the short-term pool."""
+        return int(self._order.shape[2])
+
+    def context(self) -> Tensor:
+        """[B, L, <= K, d]: what the next write attends to; the graph of a fresh write ends here
+        only where that write had none."""
+        kept = self.config.tokens_per_write
+        if self._fresh:
+            return self._fresh[-1].vectors
+        return self.settled.newest(kept).vectors
+
+    def write(self, vectors: Tensor, generators: Sequence[torch.Generator]) -> None:
+        """Take in the rows of one write; ``settle`` makes them last.
+
+        Args:
+            vectors: [B, L, K, d], with or without a graph.
+            generators: one per document: what it drops is its own affair.
+        """
+        batch, layers, count, _ = vectors.shape
+        self.clock += count
+        self.writes += 1
+        ages = torch.arange(count - 1, -1, -1, device=vectors.device)
+        birth = (self.clock - ages).expand(batch, layers, -1)
+        made = Rows(vectors, birth, torch.full_like(birth, self.writes))
+        excess = max(0, self.count + count - self.config.short_term_tokens)
+        if excess:
+            self._drop(excess, generators)
+        before = self.settled.count + sum(rows.count for rows in self._fresh)
+        self._fresh.append(made)
+        places = (before + torch.arange(count, device=vectors.device)).expand(batch, layers, -1)
+        self._order = torch.cat([self._order, places], dim=2)
+
+    def _drop(self, excess: int, generators: Sequence[torch.Generator]) -> None:
+        layers = 1 if self.config.drop == "shared" else self._order.shape[1]
+        lots = torch.stack([torch.rand((layers, self.count), generator=g) for g in generators])
+        lots = lots.to(self._order.device).expand(-1, self._order.shape[1], -1)
+        gone = torch.zeros(lots.shape, dtype=torch.bool, device=lots.device)
+        gone.scatter_(2, lots.topk(excess, dim=2).indices, value=1)
+        shape = (*self._order.shape[:2], -1)
+        self._dropped.append(self._order[gone].view(shape))
+        self._order = self._order[~gone].view(shape)
+
+    def rows(self, layer: int) -> Tensor:
+        """[B, n, d] of one layer, oldest first, with the graph of fresh rows."""
+        parts = [self.settled.vectors[:, layer], *(one.vectors[:, layer] for one in self._fresh)]
+        bank = torch.cat(parts, dim=1) if self._fresh else parts[0]
+        places = self._order[:, layer, :, None].expand(-1, -1, bank.shape[2])
+        return bank.gather(1, places)
+
+    def write_ids(self) -> Tensor:
+        """[B, L, n] of the rows that ``rows`` gives."""
+        parts = [self.settled.write_id, *(one.write_id for one in self._fresh)]
+        return torch.cat(parts, dim=2).gather(2, self._order)
+
+    @torch.no_grad()
+    def settle(self, keys_of: KeysOf) -> None:
+        """End the graph of fresh rows and hand the dropped ones to the store."""
+        bank = self.settled
+        for rows in self._fresh:
+            bank = bank.joined(Rows(rows.vectors.detach(), rows.birth, rows.write_id))
+        if self.store is not None:
+            for places in self._dropped:
+                self.store.append(bank.at(places), keys_of)
+        self.settled = bank.at(self._order)
+        self._fresh, self._dropped = [], []
+        self._order = self._all(self.settled.count)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything, by name, for saving; only when settled."""
+        assert not self._fresh, "rows with a graph cannot be saved"
+        state = {"clock": torch.tensor([self.clock, self.writes])}
+        state |= self.settled.tensors("pool")
+        return state | (self.store.tensors() if self.store is not None else {})
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Undo ``tensors``."""
+        self.clock, self.writes = tensors["clock"].tolist()
+        self.begin(Rows.from_tensors("pool", tensors, self.settled.vectors))
+        if self.store is not None:
+            self.store.restore(tensors)
