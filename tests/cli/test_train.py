@@ -3,6 +3,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from tests.training.settings import settings, write_texts
 
 from memplus.model import MPlus
 
@@ -64,7 +66,7 @@ def test_a_run_without_a_checkpoint_cannot_be_taken_up(
 ) -> None:
     ran = run("train", "nano", *arguments, "--resume")
     assert ran.code != 0
-    assert str(tmp_path / "run" / "model") in ran.data["error"]["message"]
+    assert str(tmp_path / "run" / "checkpoints") in ran.data["error"]["message"]
 
 
 def test_an_absent_text_and_a_wrong_recipe_are_named(
@@ -75,3 +77,32 @@ def test_an_absent_text_and_a_wrong_recipe_are_named(
     (tmp_path / "recipe.toml").write_text(RECIPE + "\n[extras]\n")
     ran = run("train", "nano", *arguments)
     assert (ran.code, ran.data["error"]["type"]) == (2, "ConfigError")
+
+
+def test_a_run_from_a_config_ends_in_a_model_and_its_flags_win(run: Run, tmp_path: Path) -> None:
+    write_texts(tmp_path)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings(tmp_path)))
+    given = ["--config", tmp_path / "config.yaml", "--out", tmp_path / "other", "--json"]
+    ran = run("train", *given, "--steps", 2)
+    assert (ran.code, ran.data["last"]["step"]) == (0, 2)
+    assert ran.data["model"] == str(tmp_path / "other" / "final")
+    assert MPlus.from_pretrained(ran.data["model"]).memory_config.short_term_tokens == 24
+    further = run("train", *given, "--steps", 3, "--resume")
+    assert (further.data["last"]["step"], further.data["last"]["steps"]) == (3, 3)
+    again = run("train", *given)
+    assert (again.code, again.data["error"]["type"]) == (2, "ConfigError")
+
+
+def test_without_a_config_it_says_what_to_give(run: Run) -> None:
+    ran = run("train", "--json")
+    assert (ran.code, ran.data["error"]["type"]) == (2, "UsageError")
+    assert "--config" in ran.data["error"]["message"]
+
+
+def test_a_wrong_field_is_named_before_anything_is_loaded(run: Run, tmp_path: Path) -> None:
+    given = settings(tmp_path, run={"stepz": 3})
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(given))
+    ran = run("train", "--config", tmp_path / "config.yaml", "--json")
+    assert (ran.code, ran.data["error"]["type"]) == (2, "ConfigError")
+    assert ran.data["error"]["message"].startswith("run.stepz")
+    assert not (tmp_path / "run").exists()

@@ -1,8 +1,8 @@
-"""``memplus train nano``: the bundled model, trained from text files."""
+"""``memplus train``: a run from a config, or the bundled model from text files."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,20 +10,87 @@ import typer
 
 from memplus.cli.options import AsJson, Seed
 from memplus.cli.output import Output
+from memplus.cli.training_bar import training_bar
+from memplus.errors import UsageError
 
 if TYPE_CHECKING:
-    from memplus.training.trainer import Progress
+    from memplus.training.config import TrainingConfig
+    from memplus.training.loop import Progress
 
 __all__ = ["train"]
 
-_EVERY = 25
-
-train = typer.Typer(name="train", help="Train a model with memory.", no_args_is_help=True)
+train = typer.Typer(name="train", help="Train a model with memory.")
 
 
-@train.callback()
-def root() -> None:
-    """Train a model with memory."""
+@train.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    *,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="The run, as YAML; see docs/training.md.")
+    ] = None,
+    texts: Annotated[
+        list[str] | None,
+        typer.Option("--text", help="Text files or patterns instead of the config's."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the run instead of the config's.")
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option("--start", help="Model to start from instead of the config's.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="Steps in all instead of the config's.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the newest checkpoint of the run.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a model with memory by a config: `memplus train --config configs/cpu/stage1.yaml`."""
+    if context.invoked_subcommand is not None:
+        return
+    if config is None:
+        raise UsageError("Give --config FILE, or the subcommand `nano`.")
+    from memplus.training.config_file import load_config
+    from memplus.training.runs import train_texts
+
+    given = _changed(load_config(config), texts, out, start, steps)
+    stream = Output(as_json=as_json)
+    last: list[Progress] = []
+    with training_bar(stream.notes) as bar:
+
+        def progress(now: Progress) -> None:
+            last[:] = [now]
+            bar(now)
+
+        final = train_texts(given, resume=resume, progress=progress)
+    _show(stream, final, last)
+
+
+def _changed(
+    config: TrainingConfig,
+    texts: list[str] | None,
+    out: Path | None,
+    start: str | None,
+    steps: int | None,
+) -> TrainingConfig:
+    """The config with what the command line says otherwise."""
+    if texts:
+        data = replace(config.data, texts=tuple(texts), stream=None)
+        config = replace(config, data=data)
+    if start is not None:
+        model = replace(config.model, start=start, backbone=None, fresh=None)
+        config = replace(config, model=model)
+    run = config.run
+    return replace(config, run=replace(run, out=out or run.out, steps=steps or run.steps))
+
+
+def _show(stream: Output, final: Path, last: list[Progress]) -> None:
+    data = {"model": str(final), "last": asdict(last[0]) if last else None}
+    stream.result(
+        data, show=lambda console: console.print(f"The model is in {final}.", markup=False)
+    )
 
 
 @train.command()
@@ -54,18 +121,8 @@ def nano(
     """Train the bundled model from nothing on text files and made-up notes."""
     from memplus.training.nano import RECIPE, NanoRun, train_nano
 
-    out_stream = Output(as_json=as_json)
-    last: dict[str, Progress] = {}
-
-    def progress(now: Progress) -> None:
-        last["step"] = now
-        if now.step % _EVERY == 0:
-            figures = ", ".join(f"{name} {value:.3f}" for name, value in now.figures.items())
-            out_stream.note(
-                f"{now.step}/{now.steps} {now.stage}: {figures}; "
-                f"{now.tokens_per_second:,.0f} tokens/s, {now.seconds_left / 60:.0f} min left"
-            )
-
+    stream = Output(as_json=as_json)
+    last: list[Progress] = []
     run = NanoRun(
         texts=texts,
         out=out,
@@ -75,9 +132,11 @@ def nano(
         start=start,
         stage=stage,
     )
-    train_nano(run, resume=resume, progress=progress)
-    final = out / "final"
-    data = {"model": str(final), "last": asdict(last["step"]) if last else None}
-    out_stream.result(
-        data, show=lambda console: console.print(f"The model is in {final}.", markup=False)
-    )
+    with training_bar(stream.notes) as bar:
+
+        def progress(now: Progress) -> None:
+            last[:] = [now]
+            bar(now)
+
+        train_nano(run, resume=resume, progress=progress)
+    _show(stream, out / "final", last)
