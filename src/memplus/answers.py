@@ -101,7 +101,7 @@ class Watch:
         prefix = self._prefix
         chosen = prefix.retrieved.get((0, layer)) if isinstance(prefix, MemoryPrefix) else None
         if chosen is not None and self.memory.store is not None:
-            parts.append(self.memory.store.tables[layer]["write_id"][chosen])
+            parts.append(self.memory.store.tables[layer].take("write_id", chosen))
         pool = self.memory.pool
         if pool is not None:
             parts.append(pool.write_id[layer, : pool.count])
@@ -169,7 +169,7 @@ def called_up(memory: Memory, prefix: MemoryPrefix) -> list[Retrieved]:
     for (row, layer), chosen in prefix.retrieved.items():
         if row != 0 or memory.store is None:
             continue
-        ids = memory.store.tables[layer]["write_id"][chosen].long().cpu()
+        ids = memory.store.tables[layer].take("write_id", chosen).long().cpu()
         counts.index_add_(0, ids, torch.ones_like(ids))
         scores = prefix.scores[row, layer][chosen].float().cpu()
         best.scatter_reduce_(0, ids, scores, reduce="amax")

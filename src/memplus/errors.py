@@ -16,7 +16,11 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 model and memory do not match, 4 corrupt
     |   |-- PositionsError               the prompt does not fit the positions left
     |   |-- BudgetError                  the memory would outgrow its budget
     |   |-- StaleCacheError              a text cache older than the last write
-    |   `-- TailError                    write_chunk on a memory that has a tail
+    |   |-- TailError                    write_chunk on a memory that has a tail
+    |   |-- UnknownMemoryError           the store holds no memory of that name
+    |   |-- MemoryExistsError            the store holds one already
+    |   |-- ReadOnlyMemoryError          opened for reading, or closed
+    |   `-- HistoryError                 a state that is not kept
     |-- ModelError                   1   the weights or their directory
     |   |-- UnknownModelError        2   no such name, directory or hub id
     |   |-- MissingWeightsDirectory  2   a directory without weights
@@ -30,6 +34,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 model and memory do not match, 4 corrupt
     |   |-- CorruptMemoryError           truncated, or a checksum differs
     |   `-- MemoryVersionError           written by another version of the format
     |-- StorageError                 1   the disk refused: full, read-only, no permission
+    |-- MemoryBusyError              1   another process is writing to the memory
     `-- TrainingError                1   training cannot start or go on
         |-- NotFiniteError               a loss or a gradient is no number
         `-- TrainingBudgetError      2   it needs more memory than there is
@@ -37,6 +42,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 model and memory do not match, 4 corrupt
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -46,6 +52,9 @@ __all__ = [
     "ConfigError",
     "CorruptMemoryError",
     "EmptyTextError",
+    "HistoryError",
+    "MemoryBusyError",
+    "MemoryExistsError",
     "MemoryFileError",
     "MemoryMismatchError",
     "MemoryVersionError",
@@ -56,6 +65,7 @@ __all__ = [
     "NotFiniteError",
     "NotTextError",
     "PositionsError",
+    "ReadOnlyMemoryError",
     "SelfTestError",
     "StaleCacheError",
     "StorageError",
@@ -63,6 +73,7 @@ __all__ = [
     "TokenizerMissingError",
     "TrainingBudgetError",
     "TrainingError",
+    "UnknownMemoryError",
     "UnknownModelError",
     "UnsupportedModelError",
     "UsageError",
@@ -179,6 +190,46 @@ class TailError(UsageError):
 
     def __init__(self, *, waiting: int) -> None:
         self._fill(waiting=waiting)
+
+
+class UnknownMemoryError(UsageError):
+    """A store holds no memory of that name."""
+
+    template = "There is no memory {name!r} in {store}."
+    hint = "`memplus memories list --store DIR` names those that are there."
+
+    def __init__(self, name: str, *, store: str | Path) -> None:
+        self._fill(name=name, store=str(store))
+
+
+class MemoryExistsError(UsageError):
+    """A store holds a memory of that name already."""
+
+    template = "There is a memory {name!r} in {store} already."
+    hint = "Choose another name, or delete that one first."
+
+    def __init__(self, name: str, *, store: str | Path) -> None:
+        self._fill(name=name, store=str(store))
+
+
+class ReadOnlyMemoryError(UsageError):
+    """A memory of a store was opened for reading, or is closed, and cannot be changed."""
+
+    template = "The memory {name!r} cannot be changed: {reason}."
+    hint = "Open it with `MemoryStore.open(name, model, write=True)`."
+
+    def __init__(self, name: str, *, reason: str) -> None:
+        self._fill(name=name, reason=reason)
+
+
+class HistoryError(UsageError):
+    """A memory cannot go back to that write: no state after it is kept."""
+
+    template = "The state after write {write} is not kept; kept are those after {kept}."
+    hint = "`memplus memories history` lists them; each call of `write` makes one."
+
+    def __init__(self, write: int, *, kept: str) -> None:
+        self._fill(write=write, kept=kept)
 
 
 class ModelError(MemplusError):
@@ -311,7 +362,7 @@ class MemoryFileError(MemplusError):
     hint = "Give the path of a memory made by `memplus write` or `Memory.save`."
     exit_code = 4
 
-    def __init__(self, path: str | Path, *, reason: str) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, reason: str) -> None:
         self._fill(path=str(path), reason=reason)
 
 
@@ -340,6 +391,16 @@ class StorageError(MemplusError):
 
     def __init__(self, path: str | Path, *, reason: str) -> None:
         self._fill(path=str(path), reason=reason)
+
+
+class MemoryBusyError(MemplusError):
+    """Another process, or another handle of this one, is writing to the memory."""
+
+    template = "The memory {name!r} is being written to by somebody else."
+    hint = "Wait for it (`--wait SECONDS`), or open the memory for reading."
+
+    def __init__(self, name: str) -> None:
+        self._fill(name=name)
 
 
 class TrainingError(MemplusError):

@@ -8,6 +8,7 @@ Shapes: B batch, T tokens, L layers, K new rows, d hidden size, V vocabulary.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -41,7 +42,7 @@ from memplus.fingerprint import digest
 from memplus.loading import assemble_model, resolve
 from memplus.memory.files import write_aside
 from memplus.memory.retriever import MemoryWeights
-from memplus.memory.state import Memory
+from memplus.memory.state import Memory, NewRows, Passage
 from memplus.passes.memory_prefix import prefix_length
 from memplus.passes.pristine import Pristine, fill_pristine
 from memplus.passes.read import HiddenPrefix, ReadSession
@@ -248,6 +249,21 @@ class MPlus(nn.Module):
         return self._fingerprint[1]
 
     @property
+    def identity(self) -> dict[str, str]:
+        """Digests of the parts of a model that a memory depends on, each by its name."""
+        parts: dict[str, dict[str, Tensor]] = {"weights": {}, "adapters": {}}
+        for name, tensor in self.model.state_dict().items():
+            parts["adapters" if "lora_" in name else "weights"][name] = tensor
+        parts["memory weights"] = self.weights.state_dict()
+        digests = {name: digest(self.memory_config, part) for name, part in parts.items()}
+        tokenizer = self._tokenizer
+        words = {} if tokenizer is None else tokenizer.get_vocab()
+        fast = getattr(tokenizer, "backend_tokenizer", None)
+        rules = "" if fast is None else fast.to_str()
+        content = json.dumps([sorted(words.items()), rules], ensure_ascii=False).encode()
+        return digests | {"tokenizer": hashlib.sha256(content).hexdigest()[:32]}
+
+    @property
     def weights_version(self) -> int:
         """Grows with every change of a weight in place, so that what depends on it is made anew."""
         return sum(weight._version for weight in self.parameters())
@@ -256,6 +272,20 @@ class MPlus(nn.Module):
         """Token ids of a text, without special tokens: the bos embedding stands in for them."""
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
+
+    def encode_with_ends(self, text: str) -> tuple[list[int], list[int] | None]:
+        """Token ids and where each ends in the text; None where the tokenizer cannot tell."""
+        if not self.tokenizer.is_fast:
+            return self.encode(text), None
+        found = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        ids: list[int] = found["input_ids"]
+        ends = [int(end) for _, end in found["offset_mapping"]]
+        # What a tokenizer strips belongs to the token before it, and no text is lost at the end.
+        return ids, [*ends[:-1], len(text)]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of token ids; empty where there is no tokenizer."""
+        return "" if self._tokenizer is None else str(self._tokenizer.decode(list(ids)))
 
     # Memories -----------------------------------------------------------------------------------
 
@@ -304,6 +334,22 @@ class MPlus(nn.Module):
         if isinstance(memory, Memory):
             return writer.write([memory], [text], **options)[0]
         return writer.write(list(memory), list(text), **options)
+
+    def new_rows(self, hidden: Tensor) -> NewRows:
+        """What is kept of the rows [L, k, d] of one write, as the write itself made it."""
+        return Writer(self).new_rows(hidden)
+
+    def replay(self, memory: Memory, passages: Sequence[tuple[str, Passage]]) -> None:
+        """Write passages (source, what is said) into a memory again, one chunk each.
+
+        Args:
+            memory: is changed.
+            passages: in the order in which they were written, with the chunk borders of then.
+
+        Raises:
+            MemoryMismatchError: the memory is another model's.
+        """
+        Writer(self).replay(memory, passages)
 
     def write_chunk(self, memory: Memory, input_ids: Tensor, drop: Tensor | None = None) -> None:
         """Write exactly one chunk (M+ section 3.1).

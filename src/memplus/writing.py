@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from memplus.errors import EmptyTextError, TailError, UsageError
-from memplus.memory.state import Memory, NewRows, RowBytes, WriteRecord
+from memplus.memory.state import Memory, NewRows, Passage, RowBytes, WriteRecord
 from memplus.passes.rows import long_term_columns, project_rows
 from memplus.passes.write import write_pass
 
@@ -52,6 +52,32 @@ class _Job:
     given: int
     """Tokens of the text itself."""
     chunks: int = 0
+    text: str = ""
+    """The text, for a memory that keeps texts."""
+    ends: Sequence[int] | None = None
+    """Where each of its tokens ends in it; None: texts are decoded from tokens."""
+    waited: int = 0
+    """Tokens of the tail among ``tokens``."""
+    waited_text: str = ""
+    done: int = 0
+    """Tokens of the text already written."""
+
+    def text_of(self, count: int, decode: Callable[[list[int]], str]) -> str:
+        """The text of the next ``count`` tokens, which hold all of the tail."""
+        if not self.memory.keeps_text:
+            return ""
+        new = count - self.waited
+        if self.ends is None:
+            return self.waited_text + decode(self.tokens[self.waited : count])
+        start = self.ends[self.done - 1] if self.done else 0
+        stop = self.ends[self.done + new - 1] if new else start
+        return self.waited_text + self.text[start:stop]
+
+    def cut(self, count: int) -> None:
+        """The next ``count`` tokens are written."""
+        del self.tokens[:count]
+        self.done += count - self.waited
+        self.waited, self.waited_text = 0, ""
 
 
 class Writer:
@@ -85,12 +111,14 @@ class Writer:
         for job in jobs:
             self._check_writes(job.memory, self._planned(job, flush=flush))
         total = sum(job.given for job in jobs)
-        for job in jobs:
-            if job.memory.tail and job.memory.tail_source != job.source:
-                self._flush(job)
-            job.tokens = [*job.memory.tail, *job.tokens]
-            job.memory.tail_source = job.source
-        self._run(jobs, total, flush=flush, progress=progress)
+        with _committing(memories):
+            for job in jobs:
+                if job.memory.tail and job.memory.tail_source != job.source:
+                    self._flush(job)
+                job.tokens = [*job.memory.tail, *job.tokens]
+                job.waited, job.waited_text = len(job.memory.tail), job.memory.tail_text
+                job.memory.tail_source = job.source
+            self._run(jobs, total, flush=flush, progress=progress)
         return [Receipt(job.source, job.given, job.chunks, len(job.memory.tail)) for job in jobs]
 
     def chunk(self, memory: Memory, input_ids: Tensor, drop: Tensor | None) -> None:
@@ -102,20 +130,32 @@ class Writer:
         self._check_ids(ids[0].tolist())
         self.model.check_chunk(ids.shape[1])
         self._check_writes(memory, 1)
-        self._write_batch([_Job(memory, "", ids[0].tolist(), 0)], ids, drop)
+        with _committing([memory]):
+            self._write_batch([_Job(memory, "", ids[0].tolist(), 0)], ids, drop)
+
+    def replay(self, memory: Memory, passages: Sequence[tuple[str, Passage]]) -> None:
+        """See ``MPlus.replay``."""
+        self.model.check_owner(memory)
+        with _committing([memory]):
+            for source, said in passages:
+                job = _Job(memory, source, list(said.tokens), 0, waited_text=said.text)
+                job.waited = len(job.tokens)
+                self._write_batch([job], torch.tensor([job.tokens], device=self.model.device), None)
 
     def _job(self, memory: Memory, text: str | Sequence[int], source: str) -> _Job:
         self.model.check_owner(memory)
+        ends: Sequence[int] | None = None
         if isinstance(text, str):
             if not text.strip():
                 raise EmptyTextError()
-            tokens = self.model.encode(text)
+            tokens, ends = self.model.encode_with_ends(text)
         else:
             tokens = [int(token) for token in text]
         if not tokens:
             raise EmptyTextError()
         self._check_ids(tokens)
-        return _Job(memory, source, tokens, len(tokens))
+        whole = text if isinstance(text, str) else ""
+        return _Job(memory, source, tokens, len(tokens), text=whole, ends=ends)
 
     def _check_ids(self, tokens: Sequence[int]) -> None:
         vocabulary = int(self.model.backbone.embedding.num_embeddings)
@@ -137,7 +177,8 @@ class Writer:
         """An older source's tail becomes a short chunk of its own."""
         memory = job.memory
         ids = torch.tensor([memory.tail], device=self.model.device)
-        old = _Job(memory, memory.tail_source, [], 0)
+        old = _Job(memory, memory.tail_source, list(memory.tail), 0, waited=len(memory.tail))
+        old.waited_text = memory.tail_text
         self._write_batch([old], ids, None)
         job.chunks += old.chunks
 
@@ -156,11 +197,13 @@ class Writer:
             ids = [job.tokens[:length] for job in group]
             self._write_batch(group, torch.tensor(ids, device=self.model.device), None)
             for job in group:
-                del job.tokens[:length]
+                job.cut(length)
             done += length * len(group)
             if progress is not None:
                 progress(min(done, total), total)
         for job in jobs:
+            if job.tokens:
+                job.memory.tail_text = job.text_of(len(job.tokens), self.model.decode)
             job.memory.tail = job.tokens
             # A tail is part of what a read sees, so a cache from before it is stale.
             job.memory.version += bool(job.tokens)
@@ -197,25 +240,28 @@ class Writer:
             model.memory_config.tokens_per_write,
             first_of_tiled=model.tiles(memories[0]),
         )
-        names = long_term_columns(model.backbone)
-        if not model.memory_config.has_long_term:
-            names = ()
         for job, hidden in zip(jobs, made.rows, strict=True):
-            columns = project_rows(model.backbone, model.weights, hidden)
-            rows = NewRows(hidden, columns, names)
+            rows = self.new_rows(hidden)
             # Under the model's lock: forks share storage, and their writes may meet there.
             with model.backbone.lock, _uninterrupted():
                 self._take_in(job, rows, ids.shape[1], drop)
             job.chunks += 1
 
+    def new_rows(self, hidden: Tensor) -> NewRows:
+        """See ``MPlus.new_rows``."""
+        model = self.model
+        names = long_term_columns(model.backbone) if model.memory_config.has_long_term else ()
+        return NewRows(hidden, project_rows(model.backbone, model.weights, hidden), names)
+
     def _take_in(self, job: _Job, rows: NewRows, tokens: int, drop: Tensor | None) -> None:
         memory = job.memory
         start = memory.source_tokens.get(job.source, 0)
         record = WriteRecord(len(memory.writes) + 1, job.source, start, tokens)
-        memory.take_in(rows, record, drop)
+        said = Passage(tuple(job.tokens[:tokens]), job.text_of(tokens, self.model.decode))
+        memory.take_in(rows, record, drop, said)
         memory.source_tokens[job.source] = start + tokens
         # A tail is shorter than a chunk, so every write takes in all of it.
-        memory.tail = []
+        memory.tail, memory.tail_text = [], ""
 
 
 def row_bytes(model: MPlus) -> RowBytes:
@@ -234,6 +280,17 @@ def row_bytes(model: MPlus) -> RowBytes:
         long_term=stored + birth + write_id + counter,
         recent=probe.element_size() * probe.numel(),
     )
+
+
+@contextlib.contextmanager
+def _committing(memories: Sequence[Memory]) -> Iterator[None]:
+    """Whatever way a write ends, what it wrote is made to last where a memory is kept."""
+    for memory in memories:
+        memory.before_write()
+    with contextlib.ExitStack() as stack:
+        for memory in memories:
+            stack.callback(memory.commit)
+        yield
 
 
 @contextlib.contextmanager

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from memplus.cli.loading import load_model, open_memory
-from memplus.cli.options import AsJson, Device, Dtype, MemoryPath, Model, Seed
+from memplus.cli.loading import Place, load_model
+from memplus.cli.options import AsJson, Device, Dtype, Id, MemoryPath, Model, Ram, Store
 from memplus.cli.output import Output
 
 __all__ = ["ask"]
@@ -18,24 +18,27 @@ __all__ = ["ask"]
 def ask(
     question: Annotated[str, typer.Argument(help="In plain words.")],
     *,
-    memory: MemoryPath,
+    memory: MemoryPath = None,
+    store: Store = None,
+    id: Id = None,
     evidence: Annotated[
         bool, typer.Option("--evidence", help="Also show which writes the answer drew on.")
     ] = False,
     max_new_tokens: Annotated[
         int | None, typer.Option("--max-new-tokens", min=1, help="Most tokens of the answer.")
     ] = None,
+    ram: Ram = None,
     model: Model = "nano",
-    seed: Seed = 0,
     device: Device = None,
     dtype: Dtype = None,
     as_json: AsJson = False,
 ) -> None:
     """Ask a saved memory; the memory stays as it is."""
     out = Output(as_json=as_json)
+    place = Place(memory, store, id, ram=ram)
     loaded = load_model(model, device=device, dtype=dtype)
-    source = open_memory(loaded, memory, seed=seed)
-    answer = loaded.ask(source, question, max_new_tokens=max_new_tokens)
+    with place.reading(loaded) as source:
+        answer = loaded.ask(source, question, max_new_tokens=max_new_tokens)
 
     def show(console: Console) -> None:
         console.print(answer.text, markup=False)

@@ -8,8 +8,20 @@ from typing import Annotated
 
 import typer
 
-from memplus.cli.loading import load_model, open_memory
-from memplus.cli.options import AsJson, Device, Dtype, MaxBytes, MemoryPath, Model, Seed
+from memplus.cli.loading import Place, load_model
+from memplus.cli.options import (
+    AsJson,
+    Device,
+    Dtype,
+    Id,
+    MaxBytes,
+    MemoryPath,
+    Model,
+    Ram,
+    Seed,
+    Store,
+    Wait,
+)
 from memplus.cli.output import Output
 
 __all__ = ["chat"]
@@ -17,11 +29,15 @@ __all__ = ["chat"]
 
 def chat(
     *,
-    memory: MemoryPath,
+    memory: MemoryPath = None,
+    store: Store = None,
+    id: Id = None,
     window: Annotated[
         int, typer.Option("--window", min=1, help="Tokens of recent turns that stay text.")
     ] = 256,
     max_bytes: MaxBytes = None,
+    wait: Wait = 0.0,
+    ram: Ram = None,
     model: Model = "nano",
     seed: Seed = 0,
     device: Device = None,
@@ -36,23 +52,23 @@ def chat(
     from memplus.sessions.conversation import Conversation
 
     out = Output(as_json=as_json)
+    place = Place(memory, store, id, wait, ram)
     loaded = load_model(model, device=device, dtype=dtype)
-    target = open_memory(loaded, memory, seed=seed, max_bytes=max_bytes, create=True)
-    talk = Conversation(loaded, target, window=window)
     turns = []
-    try:
-        while line := _next_line(out):
-            if not line.strip():
-                continue
-            turn = talk.say(line)
-            turns.append(turn)
-            if turn.reply and not as_json:
-                out.text.print(turn.reply, markup=False)
-    except KeyboardInterrupt:
-        out.note("")
-    talk.close()
-    target.save(memory)
-    data = {"memory": str(memory), "turns": [asdict(turn) for turn in turns]}
+    with place.writing(loaded, seed=seed, max_bytes=max_bytes) as target:
+        talk = Conversation(loaded, target, window=window)
+        try:
+            while line := _next_line(out):
+                if not line.strip():
+                    continue
+                turn = talk.say(line)
+                turns.append(turn)
+                if turn.reply and not as_json:
+                    out.text.print(turn.reply, markup=False)
+        except KeyboardInterrupt:
+            out.note("")
+        talk.close()
+    data = {**place.data, "turns": [asdict(turn) for turn in turns]}
     out.result(data, show=lambda console: None)
 
 

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from memplus.cli.loading import load_model, open_memory
-from memplus.cli.options import AsJson, Device, Dtype, MemoryPath, Model, Seed
+from memplus.cli.loading import Place, load_model
+from memplus.cli.options import AsJson, Device, Dtype, Id, MemoryPath, Model, Ram, Store
 from memplus.cli.output import Output
 
 if TYPE_CHECKING:
@@ -27,12 +27,14 @@ _WIDTH = 40
 
 def inspect(
     *,
-    memory: MemoryPath,
+    memory: MemoryPath = None,
+    store: Store = None,
+    id: Id = None,
     question: Annotated[
         str | None, typer.Option("--question", help="Show what this question would retrieve.")
     ] = None,
+    ram: Ram = None,
     model: Model = "nano",
-    seed: Seed = 0,
     device: Device = None,
     dtype: Dtype = None,
     as_json: AsJson = False,
@@ -41,14 +43,14 @@ def inspect(
     from memplus.sessions.inspection import contents, reach
 
     out = Output(as_json=as_json)
+    place = Place(memory, store, id, ram=ram)
     loaded = load_model(model, device=device, dtype=dtype)
-    opened = open_memory(loaded, memory, seed=seed)
-    held = contents(opened)
-    found = loaded.retrieve(opened, question) if question is not None else None
-    data = {"memory": str(memory), **asdict(held)}
-    reached = None
-    if found is not None:
-        reached = reach(opened, found)
+    with place.reading(loaded) as opened:
+        held = contents(opened)
+        found = loaded.retrieve(opened, question) if question is not None else None
+        reached = None if found is None else reach(opened, found)
+    data = {**place.data, **asdict(held)}
+    if found is not None and reached is not None:
         data |= {"retrieved": [asdict(one) for one in found], "reach": asdict(reached)}
 
     def show(console: Console) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from memplus.errors import ConfigError, StorageError
+from memplus.errors import ConfigError, StorageError, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
     from memplus.memory.state import Memory
     from memplus.model import MPlus
 
-__all__ = ["load_model", "open_memory", "require_folder"]
+__all__ = ["Place", "load_model", "require_folder"]
 
 _DTYPES = ("float32", "bfloat16", "float16")
 
@@ -60,8 +63,82 @@ def _device(name: str) -> torch.device:
     return device
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a memory is: a file of its own, or a name in a store.
+
+    Raises:
+        UsageError: neither or both were given.
+    """
+
+    memory: Path | None
+    store: Path | None
+    id: str | None
+    wait: float = 0.0
+    ram: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.memory is None) == (self.store is None):
+            raise UsageError("Give either --memory FILE, or --store DIR with --id NAME.")
+        if (self.store is None) != (self.id is None):
+            raise UsageError("--store DIR and --id NAME go together.")
+
+    def __str__(self) -> str:
+        return str(self.memory) if self.store is None else f"{self.id} in {self.store}"
+
+    @property
+    def data(self) -> dict[str, str]:
+        """For JSON."""
+        if self.store is None:
+            return {"memory": str(self.memory)}
+        return {"store": str(self.store), "id": str(self.id)}
+
+    @contextmanager
+    def reading(self, model: MPlus) -> Iterator[Memory]:
+        """The memory, to be read.
+
+        Raises:
+            UsageError, StorageError, MemoryMismatchError, MemoryFileError: it cannot be opened.
+        """
+        if self.store is None:
+            assert self.memory is not None
+            yield open_memory(model, self.memory)
+            return
+        from memplus.store import MemoryStore
+
+        assert self.id is not None
+        with MemoryStore.existing(self.store, ram=self.ram).open(self.id, model) as memory:
+            yield memory
+
+    @contextmanager
+    def writing(self, model: MPlus, *, seed: int, max_bytes: int | None) -> Iterator[Memory]:
+        """The memory, to be written to; made where there is none, saved when the block ends.
+
+        Raises:
+            MemoryBusyError: another process writes to it.
+            UsageError, StorageError, MemoryMismatchError, MemoryFileError: it cannot be opened.
+        """
+        if self.store is None:
+            assert self.memory is not None
+            target = open_memory(model, self.memory, seed=seed, max_bytes=max_bytes, create=True)
+            yield target
+            target.save(self.memory)
+            return
+        from memplus.store import MemoryStore
+
+        assert self.id is not None
+        store = MemoryStore(self.store, ram=self.ram)
+        if self.id in store:
+            stored = store.open(self.id, model, write=True, wait=self.wait)
+        else:
+            stored = store.create(self.id, model, seed=seed)
+        with stored:
+            stored.max_bytes = max_bytes if max_bytes is not None else stored.max_bytes
+            yield stored
+
+
 def open_memory(
-    model: MPlus, path: Path, *, seed: int, max_bytes: int | None = None, create: bool = False
+    model: MPlus, path: Path, *, seed: int = 0, max_bytes: int | None = None, create: bool = False
 ) -> Memory:
     """The saved memory at ``path``; where there is none and ``create`` is set, a pristine one.
 

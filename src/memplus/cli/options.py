@@ -7,7 +7,20 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["AsJson", "Device", "Dtype", "MaxBytes", "MemoryPath", "Model", "Seed"]
+__all__ = [
+    "AsJson",
+    "Device",
+    "Dtype",
+    "Id",
+    "MaxBytes",
+    "MemoryPath",
+    "Model",
+    "Ram",
+    "Seed",
+    "Store",
+    "StoreAlone",
+    "Wait",
+]
 
 Model = Annotated[
     str,
@@ -18,8 +31,40 @@ Model = Annotated[
     ),
 ]
 MemoryPath = Annotated[
+    Path | None,
+    typer.Option("--memory", "-m", envvar="MEMPLUS_MEMORY", help="The memory, saved as a file."),
+]
+Store = Annotated[
+    Path | None,
+    typer.Option(
+        "--store", envvar="MEMPLUS_STORE", help="A directory of memories; `--id` says which one."
+    ),
+]
+StoreAlone = Annotated[
     Path,
-    typer.Option("--memory", "-m", envvar="MEMPLUS_MEMORY", help="The saved memory."),
+    typer.Option("--store", envvar="MEMPLUS_STORE", help="The directory of memories."),
+]
+Id = Annotated[
+    str | None,
+    typer.Option("--id", envvar="MEMPLUS_ID", help="Name of the memory in the store."),
+]
+Wait = Annotated[
+    float,
+    typer.Option(
+        "--wait",
+        envvar="MEMPLUS_WAIT",
+        min=0,
+        help="Seconds to wait while another process writes to the memory.",
+    ),
+]
+Ram = Annotated[
+    int | None,
+    typer.Option(
+        "--ram",
+        envvar="MEMPLUS_RAM",
+        min=1,
+        help="Bytes that the rows of a memory in a store may take in memory.",
+    ),
 ]
 Seed = Annotated[
     int,

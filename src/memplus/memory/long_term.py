@@ -77,6 +77,29 @@ class LongTermStore:
         elif isinstance(self.eviction, OldestEviction):
             self._evict_oldest(self.eviction.max_rows)
 
+    def forget(self, writes: Tensor) -> int:
+        """Take out every row of some writes [w] int32; returns how many went, over all layers."""
+        gone = 0
+        for table in self.tables:
+            mask = ~torch.isin(table["write_id"], writes)
+            count = len(mask) - int(mask.sum())
+            if count:
+                table.keep(mask)
+            gone += count
+        self.waiting = min(self.waiting, len(self))
+        return gone
+
+    def take_back(self, layer: int, rows: Mapping[str, Tensor]) -> None:
+        """Add rows [c, ...] that left one layer's short-term pool outside a write."""
+        table = self.tables[layer]
+        columns = {name: rows[name] for name in table.names if name in rows}
+        if isinstance(self.eviction, CounterEviction):
+            columns["counter"] = torch.full_like(
+                rows["birth"], self.eviction.initial, dtype=torch.float32
+            )
+        if len(rows["birth"]):
+            table.append(columns)
+
     def _merge(self, rule: CounterEviction) -> None:
         if self.writes_since_merge < rule.every:
             return
@@ -112,9 +135,10 @@ class LongTermStore:
             and the scores [n] of all rows.
         """
         table = self.tables[layer]
-        scores = retrieval_scores(queries, table["key"])
-        best = scores.topk(min(self.retrieved, len(table)), sorted=False).indices
-        return oldest_first(best, table["birth"]), scores
+        scores = torch.cat([retrieval_scores(queries, keys) for keys in table.blocks("key")])
+        best = scores.topk(min(self.retrieved, len(table)), sorted=False).indices.sort().values
+        order = oldest_first(torch.arange(len(best), device=best.device), table.take("birth", best))
+        return best[order], scores
 
     def reading_count(self, layer: int) -> int:
         """m: how many rows a read of this layer retrieves."""

@@ -8,13 +8,15 @@ Shapes: n rows in use, c rows of capacity.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
 
-__all__ = ["RowTable"]
+__all__ = ["BLOCK_ROWS", "RowTable"]
 
+BLOCK_ROWS = 16_384
+"""Rows that are scored at once: a fixed grid, so that scores do not depend on where rows lie."""
 _GROWTH = 1.5
 _SMALLEST = 64
 
@@ -45,9 +47,27 @@ class RowTable:
         """[n, ...]: a view of one column, not to be written to."""
         return self._shared.columns[name][: self._length]
 
+    @property
+    def names(self) -> list[str]:
+        """Of the columns."""
+        return list(self._shared.columns)
+
     def columns(self) -> dict[str, Tensor]:
         """Views of every column, [n, ...] each."""
-        return {name: self[name] for name in self._shared.columns}
+        return {name: self[name] for name in self.names}
+
+    def take(self, name: str, index: Tensor) -> Tensor:
+        """[m, ...]: copies of the rows ``index`` [m] of one column."""
+        return self[name].index_select(0, index)
+
+    def between(self, name: str, start: int, stop: int) -> Tensor:
+        """[stop - start, ...]: rows of one column, not to be written to."""
+        return self[name][start:stop]
+
+    def blocks(self, name: str) -> Iterator[Tensor]:
+        """One column in pieces of ``BLOCK_ROWS`` rows, in order; an empty one has one piece."""
+        for start in range(0, max(1, len(self)), BLOCK_ROWS):
+            yield self.between(name, start, min(start + BLOCK_ROWS, len(self)))
 
     @property
     def nbytes(self) -> int:

@@ -154,6 +154,45 @@ class ShortTermPool:
         self.position[layer, slots] = ranks.expand(self.layers, new)
         return slots, dropped
 
+    def forget(self, writes: Tensor) -> list[dict[str, Tensor]]:
+        """Give up every row of some writes, and close ranks; nothing of them stays in a slot.
+
+        Args:
+            writes: [w] int32 write ids.
+
+        Returns:
+            Per layer, the oldest rows that go too, so that all layers keep equally many: name ->
+            [c, ...] as ``rows_at``, oldest first.
+        """
+        slots = self.slot_order()[:, : self.count]
+        gone = torch.isin(self.write_id.gather(1, slots), writes)
+        count = int((~gone).sum(dim=1).min()) if self.count else 0
+        # Hidden vectors of the newest rows, which are the same writes' in every layer.
+        newest = gone[0, gone.shape[1] - self.recent.shape[1] :]
+        self.recent = self.recent[:, ~newest].clone()
+        kept = [layer_slots[~g] for layer_slots, g in zip(slots, gone, strict=True)]
+        surplus = [self._row_of(layer, own[: len(own) - count]) for layer, own in enumerate(kept)]
+        left = torch.stack([own[len(own) - count :] for own in kept])
+        rows = self.rows_at(left)
+        self.columns = {
+            name: _by_head(torch.zeros_like(column)) for name, column in self.columns.items()
+        }
+        for name, column in self.columns.items():
+            column[:, :count] = rows[name]
+        self.birth, self.write_id = torch.zeros_like(self.birth), torch.zeros_like(self.write_id)
+        self.birth[:, :count], self.write_id[:, :count] = rows["birth"], rows["write_id"]
+        ranks = torch.arange(self.slots, device=left.device)
+        self.position = ranks.expand(self.layers, self.slots).contiguous()
+        self.count = count
+        self._owned = True
+        return surplus
+
+    def _row_of(self, layer: int, slots: Tensor) -> dict[str, Tensor]:
+        """Copies of rows of one layer, name -> [c, ...]."""
+        taken = {name: column[layer, slots] for name, column in self.columns.items()}
+        own = {"birth": self.birth[layer, slots], "write_id": self.write_id[layer, slots]}
+        return taken | own
+
     def _own(self) -> None:
         if self._owned:
             return

@@ -10,9 +10,10 @@ Shapes: L layers, N short-term rows, n rows in use, k new rows, c dropped rows, 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -23,7 +24,10 @@ from memplus.memory.long_term import LongTermStore
 from memplus.memory.rows import RowTable
 from memplus.memory.short_term import ShortTermPool, stack_like
 
-__all__ = ["Memory", "MemoryHost", "NewRows", "RowBytes", "WriteRecord"]
+if TYPE_CHECKING:
+    from memplus.memory.forgetting import Forgotten
+
+__all__ = ["Memory", "MemoryHost", "NewRows", "Passage", "RowBytes", "WriteRecord"]
 
 
 class MemoryHost(Protocol):
@@ -49,6 +53,28 @@ class MemoryHost(Protocol):
         """Grows with every change of a weight."""
         ...
 
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """The parts of the fingerprint, and the tokenizer's, each by its name."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """What the model is called."""
+        ...
+
+    def new_memory(self, seed: int = 0, *, max_bytes: int | None = None) -> Memory:
+        """A pristine memory."""
+        ...
+
+    def new_rows(self, hidden: Tensor) -> NewRows:
+        """What is kept of the rows [L, k, d] of one write."""
+        ...
+
+    def replay(self, memory: Memory, passages: Sequence[tuple[str, Passage]]) -> None:
+        """Write passages (source, what is said) again, one chunk each."""
+        ...
+
 
 @dataclass(frozen=True)
 class WriteRecord:
@@ -61,6 +87,15 @@ class WriteRecord:
     """First token, counted from the beginning of the source."""
     tokens: int
     """How many tokens the write took in."""
+
+
+@dataclass(frozen=True)
+class Passage:
+    """What one write took in."""
+
+    tokens: tuple[int, ...]
+    text: str
+    """Empty where it is not known."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +131,11 @@ class Memory:
         tail_source: the source of the tail.
         writes: a record per write, in order.
         max_bytes: writes that would outgrow it are refused before they start; None: no limit.
+        tail_text: the text of the tail, where the memory keeps texts.
     """
+
+    keeps_text = False
+    """Whether the texts of writes are wanted (a memory in a store)."""
 
     def __init__(self, host: MemoryHost, seed: int, max_bytes: int | None = None) -> None:
         self.host = host
@@ -109,6 +148,7 @@ class Memory:
         self.writes: list[WriteRecord] = []
         self.tail: list[int] = []
         self.tail_source = ""
+        self.tail_text = ""
         self.source_tokens: dict[str, int] = {}
         self.version = 0
         self.derived: dict[str, Any] = {}
@@ -159,6 +199,7 @@ class Memory:
         twin.writes = list(self.writes)
         twin.tail = list(self.tail)
         twin.tail_source = self.tail_source
+        twin.tail_text = self.tail_text
         twin.source_tokens = dict(self.source_tokens)
         twin.version = self.version
         twin.weights_version = self.weights_version
@@ -198,6 +239,34 @@ class Memory:
 
         return load_memory(path, model)
 
+    def forget(
+        self,
+        *,
+        source: str | None = None,
+        write: int | Iterable[int] | None = None,
+        match: str | re.Pattern[str] | None = None,
+        rebuild: bool = False,
+    ) -> Forgotten:
+        """Take out what some writes left: their short-term, long-term and tail rows.
+
+        Args:
+            source: everything written under this name.
+            write: ids of writes.
+            match: writes whose text holds this; needs a memory in a store, which keeps texts.
+            rebuild: write the others again, so that no trace stays; needs a store as well.
+
+        Raises:
+            UsageError: nothing is named, a write is unknown, or texts are needed and not kept.
+        """
+        if match is not None or rebuild:
+            raise UsageError("This memory keeps no texts; open it from a store for that.")
+        if source is None and write is None:
+            raise UsageError("Name a source or writes to forget.")
+        from memplus.memory.forgetting import chosen_writes, forget_rows
+
+        ids = chosen_writes(self, source, write)
+        return forget_rows(self, ids, tail=source is not None and self.tail_source == source)
+
     def recent(self, count: int) -> Tensor | None:
         """[L, <= count, d]: hidden vectors of the newest rows; None before the first write."""
         return None if self.pool is None else self.pool.recent[:, -count:]
@@ -217,13 +286,29 @@ class Memory:
         drop = lots.topk(count, dim=1).indices.to(pool.position.device)
         return drop.expand(pool.layers, count)
 
-    def take_in(self, rows: NewRows, record: WriteRecord, drop: Tensor | None) -> None:
+    def before_write(self) -> None:
+        """Called before a write begins: a memory that is kept somewhere may refuse."""
+
+    def wrote(self, rows: NewRows, record: WriteRecord, drop: Tensor | None, said: Passage) -> None:
+        """Called after ``take_in`` with what it took in; ``drop`` [L, c] is what was dropped."""
+
+    def commit(self) -> None:
+        """Called when a write returns: a memory that is kept somewhere makes it last."""
+
+    def take_in(
+        self,
+        rows: NewRows,
+        record: WriteRecord,
+        drop: Tensor | None,
+        said: Passage | None = None,
+    ) -> None:
         """Make the rows of one write part of the memory (M+ section 3.2).
 
         Args:
             rows: of the write pass.
             record: what was written.
             drop: [L, c] positions to drop, from ``draw_drop`` or given by the caller.
+            said: the tokens and text behind the rows, where they are known.
 
         Raises:
             UsageError: ``drop`` has the wrong shape or an index out of range.
@@ -248,6 +333,7 @@ class Memory:
         self._store_dropped(dropped, rows)
         self.writes.append(record)
         self.version += 1
+        self.wrote(rows, record, drop, said or Passage((), ""))
 
     def _first_pool(self, rows: NewRows) -> ShortTermPool:
         columns = stack_like(rows.columns, self.config.short_term_tokens)
@@ -292,10 +378,15 @@ class Memory:
         columns = dict(like)
         if self.config.eviction.kind == "counter":
             columns["counter"] = like["birth"].to(torch.float32)
-        tables = [
-            RowTable({name: column[layer, :0] for name, column in columns.items()})
-            for layer in range(layers)
-        ]
+        return self.store_of(
+            [
+                RowTable({name: column[layer, :0] for name, column in columns.items()})
+                for layer in range(layers)
+            ]
+        )
+
+    def store_of(self, tables: Sequence[RowTable]) -> LongTermStore:
+        """A store of these rows, one table per layer, under the memory's rules."""
         return LongTermStore(tables, self.config.eviction, self.config.retrieved_tokens)
 
     def check_budget(self, writes: int, row: RowBytes) -> None:

@@ -18,6 +18,7 @@ from memplus.backbone.access import Backbone, Layer
 from memplus.backbone.attention import Segment
 from memplus.backbone.rope import Angles, rotate, rotate_into
 from memplus.memory.retriever import MemoryWeights
+from memplus.memory.rows import RowTable
 from memplus.memory.state import Memory
 from memplus.passes.read import Prefix
 
@@ -181,7 +182,7 @@ class MemoryPrefix(Prefix):
         chosen, scores = memory.store.retrieve(access.index, queries[row][self.prompt[row]])
         self.retrieved[row, access.index] = chosen
         self.scores[row, access.index] = scores
-        return _stored(access, memory.store.tables[access.index].columns(), chosen)
+        return _stored(access, memory.store.tables[access.index], chosen)
 
     def _short_term(self, access: Layer, memory: Memory, angles: Angles, length: int) -> Segment:
         """The pool's keys at their positions and its values, [1, H, n, D] each."""
@@ -206,8 +207,8 @@ class MemoryPrefix(Prefix):
         return turned[None], values.transpose(0, 1)[None]
 
 
-def _stored(access: Layer, columns: dict[str, Tensor], chosen: Tensor) -> tuple[Tensor, Tensor]:
+def _stored(access: Layer, table: RowTable, chosen: Tensor) -> tuple[Tensor, Tensor]:
     """Keys and values [m, H, D] of chosen rows, projected here where hidden vectors are kept."""
-    if "k" in columns:
-        return columns["k"].index_select(0, chosen), columns["v"].index_select(0, chosen)
-    return access.project(columns["hidden"].index_select(0, chosen))
+    if "k" in table.names:
+        return table.take("k", chosen), table.take("v", chosen)
+    return access.project(table.take("hidden", chosen))

@@ -116,6 +116,8 @@ def _ages(memory: Memory) -> dict[str, int]:
 def _shares(memory: Memory, short: list[int], stored: list[int]) -> list[SourceShare]:
     shares: dict[str, list[int]] = {}
     for record in memory.writes:
+        if not record.tokens:  # forgotten
+            continue
         counted = shares.setdefault(record.source, [0, 0, 0, 0])
         new = (1, record.tokens, short[record.id], stored[record.id])
         shares[record.source] = [old + more for old, more in zip(counted, new)]

@@ -1,0 +1,101 @@
+"""Forgetting on request: every row that some writes left, taken out of a memory.
+
+Sources never share a chunk, so nobody else's rows go with them. What stays is the trace that later
+writes carry, which attended to the newest rows of their time; only writing them again removes it.
+
+Shapes: L layers, N slots, n rows in use, K rows of a write, d hidden size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from memplus.errors import UsageError
+
+if TYPE_CHECKING:
+    from memplus.memory.state import Memory
+
+__all__ = ["Forgotten", "chosen_writes", "forget_rows"]
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What went."""
+
+    writes: tuple[int, ...]
+    """Their ids, ascending."""
+    short_term_rows: int
+    """Over all layers."""
+    long_term_rows: int
+    """Over all layers."""
+    tail_tokens: int
+
+
+def chosen_writes(
+    memory: Memory, source: str | None, write: int | Iterable[int] | None
+) -> set[int]:
+    """Ids of the writes that a source or their own ids name.
+
+    Raises:
+        UsageError: there is no such write.
+    """
+    found: set[int] = set()
+    if source is not None:
+        found |= {r.id for r in memory.writes if r.source == source and r.tokens}
+    if write is not None:
+        given = {write} if isinstance(write, int) else set(write)
+        unknown = sorted(one for one in given if not 1 <= one <= len(memory.writes))
+        if unknown:
+            raise UsageError(f"There is no write {unknown[0]}; there are {len(memory.writes)}.")
+        found |= given
+    return found
+
+
+def forget_rows(memory: Memory, writes: Iterable[int], *, tail: bool) -> Forgotten:
+    """Take out every row of some writes, and the tail if asked.
+
+    Layers keep equal numbers of short-term rows: where fewer of a layer's rows were forgotten
+    than of another's, its oldest ones are dropped as a write would drop them.
+    """
+    from memplus.memory.state import WriteRecord
+
+    ids = sorted(set(writes))
+    gone = torch.tensor(ids, dtype=torch.int32, device=memory.host.device)
+    before = memory.short_term_rows
+    layers = 0 if memory.pool is None else memory.pool.layers
+    surplus: list[dict[str, Tensor]] = []
+    short = long = 0
+    if memory.pool is not None and ids:
+        surplus = memory.pool.forget(gone)
+        moved = sum(len(rows["birth"]) for rows in surplus)
+        short = layers * (before - memory.pool.count) - moved
+        _refresh_recent(memory)
+    if memory.store is not None and ids:
+        long = memory.store.forget(gone)
+        for layer, rows in enumerate(surplus):
+            memory.store.take_back(layer, rows)
+    for one in ids:
+        memory.writes[one - 1] = WriteRecord(one, "", 0, 0)
+    left = {record.source for record in memory.writes if record.tokens}
+    waiting = len(memory.tail) if tail else 0
+    if tail:
+        memory.tail, memory.tail_text, memory.tail_source = [], "", ""
+    memory.source_tokens = {s: n for s, n in memory.source_tokens.items() if s in left}
+    memory.derived.clear()
+    memory.version += 1
+    return Forgotten(tuple(ids), short, long, waiting)
+
+
+def _refresh_recent(memory: Memory) -> None:
+    """The next write attends to the newest rows that are left, where their vectors are kept."""
+    pool = memory.pool
+    assert pool is not None
+    kept = min(memory.config.tokens_per_write, pool.count)
+    hidden = pool.columns.get("hidden")
+    if hidden is not None:
+        pool.recent = hidden[:, pool.count - kept : pool.count].clone()

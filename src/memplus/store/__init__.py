@@ -1,0 +1,6 @@
+"""Many memories on disk: durable writes, mapped rows, a journal. Never heard of model libraries."""
+
+from memplus.store.store import MemoryStore
+from memplus.store.stored import StoredMemory
+
+__all__ = ["MemoryStore", "StoredMemory"]

@@ -1,0 +1,159 @@
+"""Every change of the disk, one call each, so that a test can refuse or stop at any of them.
+
+Files are made whole before anything names them, are never followed through symbolic links, and
+are never changed afterwards, except that logs grow at their end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+__all__ = ["Disk", "Sink", "read"]
+
+_PIECE = 1 << 23
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_PRIVATE = 0o600
+
+
+class Sink:
+    """A file being made or appended to."""
+
+    def __init__(self, disk: Disk, path: Path, descriptor: int) -> None:
+        self.disk = disk
+        self.path = path
+        self.descriptor = descriptor
+
+    def write(self, content: bytes | memoryview) -> None:
+        """All of it, in pieces."""
+        view = memoryview(content).cast("B")
+        while view:
+            self.disk.step("write", self.path)
+            view = view[os.write(self.descriptor, view[:_PIECE]) :]
+
+    def write_at(self, content: bytes, offset: int) -> None:
+        """Fill a gap that was left at ``offset``."""
+        self.disk.step("write", self.path)
+        if os.pwrite(self.descriptor, content, offset) != len(content):
+            raise OSError(28, "the disk took only a part", str(self.path))
+
+    def skip(self, offset: int) -> None:
+        """Leave a gap up to ``offset``."""
+        os.lseek(self.descriptor, offset, os.SEEK_SET)
+
+    def flush(self) -> None:
+        """Wait until the disk has it."""
+        self.disk.step("fsync", self.path)
+        os.fdatasync(self.descriptor)
+
+    def close(self) -> None:
+        """No more of it."""
+        os.close(self.descriptor)
+
+
+class Disk:
+    """Calls of the operating system that change something."""
+
+    def step(self, call: str, path: Path) -> None:
+        """Called before each change with its name; here it does nothing."""
+
+    @contextlib.contextmanager
+    def create(self, path: Path) -> Iterator[Sink]:
+        """A new file, on the disk when the block ends well and gone when it does not."""
+        self.step("create", path)
+        sink = Sink(self, path, os.open(path, _NEW, _PRIVATE))
+        try:
+            yield sink
+            sink.flush()
+        except BaseException:
+            with contextlib.suppress(OSError):
+                path.unlink()
+            raise
+        finally:
+            sink.close()
+
+    def start(self, path: Path) -> Sink:
+        """A new, empty file to append to."""
+        self.step("create", path)
+        return Sink(self, path, os.open(path, _NEW, _PRIVATE))
+
+    def extend(self, path: Path, length: int) -> Sink:
+        """A file to append to at ``length``; what lies beyond was never named and goes."""
+        self.step("open", path)
+        descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            if os.fstat(descriptor).st_size != length:
+                self.step("truncate", path)
+                os.ftruncate(descriptor, length)
+            os.lseek(descriptor, length, os.SEEK_SET)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return Sink(self, path, descriptor)
+
+    def replace(self, path: Path, parts: Iterable[bytes], temporary: Path) -> None:
+        """Put new content in a file's place in one step, and make that last."""
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+        with self.create(temporary) as sink:
+            for part in parts:
+                sink.write(part)
+        self.step("rename", path)
+        temporary.replace(path)
+        self.sync(path.parent)
+
+    def rename(self, old: Path, new: Path) -> None:
+        """Rename, and make that last."""
+        self.step("rename", new)
+        old.rename(new)
+        self.sync(new.parent)
+
+    def sync(self, folder: Path) -> None:
+        """Make the names in a folder last."""
+        self.step("fsync", folder)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def share(self, old: Path, new: Path) -> None:
+        """The same file under a second name; a copy where the file system knows no such thing."""
+        self.step("link", new)
+        try:
+            os.link(old, new, follow_symlinks=False)
+        except FileNotFoundError:
+            raise
+        except OSError:
+            with read(old) as source, self.create(new) as sink:
+                while piece := source.read(_PIECE):
+                    sink.write(piece)
+
+    def remove(self, path: Path) -> None:
+        """Remove a file that may be gone already."""
+        self.step("unlink", path)
+        path.unlink(missing_ok=True)
+
+    def remove_tree(self, folder: Path) -> None:
+        """Remove a folder and all that is in it."""
+        self.step("unlink", folder)
+        shutil.rmtree(folder)
+
+    def make_folder(self, folder: Path) -> None:
+        """A folder for the owner's eyes only."""
+        self.step("mkdir", folder)
+        folder.mkdir(mode=0o700)
+
+
+def read(path: Path) -> BinaryIO:
+    """Open a regular file for reading; a symbolic link is an ``OSError``."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(22, "it is not a regular file", str(path))
+    return os.fdopen(descriptor, "rb")

@@ -1,0 +1,179 @@
+"""One memory's folder: its files by name, its segments, its log.
+
+Files get names drawn at random, so that nobody's name is ever another's; a fork holds the same
+files under the same names (hard links), which is why none of them is changed once it is named.
+
+Shapes: L layers, n rows of a layer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import Tensor
+
+from memplus.errors import CorruptMemoryError
+from memplus.store.blocks import Container, Residency, layout, write_container
+from memplus.store.disk import Disk, Sink
+from memplus.store.journal import companions
+from memplus.store.manifest import NAME, Generation, LogPart, Manifest, SegmentEntry
+from memplus.store.mapped import MappedTable, Part, column_name
+
+__all__ = ["Folder", "Segment", "parts_of", "trimmed"]
+
+_PIECE_ROWS = 1 << 16
+
+
+@dataclass(frozen=True)
+class Segment:
+    """An open segment and how much of it belongs to the memory."""
+
+    entry: SegmentEntry
+    file: Container
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of its rows do."""
+        first = self.file.names[: len(self.entry.rows)]
+        return [self.file.shape(name)[0] for name in first] == self.entry.rows
+
+
+@dataclass
+class Folder:
+    """A memory's files.
+
+    Args:
+        path: the folder.
+        disk: makes every change.
+        residency: keeps mapped files within their budget.
+    """
+
+    path: Path
+    disk: Disk
+    residency: Residency = field(default_factory=Residency)
+
+    def new(self, kind: str) -> Path:
+        """A path that nothing has."""
+        return self.path / f"{kind}-{secrets.token_hex(8)}"
+
+    def map(self, name: str) -> Container:
+        """Open a container by its name.
+
+        Raises:
+            FileNotFoundError, CorruptMemoryError, MemoryVersionError.
+        """
+        container = Container.open(self.path / name)
+        container.residency = self.residency
+        self.residency.files.append(container)
+        return container
+
+    def segments(self, manifest: Manifest) -> list[Segment]:
+        """The memory's segments, mapped."""
+        found = [Segment(entry, self.map(entry.name)) for entry in manifest.segments]
+        for segment in found:
+            short = [
+                name
+                for name, rows in zip(segment.file.names, segment.entry.rows)
+                if segment.file.shape(name)[0] < rows
+            ]
+            if short:
+                raise CorruptMemoryError(segment.file.path, reason="it has too few rows")
+        return found
+
+    def write_segment(
+        self, tables: Sequence[MappedTable], absorbed: int, bounds: Sequence[tuple[int, int]]
+    ) -> Segment:
+        """A segment of rows of every layer.
+
+        Args:
+            tables: one per layer.
+            absorbed: how many of their last parts go first, whole.
+            bounds: per layer, the first of the rows in use that follow and the first after them.
+        """
+        rows = [
+            sum(part.rows for part in table.parts[len(table.parts) - absorbed :]) + stop - start
+            for table, (start, stop) in zip(tables, bounds, strict=True)
+        ]
+        like = tables[0].fresh.columns()
+        shapes = {
+            column_name(layer, name): (column.dtype, [count, *column.shape[1:]])
+            for name, column in like.items()
+            for layer, count in enumerate(rows)
+        }
+        path = self.new("segment")
+        with self.disk.create(path) as sink:
+            plan = layout({"kind": "segment"}, shapes)
+            write_container(sink, plan, _pieces(tables, absorbed, bounds))
+        return Segment(SegmentEntry(path.name, rows), self.map(path.name))
+
+    def open_log(self, manifest: Manifest) -> tuple[Sink, LogPart | None]:
+        """The log to append to, and which part of it counts; None where it is new."""
+        logs = manifest.current.logs
+        if logs and manifest.log_open:
+            path = self.path / logs[-1].name
+            if os.stat(path, follow_symlinks=False).st_nlink == 1:
+                return self.disk.extend(path, logs[-1].length), logs[-1]
+        return self.disk.start(self.new("log")), None
+
+    def size(self, generation: Generation) -> int:
+        """Bytes that a generation keeps beside the segments."""
+        names = [generation.snapshot, *(part.name for part in generation.logs)]
+        return sum((self.path / name).stat().st_size for name in names)
+
+    def collect(self, manifest: Manifest, used: Iterable[str] = ()) -> None:
+        """Remove the files that the manifest does not name and that are not in use."""
+        named = manifest.files() | companions(manifest.journal) | {NAME} | set(used)
+        for entry in list(os.scandir(self.path)):
+            if entry.name not in named:
+                self.disk.remove(Path(entry.path))
+
+    def tidy(self, manifest: Manifest, used: Iterable[str] = ()) -> None:
+        """``collect`` where it is no harm if some of it cannot be done now."""
+        with contextlib.suppress(OSError):
+            self.collect(manifest, used)
+
+
+def _pieces(
+    tables: Sequence[MappedTable], absorbed: int, bounds: Sequence[tuple[int, int]]
+) -> Iterator[Tensor]:
+    for name in tables[0].names:
+        for table, (start, stop) in zip(tables, bounds, strict=True):
+            like = table.fresh[name]
+            yield like.new_empty((0, *like.shape[1:]))  # also where a layer has no rows
+            for part in table.parts[len(table.parts) - absorbed :]:
+                for first in range(0, part.rows, _PIECE_ROWS):
+                    yield part.between(name, first, min(first + _PIECE_ROWS, part.rows))
+            for first in range(start, stop, _PIECE_ROWS):
+                yield table.between(name, first, min(first + _PIECE_ROWS, stop))
+
+
+def parts_of(segments: Sequence[Segment], physical: Sequence[int]) -> list[list[Part]]:
+    """Per layer, the first ``physical`` rows of the segments."""
+    found: list[list[Part]] = []
+    for layer, left in enumerate(physical):
+        parts: list[Part] = []
+        for segment in segments:
+            rows = min(left, segment.entry.rows[layer])
+            parts.append(Part(segment.file, layer, rows))
+            left -= rows
+        if left:
+            raise CorruptMemoryError(Path(NAME), reason=f"{left} rows of layer {layer} are missing")
+        found.append(parts)
+    return found
+
+
+def trimmed(entries: Sequence[SegmentEntry], physical: Sequence[int]) -> list[SegmentEntry]:
+    """The segments' first ``physical`` rows; segments without any are left out."""
+    left = list(physical)
+    kept: list[SegmentEntry] = []
+    for entry in entries:
+        rows = [min(have, want) for have, want in zip(entry.rows, left, strict=True)]
+        left = [want - taken for want, taken in zip(left, rows, strict=True)]
+        if any(rows):
+            kept.append(SegmentEntry(entry.name, rows))
+    return kept

@@ -1,0 +1,275 @@
+"""The journal: what was written, when, and what it said, in SQLite.
+
+It tells what rows came from; it does not decide what exists. Rows of writes and commits beyond
+those that the manifest counts are ignored, and the next commit takes their place.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import json
+import sqlite3
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from memplus.errors import CorruptMemoryError
+from memplus.memory.state import Passage, WriteRecord
+from memplus.store.disk import Disk
+
+__all__ = ["Commit", "Journal", "Place", "WrittenText", "companions", "now"]
+
+_SCHEMA = """
+CREATE TABLE writes (
+    id INTEGER PRIMARY KEY, commit_number INTEGER NOT NULL, source TEXT NOT NULL,
+    start INTEGER NOT NULL, tokens INTEGER NOT NULL, first_char INTEGER NOT NULL,
+    ids BLOB NOT NULL, text TEXT NOT NULL, time REAL NOT NULL, crc INTEGER NOT NULL
+) STRICT;
+CREATE INDEX writes_by_source ON writes (source, id);
+CREATE TABLE commits (
+    number INTEGER PRIMARY KEY, time REAL NOT NULL, writes INTEGER NOT NULL,
+    tokens INTEGER NOT NULL, waiting INTEGER NOT NULL, what TEXT NOT NULL,
+    snapshot TEXT NOT NULL, log TEXT NOT NULL, length INTEGER NOT NULL
+) STRICT;
+"""
+
+
+def companions(name: str) -> set[str]:
+    """The files that SQLite keeps beside a database."""
+    return {name, f"{name}-wal", f"{name}-shm", f"{name}-journal"}
+
+
+@dataclass(frozen=True)
+class WrittenText:
+    """One write as the journal knows it."""
+
+    id: int
+    source: str
+    start: int
+    """First token, counted from the beginning of the source."""
+    tokens: int
+    first_char: int
+    """First character, counted from the beginning of the source."""
+    text: str
+    ids: tuple[int, ...]
+    time: float
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the state after a commit is found."""
+
+    snapshot: str
+    log: str
+    """Empty where the snapshot is that state."""
+    length: int
+    """Bytes of the log that lead to it."""
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One entry of a memory's history."""
+
+    number: int
+    time: float
+    writes: int
+    """Id of the last write then."""
+    tokens: int
+    """Text tokens written until then."""
+    waiting: int
+    """Tokens in the tail then."""
+    what: str
+    """``create``, ``write``, ``forget``, ``rollback``, ..."""
+    place: Place
+
+
+class Journal:
+    """One database.
+
+    Args:
+        path: the file.
+        disk: is told before each change.
+        writable: whether it may be changed; a reader changes nothing.
+    """
+
+    def __init__(self, path: Path, disk: Disk, *, writable: bool) -> None:
+        self.path = path
+        self.disk = disk
+        if path.is_symlink() or not path.is_file():
+            raise FileNotFoundError(2, "there is no journal", str(path))
+        mode = "rw" if writable else "ro"
+        self._connection = _connect(path, mode)
+        if writable:
+            self._connection.execute("PRAGMA synchronous = FULL")
+
+    @classmethod
+    def create(cls, path: Path, disk: Disk) -> None:
+        """A new, empty database."""
+        disk.step("create", path)
+        with contextlib.closing(_connect(path, "rwc")) as connection:
+            path.chmod(0o600)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        """Done with it."""
+        self._connection.close()
+
+    # Writing ------------------------------------------------------------------------------------
+
+    def add(
+        self, commit: Commit, written: Sequence[tuple[WriteRecord, Passage]], after: int
+    ) -> None:
+        """Add a commit and its writes; what was beyond the last one goes.
+
+        Args:
+            commit: the new one.
+            written: its writes.
+            after: id of the last write before them.
+        """
+        now = commit.time
+        with self._transaction() as run:
+            run("DELETE FROM writes WHERE id > ?", (after,))
+            run("DELETE FROM commits WHERE number >= ?", (commit.number,))
+            chars: dict[str, int] = {}
+            for record, said in written:
+                if record.source not in chars:
+                    chars[record.source] = self._chars(record.source)
+                first = chars[record.source]
+                chars[record.source] += len(said.text)
+                ids = array.array("i", said.tokens).tobytes()
+                row = (record.id, record.source, record.start, record.tokens, first, ids, said.text)
+                values = (*row[:1], commit.number, *row[1:], now, _crc(row))
+                run("INSERT INTO writes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+            place = commit.place
+            run(
+                "INSERT INTO commits VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (commit.number, now, commit.writes, commit.tokens, commit.waiting, commit.what,
+                 place.snapshot, place.log, place.length),
+            )  # fmt: skip
+
+    def _chars(self, source: str) -> int:
+        found = self._connection.execute(
+            "SELECT first_char + length(text) FROM writes "
+            "WHERE source = ? ORDER BY id DESC LIMIT 1",
+            (source,),
+        ).fetchone()
+        return 0 if found is None else int(found[0])
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[Callable[[str, tuple[object, ...]], None]]:
+        def run(statement: str, values: tuple[object, ...]) -> None:
+            self.disk.step("journal write", self.path)
+            self._connection.execute(statement, values)
+
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield run
+            self.disk.step("journal commit", self.path)
+            self._connection.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+            raise
+
+    def copy(self, path: Path, *, writes: int, commits: int, without: Iterable[int] = ()) -> None:
+        """A new database with the rows up to a write and a commit, and without some writes.
+
+        Nothing of the others is left in it, not even in free pages.
+        """
+        gone = set(without)
+        Journal.create(path, self.disk)
+        with contextlib.closing(_connect(path, "rw")) as target:
+            target.execute("BEGIN")
+            self.disk.step("journal write", path)
+            rows = self._connection.execute("SELECT * FROM writes WHERE id <= ?", (writes,))
+            kept = (row for row in rows if row[0] not in gone)
+            target.executemany("INSERT INTO writes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", kept)
+            found = self._connection.execute("SELECT * FROM commits WHERE number <= ?", (commits,))
+            target.executemany("INSERT INTO commits VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", found)
+            self.disk.step("journal commit", path)
+            target.execute("COMMIT")
+
+    # Reading ------------------------------------------------------------------------------------
+
+    def texts(self, ids: Iterable[int], upto: int) -> dict[int, WrittenText]:
+        """Writes by id; those that are not there or beyond ``upto`` are left out.
+
+        Raises:
+            CorruptMemoryError: a checksum differs.
+        """
+        found: dict[int, WrittenText] = {}
+        for one in ids:
+            if one <= upto:
+                rows = self._select("id = ?", (one,))
+                found |= {row.id: row for row in rows}
+        return found
+
+    def all_texts(self, upto: int) -> Iterator[WrittenText]:
+        """Every write in order."""
+        return self._select("id <= ?", (upto,))
+
+    def _select(self, where: str, values: tuple[object, ...]) -> Iterator[WrittenText]:
+        columns = "id, source, start, tokens, first_char, ids, text, time, crc"
+        query = f"SELECT {columns} FROM writes WHERE {where} ORDER BY id"
+        try:
+            for *row, when, crc in self._connection.execute(query, values):
+                if _crc(row) != crc:
+                    raise CorruptMemoryError(self.path, reason=f"write {row[0]} was changed")
+                number, source, start, tokens, first, blob, text = row
+                ids = array.array("i")
+                ids.frombytes(blob)
+                yield WrittenText(number, source, start, tokens, first, text, tuple(ids), when)
+        except sqlite3.DatabaseError as error:
+            raise CorruptMemoryError(self.path, reason=str(error)) from error
+
+    def commits(self, upto: int) -> list[Commit]:
+        """The commits up to a number, oldest first."""
+        try:
+            rows = self._connection.execute(
+                "SELECT * FROM commits WHERE number <= ? ORDER BY number",
+                (upto,),
+            ).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise CorruptMemoryError(self.path, reason=str(error)) from error
+        return [
+            Commit(number, when, writes, tokens, waiting, what, Place(*place))
+            for number, when, writes, tokens, waiting, what, *place in rows
+        ]
+
+    def check(self, upto: int) -> None:
+        """Read and check all of it.
+
+        Raises:
+            CorruptMemoryError: something was changed.
+        """
+        try:
+            (verdict,) = self._connection.execute("PRAGMA integrity_check").fetchone()
+        except sqlite3.DatabaseError as error:
+            raise CorruptMemoryError(self.path, reason=str(error)) from error
+        if verdict != "ok":
+            raise CorruptMemoryError(self.path, reason=str(verdict))
+        for _ in self.all_texts(upto):
+            pass
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    uri = f"{path.absolute().as_uri()}?mode={mode}"
+    return sqlite3.connect(
+        uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10.0
+    )
+
+
+def _crc(row: Sequence[object]) -> int:
+    *numbers, ids, text = row
+    assert isinstance(ids, bytes)
+    return zlib.crc32(ids, zlib.crc32(json.dumps([*numbers, text]).encode()))
+
+
+def now() -> float:
+    """Seconds since 1970, as the journal notes them."""
+    return time.time()

@@ -1,0 +1,196 @@
+"""A memory's whole state but its segments, as one container; and one commit of writes as another.
+
+A snapshot keeps everything that was computed. A log record keeps what a write pass made, the
+hidden vectors, and which rows were dropped; what follows from them is computed again when it is
+read, the rows of one write at a time as then, so that the same bits come out.
+
+Shapes: L layers, N slots, k new rows, c dropped rows, d hidden size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from memplus.errors import CorruptMemoryError
+from memplus.memory.rows import RowTable
+from memplus.memory.short_term import ShortTermPool
+from memplus.memory.state import Memory, Passage, WriteRecord
+from memplus.store.blocks import Container, Layout, layout, write_container
+from memplus.store.disk import Disk, Sink
+from memplus.store.mapped import MappedTable, Part
+
+__all__ = ["Logged", "append_record", "log_record", "replay_record", "restore", "save_snapshot"]
+
+_POOL = "pool."
+_OWN = ("recent", "position", "birth", "write_id")
+
+
+@dataclass(frozen=True)
+class Logged:
+    """One write on its way to the log."""
+
+    record: WriteRecord
+    said: Passage
+    hidden: Tensor
+    """[L, k, d]."""
+    drop: Tensor | None
+    """[L, c] positions."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its tensors."""
+        return self.hidden.nbytes + (0 if self.drop is None else self.drop.nbytes)
+
+
+def save_snapshot(memory: Memory, path: Path, disk: Disk) -> None:
+    """Write everything that no segment holds: pool, generator, records, what has left."""
+    tensors: dict[str, Tensor] = {"generator": memory.generator.get_state()}
+    if memory.pool is not None:
+        tensors |= {_POOL + name: column for name, column in memory.pool.tensors().items()}
+    meta = _numbers(memory) | {
+        "seed": memory.seed,
+        "max_bytes": memory.max_bytes,
+        "count": memory.short_term_rows,
+        "sources": sorted({record.source for record in memory.writes}),
+        "stored": memory.store is not None,
+    }
+    numbers = {source: index for index, source in enumerate(meta["sources"])}
+    rows = [[r.id, numbers[r.source], r.start, r.tokens] for r in memory.writes]
+    tensors["writes"] = torch.tensor(rows, dtype=torch.int64).reshape(-1, 4)
+    if memory.store is not None:
+        for layer, table in enumerate(memory.store.tables):
+            assert isinstance(table, MappedTable)
+            if table.live is not None:
+                tensors[f"live.{layer}"] = table.live
+            tensors |= {f"own.{layer}.{name}": column for name, column in table.own.items()}
+            # What columns there are, also where no row is.
+            tensors |= {f"like.{name}": c[:0] for name, c in table.fresh.columns().items()}
+    tensors = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
+    plan = layout(meta, {name: (t.dtype, list(t.shape)) for name, t in tensors.items()})
+    with disk.create(path) as sink:
+        write_container(sink, plan, iter(tensors.values()))
+
+
+def _numbers(memory: Memory) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "clock": memory.clock,
+        "tail": memory.tail,
+        "tail_source": memory.tail_source,
+        "tail_text": memory.tail_text,
+        "source_tokens": memory.source_tokens,
+        "version": memory.version,
+    }
+    if memory.store is not None:
+        found["waiting"] = memory.store.waiting
+        found["writes_since_merge"] = memory.store.writes_since_merge
+    return found
+
+
+def restore(memory: Memory, snapshot: Container, parts: Sequence[Sequence[Part]]) -> None:
+    """Make a memory what it was when the snapshot was taken.
+
+    Args:
+        memory: is overwritten.
+        snapshot: of ``save_snapshot``.
+        parts: per layer, the rows in segments that the snapshot knows.
+    """
+    meta = snapshot.meta
+    tensors = {name: snapshot.rows(name).clone() for name in snapshot.names}
+    memory.seed, memory.max_bytes = meta["seed"], meta["max_bytes"]
+    memory.clock, memory.version = meta["clock"], meta["version"]
+    memory.tail, memory.tail_source = list(meta["tail"]), meta["tail_source"]
+    memory.tail_text, memory.source_tokens = meta["tail_text"], dict(meta["source_tokens"])
+    memory.writes = [
+        WriteRecord(number, meta["sources"][source], start, tokens)
+        for number, source, start, tokens in tensors["writes"].tolist()
+    ]
+    memory.generator.set_state(tensors["generator"])
+    memory.derived.clear()
+    memory.pool = memory.store = None
+    device = memory.host.device
+    columns = {name: column.to(device) for name, column in _named(tensors, _POOL).items()}
+    if columns:
+        own = {name: columns.pop(name) for name in _OWN}
+        memory.pool = ShortTermPool(columns, own["recent"], meta["count"])
+        memory.pool.position, memory.pool.birth = own["position"], own["birth"]
+        memory.pool.write_id = own["write_id"]
+    if meta["stored"]:
+        like = {name: column.to(device) for name, column in _named(tensors, "like.").items()}
+        tables = [
+            MappedTable(
+                part, RowTable(like), tensors.get(f"live.{layer}"), _named(tensors, f"own.{layer}.")
+            )
+            for layer, part in enumerate(parts)
+        ]
+        memory.store = memory.store_of(tables)
+        memory.store.waiting = meta["waiting"]
+        memory.store.writes_since_merge = meta["writes_since_merge"]
+
+
+def _named(tensors: Mapping[str, Tensor], stem: str) -> dict[str, Tensor]:
+    return {n.removeprefix(stem): t for n, t in tensors.items() if n.startswith(stem)}
+
+
+def log_record(memory: Memory, written: Sequence[Logged]) -> tuple[Layout, list[Tensor]]:
+    """One commit of writes, to be appended to a log.
+
+    Args:
+        memory: as it is after them.
+        written: may be empty where only the tail has changed.
+    """
+    tensors: dict[str, Tensor] = {"generator": memory.generator.get_state()}
+    for index, one in enumerate(written):
+        tensors[f"hidden.{index}"] = one.hidden
+        if one.drop is not None:
+            tensors[f"drop.{index}"] = one.drop
+    meta = {
+        "writes": [
+            [w.record.id, w.record.source, w.record.start, w.record.tokens] for w in written
+        ],
+        "tail": memory.tail,
+        "tail_source": memory.tail_source,
+        "tail_text": memory.tail_text,
+        "version": memory.version,
+    }
+    plan = layout(meta, {name: (t.dtype, list(t.shape)) for name, t in tensors.items()})
+    return plan, list(tensors.values())
+
+
+def append_record(sink: Sink, base: int, record: tuple[Layout, list[Tensor]]) -> int:
+    """Write a record at ``base`` and wait for the disk.
+
+    Returns:
+        Where the next one goes.
+    """
+    plan, tensors = record
+    write_container(sink, plan, iter(tensors), base)
+    sink.flush()
+    return base + plan.total
+
+
+def replay_record(memory: Memory, record: Container) -> None:
+    """Do again what one commit of writes did.
+
+    Raises:
+        CorruptMemoryError: it does not follow on the memory's state.
+    """
+    meta = record.meta
+    for index, (number, source, start, tokens) in enumerate(meta["writes"]):
+        if number != len(memory.writes) + 1:
+            raise CorruptMemoryError(record.path, reason=f"write {number} is out of order")
+        hidden = record.rows(f"hidden.{index}").to(memory.host.device)
+        drop = record.rows(f"drop.{index}") if f"drop.{index}" in record.names else None
+        if drop is not None:
+            drop = drop.to(memory.host.device, torch.int64)
+        rows = memory.host.new_rows(hidden)
+        memory.take_in(rows, WriteRecord(number, source, start, tokens), drop)
+        memory.source_tokens[source] = start + tokens
+    memory.tail, memory.tail_source = list(meta["tail"]), meta["tail_source"]
+    memory.tail_text, memory.version = meta["tail_text"], meta["version"]
+    memory.generator.set_state(record.rows("generator").clone())

@@ -1,0 +1,398 @@
+"""``MemoryStore``: many named memories of one or several models in one directory.
+
+::
+
+    DIR/store                 format and version
+    DIR/memories/<hash>/      one memory: manifest, segments, snapshots, logs, journal
+    DIR/locks/<hash>          held by whoever writes to it
+
+A name from outside is hashed before it becomes a path, and symbolic links are not followed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from memplus.config import MemoryConfig
+from memplus.errors import (
+    ConfigError,
+    CorruptMemoryError,
+    MemoryExistsError,
+    MemoryFileError,
+    MemoryMismatchError,
+    MemoryVersionError,
+    StorageError,
+    UnknownMemoryError,
+)
+from memplus.memory.state import MemoryHost
+from memplus.store.blocks import Residency
+from memplus.store.disk import Disk, read
+from memplus.store.folder import Folder
+from memplus.store.journal import Journal, now
+from memplus.store.keeper import Keeper, Limits
+from memplus.store.locks import Lock
+from memplus.store.manifest import Manifest
+from memplus.store.stored import StoredMemory
+
+__all__ = ["MemoryStore"]
+
+VERSION = 1
+_FORMAT = "memplus-store"
+_LONGEST_ID = 512
+_RELAXED_SECONDS = 1.0
+_ATTEMPTS = 20
+_Result = TypeVar("_Result")
+
+
+class MemoryStore:
+    """Memories in a directory, by name.
+
+    Args:
+        path: the directory; made where it is missing and ``create`` is set.
+        durability: ``full``: a write is on the disk when it returns. ``relaxed``: it is there at
+            most ``window`` seconds later; a crash before that loses it, whole.
+        window: seconds, for ``relaxed``.
+        ram: bytes that an open memory's rows may take in memory; None leaves it to the system.
+        limits: when what is written is put elsewhere.
+        disk: makes every change.
+
+    Raises:
+        StorageError: it cannot be made or read.
+        MemoryFileError: the directory holds something else.
+        MemoryVersionError: a later release made it.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        durability: Literal["full", "relaxed"] = "full",
+        window: float = _RELAXED_SECONDS,
+        ram: int | None = None,
+        limits: Limits | None = None,
+        disk: Disk | None = None,
+    ) -> None:
+        if durability not in ("full", "relaxed"):
+            raise ConfigError("durability", value=durability, reason="it must be full or relaxed")
+        if ram is not None and ram < 1:
+            raise ConfigError("ram", value=ram, reason="it must be at least 1 byte")
+        self.path = Path(path)
+        self.window = window if durability == "relaxed" else 0.0
+        self.ram = ram
+        self.limits = limits or _limits(ram)
+        self.disk = disk or Disk()
+        with self._named_errors():
+            self._open_directory()
+
+    @classmethod
+    def existing(cls, path: str | os.PathLike[str], *, ram: int | None = None) -> MemoryStore:
+        """A store that is there already.
+
+        Raises:
+            MemoryFileError: there is none at ``path``.
+        """
+        if not (Path(path) / "store").is_file():
+            raise MemoryFileError(path, reason="there is no store of memories")
+        return cls(path, ram=ram)
+
+    def _open_directory(self) -> None:
+        mark = self.path / "store"
+        try:
+            with read(mark) as file:
+                content = json.loads(file.read())
+            if content["format"] != _FORMAT:
+                raise ValueError
+        except FileNotFoundError:
+            self._make_directory(mark)
+            return
+        except (ValueError, KeyError, TypeError) as error:
+            raise MemoryFileError(self.path, reason="it is no store of memories") from error
+        if type(content.get("version")) is not int or not 1 <= content["version"] <= VERSION:
+            raise MemoryVersionError(self.path, found=content.get("version"), supported=VERSION)
+
+    def _make_directory(self, mark: Path) -> None:
+        if self.path.is_dir() and any(not n.name.startswith(".") for n in self.path.iterdir()):
+            left = {"memories", "locks"}  # an earlier attempt may have been cut short
+            if {n.name for n in self.path.iterdir() if not n.name.startswith(".")} - left:
+                raise MemoryFileError(self.path, reason="it holds other files")
+        for folder in (self.path, self.path / "memories", self.path / "locks"):
+            if not folder.is_dir():
+                self.disk.make_folder(folder)
+        content = json.dumps({"format": _FORMAT, "version": VERSION}).encode()
+        self.disk.replace(mark, [content], self.path / f".store-{secrets.token_hex(8)}")
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, sqlite3.Error) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise StorageError(self.path, reason=reason) from error
+
+    # Names --------------------------------------------------------------------------------------
+
+    def _folder(self, name: str) -> Path:
+        return self.path / "memories" / _hashed(name)
+
+    def _lock(self, name: str, wait: float | None) -> Lock:
+        return Lock(self.path / "locks" / _hashed(name), name, wait)
+
+    def _there(self, name: str) -> bool:
+        folder = self._folder(name)
+        return folder.is_dir() and not folder.is_symlink()
+
+    def __contains__(self, name: str) -> bool:
+        return self._there(name)
+
+    def manifest(self, name: str) -> Manifest:
+        """What a memory consists of; needs no model.
+
+        Raises:
+            UnknownMemoryError: there is none of that name.
+            CorruptMemoryError, MemoryVersionError.
+        """
+        folder = self._folder(name)
+        if folder.is_symlink():
+            raise UnknownMemoryError(name, store=self.path)
+        try:
+            found = Manifest.load(folder)
+        except FileNotFoundError as error:
+            raise UnknownMemoryError(name, store=self.path) from error
+        except OSError as error:
+            raise StorageError(folder, reason=error.strerror or str(error)) from error
+        if found.id != name:
+            raise CorruptMemoryError(folder, reason="it holds a memory of another name")
+        return found
+
+    def list(self) -> list[Manifest]:
+        """Every memory's manifest, by name.
+
+        Raises:
+            CorruptMemoryError: one of them is damaged.
+        """
+        found: list[Manifest] = []
+        with self._named_errors():
+            for entry in os.scandir(self.path / "memories"):
+                if entry.name.startswith(".") or not entry.is_dir(follow_symlinks=False):
+                    continue
+                with suppress(FileNotFoundError):  # deleted meanwhile
+                    found.append(Manifest.load(Path(entry.path)))
+        return sorted(found, key=lambda manifest: manifest.id)
+
+    # Memories -----------------------------------------------------------------------------------
+
+    def create(
+        self, name: str, model: MemoryHost, *, seed: int = 0, max_bytes: int | None = None
+    ) -> StoredMemory:
+        """A pristine memory, open for writing.
+
+        Args:
+            name: any text but control characters; it never becomes a path.
+            model: whose memory it is.
+            seed: decides what is dropped.
+            max_bytes: see ``Memory``.
+
+        Raises:
+            MemoryExistsError: there is one of that name.
+            StorageError.
+        """
+        if self._there(name):
+            raise MemoryExistsError(name, store=self.path)
+        lock = self._lock(name, 0.0)
+        try:
+            with self._named_errors(), self._arriving(name) as folder:
+                made = model.new_memory(seed, max_bytes=max_bytes)
+                journal = folder.new("journal")
+                Journal.create(journal, self.disk)
+                manifest = Manifest(
+                    id=name,
+                    model=model.name,
+                    fingerprint=model.fingerprint,
+                    identity=dict(model.identity),
+                    config=model.memory_config.to_dict(),
+                    journal=journal.name,
+                    created=now(),
+                )
+                keeper = Keeper(folder, manifest, self.limits, writable=True)
+                StoredMemory.adopt(made, keeper)
+                keeper.close()
+            return self._opened(name, model, lock)
+        except BaseException:
+            lock.release()
+            raise
+
+    def open(
+        self,
+        name: str,
+        model: MemoryHost,
+        *,
+        write: bool = False,
+        wait: float | None = 0.0,
+    ) -> StoredMemory:
+        """Open a memory.
+
+        Args:
+            name: of the memory.
+            model: the one that wrote it.
+            write: for writing too; one at a time, while any number may read.
+            wait: seconds to wait for another writer; None waits for ever.
+
+        Raises:
+            UnknownMemoryError: there is none of that name.
+            MemoryBusyError: another writer is at work.
+            MemoryMismatchError: another model, adapter, tokenizer or config wrote it.
+            CorruptMemoryError, MemoryVersionError, StorageError.
+        """
+        if not self._there(name):
+            raise UnknownMemoryError(name, store=self.path)
+        lock = self._lock(name, wait) if write else None
+        try:
+            return self._opened(name, model, lock)
+        except BaseException:
+            if lock is not None:
+                lock.release()
+            raise
+
+    def _opened(self, name: str, model: MemoryHost, lock: Lock | None) -> StoredMemory:
+        def attempt(manifest: Manifest) -> StoredMemory:
+            _check_identity(manifest, model)
+            writable = lock is not None
+            folder = Folder(self._folder(name), self.disk, _residency(self.ram, self.limits))
+            if writable:
+                folder.tidy(manifest)
+            keeper = Keeper(folder, manifest, self.limits, writable=writable)
+            memory = StoredMemory(model, keeper, lock, window=self.window)
+            memory.reload()
+            return memory
+
+        return self._retried(name, attempt)
+
+    def _retried(self, name: str, attempt: Callable[[Manifest], _Result]) -> _Result:
+        """Try again while another process changes what the manifest names.
+
+        Raises:
+            CorruptMemoryError: a file is missing although nothing changes.
+        """
+        manifest = self.manifest(name)
+        for _ in range(_ATTEMPTS):
+            try:
+                with self._named_errors_but_missing():
+                    return attempt(manifest)
+            except FileNotFoundError as error:
+                before, manifest = manifest, self.manifest(name)
+                if before == manifest:
+                    missing = Path(str(error.filename or "a file"))
+                    reason = f"{missing.name} is missing"
+                    raise CorruptMemoryError(self._folder(name), reason=reason) from error
+        raise StorageError(self._folder(name), reason="it changes faster than it can be read")
+
+    @contextmanager
+    def _named_errors_but_missing(self) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except (OSError, sqlite3.Error) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise StorageError(self.path, reason=reason) from error
+
+    @contextmanager
+    def _arriving(self, name: str) -> Iterator[Folder]:
+        """A folder made aside, which becomes the memory of that name when the block ends well."""
+        if self._there(name):
+            raise MemoryExistsError(name, store=self.path)
+        aside = self.path / "memories" / f".new-{secrets.token_hex(8)}"
+        self.disk.make_folder(aside)
+        try:
+            yield Folder(aside, self.disk)
+            self.disk.rename(aside, self._folder(name))
+        except BaseException:
+            with suppress(OSError):
+                self.disk.remove_tree(aside)
+            raise
+
+    def delete(self, name: str, *, wait: float | None = 0.0) -> None:
+        """Remove a memory; forks keep what they share with it.
+
+        Raises:
+            UnknownMemoryError, MemoryBusyError, StorageError.
+        """
+        if not self._there(name):
+            raise UnknownMemoryError(name, store=self.path)
+        with self._lock(name, wait), self._named_errors():
+            aside = self.path / "memories" / f".gone-{secrets.token_hex(8)}"
+            self.disk.rename(self._folder(name), aside)
+            self.disk.remove_tree(aside)
+
+    def fork(self, name: str, new_name: str) -> None:
+        """A second memory that begins as this one; both share what lies on the disk.
+
+        Raises:
+            UnknownMemoryError, MemoryExistsError, MemoryBusyError, StorageError.
+        """
+
+        def attempt(manifest: Manifest) -> None:
+            source = self._folder(name)
+            with self._arriving(new_name) as folder:
+                journal = folder.new("journal")
+                old = Journal(source / manifest.journal, self.disk, writable=False)
+                try:
+                    old.copy(journal, writes=manifest.writes, commits=manifest.commit)
+                finally:
+                    old.close()
+                for file in sorted(manifest.files() - {manifest.journal}):
+                    self.disk.share(source / file, folder.path / file)
+                made = replace(
+                    manifest, id=new_name, journal=journal.name, log_open=False, created=now()
+                )
+                made.save(folder.path, self.disk)
+
+        with self._lock(new_name, 0.0):
+            self._retried(name, attempt)
+
+
+def _hashed(name: str) -> str:
+    ok = isinstance(name, str) and 0 < len(name) <= _LONGEST_ID and name.isprintable()
+    if not ok:
+        reason = f"a memory's name has 1 to {_LONGEST_ID} printable characters"
+        raise ConfigError("id", value=name, reason=reason)
+    return hashlib.sha256(name.encode()).hexdigest()[:40]
+
+
+def _limits(ram: int | None) -> Limits:
+    """Within a budget, what waits in memory may take an eighth of it."""
+    usual = Limits()
+    if ram is None:
+        return usual
+    return Limits(log=min(usual.log, ram // 8), segment=min(usual.segment, ram // 8))
+
+
+def _residency(ram: int | None, limits: Limits) -> Residency:
+    return Residency(None if ram is None else max(1 << 20, ram - limits.segment - limits.log) // 2)
+
+
+def _check_identity(manifest: Manifest, model: MemoryHost) -> None:
+    differs: list[str] = []
+    try:
+        theirs = MemoryConfig.from_dict(manifest.config).to_dict()
+    except ConfigError as error:
+        raise MemoryMismatchError(differs=error.message) from error
+    ours = model.memory_config.to_dict()
+    differs += [name for name in ours if ours[name] != theirs[name]]
+    if not differs:
+        mine = dict(model.identity)
+        names = mine.keys() | manifest.identity.keys()
+        differs += sorted(n for n in names if mine.get(n) != manifest.identity.get(n))
+    if not differs and manifest.fingerprint != model.fingerprint:
+        differs.append("the model's weights or dtype")
+    if differs:
+        raise MemoryMismatchError(differs=", ".join(differs))

@@ -1,0 +1,178 @@
+"""A memory in a store is the memory it would be without one, after any number of openings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.store.fakes import CONFIG, SMALL, FakeHost, contents
+
+from memplus.config import CounterEviction, OldestEviction
+from memplus.errors import (
+    ConfigError,
+    MemoryBusyError,
+    MemoryExistsError,
+    MemoryFileError,
+    MemoryMismatchError,
+    ReadOnlyMemoryError,
+    UnknownMemoryError,
+)
+from memplus.store import MemoryStore
+
+HOST = FakeHost()
+
+
+def chunks(first: int, count: int) -> list[list[int]]:
+    return [[first + 4 * i + j for j in range(4)] for i in range(count)]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"retrieved_tokens": 0},
+        {"eviction": OldestEviction(max_rows=17)},
+        {"eviction": CounterEviction(every=3, initial=2.0)},
+        {"first_write": "tile"},
+    ],
+    ids=["plain", "no store", "oldest", "counter", "tile"],
+)
+def test_opened_again_it_is_what_a_memory_without_a_store_is(
+    tmp_path: Path, changes: dict[str, object]
+) -> None:
+    host = FakeHost(replace(CONFIG, **changes))  # type: ignore[arg-type]
+    store = MemoryStore(tmp_path / "s", limits=SMALL)
+    plain = host.new_memory(seed=5)
+    store.create("alice", host, seed=5).close()
+    for turn in range(14):
+        count = (1, 3, 0, 7, 2, 19)[turn % 6]
+        tail = range(turn % 3)
+        with store.open("alice", host, write=True) as memory:
+            assert contents(memory) == contents(plain)
+            for one in (memory, plain):
+                host.write(one, chunks(100 * turn, count), f"source {turn % 4}", tail)
+            assert contents(memory) == contents(plain)
+            with store.open("alice", host) as reader:
+                assert contents(reader) == contents(plain)
+    names = {path.name.partition("-")[0] for path in (tmp_path / "s" / "memories").rglob("*-*")}
+    assert {"journal", "log", "snapshot"} <= names
+    assert ("segment" in names) == host.memory_config.has_long_term
+
+
+def test_files_do_not_become_ever_more(tmp_path: Path) -> None:
+    store = MemoryStore(tmp_path / "s", limits=replace(SMALL, history=0))
+    memory = store.create("alice", HOST)
+    counts = []
+    for turn in range(120):
+        HOST.write(memory, chunks(turn, 1))
+        counts.append(len(list((tmp_path / "s" / "memories").rglob("*"))))
+    rows = sum(len(table) * 2 * (WIDE * 4 + 12) for table in memory.store.tables)  # type: ignore[union-attr]
+    assert max(counts) <= 8 + rows // SMALL.segment
+    memory.close()
+
+
+WIDE = 12
+
+
+def test_texts_are_those_written_and_cover_their_source(tmp_path: Path) -> None:
+    store = MemoryStore(tmp_path / "s", limits=SMALL)
+    with store.create("alice", HOST) as memory:
+        HOST.write(memory, chunks(0, 3), "a", [7])
+        HOST.write(memory, chunks(50, 2), "b")
+        HOST.write(memory, chunks(70, 1), "a")
+    with store.open("alice", HOST) as memory:
+        texts = memory.texts()
+        assert [texts[i].source for i in range(1, 7)] == ["a", "a", "a", "b", "b", "a"]
+        assert texts[2].text == "word4 word5 word6 word7 "
+        assert texts[2].ids == (4, 5, 6, 7)
+        told = [texts[i] for i in (1, 2, 3, 6)]
+        whole = "".join(one.text for one in told)
+        for one in told:
+            assert whole[one.first_char :].startswith(one.text)
+        assert [one.start for one in told] == [0, 4, 8, 12]
+        assert memory.texts([4, 99]).keys() == {4}
+
+
+def test_one_writer_and_many_readers(tmp_path: Path) -> None:
+    store = MemoryStore(tmp_path / "s")
+    writer = store.create("alice", HOST)
+    with pytest.raises(MemoryBusyError, match="alice"):
+        store.open("alice", HOST, write=True)
+    before = store.open("alice", HOST)
+    HOST.write(writer, chunks(0, 2), "a")
+    after = store.open("alice", HOST)
+    assert (len(before.writes), len(after.writes)) == (0, 2)
+    with pytest.raises(ReadOnlyMemoryError, match="reading"):
+        HOST.write(after, chunks(0, 1))
+    writer.close()
+    with pytest.raises(ReadOnlyMemoryError, match="closed"):
+        HOST.write(writer, chunks(0, 1))
+    store.open("alice", HOST, write=True).close()
+
+
+@pytest.mark.parametrize(
+    ("host", "named"),
+    [
+        (FakeHost(weights=2), "weights"),
+        (FakeHost(words="b"), "tokenizer"),
+        (FakeHost(replace(CONFIG, short_term_tokens=16)), "short_term_tokens"),
+    ],
+    ids=["weights", "tokenizer", "config"],
+)
+def test_another_model_is_refused_with_what_differs(
+    tmp_path: Path, host: FakeHost, named: str
+) -> None:
+    store = MemoryStore(tmp_path / "s")
+    store.create("alice", HOST).close()
+    with pytest.raises(MemoryMismatchError, match=named):
+        store.open("alice", host)
+    with store.open("alice", HOST):
+        pass
+
+
+@pytest.mark.parametrize("name", ["..", "../../etc/passwd", "/", "a/b", ".", "é", "x" * 512, "~"])
+def test_no_name_becomes_a_path(tmp_path: Path, name: str) -> None:
+    store = MemoryStore(tmp_path / "in" / "s") if (tmp_path / "in").mkdir() is None else None
+    assert store is not None
+    outside = set(tmp_path.rglob("*"))
+    with store.create(name, HOST) as memory:
+        HOST.write(memory, chunks(0, 1))
+    assert [found.id for found in store.list()] == [name]
+    made = set(tmp_path.rglob("*")) - outside
+    roots = {store.path / "memories", store.path / "locks"}
+    assert all(any(path.is_relative_to(root) for root in roots) for path in made)
+    store.delete(name)
+    assert store.list() == []
+
+
+@pytest.mark.parametrize("name", ["", "a\nb", "a\0b", "\x1b[2J", "x" * 513])
+def test_names_that_cannot_be_shown_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="printable"):
+        MemoryStore(tmp_path / "s").create(name, HOST)
+
+
+def test_a_link_leads_nowhere(tmp_path: Path) -> None:
+    real, store = MemoryStore(tmp_path / "real"), MemoryStore(tmp_path / "s")
+    real.create("alice", HOST).close()
+    (folder,) = (tmp_path / "real" / "memories").iterdir()
+    (tmp_path / "s" / "memories" / folder.name).symlink_to(folder)
+    assert "alice" not in store
+    assert store.list() == []
+    for act in (lambda: store.open("alice", HOST), lambda: store.delete("alice")):
+        with pytest.raises(UnknownMemoryError):
+            act()
+    assert folder.exists()
+
+
+def test_names_are_unique_and_directories_are_not_taken_over(tmp_path: Path) -> None:
+    store = MemoryStore(tmp_path / "s")
+    store.create("alice", HOST).close()
+    with pytest.raises(MemoryExistsError):
+        store.create("alice", HOST)
+    with pytest.raises(UnknownMemoryError):
+        store.open("bob", HOST)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    with pytest.raises(MemoryFileError):
+        MemoryStore(tmp_path / "mine")
