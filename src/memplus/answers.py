@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -42,6 +42,10 @@ class Evidence:
     tokens: int
     share: float
     """Part of the attention counted, 0 to 1."""
+    text: str = ""
+    """What the write said, where the memory keeps texts (a memory in a store)."""
+    first_char: int | None = None
+    """Where that text begins, counted from the beginning of its source."""
 
 
 @dataclass(frozen=True)
@@ -184,16 +188,14 @@ def called_up(memory: Memory, prefix: MemoryPrefix) -> list[Retrieved]:
 
 def _ranked(memory: Memory, paid: Tensor) -> list[Evidence]:
     total = float(paid.sum())
-    if total <= 0:
-        return []
+    best = [index for index in paid.argsort(descending=True)[:_KEPT].tolist() if paid[index] > 0]
+    said = memory.texts(best)
     found: list[Evidence] = []
-    for index in paid.argsort(descending=True)[:_KEPT].tolist():
+    for index in best:
         share = float(paid[index]) / total
-        if share <= 0:
-            break
-        if index == 0:
-            found.append(Evidence(0, "", 0, 0, share))
-            continue
-        record = memory.writes[index - 1]
-        found.append(Evidence(record.id, record.source, record.start, record.tokens, share))
+        record = memory.writes[index - 1] if index else WriteRecord(0, "", 0, 0)
+        one = Evidence(record.id, record.source, record.start, record.tokens, share)
+        if index in said:
+            one = replace(one, text=said[index].text, first_char=said[index].first_char)
+        found.append(one)
     return found

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from memplus.cli.loading import Place, load_model
 from memplus.cli.options import AsJson, Device, Dtype, Id, MemoryPath, Model, Ram, Store
 from memplus.cli.output import Output
 
+if TYPE_CHECKING:
+    from memplus.answers import Evidence
+
 __all__ = ["ask"]
+
+_QUOTED = 400
+"""Most characters of a quote."""
 
 
 def ask(
@@ -43,8 +51,18 @@ def ask(
     def show(console: Console) -> None:
         console.print(answer.text, markup=False)
         for one in answer.evidence if evidence else []:
-            place = f"{one.source}, tokens {one.start} to {one.start + one.tokens}"
-            named = place if one.write_id else "rows that came with the model"
-            console.print(f"  {100 * one.share:4.0f}%  {named}", markup=False)
+            _show_evidence(console, one)
 
     out.result({"question": question, **asdict(answer)}, show=show)
+
+
+def _show_evidence(console: Console, one: Evidence) -> None:
+    """Source and position, and what was written there as a quote."""
+    place = f"{one.source}, tokens {one.start} to {one.start + one.tokens}"
+    if one.first_char is not None:
+        place += f", characters {one.first_char} to {one.first_char + len(one.text)}"
+    named = place if one.write_id else "rows that came with the model"
+    console.print(f"  {100 * one.share:4.0f}%  {named}", markup=False)
+    if one.text:
+        quote = textwrap.shorten(one.text, _QUOTED, placeholder=" …")
+        console.print(Text(f"         {quote}", style="italic"))

@@ -23,6 +23,7 @@ from memplus.errors import BudgetError, MemoryMismatchError, UsageError
 from memplus.memory.long_term import LongTermStore
 from memplus.memory.rows import RowTable
 from memplus.memory.short_term import ShortTermPool, stack_like
+from memplus.memory.texts import WrittenText
 
 if TYPE_CHECKING:
     from memplus.memory.forgetting import Forgotten
@@ -188,6 +189,10 @@ class Memory:
         """Bytes of all rows and their bookkeeping, shared ones included."""
         pool = 0 if self.pool is None else self.pool.nbytes
         return pool + (0 if self.store is None else self.store.nbytes)
+
+    def texts(self, writes: Iterable[int] | None = None) -> Mapping[int, WrittenText]:
+        """What writes said, by id (None: all of them); nothing where no text is kept."""
+        return {}
 
     def fork(self) -> Memory:
         """The same memory, going its own way: neither sees what the other writes from here on."""

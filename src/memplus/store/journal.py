@@ -18,9 +18,10 @@ from pathlib import Path
 
 from memplus.errors import CorruptMemoryError
 from memplus.memory.state import Passage, WriteRecord
+from memplus.memory.texts import WrittenText
 from memplus.store.disk import Disk
 
-__all__ = ["Commit", "Journal", "Place", "WrittenText", "companions", "now"]
+__all__ = ["Commit", "Journal", "Place", "companions", "now"]
 
 _SCHEMA = """
 CREATE TABLE writes (
@@ -40,22 +41,6 @@ CREATE TABLE commits (
 def companions(name: str) -> set[str]:
     """The files that SQLite keeps beside a database."""
     return {name, f"{name}-wal", f"{name}-shm", f"{name}-journal"}
-
-
-@dataclass(frozen=True)
-class WrittenText:
-    """One write as the journal knows it."""
-
-    id: int
-    source: str
-    start: int
-    """First token, counted from the beginning of the source."""
-    tokens: int
-    first_char: int
-    """First character, counted from the beginning of the source."""
-    text: str
-    ids: tuple[int, ...]
-    time: float
 
 
 @dataclass(frozen=True)

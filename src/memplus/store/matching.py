@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from memplus.errors import UsageError
 from memplus.memory.state import Memory
-from memplus.store.journal import WrittenText
+from memplus.memory.texts import WrittenText
 
 __all__ = ["matching"]
 
