@@ -10,7 +10,7 @@ from torch import Tensor
 
 from memplus import MPlus
 from memplus.config import PromptConfig
-from memplus.errors import EmptyTextError, PositionsError
+from memplus.errors import ConfigError, EmptyTextError, PositionsError
 
 
 def test_evidence_is_the_attention_beyond_the_idle_one_as_the_stock_model_pays_it() -> None:
@@ -42,6 +42,20 @@ def test_evidence_is_the_attention_beyond_the_idle_one_as_the_stock_model_pays_i
     shares = {item.write_id: item.share for item in answer.evidence}
     expected = (paid / paid.sum()).tolist()
     assert [shares[i] for i in (1, 2, 3)] == pytest.approx(expected, abs=1e-4)
+    sharpest = max(
+        float(
+            (
+                w[:, -1, 1:19] / w[:, -1, :19].sum(dim=1, keepdim=True)
+                - w[:, 19, 1:19] / w[:, 19, :19].sum(dim=1, keepdim=True)
+            )
+            .clamp(min=0)
+            .view(-1, 3, 6)
+            .sum(dim=2)
+            .max()
+        )
+        for w in weights
+    )
+    assert answer.confidence == pytest.approx(sharpest, abs=1e-4)
     found = [item.share for item in answer.evidence]
     assert found == sorted(found, reverse=True)
     places = {item.write_id: (item.source, item.start, item.tokens) for item in answer.evidence}
@@ -105,3 +119,27 @@ def test_questions_that_cannot_be_asked() -> None:
         model.ask(memory, "   ")
     with pytest.raises(PositionsError):
         model.ask(memory, "long " * 20)
+
+
+def test_an_answer_without_enough_confidence_is_withheld() -> None:
+    model = make_mplus()
+    memory = model.new_memory()
+    model.write(memory, some_ids(40).tolist(), source="a", flush=True)
+    given = model.ask(memory, "Which?", max_new_tokens=3)
+    assert 0 < given.confidence < 1
+    assert given.withheld == ""
+    sure = model.ask(memory, "Which?", max_new_tokens=3, min_confidence=given.confidence)
+    assert (sure.text, sure.withheld) == (given.text, "")
+    unsure = model.ask(
+        memory, "Which?", max_new_tokens=3, min_confidence=min(1.0, given.confidence + 1e-3)
+    )
+    assert (unsure.text, unsure.withheld) == (model.prompt.abstention, given.text)
+    assert unsure.evidence == given.evidence
+    with pytest.raises(ConfigError, match="min_confidence"):
+        model.ask(memory, "Which?", min_confidence=2.0)
+
+
+def test_nothing_is_known_with_confidence_by_an_empty_memory() -> None:
+    model = make_mplus()
+    answer = model.ask(model.new_memory(), "Which?", max_new_tokens=3, min_confidence=0.1)
+    assert (answer.confidence, answer.text) == (0.0, model.prompt.abstention)

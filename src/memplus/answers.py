@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from memplus.backbone.attention import AttentionCall, Segment
-from memplus.errors import EmptyTextError
+from memplus.errors import ConfigError, EmptyTextError
 from memplus.memory.state import Memory, WriteRecord
 from memplus.passes.memory_prefix import MemoryPrefix
 from memplus.passes.read import Prefix
@@ -57,6 +57,11 @@ class Answer:
     """Writes by attention paid, most first."""
     timings: dict[str, float] = field(default_factory=dict)
     """Seconds: ``total``."""
+    confidence: float = 0.0
+    """Most attention, 0 to 1, that any head paid to one write as the answer began, beyond what it
+    pays whatever is asked; 0 where nothing was written."""
+    withheld: str = ""
+    """The answer that was not confident enough to be given; ``text`` is then the abstention."""
 
     def __str__(self) -> str:
         return self.text
@@ -70,11 +75,13 @@ class Watch:
 
     Attributes:
         paid: [writes + 1], over layers, heads and tokens; 0 is for rows of the model.
+        sharpest: most that one head of any layer paid to one write as the answer began.
     """
 
     def __init__(self, memory: Memory) -> None:
         self.memory = memory
         self.paid = torch.zeros(len(memory.writes) + 1)
+        self.sharpest = 0.0
         self._prefix: Prefix = Prefix()
         self._idle: dict[int, Tensor] = {}
 
@@ -89,15 +96,18 @@ class Watch:
             return
         keys = [key[0] for key, _ in groups[0][1]]
         layer = call.layer
-        if layer not in self._idle:
+        begins = layer not in self._idle
+        if begins:
             asked = getattr(self._prefix, "prompt", None)
             first = 0 if asked is None else int(asked[0].int().argmax())
             self._idle[layer] = _attention(call, keys, first)
         beyond = (_attention(call, keys, -1) - self._idle[layer]).clamp(min=0)
-        weights = beyond.sum(dim=(0, 1)).cpu()
         ids = self._write_ids(layer)
-        rows = weights[weights.shape[0] - ids.shape[0] :]
-        self.paid.index_add_(0, ids, rows)
+        rows = beyond.flatten(0, 1)[:, beyond.shape[2] - ids.shape[0] :].cpu()
+        self.paid.index_add_(0, ids, rows.sum(dim=0))
+        if begins and len(self.paid) > 1:
+            by_write = torch.zeros((rows.shape[0], len(self.paid))).index_add_(1, ids, rows)
+            self.sharpest = max(self.sharpest, float(by_write[:, 1:].max()))
 
     def _write_ids(self, layer: int) -> Tensor:
         """Write id of every row after bos, in the order of the segments."""
@@ -127,16 +137,27 @@ def _attention(call: AttentionCall, keys: Sequence[Tensor], token: int) -> Tenso
     return (torch.cat(scores, dim=2).float() * call.scale).softmax(dim=-1)
 
 
-def answer(model: MPlus, memory: Memory, question: str, max_new_tokens: int) -> Answer:
+def answer(
+    model: MPlus, memory: Memory, question: str, max_new_tokens: int, min_confidence: float = 0.0
+) -> Answer:
     """See ``MPlus.ask``."""
+    if not 0.0 <= min_confidence <= 1.0:
+        raise ConfigError("min_confidence", value=min_confidence, reason="it is not in 0 to 1")
     started = time.perf_counter()
     ids = torch.tensor([encode_question(model, question)], device=model.device)
-    output, paid = model.generate_watched(ids, memory, max_new_tokens)
+    output, watch = model.generate_watched(ids, memory, max_new_tokens)
     text = str(model.tokenizer.decode(output[0, ids.shape[1] :].tolist(), skip_special_tokens=True))
     for stop in model.prompt.stop:
         text = text.partition(stop)[0] if text.strip() else text
-    seconds = time.perf_counter() - started
-    return Answer(text.strip(), _ranked(memory, paid), {"total": seconds})
+    text = text.strip()
+    withheld = "" if watch.sharpest >= min_confidence else text
+    return Answer(
+        model.prompt.abstention if withheld else text,
+        _ranked(memory, watch.paid),
+        {"total": time.perf_counter() - started},
+        watch.sharpest,
+        withheld,
+    )
 
 
 def encode_question(model: MPlus, question: str) -> list[int]:

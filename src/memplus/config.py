@@ -103,6 +103,8 @@ class PromptConfig:
     """The answer is cut before the first of these."""
     max_new_tokens: int = 32
     """Most tokens an answer may take."""
+    abstention: str = "I have no note of that."
+    """What stands in the place of an answer that is withheld."""
 
     def __post_init__(self) -> None:
         ok = "{question}" in self.template

@@ -497,24 +497,33 @@ class MPlus(nn.Module):
     @torch.no_grad()
     def generate_watched(
         self, input_ids: Tensor, memory: Memory, max_new_tokens: int
-    ) -> tuple[Tensor, Tensor]:
-        """Greedy ids [1, T + new] and the attention paid to each write, [writes + 1]."""
+    ) -> tuple[Tensor, Watch]:
+        """Greedy ids [1, T + new] and the attention that their read paid to each write."""
         watch = Watch(memory)
         options = {"max_new_tokens": max_new_tokens}
-        return self._reader.generate(input_ids, memory, None, options, watch), watch.paid
+        return self._reader.generate(input_ids, memory, None, options, watch), watch
 
-    def ask(self, memory: Memory, question: str, *, max_new_tokens: int | None = None) -> Answer:
+    def ask(
+        self,
+        memory: Memory,
+        question: str,
+        *,
+        max_new_tokens: int | None = None,
+        min_confidence: float = 0.0,
+    ) -> Answer:
         """Put a question to a memory, greedily, and say where the answer came from.
 
         Args:
             memory: stays as it is.
             question: in plain words; the prompt's template is put around it.
             max_new_tokens: most tokens of the answer; the prompt config's by default.
+            min_confidence: an answer of less confidence is withheld, and the abstention given.
 
         Raises:
-            EmptyTextError, PositionsError, TokenizerMissingError.
+            ConfigError, EmptyTextError, PositionsError, TokenizerMissingError.
         """
-        return answer(self, memory, question, max_new_tokens or self.prompt.max_new_tokens)
+        longest = max_new_tokens or self.prompt.max_new_tokens
+        return answer(self, memory, question, longest, min_confidence)
 
     def retrieve(self, memory: Memory, question: str) -> list[Retrieved]:
         """What a question calls up from the long-term store, by write, most rows first.

@@ -35,6 +35,12 @@ def ask(
     max_new_tokens: Annotated[
         int | None, typer.Option("--max-new-tokens", min=1, help="Most tokens of the answer.")
     ] = None,
+    min_confidence: Annotated[
+        float,
+        typer.Option(
+            "--min-confidence", min=0, max=1, help="Withhold an answer of less confidence."
+        ),
+    ] = 0.0,
     ram: Ram = None,
     model: Model = "nano",
     device: Device = None,
@@ -46,10 +52,15 @@ def ask(
     place = Place(memory, store, id, ram=ram)
     loaded = load_model(model, device=device, dtype=dtype)
     with place.reading(loaded) as source:
-        answer = loaded.ask(source, question, max_new_tokens=max_new_tokens)
+        answer = loaded.ask(
+            source, question, max_new_tokens=max_new_tokens, min_confidence=min_confidence
+        )
 
     def show(console: Console) -> None:
         console.print(answer.text, markup=False)
+        if answer.withheld:
+            note = f"  withheld, confidence {answer.confidence:.2f}: {answer.withheld}"
+            console.print(note, markup=False)
         for one in answer.evidence if evidence else []:
             _show_evidence(console, one)
 
