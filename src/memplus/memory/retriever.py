@@ -14,6 +14,9 @@ from memplus.config import MemoryConfig
 
 __all__ = ["LayerRetriever", "MemoryWeights", "oldest_first", "retrieval_scores"]
 
+_BLOCK = 16_384
+"""Rows scored at a time."""
+
 
 class LayerRetriever(nn.Module):
     """f_q and f_k of one layer (M+ section 3.3): Linear-SiLU-Linear without bias, or one Linear."""
@@ -74,9 +77,15 @@ def retrieval_scores(queries: Tensor, keys: Tensor) -> Tensor:
     Returns:
         [n], float32.
     """
-    # Rows first: the product with a long, thin result is quicker that way round.
-    logits = keys.float() @ queries.float().transpose(0, 1)
-    return torch.sigmoid_(logits).mean(dim=1)
+    rows, asked = keys.shape[0], queries.float().transpose(0, 1).contiguous()
+    scores = keys.new_empty(rows, dtype=torch.float32)
+    # Rows first: the product with a long, thin result is quicker that way round; block by block,
+    # so that it stays in the cache and a store of a million rows needs no pages for it.
+    for start in range(0, rows, _BLOCK):
+        block = slice(start, start + _BLOCK)
+        logits = keys[block].float() @ asked
+        torch.mean(torch.sigmoid_(logits), dim=1, out=scores[block])
+    return scores
 
 
 def oldest_first(selected: Tensor, birth: Tensor) -> Tensor:
