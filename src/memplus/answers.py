@@ -25,7 +25,18 @@ from memplus.passes.read import Prefix
 if TYPE_CHECKING:
     from memplus.model import MPlus
 
-__all__ = ["Answer", "Evidence", "Retrieved", "Watch", "answer", "called_up", "encode_question"]
+__all__ = [
+    "Answer",
+    "Answers",
+    "Evidence",
+    "Retrieved",
+    "Seen",
+    "Watch",
+    "answer",
+    "answer_all",
+    "called_up",
+    "encode_question",
+]
 
 _KEPT = 5
 
@@ -147,9 +158,7 @@ def answer(
     ids = torch.tensor([encode_question(model, question)], device=model.device)
     output, watch = model.generate_watched(ids, memory, max_new_tokens)
     text = str(model.tokenizer.decode(output[0, ids.shape[1] :].tolist(), skip_special_tokens=True))
-    for stop in model.prompt.stop:
-        text = text.partition(stop)[0] if text.strip() else text
-    text = text.strip()
+    text = _until_stop(model, text)
     withheld = "" if watch.sharpest >= min_confidence else text
     return Answer(
         model.prompt.abstention if withheld else text,
@@ -158,6 +167,59 @@ def answer(
         watch.sharpest,
         withheld,
     )
+
+
+def _until_stop(model: MPlus, text: str) -> str:
+    """What was generated, up to where the prompt's config says that an answer ends."""
+    for stop in model.prompt.stop:
+        text = text.partition(stop)[0] if text.strip() else text
+    return text.strip()
+
+
+class Seen:
+    """Keeps hold of the prefix of one read, to see afterwards what it called up."""
+
+    def __init__(self) -> None:
+        self.prefix: Prefix = Prefix()
+
+    def on(self, prefix: Prefix) -> None:
+        """Keep this prefix; no attention is watched."""
+        self.prefix = prefix
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answers to several questions that one memory was asked together."""
+
+    texts: list[str]
+    """Up to the prompt's stops, as ``Answer.text``."""
+    generated: list[str]
+    """All that was generated."""
+    prefix: MemoryPrefix
+    """What every question called up, by its place in the batch."""
+
+
+def answer_all(
+    model: MPlus, memory: Memory, questions: Sequence[str], max_new_tokens: int | None = None
+) -> Answers:
+    """Put several questions to one memory in one batch; each answer is as if asked alone.
+
+    Cheaper than asking in turn, and without evidence.
+
+    Raises:
+        EmptyTextError, PositionsError, TokenizerMissingError.
+    """
+    asked = [encode_question(model, question) for question in questions]
+    width = max(len(ids) for ids in asked)
+    mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in asked])
+    padded = torch.tensor([[0] * (width - len(ids)) + ids for ids in asked])
+    count = max_new_tokens or model.prompt.max_new_tokens
+    output, prefix = model.generate_seen(padded, memory, mask, count)
+    assert isinstance(prefix, MemoryPrefix)
+    generated: list[str] = model.tokenizer.batch_decode(
+        output[:, width:].tolist(), skip_special_tokens=True
+    )
+    return Answers([_until_stop(model, text) for text in generated], generated, prefix)
 
 
 def encode_question(model: MPlus, question: str) -> list[int]:

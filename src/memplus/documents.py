@@ -6,7 +6,9 @@ knows nothing of tokens, models or memories.
 
 from __future__ import annotations
 
+import gzip
 import sys
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +26,7 @@ class Document:
 
 
 def read_document(path: Path) -> Document:
-    """The text of a UTF-8 file, named by its path as given.
+    """The text of a UTF-8 file, which may be gzipped (``.gz``), named by its path as given.
 
     Raises:
         StorageError: the file is absent, a directory, or cannot be read.
@@ -33,8 +35,10 @@ def read_document(path: Path) -> Document:
     """
     try:
         raw = path.read_bytes()
-    except OSError as error:
-        raise StorageError(path, reason=error.strerror or str(error)) from error
+        raw = gzip.decompress(raw) if path.suffix == ".gz" else raw
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise StorageError(path, reason=reason) from error
     return decode(raw, source=str(path))
 
 

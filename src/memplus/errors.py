@@ -13,6 +13,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 model and memory do not match, 4 corrupt
     |   |-- ConfigError                  one field of a configuration
     |   |-- EmptyTextError               nothing to read
     |   |-- NotTextError                 binary, or not UTF-8
+    |   |-- QuestionSetError             a file of questions of no known form
     |   |-- PositionsError               the prompt does not fit the positions left
     |   |-- BudgetError                  the memory would outgrow its budget
     |   |-- StaleCacheError              a text cache older than the last write
@@ -20,7 +21,8 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 model and memory do not match, 4 corrupt
     |   |-- UnknownMemoryError           the store holds no memory of that name
     |   |-- MemoryExistsError            the store holds one already
     |   |-- ReadOnlyMemoryError          opened for reading, or closed
-    |   `-- HistoryError                 a state that is not kept
+    |   |-- HistoryError                 a state that is not kept
+    |   `-- RunMismatchError             a folder holds the results of another run
     |-- ModelError                   1   the weights or their directory
     |   |-- UnknownModelError        2   no such name, directory or hub id
     |   |-- MissingWeightsDirectory  2   a directory without weights
@@ -33,6 +35,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 model and memory do not match, 4 corrupt
     |-- MemoryFileError              4   a saved memory cannot be used
     |   |-- CorruptMemoryError           truncated, or a checksum differs
     |   `-- MemoryVersionError           written by another version of the format
+    |-- DamagedRunError              4   a file of results cannot be gone on with
     |-- StorageError                 1   the disk refused: full, read-only, no permission
     |-- MemoryBusyError              1   another process is writing to the memory
     `-- TrainingError                1   training cannot start or go on
@@ -51,6 +54,7 @@ __all__ = [
     "BudgetError",
     "ConfigError",
     "CorruptMemoryError",
+    "DamagedRunError",
     "EmptyTextError",
     "HistoryError",
     "MemoryBusyError",
@@ -65,7 +69,9 @@ __all__ = [
     "NotFiniteError",
     "NotTextError",
     "PositionsError",
+    "QuestionSetError",
     "ReadOnlyMemoryError",
+    "RunMismatchError",
     "SelfTestError",
     "StaleCacheError",
     "StorageError",
@@ -152,6 +158,16 @@ class NotTextError(UsageError):
         self._fill(path=str(path), offset=offset, reason=reason)
 
 
+class QuestionSetError(UsageError):
+    """A file of questions has no form that memplus knows."""
+
+    template = "{path} is no question set that memplus can read."
+    hint = "Give SQuAD's JSON, or Natural Questions with gold passages as JSON lines (.jsonl)."
+
+    def __init__(self, path: str | Path) -> None:
+        self._fill(path=str(path))
+
+
 class PositionsError(UsageError):
     """Prefix, tail, prompt and new tokens need more positions than the model has."""
 
@@ -230,6 +246,16 @@ class HistoryError(UsageError):
 
     def __init__(self, write: int, *, kept: str) -> None:
         self._fill(write=write, kept=kept)
+
+
+class RunMismatchError(UsageError):
+    """A folder holds the results of another run, which are not to be mixed with these."""
+
+    template = "{path} holds the results of another run: {differs} differ(s)."
+    hint = "Give another folder, or the same model, texts and numbers as before."
+
+    def __init__(self, path: str | Path, *, differs: str) -> None:
+        self._fill(path=str(path), differs=differs)
 
 
 class ModelError(MemplusError):
@@ -381,6 +407,17 @@ class MemoryVersionError(MemoryFileError):
 
     def __init__(self, path: str | Path, *, found: object, supported: int) -> None:
         self._fill(path=str(path), found=found, supported=supported)
+
+
+class DamagedRunError(MemplusError):
+    """A line of a file of results is not what it should be."""
+
+    template = "{path} is damaged in line {line}."
+    hint = "Cut the file off before that line to go on from there, or give another folder."
+    exit_code = 4
+
+    def __init__(self, path: str | Path, *, line: int) -> None:
+        self._fill(path=str(path), line=line)
 
 
 class StorageError(MemplusError):

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from memplus.answers import (
     Answer,
     Retrieved,
+    Seen,
     Watch,
     answer,
     called_up,
@@ -45,7 +46,7 @@ from memplus.memory.retriever import MemoryWeights
 from memplus.memory.state import Memory, NewRows, Passage
 from memplus.passes.memory_prefix import prefix_length
 from memplus.passes.pristine import Pristine, fill_pristine
-from memplus.passes.read import HiddenPrefix, ReadSession
+from memplus.passes.read import HiddenPrefix, Prefix, ReadSession
 from memplus.passes.write import write_pass
 from memplus.reading import Memories, Reader, as_batch
 from memplus.writing import Receipt, Writer
@@ -502,6 +503,16 @@ class MPlus(nn.Module):
         watch = Watch(memory)
         options = {"max_new_tokens": max_new_tokens}
         return self._reader.generate(input_ids, memory, None, options, watch), watch
+
+    @torch.no_grad()
+    def generate_seen(
+        self, input_ids: Tensor, memory: Memory, attention_mask: Tensor, max_new_tokens: int
+    ) -> tuple[Tensor, Prefix]:
+        """Greedy ids [B, T + new], and the prefix that says what each row called up."""
+        seen = Seen()
+        options = {"max_new_tokens": max_new_tokens}
+        output = self._reader.generate(input_ids, memory, attention_mask, options, seen)
+        return output, seen.prefix
 
     def ask(
         self,

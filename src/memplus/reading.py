@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from memplus.answers import Watch
+from memplus.answers import Seen, Watch
 from memplus.backbone.session import running
 from memplus.backbone.stock import generation_rules, greedy_rules
 from memplus.errors import PositionsError, StaleCacheError, UsageError
@@ -100,7 +100,7 @@ class Reader:
         memory: Memories | None,
         attention_mask: Tensor | None,
         options: dict[str, Any],
-        watch: Watch | None = None,
+        watch: Watch | Seen | None = None,
     ) -> Any:
         """See ``MPlus.generate``."""
         ids = as_batch(input_ids).to(self.model.device)

@@ -1,48 +1,46 @@
+import pytest
+from tests.evaluation.conftest import SMALL
 from tests.fakes import make_mplus
 
-from memplus.evaluation.demo import (
-    LONG_TERM,
-    SHORT_TERM,
-    WITHOUT,
-    demonstrate,
-    language_documentation,
-    tokenize_with,
-)
+from memplus.errors import ConfigError
+from memplus.evaluation import demo
+from memplus.evaluation.demo import demonstrate, language_documentation
+from memplus.evaluation.retention import NOTE
+from memplus.evaluation.run import LONG_TERM, SHORT_TERM, WITHOUT
 
-TEXT = "The sun rose. A dog barked at the gate! Nobody came by that day. " * 12
+TEXT = "The sun rose. A dog barked! Nobody came. " * 30
 
 
 def test_the_documentation_is_long() -> None:
     assert len(language_documentation().split()) > 50_000
 
 
-def test_offsets_cover_the_text() -> None:
-    ids, offsets = tokenize_with(make_mplus())(TEXT)
-    assert len(ids) == len(offsets)
-    assert offsets[0][0] == 0
-    assert offsets[-1][1] == len(TEXT)
-
-
-def test_every_note_is_asked_of_all_three_and_the_memory_is_read_once() -> None:
-    model = make_mplus()
-    seen: list[tuple[str, int, int]] = []
+def test_every_note_is_asked_at_the_distances_that_fit_and_shown_with_evidence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(demo, "_DISTANCES", (0, 200, 100_000))
+    model = make_mplus(config=SMALL)
+    seen: set[str] = set()
     shown = demonstrate(
-        model,
-        TEXT,
-        notes=4,
-        seed=3,
-        report=lambda what, done, total: seen.append((what, done, total)),
+        model, TEXT, notes=3, seed=3, report=lambda what, done, total: seen.add(what)
     )
-    assert set(shown.curves) == {LONG_TERM, SHORT_TERM, WITHOUT}
-    assert all(sum(one.asked for one in bins) == 4 for bins in shown.curves.values())
-    assert shown.notes == 4
-    assert shown.tokens > len(model.encode(TEXT))
-    assert len(shown.shown) == 3
-    assert [one.distance for one in shown.shown] == sorted(
-        (one.distance for one in shown.shown), reverse=True
-    )
-    assert {what for what, _, _ in seen} == {
-        "reading",
-        *(f"asking {name}" for name in shown.curves),
+    asked = {(one.method, one.wanted): one.asked for one in shown.cells if one.kind == NOTE}
+    assert asked == {
+        (WITHOUT, None): 3,
+        (LONG_TERM, 0): 3,
+        (SHORT_TERM, 0): 3,
+        (LONG_TERM, 200): 3,
+        (SHORT_TERM, 200): 3,
     }
-    assert 0 <= shown.accuracy(LONG_TERM) <= 1
+    assert seen == {"reading", "asking", "asking with evidence"}
+    assert len(shown.shown) == 3
+    distances = [one.distance for one in shown.shown]
+    assert distances == sorted(distances, reverse=True)
+    assert distances[-1] >= 200
+    assert all(one.quote for one in shown.shown)
+    assert 0 <= shown.note_first <= 1
+
+
+def test_a_text_too_short_for_any_distance_is_refused() -> None:
+    with pytest.raises(ConfigError, match="too short to ask"):
+        demonstrate(make_mplus(config=SMALL), TEXT[:60], notes=3, seed=0, report=lambda *what: None)

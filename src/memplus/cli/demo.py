@@ -17,6 +17,7 @@ from memplus.documents import read_document
 
 if TYPE_CHECKING:
     from memplus.evaluation.demo import Demonstration
+    from memplus.evaluation.summary import Cell
 
 __all__ = ["demo"]
 
@@ -28,8 +29,8 @@ def demo(
         typer.Option("--text", help="A UTF-8 text to read instead of Python's documentation."),
     ] = None,
     notes: Annotated[
-        int, typer.Option("--notes", min=3, help="How many notes are planted in it.")
-    ] = 100,
+        int, typer.Option("--notes", min=3, help="How many notes are told in it.")
+    ] = 20,
     picture: Annotated[
         Path, typer.Option("--picture", help="Where the curve is drawn (PNG).")
     ] = Path("memplus-demo.png"),
@@ -39,45 +40,43 @@ def demo(
     dtype: Dtype = None,
     as_json: AsJson = False,
 ) -> None:
-    """Read a long text with notes planted in it, ask for each note, and draw what was kept.
+    """Read a long text with notes told in it, ask for them later and later, draw what was kept.
 
     The same memory answers twice: with its long-term store (M+) and without it (MemoryLLM).
     """
     from memplus.evaluation.demo import demonstrate, language_documentation
-    from memplus.evaluation.plot import draw_recall
+    from memplus.evaluation.plot import draw_retention
+    from memplus.evaluation.retention import NOTE
 
     out = Output(as_json=as_json)
     require_folder(picture)
     if text is None:
-        source, content = "python-documentation", language_documentation()
+        source, content = "Python's documentation", language_documentation()
     else:
         document = read_document(text)
         source, content = document.source, document.text
     loaded = load_model(model, device=device, dtype=dtype)
     with out.progress() as report:
-        shown = demonstrate(loaded, content, notes=notes, seed=seed, report=report, source=source)
+        shown = demonstrate(loaded, content, notes=notes, seed=seed, report=report)
     title = f"{shown.notes} notes in {shown.tokens:,} tokens of {source}"
-    draw_recall(shown.curves, title=title, path=picture)
-    data = asdict(shown) | {
-        "source": source,
-        "picture": str(picture),
-        "accuracy": {name: shown.accuracy(name) for name in shown.curves},
-    }
+    draw_retention(shown.cells, loaded.memory_config, kind=NOTE, title=title, path=picture)
+    data = asdict(shown) | {"source": source, "picture": str(picture)}
     out.result(data, show=lambda console: _show(console, shown, title, picture))
 
 
 def _show(console: Console, shown: Demonstration, title: str, picture: Path) -> None:
+    from memplus.evaluation.retention import NOTE
+    from memplus.evaluation.run import LONG_TERM, SHORT_TERM, WITHOUT
+
+    by_place = {(one.kind, one.method, one.wanted): one for one in shown.cells}
+    told_nothing = by_place[NOTE, WITHOUT, None]
     table = Table(title=title)
-    table.add_column("tokens since the note", justify="right")
-    table.add_column("asked", justify="right")
-    for name in shown.curves:
+    for name in ("tokens since the note", "asked", LONG_TERM, SHORT_TERM, WITHOUT):
         table.add_column(name, justify="right")
-    for row in zip(*shown.curves.values(), strict=True):
-        if row[0].asked:
-            percents = [f"{100 * one.right / one.asked:.0f}%" for one in row]
-            table.add_row(f"{row[0].low:,} to {row[0].high:,}", str(row[0].asked), *percents)
-    totals = [f"{100 * shown.accuracy(name):.0f}%" for name in shown.curves]
-    table.add_row("all", str(shown.notes), *totals)
+    for wanted in sorted({one.wanted for one in shown.cells if one.wanted is not None}):
+        found = [by_place.get((NOTE, method, wanted)) for method in (LONG_TERM, SHORT_TERM)]
+        percents = [_percent(one) for one in (*found, told_nothing)]
+        table.add_row(f"{wanted:,}", str(shown.notes), *percents)
     console.print(table)
     for one in shown.shown:
         verdict = "right" if one.right else f"wrong, it is {one.right_answer}"
@@ -87,12 +86,16 @@ def _show(console: Console, shown: Demonstration, title: str, picture: Path) -> 
             f"  attended most ({100 * one.share:.0f}%): “{quote}”",
             markup=False,
         )
+    untold = [one for one in shown.cells if one.kind != NOTE and one.method == LONG_TERM]
+    asked, right = sum(one.asked for one in untold), sum(one.right for one in untold)
     console.print(
-        f"\n{100 * shown.note_first:.0f}% of the right answers attended most to the note itself.",
+        f"\n{100 * shown.note_first:.0f}% of the right answers after all of it attended most to "
+        f"the note itself.\nAsked for what was never told, it said so {right} of {asked} times.\n"
+        f"Read in {shown.write_seconds:.0f} s; the memory takes {shown.memory_bytes / 1e6:.0f} MB. "
+        f"Picture: {picture}",
         markup=False,
     )
-    console.print(
-        f"Read in {shown.write_seconds:.0f} s, asked in {shown.ask_seconds:.0f} s; the memory "
-        f"takes {shown.memory_bytes / 1e6:.0f} MB. Picture: {picture}",
-        markup=False,
-    )
+
+
+def _percent(cell: Cell | None) -> str:
+    return "" if cell is None else f"{100 * cell.accuracy:.0f}%"

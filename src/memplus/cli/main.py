@@ -18,6 +18,7 @@ from memplus.cli.ask import ask
 from memplus.cli.chat import chat
 from memplus.cli.demo import demo
 from memplus.cli.doctor import doctor
+from memplus.cli.eval import evaluation
 from memplus.cli.inspect import inspect
 from memplus.cli.output import Output
 from memplus.cli.train import train
@@ -58,6 +59,7 @@ def root(
 for _command in (write, ask, chat, inspect, doctor, demo):
     app.command()(_command)
 app.add_typer(train)
+app.add_typer(evaluation)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

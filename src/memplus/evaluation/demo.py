@@ -1,32 +1,31 @@
-"""The demonstration: one long text with planted notes, read once, asked everything.
+"""The demonstration: the retention curve of one stream, and what the answers stand on.
 
-The text is written into a single memory. The same drops serve both models: the memory without
-its long-term store is what a MemoryLLM would hold. Answers are judged strictly, wrong ones shown
-like right ones, and nothing but the planted text ever reaches the model.
+The stream is that of ``memplus eval retention``, as long as the text allows. When all of it is
+written, every note is asked once more, with evidence. Wrong answers are shown like right ones, and
+nothing but the stream ever reaches the model.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from memplus.errors import TokenizerMissingError
-from memplus.evaluation.planting import Fact, PlantedText, Tokenize, distance_edges, plant, spread
-from memplus.evaluation.recall import Bin, Outcome, ask_all, by_distance
-from memplus.notes import make_notes
+from memplus.errors import ConfigError
+from memplus.evaluation.judging import is_right
+from memplus.evaluation.plan import Plan, Question
+from memplus.evaluation.results import encode_with
+from memplus.evaluation.retention import NOTE, RetentionSizes, retention_plan
+from memplus.evaluation.run import InMemory, Judging, Report, run_plans
+from memplus.evaluation.stream import Texts
+from memplus.evaluation.summary import Cell, cells_of
 
 if TYPE_CHECKING:
-    from memplus.answers import Answer
     from memplus.memory.state import Memory
     from memplus.model import MPlus
 
-__all__ = ["Demonstration", "Shown", "demonstrate", "language_documentation", "tokenize_with"]
+__all__ = ["Demonstration", "Shown", "demonstrate", "language_documentation"]
 
-Report = Callable[[str, int, int], None]
-
-LONG_TERM, SHORT_TERM, WITHOUT = "M+", "MemoryLLM", "no memory"
+_DISTANCES = (500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 160_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +52,14 @@ class Demonstration:
 
     tokens: int
     notes: int
-    curves: dict[str, list[Bin]]
-    """``M+``, ``MemoryLLM`` and ``no memory`` -> right answers by distance."""
+    cells: list[Cell]
+    """Right answers by kind of question, method and distance."""
     shown: list[Shown]
+    """The first, the middle and the last note, asked after everything was read."""
     note_first: float
-    """Share of M+'s right answers whose most attended write holds the note, 0 to 1."""
+    """Share of the right answers then whose most attended write holds the note, 0 to 1."""
     write_seconds: float
-    ask_seconds: float
     memory_bytes: int
-
-    def accuracy(self, curve: str) -> float:
-        """Share of right answers of one curve over all distances."""
-        bins = self.curves[curve]
-        return sum(one.right for one in bins) / max(1, sum(one.asked for one in bins))
 
 
 def language_documentation() -> str:
@@ -75,108 +69,77 @@ def language_documentation() -> str:
     return "\n\n".join(topics[name] for name in sorted(topics))
 
 
-def tokenize_with(model: MPlus) -> Tokenize:
-    """The model's tokenizer in the form that planting needs."""
-    tokenizer = model.tokenizer
-    if not tokenizer.is_fast:
-        raise TokenizerMissingError(f"{model.name} (its tokenizer gives no offsets, so it)")
-
-    def tokenize(text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        made = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        return made["input_ids"], made["offset_mapping"]
-
-    return tokenize
-
-
-def demonstrate(
-    model: MPlus, text: str, *, notes: int, seed: int, report: Report, source: str = "text"
-) -> Demonstration:
-    """Plant notes in a text, write it, ask all of them with, and without, the long-term store.
+def demonstrate(model: MPlus, text: str, *, notes: int, seed: int, report: Report) -> Demonstration:
+    """Tell notes in a text, write it, ask for them after growing distances.
 
     Args:
         model: a model with a tokenizer; one with a long-term store shows the difference.
-        text: what the notes are hidden in.
-        notes: how many, spread over all distances from the end.
+        text: what the notes are told in; its length bounds the distances.
+        notes: how many; each is asked at every distance.
         seed: of the notes and of the memory.
         report: called with (what, done, total).
-        source: the text's name.
 
     Raises:
-        ConfigError: the text has too few sentences for the notes.
+        ConfigError: the text is too short for the shortest distance.
         PositionsError, TokenizerMissingError: the model cannot do it.
     """
-    tokenize = tokenize_with(model)
-    edges = distance_edges(len(tokenize(text)[0]))
-    facts = [
-        Fact(note.statement, note.question, note.answer)
-        for note in make_notes(seed, notes, "held_out")
-    ]
-    planted = plant(text, facts, distances=spread(notes, edges), tokenize=tokenize)
-    edges[-1] = len(planted.ids) + 1
-    memory = model.new_memory(seed)
-    started = time.perf_counter()
-    model.write(
-        memory, planted.ids, source=source, progress=lambda done, of: report("reading", done, of)
-    )
-    written = time.perf_counter()
-    short = memory.short_term_only()
-    outcomes = {
-        LONG_TERM: _asked(model, memory, planted, report, LONG_TERM),
-        SHORT_TERM: _asked(model, short, planted, report, SHORT_TERM),
-        WITHOUT: _asked(model, model.new_memory(seed), planted, report, WITHOUT),
-    }
-    asked = time.perf_counter()
-    right = [one for one in outcomes[LONG_TERM] if one.right]
-    first = sum(_shown(model, one, planted).quotes_note for one in right)
+    texts = Texts.of([text], encode_with(model))
+    plan = _longest_plan(texts, model.memory_config.chunk_tokens, notes, seed)
+    recorder = InMemory()
+    memory = run_plans(model, [plan], Judging(), recorder, report)
+    assert memory is not None
+    asked = [one for one in plan.questions if one.kind == NOTE]
+    farthest = max(one.wanted or 0 for one in asked)
+    shown = []
+    for done, question in enumerate([one for one in asked if one.wanted == farthest], start=1):
+        shown.append(_shown(model, memory, plan, question))
+        report("asking with evidence", done, notes)
+    right = [one for one in shown if one.right]
     return Demonstration(
-        tokens=len(planted.ids),
-        notes=len(planted.planted),
-        curves={name: by_distance(found, edges) for name, found in outcomes.items()},
-        shown=[_shown(model, one, planted) for one in _three(outcomes[LONG_TERM])],
-        note_first=first / max(1, len(right)),
-        write_seconds=written - started,
-        ask_seconds=asked - written,
+        tokens=plan.tokens,
+        notes=notes,
+        cells=cells_of(recorder.lines, model.memory_config),
+        shown=[shown[place] for place in sorted({0, notes // 2, notes - 1})],
+        note_first=sum(one.quotes_note for one in right) / max(1, len(right)),
+        write_seconds=recorder.lines[-1]["write_seconds"],
         memory_bytes=memory.nbytes,
     )
 
 
-def _asked(
-    model: MPlus, memory: Memory, planted: PlantedText, report: Report, name: str
-) -> list[Outcome[Answer]]:
-    outcomes = []
-    for outcome in ask_all(
-        planted.planted,
-        ask=lambda question: model.ask(memory, question),
-        text_of=lambda answer: answer.text,
-    ):
-        outcomes.append(outcome)
-        report(f"asking {name}", len(outcomes), len(planted.planted))
-    return outcomes
+def _longest_plan(texts: Texts, chunk: int, notes: int, seed: int) -> Plan:
+    """All distances that need no sentence of the text twice."""
+    fit = [distance for distance in _DISTANCES if distance < texts.tokens]
+    while fit:
+        plan = retention_plan(texts, chunk, RetentionSizes(notes, tuple(fit)), seed)
+        if plan.tokens <= texts.tokens:
+            return plan
+        fit.pop()
+    reason = f"a text of {texts.tokens} tokens is too short to ask for so many"
+    raise ConfigError("notes", value=notes, reason=reason)
 
 
-def _three(outcomes: Sequence[Outcome[Answer]]) -> list[Outcome[Answer]]:
-    """The farthest, the middle and the nearest note, right or wrong."""
-    places = sorted({0, len(outcomes) // 2, len(outcomes) - 1})
-    return [outcomes[place] for place in places]
-
-
-def _shown(model: MPlus, outcome: Outcome[Answer], planted: PlantedText) -> Shown:
-    found = next((one for one in outcome.answer.evidence if one.write_id), None)
-    end = len(planted.ids) - outcome.planted.distance
+def _shown(model: MPlus, memory: Memory, plan: Plan, question: Question) -> Shown:
+    told = question.told
+    assert told is not None
+    answer = model.ask(memory, question.text)
+    found = next((one for one in answer.evidence if one.write_id), None)
     quote, share, inside = "", 0.0, False
     if found is not None:
-        span = planted.ids[found.start : found.start + found.tokens]
-        quote = str(model.tokenizer.decode(list(span)))
+        end = found.start + found.tokens
+        quote = str(model.tokenizer.decode(_ids(plan, found.start, end)))
         share = found.share
-        length = len(model.encode(" " + outcome.planted.fact.statement))
-        inside = found.start < end and end - length < found.start + found.tokens
+        inside = found.start < told.end and told.start < end
     return Shown(
-        question=outcome.planted.fact.question,
-        right_answer=outcome.planted.fact.answer,
-        said=outcome.said,
-        right=outcome.right,
-        distance=outcome.planted.distance,
+        question=question.text,
+        right_answer=question.answers[0],
+        said=answer.text,
+        right=is_right(answer.text, question.answers[0]),
+        distance=plan.tokens - told.end,
         share=share,
         quote=quote,
         quotes_note=inside,
     )
+
+
+def _ids(plan: Plan, start: int, end: int) -> list[int]:
+    return [token for step in plan.steps for token in step.ids][start:end]

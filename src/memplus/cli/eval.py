@@ -1,0 +1,237 @@
+"""``memplus eval``: how long notes are kept, in which layouts, and what a full memory costs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from memplus.cli.loading import load_model
+from memplus.cli.options import AsJson, Device, Dtype, Model, Seed
+from memplus.cli.output import Output
+from memplus.documents import read_document
+
+if TYPE_CHECKING:
+    from memplus.evaluation.perplexity import Perplexities
+    from memplus.evaluation.results import Results
+    from memplus.evaluation.summary import Cell
+
+__all__ = ["evaluation"]
+
+evaluation = typer.Typer(
+    name="eval", help="Measure what a model keeps in its memory.", no_args_is_help=True
+)
+
+TextFiles = Annotated[
+    list[Path] | None,
+    typer.Argument(help="Texts to read, also `.gz`; Python's own documentation if none is given."),
+]
+Seeds = Annotated[int, typer.Option("--seeds", min=1, help="How many streams: seeds 0, 1, ...")]
+Out = Annotated[
+    Path, typer.Option("--out", help="Folder of the results; a run that is there goes on.")
+]
+_COLUMNS = ("tokens", "asked", "M+ (95%)", "MemoryLLM (95%)", "recall (chance)", "s", "MB")
+_DISTANCES = "0,250,500,1k,2k,4k,8k,16k,32k,64k,160k,320k,640k,1M"
+
+
+@evaluation.callback()
+def root() -> None:
+    """Measure what a model keeps in its memory."""
+
+
+@evaluation.command()
+def retention(
+    texts: TextFiles = None,
+    *,
+    distances: Annotated[
+        str, typer.Option("--distances", help="Tokens between a note and its question.")
+    ] = _DISTANCES,
+    notes: Annotated[
+        int, typer.Option("--notes", min=1, help="Notes (or questions of a set) per seed.")
+    ] = 200,
+    seeds: Seeds = 3,
+    questions: Annotated[
+        Path | None,
+        typer.Option(
+            "--questions",
+            help="SQuAD or Natural Questions with passages: the papers' protocol, without notes.",
+        ),
+    ] = None,
+    longest_answer: Annotated[
+        int | None,
+        typer.Option(
+            "--longest-answer", min=1, help="Tokens; 3 for SQuAD and 4 for Natural Questions."
+        ),
+    ] = None,
+    out: Out = Path("runs/retention"),
+    model: Model = "nano",
+    device: Device = None,
+    dtype: Dtype = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask for what was told after growing distances: M+, MemoryLLM and no memory.
+
+    OUT gets answers.jsonl, summary.json and curve.png.
+    """
+    from memplus.evaluation.experiments import Streams, evaluate_questions, evaluate_retention
+    from memplus.evaluation.passages import read_questions
+    from memplus.evaluation.retention import RetentionSizes, parse_distances
+
+    output = Output(as_json=as_json)
+    streams = Streams(RetentionSizes(notes, parse_distances(distances)), seeds, out)
+    given = _read(texts) if questions is None else []
+    asked = None if questions is None else read_questions(questions, longest_answer)
+    loaded = load_model(model, device=device, dtype=dtype)
+    with output.progress() as report:
+        if asked is not None:
+            results = evaluate_questions(loaded, asked, streams, report)
+        else:
+            results = evaluate_retention(loaded, given, streams, report)
+    _hand_over(output, results, out)
+
+
+@evaluation.command()
+def notes(
+    texts: TextFiles = None,
+    *,
+    distances: Annotated[
+        str, typer.Option("--distances", help="Tokens between a note and its question.")
+    ] = "0,1k,16k",
+    notes: Annotated[
+        int, typer.Option("--notes", min=1, help="Questions per layout, distance and seed.")
+    ] = 100,
+    seeds: Seeds = 1,
+    out: Out = Path("runs/notes"),
+    model: Model = "nano",
+    device: Device = None,
+    dtype: Dtype = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask for notes in other layouts.
+
+    Several in a paragraph, across a chunk border, corrected later, two people with one first name.
+    """
+    from memplus.evaluation.experiments import Streams, evaluate_layouts
+    from memplus.evaluation.retention import RetentionSizes, parse_distances
+
+    output = Output(as_json=as_json)
+    streams = Streams(RetentionSizes(notes, parse_distances(distances)), seeds, out)
+    given = _read(texts)
+    loaded = load_model(model, device=device, dtype=dtype)
+    with output.progress() as report:
+        results = evaluate_layouts(loaded, given, streams, report)
+    _hand_over(output, results, out)
+
+
+@evaluation.command()
+def perplexity(
+    texts: TextFiles = None,
+    *,
+    tokens: Annotated[
+        str, typer.Option("--tokens", help="Tokens that the memory holds, e.g. 160k.")
+    ] = "160k",
+    windows: Annotated[int, typer.Option("--windows", min=1, help="Texts to predict.")] = 64,
+    length: Annotated[int, typer.Option("--length", min=2, help="Tokens of each.")] = 256,
+    model: Model = "nano",
+    seed: Seed = 0,
+    device: Device = None,
+    dtype: Dtype = None,
+    as_json: AsJson = False,
+) -> None:
+    """Predict plain text that was never written, with a full memory and without."""
+    from memplus.evaluation.perplexity import Windows, measure_perplexity
+    from memplus.evaluation.results import encode_with
+    from memplus.evaluation.retention import parse_tokens
+    from memplus.evaluation.stream import Texts
+
+    output = Output(as_json=as_json)
+    count = parse_tokens(tokens)
+    given = _read(texts)
+    loaded = load_model(model, device=device, dtype=dtype)
+    known = Texts.of(given, encode_with(loaded))
+    with output.progress() as report:
+        found = measure_perplexity(
+            loaded,
+            known,
+            tokens=count,
+            windows=Windows(windows, length),
+            seed=seed,
+            report=report,
+        )
+    output.result(asdict(found), show=lambda console: _show_perplexity(console, found))
+
+
+def _read(texts: list[Path] | None) -> list[str]:
+    if texts:
+        return [read_document(path).text for path in texts]
+    from memplus.evaluation.demo import language_documentation
+
+    return [language_documentation()]
+
+
+def _hand_over(output: Output, results: Results, out: Path) -> None:
+    output.result(
+        {"folder": str(out), **results.to_dict()},
+        show=lambda console: _show(console, results, out),
+    )
+
+
+def _show(console: Console, results: Results, out: Path) -> None:
+    from memplus.evaluation.run import LONG_TERM, SHORT_TERM, WITHOUT
+
+    by_place = {(one.kind, one.method, one.wanted): one for one in results.cells}
+    for kind in dict.fromkeys(cell.kind for cell in results.cells):
+        table = Table(title=kind)
+        for name in _COLUMNS:
+            table.add_column(name, justify="right")
+        wanted = {one.wanted for one in results.cells if one.kind == kind}
+        for distance in sorted(one for one in wanted if one is not None):
+            kept = by_place.get((kind, LONG_TERM, distance))
+            short = by_place[kind, SHORT_TERM, distance]
+            table.add_row(f"{distance:,}", str(short.asked), *_row(kept, short))
+        console.print(table)
+        nothing = by_place.get((kind, WITHOUT, None))
+        if nothing is not None:
+            right = f"{_share(nothing)} of {nothing.asked} right"
+            console.print(f"without any memory: {right}", markup=False)
+    for cell in results.near:
+        console.print(
+            f"{cell.kind}, {cell.method}, up to 1,000 tokens: {_percent(cell.accuracy)} of "
+            f"{cell.asked} right, {_percent(cell.abstained)} abstained",
+            markup=False,
+        )
+    speed = results.writing["tokens_per_second"]
+    console.print(f"Written at {speed:,.0f} tokens per second. All of it: {out}", markup=False)
+
+
+def _row(kept: Cell | None, short: Cell) -> tuple[str, ...]:
+    if kept is None:
+        return "", _share(short), "", f"{short.seconds:.3f}", f"{short.bytes / 1e6:.1f}"
+    found = kept.recall.get("statement")
+    recall = "" if found is None else f"{_percent(found['mean'])} ({_percent(found['by_chance'])})"
+    return _share(kept), _share(short), recall, f"{kept.seconds:.3f}", f"{kept.bytes / 1e6:.1f}"
+
+
+def _share(cell: Cell) -> str:
+    """The share of right answers and its interval."""
+    low, high = cell.interval
+    return f"{_percent(cell.accuracy)} ({100 * low:.0f}-{100 * high:.0f})"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}%"
+
+
+def _show_perplexity(console: Console, found: Perplexities) -> None:
+    table = Table("", "perplexity", "over no memory", "95%")
+    for name, value in found.perplexity.items():
+        ratio, low, high = found.over_none[name]
+        table.add_row(name, f"{value:.2f}", f"{ratio:.4f}", f"{low:.4f}-{high:.4f}")
+    console.print(table)
+    console.print(
+        f"{found.predicted:,} tokens predicted, {found.tokens_in_memory:,} in memory.", markup=False
+    )

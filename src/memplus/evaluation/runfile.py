@@ -1,0 +1,92 @@
+"""The file of a run: a first line that says which run it is, then one line per answer.
+
+Lines are appended as answers come, always in the same order, so a file that ends early is the
+beginning of the whole one, and going on means to skip what is there. A last line that was cut off
+in the middle is taken away.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from memplus.errors import DamagedRunError, RunMismatchError, StorageError
+
+__all__ = ["RunFile"]
+
+FORMAT = 1
+
+
+class RunFile:
+    """Answers of one run, on disk.
+
+    Args:
+        path: the file; made where it is missing, with its folder.
+        identity: whatever a result depends on, as plain JSON values.
+
+    Attributes:
+        lines: everything after the first line, as it was read or appended.
+    """
+
+    def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
+        """Open the file, or begin it.
+
+        Raises:
+            RunMismatchError: it belongs to another run.
+            DamagedRunError: a line in it is not what it should be.
+            StorageError: the disk refused.
+        """
+        self.path = path
+        self.lines: list[dict[str, Any]] = []
+        expected: dict[str, Any] = json.loads(json.dumps({"format": FORMAT, **identity}))
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            known = _whole_lines(path)
+            if known:
+                self._read(known, expected)
+            else:
+                path.write_text(json.dumps(expected, ensure_ascii=False) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise StorageError(path, reason=error.strerror or str(error)) from error
+
+    def _read(self, known: list[str], identity: dict[str, Any]) -> None:
+        parsed = []
+        for number, line in enumerate(known, start=1):
+            try:
+                parsed.append(dict(json.loads(line)))
+            except (ValueError, TypeError) as error:
+                raise DamagedRunError(self.path, line=number) from error
+        found = parsed[0]
+        names = sorted(found.keys() | identity.keys())
+        differs = [name for name in names if found.get(name) != identity.get(name)]
+        if differs:
+            raise RunMismatchError(self.path, differs=", ".join(differs))
+        self.lines = parsed[1:]
+
+    def append(self, line: Mapping[str, Any]) -> None:
+        """Add one line; it is in the file when this returns.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        text = json.dumps(line, ensure_ascii=False) + "\n"
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:
+            raise StorageError(self.path, reason=error.strerror or str(error)) from error
+        self.lines.append(json.loads(text))
+
+
+def _whole_lines(path: Path) -> list[str]:
+    """The lines of a file; what follows the last line end is cut off, on disk too."""
+    if not path.exists():
+        return []
+    data = path.read_bytes()
+    end = data.rfind(b"\n") + 1
+    if end < len(data):
+        with path.open("r+b") as file:
+            file.truncate(end)
+    return data[:end].decode("utf-8", errors="replace").split("\n")[:-1]

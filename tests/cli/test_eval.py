@@ -1,0 +1,93 @@
+"""``memplus eval`` as a user runs it, on a tiny model."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+from tests.cli.conftest import Run
+
+TEXT = "The gate is red. It rained. Nobody came. " * 40
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    path = tmp_path / "book.txt.gz"
+    path.write_bytes(gzip.compress(TEXT.encode()))
+    return path
+
+
+def test_retention_fills_a_folder_and_prints_what_it_found(
+    run: Run, tmp_path: Path, tiny: Path, text: Path
+) -> None:
+    given = ("eval", "retention", text, "--model", tiny, "--notes", 1, "--seeds", 1)
+    given += ("--distances", "0,0.1k", "--out", tmp_path / "out")
+    ran = run(*given, "--json")
+    assert ran.code == 0
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert ran.data["cells"] == summary["cells"]
+    shown = run(*given)
+    assert shown.code == 0
+    assert "MemoryLLM" in shown.out
+    assert "without any memory: 0.0%" in shown.out
+    refused = run(*given, "--notes", 2)
+    assert refused.code == 2
+    assert "another run: notes" in refused.err
+
+
+def test_notes_in_other_layouts(run: Run, tmp_path: Path, tiny: Path, text: Path) -> None:
+    out = tmp_path / "out"
+    ran = run(
+        "eval", "notes", text, "--model", tiny, "--notes", 1, "--distances", "0", "--out", out,
+        "--json",
+    )  # fmt: skip
+    assert {cell["kind"] for cell in ran.data["cells"]} > {"paragraph", "corrected"}
+
+
+def test_perplexity(run: Run, tiny: Path, text: Path) -> None:
+    given = ("eval", "perplexity", text, "--model", tiny, "--tokens", "100", "--windows", 2)
+    ran = run(*given, "--length", 8, "--json")
+    assert ran.data["predicted"] == 14
+    assert ran.data["over_none"]["no memory"] == [1, 1, 1]
+    assert "over no memory" in run(*given, "--length", 8).out
+
+
+def test_a_question_set(run: Run, tmp_path: Path, tiny: Path) -> None:
+    path = tmp_path / "nq.jsonl"
+    lines = [
+        {
+            "question": f"what is {i}",
+            "answers": [str(i)],
+            "ctxs": [{"title": i, "text": f"It {i}."}],
+        }
+        for i in range(3)
+    ]
+    path.write_text("\n".join(json.dumps(line) for line in lines))
+    given = ("eval", "retention", "--questions", path, "--model", tiny, "--notes", 2)
+    ran = run(*given, "--seeds", 1, "--distances", "0,20", "--out", tmp_path / "out", "--json")
+    assert [cell["asked"] for cell in ran.data["cells"]] == [2] * 5
+    shown = run(*given, "--seeds", 1, "--distances", "0,20", "--out", tmp_path / "out")
+    assert "without any memory" in shown.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("retention", "--distances", "far"), 2, "distances cannot be 'far'"),
+        (("retention", "--notes", "5000"), 2, "notes cannot be 5000"),
+        (("retention", "absent.txt"), 1, "absent.txt could not be"),
+        (("retention", "--questions", "absent.json"), 1, "absent.json could not be"),
+        (("perplexity", "--tokens", "1k,2k"), 2, "tokens cannot be"),
+        (("perplexity", "--model", "absent"), 2, "no model named 'absent'"),
+        (("notes", "--seeds", "0"), 2, "seeds"),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...],
+    code: int, said: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    ran = run("eval", *arguments)
+    assert ran.code == code
+    assert said in ran.err
+    assert list(tmp_path.iterdir()) == []

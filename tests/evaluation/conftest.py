@@ -1,0 +1,29 @@
+"""Texts and a model small enough that a whole evaluation takes a second."""
+
+import pytest
+from tests.fakes import make_mplus
+
+from memplus import MemoryConfig, MPlus
+from memplus.evaluation.results import encode_with
+from memplus.evaluation.stream import Texts
+
+BOOKS = [" ".join(f"One {word} {i}." for i in range(30)) for word in ("gate", "door", "wall")]
+SMALL = MemoryConfig(
+    short_term_tokens=24, retrieved_tokens=8, tokens_per_write=6, chunk_tokens=6, retriever_dim=8
+)
+"""One row per token, as in the bundled model."""
+
+
+def words(texts: list[str]) -> list[list[int]]:
+    """One token per word: its length."""
+    return [[len(word) for word in text.split()] for text in texts]
+
+
+@pytest.fixture(scope="session")
+def model() -> MPlus:
+    return make_mplus(config=SMALL)
+
+
+@pytest.fixture(scope="session")
+def texts(model: MPlus) -> Texts:
+    return Texts.of(BOOKS, encode_with(model))
