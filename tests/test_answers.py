@@ -9,6 +9,7 @@ from tests.test_writing import assert_equal, contents
 from torch import Tensor
 
 from memplus import MPlus
+from memplus.answers import answer_all
 from memplus.config import PromptConfig
 from memplus.errors import ConfigError, EmptyTextError, PositionsError
 
@@ -143,3 +144,34 @@ def test_nothing_is_known_with_confidence_by_an_empty_memory() -> None:
     model = make_mplus()
     answer = model.ask(model.new_memory(), "Which?", max_new_tokens=3, min_confidence=0.1)
     assert (answer.confidence, answer.text) == (0.0, model.prompt.abstention)
+
+
+def test_questions_put_together_are_answered_as_each_by_itself() -> None:
+    model = make_mplus()
+    memory = model.new_memory(seed=1)
+    model.write(memory, some_ids(93, seed=4).tolist(), source="text")
+    assert memory.long_term_rows
+    assert memory.tail
+    questions = ["Where?", "What is it that was told a while ago?", "Who was it?"]
+    together = answer_all(model, memory, questions, 6)
+    for row, question in enumerate(questions):
+        alone = model.ask(memory, question, max_new_tokens=6)
+        assert together.texts[row] == alone.text
+        assert together.texts[row] in together.generated[row]
+        called = model.retrieve(memory, question)
+        found = {}
+        for layer in range(4):
+            assert memory.store is not None
+            ids = memory.store.tables[layer]["write_id"][together.prefix.retrieved[row, layer]]
+            for write in ids.tolist():
+                found[write] = found.get(write, 0) + 1
+        assert found == {one.write_id: one.rows for one in called}
+
+
+def test_what_is_generated_is_kept_whole_beside_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_mplus()
+    model.prompt = PromptConfig(stop=("|",))
+    monkeypatch.setattr(model.tokenizer, "batch_decode", lambda ids, **named: [" one | two"])
+    made = answer_all(model, model.new_memory(), ["Where?"], 3)
+    assert made.texts == ["one"]
+    assert made.generated == [" one | two"]

@@ -1,3 +1,4 @@
+import gzip
 import io
 import sys
 from pathlib import Path
@@ -46,3 +47,15 @@ def test_absent_file_and_directory_are_storage_errors(tmp_path: Path) -> None:
 def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"hello")))
     assert read_stdin().text == "hello"
+
+
+def test_a_gzipped_file_is_read_and_a_broken_one_refused(tmp_path: Path) -> None:
+    path = tmp_path / "book.txt.gz"
+    path.write_bytes(gzip.compress("Zwölf".encode()))
+    assert read_document(path).text == "Zwölf"
+    path.write_bytes(path.read_bytes()[:-6])
+    with pytest.raises(StorageError, match="book"):
+        read_document(path)
+    path.write_bytes(b"no archive")
+    with pytest.raises(StorageError, match="book"):
+        read_document(path)

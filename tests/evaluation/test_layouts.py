@@ -10,6 +10,7 @@ from memplus.evaluation.layouts import (
     LAYOUTS,
     PARAGRAPH,
     SAME_NAME,
+    WAITING,
     layouts_plan,
 )
 from memplus.evaluation.retention import RetentionSizes
@@ -29,8 +30,21 @@ def of(kind: str) -> list[tuple[str, str, int, int]]:
 
 def test_every_layout_is_asked_as_often_at_every_distance() -> None:
     counts = Counter((one.kind, one.wanted) for one in PLAN.questions)
-    assert counts == {(kind, distance): 10 for kind in LAYOUTS for distance in (0, 200)}
-    assert Counter(one.kind for one in PLAN.once) == dict.fromkeys(LAYOUTS, 10)
+    written = [kind for kind in LAYOUTS if kind != WAITING]
+    asked = {(kind, distance): 10 for kind in written for distance in (0, 200)}
+    assert counts == asked | {(WAITING, 0): 10}
+    assert Counter(one.kind for one in PLAN.once) == dict.fromkeys(written, 10)
+
+
+def test_waiting_notes_are_asked_right_after_their_last_token() -> None:
+    written = 0
+    for step in PLAN.steps:
+        written += len(step.ids)
+        assert not step.flush
+        for one in step.questions:
+            assert one.told is not None
+            assert one.distance == written - one.told.end
+            assert (one.distance == 0) if one.kind == WAITING else (written % CHUNK == 0)
 
 
 def test_notes_of_a_paragraph_follow_each_other() -> None:

@@ -66,7 +66,7 @@ def test_answers_are_those_of_a_memory_asked_by_itself(
     memory = model.new_memory(plan.seed)
     said = {(one["plan"], one.get("method"), one["key"]): one.get("said") for one in whole}
     for step in plan.steps:
-        model.write(memory, step.ids, source=step.source, flush=True)
+        model.write(memory, step.ids, source=step.source)
         for question in step.questions:
             alone = model.ask(memory, question.text, max_new_tokens=3).text
             assert said[plan.name, LONG_TERM, question.key] == alone
@@ -81,7 +81,7 @@ def test_one_stream_of_writes_serves_both_methods(model: MPlus, plans: list[Plan
     memory = run_plans(model, plans[:1], JUDGING, InMemory(), lambda what, done, of: None)
     assert memory is not None
     alone = model.new_memory(plans[0].seed)
-    model.write(alone, [i for step in plans[0].steps for i in step.ids], source="text", flush=True)
+    model.write(alone, [i for step in plans[0].steps for i in step.ids], source="text")
     assert alone.pool is not None
     assert memory.pool is not None
     assert all(

@@ -9,7 +9,6 @@ from tests.training.conftest import SENTENCES
 from memplus.loading import BUNDLED
 from memplus.model import MPlus
 from memplus.notes import make_notes
-from memplus.training.measure import measure
 from memplus.training.nano import NanoRun, train_nano
 
 SMALL_RECIPE = """
@@ -73,19 +72,6 @@ def test_the_bundled_model_keeps_within_its_size() -> None:
     files = [path for path in BUNDLED["nano"].iterdir() if path.is_file()]
     assert {"model.safetensors", "tokenizer.json", "memplus.json"} <= {path.name for path in files}
     assert sum(path.stat().st_size for path in files) <= 20 * 2**20
-
-
-def test_the_bundled_model_keeps_notes_that_it_was_told() -> None:
-    model = MPlus.from_pretrained("nano")
-    marks = measure(model, [SENTENCES * 200], notes=12, further=1500, seed=4)
-    assert marks.at_once >= 0.7
-    assert marks.later >= 0.6
-
-
-def test_without_its_long_term_store_it_forgets_them() -> None:
-    model = MPlus.from_pretrained("nano", retrieved_tokens=0)
-    marks = measure(model, [SENTENCES * 200], notes=12, further=4000, seed=4)
-    assert marks.later <= 0.2
 
 
 def test_what_was_never_told_is_not_known() -> None:

@@ -3,6 +3,7 @@
 One stream per seed, in which every layout takes its turn:
 
 - *alone*: one note between two sentences, for comparison;
+- *waiting*: the same note, asked as soon as it is told: of its last chunk nothing is written yet;
 - *paragraph*: several notes in a row, all asked for;
 - *across a border*: a note that begins in one chunk and ends in the next;
 - *corrected*: a note whose value is told anew some thousand tokens later; the later one counts;
@@ -27,9 +28,10 @@ from memplus.notes import Note, corrected, make_notes
 
 __all__ = ["LAYOUTS", "layouts_plan"]
 
-ALONE, PARAGRAPH, BORDER = "alone", "paragraph", "across a border"
+ALONE, WAITING = "alone", "waiting"
+PARAGRAPH, BORDER = "paragraph", "across a border"
 CORRECTED, SAME_NAME = "corrected", "same first name"
-LAYOUTS = (ALONE, PARAGRAPH, BORDER, CORRECTED, SAME_NAME)
+LAYOUTS = (ALONE, WAITING, PARAGRAPH, BORDER, CORRECTED, SAME_NAME)
 
 _SOURCE = "text"
 _BETWEEN = (2, 7)
@@ -59,6 +61,11 @@ def layouts_plan(texts: Texts, chunk: int, sizes: RetentionSizes, seed: int) -> 
         for index, placed in enumerate(teller.placed)
     ]
     stream.read_to(max(at for at, _ in due))
+    for index, (kind, note, told) in enumerate(teller.placed):
+        if kind == ALONE:
+            key = f"{WAITING}/{index}"
+            asked = Question(key, WAITING, note.question, (note.answer,), 0, 0, told)
+            due.append((told.end, asked))
     once = [
         Question(f"{kind}/{index}", kind, note.question, (note.answer,))
         for index, (kind, note, _) in enumerate(teller.placed)

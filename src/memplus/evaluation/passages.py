@@ -160,7 +160,7 @@ def _steps(
             questions.append(
                 Question(key, QUESTION, one.question, one.answers, left.pop(0), written, told)
             )
-        yield Step(ids, source, tuple(questions))
+        yield Step(ids, source, tuple(questions), flush=True)
         if not left:
             return
         ids, source = others[turn % len(others)], _OTHERS

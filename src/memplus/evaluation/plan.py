@@ -35,11 +35,13 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Text to write, whole chunks or a last short one, and what is asked right after it."""
+    """Text to write, and what is asked right after it."""
 
     ids: Sequence[int]
     source: str
     questions: tuple[Question, ...]
+    flush: bool = False
+    """Write what fills no chunk too; otherwise it waits in the memory's tail."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,7 +140,11 @@ class _Runner:
             started = time.perf_counter()
             if step.ids:
                 self.model.write(
-                    memory, step.ids, source=step.source, flush=True, progress=self._written
+                    memory,
+                    step.ids,
+                    source=step.source,
+                    flush=step.flush,
+                    progress=self._written,
                 )
             self.read += len(step.ids)
             seconds += time.perf_counter() - started
