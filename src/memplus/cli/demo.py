@@ -60,7 +60,7 @@ def demo(
         shown = demonstrate(loaded, content, notes=notes, seed=seed, report=report)
     title = f"{shown.notes} notes in {shown.tokens:,} tokens of {source}"
     draw_retention(shown.cells, loaded.memory_config, kind=NOTE, title=title, path=picture)
-    data = asdict(shown) | {"source": source, "picture": str(picture)}
+    data = asdict(shown) | {"source": source, "picture": str(picture), "accuracy": shown.accuracy}
     out.result(data, show=lambda console: _show(console, shown, title, picture))
 
 
@@ -77,6 +77,8 @@ def _show(console: Console, shown: Demonstration, title: str, picture: Path) -> 
         found = [by_place.get((NOTE, method, wanted)) for method in (LONG_TERM, SHORT_TERM)]
         percents = [_percent(one) for one in (*found, told_nothing)]
         table.add_row(f"{wanted:,}", str(shown.notes), *percents)
+    shares = [f"{100 * shown.accuracy.get(m, 0):.0f}%" for m in (LONG_TERM, SHORT_TERM, WITHOUT)]
+    table.add_row("all", "", *shares)
     console.print(table)
     for one in shown.shown:
         verdict = "right" if one.right else f"wrong, it is {one.right_answer}"

@@ -61,6 +61,18 @@ class Demonstration:
     write_seconds: float
     memory_bytes: int
 
+    @property
+    def accuracy(self) -> dict[str, float]:
+        """Method -> share of right answers about notes, over all distances."""
+        found: dict[str, list[Cell]] = {}
+        for cell in self.cells:
+            if cell.kind == NOTE:
+                found.setdefault(cell.method, []).append(cell)
+        return {
+            method: sum(cell.right for cell in cells) / sum(cell.asked for cell in cells)
+            for method, cells in found.items()
+        }
+
 
 def language_documentation() -> str:
     """CPython's own language documentation, which every installation carries."""
