@@ -92,7 +92,7 @@ def test_doctor_finds_health_and_sickness(run: Run, tmp_path: Path, tiny: Path) 
 
 def test_demo_draws_its_curve(run: Run, tmp_path: Path, tiny: Path, text: Path) -> None:
     picture = tmp_path / "curve.png"
-    text.write_text(TEXT * 20)
+    text.write_text(TEXT * 14)
     arguments = ("--text", text, "--model", tiny, "--notes", 3, "--picture", picture)
     shown = run_json(run, "demo", *arguments)
     assert set(shown["accuracy"]) == {"M+", "MemoryLLM", "no memory"}
