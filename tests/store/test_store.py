@@ -138,12 +138,12 @@ def test_no_name_becomes_a_path(tmp_path: Path, name: str) -> None:
     outside = set(tmp_path.rglob("*"))
     with store.create(name, HOST) as memory:
         HOST.write(memory, chunks(0, 1))
-    assert [found.id for found in store.list()] == [name]
+    assert [found.id for found in store.memories()] == [name]
     made = set(tmp_path.rglob("*")) - outside
     roots = {store.path / "memories", store.path / "locks"}
     assert all(any(path.is_relative_to(root) for root in roots) for path in made)
     store.delete(name)
-    assert store.list() == []
+    assert store.memories() == []
 
 
 @pytest.mark.parametrize("name", ["", "a\nb", "a\0b", "\x1b[2J", "x" * 513])
@@ -158,7 +158,7 @@ def test_a_link_leads_nowhere(tmp_path: Path) -> None:
     (folder,) = (tmp_path / "real" / "memories").iterdir()
     (tmp_path / "s" / "memories" / folder.name).symlink_to(folder)
     assert "alice" not in store
-    assert store.list() == []
+    assert store.memories() == []
     for act in (lambda: store.open("alice", HOST), lambda: store.delete("alice")):
         with pytest.raises(UnknownMemoryError):
             act()

@@ -20,6 +20,7 @@ from memplus.cli.demo import demo
 from memplus.cli.doctor import doctor
 from memplus.cli.eval import evaluation
 from memplus.cli.inspect import inspect
+from memplus.cli.memories import memories
 from memplus.cli.output import Output
 from memplus.cli.train import train
 from memplus.cli.write import write
@@ -59,7 +60,11 @@ def root(
 for _command in (write, ask, chat, inspect, doctor, demo):
     app.command()(_command)
 app.add_typer(train)
+<<<<<<< HEAD
 app.add_typer(evaluation)
+=======
+app.add_typer(memories)
+>>>>>>> 8749631 (store: fork, history, rollback, forgetting, export and import; killed, refused and damaged in tests)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

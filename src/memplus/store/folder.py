@@ -169,6 +169,8 @@ def parts_of(segments: Sequence[Segment], physical: Sequence[int]) -> list[list[
 
 def trimmed(entries: Sequence[SegmentEntry], physical: Sequence[int]) -> list[SegmentEntry]:
     """The segments' first ``physical`` rows; segments without any are left out."""
+    if not physical:  # no row had left the short-term pool yet
+        return []
     left = list(physical)
     kept: list[SegmentEntry] = []
     for entry in entries:

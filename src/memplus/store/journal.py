@@ -10,6 +10,7 @@ import array
 import contextlib
 import json
 import sqlite3
+import sys
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,13 +28,13 @@ _SCHEMA = """
 CREATE TABLE writes (
     id INTEGER PRIMARY KEY, commit_number INTEGER NOT NULL, source TEXT NOT NULL,
     start INTEGER NOT NULL, tokens INTEGER NOT NULL, first_char INTEGER NOT NULL,
-    ids BLOB NOT NULL, text TEXT NOT NULL, time REAL NOT NULL, crc INTEGER NOT NULL
+    time REAL NOT NULL, text TEXT NOT NULL, ids BLOB NOT NULL, crc INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX writes_by_source ON writes (source, id);
 CREATE TABLE commits (
     number INTEGER PRIMARY KEY, time REAL NOT NULL, writes INTEGER NOT NULL,
     tokens INTEGER NOT NULL, waiting INTEGER NOT NULL, what TEXT NOT NULL,
-    snapshot TEXT NOT NULL, log TEXT NOT NULL, length INTEGER NOT NULL
+    snapshot TEXT NOT NULL, log TEXT NOT NULL, length INTEGER NOT NULL, crc INTEGER NOT NULL
 ) STRICT;
 """
 
@@ -127,15 +128,15 @@ class Journal:
                 first = chars[record.source]
                 chars[record.source] += len(said.text)
                 ids = array.array("i", said.tokens).tobytes()
-                row = (record.id, record.source, record.start, record.tokens, first, ids, said.text)
-                values = (*row[:1], commit.number, *row[1:], now, _crc(row))
+                row = (record.id, record.source, record.start, record.tokens, first, now,
+                       said.text, ids)  # fmt: skip
+                values = (*row[:1], commit.number, *row[1:], _crc(row))
                 run("INSERT INTO writes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
             place = commit.place
-            run(
-                "INSERT INTO commits VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (commit.number, now, commit.writes, commit.tokens, commit.waiting, commit.what,
-                 place.snapshot, place.log, place.length),
-            )  # fmt: skip
+            entry = (commit.number, now, commit.writes, commit.tokens, commit.waiting, commit.what,
+                     place.snapshot, place.log, place.length)  # fmt: skip
+            marks = "?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
+            run(f"INSERT INTO commits VALUES ({marks})", (*entry, _crc((*entry, b""))))
 
     def _chars(self, source: str) -> int:
         found = self._connection.execute(
@@ -175,7 +176,7 @@ class Journal:
             kept = (row for row in rows if row[0] not in gone)
             target.executemany("INSERT INTO writes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", kept)
             found = self._connection.execute("SELECT * FROM commits WHERE number <= ?", (commits,))
-            target.executemany("INSERT INTO commits VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", found)
+            target.executemany("INSERT INTO commits VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", found)
             self.disk.step("journal commit", path)
             target.execute("COMMIT")
 
@@ -199,13 +200,13 @@ class Journal:
         return self._select("id <= ?", (upto,))
 
     def _select(self, where: str, values: tuple[object, ...]) -> Iterator[WrittenText]:
-        columns = "id, source, start, tokens, first_char, ids, text, time, crc"
+        columns = "id, source, start, tokens, first_char, time, text, ids, crc"
         query = f"SELECT {columns} FROM writes WHERE {where} ORDER BY id"
         try:
-            for *row, when, crc in self._connection.execute(query, values):
+            for *row, crc in self._connection.execute(query, values):
                 if _crc(row) != crc:
                     raise CorruptMemoryError(self.path, reason=f"write {row[0]} was changed")
-                number, source, start, tokens, first, blob, text = row
+                number, source, start, tokens, first, when, text, blob = row
                 ids = array.array("i")
                 ids.frombytes(blob)
                 yield WrittenText(number, source, start, tokens, first, text, tuple(ids), when)
@@ -221,10 +222,13 @@ class Journal:
             ).fetchall()
         except sqlite3.DatabaseError as error:
             raise CorruptMemoryError(self.path, reason=str(error)) from error
-        return [
-            Commit(number, when, writes, tokens, waiting, what, Place(*place))
-            for number, when, writes, tokens, waiting, what, *place in rows
-        ]
+        found: list[Commit] = []
+        for *row, crc in rows:
+            if _crc((*row, b"")) != crc:
+                raise CorruptMemoryError(self.path, reason=f"commit {row[0]} was changed")
+            number, when, writes, tokens, waiting, what, *place = row
+            found.append(Commit(number, when, writes, tokens, waiting, what, Place(*place)))
+        return found
 
     def check(self, upto: int) -> None:
         """Read and check all of it.
@@ -240,6 +244,7 @@ class Journal:
             raise CorruptMemoryError(self.path, reason=str(verdict))
         for _ in self.all_texts(upto):
             pass
+        self.commits(sys.maxsize)
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
@@ -250,9 +255,9 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
 
 
 def _crc(row: Sequence[object]) -> int:
-    *numbers, ids, text = row
-    assert isinstance(ids, bytes)
-    return zlib.crc32(ids, zlib.crc32(json.dumps([*numbers, text]).encode()))
+    *values, content = row
+    assert isinstance(content, bytes)
+    return zlib.crc32(content, zlib.crc32(json.dumps(values).encode()))
 
 
 def now() -> float:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from memplus.errors import HistoryError
 from memplus.memory.state import Memory, Passage, WriteRecord
 from memplus.store.blocks import Container, Layout, read_records
 from memplus.store.disk import Sink
@@ -32,7 +33,7 @@ from memplus.store.snapshot import (
     save_snapshot,
 )
 
-__all__ = ["Keeper", "Limits"]
+__all__ = ["Keeper", "Limits", "kept_commits"]
 
 
 @dataclass(frozen=True)
@@ -232,8 +233,18 @@ class Keeper:
         self._finish(self._prepared, changed, place, what)
         self._taken()
 
-    def go_back(self, commit: Commit) -> None:
-        """Make the state after an earlier commit the present one; load the memory anew then."""
+    def go_back(self, to_write: int) -> None:
+        """Make the state after an earlier write the present one; load the memory anew then.
+
+        Raises:
+            HistoryError: that state is not kept.
+        """
+        kept = kept_commits(self.journal, self.manifest)
+        found = [commit for commit in kept if commit.writes == to_write]
+        if not found:
+            listed = ", ".join(str(number) for number in sorted({c.writes for c in kept}))
+            raise HistoryError(to_write, kept=listed)
+        commit = found[-1]
         at = [g.snapshot for g in self.manifest.generations].index(commit.place.snapshot)
         generation = self.manifest.generations[at]
         names = [part.name for part in generation.logs]
@@ -354,6 +365,12 @@ class Keeper:
             if not changed.log_open:
                 self._close_log()
             self.folder.tidy(changed, {segment.entry.name for segment in self.segments})
+
+
+def kept_commits(journal: Journal, manifest: Manifest) -> list[Commit]:
+    """The states that can be gone back to, oldest first; the last is the present."""
+    kept = {generation.snapshot for generation in manifest.generations}
+    return [one for one in journal.commits(manifest.commit) if one.place.snapshot in kept]
 
 
 def _tables(memory: Memory) -> list[MappedTable]:

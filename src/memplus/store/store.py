@@ -18,7 +18,6 @@ import secrets
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -36,9 +35,10 @@ from memplus.errors import (
 from memplus.memory.state import MemoryHost
 from memplus.store.blocks import Residency
 from memplus.store.disk import Disk, read
+from memplus.store.exchange import check_files, export_files, fork_files, import_files
 from memplus.store.folder import Folder
-from memplus.store.journal import Journal, now
-from memplus.store.keeper import Keeper, Limits
+from memplus.store.journal import Commit, Journal, now
+from memplus.store.keeper import Keeper, Limits, kept_commits
 from memplus.store.locks import Lock
 from memplus.store.manifest import Manifest
 from memplus.store.stored import StoredMemory
@@ -50,6 +50,7 @@ _FORMAT = "memplus-store"
 _LONGEST_ID = 512
 _RELAXED_SECONDS = 1.0
 _ATTEMPTS = 20
+_REMAINS_SECONDS = 86_400.0
 _Result = TypeVar("_Result")
 
 
@@ -92,6 +93,7 @@ class MemoryStore:
         self.disk = disk or Disk()
         with self._named_errors():
             self._open_directory()
+        self._clear_remains()
 
     @classmethod
     def existing(cls, path: str | os.PathLike[str], *, ram: int | None = None) -> MemoryStore:
@@ -130,6 +132,14 @@ class MemoryStore:
         content = json.dumps({"format": _FORMAT, "version": VERSION}).encode()
         self.disk.replace(mark, [content], self.path / f".store-{secrets.token_hex(8)}")
 
+    def _clear_remains(self) -> None:
+        """Remove what a process left behind that ended in the middle of a change."""
+        with suppress(OSError):
+            for entry in os.scandir(self.path / "memories"):
+                old = now() - entry.stat(follow_symlinks=False).st_mtime > _REMAINS_SECONDS
+                if entry.name.startswith(".gone-") or (entry.name.startswith(".new-") and old):
+                    self.disk.remove_tree(Path(entry.path))
+
     @contextmanager
     def _named_errors(self) -> Iterator[None]:
         try:
@@ -142,6 +152,9 @@ class MemoryStore:
 
     def _folder(self, name: str) -> Path:
         return self.path / "memories" / _hashed(name)
+
+    def _aside(self, kind: str) -> Path:
+        return self.path / "memories" / f".{kind}-{secrets.token_hex(8)}"
 
     def _lock(self, name: str, wait: float | None) -> Lock:
         return Lock(self.path / "locks" / _hashed(name), name, wait)
@@ -173,7 +186,7 @@ class MemoryStore:
             raise CorruptMemoryError(folder, reason="it holds a memory of another name")
         return found
 
-    def list(self) -> list[Manifest]:
+    def memories(self) -> list[Manifest]:
         """Every memory's manifest, by name.
 
         Raises:
@@ -310,7 +323,7 @@ class MemoryStore:
         """A folder made aside, which becomes the memory of that name when the block ends well."""
         if self._there(name):
             raise MemoryExistsError(name, store=self.path)
-        aside = self.path / "memories" / f".new-{secrets.token_hex(8)}"
+        aside = self._aside("new")
         self.disk.make_folder(aside)
         try:
             yield Folder(aside, self.disk)
@@ -329,7 +342,7 @@ class MemoryStore:
         if not self._there(name):
             raise UnknownMemoryError(name, store=self.path)
         with self._lock(name, wait), self._named_errors():
-            aside = self.path / "memories" / f".gone-{secrets.token_hex(8)}"
+            aside = self._aside("gone")
             self.disk.rename(self._folder(name), aside)
             self.disk.remove_tree(aside)
 
@@ -341,23 +354,104 @@ class MemoryStore:
         """
 
         def attempt(manifest: Manifest) -> None:
-            source = self._folder(name)
             with self._arriving(new_name) as folder:
-                journal = folder.new("journal")
-                old = Journal(source / manifest.journal, self.disk, writable=False)
-                try:
-                    old.copy(journal, writes=manifest.writes, commits=manifest.commit)
-                finally:
-                    old.close()
-                for file in sorted(manifest.files() - {manifest.journal}):
-                    self.disk.share(source / file, folder.path / file)
-                made = replace(
-                    manifest, id=new_name, journal=journal.name, log_open=False, created=now()
-                )
-                made.save(folder.path, self.disk)
+                fork_files(self._folder(name), manifest, new_name, folder)
 
         with self._lock(new_name, 0.0):
             self._retried(name, attempt)
+
+    def export(self, name: str, path: str | os.PathLike[str]) -> None:
+        """Write a memory as it is now to one portable file.
+
+        Raises:
+            UnknownMemoryError, CorruptMemoryError.
+            StorageError: the disk refused; an older file is untouched.
+        """
+        self._retried(
+            name,
+            lambda manifest: export_files(self._folder(name), manifest, Path(path), self.disk),
+        )
+
+    def import_memory(self, path: str | os.PathLike[str], name: str | None = None) -> Manifest:
+        """Add a memory from a file of ``export``.
+
+        Args:
+            path: the file.
+            name: its name here; None keeps the one it had.
+
+        Raises:
+            MemoryExistsError: there is one of that name.
+            MemoryFileError: it is no exported memory.
+            CorruptMemoryError, MemoryVersionError, StorageError.
+        """
+        with self._named_errors():
+            aside = self._aside("new")
+            self.disk.make_folder(aside)
+            try:
+                manifest = import_files(Path(path), name, Folder(aside, self.disk))
+                with self._lock(manifest.id, 0.0):
+                    if self._there(manifest.id):
+                        raise MemoryExistsError(manifest.id, store=self.path)
+                    self.disk.rename(aside, self._folder(manifest.id))
+            except BaseException:
+                with suppress(OSError):
+                    self.disk.remove_tree(aside)
+                raise
+        return manifest
+
+    def verify(self, name: str) -> int:
+        """Check every byte of a memory; returns how many.
+
+        Raises:
+            CorruptMemoryError: naming the first damaged file and where it is damaged.
+            UnknownMemoryError, MemoryVersionError, StorageError.
+        """
+        folder = self._folder(name)
+        return self._retried(name, lambda manifest: check_files(folder, manifest, self.disk))
+
+    def size(self, name: str) -> int:
+        """Bytes of a memory's files, those shared with forks included.
+
+        Raises:
+            UnknownMemoryError, CorruptMemoryError, StorageError.
+        """
+        folder = self._folder(name)
+        return self._retried(
+            name, lambda manifest: sum((folder / f).stat().st_size for f in manifest.files())
+        )
+
+    def history(self, name: str) -> list[Commit]:
+        """The states that ``rollback`` can go back to, oldest first; needs no model.
+
+        Raises:
+            UnknownMemoryError, CorruptMemoryError, StorageError.
+        """
+
+        def attempt(manifest: Manifest) -> list[Commit]:
+            journal = Journal(self._folder(name) / manifest.journal, self.disk, writable=False)
+            try:
+                return kept_commits(journal, manifest)
+            finally:
+                journal.close()
+
+        return self._retried(name, attempt)
+
+    def rollback(self, name: str, to_write: int, *, wait: float | None = 0.0) -> None:
+        """Make a memory what it was after a write; needs no model.
+
+        Raises:
+            HistoryError: no state after that write is kept.
+            UnknownMemoryError, MemoryBusyError, StorageError.
+        """
+        if not self._there(name):
+            raise UnknownMemoryError(name, store=self.path)
+        with self._lock(name, wait), self._named_errors():
+            folder = Folder(self._folder(name), self.disk)
+            keeper = Keeper(folder, self.manifest(name), self.limits, writable=True)
+            try:
+                keeper.go_back(to_write)
+            finally:
+                keeper.close()
 
 
 def _hashed(name: str) -> str:

@@ -16,14 +16,20 @@ from types import TracebackType
 import torch
 from torch import Tensor
 
-from memplus.errors import HistoryError, MemplusError, ReadOnlyMemoryError, StorageError, UsageError
+from memplus.errors import (
+    CorruptMemoryError,
+    MemplusError,
+    ReadOnlyMemoryError,
+    StorageError,
+    UsageError,
+)
 from memplus.memory.forgetting import Forgotten, chosen_writes, forget_rows
 from memplus.memory.long_term import LongTermStore
 from memplus.memory.rows import RowTable
 from memplus.memory.state import Memory, MemoryHost, NewRows, Passage, WriteRecord
 from memplus.memory.texts import WrittenText
 from memplus.store.journal import Commit
-from memplus.store.keeper import Keeper
+from memplus.store.keeper import Keeper, kept_commits
 from memplus.store.locks import Lock
 from memplus.store.mapped import MappedTable
 from memplus.store.matching import matching
@@ -279,7 +285,12 @@ class StoredMemory(Memory):
         upto = self.keeper.manifest.writes
         known = {record.id for record in self.writes if record.tokens}
         wanted = known if writes is None else known & set(writes)
-        return self.keeper.journal.texts(sorted(wanted), upto)
+        found = self.keeper.journal.texts(sorted(wanted), upto)
+        committed = {one for one in wanted if one <= upto}
+        if found.keys() != committed:
+            missing = min(committed - found.keys())
+            raise CorruptMemoryError(self.keeper.journal.path, reason=f"it lacks write {missing}")
+        return found
 
     @torch.inference_mode(mode=False)
     @torch.no_grad()
@@ -319,8 +330,17 @@ class StoredMemory(Memory):
             forgotten: list[Forgotten] = []
             self._keep(lambda: forgotten.append(self._forget(ids, tail=tail, rebuild=rebuild)))
             self._committed = self.version
-            self.keeper.folder.collect(self.keeper.manifest)
+            self._leave_nothing()
             return forgotten[0]
+
+    def _leave_nothing(self) -> None:
+        """Remove the files that still hold what was forgotten."""
+        folder = self.keeper.folder
+        try:
+            folder.collect(self.keeper.manifest)
+        except OSError as error:
+            reason = f"it is forgotten, but a file that held it could not be removed ({error})"
+            raise StorageError(folder.path, reason=reason) from error
 
     def _forget(self, ids: set[int], *, tail: bool, rebuild: bool) -> Forgotten:
         others = [text for text in self.texts().values() if text.id not in ids]
@@ -348,9 +368,7 @@ class StoredMemory(Memory):
 
     def history(self) -> list[Commit]:
         """The states that ``rollback`` can go back to, oldest first; the last is the present."""
-        kept = {generation.snapshot for generation in self.keeper.manifest.generations}
-        commits = self.keeper.journal.commits(self.keeper.manifest.commit)
-        return [commit for commit in commits if commit.place.snapshot in kept]
+        return kept_commits(self.keeper.journal, self.keeper.manifest)
 
     def rollback(self, to_write: int) -> None:
         """Be exactly what it was after a write; what came later is gone.
@@ -365,9 +383,7 @@ class StoredMemory(Memory):
         self.before_write()
         with self._turn:
             self.flush()
-            found = [commit for commit in self.history() if commit.writes == to_write]
-            if not found:
-                kept = ", ".join(str(n) for n in sorted({c.writes for c in self.history()}))
-                raise HistoryError(to_write, kept=kept)
-            self._keep(lambda: self.keeper.go_back(found[-1]))
+            if all(commit.writes != to_write for commit in self.history()):
+                self.keeper.go_back(to_write)  # says which states are kept
+            self._keep(lambda: self.keeper.go_back(to_write))
             self.reload()
