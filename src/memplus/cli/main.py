@@ -60,11 +60,8 @@ def root(
 for _command in (write, ask, chat, inspect, doctor, demo):
     app.command()(_command)
 app.add_typer(train)
-<<<<<<< HEAD
 app.add_typer(evaluation)
-=======
 app.add_typer(memories)
->>>>>>> 8749631 (store: fork, history, rollback, forgetting, export and import; killed, refused and damaged in tests)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
