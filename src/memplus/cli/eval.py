@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -34,7 +35,7 @@ Seeds = Annotated[int, typer.Option("--seeds", min=1, help="How many streams: se
 Out = Annotated[
     Path, typer.Option("--out", help="Folder of the results; a run that is there goes on.")
 ]
-_COLUMNS = ("tokens", "asked", "M+ (95%)", "MemoryLLM (95%)", "recall (chance)", "s", "MB")
+_COLUMNS = ("tokens", "asked", "M+", "MemoryLLM", "recall/chance", "s", "MB")
 _DISTANCES = "0,250,500,1k,2k,4k,8k,16k,32k,64k,160k,320k,640k,1M"
 
 
@@ -185,9 +186,9 @@ def _show(console: Console, results: Results, out: Path) -> None:
 
     by_place = {(one.kind, one.method, one.wanted): one for one in results.cells}
     for kind in dict.fromkeys(cell.kind for cell in results.cells):
-        table = Table(title=kind)
+        table = Table(title=kind, box=SIMPLE)
         for name in _COLUMNS:
-            table.add_column(name, justify="right")
+            table.add_column(name, justify="right", no_wrap=True)
         wanted = {one.wanted for one in results.cells if one.kind == kind}
         for distance in sorted(one for one in wanted if one is not None):
             kept = by_place.get((kind, LONG_TERM, distance))
@@ -212,7 +213,7 @@ def _row(kept: Cell | None, short: Cell) -> tuple[str, ...]:
     if kept is None:
         return "", _share(short), "", f"{short.seconds:.3f}", f"{short.bytes / 1e6:.1f}"
     found = kept.recall.get("statement")
-    recall = "" if found is None else f"{_percent(found['mean'])} ({_percent(found['by_chance'])})"
+    recall = "" if found is None else f"{_percent(found['mean'])}/{_percent(found['by_chance'])}"
     return _share(kept), _share(short), recall, f"{kept.seconds:.3f}", f"{kept.bytes / 1e6:.1f}"
 
 
