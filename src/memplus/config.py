@@ -189,6 +189,11 @@ class MemoryConfig:
             given["eviction"] = _EVICTIONS[kind](**rule)
         if isinstance(given.get("adapters"), Mapping):
             adapters = dict(given["adapters"])
-            adapters["targets"] = tuple(adapters["targets"])
+            parts = {f.name for f in fields(AdapterConfig)}
+            for name in adapters:
+                reason = "there is no such field"
+                _require(name in parts, f"adapters.{name}", adapters[name], reason)
+            if "targets" in adapters:
+                adapters["targets"] = tuple(adapters["targets"])
             given["adapters"] = AdapterConfig(**adapters)
         return cls(**given)

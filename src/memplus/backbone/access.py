@@ -37,11 +37,18 @@ class Layer:
     rotated: bool
     """Whether this layer uses rotary positions at all."""
 
+    @property
+    def norm_module(self) -> nn.Module | None:
+        """The norm before attention, where the family has one."""
+        name = self.family.input_norm
+        return None if name is None else getattr(self.module, name)
+
     def norm(self, hidden: Tensor) -> Tensor:
         """The layer's norm before attention, [..., d] -> [..., d]."""
-        if self.family.input_norm is None:
+        module = self.norm_module
+        if module is None:
             return hidden
-        normed: Tensor = getattr(self.module, self.family.input_norm)(hidden)
+        normed: Tensor = module(hidden)
         return normed
 
     def project(self, rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -22,6 +22,7 @@ from memplus.cli.eval import evaluation
 from memplus.cli.inspect import inspect
 from memplus.cli.memories import memories
 from memplus.cli.output import Output
+from memplus.cli.plot import plot
 from memplus.cli.train import train
 from memplus.cli.write import write
 from memplus.errors import MemplusError, StorageError
@@ -57,7 +58,7 @@ def root(
     """A language model with a long memory in its hidden states."""
 
 
-for _command in (write, ask, chat, inspect, doctor, demo):
+for _command in (write, ask, chat, inspect, doctor, demo, plot):
     app.command()(_command)
 app.add_typer(train)
 app.add_typer(evaluation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -87,6 +88,8 @@ def _changed(
 
 
 def _show(stream: Output, final: Path, last: list[Progress]) -> None:
+    if int(os.environ.get("RANK", "0")):
+        return  # of several processes the first one speaks
     data = {"model": str(final), "last": asdict(last[0]) if last else None}
     stream.result(
         data, show=lambda console: console.print(f"The model is in {final}.", markup=False)

@@ -64,7 +64,9 @@ def training_bar(console: Console) -> Iterator[Callable[[Progress], None]]:
                 visible=True,
             )
         elif now.step % _EVERY == 0 or now.step == now.steps:
-            figures = ", ".join(f"{name} {value:.3f}" for name, value in now.figures.items())
+            # Those of single layers are for the log alone.
+            shown = {n: v for n, v in now.figures.items() if not n.rpartition(".")[2].isdigit()}
+            figures = ", ".join(f"{name} {value:.3f}" for name, value in shown.items())
             console.print(
                 f"{now.step}/{now.steps} {now.label}: {figures}; "
                 f"{now.tokens_per_second:,.0f} tokens/s, {now.seconds_left / 60:.0f} min left",

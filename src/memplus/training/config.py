@@ -299,6 +299,10 @@ class TrainingConfig:
             "memory.adapters", None, "model.trainable is `adapters`, but the memory has none",
         )  # fmt: skip
         _require(
+            self.model.dtype == "float32" or self.run.precision == "bfloat16",
+            "run.precision", self.run.precision, f"model.dtype is {self.model.dtype}",
+        )  # fmt: skip
+        _require(
             self.optimizer.kind == "adamw" or not self.run.sharded,
             "optimizer.kind", self.optimizer.kind, "it needs whole matrices, not run.sharded",
         )  # fmt: skip

@@ -93,7 +93,7 @@ class Loop:
         self.processes = processes or Processes()
         self.step = 0
         torch.manual_seed(pace.seed + self.processes.index)
-        self._module = self.processes.prepare(workload.module, optimizers)
+        self._module = self.processes.prepare(workload.module)
         self._optimizers = optimizers
         self._base = [[group["lr"] for group in one.param_groups] for one in optimizers]
         self._checkpoints = Checkpoints(
@@ -171,7 +171,7 @@ class Loop:
         means = self.processes.mean(figures)
         if not math.isfinite(means["loss"]):
             raise NotFiniteError("the loss", task=job.label, step=self.step + 1)
-        self.processes.backward(loss / self.pace.accumulate)
+        (loss / self.pace.accumulate).backward()
         return means
 
     def _set_rates(self) -> None:

@@ -8,39 +8,36 @@ Shapes: none of its own.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
+
+from memplus.errors import TrainingError
 
 __all__ = ["Processes"]
 
 
 class Processes:
-    """The processes of a run, however they were started (``accelerate launch``, ``torchrun``).
+    """The processes of a run, however they were started (``accelerate launch``, ``torchrun``)."""
 
-    Args:
-        sharded: divide weights, gradients and optimizer among them (FSDP2).
-    """
-
-    def __init__(self, *, sharded: bool = False) -> None:
+    def __init__(self) -> None:
         from accelerate import Accelerator, DistributedDataParallelKwargs
-        from accelerate.utils import FullyShardedDataParallelPlugin
 
         # A task may leave weights unused: no retriever without a store, no write adapter in a
         # revisit.
         handler = DistributedDataParallelKwargs(find_unused_parameters=True)
-        plugin = None
-        if sharded:
-            plugin = FullyShardedDataParallelPlugin(
-                fsdp_version=2,
-                auto_wrap_policy="transformer_based_wrap",
-                reshard_after_forward=True,
-                cpu_ram_efficient_loading=False,
+        cpu = not torch.cuda.is_available()
+        self._accelerator = Accelerator(cpu=cpu, kwargs_handlers=[handler])
+        self._sharded = False
+        started = int(os.environ.get("WORLD_SIZE", "1"))
+        if started != self.count:
+            # They would train side by side, each writing over the other's files.
+            raise TrainingError(
+                f"{started} processes were started, but {self.count} found together"
             )
-        self._accelerator = Accelerator(kwargs_handlers=[handler], fsdp_plugin=plugin)
 
     @property
     def device(self) -> torch.device:
@@ -73,24 +70,42 @@ class Processes:
         with self._accelerator.main_process_first():
             yield
 
-    def prepare(self, module: nn.Module, optimizers: Sequence[Optimizer]) -> Any:
-        """The module to call, with gradients averaged over processes; optimizers keep serving."""
-        prepared = self._accelerator.prepare(module, *optimizers)
-        return prepared[0] if optimizers else prepared
+    def shard(self, module: nn.Module, parts: Sequence[nn.Module]) -> None:
+        """Divide weights, gradients and optimizers among the processes, in place (FSDP2).
+
+        Accelerate's own way divides on accelerators alone and wants a stock model at the root;
+        here a whole step of training is the root, through which every weight is reached. To be
+        called before optimizers are made: the weights become others.
+
+        Args:
+            module: the root.
+            parts: modules gathered one at a time: the decoder's layers.
+        """
+        from torch.distributed.fsdp import fully_shard
+
+        if self.count == 1:
+            raise TrainingError("run.sharded divides weights among processes, and this is only one")
+        for part in parts:
+            fully_shard(part)
+        fully_shard(module)
+        self._sharded = True
+
+    def prepare(self, module: nn.Module) -> Any:
+        """The module to call, with gradients averaged over processes."""
+        return module if self._sharded else self._accelerator.prepare(module)
 
     @contextlib.contextmanager
     def part_of_step(self, module: Any, *, last: bool) -> Iterator[None]:
         """A pass of a step; gradients go from process to process only after the last one."""
-        with contextlib.nullcontext() if last else self._accelerator.no_sync(module):
+        if self._sharded:
+            module.set_requires_gradient_sync(last)
+        alone = not (last or self._sharded)
+        with self._accelerator.no_sync(module) if alone else contextlib.nullcontext():
             yield
-
-    def backward(self, loss: Tensor) -> None:
-        """Gradients of a loss."""
-        self._accelerator.backward(loss)
 
     def clip(self, weights: Sequence[nn.Parameter], norm: float) -> float:
         """Clip the gradients to a norm and return the one they had."""
-        found = self._accelerator.clip_grad_norm_(list(weights), norm)
+        found: Any = nn.utils.clip_grad_norm_(list(weights), norm)
         full = getattr(found, "full_tensor", None)
         return float(found if full is None else full())
 

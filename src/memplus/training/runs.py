@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
+from torch import nn
 
 from memplus.errors import ConfigError
 from memplus.model import MPlus
@@ -13,6 +13,7 @@ from memplus.passes.pristine import Pristine
 from memplus.training.checkpoints import Checkpoints
 from memplus.training.config import TrainingConfig
 from memplus.training.corpus import read_texts
+from memplus.training.estimate import check_memory
 from memplus.training.lanes import LaneMemory
 from memplus.training.loop import Loop, Pace, Progress, load_weights
 from memplus.training.modes import training_mode
@@ -49,12 +50,13 @@ class TextRun:
             raise ConfigError("run.out", value=str(config.run.out), reason=reason)
         if resume:
             Checkpoints(config.run.out).latest()
-        self.processes = Processes(sharded=config.run.sharded)
+        self.processes = Processes()
         with self.processes.first_before_others():
             model = starting_model(config, self._tokenizer_texts(resume=resume))
             self.documents = load_documents(config.data, model.tokenizer)
         self._check_positions(model)
         model.to(self.processes.device)
+        check_memory(model, config, self.processes.count)
         self.model = model
         self.workload = TextWorkload(
             model,
@@ -63,6 +65,8 @@ class TextRun:
             process=self.processes.index,
             processes=self.processes.count,
         )
+        if config.run.sharded:
+            self.processes.shard(self.workload.module, _parts(model))
         optimizers = make_optimizers(model, config.optimizer, config.retriever.learning_rate)
         self.loop = Loop(self.workload, optimizers, config.run.out, pace(config), self.processes)
         if resume:
@@ -102,6 +106,13 @@ class TextRun:
             save_final(self.config, self.workload.module.memory, folder)
         self.processes.wait()
         return folder
+
+
+def _parts(model: MPlus) -> list[nn.Module]:
+    """What is gathered by itself: layers, and their first norms, which the retriever uses too."""
+    layers = model.backbone.layers
+    norms = [layer.norm_module for layer in layers if layer.norm_module is not None]
+    return [*norms, *(layer.module for layer in layers)]
 
 
 def pace(config: TrainingConfig) -> Pace:
@@ -147,7 +158,7 @@ def save_final(config: TrainingConfig, memory: LaneMemory, folder: Path) -> None
     model.save_pretrained(folder)
 
 
-class _Holder(torch.nn.Module):
+class _Holder(nn.Module):
     """Names a model's weights as a training module does."""
 
     def __init__(self, model: MPlus) -> None:

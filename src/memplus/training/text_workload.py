@@ -130,7 +130,7 @@ def _memory(model: MPlus, config: TrainingConfig, share: int) -> LaneMemory:
     """Empty memories, or those that the model comes with."""
     layers, width = len(model.backbone.layers), model.backbone.hidden_size
     rows = config.memory
-    like = model.weights.memory_embedding.detach()
+    like = torch.empty(0, dtype=model.backbone.dtype, device=model.device)
     store = None
     if rows.has_long_term:
         shape = (share, layers, width, rows.retriever_dim)
