@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -27,7 +28,12 @@ def lanes_of(
     layers, width = len(model.backbone.layers), model.backbone.hidden_size
     like = torch.empty(0)
     shape = (documents, layers, width, config.retriever_dim)
-    return LaneMemory(config, shape[:3], like, Store(slots, shape, like, on_cpu=True))
+    return LaneMemory(
+        config,
+        shape[:3],
+        like,
+        Store(slots, shape, like, partial(retrieval_key, model), on_cpu=True),
+    )
 
 
 def generators(*seeds: int) -> list[torch.Generator]:
@@ -47,8 +53,8 @@ def write_both(
             model.write_chunk(memory, row)
         lanes.write(model.write_rows(ids, lanes.context()), generators(*seeds))
         if (index + 1) % settle == 0:
-            lanes.settle(lambda layer, rows: retrieval_key(model, layer, rows))
-    lanes.settle(lambda layer, rows: retrieval_key(model, layer, rows))
+            lanes.settle()
+    lanes.settle()
 
 
 @torch.no_grad()
@@ -99,13 +105,15 @@ def numbered(count: int, first: int) -> Rows:
 
 
 def test_a_full_store_gives_up_its_oldest_rows() -> None:
-    store = Store(5, (1, 1, 1, 1), torch.empty(0), on_cpu=True)
+    store = Store(5, (1, 1, 1, 1), torch.empty(0), lambda layer, rows: 10 * rows, on_cpu=True)
     for first, count in ((10, 3), (2, 1), (30, 4)):
-        store.append(numbered(count, first), lambda layer, rows: 10 * rows)
+        store.append(numbered(count, first))
     births = store.held.birth[0, 0]
     assert sorted(births.tolist()) == [12, 30, 31, 32, 33]
     assert store.held.vectors[0, 0, :, 0].tolist() == births.tolist()
     assert store.keys[0, 0, :, 0].tolist() == (10 * births).tolist()
+    store.append(numbered(7, 40))
+    assert sorted(store.held.birth[0, 0].tolist()) == [42, 43, 44, 45, 46]
 
 
 def test_a_document_drops_by_its_own_generator() -> None:
@@ -113,12 +121,11 @@ def test_a_document_drops_by_its_own_generator() -> None:
     model = make_mplus()
     together, alone = lanes_of(model, 2), lanes_of(model, 1)
     rows = torch.randn(7, 2, 4, NEW, 32, generator=torch.Generator().manual_seed(0))
-    keys = torch.zeros(1, NEW, CONFIG.retriever_dim)
     for index, both in enumerate(rows):
         together.write(both, generators(index, 50 + index))
         alone.write(both[1:], generators(50 + index))
-        together.settle(lambda layer, dropped: keys.expand(2, -1, -1))
-        alone.settle(lambda layer, dropped: keys)
+        together.settle()
+        alone.settle()
     assert together.settled.vectors[1].equal(alone.settled.vectors[0])
     assert not together.settled.write_id[0].equal(together.settled.write_id[1])
 
@@ -130,13 +137,13 @@ def test_gradients_reach_fresh_rows_alone_and_end_when_settled() -> None:
     rows.requires_grad_()
     for index in range(4):
         lanes.write(rows[index].detach(), generators(index))
-    lanes.settle(lambda layer, dropped: dropped[..., : CONFIG.retriever_dim])
+    lanes.settle()
     lanes.write(rows[4], generators(4))
     sum(lanes.rows(layer).sum() for layer in range(4)).backward()  # type: ignore[union-attr]
     assert rows.grad is not None
     assert rows.grad[:4].abs().sum() == 0
     assert (rows.grad[4] == 1).all()
-    lanes.settle(lambda layer, dropped: dropped[..., : CONFIG.retriever_dim])
+    lanes.settle()
     assert not lanes.rows(0).requires_grad
 
 

@@ -4,7 +4,8 @@ A ``Memory`` keeps keys and values, which are those of fixed weights; here every
 hidden vector it was made as, and a read projects it with the weights of the day. Documents of a
 batch write in step, so that all of them hold equally many rows.
 
-Rows of the last writes may carry a graph: they are read with it, and ``settle`` ends it.
+Rows of the last writes may carry a graph: they are read with it, and ``settle`` ends it. What
+they drop lies in the store at once, without a graph.
 
 Shapes: B documents, L layers, n short-term rows, K rows of a write, c dropped rows, S stored
 rows, d hidden size, R retriever width.
@@ -94,10 +95,17 @@ class Store:
         slots: most rows per layer.
         shape: B, L, d and R.
         like: gives dtype and, unless ``on_cpu``, device.
+        keys_of: works out the retrieval keys of dropped rows.
     """
 
     def __init__(
-        self, slots: int, shape: tuple[int, int, int, int], like: Tensor, *, on_cpu: bool
+        self,
+        slots: int,
+        shape: tuple[int, int, int, int],
+        like: Tensor,
+        keys_of: KeysOf,
+        *,
+        on_cpu: bool,
     ) -> None:
         batch, layers, width, keys = shape
         device = torch.device("cpu") if on_cpu else like.device
@@ -107,6 +115,7 @@ class Store:
         self.keys = like.new_zeros((batch, layers, slots, keys), device=device)
         self.slots = slots
         self.filled = 0
+        self._keys_of = keys_of
 
     @property
     def held(self) -> Rows:
@@ -114,8 +123,10 @@ class Store:
         parts = (self.rows.vectors, self.rows.birth, self.rows.write_id)
         return Rows(*(part[:, :, : self.filled] for part in parts))
 
-    def append(self, dropped: Rows, keys_of: KeysOf) -> None:
-        """Take in what one write dropped."""
+    @torch.no_grad()
+    def append(self, dropped: Rows) -> None:
+        """Take in what one write dropped, without its graph."""
+        dropped = dropped.newest(self.slots)
         count = dropped.count
         new = max(0, min(count, self.slots - self.filled))
         fresh = torch.arange(self.filled, self.filled + new, device=self.rows.birth.device)
@@ -126,7 +137,8 @@ class Store:
             places = torch.cat([places, order[:, :, : count - new]], dim=2)
         self.filled += new
         keys = torch.stack(
-            [keys_of(layer, dropped.vectors[:, layer]) for layer in range(places.shape[1])], dim=1
+            [self._keys_of(layer, dropped.vectors[:, layer]) for layer in range(places.shape[1])],
+            dim=1,
         )
         self._put(self.rows.vectors, places, dropped.vectors)
         self._put(self.keys, places, keys)
@@ -177,7 +189,6 @@ class LaneMemory:
         """The short-term pool as of the last ``settle``."""
         self._fresh: list[Rows] = []
         self._order = self._all(0)
-        self._dropped: list[Tensor] = []
 
     def begin(self, rows: Rows) -> None:
         """Start from rows that are there already."""
@@ -217,45 +228,56 @@ class LaneMemory:
         made = Rows(vectors, birth, torch.full_like(birth, self.writes))
         excess = max(0, self.count + count - self.config.short_term_tokens)
         if excess:
-            self._drop(excess, generators)
+            dropped = self._drop(excess, generators)
+            if self.store is not None:
+                self.store.append(dropped)
         before = self.settled.count + sum(rows.count for rows in self._fresh)
         self._fresh.append(made)
         places = (before + torch.arange(count, device=vectors.device)).expand(batch, layers, -1)
         self._order = torch.cat([self._order, places], dim=2)
 
-    def _drop(self, excess: int, generators: Sequence[torch.Generator]) -> None:
+    def _drop(self, excess: int, generators: Sequence[torch.Generator]) -> Rows:
         layers = 1 if self.config.drop == "shared" else self._order.shape[1]
         lots = torch.stack([torch.rand((layers, self.count), generator=g) for g in generators])
         lots = lots.to(self._order.device).expand(-1, self._order.shape[1], -1)
         gone = torch.zeros(lots.shape, dtype=torch.bool, device=lots.device)
         gone.scatter_(2, lots.topk(excess, dim=2).indices, value=1)
         shape = (*self._order.shape[:2], -1)
-        self._dropped.append(self._order[gone].view(shape))
-        self._order = self._order[~gone].view(shape)
+        places, self._order = self._order[gone].view(shape), self._order[~gone].view(shape)
+        vectors = [self._vectors(layer, places[:, layer]) for layer in range(places.shape[1])]
+        births = torch.cat([self.settled.birth, *(one.birth for one in self._fresh)], dim=2)
+        return Rows(
+            torch.stack(vectors, dim=1).detach(),
+            births.gather(2, places),
+            self._write_ids().gather(2, places),
+        )
 
     def rows(self, layer: int) -> Tensor:
         """[B, n, d] of one layer, oldest first, with the graph of fresh rows."""
+        return self._vectors(layer, self._order[:, layer])
+
+    def _vectors(self, layer: int, places: Tensor) -> Tensor:
+        """[B, m, d] of one layer at ``places`` [B, m], fresh rows counted on."""
         parts = [self.settled.vectors[:, layer], *(one.vectors[:, layer] for one in self._fresh)]
         bank = torch.cat(parts, dim=1) if self._fresh else parts[0]
-        places = self._order[:, layer, :, None].expand(-1, -1, bank.shape[2])
-        return bank.gather(1, places)
+        return bank.gather(1, places[..., None].expand(-1, -1, bank.shape[2]))
 
     def write_ids(self) -> Tensor:
         """[B, L, n] of the rows that ``rows`` gives."""
+        return self._write_ids().gather(2, self._order)
+
+    def _write_ids(self) -> Tensor:
         parts = [self.settled.write_id, *(one.write_id for one in self._fresh)]
-        return torch.cat(parts, dim=2).gather(2, self._order)
+        return torch.cat(parts, dim=2)
 
     @torch.no_grad()
-    def settle(self, keys_of: KeysOf) -> None:
-        """End the graph of fresh rows and hand the dropped ones to the store."""
+    def settle(self) -> None:
+        """End the graph of fresh rows: from now on they are rows like any others."""
         bank = self.settled
         for rows in self._fresh:
             bank = bank.joined(Rows(rows.vectors.detach(), rows.birth, rows.write_id))
-        if self.store is not None:
-            for places in self._dropped:
-                self.store.append(bank.at(places), keys_of)
         self.settled = bank.at(self._order)
-        self._fresh, self._dropped = [], []
+        self._fresh = []
         self._order = self._all(self.settled.count)
 
     def tensors(self) -> dict[str, Tensor]:

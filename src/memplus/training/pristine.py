@@ -5,15 +5,16 @@ Shapes: L layers, n rows, K rows per write, N short-term rows, d hidden size.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import partial
 
 import torch
-from torch import Tensor
 
 from memplus.model import MPlus
 from memplus.passes.pristine import Pristine
+from memplus.training.lanes import LaneMemory, Store
+from memplus.training.retrieval import retrieval_key
 
-__all__ = ["written_pristine"]
+__all__ = ["pristine_of", "written_pristine"]
 
 
 @torch.no_grad()
@@ -24,60 +25,41 @@ def written_pristine(model: MPlus, ids: list[int], seed: int = 0, *, stored: int
         model: trained.
         ids: text of at least N / K chunks; what comes after the last whole chunk is left.
         seed: of what is dropped.
-        stored: rows of the long-term store to keep per layer, those dropped last. With M of them
-            a read of a new memory has the same number of rows as every later one.
+        stored: rows of the long-term store to keep per layer, the youngest. With M of them a
+            read of a new memory has the same number of rows as every later one.
 
     Raises:
         ValueError: the text does not fill the pool and the store.
     """
     config = model.memory_config
-    size, new, limit = config.chunk_tokens, config.tokens_per_write, config.short_term_tokens
-    layers, width = len(model.backbone.layers), model.backbone.hidden_size
-    generator = torch.Generator().manual_seed(seed)
-    pool = _Rows(torch.zeros((layers, 0, width)), torch.zeros((layers, 0), dtype=torch.int64))
-    store = pool
-    for start in range(0, len(ids) - size + 1, size):
-        chunk = torch.tensor([ids[start : start + size]])
-        made = model.write_rows(chunk, pool.vectors[None, :, -new:])[0]
-        fresh = torch.arange(made.shape[1] - 1, -1, -1).expand(layers, -1)
-        pool, dropped = pool.split(max(0, pool.ages.shape[1] + new - limit), generator)
-        store = _Rows(store.vectors, store.ages + new).joined(dropped.vectors, dropped.ages + new)
-        pool = _Rows(pool.vectors, pool.ages + new).joined(made, fresh)
-    if pool.ages.shape[1] < limit or store.ages.shape[1] < stored:
-        held = pool.ages.shape[1] + store.ages.shape[1]
-        raise ValueError(f"{len(ids)} tokens fill {held} of {limit + stored} rows")
-    kept = Pristine(short_term=pool.vectors.contiguous(), ages=pool.ages)
+    shape = (1, len(model.backbone.layers), model.backbone.hidden_size)
+    like = torch.empty(0, dtype=model.backbone.dtype, device=model.device)
+    store = None
     if stored:
-        kept.long_term = list(store.vectors[:, -stored:].contiguous())
-        kept.long_term_ages = list(store.ages[:, -stored:].contiguous())
-        kept.keys = [_keys(model, layer, rows) for layer, rows in enumerate(kept.long_term)]
+        keys_of = partial(retrieval_key, model)
+        store = Store(stored, (*shape, config.retriever_dim), like, keys_of, on_cpu=True)
+    memory = LaneMemory(config, shape, like, store)
+    generator = torch.Generator().manual_seed(seed)
+    for start in range(0, len(ids) - config.chunk_tokens + 1, config.chunk_tokens):
+        chunk = torch.tensor([ids[start : start + config.chunk_tokens]], device=model.device)
+        memory.write(model.write_rows(chunk, memory.context()), [generator])
+        memory.settle()
+    held = memory.count + (store.filled if store is not None else 0)
+    if held < config.short_term_tokens + stored:
+        needed = config.short_term_tokens + stored
+        raise ValueError(f"{len(ids)} tokens fill {held} of {needed} rows")
+    return pristine_of(memory, stored)
+
+
+def pristine_of(memory: LaneMemory, stored: int) -> Pristine:
+    """The first document's rows, and the ``stored`` youngest of its store with their keys."""
+    rows, store = memory.settled, memory.store
+    kept = Pristine(rows.vectors[0].cpu().contiguous(), (memory.clock - rows.birth[0]).cpu())
+    if store is not None and min(stored, store.filled):
+        held = store.held
+        for layer, births in enumerate(held.birth[0]):
+            order = births.sort(stable=True).indices[-stored:]
+            kept.long_term.append(held.vectors[0, layer, order].cpu())
+            kept.keys.append(store.keys[0, layer, order].cpu())
+            kept.long_term_ages.append((memory.clock - births[order]).cpu())
     return kept
-
-
-def _keys(model: MPlus, layer: int, rows: Tensor) -> Tensor:
-    keys: Tensor = model.weights.layer_retriever(layer).key_proj(
-        model.backbone.layers[layer].norm(rows)
-    )
-    return keys
-
-
-@dataclass
-class _Rows:
-    vectors: Tensor
-    """[L, n, d]."""
-    ages: Tensor
-    """[L, n] tokens since each was made."""
-
-    def joined(self, vectors: Tensor, ages: Tensor) -> _Rows:
-        """With others after them."""
-        return _Rows(torch.cat([self.vectors, vectors], dim=1), torch.cat([self.ages, ages], dim=1))
-
-    def split(self, count: int, generator: torch.Generator) -> tuple[_Rows, _Rows]:
-        """Those that stay and the ``count`` that go, drawn by layer; both keep their order."""
-        order = torch.rand(self.ages.shape, generator=generator).argsort(dim=1)
-        gone, stay = (part.sort(dim=1).values for part in (order[:, :count], order[:, count:]))
-        return self._at(stay), self._at(gone)
-
-    def _at(self, places: Tensor) -> _Rows:
-        wide = places[..., None].expand(-1, -1, self.vectors.shape[2])
-        return _Rows(self.vectors.gather(1, wide), self.ages.gather(1, places))

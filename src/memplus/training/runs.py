@@ -18,6 +18,7 @@ from memplus.training.lanes import LaneMemory
 from memplus.training.loop import Loop, Pace, Progress, load_weights
 from memplus.training.modes import training_mode
 from memplus.training.optimizers import make_optimizers
+from memplus.training.pristine import pristine_of
 from memplus.training.processes import Processes
 from memplus.training.schedules import rate_factor
 from memplus.training.starting import starting_model
@@ -150,11 +151,8 @@ def save_final(config: TrainingConfig, memory: LaneMemory, folder: Path) -> None
     model = starting_model(config)
     holder = _Holder(model)
     load_weights(holder, newest)
-    model.pristine = Pristine()
-    if memory.settled.count == config.memory.short_term_tokens:
-        rows = memory.settled
-        model.pristine.short_term = rows.vectors[0].cpu().contiguous()
-        model.pristine.ages = (memory.clock - rows.birth[0]).cpu().contiguous()
+    full = memory.settled.count == config.memory.short_term_tokens
+    model.pristine = pristine_of(memory, config.memory.retrieved_tokens) if full else Pristine()
     model.save_pretrained(folder)
 
 

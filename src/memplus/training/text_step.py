@@ -25,7 +25,7 @@ from memplus.training.config import TrainingConfig
 from memplus.training.lanes import LaneMemory
 from memplus.training.losses import text_losses
 from memplus.training.plan import Plan
-from memplus.training.retrieval import LaneReading, Target, retrieval_key
+from memplus.training.retrieval import LaneReading, Target
 from memplus.training.workload import Figures
 
 __all__ = ["Revisited", "TextJob", "TextStep"]
@@ -109,12 +109,9 @@ class TextStep(nn.Module):
             figures["retriever"] = learned.detach()
             figures |= reading.recalls()
         figures["loss"] = loss.detach()
-        memory.settle(self._keys)
+        memory.settle()
         self._remember(job, target)
         return loss, figures
-
-    def _keys(self, layer: int, rows: Tensor) -> Tensor:
-        return retrieval_key(self.model, layer, rows)
 
     def _write(self, job: TextJob) -> _Written:
         generators = [torch.Generator().manual_seed(seed) for seed in job.seeds]
@@ -133,7 +130,7 @@ class TextStep(nn.Module):
             if learns or not job.plan.whole:
                 fresh.append(out.rows)
             if not learns:
-                self.memory.settle(self._keys)
+                self.memory.settle()
         return _Written(fresh, torch.stack(losses).mean() if losses else None)
 
     def _target(self, plan: Plan, first: int) -> Target:

@@ -9,6 +9,7 @@ size.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,11 +21,11 @@ from memplus.training.config import TrainingConfig
 from memplus.training.lanes import LaneMemory, Rows, Store
 from memplus.training.order import DocumentOrder
 from memplus.training.plan import Plan, draw_plan
-from memplus.training.retrieval import Target
+from memplus.training.retrieval import Target, retrieval_key
 from memplus.training.text_step import Revisited, TextJob, TextStep
 from memplus.training.texts import Documents
 
-__all__ = ["TextWorkload"]
+__all__ = ["TextWorkload", "lane_memory"]
 
 
 class TextWorkload:
@@ -58,7 +59,7 @@ class TextWorkload:
         self.order = DocumentOrder(documents, config.run.seed)
         share = batch // processes
         self.share = range(process * share, (process + 1) * share)
-        self.module = TextStep(model, config, _memory(model, config, share))
+        self.module = TextStep(model, config, lane_memory(model, config, share))
         self._device = model.device
         self._instructions = {
             task.label: model.encode(task.instruction) if task.instruction else []
@@ -126,7 +127,7 @@ class TextWorkload:
             self.module.revisited = Revisited(ids, Target(first, last), bool(due))
 
 
-def _memory(model: MPlus, config: TrainingConfig, share: int) -> LaneMemory:
+def lane_memory(model: MPlus, config: TrainingConfig, share: int) -> LaneMemory:
     """Empty memories, or those that the model comes with."""
     layers, width = len(model.backbone.layers), model.backbone.hidden_size
     rows = config.memory
@@ -135,7 +136,8 @@ def _memory(model: MPlus, config: TrainingConfig, share: int) -> LaneMemory:
     if rows.has_long_term:
         shape = (share, layers, width, rows.retriever_dim)
         on_cpu = config.run.store_on_cpu
-        store = Store(config.run.stored_rows, shape, like, on_cpu=on_cpu)
+        keys_of = partial(retrieval_key, model)
+        store = Store(config.run.stored_rows, shape, like, keys_of, on_cpu=on_cpu)
     memory = LaneMemory(rows, (share, layers, width), like, store)
     given = model.pristine.short_term
     if given is not None:
