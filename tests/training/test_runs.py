@@ -147,3 +147,37 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
     two = weights_of(whole)
     for name, weight in weights_of(config).items():
         assert weight.equal(two[name]), name
+
+
+def test_adapters_learn_in_half_precision_beside_frozen_weights(tmp_path: Path) -> None:
+    """Two adapters with dropout, layers computed again, bfloat16; killed and taken up again."""
+    write_texts(tmp_path)
+    model = {
+        "backbone": str(tmp_path / "tiny"),
+        "trainable": "adapters",
+        "dtype": "bfloat16",
+        "gradient_checkpointing": True,
+    }
+    adapters = {"rank": 2, "alpha": 4, "dropout": 0.1}
+    config = make_config(
+        tmp_path,
+        model=model,
+        memory={"adapters": adapters, "retrieved_tokens": 8},
+        run={"precision": "bfloat16", "stored_rows": 40, "steps": 8, "checkpoint": 4},
+        optimizer={"schedule": "constant"},
+    )
+    run = TextRun(config)
+    before = {name: weight.detach().clone() for name, weight in run.model.named_parameters()}
+    run.run()
+    moved = {n for n, w in run.model.named_parameters() if not w.equal(before[n])}
+    assert {n for n, w in run.model.named_parameters() if w.requires_grad} == moved
+    assert any("decoder_adapter" in name for name in moved)
+    assert any(".default." in name for name in moved)
+    parts = elsewhere(config, "parts", steps=4)
+    train_texts(parts)
+    final = train_texts(elsewhere(config, "parts"), resume=True)
+    two = weights_of(parts)
+    for name, weight in weights_of(config).items():
+        assert weight.equal(two[name]), name
+    loaded = MPlus.from_pretrained(final)
+    assert loaded.memory_config.adapters == config.memory.adapters
