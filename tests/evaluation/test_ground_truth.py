@@ -10,6 +10,7 @@ from memplus.answers import answer_all
 from memplus.evaluation.ground_truth import (
     CHUNK,
     STATEMENT,
+    VALUE,
     Recall,
     note_spans,
     recall,
@@ -63,6 +64,20 @@ def test_stored_rows_are_those_of_a_slow_count(config: MemoryConfig, span: tuple
         assert rows[STATEMENT].numel() == slow(memory, told, layer, whole=False)
         if config is COMPRESSING:
             assert torch.equal(rows[CHUNK], rows[STATEMENT])
+
+
+def test_rows_of_the_value_are_the_last_ones_of_the_statement() -> None:
+    memory = written(make_mplus(config=SMALL))
+    assert memory.store is not None
+    spans = note_spans(memory, Told("text", 3, 25, value=20))
+    only = note_spans(memory, Told("text", 20, 25))
+    held = 0
+    for table in memory.store.tables:
+        rows = rows_of_note(table["write_id"], table["birth"], spans)
+        own = rows_of_note(table["write_id"], table["birth"], only)[STATEMENT]
+        assert torch.equal(rows[VALUE], own)
+        held += len(own)
+    assert held
 
 
 def test_every_row_of_a_write_is_somebodys() -> None:

@@ -212,7 +212,7 @@ def _show(console: Console, results: Results, out: Path) -> None:
 def _row(kept: Cell | None, short: Cell) -> tuple[str, ...]:
     if kept is None:
         return "", _share(short), "", f"{short.seconds:.3f}", f"{short.bytes / 1e6:.1f}"
-    found = kept.recall.get("statement")
+    found = kept.recall.get("value")
     recall = "" if found is None else f"{_percent(found['mean'])}/{_percent(found['by_chance'])}"
     return _share(kept), _share(short), recall, f"{kept.seconds:.3f}", f"{kept.bytes / 1e6:.1f}"
 

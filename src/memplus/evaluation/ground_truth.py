@@ -1,8 +1,10 @@
 """Which stored rows hold a note, and how many of them a question called up.
 
-Two definitions. *Statement*: the rows of the note's own tokens, where a write makes one row per
-token; otherwise all rows of its chunks. *Chunk*: all rows of the writes that took in a token of
-the note. Either counts only rows that lie in the long-term store when the question is asked:
+Three definitions. *Value*: the rows of the tokens that state the value, from the verb on: the only
+ones that can hold the answer, since an earlier row knows nothing of what comes after it.
+*Statement*: the rows of all of the note's own tokens. Both need one row per token; where a write
+compresses they are all rows of the note's chunks. *Chunk*: all rows of the writes that took in a
+token of the note. Each counts only rows that lie in the long-term store when the question is asked:
 those still in the short-term pool are read anyway.
 
 Shapes: n stored rows, m retrieved rows.
@@ -19,9 +21,18 @@ from memplus.evaluation.stream import Told
 from memplus.memory.state import Memory, WriteRecord
 from memplus.passes.memory_prefix import MemoryPrefix
 
-__all__ = ["CHUNK", "STATEMENT", "NoteSpans", "Recall", "note_spans", "recall", "rows_of_note"]
+__all__ = [
+    "CHUNK",
+    "STATEMENT",
+    "VALUE",
+    "NoteSpans",
+    "Recall",
+    "note_spans",
+    "recall",
+    "rows_of_note",
+]
 
-STATEMENT, CHUNK = "statement", "chunk"
+VALUE, STATEMENT, CHUNK = "value", "statement", "chunk"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +55,7 @@ class Recall:
 
 
 def recall(memory: Memory, prefix: MemoryPrefix, row: int, told: Told) -> dict[str, Recall]:
-    """What one question called up of the note that answers it: "statement" and "chunk".
+    """What one question called up of the note that answers it, by definition.
 
     Args:
         memory: as it was asked.
@@ -52,7 +63,7 @@ def recall(memory: Memory, prefix: MemoryPrefix, row: int, told: Told) -> dict[s
         row: the question's place in the batch.
         told: where the note was told.
     """
-    found = {STATEMENT: Recall([], []), CHUNK: Recall([], [])}
+    found = {name: Recall([], []) for name in (VALUE, STATEMENT, CHUNK)}
     if memory.store is None:
         return found
     spans = note_spans(memory, told)
@@ -72,6 +83,8 @@ class NoteSpans:
     writes: tuple[int, int]
     births: tuple[int, int] | None
     """None where a write does not make one row per token."""
+    value: int = 0
+    """Birth of the first row that states the value."""
 
 
 def note_spans(memory: Memory, told: Told) -> NoteSpans | None:
@@ -81,15 +94,17 @@ def note_spans(memory: Memory, told: Told) -> NoteSpans | None:
         return None
     first, last = writes[0], writes[-1]
     per_write = memory.config.tokens_per_write
-    births = None
+    births, value = None, 0
     if all(record.tokens == per_write for record in writes):
         # The newest row of a write is born at the clock after it.
         clock = memory.clock - per_write * len(memory.writes)
+        zero = clock + per_write * (first.id - 1) - first.start
         births = (
-            clock + per_write * (first.id - 1) + told.start - first.start + 1,
+            zero + told.start + 1,
             clock + per_write * (last.id - 1) + told.end - last.start,
         )
-    return NoteSpans((first.id, last.id), births)
+        value = zero + (told.start if told.value is None else told.value) + 1
+    return NoteSpans((first.id, last.id), births, value)
 
 
 def rows_of_note(write_id: Tensor, birth: Tensor, spans: NoteSpans | None) -> dict[str, Tensor]:
@@ -101,17 +116,18 @@ def rows_of_note(write_id: Tensor, birth: Tensor, spans: NoteSpans | None) -> di
         spans: of the note.
 
     Returns:
-        "statement" and "chunk" -> [rows] indices.
+        "value", "statement" and "chunk" -> [rows] indices.
     """
     if spans is None:
         nothing = torch.zeros(0, dtype=torch.int64, device=birth.device)
-        return {STATEMENT: nothing, CHUNK: nothing}
+        return {VALUE: nothing, STATEMENT: nothing, CHUNK: nothing}
     chunk = ((write_id >= spans.writes[0]) & (write_id <= spans.writes[1])).nonzero().squeeze(1)
-    own = chunk
-    if spans.births is not None:
-        born = birth[chunk]
-        own = chunk[(born >= spans.births[0]) & (born <= spans.births[1])]
-    return {STATEMENT: own, CHUNK: chunk}
+    if spans.births is None:
+        return {VALUE: chunk, STATEMENT: chunk, CHUNK: chunk}
+    born = birth[chunk]
+    inside = (born >= spans.births[0]) & (born <= spans.births[1])
+    value = chunk[inside & (born >= spans.value)]
+    return {VALUE: value, STATEMENT: chunk[inside], CHUNK: chunk}
 
 
 def _overlaps(record: WriteRecord, told: Told) -> bool:

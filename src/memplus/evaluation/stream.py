@@ -36,6 +36,8 @@ class Told:
     source: str
     start: int
     end: int
+    value: int | None = None
+    """First token of the part that states the value; None: all of it."""
 
 
 def sentences_of(text: str) -> Iterator[str]:
@@ -132,8 +134,10 @@ class Stream:
     def tell(self, *notes: Note) -> list[Told]:
         """Add notes, one right after the other."""
         told = []
-        for ids in self._encode([f" {note.statement}" for note in notes]):
-            told.append(Told(self.source, len(self.ids), len(self.ids) + len(ids)))
+        stated = self._encode([f" is {note.answer}." for note in notes])
+        for ids, value in zip(self._encode([f" {n.statement}" for n in notes]), stated):
+            end = len(self.ids) + len(ids)
+            told.append(Told(self.source, len(self.ids), end, max(0, end - len(value))))
             self.ids += ids
         return told
 
