@@ -17,6 +17,7 @@ from memplus.cli.output import Output
 from memplus.documents import read_document
 
 if TYPE_CHECKING:
+    from memplus.evaluation.confidence import Threshold
     from memplus.evaluation.perplexity import Perplexities
     from memplus.evaluation.results import Results
     from memplus.evaluation.summary import Cell
@@ -164,6 +165,52 @@ def perplexity(
             report=report,
         )
     output.result(asdict(found), show=lambda console: _show_perplexity(console, found))
+
+
+@evaluation.command()
+def confidence(
+    texts: TextFiles = None,
+    *,
+    distance: Annotated[
+        str, typer.Option("--distance", help="Tokens between a note and its question.")
+    ] = "16k",
+    notes: Annotated[int, typer.Option("--notes", min=1, help="Notes told and asked.")] = 200,
+    plot: Annotated[Path, typer.Option("--plot", help="Where the picture goes.")] = Path(
+        "confidence.png"
+    ),
+    model: Model = "nano",
+    seed: Seed = 0,
+    device: Device = None,
+    dtype: Dtype = None,
+    as_json: AsJson = False,
+) -> None:
+    """Draw what `--min-confidence` gains and costs, on held-out notes."""
+    from memplus.evaluation.confidence import ask_with_confidence, trade_off
+    from memplus.evaluation.plot import draw_trade_off
+    from memplus.evaluation.results import encode_with
+    from memplus.evaluation.retention import RetentionSizes, parse_distances
+    from memplus.evaluation.stream import Texts
+
+    output = Output(as_json=as_json)
+    sizes = RetentionSizes(notes, parse_distances(distance))
+    given = _read(texts)
+    loaded = load_model(model, device=device, dtype=dtype)
+    with output.progress() as report:
+        answers = ask_with_confidence(
+            loaded, Texts.of(given, encode_with(loaded)), sizes, seed, report
+        )
+    found = trade_off(answers)
+    draw_trade_off(found, title=f"{notes} notes, asked after {distance} tokens", path=plot)
+    data = {"asked": len(answers), "plot": str(plot), "thresholds": [asdict(one) for one in found]}
+    output.result(data, show=lambda console: _show_trade_off(console, found))
+
+
+def _show_trade_off(console: Console, found: list[Threshold]) -> None:
+    table = Table("min confidence", "right", "wrong of given", "declined", "wrongly declined")
+    for one in found[::5]:
+        shares = (one.right, one.wrong, one.declined, one.wrongly_declined)
+        table.add_row(f"{one.min_confidence:.2f}", *(_percent(share) for share in shares))
+    console.print(table)
 
 
 def _read(texts: list[Path] | None) -> list[str]:

@@ -10,10 +10,11 @@ from matplotlib.figure import Figure
 
 from memplus.config import MemoryConfig
 from memplus.errors import StorageError
+from memplus.evaluation.confidence import Threshold
 from memplus.evaluation.run import LONG_TERM, SHORT_TERM, WITHOUT
 from memplus.evaluation.summary import Cell, survival
 
-__all__ = ["draw_retention"]
+__all__ = ["draw_retention", "draw_trade_off"]
 
 _STYLES = {LONG_TERM: ("o", "C0"), SHORT_TERM: ("s", "C1"), WITHOUT: ("", "C2")}
 _POINTS = 400
@@ -58,6 +59,40 @@ def draw_retention(
     axes.set_title(title)
     axes.grid(visible=True, alpha=0.3)
     axes.legend()
+    _save(figure, path)
+
+
+def draw_trade_off(thresholds: Sequence[Threshold], *, title: str, path: Path) -> None:
+    """Saves what each ``min_confidence`` gains and costs.
+
+    Args:
+        thresholds: rising.
+        title: above the picture.
+        path: where to; the suffix says in which format.
+
+    Raises:
+        StorageError: the picture cannot be written there.
+    """
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    places = [one.min_confidence for one in thresholds]
+    lines = {
+        "right, of questions whose answer was told": [one.right for one in thresholds],
+        "declined, of questions whose answer was never told": [one.declined for one in thresholds],
+        "wrong, of the answers given": [one.wrong for one in thresholds],
+    }
+    for label, shares in lines.items():
+        axes.plot(places, [100 * share for share in shares], label=label)
+    axes.set_ylim(-3, 103)
+    axes.set_xlabel("min_confidence")
+    axes.set_ylabel("%")
+    axes.set_title(title)
+    axes.grid(visible=True, alpha=0.3)
+    axes.legend()
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
     try:
         figure.savefig(path, dpi=120)
     except OSError as error:
