@@ -59,6 +59,12 @@ def test_notes_across_a_border_are() -> None:
     assert all(start // CHUNK < (end - 1) // CHUNK for _, _, start, end in of(BORDER))
 
 
+def test_only_a_corrected_note_has_an_older_value_and_another_one() -> None:
+    for one in PLAN.questions:
+        assert (one.outdated is not None) == (one.kind == CORRECTED)
+        assert one.outdated not in one.answers
+
+
 def test_a_correction_comes_after_the_note_and_is_what_counts() -> None:
     ids = [token for step in PLAN.steps for token in step.ids]
     for question, answer, start, end in of(CORRECTED):

@@ -18,7 +18,19 @@ CONFIG = MemoryConfig(
 def cell(method: str, wanted: int | None, right: int, kind: str = "note") -> Cell:
     seeds = {0: right / 10, 1: right / 20}
     return Cell(
-        kind, method, wanted, float(wanted or 0), 10, right, wilson(right, 10), seeds, 0, 0.1, 5, {}
+        kind,
+        method,
+        wanted,
+        float(wanted or 0),
+        10,
+        right,
+        wilson(right, 10),
+        seeds,
+        0,
+        0,
+        0.1,
+        5,
+        {},
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from memplus import MPlus
 from memplus.errors import DamagedRunError
-from memplus.evaluation.plan import Plan
+from memplus.evaluation.plan import Plan, Question, Step
 from memplus.evaluation.retention import NOTE, RetentionSizes, retention_plan
 from memplus.evaluation.run import (
     LONG_TERM,
@@ -170,11 +171,20 @@ def test_progress_reaches_its_end(model: MPlus, plans: list[Plan]) -> None:
 
 
 def test_a_model_without_a_store_is_asked_as_a_memoryllm(plans: list[Plan]) -> None:
-    from dataclasses import replace
-
     from tests.evaluation.conftest import SMALL
     from tests.fakes import make_mplus
 
     short = make_mplus(config=replace(SMALL, retrieved_tokens=0))
     lines = run(short, plans[:1], InMemory())
     assert {line.get("method") for line in lines} == {SHORT_TERM, WITHOUT, None}
+
+
+def test_an_answer_that_was_right_before_a_correction_is_marked(model: MPlus) -> None:
+    question = Question("k", "corrected", "Who?", ("Ann",), 0, 0, None, outdated="Bob")
+    plan = Plan("p", 0, (Step([1, 2, 3], "text", (question,)),), ())
+    lines = run(model, [plan], InMemory())
+    said = lines[0]["said"]
+    older = replace(question, outdated=said)
+    again = Plan("p", 0, (Step([1, 2, 3], "text", (older,)),), ())
+    assert not lines[0]["outdated"]
+    assert run(model, [again], InMemory())[0]["outdated"]

@@ -17,8 +17,8 @@ CONFIG = MemoryConfig(
 def line(**changes: Any) -> dict[str, Any]:
     usual = {
         "plan": "seed 0", "seed": 0, "method": LONG_TERM, "key": "k", "kind": "note",
-        "wanted": 1000, "distance": 1010, "right": True, "abstained": False, "seconds": 0.5,
-        "bytes": 100,
+        "wanted": 1000, "distance": 1010, "right": True, "abstained": False, "outdated": False,
+        "seconds": 0.5, "bytes": 100,
     }  # fmt: skip
     return usual | changes
 
@@ -53,7 +53,15 @@ def test_survival_is_the_chance_that_no_write_drops_the_row(writes: int) -> None
 def test_answers_are_counted_by_kind_method_and_distance() -> None:
     lines = [
         line(),
-        line(seed=1, right=False, abstained=True, distance=1030, seconds=1.5, bytes=300),
+        line(
+            seed=1,
+            right=False,
+            abstained=True,
+            outdated=True,
+            distance=1030,
+            seconds=1.5,
+            bytes=300,
+        ),
         line(method=SHORT_TERM, right=False),
         line(kind="unknown subject", abstained=True),
         line(method=WITHOUT, wanted=None, distance=None, right=False),
@@ -65,6 +73,7 @@ def test_answers_are_counted_by_kind_method_and_distance() -> None:
     assert (both.asked, both.right, both.accuracy) == (2, 1, 0.5)
     assert both.by_seed == {0: 1.0, 1: 0.0}
     assert (both.distance, both.seconds, both.bytes, both.abstained) == (1020, 1.0, 200, 0.5)
+    assert both.outdated == 0.5
     assert both.interval == wilson(1, 2)
     assert cells["note", WITHOUT, None].accuracy == 0
 

@@ -249,7 +249,8 @@ def _show(console: Console, results: Results, out: Path) -> None:
     for cell in results.near:
         console.print(
             f"{cell.kind}, {cell.method}, up to 1,000 tokens: {_percent(cell.accuracy)} of "
-            f"{cell.asked} right, {_percent(cell.abstained)} abstained",
+            f"{cell.asked} right, {_percent(cell.abstained)} abstained"
+            + (f", {_percent(cell.outdated)} the older value" if cell.outdated else ""),
             markup=False,
         )
     speed = results.writing["tokens_per_second"]

@@ -40,7 +40,8 @@ _IN_PARAGRAPH = 5
 _CORRECTED_AFTER = 5
 """Rounds between a note and its correction."""
 
-_Placed = tuple[str, Note, Told]
+_Placed = tuple[str, Note, Told, str | None]
+"""Layout, note, where it stands, and the value that it corrects."""
 
 
 def layouts_plan(texts: Texts, chunk: int, sizes: RetentionSizes, seed: int) -> Plan:
@@ -61,24 +62,24 @@ def layouts_plan(texts: Texts, chunk: int, sizes: RetentionSizes, seed: int) -> 
         for index, placed in enumerate(teller.placed)
     ]
     stream.read_to(max(at for at, _ in due))
-    for index, (kind, note, told) in enumerate(teller.placed):
+    for index, (kind, note, told, _) in enumerate(teller.placed):
         if kind == ALONE:
             key = f"{WAITING}/{index}"
             asked = Question(key, WAITING, note.question, (note.answer,), 0, 0, told)
             due.append((told.end, asked))
     once = [
         Question(f"{kind}/{index}", kind, note.question, (note.answer,))
-        for index, (kind, note, _) in enumerate(teller.placed)
+        for index, (kind, note, _, _) in enumerate(teller.placed)
     ]
     return Plan(f"seed {seed}", seed, steps_of(stream.ids, _SOURCE, due), tuple(once))
 
 
 def _due(index: int, placed: _Placed, distance: int, chunk: int) -> tuple[int, Question]:
-    kind, note, told = placed
+    kind, note, told, older = placed
     at = due_at(told.end, distance, chunk)
     key = f"{kind}/{index}/{distance}"
     since = at - told.end
-    return at, Question(key, kind, note.question, (note.answer,), distance, since, told)
+    return at, Question(key, kind, note.question, (note.answer,), distance, since, told, older)
 
 
 class _Teller:
@@ -100,7 +101,8 @@ class _Teller:
             self._simple(number)
         if number >= _CORRECTED_AFTER:
             note = self._to_correct[number - _CORRECTED_AFTER]
-            self._tell(CORRECTED, [corrected(note, f"{self.seed}/{number}", "held_out")])
+            newer = corrected(note, f"{self.seed}/{number}", "held_out")
+            self._tell(CORRECTED, [newer], older=note.answer)
 
     def _simple(self, number: int) -> None:
         self._tell(ALONE, self._notes(1))
@@ -108,7 +110,7 @@ class _Teller:
             self._tell(PARAGRAPH, self._notes(_IN_PARAGRAPH, subjects=3))
         self._apart()
         (note,) = self._notes(1)
-        self.placed.append((BORDER, note, self.stream.tell_across(self.chunk, note)))
+        self.placed.append((BORDER, note, self.stream.tell_across(self.chunk, note), None))
         self._to_correct += self._notes(1)
         self._apart()
         self.stream.tell(self._to_correct[-1])
@@ -119,10 +121,10 @@ class _Teller:
     def _apart(self) -> None:
         self.stream.read(self.random.randint(*_BETWEEN))
 
-    def _tell(self, kind: str, notes: Sequence[Note]) -> None:
+    def _tell(self, kind: str, notes: Sequence[Note], older: str | None = None) -> None:
         self._apart()
         told = self.stream.tell(*notes)
-        self.placed += [(kind, note, place) for note, place in zip(notes, told, strict=True)]
+        self.placed += [(kind, note, at, older) for note, at in zip(notes, told, strict=True)]
 
     def _notes(self, number: int, **shared: int) -> list[Note]:
         while True:

@@ -31,6 +31,8 @@ class Question:
     """The distance at which it is asked: ``wanted``, or a little more (``due_at``)."""
     told: Told | None = None
     """Where its answer was told; None where it never was."""
+    outdated: str | None = None
+    """What was right before it was corrected."""
 
 
 @dataclass(frozen=True, slots=True)

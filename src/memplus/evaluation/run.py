@@ -221,6 +221,7 @@ def _ended(plan: Plan, memory: Memory, seconds: float) -> dict[str, Any]:
 
 def _judged(question: Question, said: str, *, exact: bool) -> dict[str, Any]:
     judge = is_right if exact else contains
+    older = question.outdated
     return {
         "kind": question.kind,
         "wanted": question.wanted,
@@ -230,4 +231,5 @@ def _judged(question: Question, said: str, *, exact: bool) -> dict[str, Any]:
         "said": said,
         "right": any(judge(said, answer) for answer in question.answers),
         "abstained": is_right(said, ABSTENTION),
+        "outdated": older is not None and judge(said, older),
     }

@@ -40,6 +40,8 @@ class Cell:
     """The same share for every seed."""
     abstained: float
     """Share of answers that say that there is no note."""
+    outdated: float
+    """Share of answers that were right before a correction."""
     seconds: float
     """Per question."""
     bytes: float
@@ -120,6 +122,7 @@ def _cell(
         interval=wilson(right, len(group)),
         by_seed={seed: fmean(found) for seed, found in by_seed.items()},
         abstained=fmean(line["abstained"] for line in group),
+        outdated=fmean(line["outdated"] for line in group),
         seconds=fmean(line["seconds"] for line in group),
         bytes=fmean(line["bytes"] for line in group),
         recall=_recall([line for line in group if line.get("rows")], config),
