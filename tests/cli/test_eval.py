@@ -30,6 +30,7 @@ def test_retention_fills_a_folder_and_prints_what_it_found(
     assert shown.code == 0
     assert "MemoryLLM" in shown.out
     assert "without any memory: 0.0%" in shown.out
+    assert ("read them" in shown.out) == (summary["text_read"] > 1)
     refused = run(*given, "--notes", 2)
     assert refused.code == 2
     assert "another run: notes" in refused.err

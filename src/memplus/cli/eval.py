@@ -253,6 +253,9 @@ def _show(console: Console, results: Results, out: Path) -> None:
             + (f", {_percent(cell.outdated)} the older value" if cell.outdated else ""),
             markup=False,
         )
+    if results.text_read > 1:
+        times = f"{results.text_read:.1f}"
+        console.print(f"The texts are short: one stream read them {times} times.", markup=False)
     speed = results.writing["tokens_per_second"]
     console.print(f"Written at {speed:,.0f} tokens per second. All of it: {out}", markup=False)
 

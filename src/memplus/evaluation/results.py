@@ -53,6 +53,8 @@ class Results:
     writing: dict[str, float]
     survival: dict[int, float]
     """Distance -> chance that a row is still in the short-term pool."""
+    text_read: float = 0.0
+    """How often the longest stream read the texts: above 1, text was repeated; 0: no texts."""
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -60,6 +62,7 @@ class Results:
             "cells": [asdict(cell) | {"accuracy": cell.accuracy} for cell in self.cells],
             "within_1k": [asdict(cell) | {"accuracy": cell.accuracy} for cell in self.near],
             "writing": self.writing,
+            "text_read": self.text_read,
             "survival_by_chance": {str(at): chance for at, chance in self.survival.items()},
         }
 
@@ -105,7 +108,7 @@ def evaluate(
     }
     answers = RunFile(evaluation.folder / "answers.jsonl", identity)
     run_plans(model, plans, evaluation.judging, answers, report)
-    results = results_of(model, answers)
+    results = results_of(model, answers, evaluation.settings.get("text_tokens", 0))
     summary = {"model": model.name, "run": identity, **results.to_dict()}
     try:
         text = json.dumps(summary, ensure_ascii=False, indent=2) + "\n"
@@ -123,8 +126,8 @@ def evaluate(
     return results
 
 
-def results_of(model: MPlus, answers: Recorder) -> Results:
-    """The figures of what is recorded."""
+def results_of(model: MPlus, answers: Recorder, text_tokens: int = 0) -> Results:
+    """The figures of what is recorded, of streams over texts of so many tokens."""
     config, lines = model.memory_config, answers.lines
     cells = cells_of(lines, config)
     pairs = dict.fromkeys((cell.kind, cell.method) for cell in cells if cell.wanted is not None)
@@ -132,6 +135,7 @@ def results_of(model: MPlus, answers: Recorder) -> Results:
     ends = [line for line in lines if line["key"] == "end"]
     seconds = sum(line["write_seconds"] for line in ends)
     tokens = sum(line["tokens"] for line in ends)
+    longest = max((line["tokens"] for line in ends), default=0)
     return Results(
         cells=cells,
         near=[cell for cell in near if cell is not None],
@@ -142,4 +146,5 @@ def results_of(model: MPlus, answers: Recorder) -> Results:
             "largest_memory_bytes": max((line["bytes"] for line in ends), default=0),
         },
         survival={at: survival(config, at) for at in sorted({c.wanted for c in cells if c.wanted})},
+        text_read=longest / text_tokens if text_tokens else 0.0,
     )
