@@ -16,7 +16,7 @@ from tests.training.settings import STORE, make_config, settings, write_texts
 from memplus.errors import ConfigError, TrainingError
 from memplus.training.metrics import read_metrics
 from memplus.training.processes import Processes
-from memplus.training.runs import TextRun, train_texts
+from memplus.training.runs import TextRun
 from memplus.training.text_workload import TextWorkload
 from memplus.training.texts import load_documents
 
@@ -58,14 +58,14 @@ def expect_equal_runs(one: Path, two: Path) -> None:
 
 def test_two_processes_give_the_losses_and_weights_of_one(tmp_path: Path) -> None:
     write_texts(tmp_path)
-    train_texts(make_config(tmp_path, memory=STORE, run=RUN))
+    TextRun(make_config(tmp_path, memory=STORE, run=RUN)).run()
     expect_equal_runs(tmp_path / "run", started(tmp_path, "two"))
 
 
 @pytest.mark.slow
 def test_sharded_weights_learn_the_same_and_go_on(tmp_path: Path) -> None:
     write_texts(tmp_path)
-    train_texts(make_config(tmp_path, memory=STORE, run=RUN))
+    TextRun(make_config(tmp_path, memory=STORE, run=RUN)).run()
     started(tmp_path, "sharded", "--steps", "2", sharded=True)
     again = started(tmp_path, "sharded", "--resume", sharded=True)
     # The rate falls towards the last step, so a run of two steps has another second one.

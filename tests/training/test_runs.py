@@ -17,7 +17,7 @@ from tests.training.settings import make_config, settings, stored, write_texts
 from memplus.errors import ConfigError, NotFiniteError
 from memplus.model import MPlus
 from memplus.training.config import TrainingConfig
-from memplus.training.runs import TextRun, train_texts
+from memplus.training.runs import TextRun
 
 
 def weights_of(config: TrainingConfig) -> dict[str, torch.Tensor]:
@@ -36,10 +36,10 @@ def test_a_run_taken_up_again_ends_in_the_same_bits(tmp_path: Path, stage: objec
     write_texts(tmp_path)
     assert callable(stage)
     config = stage(tmp_path, run={"accumulate": 2}, optimizer={"schedule": "constant"})
-    train_texts(config)
+    TextRun(config).run()
     parts = elsewhere(config, "parts", steps=3)
-    train_texts(parts)
-    train_texts(elsewhere(config, "parts"), resume=True)
+    TextRun(parts).run()
+    TextRun(elsewhere(config, "parts"), resume=True).run()
     one, two = weights_of(config), weights_of(parts)
     assert one.keys() == two.keys()
     for name, weight in one.items():
@@ -50,7 +50,7 @@ def test_a_run_taken_up_again_ends_in_the_same_bits(tmp_path: Path, stage: objec
 def test_a_finished_run_is_a_model_with_a_full_pool(tmp_path: Path) -> None:
     write_texts(tmp_path)
     config = stored(tmp_path)
-    folder = train_texts(config)
+    folder = TextRun(config).run()
     model = MPlus.from_pretrained(folder)
     assert model.memory_config == config.memory
     assert model.new_memory().short_term_rows == config.memory.short_term_tokens
@@ -63,7 +63,7 @@ def test_a_finished_run_is_a_model_with_a_full_pool(tmp_path: Path) -> None:
 def test_stages_start_from_one_another(tmp_path: Path) -> None:
     write_texts(tmp_path)
     first = make_config(tmp_path)
-    final = train_texts(first)
+    final = TextRun(first).run()
     model = {"start": str(final), "trainable": "all", "gradient_checkpointing": True}
     second = stored(tmp_path, model=model, run={"out": str(tmp_path / "second"), "steps": 2})
     run = TextRun(second)
@@ -101,19 +101,19 @@ def test_a_loss_that_is_no_number_stops_the_run_and_leaves_the_last_checkpoint(
 def test_a_folder_with_a_run_is_not_written_over(tmp_path: Path) -> None:
     write_texts(tmp_path)
     config = make_config(tmp_path, run={"steps": 1})
-    train_texts(config)
+    TextRun(config).run()
     with pytest.raises(ConfigError, match="--resume"):
-        train_texts(config)
+        TextRun(config).run()
 
 
 KILLED = """
 import sys, os
 from pathlib import Path
 from memplus.training.config_file import load_config
-from memplus.training.runs import train_texts
+from memplus.training.runs import TextRun
 def progress(now):
     print(now.step, flush=True)
-train_texts(load_config(Path(sys.argv[1])), progress=progress)
+TextRun(load_config(Path(sys.argv[1]))).run(progress)
 """
 
 
@@ -141,9 +141,9 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
     config = make_config(tmp_path, memory={"retrieved_tokens": 8}, **changes)
     steps = [int(path.name) for path in (config.run.out / "checkpoints").glob("[0-9]*")]
     assert 6 <= max(steps) < 20
-    train_texts(config, resume=True)
+    TextRun(config, resume=True).run()
     whole = elsewhere(config, "whole")
-    train_texts(whole)
+    TextRun(whole).run()
     two = weights_of(whole)
     for name, weight in weights_of(config).items():
         assert weight.equal(two[name]), name
@@ -174,8 +174,8 @@ def test_adapters_learn_in_half_precision_beside_frozen_weights(tmp_path: Path) 
     assert any("decoder_adapter" in name for name in moved)
     assert any(".default." in name for name in moved)
     parts = elsewhere(config, "parts", steps=4)
-    train_texts(parts)
-    final = train_texts(elsewhere(config, "parts"), resume=True)
+    TextRun(parts).run()
+    final = TextRun(elsewhere(config, "parts"), resume=True).run()
     two = weights_of(parts)
     for name, weight in weights_of(config).items():
         assert weight.equal(two[name]), name

@@ -54,18 +54,24 @@ def root(
     if config is None:
         raise UsageError("Give --config FILE, or the subcommand `nano`.")
     from memplus.training.config_file import load_config
-    from memplus.training.runs import train_texts
+    from memplus.training.runs import TextRun
 
     given = _changed(load_config(config), texts, out, start, steps)
     stream = Output(as_json=as_json)
     last: list[Progress] = []
+    with stream.progress() as report:
+
+        def tokenised(documents: int) -> None:
+            report("documents tokenised", documents, documents)
+
+        run = TextRun(given, resume=resume, tokenised=tokenised)
     with training_bar(stream.notes) as bar:
 
         def progress(now: Progress) -> None:
             last[:] = [now]
             bar(now)
 
-        final = train_texts(given, resume=resume, progress=progress)
+        final = run.run(progress)
     _show(stream, final, last)
 
 

@@ -1,4 +1,4 @@
-"""Pictures of results. The only file that imports matplotlib, and only its canvas-free half."""
+"""Pictures of results, by the canvas-free half of matplotlib."""
 
 from __future__ import annotations
 

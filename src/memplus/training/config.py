@@ -127,7 +127,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class TaskConfig:
-    """One task and its share of the steps (MemoryLLM section 3.2, M+ section 3.4)."""
+    """One task and its share of the steps (MemoryLLM section 3.2)."""
 
     __pydantic_config__ = _STRICT
 

@@ -25,7 +25,7 @@ from memplus.training.starting import starting_model
 from memplus.training.text_workload import TextWorkload
 from memplus.training.texts import load_documents, text_files
 
-__all__ = ["FINAL", "TextRun", "train_texts"]
+__all__ = ["FINAL", "TextRun"]
 
 FINAL = "final"
 _SAMPLED_TEXTS = 2000
@@ -37,6 +37,7 @@ class TextRun:
     Args:
         config: the run.
         resume: go on from its newest checkpoint.
+        tokenised: called with the number of documents tokenised so far, where none are kept.
 
     Raises:
         ConfigError: a field is wrong, or the run's folder holds another run already.
@@ -44,7 +45,13 @@ class TextRun:
         MemplusError: texts or model cannot be read.
     """
 
-    def __init__(self, config: TrainingConfig, *, resume: bool = False) -> None:
+    def __init__(
+        self,
+        config: TrainingConfig,
+        *,
+        resume: bool = False,
+        tokenised: Callable[[int], None] | None = None,
+    ) -> None:
         self.config = config
         if not resume and (config.run.out / "checkpoints").exists():
             reason = "a run is there already; go on with --resume, or choose another folder"
@@ -54,7 +61,7 @@ class TextRun:
         self.processes = Processes()
         with self.processes.first_before_others():
             model = starting_model(config, self._tokenizer_texts(resume=resume))
-            self.documents = load_documents(config.data, model.tokenizer)
+            self.documents = load_documents(config.data, model.tokenizer, tokenised)
         self._check_positions(model)
         model.to(self.processes.device)
         check_memory(model, config, self.processes.count)
@@ -162,13 +169,3 @@ class _Holder(nn.Module):
     def __init__(self, model: MPlus) -> None:
         super().__init__()
         self.model = model
-
-
-def train_texts(
-    config: TrainingConfig,
-    *,
-    resume: bool = False,
-    progress: Callable[[Progress], None] | None = None,
-) -> Path:
-    """Make a run and let it run; see ``TextRun``."""
-    return TextRun(config, resume=resume).run(progress)
