@@ -86,6 +86,7 @@ class MPlus(nn.Module):
         self._tokenizer = tokenizer
         self._blank: tuple[int, Memory] | None = None
         self._fingerprint: tuple[int, str] | None = None
+        self._identity: tuple[int, dict[str, str]] | None = None
         self._reader = Reader(self)
         _check_sizes(self.backbone, config)
         self.check_chunk(config.chunk_tokens)
@@ -252,6 +253,12 @@ class MPlus(nn.Module):
     @property
     def identity(self) -> dict[str, str]:
         """Digests of the parts of a model that a memory depends on, each by its name."""
+        version = self.weights_version
+        if self._identity is None or self._identity[0] != version:
+            self._identity = (version, self._digests())
+        return self._identity[1]
+
+    def _digests(self) -> dict[str, str]:
         parts: dict[str, dict[str, Tensor]] = {"weights": {}, "adapters": {}}
         for name, tensor in self.model.state_dict().items():
             parts["adapters" if "lora_" in name else "weights"][name] = tensor

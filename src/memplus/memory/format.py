@@ -33,7 +33,6 @@ from memplus.errors import (
     StorageError,
 )
 from memplus.memory.files import aside
-from memplus.memory.long_term import LongTermStore
 from memplus.memory.rows import RowTable
 from memplus.memory.short_term import ShortTermPool
 from memplus.memory.state import Memory, MemoryHost, WriteRecord
@@ -127,6 +126,7 @@ def _header(memory: Memory) -> str:
         "tail_source": memory.tail_source,
         "source_tokens": memory.source_tokens,
         "memory_version": memory.version,
+        "packed": memory.packed,
     }
     if memory.store is not None:
         header["waiting"] = memory.store.waiting
@@ -155,6 +155,7 @@ def _memory(header: dict[str, Any], tensors: dict[str, Tensor], model: MemoryHos
     memory.tail_source = header["tail_source"]
     memory.source_tokens = dict(header["source_tokens"])
     memory.version = header["memory_version"]
+    memory.packed = header.get("packed", False)
     memory.generator.set_state(tensors["generator"])
     on_device = {name: t.to(model.device) for name, t in tensors.items() if name != "generator"}
     pool = _group(on_device, "pool")
@@ -167,7 +168,7 @@ def _memory(header: dict[str, Any], tensors: dict[str, Tensor], model: MemoryHos
     if "waiting" in header:
         layers = len({name.split(".")[1] for name in on_device if name.startswith("store.")})
         tables = [RowTable(_group(on_device, f"store.{layer}")) for layer in range(layers)]
-        memory.store = LongTermStore(tables, memory.config.eviction, memory.config.retrieved_tokens)
+        memory.store = memory.store_of(tables)
         memory.store.waiting = header["waiting"]
         memory.store.writes_since_merge = header["writes_since_merge"]
     return memory

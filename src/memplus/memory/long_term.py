@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from memplus.config import CounterEviction, Eviction, OldestEviction
+from memplus.memory.packing import pack, scale_of, unpack
 from memplus.memory.retriever import oldest_first, retrieval_scores
 from memplus.memory.rows import RowTable
 
@@ -31,10 +32,19 @@ class LongTermStore:
             ``birth`` [n] int64, ``write_id`` [n] int32; ``counter`` [n] under counter eviction.
         eviction: the rule.
         retrieved: M, which the counter rule needs.
+        packed: wide columns are kept in 8 bits (``memory.packing``); the tables hold them so.
     """
 
-    def __init__(self, tables: Sequence[RowTable], eviction: Eviction, retrieved: int) -> None:
+    def __init__(
+        self,
+        tables: Sequence[RowTable],
+        eviction: Eviction,
+        retrieved: int,
+        *,
+        packed: bool = False,
+    ) -> None:
         self.tables = list(tables)
+        self.packed = packed
         self.eviction = eviction
         self.retrieved = retrieved
         self.waiting = 0
@@ -52,7 +62,8 @@ class LongTermStore:
 
     def fork(self) -> LongTermStore:
         """The same rows, going their own way."""
-        twin = LongTermStore([table.fork() for table in self.tables], self.eviction, self.retrieved)
+        tables = [table.fork() for table in self.tables]
+        twin = LongTermStore(tables, self.eviction, self.retrieved, packed=self.packed)
         twin.waiting = self.waiting
         twin.writes_since_merge = self.writes_since_merge
         return twin
@@ -63,6 +74,8 @@ class LongTermStore:
         Called once per write, also when nothing was dropped: the counter rule counts writes.
         """
         if dropped is not None:
+            if self.packed:
+                dropped = pack(dropped, leading=2)
             for layer, table in enumerate(self.tables):
                 rows = {name: column[layer] for name, column in dropped.items()}
                 if isinstance(self.eviction, CounterEviction):
@@ -92,6 +105,7 @@ class LongTermStore:
     def take_back(self, layer: int, rows: Mapping[str, Tensor]) -> None:
         """Add rows [c, ...] that left one layer's short-term pool outside a write."""
         table = self.tables[layer]
+        rows = pack(rows) if self.packed else rows
         columns = {name: rows[name] for name in table.names if name in rows}
         if isinstance(self.eviction, CounterEviction):
             columns["counter"] = torch.full_like(
@@ -139,6 +153,14 @@ class LongTermStore:
         best = scores.topk(min(self.retrieved, len(table)), sorted=False).indices.sort().values
         order = oldest_first(torch.arange(len(best), device=best.device), table.take("birth", best))
         return best[order], scores
+
+    def take(self, layer: int, name: str, chosen: Tensor, dtype: torch.dtype) -> Tensor:
+        """[m, ...]: one column of the rows ``chosen`` [m] of one layer, as numbers of ``dtype``."""
+        table = self.tables[layer]
+        column = table.take(name, chosen)
+        if not self.packed:
+            return column
+        return unpack(column, table.take(scale_of(name), chosen), dtype)
 
     def reading_count(self, layer: int) -> int:
         """m: how many rows a read of this layer retrieves."""

@@ -21,6 +21,7 @@ from torch import Tensor
 from memplus.config import MemoryConfig, NoEviction, OldestEviction
 from memplus.errors import BudgetError, MemoryMismatchError, UsageError
 from memplus.memory.long_term import LongTermStore
+from memplus.memory.packing import pack
 from memplus.memory.rows import RowTable
 from memplus.memory.short_term import ShortTermPool, stack_like
 from memplus.memory.texts import WrittenText
@@ -133,6 +134,7 @@ class Memory:
         writes: a record per write, in order.
         max_bytes: writes that would outgrow it are refused before they start; None: no limit.
         tail_text: the text of the tail, where the memory keeps texts.
+        packed: whether long-term rows are kept in 8 bits.
     """
 
     keeps_text = False
@@ -150,6 +152,7 @@ class Memory:
         self.tail: list[int] = []
         self.tail_source = ""
         self.tail_text = ""
+        self.packed = False
         self.source_tokens: dict[str, int] = {}
         self.version = 0
         self.derived: dict[str, Any] = {}
@@ -205,6 +208,7 @@ class Memory:
         twin.tail = list(self.tail)
         twin.tail_source = self.tail_source
         twin.tail_text = self.tail_text
+        twin.packed = self.packed
         twin.source_tokens = dict(self.source_tokens)
         twin.version = self.version
         twin.weights_version = self.weights_version
@@ -383,6 +387,8 @@ class Memory:
         columns = dict(like)
         if self.config.eviction.kind == "counter":
             columns["counter"] = like["birth"].to(torch.float32)
+        if self.packed:
+            columns = pack(columns, leading=2)
         return self.store_of(
             [
                 RowTable({name: column[layer, :0] for name, column in columns.items()})
@@ -392,7 +398,20 @@ class Memory:
 
     def store_of(self, tables: Sequence[RowTable]) -> LongTermStore:
         """A store of these rows, one table per layer, under the memory's rules."""
-        return LongTermStore(tables, self.config.eviction, self.config.retrieved_tokens)
+        config = self.config
+        return LongTermStore(tables, config.eviction, config.retrieved_tokens, packed=self.packed)
+
+    def pack(self) -> None:
+        """Keep long-term rows in 8 bits from now on, those that are there included."""
+        if self.packed:
+            return
+        self.packed = True
+        if self.store is not None:
+            waiting, since = self.store.waiting, self.store.writes_since_merge
+            self.store = self.store_of([RowTable(pack(t.columns())) for t in self.store.tables])
+            self.store.waiting, self.store.writes_since_merge = waiting, since
+        self.derived.clear()
+        self.version += 1
 
     def check_budget(self, writes: int, row: RowBytes) -> None:
         """Refuse writes that would outgrow ``max_bytes``, before anything is spent.

@@ -17,8 +17,8 @@ from torch import Tensor
 from memplus.backbone.access import Backbone, Layer
 from memplus.backbone.attention import Segment
 from memplus.backbone.rope import Angles, rotate, rotate_into
+from memplus.memory.long_term import LongTermStore
 from memplus.memory.retriever import MemoryWeights
-from memplus.memory.rows import RowTable
 from memplus.memory.state import Memory
 from memplus.passes.read import Prefix
 
@@ -182,7 +182,14 @@ class MemoryPrefix(Prefix):
         chosen, scores = memory.store.retrieve(access.index, queries[row][self.prompt[row]])
         self.retrieved[row, access.index] = chosen
         self.scores[row, access.index] = scores
-        return _stored(access, memory.store.tables[access.index], chosen)
+        return self._stored(access, memory.store, chosen)
+
+    def _stored(self, access: Layer, store: LongTermStore, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values [m, H, D] of chosen rows, projected where hidden vectors are kept."""
+        layer, dtype = access.index, self.backbone.dtype
+        if "k" in store.tables[layer].names:
+            return store.take(layer, "k", chosen, dtype), store.take(layer, "v", chosen, dtype)
+        return access.project(store.take(layer, "hidden", chosen, dtype))
 
     def _short_term(self, access: Layer, memory: Memory, angles: Angles, length: int) -> Segment:
         """The pool's keys at their positions and its values, [1, H, n, D] each."""
@@ -205,10 +212,3 @@ class MemoryPrefix(Prefix):
             cache[access.index] = (state, turned)
         values = pool.columns["v"][access.index, : pool.count]
         return turned[None], values.transpose(0, 1)[None]
-
-
-def _stored(access: Layer, table: RowTable, chosen: Tensor) -> tuple[Tensor, Tensor]:
-    """Keys and values [m, H, D] of chosen rows, projected here where hidden vectors are kept."""
-    if "k" in table.names:
-        return table.take("k", chosen), table.take("v", chosen)
-    return access.project(table.take("hidden", chosen))

@@ -10,7 +10,8 @@ import contextlib
 import os
 import shutil
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import BinaryIO
 
@@ -59,6 +60,8 @@ class Sink:
 class Disk:
     """Calls of the operating system that change something."""
 
+    _pool: ThreadPoolExecutor | None = None
+
     def step(self, call: str, path: Path) -> None:
         """Called before each change with its name; here it does nothing."""
 
@@ -96,16 +99,34 @@ class Disk:
             raise
         return Sink(self, path, descriptor)
 
-    def replace(self, path: Path, parts: Iterable[bytes], temporary: Path) -> None:
-        """Put new content in a file's place in one step, and make that last."""
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
+    def put_aside(self, content: bytes, temporary: Path) -> None:
+        """A file that will take another's place; an older one of its name was never used."""
+        temporary.unlink(missing_ok=True)
         with self.create(temporary) as sink:
-            for part in parts:
-                sink.write(part)
+            sink.write(content)
+
+    def put_in_place(self, temporary: Path, path: Path) -> None:
+        """Let it take that place in one step, and make that last."""
         self.step("rename", path)
         temporary.replace(path)
         self.sync(path.parent)
+
+    def together(self, *calls: Callable[[], None]) -> None:
+        """Do several things at once, most of which only wait for the disk.
+
+        Raises:
+            OSError, sqlite3.Error: that of the first that failed, once all have ended.
+        """
+        first, *others = calls
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(2, "memplus-disk")
+        waiting = [self._pool.submit(call) for call in others]
+        try:
+            first()
+        finally:
+            wait(waiting)
+        for one in waiting:
+            one.result()
 
     def rename(self, old: Path, new: Path) -> None:
         """Rename, and make that last."""

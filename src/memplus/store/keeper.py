@@ -40,9 +40,9 @@ __all__ = ["Keeper", "Limits", "kept_commits"]
 class Limits:
     """When what is written is put elsewhere, in bytes."""
 
-    log: int = 32 << 20
-    """A commit that would make the log longer becomes a checkpoint."""
-    segment: int = 32 << 20
+    log: int = 16 << 20
+    """A commit that finds the log about this long becomes a checkpoint; opening reads it all."""
+    segment: int = 16 << 20
     """Rows in memory beyond this go to a segment; smaller segments are joined with the next."""
     history: int = 1 << 30
     """Snapshots and logs of earlier states kept for ``rollback``, oldest given up first."""
@@ -267,7 +267,8 @@ class Keeper:
             generations=[*self.manifest.generations[:at], replace(generation, logs=logs)],
         )
         self._use_journal(path)
-        self._save(changed)
+        changed.save(self.folder.path, self.folder.disk)
+        self._saved(changed)
 
     def _use_journal(self, path: Path) -> None:
         self.journal.close()
@@ -355,11 +356,18 @@ class Keeper:
             changed=now(),
         )
         numbers = (changed.commit, changed.changed, changed.writes, changed.tokens, changed.waiting)
-        self.journal.add(Commit(*numbers, what, place), prepared.passages, before.writes)
-        self._save(changed)
+        commit = Commit(*numbers, what, place)
+        waits = [
+            lambda: self.journal.add(commit, prepared.passages, before.writes),
+            lambda: changed.save_aside(self.folder.path, self.folder.disk),
+        ]
+        if place.log and self._sink is not None:
+            waits.append(self._sink.flush)
+        self.folder.disk.together(*waits)
+        changed.settle(self.folder.path, self.folder.disk)
+        self._saved(changed)
 
-    def _save(self, changed: Manifest) -> None:
-        changed.save(self.folder.path, self.folder.disk)
+    def _saved(self, changed: Manifest) -> None:
         before, self.manifest = self.manifest, changed
         if changed.files() != before.files():
             if not changed.log_open:

@@ -102,7 +102,17 @@ class Manifest:
 
     def save(self, folder: Path, disk: Disk) -> None:
         """Put it in place of the one before."""
-        disk.replace(folder / NAME, [self.content()], folder / f".{NAME}")
+        self.save_aside(folder, disk)
+        self.settle(folder, disk)
+
+    def save_aside(self, folder: Path, disk: Disk) -> None:
+        """The first half: on the disk, but not yet true."""
+        disk.put_aside(self.content(), folder / f".{NAME}")
+
+    @staticmethod
+    def settle(folder: Path, disk: Disk) -> None:
+        """The second half: what was saved aside is what the memory is."""
+        disk.put_in_place(folder / f".{NAME}", folder / NAME)
 
     def content(self) -> bytes:
         """As it lies on the disk."""

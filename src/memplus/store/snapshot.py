@@ -59,6 +59,7 @@ def save_snapshot(memory: Memory, path: Path, disk: Disk) -> None:
         "count": memory.short_term_rows,
         "sources": sorted({record.source for record in memory.writes}),
         "stored": memory.store is not None,
+        "packed": memory.packed,
     }
     numbers = {source: index for index, source in enumerate(meta["sources"])}
     rows = [[r.id, numbers[r.source], r.start, r.tokens] for r in memory.writes]
@@ -106,6 +107,7 @@ def restore(memory: Memory, snapshot: Container, parts: Sequence[Sequence[Part]]
     memory.clock, memory.version = meta["clock"], meta["version"]
     memory.tail, memory.tail_source = list(meta["tail"]), meta["tail_source"]
     memory.tail_text, memory.source_tokens = meta["tail_text"], dict(meta["source_tokens"])
+    memory.packed = meta["packed"]
     memory.writes = [
         WriteRecord(number, meta["sources"][source], start, tokens)
         for number, source, start, tokens in tensors["writes"].tolist()
@@ -163,14 +165,13 @@ def log_record(memory: Memory, written: Sequence[Logged]) -> tuple[Layout, list[
 
 
 def append_record(sink: Sink, base: int, record: tuple[Layout, list[Tensor]]) -> int:
-    """Write a record at ``base`` and wait for the disk.
+    """Write a record at ``base``; nobody has waited for the disk yet.
 
     Returns:
         Where the next one goes.
     """
     plan, tensors = record
     write_container(sink, plan, iter(tensors), base)
-    sink.flush()
     return base + plan.total
 
 
@@ -184,7 +185,8 @@ def replay_record(memory: Memory, record: Container) -> None:
     for index, (number, source, start, tokens) in enumerate(meta["writes"]):
         if number != len(memory.writes) + 1:
             raise CorruptMemoryError(record.path, reason=f"write {number} is out of order")
-        hidden = record.rows(f"hidden.{index}").to(memory.host.device)
+        # A copy: a view would keep the whole log in memory.
+        hidden = record.rows(f"hidden.{index}").clone().to(memory.host.device)
         drop = record.rows(f"drop.{index}") if f"drop.{index}" in record.names else None
         if drop is not None:
             drop = drop.to(memory.host.device, torch.int64)

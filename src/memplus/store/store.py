@@ -130,7 +130,9 @@ class MemoryStore:
             if not folder.is_dir():
                 self.disk.make_folder(folder)
         content = json.dumps({"format": _FORMAT, "version": VERSION}).encode()
-        self.disk.replace(mark, [content], self.path / f".store-{secrets.token_hex(8)}")
+        temporary = self.path / f".store-{secrets.token_hex(8)}"
+        self.disk.put_aside(content, temporary)
+        self.disk.put_in_place(temporary, mark)
 
     def _clear_remains(self) -> None:
         """Remove what a process left behind that ended in the middle of a change."""
@@ -204,7 +206,13 @@ class MemoryStore:
     # Memories -----------------------------------------------------------------------------------
 
     def create(
-        self, name: str, model: MemoryHost, *, seed: int = 0, max_bytes: int | None = None
+        self,
+        name: str,
+        model: MemoryHost,
+        *,
+        seed: int = 0,
+        max_bytes: int | None = None,
+        rows: Literal["exact", "int8"] = "exact",
     ) -> StoredMemory:
         """A pristine memory, open for writing.
 
@@ -213,17 +221,22 @@ class MemoryStore:
             model: whose memory it is.
             seed: decides what is dropped.
             max_bytes: see ``Memory``.
+            rows: how long-term rows are kept: as computed, or in 8 bits.
 
         Raises:
             MemoryExistsError: there is one of that name.
             StorageError.
         """
+        if rows not in ("exact", "int8"):
+            raise ConfigError("rows", value=rows, reason="it must be exact or int8")
         if self._there(name):
             raise MemoryExistsError(name, store=self.path)
         lock = self._lock(name, 0.0)
         try:
             with self._named_errors(), self._arriving(name) as folder:
                 made = model.new_memory(seed, max_bytes=max_bytes)
+                if rows == "int8":
+                    made.pack()
                 journal = folder.new("journal")
                 Journal.create(journal, self.disk)
                 manifest = Manifest(
@@ -233,6 +246,7 @@ class MemoryStore:
                     identity=dict(model.identity),
                     config=model.memory_config.to_dict(),
                     journal=journal.name,
+                    rows=rows,
                     created=now(),
                 )
                 keeper = Keeper(folder, manifest, self.limits, writable=True)

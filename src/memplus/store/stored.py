@@ -39,7 +39,7 @@ __all__ = ["StoredMemory"]
 
 _VALUES = (
     *("seed", "max_bytes", "config", "pool", "clock", "writes", "version", "generator"),
-    *("tail", "tail_source", "tail_text", "source_tokens"),
+    *("tail", "tail_source", "tail_text", "source_tokens", "packed"),
 )
 
 
@@ -352,7 +352,10 @@ class StoredMemory(Memory):
         waiting = (self.tail, self.tail_source, self.tail_text)
         version = self.version
         self.keeper.begin_anew()
-        self._become(self.host.new_memory(self.seed, max_bytes=self.max_bytes))
+        fresh = self.host.new_memory(self.seed, max_bytes=self.max_bytes)
+        if self.packed:
+            fresh.pack()
+        self._become(fresh)
         self._holding = True
         try:
             self.host.replay(self, [(one.source, Passage(one.ids, one.text)) for one in others])
