@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from memplus.errors import StorageError, TrainingError
+from memplus.training import checkpoints
 from memplus.training.checkpoints import Checkpoints
 
 
@@ -77,3 +78,41 @@ def test_only_the_first_process_makes_folders_and_all_wait(tmp_path: Path) -> No
     first.save(1, {}, both)
     assert waits == ["first", *["other"] * 3, "first", "first"]
     assert first.latest()[1]["step"] == 1
+
+
+@pytest.mark.parametrize("after", range(11))
+def test_a_save_that_ends_anywhere_leaves_a_whole_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    """Every call that touches the disk in turn is the last one that is reached."""
+    kept = Checkpoints(tmp_path, keep=1)
+    kept.save(1, {}, writer("one"))
+    calls = 0
+
+    def reached(function):  # type: ignore[no-untyped-def]
+        def counted(*given: object, **named: object) -> object:
+            nonlocal calls
+            calls += 1
+            if calls > after:
+                raise KeyboardInterrupt
+            return function(*given, **named)
+
+        return counted
+
+    with monkeypatch.context() as patched:
+        for name in ("mkdir", "write_text", "rename"):
+            patched.setattr(Path, name, reached(getattr(Path, name)))
+        patched.setattr(checkpoints, "_flush", reached(checkpoints._flush))
+        patched.setattr(checkpoints.shutil, "rmtree", reached(checkpoints.shutil.rmtree))
+        try:
+            kept.save(2, {}, writer("two"))
+        except KeyboardInterrupt:
+            ended = True
+        else:
+            ended = False
+    folder, state = kept.latest()
+    assert (folder / "file").read_text() == {1: "one", 2: "two"}[state["step"]]
+    if not ended:
+        assert (state["step"], calls) == (2, 10)
+    kept.save(3, {}, writer("three"))
+    assert [path.name for path in kept.folder.iterdir()] == ["00000003"]
