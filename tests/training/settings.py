@@ -13,7 +13,6 @@ from memplus.training.config import TrainingConfig
 from memplus.training.config_file import parse_config
 
 WORDS = "the road went down to sea nobody walked there since spring lantern gate wind".split()
-MODEL = {"layers": 2, "hidden": 32, "heads": 2, "feed_forward": 48, "vocabulary": 1000}
 MEMORY = {
     "short_term_tokens": 24,
     "retrieved_tokens": 0,
