@@ -23,17 +23,21 @@ from pathlib import Path
 
 import torch
 
+from memplus.evaluation.demo import language_documentation
 from memplus.memory.packing import pack, scale_of, unpack
 from memplus.memory.retriever import retrieval_scores
 from memplus.memory.rows import RowTable
 from memplus.memory.state import Memory, Passage, WriteRecord
 from memplus.model import MPlus
+from memplus.notes import Note, make_notes
 from memplus.store import MemoryStore, StoredMemory
 
 QUESTION = "What is Marta Velez's locker code?"
 NOTE = "Marta Velez's locker code is 4821."
 CALL_CHUNKS = 256
 MEGABYTE = 1 << 20
+PAGE = 1200
+"""Characters of text between two notes."""
 
 
 def main() -> None:
@@ -62,6 +66,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=20, help="pairs of writes")
     parser.add_argument("--tokens", type=int, nargs="*", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--memories", type=int, default=100)
+    parser.add_argument("--notes", type=int, default=60, help="notes told, asked and forgotten")
     parser.add_argument("--ram", type=int, default=256 * MEGABYTE, help="budget of a memory")
     parser.add_argument("--place", default=None, help="a directory on the disk to be measured")
     return parser.parse_args()
@@ -85,6 +90,8 @@ def measured(model: MPlus, folder: Path, arguments: argparse.Namespace) -> dict[
     if arguments.tokens:
         result |= many(model, store, arguments.tokens[0], arguments.memories)
         result |= packed_figures(model, store, arguments.tokens[min(1, len(sizes) - 1)])
+    if arguments.notes:
+        result |= notes_figures(model, store, arguments.notes)
     return result
 
 
@@ -181,13 +188,16 @@ def _free(path: Path) -> int:
 
 
 def resident() -> int:
-    """Bytes of this process in memory, mapped files included."""
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    """Bytes of this process in memory, mapped files included, what forks share counted once."""
+    with open("/proc/self/smaps_rollup") as file:
+        (line,) = [line for line in file if line.startswith("Pss:")]
+    return int(line.split()[1]) * 1024
 
 
 def many(model: MPlus, store: MemoryStore, tokens: int, count: int) -> dict[str, object]:
-    """Forks of one memory, all open at once, each asked once."""
+    """Forks of one memory, all open at once within a budget each, each asked once."""
+    ram = 16 * MEGABYTE
+    store = MemoryStore(store.path, ram=ram)
     for number in range(count):
         store.fork(_name(tokens), f"one of many {number}")
     gc.collect()
@@ -200,6 +210,7 @@ def many(model: MPlus, store: MemoryStore, tokens: int, count: int) -> dict[str,
     found = {
         "many": count,
         "many_tokens_each": tokens,
+        "many_ram_budget": count * ram,
         "many_open_seconds": seconds,
         "many_resident_bytes": resident() - before,
     }
@@ -234,6 +245,36 @@ def packed_figures(model: MPlus, store: MemoryStore, tokens: int) -> dict[str, o
         "int8_overlap": same / asked,
         "int8_overlap_if_keys_were_packed": same_by_packed_keys / asked,
     }
+
+
+def notes_figures(model: MPlus, store: MemoryStore, count: int) -> dict[str, object]:
+    """Notes told between pages of a text: right answers, in 8 bits, and once they are forgotten."""
+    notes = make_notes("store", count, "held_out")
+    text = language_documentation()
+    with store.create("notes", model) as memory:
+        for number, note in enumerate(notes):
+            model.write(memory, f" {note.statement}", source=f"note {number}", flush=True)
+            page = text[number * PAGE : (number + 1) * PAGE]
+            model.write(memory, page, source="documentation")
+        told = [one.id for one in memory.writes if one.source.startswith("note")]
+        packed, cheap = memory.fork(), memory.fork()
+        packed.pack()
+        cheap.forget(write=told)
+        figures: dict[str, object] = {"notes": count, "notes_tokens": memory.tokens}
+        figures["notes_right"] = _right(model, memory, notes)
+        figures["notes_right_int8"] = _right(model, packed, notes)
+        figures["notes_right_forgotten"] = _right(model, cheap, notes)
+        figures["forget_seconds"] = _timed(lambda: memory.forget(write=told[:1]))
+        figures["rebuild_seconds"] = _timed(lambda: memory.forget(write=told, rebuild=True))
+        figures["notes_right_rebuilt"] = _right(model, memory, notes)
+    return figures
+
+
+def _right(model: MPlus, memory: Memory, notes: list[Note]) -> int:
+    """How many questions are answered with the note's value."""
+    return sum(
+        note.answer.lower() in model.ask(memory, note.question).text.lower() for note in notes
+    )
 
 
 def _by_packed_keys(table: RowTable, queries: torch.Tensor, count: int) -> set[int]:

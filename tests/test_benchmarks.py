@@ -47,3 +47,19 @@ def test_the_gpu_shape_is_refused_without_a_gpu() -> None:
     assert done.returncode == 1
     assert "needs a CUDA GPU" in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.slow
+def test_the_store_is_measured_end_to_end() -> None:
+    sizes = ["--tokens", "700", "1400", "--memories", "2", "--notes", "2", "--rounds", "1"]
+    command = [sys.executable, str(LATENCY.with_name("store.py")), *sizes]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert [one["tokens"] for one in result["sizes"]] == [700, 1400]
+    assert all(one["open_seconds"] > 0 for one in result["sizes"])
+    # 8 bits and a scale of 4 bytes for 128 numbers, beside 2 bytes each.
+    assert result["int8_bytes_over_bf16_rows"] == pytest.approx(132 / 256)
+    assert result["int8_overlap"] >= 0.99
+    assert 0 <= result["notes_right_forgotten"] <= result["notes"] == 2

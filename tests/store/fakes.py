@@ -50,7 +50,7 @@ class FakeHost:
 
     @property
     def fingerprint(self) -> str:
-        return f"{self.memory_config}{self.weights}"
+        return f"fake {self.weights}"
 
     def new_memory(self, seed: int = 0, *, max_bytes: int | None = None) -> Memory:
         return Memory(self, seed, max_bytes)

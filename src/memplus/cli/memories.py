@@ -164,7 +164,7 @@ def history(name: Name, *, store: StoreAlone, as_json: AsJson = False) -> None:
     found = _store(store).history(name)
 
     def text(console: Console) -> None:
-        table = Table("write", "tokens", "waiting", "what", "time (UTC)")
+        table = Table("write", "tokens", "waiting", "what", "time (UTC)", title=name)
         for one in found:
             sizes = (f"{one.writes:,}", f"{one.tokens:,}", str(one.waiting))
             table.add_row(*sizes, one.what, _when(one.time))

@@ -88,8 +88,14 @@ class Journal:
             raise FileNotFoundError(2, "there is no journal", str(path))
         mode = "rw" if writable else "ro"
         self._connection = _connect(path, mode)
-        if writable:
-            self._connection.execute("PRAGMA synchronous = FULL")
+        try:
+            if writable:
+                self._connection.execute("PRAGMA synchronous = FULL")
+            # Opens every file that it needs now: a writer may soon remove their names.
+            self._connection.execute("SELECT number FROM commits LIMIT 1").fetchall()
+        except sqlite3.DatabaseError as error:
+            self._connection.close()
+            raise CorruptMemoryError(path, reason=str(error)) from error
 
     @classmethod
     def create(cls, path: Path, disk: Disk) -> None:

@@ -307,19 +307,22 @@ class MemoryStore:
         """Try again while another process changes what the manifest names.
 
         Raises:
-            CorruptMemoryError: a file is missing although nothing changes.
+            CorruptMemoryError: a file is damaged or missing although nothing changes.
         """
         manifest = self.manifest(name)
         for _ in range(_ATTEMPTS):
             try:
                 with self._named_errors_but_missing():
                     return attempt(manifest)
-            except FileNotFoundError as error:
+            except (FileNotFoundError, CorruptMemoryError) as error:
                 before, manifest = manifest, self.manifest(name)
-                if before == manifest:
-                    missing = Path(str(error.filename or "a file"))
-                    reason = f"{missing.name} is missing"
-                    raise CorruptMemoryError(self._folder(name), reason=reason) from error
+                if before != manifest:
+                    continue
+                if isinstance(error, CorruptMemoryError):
+                    raise
+                missing = Path(str(error.filename or "a file"))
+                reason = f"{missing.name} is missing"
+                raise CorruptMemoryError(self._folder(name), reason=reason) from error
         raise StorageError(self._folder(name), reason="it changes faster than it can be read")
 
     @contextmanager

@@ -1,0 +1,89 @@
+"""``memplus memories`` and ``--store``: the memories of a directory, from the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.cli.conftest import Run
+from tests.cli.test_commands import run_json
+
+from memplus.store import MemoryStore
+
+GATE = "The gate of the old house is red. It has been so for many years. " * 4
+DOG = "The dog of the miller is called Bruno, and it sleeps all day. " * 4
+
+
+@pytest.fixture
+def place(run: Run, tmp_path: Path, tiny: Path) -> list[object]:
+    """A store with a memory ``alice`` of two sources."""
+    for name, text in (("gate.txt", GATE), ("dog.txt", DOG)):
+        (tmp_path / name).write_text(text)
+        run_json(
+            run, "write", tmp_path / name, "--store", tmp_path / "s", "--id", "alice",
+            "--model", tiny,
+        )  # fmt: skip
+    return ["--store", tmp_path / "s"]
+
+
+def test_a_memory_of_a_store_from_its_first_text_to_its_end(
+    run: Run, tmp_path: Path, tiny: Path, place: list[object]
+) -> None:
+    model = ["--model", tiny]
+    (listed,) = run_json(run, "memories", "list", *place)["memories"]
+    assert (listed["id"], listed["tokens"] + listed["waiting"]) == ("alice", len(GATE + DOG))
+    shown = run_json(run, "memories", "show", "alice", *place)
+    assert shown["bytes"] > 0
+    assert shown["states"] == 3
+    alice = [*place, "--id", "alice", *model]
+    answer = run_json(run, "ask", "Who is red?", *alice)
+    assert run_json(run, "inspect", *alice, "--ram", 1 << 20)["tokens"] == listed["tokens"]
+
+    states = run_json(run, "memories", "history", "alice", *place)["states"]
+    assert [one["what"] for one in states] == ["create", "write", "write"]
+    run_json(run, "memories", "fork", "alice", "bob", *place)
+    run_json(run, "memories", "rollback", "bob", states[1]["writes"], *place)
+    assert run_json(run, "memories", "show", "bob", *place)["tokens"] == states[1]["tokens"]
+
+    run_json(run, "memories", "export", "alice", tmp_path / "a.zip", *place)
+    run_json(run, "memories", "import", tmp_path / "a.zip", *place, "--id", "carol")
+    again = run_json(run, "ask", "Who is red?", *place, "--id", "carol", *model)
+    assert again["text"] == answer["text"]
+
+    gone = run_json(run, "memories", "forget", "alice", *place, *model, "--match", "bruno")
+    assert gone["writes"]
+    assert run_json(run, "memories", "verify", *place)["verified"].keys() == {
+        "alice", "bob", "carol",
+    }  # fmt: skip
+    run_json(run, "memories", "delete", "bob", *place)
+    left = run_json(run, "memories", "list", *place)["memories"]
+    assert [one["id"] for one in left] == ["alice", "carol"]
+
+
+def test_people_get_words(run: Run, tmp_path: Path, place: list[object]) -> None:
+    for arguments in (
+        ("list",), ("show", "alice"), ("history", "alice"), ("fork", "alice", "bob"),
+        ("verify",), ("export", "bob", tmp_path / "b.zip"), ("delete", "bob"),
+    ):  # fmt: skip
+        ran = run("memories", *arguments, *place)
+        assert (ran.code, ran.err) == (0, "")
+        assert "alice" in ran.out or "bob" in ran.out
+
+
+def test_what_cannot_be_done_says_why(run: Run, tmp_path: Path, place: list[object]) -> None:
+    store = tmp_path / "s"
+    assert run("memories", "show", "bob", *place).code == 2
+    assert run("memories", "list", "--store", tmp_path / "none").code == 4
+    assert run("ask", "x?", "--store", store).code == 2
+    assert run("ask", "x?", "--store", store, "--id", "alice", "--memory", "m").code == 2
+    ran = run("memories", "rollback", "alice", 9_999, *place)
+    assert ran.code == 2
+    assert "history" in ran.err
+    manifest = MemoryStore(store).manifest("alice")
+    (log,) = (store / "memories").rglob(manifest.current.logs[-1].name)
+    content = bytearray(log.read_bytes())
+    content[-1] ^= 1
+    log.write_bytes(content)
+    ran = run("memories", "verify", *place)
+    assert ran.code == 4
+    assert log.name in ran.err
