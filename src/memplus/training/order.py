@@ -1,6 +1,6 @@
 """Which part of which document comes next: the same for the same seed, whatever the processes.
 
-Shapes: D documents.
+Shapes: none of its own.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from memplus.errors import ConfigError
@@ -20,9 +19,10 @@ __all__ = ["DocumentOrder"]
 class DocumentOrder:
     """Takes stretches off documents, in an order drawn anew in every epoch.
 
-    A document gives one stretch after another from its beginning on, none twice in an epoch, and
-    no stretch crosses from one document into another. An epoch ends when no document has enough
-    left for what is asked.
+    A document gives one stretch after another, none twice in an epoch, from a place drawn for the
+    epoch on and, after its end, from its beginning to that place: otherwise every epoch would begin
+    with nothing but beginnings. No stretch crosses from one document into another. An epoch ends
+    when no document has enough left for what is asked.
     """
 
     def __init__(self, documents: Documents, seed: int) -> None:
@@ -35,7 +35,8 @@ class DocumentOrder:
         self._sequence = list(range(len(self.documents)))
         Random(f"{self.seed}/epoch {self.epoch}").shuffle(self._sequence)
         self._place = 0
-        self._taken = torch.zeros(len(self.documents), dtype=torch.int64)
+        self._begun: dict[int, tuple[int, int]] = {}
+        """Document -> where it was begun, and how many tokens from there on are done with."""
 
     def take(self, length: int) -> Tensor:
         """[length] ids from one document.
@@ -50,18 +51,35 @@ class DocumentOrder:
             for _ in range(len(self._sequence)):
                 index = self._sequence[self._place]
                 self._place = (self._place + 1) % len(self._sequence)
-                start = int(self._taken[index])
-                if self.documents.spans[index][1] - start >= length:
-                    self._taken[index] += length
+                start = self._start(index, length)
+                if start is not None:
                     return self.documents.read(index, start, length)
             self.epoch += 1
             self._begin()
 
+    def _start(self, index: int, length: int) -> int | None:
+        """First token of a document's next stretch, now taken; None where too little is left."""
+        whole = self.documents.spans[index][1]
+        if index not in self._begun:
+            if whole < length:
+                return None
+            random = Random(f"{self.seed}/epoch {self.epoch}/document {index}")
+            self._begun[index] = (random.randrange(whole - length + 1), 0)
+        begun, done = self._begun[index]
+        if begun + done + length <= whole:
+            self._begun[index] = (begun, done + length)
+            return begun + done
+        start = max(0, begun + done - whole)
+        if start + length > begun:
+            return None
+        self._begun[index] = (begun, whole - begun + start + length)
+        return start
+
     def state(self) -> dict[str, Any]:
         """Where it stands, as plain values."""
-        begun = {str(i): taken for i, taken in enumerate(self._taken.tolist()) if taken}
         position = [self.epoch, self._place, len(self.documents)]
-        return {"position": position, "taken": begun}
+        begun = {str(index): list(taken) for index, taken in self._begun.items()}
+        return {"position": position, "begun": begun}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from there.
@@ -76,5 +94,4 @@ class DocumentOrder:
         self.epoch = epoch
         self._begin()
         self._place = place
-        for index, taken in state["taken"].items():
-            self._taken[int(index)] = taken
+        self._begun = {int(index): (a, b) for index, (a, b) in state["begun"].items()}

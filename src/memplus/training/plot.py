@@ -41,7 +41,7 @@ def draw_run(folder: Path, picture: Path) -> None:
             axes[1].plot(*_curve(lines, name), label=f"layer {layer}" if layer else name)
         if "chance.0" in names:
             axes[1].plot(*_curve(lines, "chance.0"), color="black", linestyle="--", label="chance")
-        axes[1].set_ylabel("right rows among those retrieved")
+        axes[1].set_ylabel("share of the right rows retrieved")
         axes[1].set_ylim(-0.03, 1.03)
     axes[-1].set_xlabel("step")
     for one in axes:
