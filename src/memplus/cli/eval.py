@@ -36,7 +36,7 @@ Seeds = Annotated[int, typer.Option("--seeds", min=1, help="How many streams: se
 Out = Annotated[
     Path, typer.Option("--out", help="Folder of the results; a run that is there goes on.")
 ]
-_COLUMNS = ("tokens", "asked", "M+", "MemoryLLM", "recall/chance", "s", "MB")
+_COLUMNS = ("tokens", "asked", "M+ %", "MemoryLLM %", "recall %", "s", "MB")
 _DISTANCES = "0,250,500,1k,2k,4k,8k,16k,32k,64k,160k,320k,640k,1M"
 
 
@@ -244,7 +244,7 @@ def _show(console: Console, results: Results, out: Path) -> None:
         console.print(table)
         nothing = by_place.get((kind, WITHOUT, None))
         if nothing is not None:
-            right = f"{_share(nothing)} of {nothing.asked} right"
+            right = f"{_percent(nothing.accuracy)} of {nothing.asked} right"
             console.print(f"without any memory: {right}", markup=False)
     for cell in results.near:
         console.print(
@@ -262,16 +262,16 @@ def _show(console: Console, results: Results, out: Path) -> None:
 
 def _row(kept: Cell | None, short: Cell) -> tuple[str, ...]:
     if kept is None:
-        return "", _share(short), "", f"{short.seconds:.3f}", f"{short.bytes / 1e6:.1f}"
+        return "", _share(short), "", f"{short.seconds:.2f}", f"{short.bytes / 1e6:.0f}"
     found = kept.recall.get("value")
-    recall = "" if found is None else f"{_percent(found['mean'])}/{_percent(found['by_chance'])}"
-    return _share(kept), _share(short), recall, f"{kept.seconds:.3f}", f"{kept.bytes / 1e6:.1f}"
+    recall = "" if found is None else f"{100 * found['mean']:.1f}"
+    return _share(kept), _share(short), recall, f"{kept.seconds:.2f}", f"{kept.bytes / 1e6:.0f}"
 
 
 def _share(cell: Cell) -> str:
-    """The share of right answers and its interval."""
+    """The share of right answers and its interval, in percent."""
     low, high = cell.interval
-    return f"{_percent(cell.accuracy)} ({100 * low:.0f}-{100 * high:.0f})"
+    return f"{100 * cell.accuracy:.1f} ({100 * low:.0f}-{100 * high:.0f})"
 
 
 def _percent(share: float) -> str:
