@@ -131,7 +131,7 @@ class Place:
         if self.id in store:
             stored = store.open(self.id, model, write=True, wait=self.wait)
         else:
-            stored = store.create(self.id, model, seed=seed)
+            stored = store.create(self.id, model, seed=seed, max_bytes=max_bytes)
         with stored:
             stored.max_bytes = max_bytes if max_bytes is not None else stored.max_bytes
             yield stored

@@ -368,6 +368,7 @@ class Keeper:
         self._saved(changed)
 
     def _saved(self, changed: Manifest) -> None:
+        self.folder.residency.files = [segment.file for segment in self.segments]
         before, self.manifest = self.manifest, changed
         if changed.files() != before.files():
             if not changed.log_open:

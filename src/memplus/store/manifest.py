@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +116,14 @@ class Manifest:
 
     def content(self) -> bytes:
         """As it lies on the disk."""
-        body = json.dumps(asdict(self), separators=(",", ":"), ensure_ascii=False).encode()
+        # Written at every commit, and `asdict` would copy each list of rows.
+        values = vars(self) | {
+            "segments": [vars(segment) for segment in self.segments],
+            "generations": [
+                vars(one) | {"logs": [vars(part) for part in one.logs]} for one in self.generations
+            ],
+        }
+        body = json.dumps(values, separators=(",", ":"), ensure_ascii=False).encode()
         return f"{_MAGIC} {VERSION} {_digest(VERSION, body)}\n".encode() + body
 
     @classmethod
