@@ -16,15 +16,25 @@ if TYPE_CHECKING:
     from memplus.config import MemoryConfig
     from memplus.memory.state import Memory
     from memplus.model import MPlus
+    from memplus.store.store import MemoryStore
 
 __version__ = "0.1.0"
 
-__all__ = ["MPlus", "Memory", "MemoryConfig", "MemplusError", "__version__", "errors"]
+__all__ = [
+    "MPlus",
+    "Memory",
+    "MemoryConfig",
+    "MemoryStore",
+    "MemplusError",
+    "__version__",
+    "errors",
+]
 
 _HOMES = {
     "MPlus": "memplus.model",
     "Memory": "memplus.memory.state",
     "MemoryConfig": "memplus.config",
+    "MemoryStore": "memplus.store.store",
 }
 
 

@@ -271,6 +271,7 @@ class Keeper:
         self._saved(changed)
 
     def _use_journal(self, path: Path) -> None:
+        self.folder.disk.sync(self.folder.path)
         self.journal.close()
         self.journal = Journal(path, self.folder.disk, writable=True)
 
