@@ -39,7 +39,6 @@ def write_fresh(folder: Path, sizes: Architecture, tokenizer: Tokenizer, seed: i
         "eos_token": END,
         "pad_token": PAD,
         "clean_up_tokenization_spaces": False,
-        "model_max_length": sizes.positions,
     }
     _write(folder / "tokenizer_config.json", named)
     save_file(_weights(sizes, seed), folder / "model.safetensors", metadata={"format": "pt"})

@@ -126,9 +126,14 @@ class Stepper:
     ) -> tuple[Tensor, Retrieval | None]:
         told = episode.told
         if stage.retrieves and stage.earlier and self.earlier:
-            old = [torch.cat(parts) for parts in zip(*self.earlier, strict=True)]
-            rows = [torch.cat(both) for both in zip(rows, old, strict=True)]
-            told = functional.pad(told, (0, len(old[0])))
+            # A note that is asked for may be older or newer than what else is called up.
+            cut = int(torch.randint(len(self.earlier) + 1, (), generator=self.generator))
+            steps = [*self.earlier[:cut], rows, *self.earlier[cut:]]
+            before = sum(len(one[0]) for one in steps[:cut])
+            after = sum(len(one[0]) for one in steps[cut + 1 :])
+            rows = [torch.cat(layer) for layer in zip(*steps, strict=True)]
+            told = functional.pad(told, (before, after))
+            pools = pools + before
         asked = told.any(dim=1).nonzero()[:, 0]
         order = torch.randperm(len(asked), generator=self.generator)
         chance = torch.rand(len(told), generator=self.generator)
@@ -180,7 +185,7 @@ class Stepper:
         if not stage.earlier:
             return
         order = torch.rand(len(stating), generator=self.generator) + stating
-        chosen = order.topk(min(_KEPT_ROWS, len(order))).indices
+        chosen = order.topk(min(_KEPT_ROWS, len(order))).indices.sort().values
         self.earlier.append([layer.detach()[chosen] for layer in rows])
         del self.earlier[: -stage.earlier]
 
