@@ -1,7 +1,7 @@
 """Asking a memory, and where the answer came from.
 
-Evidence is measured, not guessed: the attention that the answer's tokens paid to rows beyond what
-is paid whatever the question, summed over layers and heads, by the write that made them.
+Evidence is measured, not guessed: the attention paid to the rows of each write as the answer began,
+beyond what is paid whatever the question, by the head that paid it most.
 
 Shapes: H heads, G key/value heads, P prefix rows, D head width.
 """
@@ -79,22 +79,26 @@ class Answer:
 
 
 class Watch:
-    """Adds up the attention that one read pays to the rows of each write.
+    """Measures the attention that one read pays to the rows of each write as its answer begins.
 
     Heads park attention on some rows whatever is asked. What the prompt's first token pays, which
-    asks nothing yet, is therefore taken off; only what the answer's tokens pay beyond it counts.
+    asks nothing yet, is therefore taken off; and of all heads the one that pays most counts, since
+    a sum over heads drowns the few that look something up in the many that park.
 
     Attributes:
-        paid: [writes + 1], over layers, heads and tokens; 0 is for rows of the model.
-        sharpest: most that one head of any layer paid to one write as the answer began.
+        paid: [writes + 1], most of any head of any layer; 0 is for rows of the model.
     """
 
     def __init__(self, memory: Memory) -> None:
         self.memory = memory
         self.paid = torch.zeros(len(memory.writes) + 1)
-        self.sharpest = 0.0
         self._prefix: Prefix = Prefix()
-        self._idle: dict[int, Tensor] = {}
+        self._begun: set[int] = set()
+
+    @property
+    def sharpest(self) -> float:
+        """Most that any head paid to one write."""
+        return float(self.paid[1:].max()) if len(self.paid) > 1 else 0.0
 
     def on(self, prefix: Prefix) -> Watch:
         """Watch the read of this prefix."""
@@ -102,23 +106,19 @@ class Watch:
         return self
 
     def __call__(self, call: AttentionCall, groups: Sequence[tuple[slice, list[Segment]]]) -> None:
-        """Add one layer's attention of the newest token."""
-        if not groups or not groups[0][1]:
-            return
-        keys = [key[0] for key, _ in groups[0][1]]
+        """Take in one layer's attention, once."""
         layer = call.layer
-        begins = layer not in self._idle
-        if begins:
-            asked = getattr(self._prefix, "prompt", None)
-            first = 0 if asked is None else int(asked[0].int().argmax())
-            self._idle[layer] = _attention(call, keys, first)
-        beyond = (_attention(call, keys, -1) - self._idle[layer]).clamp(min=0)
+        if not groups or not groups[0][1] or layer in self._begun:
+            return
+        self._begun.add(layer)
+        keys = [key[0] for key, _ in groups[0][1]]
+        asked = getattr(self._prefix, "prompt", None)
+        first = 0 if asked is None else int(asked[0].int().argmax())
+        beyond = (_attention(call, keys, -1) - _attention(call, keys, first)).clamp(min=0)
         ids = self._write_ids(layer)
         rows = beyond.flatten(0, 1)[:, beyond.shape[2] - ids.shape[0] :].cpu()
-        self.paid.index_add_(0, ids, rows.sum(dim=0))
-        if begins and len(self.paid) > 1:
-            by_write = torch.zeros((rows.shape[0], len(self.paid))).index_add_(1, ids, rows)
-            self.sharpest = max(self.sharpest, float(by_write[:, 1:].max()))
+        by_write = torch.zeros((rows.shape[0], len(self.paid))).index_add_(1, ids, rows)
+        self.paid = torch.maximum(self.paid, by_write.amax(dim=0))
 
     def _write_ids(self, layer: int) -> Tensor:
         """Write id of every row after bos, in the order of the segments."""
