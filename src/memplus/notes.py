@@ -24,6 +24,7 @@ __all__ = [
     "ValueClass",
     "corrected",
     "make_notes",
+    "namesake",
     "untold",
 ]
 
@@ -111,13 +112,14 @@ _STATEMENTS: dict[Split, tuple[str, ...]] = {
         "As for {s}, the {a} is {v}.",
     ),
 }
+# Most say nothing of being corrections: what counts is which note is the later one.
 _CORRECTIONS: dict[Split, tuple[str, ...]] = {
     "train": (
         "{s}'s {a} is now {v}.",
         "Correction: {s}'s {a} is {v}.",
         "Since today the {a} of {s} is {v}.",
         "{s}'s {a} has changed and is {v}.",
-        "{s}'s {a} is {v}.",
+        *_STATEMENTS["train"],
     ),
     "held_out": (
         "Update: {s}'s {a} is {v}.",
@@ -211,6 +213,30 @@ def untold(note: Note, seed: int | str, split: Split, told: Collection[str]) -> 
     random = Random(f"untold/{split}/{seed}")
     known = [one for one in _table_of(note.subject) if one[0] not in told]
     return _note(random, split, note.subject, *random.choice(known))
+
+
+def namesake(note: Note, seed: int | str, split: Split) -> Note:
+    """A note on the same attribute of a subject with nearly the same name.
+
+    The first names, the last names, or the first names and half of the last ones are the same.
+    """
+    random = Random(f"namesake/{split}/{seed}")
+    first, last = note.subject.split()
+    names = _PLACES if first in _PLACES else _FIRST_NAMES
+    head = next(
+        head for head in sorted(_NAME_HEADS, key=len, reverse=True) if last.startswith(head)
+    )
+    tail = last.removeprefix(head)
+    kinds = [
+        lambda: f"{random.choice(names)} {last}",
+        lambda: f"{first} {random.choice(_NAME_HEADS)}{random.choice(_NAME_TAILS)}",
+        lambda: f"{first} {random.choice(_NAME_HEADS)}{tail}",
+        lambda: f"{first} {head}{random.choice(_NAME_TAILS)}",
+    ]
+    while True:
+        subject = random.choice(kinds)()
+        if subject != note.subject and _split_of(subject) == split:
+            return _note(random, split, subject, note.attribute, note.value_class)
 
 
 def _note(

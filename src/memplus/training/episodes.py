@@ -23,6 +23,7 @@ from memplus.notes import (
     Split,
     corrected,
     make_notes,
+    namesake,
     untold,
 )
 from memplus.training.corpus import PAD, Corpus
@@ -135,7 +136,7 @@ class EpisodeMaker:
             for _ in range(count):
                 chosen = self._choose(documents, group, near, stage, random)
                 if chosen is None:
-                    questions.append(self._unanswerable(documents, near, rest, random))
+                    questions.append(self._unanswerable(documents, near, rest, stage, random))
                 else:
                     questions.append(self._question(chosen, rest, group, stage))
         ids = [document.ids[:written] for document in documents]
@@ -168,7 +169,7 @@ class EpisodeMaker:
         count = sum(random.choice(stage.notes) for _ in range(stage.chunks)) + tail
         paragraph = random.random() < stage.paragraphs
         for _ in range(_ATTEMPTS):
-            notes = _confusable(count, self._split, random) if count else []
+            notes = _confusable(count, stage, self._split, random) if count else []
             document = self._compose(length, [*notes, *fixed], random, paragraph=paragraph)
             if any(told.end <= stage.chunks * size for told in document.told):
                 break
@@ -207,7 +208,7 @@ class EpisodeMaker:
         random: Random,
     ) -> tuple[int, _Told] | None:
         """A document and a note of it to ask for, or None for what was never told."""
-        if not near or random.random() < self._recipe.optimizing.abstain:
+        if not near or random.random() < stage.abstain:
             return None
         written = stage.chunks * self._recipe.memory.chunk_tokens
         if random.random() < stage.far:
@@ -244,16 +245,26 @@ class EpisodeMaker:
         documents: Sequence[_Document],
         near: Sequence[tuple[int, _Told]],
         tail: list[int],
+        stage: Stage,
         random: Random,
     ) -> _Question:
         """A question about what was never told."""
-        if near and random.random() < self._recipe.optimizing.known_subject:
-            note = random.choice(near)[1].note
-            every = (told.note for document in documents for told in document.told)
-            known = {one.attribute for one in every if one.subject == note.subject}
-            note = untold(note, random.getrandbits(60), self._split, known)
-        else:
-            note = make_notes(random.getrandbits(60), 1, self._split)[0]
+        notes = [told.note for document in documents for told in document.told]
+        kind = random.random()
+        known_subject = self._recipe.optimizing.known_subject
+        while True:
+            seed = random.getrandbits(60)
+            if near and kind < known_subject:
+                note = random.choice(near)[1].note
+                known = {one.attribute for one in notes if one.subject == note.subject}
+                note = untold(note, seed, self._split, known)
+            elif near and kind < known_subject + (1 - known_subject) * stage.namesakes:
+                note = namesake(random.choice(near)[1].note, seed, self._split)
+            else:
+                note = make_notes(seed, 1, self._split)[0]
+            told = {(one.subject, one.attribute) for one in notes}
+            if (note.subject, note.attribute) not in told:
+                break
         prompt = self._encode(PROMPT_TEMPLATE.format(question=note.question))
         answer = self._encode(f" {ABSTENTION}\n")
         return _Question(tail, prompt, answer, [], abstains=True, far=False)
@@ -330,8 +341,15 @@ def _connect(old: tuple[int, _Told] | None, new: tuple[int, _Told] | None, writt
         old[1].newer, new[1].older = new, old
 
 
-def _confusable(count: int, split: Split, random: Random) -> list[Note]:
+def _confusable(count: int, stage: Stage, split: Split, random: Random) -> list[Note]:
     """Notes that share their attribute, their first names or subjects, or nothing."""
+    if count > 1 and random.random() < stage.namesakes:
+        one = make_notes(random.getrandbits(60), 1, split)[0]
+        others = {
+            n.subject: n
+            for n in (namesake(one, random.getrandbits(60), split) for _ in range(count - 1))
+        }
+        return [one, *others.values()]
     kind = random.random()
     seed = random.getrandbits(60)
     if count == 1 or kind < 0.2:

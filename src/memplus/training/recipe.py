@@ -53,12 +53,8 @@ class Optimizing:
     """Share of steps whose questions follow text that is not yet written."""
     easier: float = 0.3
     """Share of steps taken from an earlier stage."""
-    abstain: float = 0.1
-    """Share of questions about what was never told."""
-    abstain_weight: float = 0.4
-    """Weight of their tokens in the answer loss."""
     known_subject: float = 0.0
-    """Share of those that ask a subject of the step for an attribute never told."""
+    """Of the questions about what was never told, how many ask for a subject of the step."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """What matrix products compute in; weights and optimizers stay in fp32."""
 
@@ -82,6 +78,12 @@ class Stage:
     """Share of documents whose notes stand one after another."""
     corrected: float = 0.0
     """Notes per document that the same or a later document of the group corrects."""
+    namesakes: float = 0.0
+    """Share of chunks' notes, and of questions about nobody, whose subjects are near namesakes."""
+    abstain: float = 0.12
+    """Share of questions about what was never told."""
+    abstain_weight: float = 0.5
+    """Weight of their tokens in the answer loss."""
     retrieves: bool = False
     """Pools are cut to N rows as writes would have cut them, and M others are retrieved."""
     far: float = 0.0

@@ -58,7 +58,7 @@ class Stepper:
         written = self._write(episode)
         pools = self._pools(stage)
         read = self._read(stage, episode, written.rows, pools)
-        loss, figures = self._answers(episode, read[0])
+        loss, figures = self._answers(stage, episode, read[0])
         loss = loss + weights.language * written.language
         figures["language"] = float(written.language.detach())
         if stage.repeat:
@@ -147,12 +147,14 @@ class Stepper:
         prefix = PoolPrefix(self.model, rows, pools, retrieval)
         return _read_pass(self.model, episode.ids, prefix), retrieval
 
-    def _answers(self, episode: Episode, hidden: Tensor) -> tuple[Tensor, dict[str, float]]:
+    def _answers(
+        self, stage: Stage, episode: Episode, hidden: Tensor
+    ) -> tuple[Tensor, dict[str, float]]:
         optimizing = self.recipe.optimizing
         there = episode.labels != IGNORED
         logits = self.model.logits(hidden[there])
         weights = torch.ones(episode.labels.shape)
-        weights[episode.abstains] = optimizing.abstain_weight
+        weights[episode.abstains] = stage.abstain_weight
         loss = answer_loss(logits, episode.labels[there], weights[there])
         tail = episode.tail_labels != IGNORED
         if tail.any():
