@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from memplus.notes import ABSTENTION, PROMPT_TEMPLATE, Note, corrected, make_notes, untold
+from memplus.notes import ABSTENTION, PROMPT_TEMPLATE, Note, corrected, make_notes, namesake, untold
 
 TRAIN = make_notes(0, 3000, "train")
 HELD_OUT = make_notes(0, 3000, "held_out")
@@ -122,6 +122,19 @@ def test_corrections_are_worded_otherwise_in_each_split() -> None:
         return {wording(n, n.statement) for n in made}
 
     assert wordings("train", TRAIN).isdisjoint(wordings("held_out", HELD_OUT))
+
+
+@pytest.mark.parametrize("split", ["train", "held_out"])
+def test_a_namesake_has_nearly_the_same_name_and_another_note(split: str) -> None:
+    kinds = set()
+    for seed, note in enumerate(make_notes(5, 200, split)):  # type: ignore[arg-type]
+        other = namesake(note, seed, split)  # type: ignore[arg-type]
+        assert other.attribute == note.attribute
+        assert other.subject != note.subject
+        firsts, lasts = zip(note.subject.split(), other.subject.split(), strict=True)
+        kinds.add((firsts[0] == firsts[1], lasts[0] == lasts[1], lasts[0][:3] == lasts[1][:3]))
+        assert firsts[0] == firsts[1] or lasts[0] == lasts[1]
+    assert len(kinds) == 3
 
 
 def test_an_untold_attribute_is_none_of_those_told() -> None:

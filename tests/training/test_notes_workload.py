@@ -43,15 +43,15 @@ def test_its_steps_are_those_that_made_the_bundled_weights(
     with training_mode(model):
         loop.run(lambda now: seen.append(now.figures))
     expected = {
-        "loss": [7.06326, 7.16293, 7.05418, 7.76503],
-        "language": [7.10519, 7.12871, 7.02939, 7.04971],
-        "repeat": [7.08166, 7.09836, 7.0573, 7.06434],
-        "retrieval": [5.89374, 6.18161, 6.59459, 6.09891],
+        "loss": [7.1517, 7.13399, 7.02049, 7.82861],
+        "language": [7.13913, 7.01955, 7.06688, 6.94884],
+        "repeat": [7.07182, 7.04823, 7.04254, 7.03202],
+        "retrieval": [6.34696, 6.08911, 6.95805, 6.60814],
     }
     for name, values in expected.items():
         assert [figures[name] for figures in seen] == pytest.approx(values, abs=2e-4), name
     total = sum(float(weight.detach().double().abs().sum()) for weight in model.parameters())
-    assert total == pytest.approx(3221.14696, abs=0.02)
+    assert total == pytest.approx(3222.22866, abs=0.02)
 
 
 def test_training_learns_the_text_and_reports(
