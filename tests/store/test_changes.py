@@ -164,11 +164,11 @@ def test_nothing_of_what_was_forgotten_is_left_on_the_disk(tmp_path: Path) -> No
     store.fork("alice", "bob")
     gone = memory.forget(source="secret diary")
     assert (gone.writes, gone.tail_tokens) == ((1, 2, 3, 34, 35), 1)
-    (folder,) = {store._folder("alice")}
+    (folder,) = {store._directory.folder("alice")}
     left = everything_in(folder)
     assert not any(mark in left for mark in marks + vectors)
     assert said_by([1005]).encode() in left
-    assert all(mark in everything_in(store._folder("bob")) for mark in marks + vectors)
+    assert all(mark in everything_in(store._directory.folder("bob")) for mark in marks + vectors)
     assert [commit.what for commit in memory.history()] == ["forget"]
     memory.close()
     store.verify("alice")

@@ -5,36 +5,27 @@
     DIR/store                 format and version
     DIR/memories/<hash>/      one memory: manifest, segments, snapshots, logs, journal
     DIR/locks/<hash>          held by whoever writes to it
-
-A name from outside is hashed before it becomes a path, and symbolic links are not followed.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import secrets
-import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 from memplus.config import MemoryConfig
 from memplus.errors import (
     ConfigError,
-    CorruptMemoryError,
     MemoryExistsError,
     MemoryFileError,
     MemoryMismatchError,
-    MemoryVersionError,
-    StorageError,
     UnknownMemoryError,
 )
 from memplus.memory.state import MemoryHost
 from memplus.store.blocks import Residency
-from memplus.store.disk import Disk, read
+from memplus.store.directory import MARK, Directory
+from memplus.store.disk import Disk
 from memplus.store.exchange import check_files, export_files, fork_files, import_files
 from memplus.store.folder import Folder
 from memplus.store.journal import Commit, Journal, now
@@ -45,20 +36,14 @@ from memplus.store.stored import StoredMemory
 
 __all__ = ["MemoryStore"]
 
-VERSION = 1
-_FORMAT = "memplus-store"
-_LONGEST_ID = 512
 _RELAXED_SECONDS = 1.0
-_ATTEMPTS = 20
-_REMAINS_SECONDS = 86_400.0
-_Result = TypeVar("_Result")
 
 
 class MemoryStore:
     """Memories in a directory, by name.
 
     Args:
-        path: the directory; made where it is missing and ``create`` is set.
+        path: the directory; made where it is missing.
         durability: ``full``: a write is on the disk when it returns. ``relaxed``: it is there at
             most ``window`` seconds later; a crash before that loses it, whole.
         window: seconds, for ``relaxed``.
@@ -91,9 +76,7 @@ class MemoryStore:
         self.ram = ram
         self.limits = limits or _limits(ram)
         self.disk = disk or Disk()
-        with self._named_errors():
-            self._open_directory()
-        self._clear_remains()
+        self._directory = Directory(self.path, self.disk)
 
     @classmethod
     def existing(cls, path: str | os.PathLike[str], *, ram: int | None = None) -> MemoryStore:
@@ -102,71 +85,12 @@ class MemoryStore:
         Raises:
             MemoryFileError: there is none at ``path``.
         """
-        if not (Path(path) / "store").is_file():
+        if not (Path(path) / MARK).is_file():
             raise MemoryFileError(path, reason="there is no store of memories")
         return cls(path, ram=ram)
 
-    def _open_directory(self) -> None:
-        mark = self.path / "store"
-        try:
-            with read(mark) as file:
-                content = json.loads(file.read())
-            if content["format"] != _FORMAT:
-                raise ValueError
-        except FileNotFoundError:
-            self._make_directory(mark)
-            return
-        except (ValueError, KeyError, TypeError) as error:
-            raise MemoryFileError(self.path, reason="it is no store of memories") from error
-        if type(content.get("version")) is not int or not 1 <= content["version"] <= VERSION:
-            raise MemoryVersionError(self.path, found=content.get("version"), supported=VERSION)
-
-    def _make_directory(self, mark: Path) -> None:
-        if self.path.is_dir() and any(not n.name.startswith(".") for n in self.path.iterdir()):
-            left = {"memories", "locks"}  # an earlier attempt may have been cut short
-            if {n.name for n in self.path.iterdir() if not n.name.startswith(".")} - left:
-                raise MemoryFileError(self.path, reason="it holds other files")
-        for folder in (self.path, self.path / "memories", self.path / "locks"):
-            if not folder.is_dir():
-                self.disk.make_folder(folder)
-        content = json.dumps({"format": _FORMAT, "version": VERSION}).encode()
-        temporary = self.path / f".store-{secrets.token_hex(8)}"
-        self.disk.put_aside(content, temporary)
-        self.disk.put_in_place(temporary, mark)
-
-    def _clear_remains(self) -> None:
-        """Remove what a process left behind that ended in the middle of a change."""
-        with suppress(OSError):
-            for entry in os.scandir(self.path / "memories"):
-                old = now() - entry.stat(follow_symlinks=False).st_mtime > _REMAINS_SECONDS
-                if entry.name.startswith(".gone-") or (entry.name.startswith(".new-") and old):
-                    self.disk.remove_tree(Path(entry.path))
-
-    @contextmanager
-    def _named_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, sqlite3.Error) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise StorageError(self.path, reason=reason) from error
-
-    # Names --------------------------------------------------------------------------------------
-
-    def _folder(self, name: str) -> Path:
-        return self.path / "memories" / _hashed(name)
-
-    def _aside(self, kind: str) -> Path:
-        return self.path / "memories" / f".{kind}-{secrets.token_hex(8)}"
-
-    def _lock(self, name: str, wait: float | None) -> Lock:
-        return Lock(self.path / "locks" / _hashed(name), name, wait)
-
-    def _there(self, name: str) -> bool:
-        folder = self._folder(name)
-        return folder.is_dir() and not folder.is_symlink()
-
     def __contains__(self, name: str) -> bool:
-        return self._there(name)
+        return name in self._directory
 
     def manifest(self, name: str) -> Manifest:
         """What a memory consists of; needs no model.
@@ -175,18 +99,7 @@ class MemoryStore:
             UnknownMemoryError: there is none of that name.
             CorruptMemoryError, MemoryVersionError.
         """
-        folder = self._folder(name)
-        if folder.is_symlink():
-            raise UnknownMemoryError(name, store=self.path)
-        try:
-            found = Manifest.load(folder)
-        except FileNotFoundError as error:
-            raise UnknownMemoryError(name, store=self.path) from error
-        except OSError as error:
-            raise StorageError(folder, reason=error.strerror or str(error)) from error
-        if found.id != name:
-            raise CorruptMemoryError(folder, reason="it holds a memory of another name")
-        return found
+        return self._directory.manifest(name)
 
     def memories(self) -> list[Manifest]:
         """Every memory's manifest, by name.
@@ -194,14 +107,7 @@ class MemoryStore:
         Raises:
             CorruptMemoryError: one of them is damaged.
         """
-        found: list[Manifest] = []
-        with self._named_errors():
-            for entry in os.scandir(self.path / "memories"):
-                if entry.name.startswith(".") or not entry.is_dir(follow_symlinks=False):
-                    continue
-                with suppress(FileNotFoundError):  # deleted meanwhile
-                    found.append(Manifest.load(Path(entry.path)))
-        return sorted(found, key=lambda manifest: manifest.id)
+        return self._directory.memories()
 
     # Memories -----------------------------------------------------------------------------------
 
@@ -229,11 +135,11 @@ class MemoryStore:
         """
         if rows not in ("exact", "int8"):
             raise ConfigError("rows", value=rows, reason="it must be exact or int8")
-        if self._there(name):
+        if name in self._directory:
             raise MemoryExistsError(name, store=self.path)
-        lock = self._lock(name, 0.0)
+        lock = self._directory.lock(name, 0.0)
         try:
-            with self._named_errors(), self._arriving(name) as folder:
+            with self._directory.named_errors(), self._directory.arriving(name) as folder:
                 made = model.new_memory(seed, max_bytes=max_bytes)
                 if rows == "int8":
                     made.pack()
@@ -279,9 +185,9 @@ class MemoryStore:
             MemoryMismatchError: another model, adapter, tokenizer or config wrote it.
             CorruptMemoryError, MemoryVersionError, StorageError.
         """
-        if not self._there(name):
+        if name not in self._directory:
             raise UnknownMemoryError(name, store=self.path)
-        lock = self._lock(name, wait) if write else None
+        lock = self._directory.lock(name, wait) if write else None
         try:
             return self._opened(name, model, lock)
         except BaseException:
@@ -293,7 +199,9 @@ class MemoryStore:
         def attempt(manifest: Manifest) -> StoredMemory:
             _check_identity(manifest, model)
             writable = lock is not None
-            folder = Folder(self._folder(name), self.disk, _residency(self.ram, self.limits))
+            folder = Folder(
+                self._directory.folder(name), self.disk, _residency(self.ram, self.limits)
+            )
             if writable:
                 folder.tidy(manifest)
             keeper = Keeper(folder, manifest, self.limits, writable=writable)
@@ -301,54 +209,7 @@ class MemoryStore:
             memory.reload()
             return memory
 
-        return self._retried(name, attempt)
-
-    def _retried(self, name: str, attempt: Callable[[Manifest], _Result]) -> _Result:
-        """Try again while another process changes what the manifest names.
-
-        Raises:
-            CorruptMemoryError: a file is damaged or missing although nothing changes.
-        """
-        manifest = self.manifest(name)
-        for _ in range(_ATTEMPTS):
-            try:
-                with self._named_errors_but_missing():
-                    return attempt(manifest)
-            except (FileNotFoundError, CorruptMemoryError) as error:
-                before, manifest = manifest, self.manifest(name)
-                if before != manifest:
-                    continue
-                if isinstance(error, CorruptMemoryError):
-                    raise
-                missing = Path(str(error.filename or "a file"))
-                reason = f"{missing.name} is missing"
-                raise CorruptMemoryError(self._folder(name), reason=reason) from error
-        raise StorageError(self._folder(name), reason="it changes faster than it can be read")
-
-    @contextmanager
-    def _named_errors_but_missing(self) -> Iterator[None]:
-        try:
-            yield
-        except FileNotFoundError:
-            raise
-        except (OSError, sqlite3.Error) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise StorageError(self.path, reason=reason) from error
-
-    @contextmanager
-    def _arriving(self, name: str) -> Iterator[Folder]:
-        """A folder made aside, which becomes the memory of that name when the block ends well."""
-        if self._there(name):
-            raise MemoryExistsError(name, store=self.path)
-        aside = self._aside("new")
-        self.disk.make_folder(aside)
-        try:
-            yield Folder(aside, self.disk)
-            self.disk.rename(aside, self._folder(name))
-        except BaseException:
-            with suppress(OSError):
-                self.disk.remove_tree(aside)
-            raise
+        return self._directory.retried(name, attempt)
 
     def delete(self, name: str, *, wait: float | None = 0.0) -> None:
         """Remove a memory; forks keep what they share with it.
@@ -356,11 +217,11 @@ class MemoryStore:
         Raises:
             UnknownMemoryError, MemoryBusyError, StorageError.
         """
-        if not self._there(name):
+        if name not in self._directory:
             raise UnknownMemoryError(name, store=self.path)
-        with self._lock(name, wait), self._named_errors():
-            aside = self._aside("gone")
-            self.disk.rename(self._folder(name), aside)
+        with self._directory.lock(name, wait), self._directory.named_errors():
+            aside = self._directory.aside("gone")
+            self.disk.rename(self._directory.folder(name), aside)
             self.disk.remove_tree(aside)
 
     def fork(self, name: str, new_name: str) -> None:
@@ -371,11 +232,11 @@ class MemoryStore:
         """
 
         def attempt(manifest: Manifest) -> None:
-            with self._arriving(new_name) as folder:
-                fork_files(self._folder(name), manifest, new_name, folder)
+            with self._directory.arriving(new_name) as folder:
+                fork_files(self._directory.folder(name), manifest, new_name, folder)
 
-        with self._lock(new_name, 0.0):
-            self._retried(name, attempt)
+        with self._directory.lock(new_name, 0.0):
+            self._directory.retried(name, attempt)
 
     def export(self, name: str, path: str | os.PathLike[str]) -> None:
         """Write a memory as it is now to one portable file.
@@ -384,9 +245,11 @@ class MemoryStore:
             UnknownMemoryError, CorruptMemoryError.
             StorageError: the disk refused; an older file is untouched.
         """
-        self._retried(
+        self._directory.retried(
             name,
-            lambda manifest: export_files(self._folder(name), manifest, Path(path), self.disk),
+            lambda manifest: export_files(
+                self._directory.folder(name), manifest, Path(path), self.disk
+            ),
         )
 
     def import_memory(self, path: str | os.PathLike[str], name: str | None = None) -> Manifest:
@@ -401,15 +264,15 @@ class MemoryStore:
             MemoryFileError: it is no exported memory.
             CorruptMemoryError, MemoryVersionError, StorageError.
         """
-        with self._named_errors():
-            aside = self._aside("new")
+        with self._directory.named_errors():
+            aside = self._directory.aside("new")
             self.disk.make_folder(aside)
             try:
                 manifest = import_files(Path(path), name, Folder(aside, self.disk))
-                with self._lock(manifest.id, 0.0):
-                    if self._there(manifest.id):
+                with self._directory.lock(manifest.id, 0.0):
+                    if manifest.id in self._directory:
                         raise MemoryExistsError(manifest.id, store=self.path)
-                    self.disk.rename(aside, self._folder(manifest.id))
+                    self.disk.rename(aside, self._directory.folder(manifest.id))
             except BaseException:
                 with suppress(OSError):
                     self.disk.remove_tree(aside)
@@ -423,8 +286,10 @@ class MemoryStore:
             CorruptMemoryError: naming the first damaged file and where it is damaged.
             UnknownMemoryError, MemoryVersionError, StorageError.
         """
-        folder = self._folder(name)
-        return self._retried(name, lambda manifest: check_files(folder, manifest, self.disk))
+        folder = self._directory.folder(name)
+        return self._directory.retried(
+            name, lambda manifest: check_files(folder, manifest, self.disk)
+        )
 
     def size(self, name: str) -> int:
         """Bytes of a memory's files, those shared with forks included.
@@ -432,8 +297,8 @@ class MemoryStore:
         Raises:
             UnknownMemoryError, CorruptMemoryError, StorageError.
         """
-        folder = self._folder(name)
-        return self._retried(
+        folder = self._directory.folder(name)
+        return self._directory.retried(
             name, lambda manifest: sum((folder / f).stat().st_size for f in manifest.files())
         )
 
@@ -445,13 +310,15 @@ class MemoryStore:
         """
 
         def attempt(manifest: Manifest) -> list[Commit]:
-            journal = Journal(self._folder(name) / manifest.journal, self.disk, writable=False)
+            journal = Journal(
+                self._directory.folder(name) / manifest.journal, self.disk, writable=False
+            )
             try:
                 return kept_commits(journal, manifest)
             finally:
                 journal.close()
 
-        return self._retried(name, attempt)
+        return self._directory.retried(name, attempt)
 
     def rollback(self, name: str, to_write: int, *, wait: float | None = 0.0) -> None:
         """Make a memory what it was after a write; needs no model.
@@ -460,23 +327,15 @@ class MemoryStore:
             HistoryError: no state after that write is kept.
             UnknownMemoryError, MemoryBusyError, StorageError.
         """
-        if not self._there(name):
+        if name not in self._directory:
             raise UnknownMemoryError(name, store=self.path)
-        with self._lock(name, wait), self._named_errors():
-            folder = Folder(self._folder(name), self.disk)
+        with self._directory.lock(name, wait), self._directory.named_errors():
+            folder = Folder(self._directory.folder(name), self.disk)
             keeper = Keeper(folder, self.manifest(name), self.limits, writable=True)
             try:
                 keeper.go_back(to_write)
             finally:
                 keeper.close()
-
-
-def _hashed(name: str) -> str:
-    ok = isinstance(name, str) and 0 < len(name) <= _LONGEST_ID and name.isprintable()
-    if not ok:
-        reason = f"a memory's name has 1 to {_LONGEST_ID} printable characters"
-        raise ConfigError("id", value=name, reason=reason)
-    return hashlib.sha256(name.encode()).hexdigest()[:40]
 
 
 def _limits(ram: int | None) -> Limits:

@@ -1,0 +1,211 @@
+"""A store's directory: its mark, the folder and the lock of every name, what arrives and leaves.
+
+A name from outside is hashed before it becomes a path, and symbolic links are not followed. A
+folder is made aside and renamed into place, so it is there whole or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TypeVar
+
+from memplus.errors import (
+    ConfigError,
+    CorruptMemoryError,
+    MemoryExistsError,
+    MemoryFileError,
+    MemoryVersionError,
+    StorageError,
+    UnknownMemoryError,
+)
+from memplus.store.disk import Disk, read
+from memplus.store.folder import Folder
+from memplus.store.journal import now
+from memplus.store.locks import Lock
+from memplus.store.manifest import Manifest
+
+__all__ = ["MARK", "Directory"]
+
+MARK = "store"
+"""The file that makes a directory a store."""
+_VERSION = 1
+_FORMAT = "memplus-store"
+_LONGEST_ID = 512
+_ATTEMPTS = 20
+_REMAINS_SECONDS = 86_400.0
+_Result = TypeVar("_Result")
+
+
+class Directory:
+    """Where a store lies.
+
+    Args:
+        path: the directory; made where it is missing.
+        disk: makes every change.
+
+    Raises:
+        StorageError: it cannot be made or read.
+        MemoryFileError: the directory holds something else.
+        MemoryVersionError: a later release made it.
+    """
+
+    def __init__(self, path: Path, disk: Disk) -> None:
+        self.path = path
+        self.disk = disk
+        with self.named_errors():
+            self._open()
+        self._clear_remains()
+
+    def _open(self) -> None:
+        mark = self.path / MARK
+        try:
+            with read(mark) as file:
+                content = json.loads(file.read())
+            if content["format"] != _FORMAT:
+                raise ValueError
+        except FileNotFoundError:
+            self._make(mark)
+            return
+        except (ValueError, KeyError, TypeError) as error:
+            raise MemoryFileError(self.path, reason="it is no store of memories") from error
+        if type(content.get("version")) is not int or not 1 <= content["version"] <= _VERSION:
+            raise MemoryVersionError(self.path, found=content.get("version"), supported=_VERSION)
+
+    def _make(self, mark: Path) -> None:
+        if self.path.is_dir() and any(not n.name.startswith(".") for n in self.path.iterdir()):
+            left = {"memories", "locks"}  # an earlier attempt may have been cut short
+            if {n.name for n in self.path.iterdir() if not n.name.startswith(".")} - left:
+                raise MemoryFileError(self.path, reason="it holds other files")
+        for folder in (self.path, self.path / "memories", self.path / "locks"):
+            if not folder.is_dir():
+                self.disk.make_folder(folder)
+        content = json.dumps({"format": _FORMAT, "version": _VERSION}).encode()
+        temporary = self.path / f".store-{secrets.token_hex(8)}"
+        self.disk.put_aside(content, temporary)
+        self.disk.put_in_place(temporary, mark)
+
+    def _clear_remains(self) -> None:
+        """Remove what a process left behind that ended in the middle of a change."""
+        with suppress(OSError):
+            for entry in os.scandir(self.path / "memories"):
+                old = now() - entry.stat(follow_symlinks=False).st_mtime > _REMAINS_SECONDS
+                if entry.name.startswith(".gone-") or (entry.name.startswith(".new-") and old):
+                    self.disk.remove_tree(Path(entry.path))
+
+    @contextmanager
+    def named_errors(self, *, missing: bool = True) -> Iterator[None]:
+        """What the disk refuses becomes a ``StorageError``; a missing file only if ``missing``."""
+        try:
+            yield
+        except (OSError, sqlite3.Error) as error:
+            if isinstance(error, FileNotFoundError) and not missing:
+                raise
+            reason = getattr(error, "strerror", None) or str(error)
+            raise StorageError(self.path, reason=reason) from error
+
+    def folder(self, name: str) -> Path:
+        """Where the memory of that name lies, or would lie."""
+        return self.path / "memories" / _hashed(name)
+
+    def aside(self, kind: str) -> Path:
+        """A path for a folder that is ``new`` or ``gone``; no memory lies there."""
+        return self.path / "memories" / f".{kind}-{secrets.token_hex(8)}"
+
+    def lock(self, name: str, wait: float | None) -> Lock:
+        """The lock of the name's only writer, taken.
+
+        Raises:
+            MemoryBusyError: another one holds it for longer than ``wait`` seconds.
+        """
+        return Lock(self.path / "locks" / _hashed(name), name, wait)
+
+    def __contains__(self, name: str) -> bool:
+        folder = self.folder(name)
+        return folder.is_dir() and not folder.is_symlink()
+
+    def manifest(self, name: str) -> Manifest:
+        """What a memory consists of; needs no model.
+
+        Raises:
+            UnknownMemoryError: there is none of that name.
+            CorruptMemoryError, MemoryVersionError.
+        """
+        folder = self.folder(name)
+        if folder.is_symlink():
+            raise UnknownMemoryError(name, store=self.path)
+        try:
+            found = Manifest.load(folder)
+        except FileNotFoundError as error:
+            raise UnknownMemoryError(name, store=self.path) from error
+        except OSError as error:
+            raise StorageError(folder, reason=error.strerror or str(error)) from error
+        if found.id != name:
+            raise CorruptMemoryError(folder, reason="it holds a memory of another name")
+        return found
+
+    def memories(self) -> list[Manifest]:
+        """Every memory's manifest, by name.
+
+        Raises:
+            CorruptMemoryError: one of them is damaged.
+        """
+        found: list[Manifest] = []
+        with self.named_errors():
+            for entry in os.scandir(self.path / "memories"):
+                if entry.name.startswith(".") or not entry.is_dir(follow_symlinks=False):
+                    continue
+                with suppress(FileNotFoundError):  # deleted meanwhile
+                    found.append(Manifest.load(Path(entry.path)))
+        return sorted(found, key=lambda manifest: manifest.id)
+
+    def retried(self, name: str, attempt: Callable[[Manifest], _Result]) -> _Result:
+        """Try again while another process changes what the manifest names.
+
+        Raises:
+            CorruptMemoryError: a file is damaged or missing although nothing changes.
+        """
+        manifest = self.manifest(name)
+        for _ in range(_ATTEMPTS):
+            try:
+                with self.named_errors(missing=False):
+                    return attempt(manifest)
+            except (FileNotFoundError, CorruptMemoryError) as error:
+                before, manifest = manifest, self.manifest(name)
+                if before != manifest:
+                    continue
+                if isinstance(error, CorruptMemoryError):
+                    raise
+                missing = Path(str(error.filename or "a file"))
+                reason = f"{missing.name} is missing"
+                raise CorruptMemoryError(self.folder(name), reason=reason) from error
+        raise StorageError(self.folder(name), reason="it changes faster than it can be read")
+
+    @contextmanager
+    def arriving(self, name: str) -> Iterator[Folder]:
+        """A folder made aside, which becomes the memory of that name when the block ends well."""
+        if name in self:
+            raise MemoryExistsError(name, store=self.path)
+        aside = self.aside("new")
+        self.disk.make_folder(aside)
+        try:
+            yield Folder(aside, self.disk)
+            self.disk.rename(aside, self.folder(name))
+        except BaseException:
+            with suppress(OSError):
+                self.disk.remove_tree(aside)
+            raise
+
+
+def _hashed(name: str) -> str:
+    ok = isinstance(name, str) and 0 < len(name) <= _LONGEST_ID and name.isprintable()
+    if not ok:
+        reason = f"a memory's name has 1 to {_LONGEST_ID} printable characters"
+        raise ConfigError("id", value=name, reason=reason)
+    return hashlib.sha256(name.encode()).hexdigest()[:40]
