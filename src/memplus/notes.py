@@ -112,14 +112,21 @@ _STATEMENTS: dict[Split, tuple[str, ...]] = {
         "As for {s}, the {a} is {v}.",
     ),
 }
-# Most say nothing of being corrections: what counts is which note is the later one.
+# A read sees the order of rows and no time, so two values are told apart by what was said. Held-out
+# corrections are other sentences with some of the same words, as a larger model would know them.
 _CORRECTIONS: dict[Split, tuple[str, ...]] = {
     "train": (
         "{s}'s {a} is now {v}.",
         "Correction: {s}'s {a} is {v}.",
         "Since today the {a} of {s} is {v}.",
         "{s}'s {a} has changed and is {v}.",
-        *_STATEMENTS["train"],
+        "An update: the {a} of {s} is {v}.",
+        "Update on {s}: the {a} is {v}.",
+        "From now on {s}'s {a} is {v}.",
+        "From today the {a} of {s} is {v}.",
+        "Since this day {s}'s {a} is {v}.",
+        "Sorry, I was wrong, {s}'s {a} is {v}.",
+        "{s}'s {a} is {v}.",
     ),
     "held_out": (
         "Update: {s}'s {a} is {v}.",

@@ -26,7 +26,7 @@ from memplus.training.recipe import Recipe, Stage
 __all__ = ["Stepper"]
 
 _REPEATED = 24
-_KEPT_ROWS = 768
+_KEPT_ROWS = 512
 """Of each step: rows that state a value first, since they are the hardest to tell apart."""
 
 
