@@ -50,6 +50,40 @@ def test_evidence_is_the_attention_beyond_the_idle_one_as_the_stock_model_pays_i
     assert places == {1: ("a", 0, 10), 2: ("b", 0, 10), 3: ("c", 0, 10)}
 
 
+def test_text_that_waits_to_be_written_is_evidence_too() -> None:
+    model = make_mplus()
+    memory = model.new_memory()
+    chunk, waiting = some_ids(10, seed=1), some_ids(4, seed=2)
+    with torch.no_grad():
+        rows = [model.weights.bos_embedding.detach(), model.compress(memory, chunk)]  # type: ignore[union-attr]
+    model.write(memory, torch.cat([chunk, waiting]).tolist(), source="a")
+    assert len(memory.tail) == 4
+
+    answer = model.ask(memory, "Where?", max_new_tokens=1)
+
+    stock = make_model(attention="eager")
+    weights: list[Tensor] = []
+    for layer in stock.get_decoder().layers:
+        layer.self_attn.register_forward_hook(lambda m, a, out: weights.append(out[1][0]))
+    question = torch.tensor(model.encode(model.prompt.template.format(question="Where?")))
+    slow_pass(stock, torch.cat(rows, dim=1), torch.cat([waiting, question]))
+    paid = torch.zeros(2)
+    for layer_weights in weights:
+        seen = layer_weights[:, :, :11]  # bos, six rows and four tokens
+        seen = seen / seen.sum(dim=2, keepdim=True)
+        beyond = (seen[:, -1] - seen[:, 11]).clamp(min=0)
+        both = torch.stack([beyond[:, 1:7].sum(dim=1), beyond[:, 7:].sum(dim=1)], dim=1)
+        paid = torch.maximum(paid, both.amax(dim=0))
+    found = {item.write_id: item for item in answer.evidence}
+    assert [found[i].share for i in (1, None)] == pytest.approx(
+        (paid / paid.sum()).tolist(), abs=1e-4
+    )
+    assert answer.confidence == pytest.approx(float(paid.max()), abs=1e-4)
+    tail = found[None]
+    assert (tail.source, tail.start, tail.tokens) == ("a", 10, 4)
+    assert tail.text == model.decode(waiting.tolist())
+
+
 @pytest.mark.parametrize("tokens", [0, 7, 26, 95])
 def test_an_answer_is_the_greedy_text_cut_at_the_stop(tokens: int) -> None:
     model = make_mplus()
@@ -68,7 +102,7 @@ def test_an_answer_is_the_greedy_text_cut_at_the_stop(tokens: int) -> None:
     assert "\n" not in answer.text
     assert sum(item.share for item in answer.evidence) <= 1 + 1e-5
     assert all(0 < item.share <= 1 for item in answer.evidence)
-    assert bool(answer.evidence) == (tokens >= 10)
+    assert bool(answer.evidence) == (tokens > 0)
     assert answer.timings["total"] > 0
 
 

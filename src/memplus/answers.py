@@ -43,10 +43,10 @@ _KEPT = 5
 
 @dataclass(frozen=True)
 class Evidence:
-    """One write that an answer drew on."""
+    """One write that an answer drew on, or the text that waits to be written."""
 
-    write_id: int
-    """Id of the write; 0 stands for rows that came with the model."""
+    write_id: int | None
+    """Id of the write; 0 stands for rows that came with the model, None for the tail."""
     source: str
     start: int
     """First token of the write, counted from the beginning of its source."""
@@ -54,7 +54,8 @@ class Evidence:
     share: float
     """Part of the attention counted, 0 to 1."""
     text: str = ""
-    """What the write said, where the memory keeps texts (a memory in a store)."""
+    """What the write said, where the memory keeps texts (a memory in a store); always of the
+    tail."""
     first_char: int | None = None
     """Where that text begins, counted from the beginning of its source."""
 
@@ -65,7 +66,7 @@ class Answer:
 
     text: str
     evidence: list[Evidence] = field(default_factory=list)
-    """Writes by attention paid, most first."""
+    """Writes, and the tail, by attention paid, most first."""
     timings: dict[str, float] = field(default_factory=dict)
     """Seconds: ``total``."""
     confidence: float = 0.0
@@ -86,19 +87,20 @@ class Watch:
     a sum over heads drowns the few that look something up in the many that park.
 
     Attributes:
-        paid: [writes + 1], most of any head of any layer; 0 is for rows of the model.
+        paid: [writes + 2], most of any head of any layer; the first is for rows of the model, the
+            last for the tail, which is read as text before the prompt.
     """
 
     def __init__(self, memory: Memory) -> None:
         self.memory = memory
-        self.paid = torch.zeros(len(memory.writes) + 1)
+        self.paid = torch.zeros(len(memory.writes) + 2)
         self._prefix: Prefix = Prefix()
         self._begun: set[int] = set()
 
     @property
     def sharpest(self) -> float:
-        """Most that any head paid to one write."""
-        return float(self.paid[1:].max()) if len(self.paid) > 1 else 0.0
+        """Most that any head paid to one write, or to the tail."""
+        return float(self.paid[1:].max())
 
     def on(self, prefix: Prefix) -> Watch:
         """Watch the read of this prefix."""
@@ -107,15 +109,18 @@ class Watch:
 
     def __call__(self, call: AttentionCall, groups: Sequence[tuple[slice, list[Segment]]]) -> None:
         """Take in one layer's attention, once."""
-        layer = call.layer
-        if not groups or not groups[0][1] or layer in self._begun:
+        layer, waiting = call.layer, len(self.memory.tail)
+        keys = [key[0] for key, _ in groups[0][1]] if groups else []
+        if layer in self._begun or not (keys or waiting):
             return
         self._begun.add(layer)
-        keys = [key[0] for key, _ in groups[0][1]]
+        if waiting:
+            keys.append(call.key[0, :, :waiting])
         asked = getattr(self._prefix, "prompt", None)
         first = 0 if asked is None else int(asked[0].int().argmax())
         beyond = (_attention(call, keys, -1) - _attention(call, keys, first)).clamp(min=0)
-        ids = self._write_ids(layer)
+        tail = torch.full((waiting,), len(self.paid) - 1)
+        ids = torch.cat([self._write_ids(layer), tail])
         rows = beyond.flatten(0, 1)[:, beyond.shape[2] - ids.shape[0] :].cpu()
         by_write = torch.zeros((rows.shape[0], len(self.paid))).index_add_(1, ids, rows)
         self.paid = torch.maximum(self.paid, by_write.amax(dim=0))
@@ -162,7 +167,7 @@ def answer(
     withheld = "" if watch.sharpest >= min_confidence else text
     return Answer(
         model.prompt.abstention if withheld else text,
-        _ranked(memory, watch.paid),
+        _ranked(model, memory, watch.paid),
         {"total": time.perf_counter() - started},
         watch.sharpest,
         withheld,
@@ -269,13 +274,19 @@ def called_up(memory: Memory, prefix: MemoryPrefix) -> list[Retrieved]:
     ]
 
 
-def _ranked(memory: Memory, paid: Tensor) -> list[Evidence]:
+def _ranked(model: MPlus, memory: Memory, paid: Tensor) -> list[Evidence]:
     total = float(paid.sum())
     best = [index for index in paid.argsort(descending=True)[:_KEPT].tolist() if paid[index] > 0]
-    said = memory.texts(best)
+    said = memory.texts(index for index in best if index <= len(memory.writes))
     found: list[Evidence] = []
     for index in best:
         share = float(paid[index]) / total
+        if index > len(memory.writes):
+            start = memory.source_tokens.get(memory.tail_source, 0)
+            text = memory.tail_text or model.decode(memory.tail)
+            tail = Evidence(None, memory.tail_source, start, len(memory.tail), share, text)
+            found.append(tail)
+            continue
         record = memory.writes[index - 1] if index else WriteRecord(0, "", 0, 0)
         one = Evidence(record.id, record.source, record.start, record.tokens, share)
         if index in said:

@@ -72,7 +72,9 @@ def _show_evidence(console: Console, one: Evidence) -> None:
     place = f"{one.source}, tokens {one.start} to {one.start + one.tokens}"
     if one.first_char is not None:
         place += f", characters {one.first_char} to {one.first_char + len(one.text)}"
-    named = place if one.write_id else "rows that came with the model"
+    if one.write_id is None:
+        place += ", not yet written"
+    named = "rows that came with the model" if one.write_id == 0 else place
     console.print(f"  {100 * one.share:4.0f}%  {named}", markup=False)
     if one.text:
         quote = textwrap.shorten(one.text, _QUOTED, placeholder=" …")
