@@ -4,7 +4,8 @@ Writes with and without a store alternate in one run, so that their ratio means 
 machine. Large memories are filled with rows of the right shape and kind without running the model
 for each: opening and answering do the same work on them.
 
-Run it with ``python benchmarks/store.py``; the last line is JSON.
+Run it with ``python benchmarks/store.py``; the last line is JSON. ``--shape`` times the writes
+alone, of a larger model with random weights.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from shapes import SHAPES, build
 
 from memplus.evaluation.demo import language_documentation
 from memplus.memory.packing import pack, scale_of, unpack
@@ -44,7 +46,8 @@ def main() -> None:
     """Measure and print."""
     arguments = _arguments()
     torch.set_num_threads(arguments.threads)
-    model = MPlus.from_pretrained(arguments.model).eval()
+    shape = arguments.shape
+    model = build(SHAPES[shape]) if shape else MPlus.from_pretrained(arguments.model).eval()
     with tempfile.TemporaryDirectory(dir=arguments.place) as folder:
         result = measured(model, Path(folder), arguments)
     result["machine"] = {
@@ -62,6 +65,8 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="nano")
+    parser.add_argument("--shape", choices=sorted(SHAPES), help="time the writes of this one only")
+    parser.add_argument("--calls", type=int, nargs="*", default=[1, 8, 32], help="chunks of a call")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=20, help="pairs of writes")
     parser.add_argument("--tokens", type=int, nargs="*", default=[10_000, 100_000, 1_000_000])
@@ -75,11 +80,14 @@ def _arguments() -> argparse.Namespace:
 def measured(model: MPlus, folder: Path, arguments: argparse.Namespace) -> dict[str, object]:
     """Every figure, by name."""
     store = MemoryStore(folder / "store", ram=arguments.ram)
-    result: dict[str, object] = {"model": arguments.model, "ram_budget": arguments.ram}
-    for chunks in (1, 8, 32):
+    name = arguments.shape or arguments.model
+    result: dict[str, object] = {"model": name, "ram_budget": arguments.ram}
+    for chunks in arguments.calls:
         ratio, seconds = write_ratio(model, store, chunks, arguments.rounds)
         result[f"write_ratio_{chunks}_chunks"] = ratio
         result[f"chunks_per_second_{chunks}"] = chunks / seconds
+    if arguments.shape:
+        return result
     sizes = [size_figures(model, store, tokens) for tokens in arguments.tokens]
     result["sizes"] = sizes
     if len(sizes) > 1:

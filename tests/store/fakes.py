@@ -27,7 +27,7 @@ CONFIG = MemoryConfig(
     chunk_tokens=4,
     retriever_dim=RETRIEVER,
 )
-SMALL = Limits(log=20_000, segment=8_000, history=400_000)
+SMALL = Limits(log=20_000, segment=8_000, history=400_000, snapshots=0)
 """Limits that a few writes reach, so that checkpoints and joined segments are ordinary."""
 
 

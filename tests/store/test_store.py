@@ -75,6 +75,23 @@ def test_files_do_not_become_ever_more(tmp_path: Path) -> None:
 WIDE = 12
 
 
+@pytest.mark.parametrize(("snapshots", "most"), [(0.0, 60), (1.0, 24)])
+def test_a_checkpoint_writes_no_more_than_what_it_replaces(
+    tmp_path: Path, snapshots: float, most: int
+) -> None:
+    """With a large model's pool, a single write is longer than any fixed limit of the log."""
+    store = MemoryStore(tmp_path, limits=replace(SMALL, log=1, segment=1, snapshots=snapshots))
+    plain = HOST.new_memory()
+    seen = set()
+    with store.create("alice", HOST) as memory:
+        for number in range(60):
+            for one in (memory, plain):
+                HOST.write(one, [[number] * 4], "text")
+            seen.add(store.manifest("alice").current.snapshot)
+    assert most / 4 < len(seen) <= most
+    assert contents(store.open("alice", HOST)) == contents(plain)
+
+
 def test_texts_are_those_written_and_cover_their_source(tmp_path: Path) -> None:
     store = MemoryStore(tmp_path / "s", limits=SMALL)
     with store.create("alice", HOST) as memory:

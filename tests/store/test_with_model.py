@@ -15,7 +15,7 @@ from memplus.memory.packing import pack, unpack
 from memplus.store import MemoryStore
 from memplus.store.keeper import Limits
 
-SMALL = Limits(log=30_000, segment=30_000)
+SMALL = Limits(log=30_000, segment=30_000, snapshots=0)
 TEXT = "The gate is réd. Nobody — nobody! — knows why… " * 6
 
 

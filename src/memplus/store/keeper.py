@@ -44,6 +44,9 @@ class Limits:
     """A commit that finds the log about this long becomes a checkpoint; opening reads it all."""
     segment: int = 16 << 20
     """Rows in memory beyond this go to a segment; smaller segments are joined with the next."""
+    snapshots: float = 1.0
+    """Log and rows in memory may also become this many times as long as the last snapshot. A large
+    model's holds gigabytes of pool, and is not written again for every chunk."""
     history: int = 1 << 30
     """Snapshots and logs of earlier states kept for ``rollback``, oldest given up first."""
 
@@ -82,6 +85,7 @@ class Keeper:
         self._logged: list[Logged] = []
         self._logged_bytes = 0
         self._spilled = False
+        self._snapshot = "", 0
         self._prepared: _Prepared | None = None
         self._sink: Sink | None = None
 
@@ -140,12 +144,20 @@ class Keeper:
         if not self._spilled:
             self._logged.append(written)
             self._logged_bytes += written.nbytes
-        if self._logged_bytes > self.limits.log:
+        if self._logged_bytes > self._allowed(self.limits.log):
             self._spill()
         tables = _tables(memory)
-        if sum(table.fresh.nbytes for table in tables) > self.limits.segment:
+        waiting = sum(table.fresh.nbytes for table in tables)
+        if waiting > self._allowed(self.limits.segment):
             self._settle(tables)
             self._spill()
+
+    def _allowed(self, least: int) -> int:
+        """Bytes that may wait for a checkpoint."""
+        name = self.manifest.current.snapshot
+        if self._snapshot[0] != name:
+            self._snapshot = name, self.folder.bytes_of(name)
+        return max(least, int(self.limits.snapshots * self._snapshot[1]))
 
     def _spill(self) -> None:
         """This commit will be a checkpoint, so the log needs none of it."""
@@ -156,7 +168,7 @@ class Keeper:
     def must_checkpoint(self) -> bool:
         """Whether the next commit needs the memory itself, not only what was taken."""
         waiting = self._logged_bytes + self.manifest.current.logged
-        return self._spilled or waiting > self.limits.log
+        return self._spilled or waiting > self._allowed(self.limits.log)
 
     def prepare(self, memory: Memory) -> None:
         """Fix what the next commit holds: everything taken so far."""
