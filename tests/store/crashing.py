@@ -65,8 +65,10 @@ def perform(memory: Memory, step: dict[str, Any], writes: list[int]) -> None:
 
 def child(order: dict[str, Any], say: int) -> None:
     """Go on until killed or done."""
-    store = MemoryStore(order["dir"], limits=SMALL, durability=order["durability"], window=0.01)
-    store.disk = Deadly(order["point"], order["number"])
+    disk = Deadly(order["point"], order["number"])
+    store = MemoryStore(
+        order["dir"], limits=SMALL, durability=order["durability"], window=0.01, disk=disk
+    )
     memory = store.open("alice", HOST, write=True)
     for number in range(order["from"], order["to"]):
         perform(memory, order["plan"][number], order["writes"])

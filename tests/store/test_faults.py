@@ -116,8 +116,8 @@ def test_memories_come_and_go_whole(tmp_path: Path, before: Path, change: str) -
     while number <= total:
         path = tmp_path / str(number)
         shutil.copytree(before, path)
-        store = MemoryStore(path, limits=SMALL)
-        store.disk = disk = Refusing(number, errno.ENOSPC, lasting=number % 2 == 0)
+        disk = Refusing(number, errno.ENOSPC, lasting=number % 2 == 0)
+        store = MemoryStore(path, limits=SMALL, disk=disk)
         refused = False
         try:
             act(store)

@@ -75,8 +75,7 @@ class MemoryStore:
         self.window = window if durability == "relaxed" else 0.0
         self.ram = ram
         self.limits = limits or _limits(ram)
-        self.disk = disk or Disk()
-        self._directory = Directory(self.path, self.disk)
+        self._directory = Directory(self.path, disk or Disk())
 
     @classmethod
     def existing(cls, path: str | os.PathLike[str], *, ram: int | None = None) -> MemoryStore:
@@ -144,7 +143,7 @@ class MemoryStore:
                 if rows == "int8":
                     made.pack()
                 journal = folder.new("journal")
-                Journal.create(journal, self.disk)
+                Journal.create(journal, self._directory.disk)
                 manifest = Manifest(
                     id=name,
                     model=model.name,
@@ -200,7 +199,9 @@ class MemoryStore:
             _check_identity(manifest, model)
             writable = lock is not None
             folder = Folder(
-                self._directory.folder(name), self.disk, _residency(self.ram, self.limits)
+                self._directory.folder(name),
+                self._directory.disk,
+                _residency(self.ram, self.limits),
             )
             if writable:
                 folder.tidy(manifest)
@@ -221,8 +222,8 @@ class MemoryStore:
             raise UnknownMemoryError(name, store=self.path)
         with self._directory.lock(name, wait), self._directory.named_errors():
             aside = self._directory.aside("gone")
-            self.disk.rename(self._directory.folder(name), aside)
-            self.disk.remove_tree(aside)
+            self._directory.disk.rename(self._directory.folder(name), aside)
+            self._directory.disk.remove_tree(aside)
 
     def fork(self, name: str, new_name: str) -> None:
         """A second memory that begins as this one; both share what lies on the disk.
@@ -248,7 +249,7 @@ class MemoryStore:
         self._directory.retried(
             name,
             lambda manifest: export_files(
-                self._directory.folder(name), manifest, Path(path), self.disk
+                self._directory.folder(name), manifest, Path(path), self._directory.disk
             ),
         )
 
@@ -266,16 +267,16 @@ class MemoryStore:
         """
         with self._directory.named_errors():
             aside = self._directory.aside("new")
-            self.disk.make_folder(aside)
+            self._directory.disk.make_folder(aside)
             try:
-                manifest = import_files(Path(path), name, Folder(aside, self.disk))
+                manifest = import_files(Path(path), name, Folder(aside, self._directory.disk))
                 with self._directory.lock(manifest.id, 0.0):
                     if manifest.id in self._directory:
                         raise MemoryExistsError(manifest.id, store=self.path)
-                    self.disk.rename(aside, self._directory.folder(manifest.id))
+                    self._directory.disk.rename(aside, self._directory.folder(manifest.id))
             except BaseException:
                 with suppress(OSError):
-                    self.disk.remove_tree(aside)
+                    self._directory.disk.remove_tree(aside)
                 raise
         return manifest
 
@@ -288,7 +289,7 @@ class MemoryStore:
         """
         folder = self._directory.folder(name)
         return self._directory.retried(
-            name, lambda manifest: check_files(folder, manifest, self.disk)
+            name, lambda manifest: check_files(folder, manifest, self._directory.disk)
         )
 
     def size(self, name: str) -> int:
@@ -311,7 +312,9 @@ class MemoryStore:
 
         def attempt(manifest: Manifest) -> list[Commit]:
             journal = Journal(
-                self._directory.folder(name) / manifest.journal, self.disk, writable=False
+                self._directory.folder(name) / manifest.journal,
+                self._directory.disk,
+                writable=False,
             )
             try:
                 return kept_commits(journal, manifest)
@@ -330,7 +333,7 @@ class MemoryStore:
         if name not in self._directory:
             raise UnknownMemoryError(name, store=self.path)
         with self._directory.lock(name, wait), self._directory.named_errors():
-            folder = Folder(self._directory.folder(name), self.disk)
+            folder = Folder(self._directory.folder(name), self._directory.disk)
             keeper = Keeper(folder, self.manifest(name), self.limits, writable=True)
             try:
                 keeper.go_back(to_write)

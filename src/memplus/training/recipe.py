@@ -41,8 +41,6 @@ class Optimizing:
     """Steps until the learning rate is reached."""
     cooldown: int = 300
     """Last steps of the run, over which it falls to a tenth."""
-    language: float = 0.1
-    """Weight of plain language modelling on the chunks."""
     retrieval: float = 0.2
     """Weight of the retriever's loss."""
     temperature: float = 0.015
@@ -94,6 +92,8 @@ class Stage:
     """Steps whose rows stay in the long-term store, as distractors."""
     repeat: float = 0.5
     """Weight of repeating a chunk from memory."""
+    language: float = 0.1
+    """Weight of plain language modelling, on the chunks and on what is not yet written."""
     advance: float = 0.88
     """Running accuracy that ends the stage; 2 for the last one, which ends with the run."""
 

@@ -59,7 +59,7 @@ class Stepper:
         pools = self._pools(stage)
         read = self._read(stage, episode, written.rows, pools)
         loss, figures = self._answers(stage, episode, read[0])
-        loss = loss + weights.language * written.language
+        loss = loss + stage.language * written.language
         figures["language"] = float(written.language.detach())
         if stage.repeat:
             repeated = self._repeat(stage, episode, written.rows, pools)
@@ -150,7 +150,6 @@ class Stepper:
     def _answers(
         self, stage: Stage, episode: Episode, hidden: Tensor
     ) -> tuple[Tensor, dict[str, float]]:
-        optimizing = self.recipe.optimizing
         there = episode.labels != IGNORED
         logits = self.model.logits(hidden[there])
         weights = torch.ones(episode.labels.shape)
@@ -160,7 +159,7 @@ class Stepper:
         if tail.any():
             text = self.model.logits(hidden[tail]).float()
             follow = functional.cross_entropy(text, episode.tail_labels[tail])
-            loss = loss + optimizing.language * follow
+            loss = loss + stage.language * follow
         right = exactly_right(logits.detach(), episode.labels, IGNORED).float()
         shares: dict[str, Any] = {
             "right": right[~episode.abstains],
