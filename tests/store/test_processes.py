@@ -56,13 +56,18 @@ def test_a_reader_sees_whole_states_in_order_while_another_process_writes(tmp_pa
         assert contents(memory) == states[-1]
 
 
+def holding(path: Path) -> subprocess.Popen[str]:
+    """A process that opens the memory for writing, says "held", and closes with its input."""
+    return subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(path)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
+    )  # fmt: skip
+
+
 def test_a_second_writer_of_another_process_is_refused_or_waits(tmp_path: Path) -> None:
     store = MemoryStore(tmp_path)
     store.create("alice", HOST).close()
-    holder = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(tmp_path)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
-    )  # fmt: skip
+    holder = holding(tmp_path)
     with holder:
         assert holder.stdout is not None
         assert holder.stdin is not None
@@ -75,10 +80,7 @@ def test_a_second_writer_of_another_process_is_refused_or_waits(tmp_path: Path) 
         threading.Timer(0.2, lambda: holder.stdin and holder.stdin.close()).start()
         store.open("alice", HOST, write=True, wait=60).close()
     # The lock of a process that was killed is free.
-    killed = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(tmp_path)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
-    )  # fmt: skip
+    killed = holding(tmp_path)
     with killed:
         assert killed.stdout is not None
         killed.stdout.readline()

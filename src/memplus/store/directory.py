@@ -192,11 +192,17 @@ class Directory:
         """A folder made aside, which becomes the memory of that name when the block ends well."""
         if name in self:
             raise MemoryExistsError(name, store=self.path)
+        with self.made_aside() as folder:
+            yield folder
+            self.disk.rename(folder.path, self.folder(name))
+
+    @contextmanager
+    def made_aside(self) -> Iterator[Folder]:
+        """A folder made aside, which is gone again when the block does not end well."""
         aside = self.aside("new")
         self.disk.make_folder(aside)
         try:
             yield Folder(aside, self.disk)
-            self.disk.rename(aside, self.folder(name))
         except BaseException:
             with suppress(OSError):
                 self.disk.remove_tree(aside)

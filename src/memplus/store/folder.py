@@ -123,13 +123,7 @@ class Folder:
     def size(self, generation: Generation) -> int:
         """Bytes that a generation keeps beside the segments."""
         names = [generation.snapshot, *(part.name for part in generation.logs)]
-        return sum(self.bytes_of(name) for name in names)
-
-    def bytes_of(self, name: str) -> int:
-        """Length of a file; 0 where it is gone."""
-        with contextlib.suppress(FileNotFoundError):
-            return (self.path / name).stat().st_size
-        return 0
+        return sum((self.path / name).stat().st_size for name in names)
 
     def collect(self, manifest: Manifest, used: Iterable[str] = ()) -> None:
         """Remove the files that the manifest does not name and that are not in use."""

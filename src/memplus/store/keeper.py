@@ -156,7 +156,9 @@ class Keeper:
         """Bytes that may wait for a checkpoint."""
         name = self.manifest.current.snapshot
         if self._snapshot[0] != name:
-            self._snapshot = name, self.folder.bytes_of(name)
+            self._snapshot = name, 0
+            with contextlib.suppress(FileNotFoundError):  # somebody took it away; reading says so
+                self._snapshot = name, (self.folder.path / name).stat().st_size
         return max(least, int(self.limits.snapshots * self._snapshot[1]))
 
     def _spill(self) -> None:

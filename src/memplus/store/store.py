@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -265,19 +264,13 @@ class MemoryStore:
             MemoryFileError: it is no exported memory.
             CorruptMemoryError, MemoryVersionError, StorageError.
         """
-        with self._directory.named_errors():
-            aside = self._directory.aside("new")
-            self._directory.disk.make_folder(aside)
-            try:
-                manifest = import_files(Path(path), name, Folder(aside, self._directory.disk))
-                with self._directory.lock(manifest.id, 0.0):
-                    if manifest.id in self._directory:
-                        raise MemoryExistsError(manifest.id, store=self.path)
-                    self._directory.disk.rename(aside, self._directory.folder(manifest.id))
-            except BaseException:
-                with suppress(OSError):
-                    self._directory.disk.remove_tree(aside)
-                raise
+        directory = self._directory
+        with directory.named_errors(), directory.made_aside() as folder:
+            manifest = import_files(Path(path), name, folder)
+            with directory.lock(manifest.id, 0.0):
+                if manifest.id in directory:
+                    raise MemoryExistsError(manifest.id, store=self.path)
+                directory.disk.rename(folder.path, directory.folder(manifest.id))
         return manifest
 
     def verify(self, name: str) -> int:

@@ -250,6 +250,7 @@ class EpisodeMaker:
     ) -> _Question:
         """A question about what was never told."""
         notes = [told.note for document in documents for told in document.told]
+        told = {(one.subject, one.attribute) for one in notes}
         kind = random.random()
         known_subject = self._recipe.optimizing.known_subject
         while True:
@@ -262,7 +263,6 @@ class EpisodeMaker:
                 note = namesake(random.choice(near)[1].note, seed, self._split)
             else:
                 note = make_notes(seed, 1, self._split)[0]
-            told = {(one.subject, one.attribute) for one in notes}
             if (note.subject, note.attribute) not in told:
                 break
         prompt = self._encode(PROMPT_TEMPLATE.format(question=note.question))
