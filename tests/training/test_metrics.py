@@ -33,7 +33,6 @@ def test_a_run_taken_up_again_drops_the_lines_after_its_checkpoint(tmp_path: Pat
 
 
 def test_tensorboard_gets_the_same_figures(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     metrics = Metrics(tmp_path, tensorboard=True)

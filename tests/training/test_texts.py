@@ -96,7 +96,6 @@ def test_patterns_name_files_in_order(tmp_path: Path) -> None:
 
 
 def test_a_named_dataset_is_read_as_a_stream(tmp_path: Path) -> None:
-    pytest.importorskip("datasets")
     (tmp_path / "set").mkdir()
     rows = [json.dumps({"body": letter * 5}) for letter in "abcdef"]
     (tmp_path / "set" / "train.jsonl").write_text("\n".join(rows) + "\n")
