@@ -25,13 +25,13 @@ from pathlib import Path
 import torch
 from shapes import SHAPES, build
 
-from memplus.evaluation.demo import language_documentation
+from memplus.data.notes import Note, make_notes
+from memplus.evaluation.tasks.demonstration import language_documentation
 from memplus.memory.packing import pack, scale_of, unpack
 from memplus.memory.retriever import retrieval_scores
 from memplus.memory.rows import RowTable
 from memplus.memory.state import Memory, Passage, WriteRecord
-from memplus.model import MPlus
-from memplus.notes import Note, make_notes
+from memplus.mplus.model import MPlus
 from memplus.store import MemoryStore, StoredMemory
 
 QUESTION = "What is Marta Velez's locker code?"

@@ -15,7 +15,7 @@ from memplus.errors import MemplusError
 if TYPE_CHECKING:
     from memplus.config import MemoryConfig
     from memplus.memory.state import Memory
-    from memplus.model import MPlus
+    from memplus.mplus.model import MPlus
     from memplus.store.store import MemoryStore
 
 __version__ = "0.1.0"
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "MPlus": "memplus.model",
+    "MPlus": "memplus.mplus.model",
     "Memory": "memplus.memory.state",
     "MemoryConfig": "memplus.config",
     "MemoryStore": "memplus.store.store",

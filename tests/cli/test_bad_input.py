@@ -13,7 +13,7 @@ import pytest
 
 from memplus.cli.output import Output, Report
 from memplus.memory.state import Memory
-from memplus.model import MPlus
+from memplus.mplus.model import MPlus
 
 TEXT = "The gate of the old house is red. It has been so for many years. Nobody knows why. "
 Run = Callable[..., Any]

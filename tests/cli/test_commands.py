@@ -9,7 +9,7 @@ from tests.cli.conftest import Run
 from tests.fakes import make_mplus
 
 from memplus.memory.state import Memory
-from memplus.model import MPlus
+from memplus.mplus.model import MPlus
 
 TEXT = "The gate of the old house is red. It has been so for many years. Nobody knows why. "
 

@@ -2,7 +2,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from memplus.training.metrics import Metrics
+from memplus.training.engine.metrics import Metrics
 
 Run = Callable[..., Any]
 

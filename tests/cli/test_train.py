@@ -6,7 +6,7 @@ import pytest
 import yaml
 from tests.training.settings import settings, write_texts
 
-from memplus.model import MPlus
+from memplus.mplus.model import MPlus
 
 RECIPE = """
 [memory]

@@ -3,7 +3,7 @@ import io
 from rich.console import Console
 
 from memplus.cli.training_bar import training_bar
-from memplus.training.loop import Progress
+from memplus.training.engine.loop import Progress
 
 
 def progress(step: int, steps: int = 50) -> Progress:

@@ -4,8 +4,8 @@ import pytest
 from tests.fakes import make_mplus
 
 from memplus import MemoryConfig, MPlus
-from memplus.evaluation.results import encode_with
-from memplus.evaluation.stream import Texts
+from memplus.data.stream import Texts
+from memplus.evaluation.engine.results import encode_with
 
 BOOKS = [" ".join(f"One {word} {i}." for i in range(30)) for word in ("gate", "door", "wall")]
 SMALL = MemoryConfig(

@@ -8,16 +8,16 @@ from tests.evaluation.conftest import BOOKS
 
 from memplus import MPlus
 from memplus.errors import RunMismatchError
+from memplus.evaluation.engine.run import LONG_TERM, SHORT_TERM
 from memplus.evaluation.experiments import (
     Streams,
     evaluate_layouts,
     evaluate_questions,
     evaluate_retention,
 )
-from memplus.evaluation.layouts import LAYOUTS
-from memplus.evaluation.passages import Asked, QuestionSet
-from memplus.evaluation.retention import RetentionSizes
-from memplus.evaluation.run import LONG_TERM, SHORT_TERM
+from memplus.evaluation.tasks.note_layouts import LAYOUTS
+from memplus.evaluation.tasks.passages import Asked, QuestionSet
+from memplus.evaluation.tasks.retention import RetentionSizes
 
 
 def silent(what: str, done: int, total: int) -> None:

@@ -20,8 +20,8 @@ from memplus.backbone.session import running
 from memplus.memory.long_term import LongTermStore
 from memplus.memory.short_term import ShortTermPool
 from memplus.passes.memory_prefix import MemoryPrefix
+from memplus.passes.projection import project_rows
 from memplus.passes.read import ReadSession
-from memplus.passes.rows import project_rows
 from memplus.passes.write import write_pass
 
 

@@ -21,7 +21,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from tests.fakes import CONFIG, make_mplus, some_ids
-from tests.test_writing import assert_equal, contents
+from tests.mplus.test_writer import assert_equal, contents
 
 from memplus import Memory, MPlus
 from memplus.config import CounterEviction, OldestEviction

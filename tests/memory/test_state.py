@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from tests.fakes import CONFIG, make_mplus, some_ids
-from tests.test_writing import assert_equal, contents
+from tests.mplus.test_writer import assert_equal, contents
 
 from memplus import Memory
 from memplus.config import CounterEviction, OldestEviction

@@ -4,7 +4,7 @@ import pytest
 import torch
 from tests.fakes import make_mplus
 
-from memplus.documents import Document
+from memplus.data.documents import Document
 from memplus.errors import BudgetError
 from memplus.memory.state import Memory
 from memplus.sessions.reading import write_documents

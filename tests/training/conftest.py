@@ -7,12 +7,12 @@ import torch
 from tokenizers import Tokenizer
 
 from memplus.config import MemoryConfig, PromptConfig
-from memplus.model import MPlus
-from memplus.notes import PROMPT_TEMPLATE
-from memplus.training.corpus import Corpus, train_tokenizer
-from memplus.training.episodes import EpisodeMaker
-from memplus.training.fresh import write_fresh
-from memplus.training.recipe import Architecture, Optimizing, Recipe, Stage
+from memplus.data.corpus import Corpus, train_tokenizer
+from memplus.data.notes import PROMPT_TEMPLATE
+from memplus.mplus.model import MPlus
+from memplus.training.notes.episodes import EpisodeMaker
+from memplus.training.notes.fresh import write_fresh
+from memplus.training.notes.recipe import Architecture, Optimizing, Recipe, Stage
 
 SENTENCES = (
     "The road went down to the sea. Nobody had walked there since the spring! "

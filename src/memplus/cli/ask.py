@@ -10,12 +10,12 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from memplus.cli.loading import Place, load_model
+from memplus.cli.opening import Place, load_model
 from memplus.cli.options import AsJson, Device, Dtype, Id, MemoryPath, Model, Ram, Store
 from memplus.cli.output import Output
 
 if TYPE_CHECKING:
-    from memplus.answers import Evidence
+    from memplus.mplus.asking import Evidence
 
 __all__ = ["ask"]
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from memplus.cli.loading import Place, load_model
+from memplus.cli.opening import Place, load_model
 from memplus.cli.options import (
     AsJson,
     Device,

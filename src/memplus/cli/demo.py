@@ -10,14 +10,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from memplus.cli.loading import load_model, require_folder
+from memplus.cli.opening import load_model, require_folder
 from memplus.cli.options import AsJson, Device, Dtype, Model, Seed
 from memplus.cli.output import Output
-from memplus.documents import read_document
+from memplus.data.documents import read_document
 
 if TYPE_CHECKING:
-    from memplus.evaluation.demo import Demonstration
-    from memplus.evaluation.summary import Cell
+    from memplus.evaluation.engine.summary import Cell
+    from memplus.evaluation.tasks.demonstration import Demonstration
 
 __all__ = ["demo"]
 
@@ -44,9 +44,9 @@ def demo(
 
     The same memory answers twice: with its long-term store (M+) and without it (MemoryLLM).
     """
-    from memplus.evaluation.demo import demonstrate, language_documentation
-    from memplus.evaluation.plot import draw_retention
-    from memplus.evaluation.retention import NOTE
+    from memplus.evaluation.engine.curves import draw_retention
+    from memplus.evaluation.tasks.demonstration import demonstrate, language_documentation
+    from memplus.evaluation.tasks.retention import NOTE
 
     out = Output(as_json=as_json)
     require_folder(picture)
@@ -65,8 +65,8 @@ def demo(
 
 
 def _show(console: Console, shown: Demonstration, title: str, picture: Path) -> None:
-    from memplus.evaluation.retention import NOTE
-    from memplus.evaluation.run import LONG_TERM, SHORT_TERM, WITHOUT
+    from memplus.evaluation.engine.run import LONG_TERM, SHORT_TERM, WITHOUT
+    from memplus.evaluation.tasks.retention import NOTE
 
     by_place = {(one.kind, one.method, one.wanted): one for one in shown.cells}
     told_nothing = by_place[NOTE, WITHOUT, None]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from memplus.cli.loading import load_model
+from memplus.cli.opening import load_model
 from memplus.cli.options import AsJson, Device, Dtype, Model
 from memplus.cli.output import Output
 
@@ -26,7 +26,7 @@ def doctor(
     as_json: AsJson = False,
 ) -> None:
     """Check a model: weights complete, frequencies sane, oracle, memory on against memory off."""
-    from memplus.doctor import examine
+    from memplus.mplus.doctor import examine
 
     out = Output(as_json=as_json)
     chosen = name or model

@@ -11,16 +11,16 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from memplus.cli.loading import load_model
+from memplus.cli.opening import load_model
 from memplus.cli.options import AsJson, Device, Dtype, Model, Seed
 from memplus.cli.output import Output
-from memplus.documents import read_document
+from memplus.data.documents import read_document
 
 if TYPE_CHECKING:
-    from memplus.evaluation.confidence import Threshold
-    from memplus.evaluation.perplexity import Perplexities
-    from memplus.evaluation.results import Results
-    from memplus.evaluation.summary import Cell
+    from memplus.evaluation.engine.results import Results
+    from memplus.evaluation.engine.summary import Cell
+    from memplus.evaluation.probes.confidence import Threshold
+    from memplus.evaluation.probes.perplexity import Perplexities
 
 __all__ = ["evaluation"]
 
@@ -80,8 +80,8 @@ def retention(
     OUT gets answers.jsonl, summary.json and curve.png.
     """
     from memplus.evaluation.experiments import Streams, evaluate_questions, evaluate_retention
-    from memplus.evaluation.passages import read_questions
-    from memplus.evaluation.retention import RetentionSizes, parse_distances
+    from memplus.evaluation.tasks.passages import read_questions
+    from memplus.evaluation.tasks.retention import RetentionSizes, parse_distances
 
     output = Output(as_json=as_json)
     streams = Streams(RetentionSizes(notes, parse_distances(distances)), seeds, out)
@@ -118,7 +118,7 @@ def notes(
     Several in a paragraph, across a chunk border, corrected later, two people with one first name.
     """
     from memplus.evaluation.experiments import Streams, evaluate_layouts
-    from memplus.evaluation.retention import RetentionSizes, parse_distances
+    from memplus.evaluation.tasks.retention import RetentionSizes, parse_distances
 
     output = Output(as_json=as_json)
     streams = Streams(RetentionSizes(notes, parse_distances(distances)), seeds, out)
@@ -145,10 +145,10 @@ def perplexity(
     as_json: AsJson = False,
 ) -> None:
     """Predict plain text that was never written, with a full memory and without."""
-    from memplus.evaluation.perplexity import Windows, measure_perplexity
-    from memplus.evaluation.results import encode_with
-    from memplus.evaluation.retention import parse_tokens
-    from memplus.evaluation.stream import Texts
+    from memplus.data.stream import Texts
+    from memplus.evaluation.engine.results import encode_with
+    from memplus.evaluation.probes.perplexity import Windows, measure_perplexity
+    from memplus.evaluation.tasks.retention import parse_tokens
 
     output = Output(as_json=as_json)
     count = parse_tokens(tokens)
@@ -185,11 +185,11 @@ def confidence(
     as_json: AsJson = False,
 ) -> None:
     """Draw what `--min-confidence` gains and costs, on held-out notes."""
-    from memplus.evaluation.confidence import ask_with_confidence, trade_off
-    from memplus.evaluation.plot import draw_trade_off
-    from memplus.evaluation.results import encode_with
-    from memplus.evaluation.retention import RetentionSizes, parse_distances
-    from memplus.evaluation.stream import Texts
+    from memplus.data.stream import Texts
+    from memplus.evaluation.engine.curves import draw_trade_off
+    from memplus.evaluation.engine.results import encode_with
+    from memplus.evaluation.probes.confidence import ask_with_confidence, trade_off
+    from memplus.evaluation.tasks.retention import RetentionSizes, parse_distances
 
     output = Output(as_json=as_json)
     sizes = RetentionSizes(notes, parse_distances(distance))
@@ -216,7 +216,7 @@ def _show_trade_off(console: Console, found: list[Threshold]) -> None:
 def _read(texts: list[Path] | None) -> list[str]:
     if texts:
         return [read_document(path).text for path in texts]
-    from memplus.evaluation.demo import language_documentation
+    from memplus.evaluation.tasks.demonstration import language_documentation
 
     return [language_documentation()]
 
@@ -229,7 +229,7 @@ def _hand_over(output: Output, results: Results, out: Path) -> None:
 
 
 def _show(console: Console, results: Results, out: Path) -> None:
-    from memplus.evaluation.run import LONG_TERM, SHORT_TERM, WITHOUT
+    from memplus.evaluation.engine.run import LONG_TERM, SHORT_TERM, WITHOUT
 
     by_place = {(one.kind, one.method, one.wanted): one for one in results.cells}
     for kind in dict.fromkeys(cell.kind for cell in results.cells):

@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from memplus.cli.loading import Place, load_model
+from memplus.cli.opening import Place, load_model
 from memplus.cli.options import AsJson, Device, Dtype, Id, MemoryPath, Model, Ram, Store
 from memplus.cli.output import Output
 
 if TYPE_CHECKING:
-    from memplus.answers import Retrieved
+    from memplus.mplus.asking import Retrieved
     from memplus.sessions.inspection import Contents, Reach
 
 __all__ = ["inspect"]

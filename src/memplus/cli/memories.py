@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from memplus.cli.loading import load_model
+from memplus.cli.opening import load_model
 from memplus.cli.options import AsJson, Device, Dtype, Model, StoreAlone, Wait
 from memplus.cli.output import Output
 

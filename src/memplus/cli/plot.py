@@ -22,7 +22,7 @@ def plot(
     as_json: AsJson = False,
 ) -> None:
     """Draw a training run's losses, and its retriever's recall beside chance."""
-    from memplus.training.plot import draw_run
+    from memplus.training.engine.learning_curves import draw_run
 
     picture = out or run / "curves.png"
     draw_run(run, picture)

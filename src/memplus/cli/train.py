@@ -15,8 +15,8 @@ from memplus.cli.training_bar import training_bar
 from memplus.errors import UsageError
 
 if TYPE_CHECKING:
-    from memplus.training.config import TrainingConfig
-    from memplus.training.loop import Progress
+    from memplus.training.engine.loop import Progress
+    from memplus.training.text.run_config import TrainingConfig
 
 __all__ = ["train"]
 
@@ -53,8 +53,8 @@ def root(
         return
     if config is None:
         raise UsageError("Give --config FILE, or the subcommand `nano`.")
-    from memplus.training.config_file import load_config
-    from memplus.training.runs import TextRun
+    from memplus.training.text.config_file import load_config
+    from memplus.training.text.runs import TextRun
 
     given = _changed(load_config(config), texts, out, start, steps)
     stream = Output(as_json=as_json)
@@ -128,7 +128,7 @@ def nano(
     as_json: AsJson = False,
 ) -> None:
     """Train the bundled model from nothing on text files and made-up notes."""
-    from memplus.training.nano import RECIPE, NanoRun, train_nano
+    from memplus.training.notes.nano import RECIPE, NanoRun, train_nano
 
     stream = Output(as_json=as_json)
     last: list[Progress] = []

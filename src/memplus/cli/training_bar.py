@@ -18,7 +18,7 @@ from rich.progress import Progress as Bars
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from memplus.training.loop import Progress
+    from memplus.training.engine.loop import Progress
 
 __all__ = ["training_bar"]
 

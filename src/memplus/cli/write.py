@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from memplus.cli.loading import Place, load_model
+from memplus.cli.opening import Place, load_model
 from memplus.cli.options import (
     AsJson,
     Device,
@@ -23,7 +23,7 @@ from memplus.cli.options import (
     Wait,
 )
 from memplus.cli.output import Output
-from memplus.documents import read_document, read_stdin
+from memplus.data.documents import read_document, read_stdin
 
 __all__ = ["write"]
 

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import memplus
-from memplus.evaluation.layouts import ALONE, layouts_plan
-from memplus.evaluation.passages import PROTOCOL, QUESTION, QuestionSet, passage_plans
-from memplus.evaluation.results import Evaluation, Results, encode_with, evaluate
-from memplus.evaluation.retention import NOTE, RetentionSizes, retention_plan
-from memplus.evaluation.run import Judging, Report
-from memplus.evaluation.stream import Texts
+from memplus.data.stream import Texts
+from memplus.evaluation.engine.results import Evaluation, Results, encode_with, evaluate
+from memplus.evaluation.engine.run import Judging, Report
+from memplus.evaluation.tasks.note_layouts import ALONE, layouts_plan
+from memplus.evaluation.tasks.passages import PROTOCOL, QUESTION, QuestionSet, passage_plans
+from memplus.evaluation.tasks.retention import NOTE, RetentionSizes, retention_plan
 
 if TYPE_CHECKING:
-    from memplus.model import MPlus
+    from memplus.mplus.model import MPlus
 
 __all__ = ["Streams", "evaluate_layouts", "evaluate_questions", "evaluate_retention"]
 

@@ -24,7 +24,7 @@ from memplus.memory.long_term import LongTermStore
 from memplus.memory.packing import pack
 from memplus.memory.rows import RowTable
 from memplus.memory.short_term import ShortTermPool, stack_like
-from memplus.memory.texts import WrittenText
+from memplus.memory.written_text import WrittenText
 
 if TYPE_CHECKING:
     from memplus.memory.forgetting import Forgotten

@@ -16,7 +16,7 @@ from memplus.memory.retriever import MemoryWeights
 from memplus.memory.rows import RowTable
 from memplus.memory.short_term import ShortTermPool
 from memplus.memory.state import Memory
-from memplus.passes.rows import long_term_columns, project_rows
+from memplus.passes.projection import long_term_columns, project_rows
 
 __all__ = ["Pristine", "fill_pristine"]
 

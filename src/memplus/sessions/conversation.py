@@ -15,7 +15,7 @@ from memplus.errors import EmptyTextError
 from memplus.memory.state import Memory
 
 if TYPE_CHECKING:
-    from memplus.model import MPlus
+    from memplus.mplus.model import MPlus
 
 __all__ = ["Conversation", "Turn"]
 

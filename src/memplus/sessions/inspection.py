@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from memplus.answers import Retrieved
 from memplus.memory.state import Memory
+from memplus.mplus.asking import Retrieved
 
 __all__ = ["Contents", "Reach", "SourceShare", "contents", "reach"]
 

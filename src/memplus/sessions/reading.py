@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from memplus.documents import Document
+from memplus.data.documents import Document
 from memplus.memory.state import Memory
 
 if TYPE_CHECKING:
-    from memplus.model import MPlus
+    from memplus.mplus.model import MPlus
 
 __all__ = ["Reading", "write_documents"]
 

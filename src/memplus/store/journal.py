@@ -19,7 +19,7 @@ from pathlib import Path
 
 from memplus.errors import CorruptMemoryError
 from memplus.memory.state import Passage, WriteRecord
-from memplus.memory.texts import WrittenText
+from memplus.memory.written_text import WrittenText
 from memplus.store.disk import Disk
 
 __all__ = ["Commit", "Journal", "Place", "companions", "now"]

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from memplus.errors import UsageError
 from memplus.memory.state import Memory
-from memplus.memory.texts import WrittenText
+from memplus.memory.written_text import WrittenText
 
 __all__ = ["matching"]
 

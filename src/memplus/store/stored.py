@@ -27,7 +27,7 @@ from memplus.memory.forgetting import Forgotten, chosen_writes, forget_rows
 from memplus.memory.long_term import LongTermStore
 from memplus.memory.rows import RowTable
 from memplus.memory.state import Memory, MemoryHost, NewRows, Passage, WriteRecord
-from memplus.memory.texts import WrittenText
+from memplus.memory.written_text import WrittenText
 from memplus.store.journal import Commit
 from memplus.store.keeper import Keeper, kept_commits
 from memplus.store.locks import Lock

@@ -1,0 +1,1 @@
+"""Texts, notes and questions as they come; knows no model."""

@@ -1,0 +1,128 @@
+"""Everything memplus raises on purpose, in one tree.
+
+This room knows names, messages and exit codes; it imports nothing of the package, so every
+other room may raise from it. A message says what happened in the user's terms, a hint says what
+to do next, and ``exit_code`` is what the command line ends with.
+
+Exit codes: 0 ok, 1 failure, 2 usage, 3 model and memory do not match, 4 corrupt.
+
+::
+
+    MemplusError                     1
+    |-- UsageError                   2   the request itself is wrong
+    |   |-- ConfigError                  one field of a configuration
+    |   |-- EmptyTextError               nothing to read
+    |   |-- NotTextError                 binary, or not UTF-8
+    |   |-- QuestionSetError             a file of questions of no known form
+    |   |-- PositionsError               the prompt does not fit the positions left
+    |   |-- BudgetError                  the memory would outgrow its budget
+    |   |-- StaleCacheError              a text cache older than the last write
+    |   |-- TailError                    write_chunk on a memory that has a tail
+    |   |-- UnknownMemoryError           the store holds no memory of that name
+    |   |-- MemoryExistsError            the store holds one already
+    |   |-- ReadOnlyMemoryError          opened for reading, or closed
+    |   |-- HistoryError                 a state that is not kept
+    |   `-- RunMismatchError             a folder holds the results of another run
+    |-- ModelError                   1   the weights or their directory
+    |   |-- UnknownModelError        2   no such name, directory or hub id
+    |   |-- MissingWeightsDirectory  2   a directory without weights
+    |   |-- NotADecoderError         2   not a decoder-only language model
+    |   |-- UnsupportedModelError    2   a decoder that memplus cannot carry
+    |   |-- WeightsError             4   missing, unexpected or misshapen weights
+    |   |-- TokenizerMissingError        text given to a model without tokenizer
+    |   `-- SelfTestError                a doctor's check failed
+    |-- MemoryMismatchError          3   memory and model do not belong together
+    |-- MemoryFileError              4   a saved memory cannot be used
+    |   |-- CorruptMemoryError           truncated, or a checksum differs
+    |   `-- MemoryVersionError           written by another version of the format
+    |-- DamagedRunError              4   a file of results cannot be gone on with
+    |-- StorageError                 1   the disk refused: full, read-only, no permission
+    |-- MemoryBusyError              1   another process is writing to the memory
+    `-- TrainingError                1   training cannot start or go on
+        |-- NotFiniteError               a loss or a gradient is no number
+        `-- TrainingBudgetError      2   it needs more memory than there is
+"""
+
+from __future__ import annotations
+
+from memplus.errors.base import (
+    ConfigError,
+    MemplusError,
+    StorageError,
+    UsageError,
+)
+from memplus.errors.data import (
+    EmptyTextError,
+    NotTextError,
+    QuestionSetError,
+)
+from memplus.errors.memory import (
+    BudgetError,
+    CorruptMemoryError,
+    MemoryFileError,
+    MemoryMismatchError,
+    MemoryVersionError,
+    StaleCacheError,
+    TailError,
+)
+from memplus.errors.model import (
+    MissingWeightsDirectory,
+    ModelError,
+    NotADecoderError,
+    PositionsError,
+    SelfTestError,
+    TokenizerMissingError,
+    UnknownModelError,
+    UnsupportedModelError,
+    WeightsError,
+)
+from memplus.errors.runs import (
+    DamagedRunError,
+    NotFiniteError,
+    RunMismatchError,
+    TrainingBudgetError,
+    TrainingError,
+)
+from memplus.errors.store import (
+    HistoryError,
+    MemoryBusyError,
+    MemoryExistsError,
+    ReadOnlyMemoryError,
+    UnknownMemoryError,
+)
+
+__all__ = [
+    "BudgetError",
+    "ConfigError",
+    "CorruptMemoryError",
+    "DamagedRunError",
+    "EmptyTextError",
+    "HistoryError",
+    "MemoryBusyError",
+    "MemoryExistsError",
+    "MemoryFileError",
+    "MemoryMismatchError",
+    "MemoryVersionError",
+    "MemplusError",
+    "MissingWeightsDirectory",
+    "ModelError",
+    "NotADecoderError",
+    "NotFiniteError",
+    "NotTextError",
+    "PositionsError",
+    "QuestionSetError",
+    "ReadOnlyMemoryError",
+    "RunMismatchError",
+    "SelfTestError",
+    "StaleCacheError",
+    "StorageError",
+    "TailError",
+    "TokenizerMissingError",
+    "TrainingBudgetError",
+    "TrainingError",
+    "UnknownMemoryError",
+    "UnknownModelError",
+    "UnsupportedModelError",
+    "UsageError",
+    "WeightsError",
+]

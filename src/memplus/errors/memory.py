@@ -1,0 +1,87 @@
+"""Memories: what they hold, and the model they belong to."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from memplus.errors.base import MemplusError, UsageError
+
+__all__ = [
+    "BudgetError",
+    "CorruptMemoryError",
+    "MemoryFileError",
+    "MemoryMismatchError",
+    "MemoryVersionError",
+    "StaleCacheError",
+    "TailError",
+]
+
+
+class BudgetError(UsageError):
+    """What is about to be done needs more bytes than the budget; said before any is spent."""
+
+    template = "This needs {needed} bytes of memory, but the budget is {given}."
+    hint = "Raise the budget, keep fewer rows (eviction `oldest`), or use a smaller dtype."
+
+    def __init__(self, *, needed: int, given: int) -> None:
+        self._fill(needed=needed, given=given)
+
+
+class StaleCacheError(UsageError):
+    """A text cache was built before the memory's last write and no longer fits it."""
+
+    template = "This cache was built after write {cached}, but the memory is at write {current}."
+    hint = "Start a new cache after writing; `chat` does so at every turn."
+
+    def __init__(self, *, cached: int, current: int) -> None:
+        self._fill(cached=cached, current=current)
+
+
+class TailError(UsageError):
+    """``write_chunk`` would jump the queue: earlier tokens still wait in the memory's tail."""
+
+    template = "The memory has {waiting} tokens waiting in its tail."
+    hint = "Call `write(memory, ..., flush=True)` first, or use `write` for the new text."
+
+    def __init__(self, *, waiting: int) -> None:
+        self._fill(waiting=waiting)
+
+
+class MemoryMismatchError(MemplusError):
+    """A memory was written by other weights, another adapter or another configuration."""
+
+    template = "This memory does not belong to this model: {differs} differ(s)."
+    hint = "Open it with the model that wrote it, or write the text again with this one."
+    exit_code = 3
+
+    def __init__(self, *, differs: str) -> None:
+        self._fill(differs=differs)
+
+
+class MemoryFileError(MemplusError):
+    """A saved memory cannot be used; nothing was changed."""
+
+    template = "{path} cannot be opened as a memory: {reason}."
+    hint = "Give the path of a memory made by `memplus write` or `Memory.save`."
+    exit_code = 4
+
+    def __init__(self, path: str | os.PathLike[str], *, reason: str) -> None:
+        self._fill(path=str(path), reason=reason)
+
+
+class CorruptMemoryError(MemoryFileError):
+    """A saved memory is truncated, or a checksum differs."""
+
+    template = "{path} is damaged: {reason}."
+    hint = "Restore it from a copy, or write its sources again."
+
+
+class MemoryVersionError(MemoryFileError):
+    """A saved memory has a format version that this release cannot read."""
+
+    template = "{path} has format version {found}; this release reads up to {supported}."
+    hint = "Update memplus and open it again."
+
+    def __init__(self, path: str | Path, *, found: object, supported: int) -> None:
+        self._fill(path=str(path), found=found, supported=supported)

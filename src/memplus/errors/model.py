@@ -1,0 +1,144 @@
+"""Models: their names, weights and positions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from memplus.errors.base import MemplusError, UsageError
+
+__all__ = [
+    "MissingWeightsDirectory",
+    "ModelError",
+    "NotADecoderError",
+    "PositionsError",
+    "SelfTestError",
+    "TokenizerMissingError",
+    "UnknownModelError",
+    "UnsupportedModelError",
+    "WeightsError",
+]
+
+_LISTED_NAMES = 8
+
+
+class PositionsError(UsageError):
+    """Prefix, tail, prompt and new tokens need more positions than the model has."""
+
+    template = "The prompt needs {needed} positions, but {available} are left after the memory."
+    hint = "Shorten the prompt, ask for fewer new tokens, or write the text into memory instead."
+
+    def __init__(self, *, needed: int, available: int) -> None:
+        self._fill(needed=needed, available=available)
+
+
+class ModelError(MemplusError):
+    """The model, its weights or its directory cannot do what was asked."""
+
+
+class UnknownModelError(ModelError):
+    """A name is neither bundled, nor a directory, nor a hub id that can be reached."""
+
+    template = "There is no model named {name!r}: {reason}."
+    hint = "Use `nano` (bundled), a directory with config.json and weights, or a hub id."
+    exit_code = 2
+
+    def __init__(self, name: str, *, reason: str = "it is neither bundled nor a directory") -> None:
+        self._fill(name=name, reason=reason)
+
+
+class MissingWeightsDirectory(ModelError):
+    """A model's directory is there, but its weights are not."""
+
+    template = "{path} holds no model weights (looked for {expected})."
+    hint = "Point to the directory that holds config.json and the *.safetensors files."
+    exit_code = 2
+
+    def __init__(self, path: str | Path, *, expected: str = "*.safetensors") -> None:
+        self._fill(path=str(path), expected=expected)
+
+
+class NotADecoderError(ModelError):
+    """The model is not a decoder-only language model."""
+
+    template = "{name} is not a decoder-only language model ({reason})."
+    hint = "memplus needs a causal language model, such as a Llama or a Qwen."
+    exit_code = 2
+
+    def __init__(self, name: str, *, reason: str) -> None:
+        self._fill(name=name, reason=reason)
+
+
+class UnsupportedModelError(ModelError):
+    """A decoder, or a checkpoint, that memplus cannot carry faithfully; refused by name."""
+
+    template = "{name} is not supported: {reason}."
+    hint = "The supported families and checkpoint layouts are listed in README.md."
+    exit_code = 2
+
+    def __init__(self, name: str, *, reason: str) -> None:
+        self._fill(name=name, reason=reason)
+
+
+class WeightsError(ModelError):
+    """Weights are missing, unexpected or misshapen; each is named in the fields.
+
+    Args:
+        missing: names that the model needs and the files lack.
+        unexpected: names that the files hold and the model has no place for.
+        misshapen: name -> ``"expected [4, 8], found [4, 4]"`` or another fault of that tensor.
+    """
+
+    template = "The weights in {where} do not fit the model: {detail}."
+    hint = "Nothing was loaded. Fetch the checkpoint again or correct its config.json."
+    exit_code = 4
+
+    def __init__(
+        self,
+        where: str | Path,
+        *,
+        missing: Sequence[str] = (),
+        unexpected: Sequence[str] = (),
+        misshapen: Mapping[str, str] | None = None,
+    ) -> None:
+        shapes = dict(misshapen or {})
+        parts = [
+            _listed("missing", sorted(missing)),
+            _listed("unexpected", sorted(unexpected)),
+            _listed("misshapen", [f"{name} ({fault})" for name, fault in sorted(shapes.items())]),
+        ]
+        self._fill(
+            where=str(where),
+            missing=tuple(missing),
+            unexpected=tuple(unexpected),
+            misshapen=shapes,
+            detail="; ".join(part for part in parts if part),
+        )
+
+
+def _listed(label: str, names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    shown = ", ".join(names[:_LISTED_NAMES])
+    rest = len(names) - _LISTED_NAMES
+    return f"{len(names)} {label}: {shown}" + (f" and {rest} more" if rest > 0 else "")
+
+
+class TokenizerMissingError(ModelError):
+    """Text was given to a model whose directory has no tokenizer."""
+
+    template = "{name} has no tokenizer, so it cannot take text."
+    hint = "Put the tokenizer's files beside the weights, or pass token ids."
+
+    def __init__(self, name: str) -> None:
+        self._fill(name=name)
+
+
+class SelfTestError(ModelError):
+    """A check of ``doctor`` failed: this model's answers cannot be trusted."""
+
+    template = "{name} failed its self-test: {detail}."
+    hint = "Run `memplus doctor` for every check; compare library versions with constraints.txt."
+
+    def __init__(self, name: str, *, detail: str) -> None:
+        self._fill(name=name, detail=detail)

@@ -1,0 +1,70 @@
+"""Runs of training and of evaluation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from memplus.errors.base import MemplusError, UsageError
+
+__all__ = [
+    "DamagedRunError",
+    "NotFiniteError",
+    "RunMismatchError",
+    "TrainingBudgetError",
+    "TrainingError",
+]
+
+
+class RunMismatchError(UsageError):
+    """A folder holds the results of another run, which are not to be mixed with these."""
+
+    template = "{path} holds the results of another run: {differs} differ(s)."
+    hint = "Give another folder, or the same model, texts and numbers as before."
+
+    def __init__(self, path: str | Path, *, differs: str) -> None:
+        self._fill(path=str(path), differs=differs)
+
+
+class DamagedRunError(MemplusError):
+    """A line of a file of results is not what it should be."""
+
+    template = "{path} is damaged in line {line}."
+    hint = "Cut the file off before that line to go on from there, or give another folder."
+    exit_code = 4
+
+    def __init__(self, path: str | Path, *, line: int) -> None:
+        self._fill(path=str(path), line=line)
+
+
+class TrainingError(MemplusError):
+    """Training cannot start, or cannot go on."""
+
+    template = "Training stopped: {reason}."
+    hint = "The last checkpoint in the run's folder is valid; see LOG.md for settings that work."
+
+    def __init__(self, reason: str) -> None:
+        self._fill(reason=reason)
+
+
+class NotFiniteError(TrainingError):
+    """A loss or a gradient is infinite or no number; nothing was learned from it."""
+
+    template = "Training stopped: {what} of step {step}, task {task!r}, is not finite."
+    hint = "The last checkpoint is good. Go on from it with a lower learning rate or more warm-up."
+
+    def __init__(self, what: str, *, task: str, step: int) -> None:
+        self._fill(what=what, task=task, step=step)
+
+
+class TrainingBudgetError(TrainingError):
+    """A run would need more memory than there is; said before its first step."""
+
+    template = "This run needs about {needed:.1f} GiB, and {given:.1f} GiB are there: {parts}."
+    hint = (
+        "Try model.gradient_checkpointing, fewer run.documents, shorter chunks or fewer rows; "
+        "run.memory_gib overrides what is reckoned to be there."
+    )
+    exit_code = 2
+
+    def __init__(self, *, needed: float, given: float, parts: str) -> None:
+        self._fill(needed=needed, given=given, parts=parts)

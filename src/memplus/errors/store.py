@@ -1,0 +1,65 @@
+"""Memories kept in a directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from memplus.errors.base import MemplusError, UsageError
+
+__all__ = [
+    "HistoryError",
+    "MemoryBusyError",
+    "MemoryExistsError",
+    "ReadOnlyMemoryError",
+    "UnknownMemoryError",
+]
+
+
+class UnknownMemoryError(UsageError):
+    """A store holds no memory of that name."""
+
+    template = "There is no memory {name!r} in {store}."
+    hint = "`memplus memories list --store DIR` names those that are there."
+
+    def __init__(self, name: str, *, store: str | Path) -> None:
+        self._fill(name=name, store=str(store))
+
+
+class MemoryExistsError(UsageError):
+    """A store holds a memory of that name already."""
+
+    template = "There is a memory {name!r} in {store} already."
+    hint = "Choose another name, or delete that one first."
+
+    def __init__(self, name: str, *, store: str | Path) -> None:
+        self._fill(name=name, store=str(store))
+
+
+class ReadOnlyMemoryError(UsageError):
+    """A memory of a store was opened for reading, or is closed, and cannot be changed."""
+
+    template = "The memory {name!r} cannot be changed: {reason}."
+    hint = "Open it with `MemoryStore.open(name, model, write=True)`."
+
+    def __init__(self, name: str, *, reason: str) -> None:
+        self._fill(name=name, reason=reason)
+
+
+class HistoryError(UsageError):
+    """A memory cannot go back to that write: no state after it is kept."""
+
+    template = "The state after write {write} is not kept; kept are those after {kept}."
+    hint = "`memplus memories history` lists them; each call of `write` makes one."
+
+    def __init__(self, write: int, *, kept: str) -> None:
+        self._fill(write=write, kept=kept)
+
+
+class MemoryBusyError(MemplusError):
+    """Another process, or another handle of this one, is writing to the memory."""
+
+    template = "The memory {name!r} is being written to by somebody else."
+    hint = "Wait for it (`--wait SECONDS`), or open the memory for reading."
+
+    def __init__(self, name: str) -> None:
+        self._fill(name=name)

@@ -1,0 +1,1 @@
+"""Plans run into a folder: judging, results, figures."""

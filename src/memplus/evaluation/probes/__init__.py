@@ -1,0 +1,1 @@
+"""Measurements that look inside a memory."""

@@ -1,0 +1,313 @@
+"""Writing text into memories: chunks, tails, batches, and what an interruption leaves.
+
+Knows the facade's passes and the memory's rules; the facade calls it.
+
+Shapes: B batch, T chunk tokens, L layers, c dropped rows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from memplus.errors import EmptyTextError, TailError, UsageError
+from memplus.memory.state import Memory, NewRows, Passage, RowBytes, WriteRecord
+from memplus.passes.projection import long_term_columns, project_rows
+from memplus.passes.write import write_pass
+
+if TYPE_CHECKING:
+    from memplus.mplus.model import MPlus
+
+__all__ = ["Receipt", "Writer"]
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What one ``write`` did."""
+
+    source: str
+    tokens: int
+    """Tokens of the text."""
+    chunks: int
+    """Chunks written, those of an older tail included."""
+    waiting: int
+    """Tokens left in the tail."""
+
+
+@dataclass
+class _Job:
+    """What is still to be written into one memory."""
+
+    memory: Memory
+    source: str
+    tokens: list[int]
+    """The tail and the text, not yet written."""
+    given: int
+    """Tokens of the text itself."""
+    chunks: int = 0
+    text: str = ""
+    """The text, for a memory that keeps texts."""
+    ends: Sequence[int] | None = None
+    """Where each of its tokens ends in it; None: texts are decoded from tokens."""
+    waited: int = 0
+    """Tokens of the tail among ``tokens``."""
+    waited_text: str = ""
+    done: int = 0
+    """Tokens of the text already written."""
+
+    def text_of(self, count: int, decode: Callable[[list[int]], str]) -> str:
+        """The text of the next ``count`` tokens, which hold all of the tail."""
+        if not self.memory.keeps_text:
+            return ""
+        new = count - self.waited
+        if self.ends is None:
+            return self.waited_text + decode(self.tokens[self.waited : count])
+        start = self.ends[self.done - 1] if self.done else 0
+        stop = self.ends[self.done + new - 1] if new else start
+        return self.waited_text + self.text[start:stop]
+
+    def cut(self, count: int) -> None:
+        """The next ``count`` tokens are written."""
+        del self.tokens[:count]
+        self.done += count - self.waited
+        self.waited, self.waited_text = 0, ""
+
+
+class Writer:
+    """Writes into the memories of one model."""
+
+    def __init__(self, model: MPlus) -> None:
+        self.model = model
+        self.size = model.memory_config.chunk_tokens
+
+    def write(
+        self,
+        memories: Sequence[Memory],
+        texts: Sequence[str | Sequence[int]],
+        *,
+        source: str | Sequence[str] = "",
+        flush: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[Receipt]:
+        """See ``MPlus.write``."""
+        sources = [source] * len(memories) if isinstance(source, str) else list(source)
+        if not len(memories) == len(texts) == len(sources):
+            raise UsageError(
+                f"{len(memories)} memories, {len(texts)} texts, {len(sources)} sources were given."
+            )
+        if len({id(memory) for memory in memories}) != len(memories):
+            raise UsageError("A batch names the same memory twice.")
+        jobs = [
+            self._job(memory, text, name)
+            for memory, text, name in zip(memories, texts, sources, strict=True)
+        ]
+        for job in jobs:
+            self._check_writes(job.memory, self._planned(job, flush=flush))
+        total = sum(job.given for job in jobs)
+        with _committing(memories):
+            for job in jobs:
+                if job.memory.tail and job.memory.tail_source != job.source:
+                    self._flush(job)
+                job.tokens = [*job.memory.tail, *job.tokens]
+                job.waited, job.waited_text = len(job.memory.tail), job.memory.tail_text
+                job.memory.tail_source = job.source
+            self._run(jobs, total, flush=flush, progress=progress)
+        return [Receipt(job.source, job.given, job.chunks, len(job.memory.tail)) for job in jobs]
+
+    def chunk(self, memory: Memory, input_ids: Tensor, drop: Tensor | None) -> None:
+        """See ``MPlus.write_chunk``."""
+        self.model.check_owner(memory)
+        if memory.tail:
+            raise TailError(waiting=len(memory.tail))
+        ids = input_ids.to(self.model.device)
+        self._check_ids(ids[0].tolist())
+        self.model.check_chunk(ids.shape[1])
+        self._check_writes(memory, 1)
+        with _committing([memory]):
+            self._write_batch([_Job(memory, "", ids[0].tolist(), 0)], ids, drop)
+
+    def replay(self, memory: Memory, passages: Sequence[tuple[str, Passage]]) -> None:
+        """See ``MPlus.replay``."""
+        self.model.check_owner(memory)
+        with _committing([memory]):
+            for source, said in passages:
+                job = _Job(memory, source, list(said.tokens), 0, waited_text=said.text)
+                job.waited = len(job.tokens)
+                self._write_batch([job], torch.tensor([job.tokens], device=self.model.device), None)
+
+    def _job(self, memory: Memory, text: str | Sequence[int], source: str) -> _Job:
+        self.model.check_owner(memory)
+        ends: Sequence[int] | None = None
+        if isinstance(text, str):
+            if not text.strip():
+                raise EmptyTextError()
+            tokens, ends = self.model.encode_with_ends(text)
+        else:
+            tokens = [int(token) for token in text]
+        if not tokens:
+            raise EmptyTextError()
+        self._check_ids(tokens)
+        whole = text if isinstance(text, str) else ""
+        return _Job(memory, source, tokens, len(tokens), text=whole, ends=ends)
+
+    def _check_ids(self, tokens: Sequence[int]) -> None:
+        vocabulary = int(self.model.backbone.embedding.num_embeddings)
+        if min(tokens) < 0 or max(tokens) >= vocabulary:
+            raise UsageError(f"Token ids must lie in 0..{vocabulary - 1}.")
+
+    def _planned(self, job: _Job, *, flush: bool) -> int:
+        """How many writes the job will take."""
+        waiting, tokens = len(job.memory.tail), len(job.tokens)
+        first = int(waiting > 0 and job.memory.tail_source != job.source)
+        left = tokens if first else waiting + tokens
+        return first + left // self.size + int(flush and left % self.size > 0)
+
+    def _check_writes(self, memory: Memory, writes: int) -> None:
+        if memory.max_bytes is not None and writes:
+            memory.check_budget(writes, row_bytes(self.model))
+
+    def _flush(self, job: _Job) -> None:
+        """An older source's tail becomes a short chunk of its own."""
+        memory = job.memory
+        ids = torch.tensor([memory.tail], device=self.model.device)
+        old = _Job(memory, memory.tail_source, list(memory.tail), 0, waited=len(memory.tail))
+        old.waited_text = memory.tail_text
+        self._write_batch([old], ids, None)
+        job.chunks += old.chunks
+
+    def _run(
+        self,
+        jobs: list[_Job],
+        total: int,
+        *,
+        flush: bool,
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
+        done = 0
+        while ready := [job for job in jobs if self._next(job, flush=flush)]:
+            group = self._alike(ready, flush=flush)
+            length = self._next(group[0], flush=flush)
+            ids = [job.tokens[:length] for job in group]
+            self._write_batch(group, torch.tensor(ids, device=self.model.device), None)
+            for job in group:
+                job.cut(length)
+            done += length * len(group)
+            if progress is not None:
+                progress(min(done, total), total)
+        for job in jobs:
+            if job.tokens:
+                job.memory.tail_text = job.text_of(len(job.tokens), self.model.decode)
+            job.memory.tail = job.tokens
+            # A tail is part of what a read sees, so a cache from before it is stale.
+            job.memory.version += bool(job.tokens)
+
+    def _next(self, job: _Job, *, flush: bool) -> int:
+        """Tokens of the job's next chunk; 0 when it is done."""
+        if len(job.tokens) >= self.size:
+            return self.size
+        return len(job.tokens) if flush else 0
+
+    def _alike(self, ready: list[_Job], *, flush: bool) -> list[_Job]:
+        """Jobs whose next chunks can share a pass: same length, same context."""
+
+        def shape(job: _Job) -> tuple[int, int, bool]:
+            recent = job.memory.recent(self.model.memory_config.tokens_per_write)
+            rows = 0 if recent is None else int(recent.shape[1])
+            return self._next(job, flush=flush), rows, self.model.tiles(job.memory)
+
+        first = shape(ready[0])
+        return [job for job in ready if shape(job) == first]
+
+    # A memory outlives the caller's inference mode.
+    @torch.inference_mode(mode=False)
+    @torch.no_grad()
+    def _write_batch(self, jobs: list[_Job], ids: Tensor, drop: Tensor | None) -> None:
+        """One pass for a batch of chunks, then each memory's update, whole or not at all."""
+        model = self.model
+        memories = [job.memory for job in jobs]
+        made = write_pass(
+            model.backbone,
+            model.weights,
+            ids,
+            model.context(memories),
+            model.memory_config.tokens_per_write,
+            first_of_tiled=model.tiles(memories[0]),
+        )
+        for job, hidden in zip(jobs, made.rows, strict=True):
+            rows = self.new_rows(hidden)
+            # Under the model's lock: forks share storage, and their writes may meet there.
+            with model.backbone.lock, _uninterrupted():
+                self._take_in(job, rows, ids.shape[1], drop)
+            job.chunks += 1
+
+    def new_rows(self, hidden: Tensor) -> NewRows:
+        """See ``MPlus.new_rows``."""
+        model = self.model
+        names = long_term_columns(model.backbone) if model.memory_config.has_long_term else ()
+        return NewRows(hidden, project_rows(model.backbone, model.weights, hidden), names)
+
+    def _take_in(self, job: _Job, rows: NewRows, tokens: int, drop: Tensor | None) -> None:
+        memory = job.memory
+        start = memory.source_tokens.get(job.source, 0)
+        record = WriteRecord(len(memory.writes) + 1, job.source, start, tokens)
+        said = Passage(tuple(job.tokens[:tokens]), job.text_of(tokens, self.model.decode))
+        memory.take_in(rows, record, drop, said)
+        memory.source_tokens[job.source] = start + tokens
+        # A tail is shorter than a chunk, so every write takes in all of it.
+        memory.tail, memory.tail_text = [], ""
+
+
+def row_bytes(model: MPlus) -> RowBytes:
+    """Bytes that one row takes, all layers together."""
+    layers = len(model.backbone.layers)
+    probe = torch.zeros(
+        (layers, 1, model.backbone.hidden_size), dtype=model.backbone.dtype, device=model.device
+    )
+    columns = project_rows(model.backbone, model.weights, probe)
+    sizes = {name: c.element_size() * c.numel() for name, c in columns.items()}
+    position, birth, write_id = 8 * layers, 8 * layers, 4 * layers
+    stored = sum(sizes.get(name, 0) for name in long_term_columns(model.backbone))
+    counter = 4 * layers if model.memory_config.eviction.kind == "counter" else 0
+    return RowBytes(
+        short_term=sum(sizes.values()) + position + birth + write_id,
+        long_term=stored + birth + write_id + counter,
+        recent=probe.element_size() * probe.numel(),
+    )
+
+
+@contextlib.contextmanager
+def _committing(memories: Sequence[Memory]) -> Iterator[None]:
+    """Whatever way a write ends, what it wrote is made to last where a memory is kept."""
+    for memory in memories:
+        memory.before_write()
+    with contextlib.ExitStack() as stack:
+        for memory in memories:
+            stack.callback(memory.commit)
+        yield
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C back for the few milliseconds in which a memory is between two states."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    waiting: list[tuple[int, Any]] = []
+    before = signal.getsignal(signal.SIGINT)
+    if before is None:  # set by something other than Python: it cannot be put back
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda number, frame: waiting.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if waiting and callable(before):
+            before(*waiting[0])

@@ -1,0 +1,1 @@
+"""The nano's recipe: questions about notes."""

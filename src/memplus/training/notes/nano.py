@@ -1,0 +1,136 @@
+"""Training the bundled model from text files: what ``memplus train nano`` does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import torch
+from tokenizers import Tokenizer
+
+from memplus.config import PromptConfig
+from memplus.data.corpus import Corpus, read_texts, train_tokenizer
+from memplus.data.notes import PROMPT_TEMPLATE
+from memplus.mplus.loading import BUNDLED
+from memplus.mplus.model import MPlus
+from memplus.training.engine.checkpoints import Checkpoints
+from memplus.training.engine.loop import Loop, Progress
+from memplus.training.engine.modes import training_mode
+from memplus.training.engine.optimizers import make_optimizers
+from memplus.training.engine.processes import Processes
+from memplus.training.notes.episodes import EpisodeMaker
+from memplus.training.notes.fresh import write_fresh
+from memplus.training.notes.recipe import Recipe, load_recipe
+from memplus.training.notes.workload import NotesWorkload, notes_pace
+from memplus.training.tasks.pristine_rows import written_pristine
+from memplus.training.text.run_config import OptimizerConfig
+
+__all__ = ["RECIPE", "NanoRun", "train_nano"]
+
+RECIPE = BUNDLED["nano"] / "recipe.toml"
+_CHARACTERS = 240_000
+_ANSWER_TOKENS = 16
+_STORED = 512
+_BETAS = (0.9, 0.98)
+_FRESH, _START = "fresh", "start"
+
+
+@dataclass(frozen=True)
+class NanoRun:
+    """What to train on, where to, and how long."""
+
+    texts: Sequence[Path]
+    """Text files, ``.gz`` and ``.jsonl`` among them."""
+    out: Path
+    """Folder of the run: checkpoints, ``metrics.jsonl``, the finished model in ``final``."""
+    steps: int = 6000
+    """Steps in all."""
+    seed: int = 0
+    recipe: Path = RECIPE
+    start: Path | None = None
+    """A model of the recipe's sizes to go on from, instead of random weights."""
+    stage: int = 0
+    """Stage of the recipe to begin with."""
+
+
+def train_nano(
+    run: NanoRun, *, resume: bool = False, progress: Callable[[Progress], None] | None = None
+) -> MPlus:
+    """Train a model and write it, in 16 bits with its pristine memory, to ``run.out/final``.
+
+    Args:
+        run: what, where, how long.
+        resume: go on from the checkpoint in ``run.out``.
+        progress: called after every step.
+
+    Raises:
+        ConfigError: the recipe is wrong.
+        TrainingError: there is no checkpoint to go on from.
+        EmptyTextError: the files hold no sentence.
+        OSError: a file cannot be read or written.
+    """
+    recipe = load_recipe(run.recipe)
+    if resume:
+        Checkpoints(run.out).latest()
+    texts = list(read_texts(run.texts))
+    model = _resumed(run, recipe) if resume else _begun(run, recipe, texts)
+    folder = run.out / (_START if (run.out / _START).is_dir() else _FRESH)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    corpus = Corpus(texts, tokenizer, _CHARACTERS)
+    processes = Processes()
+    workload = NotesWorkload(
+        model,
+        recipe,
+        EpisodeMaker(corpus, tokenizer, recipe),
+        run.seed,
+        stage=run.stage,
+        processes=processes.count,
+    )
+    config = OptimizerConfig("muon", recipe.optimizing.learning_rate, betas=_BETAS)
+    optimizers = make_optimizers(model, config, None)
+    pace = notes_pace(recipe, run.steps, run.seed)
+    loop = Loop(workload, optimizers, run.out, pace, processes)
+    if resume:
+        loop.resume()
+    with training_mode(model):
+        loop.run(progress)
+    ids = _running(corpus, recipe, run.seed)
+    model.pristine = written_pristine(model, ids, run.seed, stored=_STORED)
+    model.save_pretrained(run.out / "final", storage_dtype=torch.float16)
+    return model
+
+
+def _running(corpus: Corpus, recipe: Recipe, seed: int) -> list[int]:
+    """Text enough to fill a memory."""
+    ids: list[int] = []
+    sentences = corpus.running(Random(seed))
+    while len(ids) < 4 * recipe.memory.short_term_tokens + 2 * _STORED:
+        ids += next(sentences)
+    return ids
+
+
+def _begun(run: NanoRun, recipe: Recipe, texts: Sequence[str]) -> MPlus:
+    """The model of a new run; what it starts from is kept in the run's folder."""
+    if run.start is not None:
+        model = MPlus.from_pretrained(run.start)
+        model.pristine = type(model.pristine)()
+        model.save_pretrained(run.out / _START)
+        return model
+    tokenizer = train_tokenizer(texts, recipe.architecture.vocabulary, run.seed)
+    write_fresh(run.out / _FRESH, recipe.architecture, tokenizer, run.seed)
+    return _fresh(run, recipe)
+
+
+def _resumed(run: NanoRun, recipe: Recipe) -> MPlus:
+    """What the run started from; the loop puts the checkpoint's weights in."""
+    if (run.out / _START).is_dir():
+        return MPlus.from_pretrained(run.out / _START)
+    return _fresh(run, recipe)
+
+
+def _fresh(run: NanoRun, recipe: Recipe) -> MPlus:
+    torch.manual_seed(run.seed)
+    prompt = PromptConfig(template=PROMPT_TEMPLATE, max_new_tokens=_ANSWER_TOKENS)
+    return MPlus.from_backbone(run.out / _FRESH, recipe.memory, prompt=prompt)

@@ -1,0 +1,220 @@
+"""The prefix of many questions to shared pools: rows projected once, gathered where needed.
+
+A step's questions read the rows that the step itself wrote. Each group of questions has its own
+short-term pool; what it has dropped, and the rows of all other groups, are its long-term store,
+from which every question retrieves for itself. Gradients flow into every row that is read.
+
+Shapes: L layers, R rows, d hidden size, G groups, q questions of a group, Q = G * q, n short-term
+rows, M retrieved rows, t tokens of a question row, H heads, K key/value heads, r = H / K, D head
+width, p tokens of the longest prompt.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from memplus.backbone.access import Layer
+from memplus.backbone.attention import AttentionCall, Segment
+from memplus.backbone.rope import rotate
+from memplus.mplus.model import MPlus
+from memplus.passes.read import Prefix, ReadSession
+
+__all__ = ["PoolPrefix", "PoolReadSession", "Retrieval"]
+
+
+@dataclass
+class Retrieval:
+    """What the questions of one read retrieve, and what is learned from it."""
+
+    count: int
+    """M; 0 retrieves nothing, but scores may still be learned."""
+    prompt: Tensor
+    """[Q, t] true at prompt tokens."""
+    told: Tensor
+    """[Q, R] true at rows that can hold the answer."""
+    forced: Tensor
+    """[Q] true where these rows are retrieved whatever their scores."""
+    learned: Tensor
+    """[s] indices of the questions whose scores keep their graph."""
+    scores: list[Tensor] = field(default_factory=list)
+    """Per layer [s, R]: filled by the read."""
+    found: list[float] = field(default_factory=list)
+    """Per layer: share of questions that retrieved a right row by score alone."""
+
+    def __post_init__(self) -> None:
+        # Scores are needed at prompt tokens alone, a small part of a row that has a tail.
+        longest = int(self.prompt.sum(dim=1).max())
+        self._places = self.prompt.int().argsort(dim=1, descending=True, stable=True)[:, :longest]
+        there = self.prompt.gather(1, self._places)
+        self.share = there / there.sum(dim=1, keepdim=True)
+        """[Q, p] what each prompt token counts; 0 at padding."""
+
+    def asking(self, hidden: Tensor) -> Tensor:
+        """[Q, t, d] -> [Q, p, d]: the prompts' tokens."""
+        return hidden.gather(1, self._places[:, :, None].expand(-1, -1, hidden.shape[2]))
+
+
+@dataclass(frozen=True)
+class _LayerRows:
+    """One layer's prefix, rotated."""
+
+    shared: Segment
+    """[G, K, 1 + n, D] bos and each group's short-term rows."""
+    own: Segment | None
+    """[Q, K, M, D] what each question retrieved."""
+
+
+class PoolPrefix(Prefix):
+    """Rows [L][R, d] as the prefix of a batch of questions.
+
+    Args:
+        model: whose weights project and retrieve.
+        rows: per layer [R, d], oldest first.
+        short_term: [L, G, n] indices of each group's pool, rising.
+        retrieval: None reads the pools alone.
+    """
+
+    def __init__(
+        self,
+        model: MPlus,
+        rows: list[Tensor],
+        short_term: Tensor,
+        retrieval: Retrieval | None = None,
+    ) -> None:
+        self.model = model
+        self.pool = rows
+        self.short_term = short_term
+        self.retrieval = retrieval
+        self.retrieved = retrieval.count if retrieval is not None else 0
+        self.layers: dict[int, _LayerRows] = {}
+
+    def shift(self, device: torch.device) -> Tensor:
+        """[1]: bos, retrieved and short-term rows."""
+        return torch.tensor([1 + self.retrieved + self.short_term.shape[2]], device=device)
+
+    def prepare(self, layer: int, hidden: Tensor, length: int) -> None:
+        """Retrieve and gather this layer's rows."""
+        access = self.model.backbone.layers[layer]
+        chosen = self._retrieve(access, hidden)
+        keys, values = access.project(self.pool[layer])
+        groups, count = self.short_term.shape[1:]
+        kept = self.short_term[layer]
+        angles = self.model.backbone.angles(access, 1 + self.retrieved + count, hidden)
+        start = 1 + self.retrieved
+        places = (angles[0][start:], angles[1][start:])
+        pool_keys = rotate(_gather(keys, kept), places).transpose(1, 2)
+        pool_values = _gather(values, kept).transpose(1, 2)
+        own = None
+        if chosen is not None:
+            places = (angles[0][1:start], angles[1][1:start])
+            called = rotate(_gather(keys, chosen), places).transpose(1, 2)
+            own = called, _gather(values, chosen).transpose(1, 2)
+        first = [part.expand(groups, -1, -1, -1) for part in self._bos(access)]
+        shared = (
+            torch.cat([first[0], pool_keys], dim=2),
+            torch.cat([first[1], pool_values], dim=2),
+        )
+        self.layers[layer] = _LayerRows(shared, own)
+
+    def _bos(self, access: Layer) -> Segment:
+        bos = self.model.weights.bos_embedding
+        assert bos is not None, "a recipe without bos cannot be trained"
+        keys, values = access.project(bos[access.index][None])
+        return keys.transpose(1, 2), values.transpose(1, 2)
+
+    def _retrieve(self, access: Layer, hidden: Tensor) -> Tensor | None:
+        """[Q, M] indices, oldest first; the scores to learn from are left in ``retrieval``."""
+        wanted = self.retrieval
+        if wanted is None:
+            return None
+        projection = self.model.weights.layer_retriever(access.index)
+        keys = projection.key_proj(access.norm(self.pool[access.index]))
+        queries = projection.query_proj(access.norm(wanted.asking(hidden)))
+        if len(wanted.learned):
+            share = wanted.share[wanted.learned]
+            wanted.scores.append(_scores(queries[wanted.learned], keys, share))
+        if not wanted.count:
+            return None
+        with torch.no_grad():
+            scores = _scores(queries, keys, wanted.share)
+            each = hidden.shape[0] // self.short_term.shape[1]
+            kept = self.short_term[access.index].repeat_interleave(each, dim=0)
+            scores.scatter_(1, kept, -1.0)
+            best = scores.topk(wanted.count, dim=1).indices
+            asked = wanted.told.any(dim=1)
+            hit = wanted.told.gather(1, best).any(dim=1)[asked]
+            wanted.found.append(float(hit.float().mean()) if len(hit) else 0.0)
+            scores += 2.0 * (wanted.told & wanted.forced[:, None] & (scores >= 0))
+            return scores.topk(wanted.count, dim=1).indices.sort(dim=1).values
+
+
+class PoolReadSession(ReadSession):
+    """A read of a ``PoolPrefix``: each group's questions attend to its rows without a copy of them.
+
+    One softmax in plain operations over [shared | own | text]; on a CPU faster forth and back than
+    the fused kernel over a concatenation, and the same numbers to rounding.
+    """
+
+    prefix: PoolPrefix
+
+    def attend(self, call: AttentionCall) -> Tensor:
+        """[Q, t, H, D]."""
+        rows = self.prefix.layers[call.layer]
+        count, heads, length, width = call.query.shape
+        pools, kv_heads, before = rows.shared[0].shape[:3]
+        query = (call.query * call.scale).view(count, kv_heads, -1, width)
+        keys, values = call.key, call.value
+        if rows.own is not None:
+            keys = torch.cat([rows.own[0].to(keys.dtype), keys], dim=2)
+            values = torch.cat([rows.own[1].to(values.dtype), values], dim=2)
+        scores = torch.cat(
+            [
+                _spread(_grouped(query, pools) @ rows.shared[0].transpose(-1, -2), count),
+                query @ keys.transpose(-1, -2) + _text_mask(call, keys.shape[2]),
+            ],
+            dim=3,
+        )
+        weights = torch.softmax(scores, dim=3, dtype=scores.dtype)
+        seen = _spread(_grouped(weights[..., :before], pools) @ rows.shared[1], count)
+        output = (seen + weights[..., before:] @ values).view(count, heads, length, width)
+        return output.transpose(1, 2).contiguous()
+
+
+def _grouped(rows: Tensor, pools: int) -> Tensor:
+    """[Q, K, r * t, x] -> [G, K, q * r * t, x]."""
+    count, kv_heads, length, width = rows.shape
+    parts = rows.view(pools, count // pools, kv_heads, length, width)
+    return parts.transpose(1, 2).reshape(pools, kv_heads, -1, width)
+
+
+def _spread(rows: Tensor, count: int) -> Tensor:
+    """Undo ``_grouped``."""
+    pools, kv_heads, _, width = rows.shape
+    parts = rows.view(pools, kv_heads, count // pools, -1, width)
+    return parts.transpose(1, 2).reshape(count, kv_heads, -1, width)
+
+
+def _text_mask(call: AttentionCall, keys: int) -> Tensor:
+    """[1 or Q, 1, r * t, keys] to add: what is retrieved is seen by all, the text causally."""
+    mask, dtype = call.mask, call.query.dtype
+    assert mask is not None, "the registered mask functions always return a mask"
+    if mask.dtype == torch.bool:
+        hidden = torch.finfo(dtype).min / 2
+        mask = torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, hidden)
+    mask = torch.nn.functional.pad(mask.to(dtype), (keys - mask.shape[3], 0))
+    return mask.repeat(1, 1, call.query.shape[1] // call.key.shape[1], 1)
+
+
+def _scores(queries: Tensor, keys: Tensor, share: Tensor) -> Tensor:
+    """[Q, R]: mean over each question's prompt tokens of sigmoid(f_q . f_k), M+ section 3.3."""
+    matches = torch.sigmoid(queries @ keys.transpose(0, 1))
+    mean: Tensor = torch.bmm(share[:, None].to(matches.dtype), matches)[:, 0]
+    return mean.float()
+
+
+def _gather(rows: Tensor, indices: Tensor) -> Tensor:
+    """Rows [R, H, D] by indices [B, n] -> [B, n, H, D]."""
+    return rows.index_select(0, indices.reshape(-1)).view(*indices.shape, *rows.shape[1:])

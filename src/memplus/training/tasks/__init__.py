@@ -1,0 +1,1 @@
+"""What is learned, and the memories that it is learned on."""

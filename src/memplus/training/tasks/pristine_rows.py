@@ -1,0 +1,65 @@
+"""The memory that a trained model comes with: full from the start.
+
+Shapes: L layers, n rows, K rows per write, N short-term rows, d hidden size.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+
+from memplus.mplus.model import MPlus
+from memplus.passes.pristine import Pristine
+from memplus.training.tasks.lanes import LaneMemory, Store
+from memplus.training.tasks.retrieval import retrieval_key
+
+__all__ = ["pristine_of", "written_pristine"]
+
+
+@torch.no_grad()
+def written_pristine(model: MPlus, ids: list[int], seed: int = 0, *, stored: int = 0) -> Pristine:
+    """Write running text chunk by chunk and keep the memory as the writes leave it.
+
+    Args:
+        model: trained.
+        ids: text of at least N / K chunks; what comes after the last whole chunk is left.
+        seed: of what is dropped.
+        stored: rows of the long-term store to keep per layer, the youngest. With M of them a
+            read of a new memory has the same number of rows as every later one.
+
+    Raises:
+        ValueError: the text does not fill the pool and the store.
+    """
+    config = model.memory_config
+    shape = (1, len(model.backbone.layers), model.backbone.hidden_size)
+    like = torch.empty(0, dtype=model.backbone.dtype, device=model.device)
+    store = None
+    if stored:
+        keys_of = partial(retrieval_key, model)
+        store = Store(stored, (*shape, config.retriever_dim), like, keys_of, on_cpu=True)
+    memory = LaneMemory(config, shape, like, store)
+    generator = torch.Generator().manual_seed(seed)
+    for start in range(0, len(ids) - config.chunk_tokens + 1, config.chunk_tokens):
+        chunk = torch.tensor([ids[start : start + config.chunk_tokens]], device=model.device)
+        memory.write(model.write_rows(chunk, memory.context()), [generator])
+        memory.settle()
+    held = memory.count + (store.filled if store is not None else 0)
+    if held < config.short_term_tokens + stored:
+        needed = config.short_term_tokens + stored
+        raise ValueError(f"{len(ids)} tokens fill {held} of {needed} rows")
+    return pristine_of(memory, stored)
+
+
+def pristine_of(memory: LaneMemory, stored: int) -> Pristine:
+    """The first document's rows, and the ``stored`` youngest of its store with their keys."""
+    rows, store = memory.settled, memory.store
+    kept = Pristine(rows.vectors[0].cpu().contiguous(), (memory.clock - rows.birth[0]).cpu())
+    if store is not None and min(stored, store.filled):
+        held = store.held
+        for layer, births in enumerate(held.birth[0]):
+            order = births.sort(stable=True).indices[-stored:]
+            kept.long_term.append(held.vectors[0, layer, order].cpu())
+            kept.keys.append(store.keys[0, layer, order].cpu())
+            kept.long_term_ages.append((memory.clock - births[order]).cpu())
+    return kept

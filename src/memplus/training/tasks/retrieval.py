@@ -1,0 +1,178 @@
+"""Reading a lane memory: which stored rows a text calls up, and what the retriever learns from it.
+
+The rows written from the chunks that a text depends on are the right ones, wherever they are by
+now: in the short-term pool or dropped into the long-term store. A read leaves every layer's input
+here; the loss is worked out from them afterwards, apart from the text's own graph.
+
+Shapes: B documents, T tokens, n short-term rows, m stored rows, M retrieved rows, c candidate
+rows, d hidden size, R retriever width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from memplus.memory.retriever import oldest_first
+from memplus.mplus.model import MPlus
+from memplus.training.tasks.lanes import LaneMemory
+from memplus.training.tasks.losses import binary_retrieval_loss, retrieval_loss
+from memplus.training.text.run_config import RetrieverConfig
+
+__all__ = ["LaneReading", "Target", "retrieval_key"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a text depends on."""
+
+    first: int
+    """First write of its chunks."""
+    last: int
+    """Last write of its chunks; below ``first`` where it depends on nothing."""
+
+    def right(self, write_ids: Tensor) -> Tensor:
+        """True at the rows of these writes."""
+        return (write_ids >= self.first) & (write_ids <= self.last)
+
+
+def retrieval_key(model: MPlus, layer: int, rows: Tensor) -> Tensor:
+    """f_k of rows [..., d]: [..., R]."""
+    access = model.backbone.layers[layer]
+    key: Tensor = model.weights.layer_retriever(layer).key_proj(access.norm(rows))
+    return key
+
+
+class LaneReading:
+    """One read of the whole memory of every document.
+
+    Args:
+        model: whose weights retrieve.
+        memory: is read.
+        target: which rows are the right ones.
+        query_tokens: only so many first tokens ask.
+        config: of the retriever's loss.
+    """
+
+    def __init__(
+        self,
+        model: MPlus,
+        memory: LaneMemory,
+        target: Target,
+        query_tokens: int,
+        config: RetrieverConfig,
+    ) -> None:
+        self.model = model
+        self.memory = memory
+        self.target = target
+        self.query_tokens = query_tokens
+        self.config = config
+        stored = memory.store.filled if memory.store is not None else 0
+        self.retrieved = min(model.memory_config.retrieved_tokens, stored)
+        self.count = self.retrieved + memory.count
+        """Rows of the prefix, bos not counted."""
+        self.asked: dict[int, Tensor] = {}
+        """Layer -> its input [B, T, d]."""
+        self.chosen: dict[int, Tensor] = {}
+        """Layer -> [B, M] slots of the store, in reading order."""
+
+    def source(self, layer: int, hidden: Tensor) -> Tensor:
+        """The rows [B, M + n, d] of a layer, for ``HiddenPrefix``."""
+        rows = self.memory.rows(layer)
+        if self.memory.store is None:
+            return rows
+        self.asked[layer] = hidden[:, : self.query_tokens]
+        if not self.retrieved:
+            return rows
+        chosen = self.chosen[layer] = self._retrieve(layer, hidden)
+        stored = self.memory.store.rows.vectors[:, layer]
+        called = stored.gather(1, chosen[..., None].expand(-1, -1, stored.shape[2]))
+        return torch.cat([called.to(rows.device, rows.dtype), rows], dim=1)
+
+    @torch.no_grad()
+    def _retrieve(self, layer: int, hidden: Tensor) -> Tensor:
+        store = self.memory.store
+        assert store is not None
+        queries = self._queries(layer, hidden[:, : self.query_tokens])
+        keys = store.keys[:, layer, : store.filled]
+        if self.config.fresh_keys:
+            rows = store.rows.vectors[:, layer, : store.filled]
+            keys = retrieval_key(self.model, layer, rows.to(hidden.device))
+        scores = _scores(queries, keys.to(hidden.device))
+        best = scores.topk(self.retrieved, dim=1).indices.to(store.rows.birth.device)
+        birth = store.rows.birth[:, layer]
+        return torch.stack([oldest_first(*pair) for pair in zip(best, birth, strict=True)])
+
+    def _queries(self, layer: int, hidden: Tensor) -> Tensor:
+        access = self.model.backbone.layers[layer]
+        queries: Tensor = self.model.weights.layer_retriever(layer).query_proj(access.norm(hidden))
+        return queries
+
+    def loss(self) -> Tensor:
+        """Mean over layers and documents; one without right rows adds nothing."""
+        return torch.stack([self._layer_loss(layer) for layer in self.asked]).mean()
+
+    def _layer_loss(self, layer: int) -> Tensor:
+        rows, right = self._candidates(layer)
+        hidden = self.asked[layer]
+        if self.config.detach:
+            hidden, rows = hidden.detach(), rows.detach()
+        keys = retrieval_key(self.model, layer, rows)
+        scores = _scores(self._queries(layer, hidden), keys)
+        if self.config.loss == "ranking":
+            return retrieval_loss(scores, right, self.config.temperature)
+        weights = (self.config.negative_weight, self.config.penalty)
+        return binary_retrieval_loss(scores, right, *weights)
+
+    def _candidates(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Rows [B, c, d] that the loss scores, and which are right [B, c]."""
+        rows = self.memory.rows(layer)
+        right = self.target.right(self.memory.write_ids()[:, layer])
+        store = self.memory.store
+        assert store is not None
+        if not store.filled:
+            return rows, right
+        ids = store.rows.write_id[:, layer, : store.filled]
+        stored_right = self.target.right(ids)
+        count = min(self.config.scored_stored, store.filled)
+        # Right rows first, then those that were taken for right, the hardest to tell apart, and of
+        # the others some at every write: no generator has to be kept for it.
+        slots = torch.arange(store.filled, device=ids.device)
+        preference = stored_right + 0.4 * ((slots * 0.618034 + self.memory.writes * 0.414214) % 1)
+        if layer in self.chosen:
+            preference.scatter_add_(1, self.chosen[layer], torch.full_like(preference, 0.5))
+        places = preference.topk(count, dim=1).indices
+        vectors = store.rows.vectors[:, layer]
+        taken = vectors.gather(1, places[..., None].expand(-1, -1, vectors.shape[2]))
+        taken_right = stored_right.gather(1, places).to(right.device)
+        rows = torch.cat([rows, taken.to(rows.device, rows.dtype)], dim=1)
+        return rows, torch.cat([right, taken_right], dim=1)
+
+    def recalls(self) -> dict[str, Tensor]:
+        """By layer: share of the stored right rows that were retrieved, and that of chance.
+
+        Averaged over the documents that have any in the store; not a number where none has.
+        """
+        store = self.memory.store
+        found: dict[str, Tensor] = {}
+        for layer, chosen in self.chosen.items():
+            assert store is not None
+            right = self.target.right(store.rows.write_id[:, layer, : store.filled])
+            shares = right.gather(1, chosen).sum(dim=1) / right.sum(dim=1)
+            found[f"recall.{layer}"] = shares.nanmean()
+            chance = torch.full((), self.retrieved / store.filled, device=shares.device)
+            found[f"chance.{layer}"] = chance + 0 * found[f"recall.{layer}"]
+        return found
+
+
+def _scores(queries: Tensor, keys: Tensor) -> Tensor:
+    """[B, c]: mean over tokens of sigmoid(f_q . f_k), M+ section 3.3; differentiable.
+
+    Args:
+        queries: [B, T, R].
+        keys: [B, c, R].
+    """
+    matches = torch.sigmoid(queries.float() @ keys.float().transpose(1, 2))
+    return matches.mean(dim=1)

@@ -1,0 +1,1 @@
+"""Runs on running text, from a YAML config."""

@@ -1,0 +1,110 @@
+"""How much memory a run will need, reckoned before its first step.
+
+An estimate: allocators and libraries take more, kernels that fuse take less.
+
+Shapes: B documents of a process, L layers, N short-term rows, M retrieved rows, S stored rows,
+d hidden size, f feed-forward width, V vocabulary, H query heads, G key/value heads, D head width.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psutil
+import torch
+
+from memplus.errors import TrainingBudgetError
+from memplus.mplus.model import MPlus
+from memplus.training.text.run_config import TrainingConfig
+
+__all__ = ["check_memory", "needed_bytes"]
+
+_GIB = 2**30
+_FLOAT = 4
+_LOGITS = 3
+"""Logits, their softmax and their gradient."""
+_WIDTHS = 16
+"""Vectors of the hidden size that a layer keeps of a token for its backward pass."""
+_WIDE = 4
+"""And of the feed-forward width."""
+_SLACK = 1.25
+"""What runs on a CPU took beyond the tensors counted here."""
+_SCORES = 3
+"""Plain attention keeps its scores, the masked ones and their softmax."""
+
+
+def needed_bytes(model: MPlus, config: TrainingConfig, processes: int = 1) -> dict[str, int]:
+    """What training adds to the loaded weights, by what it is for, in bytes per process.
+
+    Args:
+        model: with its trainable weights chosen.
+        config: of the run.
+        processes: which divide the documents, and the weights where ``run.sharded`` is on.
+    """
+    trained = sum(w.numel() for w in model.parameters() if w.requires_grad)
+    divided = processes if config.run.sharded else 1
+    moments = 1 if config.optimizer.kind == "muon" else 2
+    share = config.run.documents // processes
+    layers, width = len(model.backbone.layers), model.backbone.hidden_size
+    rows = config.memory
+    item = model.backbone.dtype.itemsize
+    # The short-term rows are there twice while a write moves them.
+    pool = 2 * share * layers * rows.short_term_tokens * width * item
+    store = share * layers * config.run.stored_rows * (width + rows.retriever_dim) * item
+    return {
+        "gradients": trained * _FLOAT // divided,
+        "optimizer": moments * trained * _FLOAT // divided,
+        "memories": pool + store,
+        "activations": share * max(_activations(model, config, task) for task in config.tasks),
+    }
+
+
+def _activations(model: MPlus, config: TrainingConfig, task: Any) -> int:
+    """Bytes that one document's backward pass needs."""
+    stock, rows = model.backbone.config, config.memory
+    layers, width = len(model.backbone.layers), model.backbone.hidden_size
+    heads, head = int(stock.num_attention_heads), model.backbone.head_dim
+    target = task.target_tokens.highest
+    chunk = task.chunk_tokens.highest if task.chunk_tokens else rows.chunk_tokens
+    writes = min(task.gradient_writes, task.chunks.highest)
+    if task.task not in ("completion", "repetition"):
+        writes = 0
+    prefix = rows.short_term_tokens + rows.retrieved_tokens
+    item = 2 if config.run.precision == "bfloat16" else _FLOAT
+    # Keys, values and vectors of the rows are kept in every layer, checkpointing or not.
+    behind = layers * prefix * (2 * model.backbone.kv_heads * head + width) * item
+    inner = _WIDTHS * width + _WIDE * int(stock.intermediate_size)
+    tokens = target + writes * chunk
+    scores = 0
+    if model.device.type == "cpu":
+        # Training takes plain attention on a CPU.
+        keys = rows.tokens_per_write + chunk
+        scores = _SCORES * heads * (target * (prefix + target) + writes * chunk * keys)
+    layer = (tokens * inner + scores) * item
+    kept = layers * layer
+    if config.model.gradient_checkpointing:
+        kept = layers * tokens * width * item + layer
+    vocabulary = int(stock.vocab_size)
+    read = target + (writes * chunk if config.run.language else 0)
+    return int(_SLACK * (behind + kept + _LOGITS * read * vocabulary * _FLOAT))
+
+
+def check_memory(model: MPlus, config: TrainingConfig, processes: int = 1) -> None:
+    """Refuse a run that would not fit.
+
+    Raises:
+        TrainingBudgetError: with the numbers.
+    """
+    parts = needed_bytes(model, config, processes)
+    loaded = sum(weight.numel() * weight.element_size() for weight in model.parameters())
+    if config.run.memory_gib is not None:
+        given = int(config.run.memory_gib * _GIB) - loaded
+    elif model.device.type == "cuda":
+        given = int(torch.cuda.mem_get_info(model.device)[0])
+    else:
+        # The processes of one machine share what is free.
+        given = int(psutil.virtual_memory().available) // processes
+    needed = sum(parts.values())
+    if needed > given:
+        shown = ", ".join(f"{name} {size / _GIB:.2f}" for name, size in parts.items())
+        raise TrainingBudgetError(needed=needed / _GIB, given=given / _GIB, parts=shown)

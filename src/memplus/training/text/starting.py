@@ -1,0 +1,106 @@
+"""The model a run starts from: an earlier stage's, a stock decoder, or one made from nothing.
+
+Shapes: L layers, d hidden size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+
+from memplus.config import MemoryConfig
+from memplus.data.corpus import train_tokenizer
+from memplus.errors import ConfigError
+from memplus.memory.retriever import MemoryWeights
+from memplus.mplus.model import MPlus
+from memplus.training.engine.optimizers import choose_trainable
+from memplus.training.notes.fresh import write_fresh
+from memplus.training.text.run_config import TrainingConfig
+
+__all__ = ["starting_model", "with_memory"]
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+_FRESH = "fresh"
+
+
+def starting_model(config: TrainingConfig, texts: Sequence[str] | None = None) -> MPlus:
+    """The model of ``config.model``, its trainable weights chosen.
+
+    Args:
+        config: of the run.
+        texts: for the tokenizer of a model made from nothing; its files are kept in the run's
+            folder, and a run that goes on finds them there.
+
+    Raises:
+        ConfigError: adapters or rows do not fit those of ``start``.
+        UnknownModelError, UnsupportedModelError, WeightsError: as the loaders.
+    """
+    given, dtype = config.model, _DTYPES[config.model.dtype]
+    torch.manual_seed(config.run.seed)
+    if given.start is not None:
+        model = with_memory(MPlus.from_pretrained(given.start, dtype=dtype), config.memory)
+    elif given.backbone is not None:
+        model = MPlus.from_backbone(given.backbone, config.memory, dtype=dtype)
+    else:
+        model = MPlus.from_backbone(_fresh_folder(config, texts), config.memory)
+    choose_trainable(model, given.trainable)
+    if given.gradient_checkpointing:
+        model.model.activation_checkpointing_enable()
+    return model
+
+
+def _fresh_folder(config: TrainingConfig, texts: Sequence[str] | None) -> Path:
+    sizes = config.model.fresh
+    assert sizes is not None
+    folder = config.run.out / _FRESH
+    kept = folder / "tokenizer.json"
+    if texts is None and not kept.is_file():
+        raise ConfigError("model.fresh", value=str(folder), reason="the run has no tokenizer yet")
+    if texts is None:
+        tokenizer = Tokenizer.from_file(str(kept))
+    else:
+        tokenizer = train_tokenizer(texts, sizes.vocabulary, config.run.seed)
+    write_fresh(folder, sizes, tokenizer, config.run.seed)
+    return folder
+
+
+def with_memory(model: MPlus, config: MemoryConfig) -> MPlus:
+    """The same weights under another memory config: a later stage's.
+
+    A retriever is made anew where there was none or one of another width; rows that come with the
+    model are kept as far as they fit.
+
+    Args:
+        model: its decoder goes into the result.
+        config: sizes and rules from now on.
+
+    Raises:
+        ConfigError: its adapters are not those of the model.
+    """
+    before = model.memory_config
+    if before.adapters != config.adapters:
+        raise ConfigError(
+            "memory.adapters", value=config.adapters,
+            reason=f"the model to start from has {before.adapters}",
+        )  # fmt: skip
+    if before.bos != config.bos:
+        raise ConfigError("memory.bos", value=config.bos, reason="the model to start from differs")
+    weights = MemoryWeights(len(model.backbone.layers), model.backbone.hidden_size, config)
+    weights = weights.to(device=model.device, dtype=model.weights.memory_embedding.dtype)
+    known, there = model.weights.state_dict(), weights.state_dict()
+    weights.load_state_dict(
+        there | {n: t for n, t in known.items() if n in there and t.shape == there[n].shape}
+    )
+    pristine = type(model.pristine)()
+    rows = model.pristine.short_term
+    if rows is not None:
+        pristine.short_term = rows[:, -config.short_term_tokens :].contiguous()
+    made = MPlus(
+        model.model, config, weights,
+        tokenizer=model.tokenizer, prompt=model.prompt, pristine=pristine,
+    )  # fmt: skip
+    made.kept = model.kept
+    return made

@@ -1,0 +1,149 @@
+"""Training on running text: which documents come next, and what is kept from step to step.
+
+Every process walks through all documents in the same order and trains on its own share of each
+batch, so the number of processes changes nothing.
+
+Shapes: B documents of a batch, b those of this process, S tokens of a target, L layers, d hidden
+size.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from memplus.errors import ConfigError
+from memplus.mplus.model import MPlus
+from memplus.training.tasks.lanes import LaneMemory, Rows, Store
+from memplus.training.tasks.retrieval import Target, retrieval_key
+from memplus.training.tasks.task_plan import Plan, draw_plan
+from memplus.training.text.order import DocumentOrder
+from memplus.training.text.run_config import TrainingConfig
+from memplus.training.text.step import Revisited, TextJob, TextStep
+from memplus.training.text.text_cache import Documents
+
+__all__ = ["TextWorkload", "lane_memory"]
+
+
+class TextWorkload:
+    """The tasks of a config on its documents.
+
+    Args:
+        model: is trained.
+        config: tasks and sizes.
+        documents: of all processes.
+        process: index of this process.
+        processes: how many there are; they divide ``run.documents``.
+
+    Raises:
+        ConfigError: the documents of a batch cannot be divided.
+    """
+
+    def __init__(
+        self,
+        model: MPlus,
+        config: TrainingConfig,
+        documents: Documents,
+        *,
+        process: int = 0,
+        processes: int = 1,
+    ) -> None:
+        batch = config.run.documents
+        if batch % processes:
+            reason = f"{processes} processes cannot divide them"
+            raise ConfigError("run.documents", value=batch, reason=reason)
+        self.config = config
+        self.order = DocumentOrder(documents, config.run.seed)
+        share = batch // processes
+        self.share = range(process * share, (process + 1) * share)
+        self.module = TextStep(model, config, lane_memory(model, config, share))
+        self._device = model.device
+        self._instructions = {
+            task.label: model.encode(task.instruction) if task.instruction else []
+            for task in config.tasks
+        }
+
+    def draw(self, step: int, part: int) -> TextJob:
+        """The next texts, and what is done with them."""
+        config = self.config
+        plan = draw_plan(
+            config, step, part, self.order.documents.longest, revisits=self.module.revisited
+            is not None,
+        )  # fmt: skip
+        batch = config.run.documents
+        taken = [self.order.take(plan.taken) for _ in range(batch)] if plan.taken else []
+        own = torch.stack([taken[i] for i in self.share]) if taken else None
+        chunks, ids, unscored = self._parts(plan, own)
+        seeds = plan.seeds(config.run.seed, batch)
+        return TextJob(
+            plan,
+            chunks.to(self._device),
+            ids.to(self._device),
+            unscored,
+            tuple(seeds[i] for i in self.share),
+            batch,
+        )
+
+    def _parts(self, plan: Plan, own: Tensor | None) -> tuple[Tensor, Tensor, int]:
+        """Chunks [b, C, T], target [b, S] and how many of its first tokens are not scored."""
+        if own is None:
+            assert self.module.revisited is not None
+            nothing = torch.zeros((len(self.share), 0, 1), dtype=torch.int64)
+            return nothing, self.module.revisited.ids, 0
+        chunks = (
+            own[:, : plan.written].unflatten(1, (plan.chunks, -1)) if plan.chunks else own[:, :0]
+        )
+        if plan.task.task != "repetition":
+            return chunks, own[:, plan.written :], 0
+        instruction = torch.tensor([self._instructions[plan.task.label]], dtype=torch.int64)
+        again = own[:, : plan.target_tokens]
+        ids = torch.cat([instruction.expand(len(own), -1), again], dim=1)
+        return chunks, ids, max(0, instruction.shape[1] + plan.task.unscored - 1)
+
+    def advance(self, job: TextJob, figures: dict[str, float]) -> None:
+        """Nothing depends on the figures."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The memories and the kept target."""
+        kept = self.module.revisited
+        return self.module.memory.tensors() | ({"revisited": kept.ids} if kept else {})
+
+    def state(self) -> dict[str, Any]:
+        """The order of documents, and what the kept target depends on."""
+        kept = self.module.revisited
+        target = [kept.target.first, kept.target.last, int(kept.due)] if kept else None
+        return {"order": self.order.state(), "revisited": target}
+
+    def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.order.restore(state["order"])
+        self.module.memory.restore(tensors)
+        if state["revisited"] is not None:
+            first, last, due = state["revisited"]
+            ids = tensors["revisited"].to(self._device, copy=True)
+            self.module.revisited = Revisited(ids, Target(first, last), bool(due))
+
+
+def lane_memory(model: MPlus, config: TrainingConfig, share: int) -> LaneMemory:
+    """Empty memories, or those that the model comes with."""
+    layers, width = len(model.backbone.layers), model.backbone.hidden_size
+    rows = config.memory
+    like = torch.empty(0, dtype=model.backbone.dtype, device=model.device)
+    store = None
+    if rows.has_long_term:
+        shape = (share, layers, width, rows.retriever_dim)
+        on_cpu = config.run.store_on_cpu
+        keys_of = partial(retrieval_key, model)
+        store = Store(config.run.stored_rows, shape, like, keys_of, on_cpu=on_cpu)
+    memory = LaneMemory(rows, (share, layers, width), like, store)
+    given = model.pristine.short_term
+    if given is not None:
+        vectors = given[:, -rows.short_term_tokens :].to(like).expand(share, -1, -1, -1)
+        # Write id 0: rows that no text of this run depends on.
+        births = torch.arange(1 - vectors.shape[2], 1, device=like.device)
+        births = births.expand(share, layers, -1)
+        memory.begin(Rows(vectors.clone(), births, torch.zeros_like(births)))
+    return memory

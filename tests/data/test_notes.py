@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from memplus.data.notes import (
+    ABSTENTION,
+    PROMPT_TEMPLATE,
+    Note,
+    corrected,
+    make_notes,
+    namesake,
+    untold,
+)
+
+TRAIN = make_notes(0, 3000, "train")
+HELD_OUT = make_notes(0, 3000, "held_out")
+OPEN = {"number", "word"}
+
+
+def wording(note: Note, text: str) -> str:
+    """The text with everything that belongs to this note alone taken out."""
+    for part in (note.subject, note.attribute, note.answer):
+        text = text.replace(part, "_")
+    return text
+
+
+def test_statement_and_question_name_the_fact_and_only_the_statement_tells_it() -> None:
+    for note in TRAIN + HELD_OUT:
+        assert note.subject in note.statement
+        assert note.attribute in note.statement
+        assert note.subject in note.question
+        assert note.attribute in note.question
+        assert re.search(rf"\b{note.answer}\b", note.statement)
+        assert not re.search(rf"\b{note.answer}\b", note.question)
+
+
+def test_splits_share_no_name() -> None:
+    assert {n.subject for n in TRAIN}.isdisjoint(n.subject for n in HELD_OUT)
+
+
+def test_splits_share_no_open_value() -> None:
+    held_out = {n.answer for n in HELD_OUT if n.value_class in OPEN}
+    assert held_out.isdisjoint(n.answer for n in TRAIN)
+    assert len(held_out) > 100
+
+
+@pytest.mark.parametrize("field", ["statement", "question"])
+def test_splits_share_no_wording(field: str) -> None:
+    train = {wording(n, getattr(n, field)) for n in TRAIN}
+    held_out = {wording(n, getattr(n, field)) for n in HELD_OUT}
+    assert train.isdisjoint(held_out)
+    assert len(train) >= 5
+    assert len(held_out) >= 3
+
+
+def test_surnames_of_unseen_names_are_made_of_known_syllables() -> None:
+    heads = {n.subject.split()[0] for n in TRAIN}
+    assert {n.subject.split()[0] for n in HELD_OUT} <= heads
+
+
+def test_same_seed_same_notes() -> None:
+    assert make_notes(7, 40, "train") == make_notes(7, 40, "train")
+    assert make_notes(7, 40, "train") != make_notes(8, 40, "train")
+
+
+def test_the_deal_does_not_depend_on_the_process() -> None:
+    code = "from memplus.data.notes import make_notes; print(make_notes(7, 5, 'held_out'))"
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True,
+            text=True, check=True,
+        ).stdout.strip()
+        for seed in ("1", "2")
+    }  # fmt: skip
+    assert told == {repr(make_notes(7, 5, "held_out"))}
+
+
+@pytest.mark.parametrize("split", ["train", "held_out"])
+def test_no_question_has_two_answers(split: str) -> None:
+    notes = make_notes(3, 60, split, subjects=12)  # type: ignore[arg-type]
+    assert len({(n.subject, n.attribute) for n in notes}) == 60
+    assert len({n.subject for n in notes}) <= 12
+
+
+def test_notes_may_share_one_attribute() -> None:
+    notes = make_notes(1, 6, "train", attributes=1)
+    assert len({n.attribute for n in notes}) == 1
+    assert len({n.subject for n in notes}) == 6
+
+
+def test_more_notes_than_there_are_facts_are_refused() -> None:
+    with pytest.raises(ValueError, match="too few"):
+        make_notes(0, 40, "train", subjects=2)
+
+
+def test_there_are_some_forty_attributes_of_ten_classes() -> None:
+    assert len({n.attribute for n in TRAIN}) >= 40
+    assert len({n.value_class for n in TRAIN}) == 10
+
+
+def test_prompt_template_takes_a_question() -> None:
+    assert PROMPT_TEMPLATE.format(question="Who?") == "\nQuestion: Who?\nAnswer:"
+    assert ABSTENTION.endswith(".")
+
+
+def test_people_may_share_a_first_name() -> None:
+    notes = make_notes(2, 6, "held_out", attributes=1, first_names=1)
+    assert len({n.subject for n in notes}) == 6
+    assert len({n.subject.split()[0] for n in notes}) == 1
+
+
+@pytest.mark.parametrize("split", ["train", "held_out"])
+def test_a_correction_asks_the_same_and_answers_otherwise(split: str) -> None:
+    for seed, note in enumerate(make_notes(4, 200, split)):  # type: ignore[arg-type]
+        later = corrected(note, seed, split)  # type: ignore[arg-type]
+        assert later.question == note.question
+        assert later.answer != note.answer
+        assert later.correction
+        assert later.statement.endswith(f"{later.answer}.")
+        assert note.subject in later.statement
+
+
+def test_corrections_are_worded_otherwise_in_each_split() -> None:
+    def wordings(split: str, notes: list[Note]) -> set[str]:
+        made = [corrected(n, i, split) for i, n in enumerate(notes)]  # type: ignore[arg-type]
+        return {wording(n, n.statement) for n in made}
+
+    assert wordings("train", TRAIN).isdisjoint(wordings("held_out", HELD_OUT))
+
+
+@pytest.mark.parametrize("split", ["train", "held_out"])
+def test_a_namesake_has_nearly_the_same_name_and_another_note(split: str) -> None:
+    kinds = set()
+    for seed, note in enumerate(make_notes(5, 200, split)):  # type: ignore[arg-type]
+        other = namesake(note, seed, split)  # type: ignore[arg-type]
+        assert other.attribute == note.attribute
+        assert other.subject != note.subject
+        firsts, lasts = zip(note.subject.split(), other.subject.split(), strict=True)
+        kinds.add((firsts[0] == firsts[1], lasts[0] == lasts[1], lasts[0][:3] == lasts[1][:3]))
+        assert firsts[0] == firsts[1] or lasts[0] == lasts[1]
+    assert len(kinds) == 3
+
+
+def test_an_untold_attribute_is_none_of_those_told() -> None:
+    for seed, note in enumerate(TRAIN[:200]):
+        other = untold(note, seed, "train", [note.attribute])
+        assert other.subject == note.subject
+        assert other.attribute != note.attribute

@@ -1,0 +1,69 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from memplus.errors import DamagedRunError, RunMismatchError, StorageError
+from memplus.evaluation.engine.runfile import RunFile
+
+IDENTITY = {"model": "abc", "distances": (0, 5), "notes": 3}
+
+
+def test_lines_are_there_again(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "answers.jsonl"
+    run = RunFile(path, IDENTITY)
+    run.append({"said": "one\ntwo \u2028 ü"})
+    run.append({"said": ""})
+    assert (
+        RunFile(path, IDENTITY).lines == run.lines == [{"said": "one\ntwo \u2028 ü"}, {"said": ""}]
+    )
+    first = json.loads(path.read_text().split("\n")[0])
+    assert first == {"format": 1, "model": "abc", "distances": [0, 5], "notes": 3}
+
+
+@pytest.mark.parametrize("cut", [1, 5, 12])
+def test_a_line_that_was_cut_off_is_taken_away(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "a.jsonl"
+    run = RunFile(path, IDENTITY)
+    run.append({"said": "one"})
+    whole = path.read_bytes()
+    run.append({"said": "two"})
+    path.write_bytes(path.read_bytes()[:-cut])
+    assert RunFile(path, IDENTITY).lines == [{"said": "one"}]
+    assert path.read_bytes() == whole
+
+
+def test_a_first_line_that_was_cut_off_is_begun_again(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"format": 1, "mod')
+    assert RunFile(path, IDENTITY).lines == []
+    assert json.loads(path.read_text())["model"] == "abc"
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [({"model": "abd"}, "model"), ({"notes": 4, "distances": [0]}, "distances, notes")],
+)
+def test_another_run_is_refused_by_what_differs(
+    tmp_path: Path, change: dict[str, object], named: str
+) -> None:
+    path = tmp_path / "a.jsonl"
+    RunFile(path, IDENTITY).append({"said": "one"})
+    before = path.read_bytes()
+    with pytest.raises(RunMismatchError, match=f"another run: {named} differ"):
+        RunFile(path, IDENTITY | change)
+    assert path.read_bytes() == before
+
+
+def test_a_damaged_line_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    RunFile(path, IDENTITY).append({"said": "one"})
+    path.write_text(path.read_text() + "{broken\n" + "{}\n")
+    with pytest.raises(DamagedRunError, match="line 3"):
+        RunFile(path, IDENTITY)
+
+
+def test_a_place_that_is_no_folder_is_a_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError):
+        RunFile(tmp_path / "file" / "a.jsonl", IDENTITY)

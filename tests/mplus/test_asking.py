@@ -1,0 +1,198 @@
+"""Answers and their evidence: attention as measured by the stock model itself."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tests.fakes import CONFIG, make_model, make_mplus, make_tokenizer, slow_pass, some_ids
+from tests.mplus.test_writer import assert_equal, contents
+from torch import Tensor
+
+from memplus import MPlus
+from memplus.config import PromptConfig
+from memplus.errors import ConfigError, EmptyTextError, PositionsError
+from memplus.mplus.asking import answer_all
+
+
+def test_evidence_is_the_attention_beyond_the_idle_one_as_the_stock_model_pays_it() -> None:
+    model = make_mplus()
+    memory = model.new_memory()
+    rows = [model.weights.bos_embedding.detach()]  # type: ignore[union-attr]
+    for seed, source in enumerate(("a", "b", "c")):
+        chunk = some_ids(10, seed=seed)
+        with torch.no_grad():
+            rows.append(model.compress(memory, chunk))
+        model.write(memory, chunk.tolist(), source=source)
+    question = "Where?"
+
+    answer = model.ask(memory, question, max_new_tokens=1)
+
+    stock = make_model(attention="eager")
+    weights: list[Tensor] = []
+    for layer in stock.get_decoder().layers:
+        layer.self_attn.register_forward_hook(lambda m, a, out: weights.append(out[1][0]))
+    prompt = torch.tensor(model.encode(model.prompt.template.format(question=question)))
+    slow_pass(stock, torch.cat(rows, dim=1), prompt)
+    paid = torch.zeros(3)
+    for layer_weights in weights:
+        prefix = layer_weights[:, :, :19]
+        prefix = prefix / prefix.sum(dim=2, keepdim=True)
+        # What the prompt's first token pays is paid whatever is asked.
+        beyond = (prefix[:, -1] - prefix[:, 19]).clamp(min=0)
+        paid = torch.maximum(paid, beyond[:, 1:].view(-1, 3, 6).sum(dim=2).amax(dim=0))
+    shares = {item.write_id: item.share for item in answer.evidence}
+    expected = (paid / paid.sum()).tolist()
+    assert [shares[i] for i in (1, 2, 3)] == pytest.approx(expected, abs=1e-4)
+    assert answer.confidence == pytest.approx(float(paid.max()), abs=1e-4)
+    found = [item.share for item in answer.evidence]
+    assert found == sorted(found, reverse=True)
+    places = {item.write_id: (item.source, item.start, item.tokens) for item in answer.evidence}
+    assert places == {1: ("a", 0, 10), 2: ("b", 0, 10), 3: ("c", 0, 10)}
+
+
+def test_text_that_waits_to_be_written_is_evidence_too() -> None:
+    model = make_mplus()
+    memory = model.new_memory()
+    chunk, waiting = some_ids(10, seed=1), some_ids(4, seed=2)
+    with torch.no_grad():
+        rows = [model.weights.bos_embedding.detach(), model.compress(memory, chunk)]  # type: ignore[union-attr]
+    model.write(memory, torch.cat([chunk, waiting]).tolist(), source="a")
+    assert len(memory.tail) == 4
+
+    answer = model.ask(memory, "Where?", max_new_tokens=1)
+
+    stock = make_model(attention="eager")
+    weights: list[Tensor] = []
+    for layer in stock.get_decoder().layers:
+        layer.self_attn.register_forward_hook(lambda m, a, out: weights.append(out[1][0]))
+    question = torch.tensor(model.encode(model.prompt.template.format(question="Where?")))
+    slow_pass(stock, torch.cat(rows, dim=1), torch.cat([waiting, question]))
+    paid = torch.zeros(2)
+    for layer_weights in weights:
+        seen = layer_weights[:, :, :11]  # bos, six rows and four tokens
+        seen = seen / seen.sum(dim=2, keepdim=True)
+        beyond = (seen[:, -1] - seen[:, 11]).clamp(min=0)
+        both = torch.stack([beyond[:, 1:7].sum(dim=1), beyond[:, 7:].sum(dim=1)], dim=1)
+        paid = torch.maximum(paid, both.amax(dim=0))
+    found = {item.write_id: item for item in answer.evidence}
+    assert [found[i].share for i in (1, None)] == pytest.approx(
+        (paid / paid.sum()).tolist(), abs=1e-4
+    )
+    assert answer.confidence == pytest.approx(float(paid.max()), abs=1e-4)
+    tail = found[None]
+    assert (tail.source, tail.start, tail.tokens) == ("a", 10, 4)
+    assert tail.text == model.decode(waiting.tolist())
+
+
+@pytest.mark.parametrize("tokens", [0, 7, 26, 95])
+def test_an_answer_is_the_greedy_text_cut_at_the_stop(tokens: int) -> None:
+    model = make_mplus()
+    memory = model.new_memory()
+    if tokens:
+        model.write(memory, some_ids(tokens).tolist())
+    before = contents(memory)
+    answer = model.ask(memory, "  Who came?\n", max_new_tokens=8)
+    assert_equal(contents(memory), before)
+
+    prompt = torch.tensor(model.encode("Question: Who came?\nAnswer:"))
+    ids = model.generate(prompt, memory=memory, max_new_tokens=8)[0, len(prompt) :]
+    text = model.tokenizer.decode(ids.tolist(), skip_special_tokens=True)
+    assert answer.text == text.split("\n")[0].strip() or "\n" in text
+    assert str(answer) == answer.text
+    assert "\n" not in answer.text
+    assert sum(item.share for item in answer.evidence) <= 1 + 1e-5
+    assert all(0 < item.share <= 1 for item in answer.evidence)
+    assert bool(answer.evidence) == (tokens > 0)
+    assert answer.timings["total"] > 0
+
+
+def test_long_term_rows_count_as_evidence() -> None:
+    model = make_mplus()
+    memory = model.new_memory()
+    for seed in range(12):
+        model.write(memory, some_ids(10, seed=seed).tolist(), source=f"text {seed}")
+    answer = model.ask(memory, "Which?", max_new_tokens=3)
+    assert memory.pool is not None
+    assert len(answer.evidence) == 5
+    for item in answer.evidence:
+        record = memory.writes[item.write_id - 1]
+        assert (record.id, record.source, record.start, record.tokens) == (
+            item.write_id, item.source, item.start, item.tokens,
+        )  # fmt: skip
+
+
+def test_the_template_is_the_models_own_and_braces_are_plain_text() -> None:
+    prompt = PromptConfig(template='{"q": "{question}"} {x}', stop=("}",), max_new_tokens=3)
+    model = MPlus.from_backbone(make_model(), CONFIG, tokenizer=make_tokenizer(), prompt=prompt)
+    memory = model.new_memory()
+    seen: list[Tensor] = []
+    model.backbone.decoder.register_forward_pre_hook(
+        lambda m, a, k: seen.append(k.get("input_ids", a[0] if a else None)), with_kwargs=True
+    )
+    answer = model.ask(memory, "{what}?")
+    assert model.tokenizer.decode(seen[0][0].tolist()) == '{"q": "{what}?"} {x}'
+    assert "}" not in answer.text
+
+
+def test_questions_that_cannot_be_asked() -> None:
+    model = make_mplus(changes={"max_position_embeddings": 70})
+    memory = model.new_memory()
+    with pytest.raises(EmptyTextError, match="question"):
+        model.ask(memory, "   ")
+    with pytest.raises(PositionsError):
+        model.ask(memory, "long " * 20)
+
+
+def test_an_answer_without_enough_confidence_is_withheld() -> None:
+    model = make_mplus()
+    memory = model.new_memory()
+    model.write(memory, some_ids(40).tolist(), source="a", flush=True)
+    given = model.ask(memory, "Which?", max_new_tokens=3)
+    assert 0 < given.confidence < 1
+    assert given.withheld == ""
+    sure = model.ask(memory, "Which?", max_new_tokens=3, min_confidence=given.confidence)
+    assert (sure.text, sure.withheld) == (given.text, "")
+    unsure = model.ask(
+        memory, "Which?", max_new_tokens=3, min_confidence=min(1.0, given.confidence + 1e-3)
+    )
+    assert (unsure.text, unsure.withheld) == (model.prompt.abstention, given.text)
+    assert unsure.evidence == given.evidence
+    with pytest.raises(ConfigError, match="min_confidence"):
+        model.ask(memory, "Which?", min_confidence=2.0)
+
+
+def test_nothing_is_known_with_confidence_by_an_empty_memory() -> None:
+    model = make_mplus()
+    answer = model.ask(model.new_memory(), "Which?", max_new_tokens=3, min_confidence=0.1)
+    assert (answer.confidence, answer.text) == (0.0, model.prompt.abstention)
+
+
+def test_questions_put_together_are_answered_as_each_by_itself() -> None:
+    model = make_mplus()
+    memory = model.new_memory(seed=1)
+    model.write(memory, some_ids(93, seed=4).tolist(), source="text")
+    assert memory.long_term_rows
+    assert memory.tail
+    questions = ["Where?", "What is it that was told a while ago?", "Who was it?"]
+    together = answer_all(model, memory, questions, 6)
+    for row, question in enumerate(questions):
+        alone = model.ask(memory, question, max_new_tokens=6)
+        assert together.texts[row] == alone.text
+        assert together.texts[row] in together.generated[row]
+        called = model.retrieve(memory, question)
+        found = {}
+        for layer in range(4):
+            assert memory.store is not None
+            ids = memory.store.tables[layer]["write_id"][together.prefix.retrieved[row, layer]]
+            for write in ids.tolist():
+                found[write] = found.get(write, 0) + 1
+        assert found == {one.write_id: one.rows for one in called}
+
+
+def test_what_is_generated_is_kept_whole_beside_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_mplus()
+    model.prompt = PromptConfig(stop=("|",))
+    monkeypatch.setattr(model.tokenizer, "batch_decode", lambda ids, **named: [" one | two"])
+    made = answer_all(model, model.new_memory(), ["Where?"], 3)
+    assert made.texts == ["one"]
+    assert made.generated == [" one | two"]

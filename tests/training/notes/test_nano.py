@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tests.training.conftest import SENTENCES
+
+from memplus.data.notes import make_notes
+from memplus.mplus.loading import BUNDLED
+from memplus.mplus.model import MPlus
+from memplus.training.notes.nano import NanoRun, train_nano
+
+SMALL_RECIPE = """
+[memory]
+short_term_tokens = 48
+retrieved_tokens = 8
+tokens_per_write = 32
+chunk_tokens = 32
+retriever_dim = 8
+[architecture]
+layers = 2
+hidden = 32
+heads = 2
+feed_forward = 48
+vocabulary = 900
+[[stages]]
+name = "one chunk"
+documents = 4
+questions = 2
+notes = [1]
+advance = 2.0
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> NanoRun:
+    (tmp_path / "text.txt").write_text(SENTENCES * 60, encoding="utf-8")
+    (tmp_path / "recipe.toml").write_text(SMALL_RECIPE, encoding="utf-8")
+    texts, recipe = [tmp_path / "text.txt"], tmp_path / "recipe.toml"
+    return NanoRun(texts, tmp_path / "run", steps=2, recipe=recipe)
+
+
+def test_a_model_trained_from_nothing_is_whole_and_small(run: NanoRun) -> None:
+    trained = train_nano(run)
+    model = MPlus.from_pretrained(run.out / "final")
+    assert model.new_memory().short_term_rows == 48
+    assert model.prompt.template == trained.prompt.template
+    for one, two in zip(model.parameters(), trained.parameters(), strict=True):
+        torch.testing.assert_close(one, two, atol=1e-3, rtol=1e-3)
+    memory = model.new_memory()
+    model.write(memory, SENTENCES)
+    assert memory.short_term_rows == 48
+    assert model.ask(memory, "Who is there?").timings["total"] > 0
+
+
+def test_a_run_goes_on_from_its_checkpoint_and_from_a_model(run: NanoRun, tmp_path: Path) -> None:
+    train_nano(run)
+    seen: list[int] = []
+    longer = NanoRun(run.texts, run.out, steps=4, recipe=run.recipe)
+    train_nano(longer, resume=True, progress=lambda now: seen.append(now.step))
+    assert seen == [3, 4]
+    final = run.out / "final"
+    other = NanoRun(run.texts, tmp_path / "other", steps=1, recipe=run.recipe, start=final)
+    started = train_nano(other)
+    before = dict(MPlus.from_pretrained(final).named_parameters())
+    moved = [(w - before[name]).abs().max().item() for name, w in started.named_parameters()]
+    assert max(moved) < 1e-3
+
+
+def test_the_bundled_model_keeps_within_its_size() -> None:
+    files = [path for path in BUNDLED["nano"].iterdir() if path.is_file()]
+    assert {"model.safetensors", "tokenizer.json", "memplus.json"} <= {path.name for path in files}
+    assert sum(path.stat().st_size for path in files) <= 20 * 2**20
+
+
+def test_what_was_never_told_is_not_known() -> None:
+    model = MPlus.from_pretrained("nano")
+    memory = model.new_memory()
+    notes = make_notes(9, 20, "held_out")
+    right = [model.ask(memory, note.question).text == note.answer for note in notes]
+    assert sum(right) <= 1

@@ -1,0 +1,129 @@
+"""Configs: every shipped one loads, and what is wrong in one is named before anything loads."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.training.settings import settings
+
+from memplus.errors import ConfigError, StorageError
+from memplus.training.notes.nano import RECIPE
+from memplus.training.notes.recipe import load_recipe
+from memplus.training.text.config_file import load_config, parse_config
+
+CONFIGS = Path(__file__).parents[3] / "configs"
+SHIPPED = sorted(CONFIGS.rglob("*.yaml"))
+
+
+def test_three_stages_are_shipped_for_a_large_model_and_for_a_cpu() -> None:
+    names = {str(path.relative_to(CONFIGS)) for path in SHIPPED}
+    stages = {"stage1.yaml", "stage2.yaml", "stage3.yaml"}
+    assert names == stages | {f"cpu/{name}" for name in stages}
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(CONFIGS)))
+def test_every_shipped_config_loads(path: Path) -> None:
+    config = load_config(path)
+    assert config.run.out.name == path.stem
+    before = {"stage1": None, "stage2": "stage1", "stage3": "stage2"}[path.stem]
+    if before is not None:
+        assert config.model.start == str(config.run.out.parent / before / "final")
+        assert load_config(path.parent / f"{before}.yaml").memory.adapters == config.memory.adapters
+    assert config.memory.has_long_term == (path.stem == "stage3")
+
+
+def test_the_large_model_has_the_released_sizes() -> None:
+    memory = load_config(CONFIGS / "stage3.yaml").memory
+    sizes = (memory.short_term_tokens, memory.retrieved_tokens, memory.tokens_per_write)
+    assert sizes == (10240, 2560, 256)
+    assert memory.chunk_tokens == 512
+
+
+def test_the_bundled_recipe_loads() -> None:
+    assert load_recipe(RECIPE).stages[-1].retrieves
+
+
+WRONG: dict[str, tuple[str, dict[str, Any]]] = {
+    "unknown field": ("run.stepz", {"run": {"stepz": 3}}),
+    "unknown table": ("extras", {"extras": {"a": 1}}),
+    "unknown memory field": ("rows", {"memory": {"rows": 3}}),
+    "unknown adapter field": ("adapters.r", {"memory": {"adapters": {"r": 3}}}),
+    "missing": ("run.steps", {"run": [("out", "runs/x")]}),
+    "no number": ("run.steps", {"run": {"steps": "many"}}),
+    "too few steps": ("run.steps", {"run": {"steps": 0}}),
+    "unknown task": ("tasks.0.task", {"tasks": [{"task": "guessing"}]}),
+    "no task": ("tasks", {"tasks": []}),
+    "two of a name": ("tasks.name", {"tasks": [{"task": "completion"}] * 2}),
+    "falling range": ("tasks.0.chunks", {"tasks": [{"task": "completion", "chunks": [4, 1]}]}),
+    "late schedule": ("tasks.0.chunks", {"tasks": [{"task": "completion", "chunks": {5: 1}}]}),
+    "short chunk": ("tasks.chunk_tokens", {"tasks": [{"task": "completion", "chunk_tokens": 4}]}),
+    "a share": ("tasks.full_pool", {"tasks": [{"task": "completion", "full_pool": 2}]}),
+    "revisit alone": ("tasks", {"tasks": [{"task": "revisit"}]}),
+    "nothing to revisit": ("tasks", {"tasks": [{"task": "revisit"}, {"task": "language"}]}),
+    "lonely language": ("tasks.full_pool", {"tasks": [{"task": "language", "full_pool": 0}]}),
+    "instruction": ("tasks.instruction", {"tasks": [{"task": "completion", "instruction": "R"}]}),
+    "all unscored": ("tasks.unscored", {"tasks": [{"task": "repetition", "unscored": 64}]}),
+    "two models": ("model.backbone", {"model": {"start": "nano", "backbone": "x"}}),
+    "no model": ("model.start", {"model": {"trainable": "all"}}),
+    "fresh adapters": ("model.trainable", {"model": {"fresh": {}, "trainable": "adapters"}}),
+    "no adapters": ("memory.adapters", {"model": {"backbone": "x", "trainable": "adapters"}}),
+    "half weights": ("run.precision", {"model": {"start": "nano", "trainable": "all",
+                                                 "dtype": "bfloat16"}}),
+    "no texts": ("data.stream", {"data": {"texts": []}}),
+    "lengths": ("data.max_tokens", {"data": {"max_tokens": 3}}),
+    "store without reading": ("run.stored_rows", {"run": {"stored_rows": 99}}),
+    "reading without store": ("run.stored_rows", {"memory": {"retrieved_tokens": 8}}),
+    "small store": ("run.stored_rows", {"memory": {"retrieved_tokens": 8},
+                                        "run": {"stored_rows": 4}}),
+    "sharded Muon": ("optimizer.kind", {"optimizer": {"kind": "muon"}, "run": {"sharded": True}}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG.values(), ids=WRONG.keys())
+def test_what_is_wrong_is_named_by_its_field(
+    tmp_path: Path, case: tuple[str, dict[str, Any]]
+) -> None:
+    field, changes = case
+    given = settings(tmp_path, **changes)
+    given["run"] = dict(given["run"])
+    with pytest.raises(ConfigError) as caught:
+        parse_config(yaml.safe_dump(given))
+    assert caught.value.fields["field"] == field
+
+
+def test_a_field_given_twice_is_refused(tmp_path: Path) -> None:
+    text = yaml.safe_dump(settings(tmp_path)).replace("  steps: 6", "  steps: 6\n  steps: 7")
+    with pytest.raises(ConfigError, match="again") as caught:
+        parse_config(text)
+    assert caught.value.fields["field"] == "steps"
+
+
+@pytest.mark.parametrize("text", ["model: [", "just words", ""], ids=["broken", "text", "empty"])
+def test_what_is_no_config_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError):
+        parse_config(text)
+
+
+def test_an_absent_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"none\.yaml"):
+        load_config(tmp_path / "none.yaml")
+
+
+def test_a_wrong_config_is_refused_before_anything_heavy_is_loaded(tmp_path: Path) -> None:
+    """``transformers`` takes seconds to import; a wrong field is told without it."""
+    (tmp_path / "wrong.yaml").write_text("run: {}\n")
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from memplus.training.text.config_file import load_config\n"
+        "try: load_config(Path(sys.argv[1]))\n"
+        "except Exception as e: print(type(e).__name__)\n"
+        "print('transformers' in sys.modules, 'torch' in sys.modules)\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "wrong.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["ConfigError", "False", "False"]

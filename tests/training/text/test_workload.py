@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.training.settings import make_config, stored, write_texts
+
+from memplus.training.text.run_config import TrainingConfig
+from memplus.training.text.starting import starting_model
+from memplus.training.text.step import Revisited
+from memplus.training.text.text_cache import load_documents
+from memplus.training.text.workload import TextWorkload
+
+
+@pytest.fixture
+def workload(tmp_path: Path) -> Any:
+    write_texts(tmp_path)
+
+    def make(config: TrainingConfig, **place: int) -> TextWorkload:
+        model = starting_model(config)
+        return TextWorkload(model, config, load_documents(config.data, model.tokenizer), **place)
+
+    return make
+
+
+def test_processes_share_a_batch_and_agree_on_its_plan(tmp_path: Path, workload: Any) -> None:
+    config = make_config(tmp_path, run={"documents": 4})
+    whole = workload(config)
+    parts = [workload(config, process=index, processes=2) for index in range(2)]
+    for step in range(6):
+        job = whole.draw(step, 0)
+        first, second = (part.draw(step, 0) for part in parts)
+        assert job.plan == first.plan == second.plan
+        assert job.ids.equal(torch.cat([first.ids, second.ids]))
+        assert job.chunks.equal(torch.cat([first.chunks, second.chunks]))
+        assert job.seeds == first.seeds + second.seeds
+        assert job.tokens == first.tokens == 4 * job.plan.tokens
+
+
+def test_a_completion_goes_on_where_its_chunks_end(tmp_path: Path, workload: Any) -> None:
+    tasks = [{"task": "completion", "chunks": 2, "target_tokens": 7}]
+    job = workload(make_config(tmp_path, tasks=tasks)).draw(0, 0)
+    assert tuple(job.chunks.shape) == (2, 2, 10)
+    assert (tuple(job.ids.shape), job.unscored) == ((2, 7), 0)
+    again = workload(make_config(tmp_path, tasks=tasks))
+    pieces = [again.order.take(27) for _ in range(2)]
+    assert torch.cat([job.chunks.flatten(1), job.ids], dim=1).equal(torch.stack(pieces))
+
+
+@pytest.mark.parametrize(("instruction", "first"), [("", 2), ("Repeat:", 9)])
+def test_a_repetition_begins_like_its_chunks(
+    tmp_path: Path, workload: Any, instruction: str, first: int
+) -> None:
+    task = {"task": "repetition", "chunks": 2, "target_tokens": 12, "unscored": 2}
+    made = workload(make_config(tmp_path, tasks=[task | {"instruction": instruction}]))
+    job = made.draw(0, 0)
+    asked = made.module.model.encode(instruction) if instruction else []
+    assert job.ids[0, : len(asked)].tolist() == asked
+    assert job.ids[:, len(asked) :].equal(job.chunks.flatten(1)[:, :12])
+    # Predictions before that of the third repeated token are not scored.
+    assert job.unscored == first - 1
+
+
+def test_a_revisit_asks_for_what_was_kept_and_renews_it(tmp_path: Path, workload: Any) -> None:
+    tasks = [{"task": "completion", "target_tokens": 6}, {"task": "revisit"}]
+    config = make_config(tmp_path, tasks=tasks, run={"revisit_renewal": 1.0})
+    made = workload(config)
+    kept: Revisited | None = None
+    seen = set()
+    for step in range(30):
+        job = made.draw(step, 0)
+        with torch.no_grad():
+            made.module(job)
+        now = made.module.revisited
+        if job.plan.task.task == "revisit":
+            assert kept is not None
+            assert job.ids.equal(kept.ids)
+            assert job.chunks.shape[1] == 0
+            assert now.due
+            seen.add("revisited")
+        elif kept is None or kept.due:
+            assert now.ids.equal(job.ids)
+            assert not now.due
+            assert now.target.first == now.target.last == made.module.memory.writes
+            seen.add("kept")
+        else:
+            assert now is kept
+            seen.add("left")
+        kept = now
+    assert seen == {"revisited", "kept", "left"}
+
+
+def test_its_state_goes_through_json_and_files(tmp_path: Path, workload: Any) -> None:
+    config = stored(tmp_path)
+    one, two = workload(config), workload(config)
+    for step in range(12):
+        with torch.no_grad():
+            one.module(one.draw(step, 0))
+    state = json.loads(json.dumps(one.state()))
+    two.restore({name: tensor.clone() for name, tensor in one.tensors().items()}, state)
+    for step in range(12, 20):
+        jobs = [each.draw(step, 0) for each in (one, two)]
+        assert jobs[0].ids.equal(jobs[1].ids)
+        with torch.no_grad():
+            losses = [each.module(job)[0] for each, job in zip((one, two), jobs, strict=True)]
+        assert losses[0].equal(losses[1])
