@@ -158,7 +158,7 @@ class Bench:
 
     def row_bytes(self) -> dict[str, float]:
         """What a long-term row takes per layer: vectors, retrieval key, bookkeeping."""
-        store = self.memory.store
+        store = self.memory.long_term
         assert store is not None
         sizes = {
             name: column.element_size() * column[0].numel()

@@ -28,7 +28,7 @@ class Shape:
     model: LlamaConfig
     memory: MemoryConfig
     stored_rows: int
-    """Rows per layer in the long-term store to start with."""
+    """Rows per layer in the long-term memory to start with."""
     prompt_tokens: int = 32
     dtype: torch.dtype = torch.float32
     device: str = "cpu"

@@ -228,23 +228,23 @@ def many(model: MPlus, store: MemoryStore, tokens: int, count: int) -> dict[str,
 
 
 def packed_figures(model: MPlus, store: MemoryStore, tokens: int) -> dict[str, object]:
-    """The same rows in 8 bits: bytes, and how many of the rows called up are the same."""
+    """The same rows in 8 bits: bytes, and how many of the rows retrieved are the same."""
     with store.open(_name(tokens), model) as memory:
         exact, packed = memory.fork(), memory.fork()
         packed.pack()
-        assert exact.store is not None
-        assert packed.store is not None
-        kept = [n for n in ("k", "v", "hidden") if n in exact.store.tables[0].names]
-        numbers = sum(exact.store.tables[0][n][:1].numel() for n in kept)
+        assert exact.long_term is not None
+        assert packed.long_term is not None
+        kept = [n for n in ("k", "v", "hidden") if n in exact.long_term.tables[0].names]
+        numbers = sum(exact.long_term.tables[0][n][:1].numel() for n in kept)
         wide = 2 * model.backbone.kv_heads * model.backbone.head_dim
         same = asked = same_by_packed_keys = 0
         generator = torch.Generator().manual_seed(1)
-        for layer, table in enumerate(exact.store.tables):
+        for layer, table in enumerate(exact.long_term.tables):
             for _ in range(8):
                 rows = torch.randint(0, len(table), (4,), generator=generator)
                 queries = table.take("key", rows)
-                left = set(exact.store.retrieve(layer, queries)[0].tolist())
-                right = set(packed.store.retrieve(layer, queries)[0].tolist())
+                left = set(exact.long_term.retrieve(layer, queries)[0].tolist())
+                right = set(packed.long_term.retrieve(layer, queries)[0].tolist())
                 same, asked = same + len(left & right), asked + len(left)
                 same_by_packed_keys += len(left & _by_packed_keys(table, queries, len(left)))
     return {
@@ -286,7 +286,7 @@ def _right(model: MPlus, memory: Memory, notes: list[Note]) -> int:
 
 
 def _by_packed_keys(table: RowTable, queries: torch.Tensor, count: int) -> set[int]:
-    """What would be called up if retrieval keys had 8 bits too."""
+    """What would be retrieved if retrieval keys had 8 bits too."""
     packed = pack({"k": table["key"]})
     keys = unpack(packed["k"], packed[scale_of("k")], torch.float32)
     return set(retrieval_scores(queries, keys).topk(count).indices.tolist())

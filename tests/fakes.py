@@ -204,7 +204,7 @@ def holding(model: PreTrainedModel, rows: Tensor, stored: int = 0) -> MPlus:
     Args:
         model: stock model.
         rows: [L, P, d], oldest first.
-        stored: the oldest so many lie in the long-term store, and every read retrieves them all.
+        stored: the oldest so many lie in the long-term memory, and every read retrieves them all.
     """
     layers, count, width = rows.shape
     config = replace(

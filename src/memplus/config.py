@@ -116,12 +116,12 @@ class PromptConfig:
 
 @dataclass(frozen=True)
 class MemoryConfig:
-    """Sizes and rules of a memory. ``retrieved_tokens=0`` is MemoryLLM: no long-term store."""
+    """Sizes and rules of a memory. ``retrieved_tokens=0`` is MemoryLLM: no long-term memory."""
 
     short_term_tokens: int = 10240
     """Rows of the short-term pool per layer, N."""
     retrieved_tokens: int = 2560
-    """Long-term rows that a read retrieves per layer, M; 0 means no long-term store."""
+    """Long-term rows that a read retrieves per layer, M; 0 means no long-term memory."""
     tokens_per_write: int = 256
     """New rows that a write leaves per layer, K; as many old ones are dropped."""
     chunk_tokens: int = 512
@@ -131,7 +131,7 @@ class MemoryConfig:
     retriever_layers: int = 2
     """Linear layers of each retriever projection: 1, or 2 with SiLU between them."""
     eviction: Eviction = field(default_factory=NoEviction)
-    """What leaves the long-term store, and when."""
+    """What leaves the long-term memory, and when."""
     bos: bool = True
     """A learned vector per layer stands at position 0."""
     adapters: AdapterConfig | None = None
@@ -164,7 +164,7 @@ class MemoryConfig:
 
     @property
     def has_long_term(self) -> bool:
-        """Whether dropped rows go to a long-term store."""
+        """Whether dropped rows go to a long-term memory."""
         return self.retrieved_tokens > 0
 
     def to_dict(self) -> dict[str, Any]:

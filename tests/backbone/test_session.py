@@ -143,7 +143,7 @@ def test_reading_and_writing_use_their_own_adapters() -> None:
             if f"lora_B.{name}" in path and ("q_proj" in path or "up_proj" in path):
                 weight.data.mul_(2)
         other = touched.new_memory()
-        other.pool, other.store = memory.pool, memory.store
+        other.pool, other.long_term = memory.pool, memory.long_term
         assert torch.equal(touched(some_ids(5), memory=other).logits, logits) == read
         assert torch.equal(touched.compress(other, some_ids(8)), rows) == write
 
@@ -195,9 +195,9 @@ def test_forks_of_one_memory_may_be_written_by_different_threads() -> None:
     for thread in threads:
         thread.join()
     for left, right in zip(expected, forks, strict=True):
-        assert left.store is not None
-        assert right.store is not None
-        for one, other in zip(left.store.tables, right.store.tables, strict=True):
+        assert left.long_term is not None
+        assert right.long_term is not None
+        for one, other in zip(left.long_term.tables, right.long_term.tables, strict=True):
             for name, column in one.columns().items():
                 assert torch.equal(column, other[name]), name
 

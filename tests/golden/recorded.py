@@ -44,7 +44,7 @@ class Golden:
 
     @property
     def is_mplus(self) -> bool:
-        """Whether there is a long-term store."""
+        """Whether there is a long-term memory."""
         return bool(self.config.get("num_ltm_blocks"))
 
     @property

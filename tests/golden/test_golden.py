@@ -17,7 +17,7 @@ from torch import Tensor
 
 from memplus import Memory, MPlus
 from memplus.backbone.session import running
-from memplus.memory.long_term import LongTermStore
+from memplus.memory.long_term import LongTermPool
 from memplus.memory.short_term import ShortTermPool
 from memplus.passes.memory_prefix import MemoryPrefix
 from memplus.passes.projection import project_rows
@@ -54,9 +54,9 @@ def pool_of(memory: Memory) -> ShortTermPool:
     return memory.pool
 
 
-def store_of(memory: Memory) -> LongTermStore:
-    assert memory.store is not None
-    return memory.store
+def store_of(memory: Memory) -> LongTermPool:
+    assert memory.long_term is not None
+    return memory.long_term
 
 
 def in_order(pool: ShortTermPool) -> dict[str, Tensor]:

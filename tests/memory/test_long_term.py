@@ -1,4 +1,4 @@
-"""The long-term store against plain Python: eviction, order of reading, forks."""
+"""The long-term memory against plain Python: eviction, order of reading, forks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memplus.config import CounterEviction, Eviction, NoEviction, OldestEviction
-from memplus.memory.long_term import LongTermStore
+from memplus.memory.long_term import LongTermPool
 from memplus.memory.rows import RowTable
 
 LAYERS = 2
@@ -23,7 +23,7 @@ class Row:
     counter: float
 
 
-def empty_store(rule: Eviction, retrieved: int) -> LongTermStore:
+def empty_store(rule: Eviction, retrieved: int) -> LongTermPool:
     columns = {
         "v": torch.zeros(0, 1),
         "key": torch.zeros(0, 2),
@@ -32,7 +32,7 @@ def empty_store(rule: Eviction, retrieved: int) -> LongTermStore:
     }
     if rule.kind == "counter":
         columns["counter"] = torch.zeros(0)
-    return LongTermStore([RowTable(columns) for _ in range(LAYERS)], rule, retrieved)
+    return LongTermPool([RowTable(columns) for _ in range(LAYERS)], rule, retrieved)
 
 
 def dropped_rows(births: list[list[int]], first: int, write: int) -> dict[str, torch.Tensor]:
@@ -89,7 +89,7 @@ def test_eviction_equals_plain_lists(
 ) -> None:
     store = empty_store(rule, retrieved)
     expected: list[list[Row]] = [[] for _ in range(LAYERS)]
-    forks: list[tuple[LongTermStore, list[list[int]]]] = []
+    forks: list[tuple[LongTermPool, list[list[int]]]] = []
     named = 0
     for number, births in enumerate(writes, start=1):
         columns = None

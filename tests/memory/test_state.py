@@ -97,8 +97,8 @@ def test_every_row_is_somewhere_with_its_write() -> None:
     memory = model.new_memory()
     model.write(memory, some_ids(90).tolist())
     assert memory.pool is not None
-    assert memory.store is not None
-    for layer, table in enumerate(memory.store.tables):
+    assert memory.long_term is not None
+    for layer, table in enumerate(memory.long_term.tables):
         births = [*memory.pool.birth[layer].tolist(), *table["birth"].tolist()]
         assert sorted(births) == list(range(1, 55))
         ids = [*memory.pool.write_id[layer].tolist(), *table["write_id"].tolist()]

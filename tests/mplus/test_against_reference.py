@@ -90,8 +90,8 @@ def same_stored(both: Pair, memory: Memory, state: State, layer: int) -> None:
     if not rows:
         assert memory.long_term_rows == 0
         return
-    assert memory.store is not None
-    table = memory.store.tables[layer]
+    assert memory.long_term is not None
+    table = memory.long_term.tables[layer]
     hidden = torch.stack([row.hidden for row in rows])
     if "hidden" in table.columns():
         close(table["hidden"], hidden)
@@ -102,8 +102,8 @@ def same_stored(both: Pair, memory: Memory, state: State, layer: int) -> None:
     close(table["key"], torch.stack([row.stored_key for row in rows]))
     assert (memory.clock - table["birth"]).tolist() == [row.age for row in rows]
     if reference.config.eviction == "counter":
-        assert memory.store.waiting == len(state.waiting[layer])
-        merged = len(rows) - memory.store.waiting
+        assert memory.long_term.waiting == len(state.waiting[layer])
+        merged = len(rows) - memory.long_term.waiting
         expected = [row.counter for row in state.long[layer]]
         assert table["counter"][:merged].tolist() == expected
 

@@ -218,14 +218,14 @@ def test_several_turns_on_one_cache_equal_one_read(name: str) -> None:
             second = model(ids[6:7], memory=memory, past_key_values=first.past_key_values)
             third = model(ids[7:], memory=memory, past_key_values=second.past_key_values)
             found = torch.cat([first.logits, second.logits, third.logits], dim=1)
-            # The same rows, called up by the first turn's tokens alone.
+            # The same rows, retrieved by the first turn's tokens alone.
             whole = model(ids, memory=memory).logits
         if memory.long_term_rows <= CONFIG.retrieved_tokens:
             assert distance(found, whole) <= TOLERANCE
 
 
-def test_turns_keep_the_rows_that_the_first_one_called_up() -> None:
-    """A long-term store of exactly M rows is retrieved whole: then the equality is exact."""
+def test_turns_keep_the_rows_that_the_first_one_retrieved() -> None:
+    """A long-term memory of exactly M rows is retrieved whole: then the equality is exact."""
     model = make_model()
     ids = some_ids(1, 34)
     held = holding(model, layer_inputs(model, ids, 20), stored=8)

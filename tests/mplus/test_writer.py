@@ -30,9 +30,9 @@ def contents(memory: Memory) -> dict[str, Any]:
     if memory.pool is not None:
         seen["count"] = memory.pool.count
         seen |= {f"pool {n}": t.clone() for n, t in memory.pool.tensors().items()}
-    if memory.store is not None:
-        seen["waiting"] = (memory.store.waiting, memory.store.writes_since_merge)
-        for layer, table in enumerate(memory.store.tables):
+    if memory.long_term is not None:
+        seen["waiting"] = (memory.long_term.waiting, memory.long_term.writes_since_merge)
+        for layer, table in enumerate(memory.long_term.tables):
             seen |= {f"store {layer} {n}": c.clone() for n, c in table.columns().items()}
     return seen
 
@@ -252,13 +252,13 @@ def test_a_given_drop_is_what_is_dropped() -> None:
     model.write_chunk(memory, some_ids(10, seed=9), drop=drop)
 
     assert torch.equal(memory.generator.get_state(), generator)
-    assert memory.store is not None
+    assert memory.long_term is not None
     after = pool.rows_at(pool.slot_order())
     for layer in range(LAYERS):
         dropped = drop[layer].sort().values
         stays = [i for i in range(24) if i not in dropped.tolist()]
         for name in ("k", "v", "key"):
-            assert torch.equal(memory.store.tables[layer][name], rows[name][layer, dropped])
+            assert torch.equal(memory.long_term.tables[layer][name], rows[name][layer, dropped])
             assert torch.equal(after[name][layer, :18], rows[name][layer, stays])
         assert after["write_id"][layer, 18:].tolist() == [5] * 6
 

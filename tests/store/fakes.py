@@ -116,8 +116,8 @@ def contents(memory: Memory) -> dict[str, Any]:
     if memory.pool is not None:
         seen["count"] = memory.pool.count
         seen |= {f"pool {name}": t.tolist() for name, t in memory.pool.tensors().items()}
-    if memory.store is not None:
-        seen["merge"] = (memory.store.waiting, memory.store.writes_since_merge)
-        for layer, table in enumerate(memory.store.tables):
+    if memory.long_term is not None:
+        seen["merge"] = (memory.long_term.waiting, memory.long_term.writes_since_merge)
+        for layer, table in enumerate(memory.long_term.tables):
             seen |= {f"store {layer} {n}": c.tolist() for n, c in table.columns().items()}
     return seen

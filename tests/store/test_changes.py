@@ -110,11 +110,11 @@ def everything_in(folder: Path) -> bytes:
 def rows_of(memory: Memory, write: int) -> set[tuple[float, ...]]:
     """Hidden vectors of a write, wherever they are."""
     assert memory.pool is not None
-    assert memory.store is not None
+    assert memory.long_term is not None
     found: list[torch.Tensor] = []
     used = memory.pool.write_id[:, : memory.pool.count] == write
     found += memory.pool.columns["hidden"][:, : memory.pool.count][used]
-    for table in memory.store.tables:
+    for table in memory.long_term.tables:
         found += table["hidden"][table["write_id"] == write]
     return {tuple(row.tolist()) for row in found}
 

@@ -119,12 +119,12 @@ def test_a_damaged_row_gives_no_answer(whole: Path, tmp_path: Path) -> None:
     store = MemoryStore(tmp_path / "s", limits=SMALL)
     queries = torch.ones(1, RETRIEVER)
     with store.open("alice", HOST) as memory:  # opened before the damage, read after it
-        assert memory.store is not None
+        assert memory.long_term is not None
         changed(file, length + 5)
         for layer in range(LAYERS):
             with pytest.raises(CorruptMemoryError, match=file.name):
-                chosen, _ = memory.store.retrieve(layer, queries)
-                memory.store.tables[layer].take("hidden", chosen)
+                chosen, _ = memory.long_term.retrieve(layer, queries)
+                memory.long_term.tables[layer].take("hidden", chosen)
 
 
 def test_a_damaged_journal_tells_nothing_wrong(whole: Path, tmp_path: Path) -> None:

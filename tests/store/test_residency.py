@@ -1,4 +1,4 @@
-"""A budget holds, whatever is read; and what is called up is one's own."""
+"""A budget holds, whatever is read; and what is retrieved is one's own."""
 
 from __future__ import annotations
 
@@ -71,10 +71,10 @@ def test_no_memory_calls_up_anothers_rows(tmp_path: Path) -> None:
     queries = torch.randn(3, RETRIEVER, generator=torch.Generator().manual_seed(0))
     for number, memory in enumerate(opened):
         told = memory.texts()
-        assert memory.store is not None
+        assert memory.long_term is not None
         for layer in range(LAYERS):
-            table = memory.store.tables[layer]
-            chosen, _ = memory.store.retrieve(layer, queries)
+            table = memory.long_term.tables[layer]
+            chosen, _ = memory.long_term.retrieve(layer, queries)
             for write in table.take("write_id", chosen).tolist():
                 assert told[write].source in ("shared", f"canary {number}")
         words = {word for text in told.values() for word in text.text.split()}

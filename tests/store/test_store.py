@@ -67,7 +67,7 @@ def test_files_do_not_become_ever_more(tmp_path: Path) -> None:
     for turn in range(120):
         HOST.write(memory, chunks(turn, 1))
         counts.append(len(list((tmp_path / "s" / "memories").rglob("*"))))
-    rows = sum(len(table) * 2 * (WIDE * 4 + 12) for table in memory.store.tables)  # type: ignore[union-attr]
+    rows = sum(len(table) * 2 * (WIDE * 4 + 12) for table in memory.long_term.tables)  # type: ignore[union-attr]
     assert max(counts) <= 8 + rows // SMALL.segment
     memory.close()
 

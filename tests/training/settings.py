@@ -68,6 +68,6 @@ def make_config(folder: Path, **changes: Any) -> TrainingConfig:
 
 
 def stored(folder: Path, **changes: Any) -> TrainingConfig:
-    """With a long-term store: a third stage."""
+    """With a long-term memory: a third stage."""
     run = {"stored_rows": 40} | changes.pop("run", {})
     return make_config(folder, memory=STORE, run=run, **changes)

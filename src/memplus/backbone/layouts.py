@@ -69,7 +69,7 @@ def read_checkpoint(path: Path, retrieved_tokens: int | None = None) -> Checkpoi
 
     Args:
         path: the directory.
-        retrieved_tokens: overrides the checkpoint's M; 0 leaves the long-term store out.
+        retrieved_tokens: overrides the checkpoint's M; 0 leaves the long-term memory out.
 
     Raises:
         MissingWeightsDirectory, UnknownModelError, UnsupportedModelError, WeightsError.

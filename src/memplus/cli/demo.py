@@ -42,7 +42,7 @@ def demo(
 ) -> None:
     """Read a long text with notes told in it, ask for them later and later, draw what was kept.
 
-    The same memory answers twice: with its long-term store (M+) and without it (MemoryLLM).
+    The same memory answers twice: with its long-term memory (M+) and without it (MemoryLLM).
     """
     from memplus.evaluation.engine.curves import draw_retention
     from memplus.evaluation.tasks.demonstration import demonstrate, language_documentation

@@ -1,4 +1,4 @@
-"""``memplus inspect``: what a saved memory holds, and what a question would call up."""
+"""``memplus inspect``: what a saved memory holds, and what a question would retrieve."""
 
 from __future__ import annotations
 

@@ -75,10 +75,10 @@ def forget_rows(memory: Memory, writes: Iterable[int], *, tail: bool) -> Forgott
         moved = sum(len(rows["birth"]) for rows in surplus)
         short = layers * (before - memory.pool.count) - moved
         _refresh_recent(memory)
-    if memory.store is not None and ids:
-        long = memory.store.forget(gone)
+    if memory.long_term is not None and ids:
+        long = memory.long_term.forget(gone)
         for layer, rows in enumerate(surplus):
-            memory.store.take_back(layer, rows)
+            memory.long_term.take_back(layer, rows)
     for one in ids:
         memory.writes[one - 1] = WriteRecord(one, "", 0, 0)
     left = {record.source for record in memory.writes if record.tokens}

@@ -128,9 +128,9 @@ def _header(memory: Memory) -> str:
         "memory_version": memory.version,
         "packed": memory.packed,
     }
-    if memory.store is not None:
-        header["waiting"] = memory.store.waiting
-        header["writes_since_merge"] = memory.store.writes_since_merge
+    if memory.long_term is not None:
+        header["waiting"] = memory.long_term.waiting
+        header["writes_since_merge"] = memory.long_term.writes_since_merge
     return json.dumps(header)
 
 
@@ -138,8 +138,8 @@ def _tensors(memory: Memory) -> dict[str, Tensor]:
     tensors = {"generator": memory.generator.get_state()}
     if memory.pool is not None:
         tensors |= {f"pool.{name}": t for name, t in memory.pool.tensors().items()}
-    if memory.store is not None:
-        for layer, table in enumerate(memory.store.tables):
+    if memory.long_term is not None:
+        for layer, table in enumerate(memory.long_term.tables):
             tensors |= {f"store.{layer}.{name}": c for name, c in table.columns().items()}
     # Forks and grown tables share storage, which the file must not; a pool has its own strides.
     plain = torch.contiguous_format
@@ -168,9 +168,9 @@ def _memory(header: dict[str, Any], tensors: dict[str, Tensor], model: MemoryHos
     if "waiting" in header:
         layers = len({name.split(".")[1] for name in on_device if name.startswith("store.")})
         tables = [RowTable(_group(on_device, f"store.{layer}")) for layer in range(layers)]
-        memory.store = memory.store_of(tables)
-        memory.store.waiting = header["waiting"]
-        memory.store.writes_since_merge = header["writes_since_merge"]
+        memory.long_term = memory.long_term_of(tables)
+        memory.long_term.waiting = header["waiting"]
+        memory.long_term.writes_since_merge = header["writes_since_merge"]
     return memory
 
 

@@ -1,4 +1,4 @@
-"""The long-term store: rows dropped from the short-term pool, found again by their keys.
+"""The long-term memory: rows dropped from the short-term pool, found again by their keys.
 
 Per layer, rows lie in the order in which they were dropped. What leaves, and when, is the
 config's eviction rule (M+ section 3.2; the published code's rule is ``CounterEviction``).
@@ -18,13 +18,13 @@ from memplus.memory.packing import pack, scale_of, unpack
 from memplus.memory.retriever import oldest_first, retrieval_scores
 from memplus.memory.rows import RowTable
 
-__all__ = ["LongTermStore"]
+__all__ = ["LongTermPool"]
 
 # A counter at or below this has run out (value of the published code).
 _SPENT = 0.01
 
 
-class LongTermStore:
+class LongTermPool:
     """One ``RowTable`` per layer: what a read needs of a row, its key, birth and write id.
 
     Args:
@@ -60,10 +60,10 @@ class LongTermStore:
         """Bytes of the rows in use."""
         return sum(table.nbytes for table in self.tables)
 
-    def fork(self) -> LongTermStore:
+    def fork(self) -> LongTermPool:
         """The same rows, going their own way."""
         tables = [table.fork() for table in self.tables]
-        twin = LongTermStore(tables, self.eviction, self.retrieved, packed=self.packed)
+        twin = LongTermPool(tables, self.eviction, self.retrieved, packed=self.packed)
         twin.waiting = self.waiting
         twin.writes_since_merge = self.writes_since_merge
         return twin
@@ -138,7 +138,7 @@ class LongTermStore:
                 table.keep(mask)
 
     def retrieve(self, layer: int, queries: Tensor) -> tuple[Tensor, Tensor]:
-        """The rows of one layer that a prompt calls up (M+ section 3.3).
+        """The rows of one layer that a prompt retrieves (M+ section 3.3).
 
         Args:
             layer: which layer.

@@ -16,7 +16,7 @@ from torch import Tensor
 __all__ = ["PACKED", "SCALE", "pack", "scale_of", "unpack"]
 
 PACKED = ("k", "v", "hidden")
-"""Columns that are packed. Retrieval keys stay as they are: in 8 bits they called up 98.5% of the
+"""Columns that are packed. Retrieval keys stay as they are: in 8 bits they retrieved 98.5% of the
 same rows in `benchmarks/store.py`, too few for what they would save."""
 SCALE = ".scale"
 _LEVELS = 127.0

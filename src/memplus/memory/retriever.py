@@ -60,7 +60,7 @@ class MemoryWeights(nn.Module):
         )
 
     def layer_retriever(self, layer: int) -> LayerRetriever:
-        """The retriever of one layer; only where the config has a long-term store."""
+        """The retriever of one layer; only where the config has a long-term memory."""
         assert self.retriever is not None
         module = self.retriever[layer]
         assert isinstance(module, LayerRetriever)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from memplus.config import MemoryConfig, NoEviction, OldestEviction
 from memplus.errors import BudgetError, MemoryMismatchError, UsageError
-from memplus.memory.long_term import LongTermStore
+from memplus.memory.long_term import LongTermPool
 from memplus.memory.packing import pack
 from memplus.memory.rows import RowTable
 from memplus.memory.short_term import ShortTermPool, stack_like
@@ -109,7 +109,7 @@ class NewRows:
     columns: Mapping[str, Tensor]
     """Column name -> [L, k, ...] (``passes.rows``)."""
     long_term: tuple[str, ...]
-    """The columns that go to the long-term store."""
+    """The columns that go to the long-term memory."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class RowBytes:
     short_term: int
     """In the short-term pool, bookkeeping included."""
     long_term: int
-    """In the long-term store, bookkeeping included."""
+    """In the long-term memory, bookkeeping included."""
     recent: int
     """As a hidden vector among the newest."""
 
@@ -146,7 +146,7 @@ class Memory:
         self.seed = seed
         self.max_bytes = max_bytes
         self.pool: ShortTermPool | None = None
-        self.store: LongTermStore | None = None
+        self.long_term: LongTermPool | None = None
         self.clock = 0
         self.writes: list[WriteRecord] = []
         self.tail: list[int] = []
@@ -170,7 +170,7 @@ class Memory:
     def stale(self) -> bool:
         """Whether its rows were made by weights that its model no longer has."""
         changed = self.weights_version != self.host.weights_version
-        return changed and (self.pool is not None or self.store is not None)
+        return changed and (self.pool is not None or self.long_term is not None)
 
     @property
     def tokens(self) -> int:
@@ -184,14 +184,14 @@ class Memory:
 
     @property
     def long_term_rows(self) -> int:
-        """Rows per layer in the long-term store (of the fullest layer)."""
-        return 0 if self.store is None else len(self.store)
+        """Rows per layer in the long-term memory (of the fullest layer)."""
+        return 0 if self.long_term is None else len(self.long_term)
 
     @property
     def nbytes(self) -> int:
         """Bytes of all rows and their bookkeeping, shared ones included."""
         pool = 0 if self.pool is None else self.pool.nbytes
-        return pool + (0 if self.store is None else self.store.nbytes)
+        return pool + (0 if self.long_term is None else self.long_term.nbytes)
 
     def texts(self, writes: Iterable[int] | None = None) -> Mapping[int, WrittenText]:
         """What writes said, by id (None: all of them); nothing where no text is kept."""
@@ -202,7 +202,7 @@ class Memory:
         twin = Memory(self.host, self.seed, self.max_bytes)
         twin.config = self.config
         twin.pool = None if self.pool is None else self.pool.fork()
-        twin.store = None if self.store is None else self.store.fork()
+        twin.long_term = None if self.long_term is None else self.long_term.fork()
         twin.clock = self.clock
         twin.writes = list(self.writes)
         twin.tail = list(self.tail)
@@ -216,10 +216,10 @@ class Memory:
         return twin
 
     def short_term_only(self) -> Memory:
-        """A fork without the long-term store: what a MemoryLLM with the same drops would hold."""
+        """A fork without the long-term memory: what a MemoryLLM with the same drops would hold."""
         twin = self.fork()
         twin.config = replace(self.config, retrieved_tokens=0)
-        twin.store = None
+        twin.long_term = None
         return twin
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -339,7 +339,7 @@ class Memory:
         if recent.shape[1] < kept:
             recent = torch.cat([pool.recent, recent], dim=1)[:, -kept:]
         dropped = pool.replace(columns, recent, birth, record.id, drop)
-        self._store_dropped(dropped, rows)
+        self._keep_dropped(dropped, rows)
         self.writes.append(record)
         self.version += 1
         self.wrote(rows, record, drop, said or Passage((), ""))
@@ -368,20 +368,20 @@ class Memory:
             raise UsageError("drop names a position twice in one layer.")
         return drop
 
-    def _store_dropped(self, dropped: dict[str, Tensor] | None, rows: NewRows) -> None:
+    def _keep_dropped(self, dropped: dict[str, Tensor] | None, rows: NewRows) -> None:
         """Hand the dropped rows over; a store is there from the first write, which it counts."""
         if not self.config.has_long_term:
             return
-        if self.store is None and self.pool is not None:
+        if self.long_term is None and self.pool is not None:
             like = {name: rows.columns[name] for name in rows.long_term}
             like |= {"birth": self.pool.birth, "write_id": self.pool.write_id}
-            self.store = self.empty_store(like)
-        if self.store is not None:
+            self.long_term = self.empty_long_term(like)
+        if self.long_term is not None:
             names = (*rows.long_term, "birth", "write_id")
             kept = None if dropped is None else {name: dropped[name] for name in names}
-            self.store.append(kept)
+            self.long_term.append(kept)
 
-    def empty_store(self, like: Mapping[str, Tensor]) -> LongTermStore:
+    def empty_long_term(self, like: Mapping[str, Tensor]) -> LongTermPool:
         """A store without rows, with the columns of ``like`` (name -> [L, c, ...])."""
         layers = next(iter(like.values())).shape[0]
         columns = dict(like)
@@ -389,27 +389,29 @@ class Memory:
             columns["counter"] = like["birth"].to(torch.float32)
         if self.packed:
             columns = pack(columns, leading=2)
-        return self.store_of(
+        return self.long_term_of(
             [
                 RowTable({name: column[layer, :0] for name, column in columns.items()})
                 for layer in range(layers)
             ]
         )
 
-    def store_of(self, tables: Sequence[RowTable]) -> LongTermStore:
+    def long_term_of(self, tables: Sequence[RowTable]) -> LongTermPool:
         """A store of these rows, one table per layer, under the memory's rules."""
         config = self.config
-        return LongTermStore(tables, config.eviction, config.retrieved_tokens, packed=self.packed)
+        return LongTermPool(tables, config.eviction, config.retrieved_tokens, packed=self.packed)
 
     def pack(self) -> None:
         """Keep long-term rows in 8 bits from now on, those that are there included."""
         if self.packed:
             return
         self.packed = True
-        if self.store is not None:
-            waiting, since = self.store.waiting, self.store.writes_since_merge
-            self.store = self.store_of([RowTable(pack(t.columns())) for t in self.store.tables])
-            self.store.waiting, self.store.writes_since_merge = waiting, since
+        if self.long_term is not None:
+            waiting, since = self.long_term.waiting, self.long_term.writes_since_merge
+            self.long_term = self.long_term_of(
+                [RowTable(pack(t.columns())) for t in self.long_term.tables]
+            )
+            self.long_term.waiting, self.long_term.writes_since_merge = waiting, since
         self.derived.clear()
         self.version += 1
 

@@ -34,8 +34,8 @@ __all__ = [
     "Watch",
     "answer",
     "answer_all",
-    "called_up",
     "encode_question",
+    "retrieved_writes",
 ]
 
 _KEPT = 5
@@ -130,8 +130,8 @@ class Watch:
         parts: list[Tensor] = []
         prefix = self._prefix
         chosen = prefix.retrieved.get((0, layer)) if isinstance(prefix, MemoryPrefix) else None
-        if chosen is not None and self.memory.store is not None:
-            parts.append(self.memory.store.tables[layer].take("write_id", chosen))
+        if chosen is not None and self.memory.long_term is not None:
+            parts.append(self.memory.long_term.tables[layer].take("write_id", chosen))
         pool = self.memory.pool
         if pool is not None:
             parts.append(pool.write_id[layer, : pool.count])
@@ -182,7 +182,7 @@ def _until_stop(model: MPlus, text: str) -> str:
 
 
 class Seen:
-    """Keeps hold of the prefix of one read, to see afterwards what it called up."""
+    """Keeps hold of the prefix of one read, to see afterwards what it retrieved."""
 
     def __init__(self) -> None:
         self.prefix: Prefix = Prefix()
@@ -201,7 +201,7 @@ class Answers:
     generated: list[str]
     """All that was generated."""
     prefix: MemoryPrefix
-    """What every question called up, by its place in the batch."""
+    """What every question retrieved, by its place in the batch."""
 
 
 def answer_all(
@@ -240,7 +240,7 @@ def encode_question(model: MPlus, question: str) -> list[int]:
 
 @dataclass(frozen=True)
 class Retrieved:
-    """Rows of one write that a question called up from the long-term store."""
+    """Rows of one write that a question retrieved from the long-term memory."""
 
     write_id: int
     """0 stands for rows that came with the model."""
@@ -249,19 +249,19 @@ class Retrieved:
     """First token of the write, counted from the beginning of its source."""
     tokens: int
     rows: int
-    """Rows called up, over all layers."""
+    """Rows retrieved, over all layers."""
     score: float
     """Highest retrieval score among them, 0 to 1."""
 
 
-def called_up(memory: Memory, prefix: MemoryPrefix) -> list[Retrieved]:
+def retrieved_writes(memory: Memory, prefix: MemoryPrefix) -> list[Retrieved]:
     """Retrieved rows of batch row 0, by write, most rows first."""
     counts = torch.zeros(len(memory.writes) + 1, dtype=torch.int64)
     best = torch.zeros(len(memory.writes) + 1)
     for (row, layer), chosen in prefix.retrieved.items():
-        if row != 0 or memory.store is None:
+        if row != 0 or memory.long_term is None:
             continue
-        ids = memory.store.tables[layer].take("write_id", chosen).long().cpu()
+        ids = memory.long_term.tables[layer].take("write_id", chosen).long().cpu()
         counts.index_add_(0, ids, torch.ones_like(ids))
         scores = prefix.scores[row, layer][chosen].float().cpu()
         best.scatter_reduce_(0, ids, scores, reduce="amax")

@@ -39,8 +39,8 @@ from memplus.mplus.asking import (
     Seen,
     Watch,
     answer,
-    called_up,
     encode_question,
+    retrieved_writes,
 )
 from memplus.mplus.fingerprint import digest
 from memplus.mplus.loading import assemble_model, resolve
@@ -518,7 +518,7 @@ class MPlus(nn.Module):
     def generate_seen(
         self, input_ids: Tensor, memory: Memory, attention_mask: Tensor, max_new_tokens: int
     ) -> tuple[Tensor, Prefix]:
-        """Greedy ids [B, T + new], and the prefix that says what each row called up."""
+        """Greedy ids [B, T + new], and the prefix that says what each row retrieved."""
         seen = Seen()
         options = {"max_new_tokens": max_new_tokens}
         output = self._reader.generate(input_ids, memory, attention_mask, options, seen)
@@ -547,7 +547,7 @@ class MPlus(nn.Module):
         return answer(self, memory, question, longest, min_confidence)
 
     def retrieve(self, memory: Memory, question: str) -> list[Retrieved]:
-        """What a question calls up from the long-term store, by write, most rows first.
+        """What a question retrieves from the long-term memory, by write, most rows first.
 
         Args:
             memory: stays as it is.
@@ -557,7 +557,7 @@ class MPlus(nn.Module):
             EmptyTextError, PositionsError, TokenizerMissingError.
         """
         ids = torch.tensor([encode_question(self, question)], device=self.device)
-        return called_up(memory, self._reader.prefill(ids, memory))
+        return retrieved_writes(memory, self._reader.prefill(ids, memory))
 
     def check_owner(self, memory: Memory) -> None:
         """Refuse a memory that other weights or sizes made.

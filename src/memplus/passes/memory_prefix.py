@@ -17,7 +17,7 @@ from torch import Tensor
 from memplus.backbone.access import Backbone, Layer
 from memplus.backbone.attention import Segment
 from memplus.backbone.rope import Angles, rotate, rotate_into
-from memplus.memory.long_term import LongTermStore
+from memplus.memory.long_term import LongTermPool
 from memplus.memory.retriever import MemoryWeights
 from memplus.memory.state import Memory
 from memplus.passes.read import Prefix
@@ -36,7 +36,7 @@ def prefix_length(memory: Memory, *, bos: bool) -> int:
 
 
 def _retrieved(memory: Memory) -> int:
-    store = memory.store
+    store = memory.long_term
     if store is None:
         return 0
     return max(store.reading_count(layer) for layer in range(len(store.tables)))
@@ -111,7 +111,7 @@ class MemoryPrefix(Prefix):
 
     def _queries(self, access: Layer, hidden: Tensor) -> Tensor | None:
         """[B, T, R] f_q of every token, where any memory has a store."""
-        if self.weights.retriever is None or all(m.store is None for m in self.memories):
+        if self.weights.retriever is None or all(m.long_term is None for m in self.memories):
             return None
         with torch.no_grad():
             projection = self.weights.layer_retriever(access.index).query_proj
@@ -132,7 +132,7 @@ class MemoryPrefix(Prefix):
         segments: list[Segment] = []
         if needed:
             angles = self.backbone.angles(access, max(needed, length), hidden)
-            called = self._called_up(access, memory, span, queries, angles)
+            called = self._retrieved_segment(access, memory, span, queries, angles)
             if called is not None:
                 segments.append(called)
             if memory.short_term_rows:
@@ -147,13 +147,13 @@ class MemoryPrefix(Prefix):
             segments.append((turned.transpose(1, 2), values.transpose(1, 2)))
         return segments
 
-    def _called_up(
+    def _retrieved_segment(
         self, access: Layer, memory: Memory, span: slice, queries: Tensor | None, angles: Angles
     ) -> Segment | None:
         """bos and the retrieved rows of every row of a span: [B or 1, H, 1 + m, D] each."""
         bos = self.weights.bos_embedding
         first = int(bos is not None)
-        count = 0 if memory.store is None else memory.store.reading_count(access.index)
+        count = 0 if memory.long_term is None else memory.long_term.reading_count(access.index)
         if not first + count:
             return None
         batch = span.stop - span.start if count else 1
@@ -176,15 +176,15 @@ class MemoryPrefix(Prefix):
     def _retrieve(
         self, access: Layer, memory: Memory, row: int, queries: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """What a batch row calls up: unrotated keys and values [m, H, D], oldest first."""
-        assert memory.store is not None
+        """What a batch row retrieves: unrotated keys and values [m, H, D], oldest first."""
+        assert memory.long_term is not None
         assert queries is not None
-        chosen, scores = memory.store.retrieve(access.index, queries[row][self.prompt[row]])
+        chosen, scores = memory.long_term.retrieve(access.index, queries[row][self.prompt[row]])
         self.retrieved[row, access.index] = chosen
         self.scores[row, access.index] = scores
-        return self._stored(access, memory.store, chosen)
+        return self._stored(access, memory.long_term, chosen)
 
-    def _stored(self, access: Layer, store: LongTermStore, chosen: Tensor) -> tuple[Tensor, Tensor]:
+    def _stored(self, access: Layer, store: LongTermPool, chosen: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values [m, H, D] of chosen rows, projected where hidden vectors are kept."""
         layer, dtype = access.index, self.backbone.dtype
         if "k" in store.tables[layer].names:

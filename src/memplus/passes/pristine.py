@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from memplus.backbone.access import Backbone
-from memplus.memory.long_term import LongTermStore
+from memplus.memory.long_term import LongTermPool
 from memplus.memory.retriever import MemoryWeights
 from memplus.memory.rows import RowTable
 from memplus.memory.short_term import ShortTermPool
@@ -76,7 +76,7 @@ def fill_pristine(
             )
             for layer in range(len(pristine.long_term))
         ]
-        memory.store = LongTermStore(tables, config.eviction, config.retrieved_tokens)
+        memory.long_term = LongTermPool(tables, config.eviction, config.retrieved_tokens)
 
 
 def _table(

@@ -2,7 +2,7 @@
 
 With frozen weights a row is only ever read as key and value of its layer, so those are kept,
 unrotated, with the retrieval key. Where they are wider than the hidden vector (full multi-head
-models), the long-term store keeps the hidden vector instead and a read projects what it calls up.
+models), the long-term memory keeps the hidden vector instead and a read projects what it retrieves.
 
 Shapes: L layers, P rows, d hidden size, H key/value heads, D head width, R retriever width.
 """
@@ -19,7 +19,7 @@ __all__ = ["long_term_columns", "project_rows", "stored_as_hidden"]
 
 
 def stored_as_hidden(backbone: Backbone) -> bool:
-    """Whether the long-term store keeps hidden vectors rather than keys and values."""
+    """Whether the long-term memory keeps hidden vectors rather than keys and values."""
     return 2 * backbone.kv_heads * backbone.head_dim > backbone.hidden_size
 
 
@@ -42,7 +42,7 @@ def project_rows(
 
     Returns:
         ``k`` and ``v`` [L, P, H, D], ``key`` [L, P, R] where there is a retriever, and
-        ``hidden`` [L, P, d] where the long-term store keeps it.
+        ``hidden`` [L, P, d] where the long-term memory keeps it.
     """
     layers = backbone.layers if layer is None else [backbone.layers[layer]]
     keys, values, retrieval = [], [], []

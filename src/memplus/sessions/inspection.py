@@ -25,7 +25,7 @@ class SourceShare:
     short_term: int
     """Its rows in the short-term pool, over all layers."""
     long_term: int
-    """Its rows in the long-term store, over all layers."""
+    """Its rows in the long-term memory, over all layers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Contents:
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """How far back and into which sources a question reaches: rows called up, over all layers."""
+    """How far back and into which sources a question reaches: rows retrieved, over all layers."""
 
     ages: list[tuple[int | None, int]]
     """(up to so many tokens written since, rows), newest first; None: older than all bounds."""
@@ -64,7 +64,7 @@ def contents(memory: Memory) -> Contents:
     if memory.pool is not None:
         ids = memory.pool.write_id[:, : memory.pool.count].reshape(-1).long().cpu()
         short += torch.bincount(ids, minlength=writes + 1)
-    for table in memory.store.tables if memory.store is not None else []:
+    for table in memory.long_term.tables if memory.long_term is not None else []:
         ids = table["write_id"].long().cpu()
         stored += torch.bincount(ids, minlength=writes + 1)
     return Contents(
@@ -80,7 +80,7 @@ def contents(memory: Memory) -> Contents:
 
 
 def reach(memory: Memory, found: Sequence[Retrieved]) -> Reach:
-    """Count what a question called up by age and by source.
+    """Count what a question retrieved by age and by source.
 
     Args:
         memory: that was asked.

@@ -398,6 +398,6 @@ def kept_commits(journal: Journal, manifest: Manifest) -> list[Commit]:
 
 
 def _tables(memory: Memory) -> list[MappedTable]:
-    found = [] if memory.store is None else memory.store.tables
+    found = [] if memory.long_term is None else memory.long_term.tables
     assert all(isinstance(table, MappedTable) for table in found)
     return found  # type: ignore[return-value]

@@ -31,7 +31,7 @@ MIGRATIONS: dict[int, Migration] = {}
 
 @dataclass(frozen=True)
 class SegmentEntry:
-    """One segment of the long-term store."""
+    """One segment of the long-term memory."""
 
     name: str
     rows: list[int]

@@ -1,6 +1,6 @@
-"""Rows of one layer's long-term store: old ones in mapped segments, new ones in memory.
+"""Rows of one layer's long-term memory: old ones in mapped segments, new ones in memory.
 
-A drop-in for ``RowTable``: the long-term store does not know which of the two it holds. A segment
+A drop-in for ``RowTable``: the long-term memory does not know which of the two it holds. A segment
 never changes; rows that have left are skipped through an index.
 
 Shapes: n rows in use, p rows in the segments, m chosen rows.

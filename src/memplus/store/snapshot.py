@@ -58,14 +58,14 @@ def save_snapshot(memory: Memory, path: Path, disk: Disk) -> None:
         "max_bytes": memory.max_bytes,
         "count": memory.short_term_rows,
         "sources": sorted({record.source for record in memory.writes}),
-        "stored": memory.store is not None,
+        "stored": memory.long_term is not None,
         "packed": memory.packed,
     }
     numbers = {source: index for index, source in enumerate(meta["sources"])}
     rows = [[r.id, numbers[r.source], r.start, r.tokens] for r in memory.writes]
     tensors["writes"] = torch.tensor(rows, dtype=torch.int64).reshape(-1, 4)
-    if memory.store is not None:
-        for layer, table in enumerate(memory.store.tables):
+    if memory.long_term is not None:
+        for layer, table in enumerate(memory.long_term.tables):
             assert isinstance(table, MappedTable)
             if table.live is not None:
                 tensors[f"live.{layer}"] = table.live
@@ -87,9 +87,9 @@ def _numbers(memory: Memory) -> dict[str, Any]:
         "source_tokens": memory.source_tokens,
         "version": memory.version,
     }
-    if memory.store is not None:
-        found["waiting"] = memory.store.waiting
-        found["writes_since_merge"] = memory.store.writes_since_merge
+    if memory.long_term is not None:
+        found["waiting"] = memory.long_term.waiting
+        found["writes_since_merge"] = memory.long_term.writes_since_merge
     return found
 
 
@@ -114,7 +114,7 @@ def restore(memory: Memory, snapshot: Container, parts: Sequence[Sequence[Part]]
     ]
     memory.generator.set_state(tensors["generator"])
     memory.derived.clear()
-    memory.pool = memory.store = None
+    memory.pool = memory.long_term = None
     device = memory.host.device
     columns = {name: column.to(device) for name, column in _named(tensors, _POOL).items()}
     if columns:
@@ -130,9 +130,9 @@ def restore(memory: Memory, snapshot: Container, parts: Sequence[Sequence[Part]]
             )
             for layer, part in enumerate(parts)
         ]
-        memory.store = memory.store_of(tables)
-        memory.store.waiting = meta["waiting"]
-        memory.store.writes_since_merge = meta["writes_since_merge"]
+        memory.long_term = memory.long_term_of(tables)
+        memory.long_term.waiting = meta["waiting"]
+        memory.long_term.writes_since_merge = meta["writes_since_merge"]
 
 
 def _named(tensors: Mapping[str, Tensor], stem: str) -> dict[str, Tensor]:

@@ -24,7 +24,7 @@ from memplus.errors import (
     UsageError,
 )
 from memplus.memory.forgetting import Forgotten, chosen_writes, forget_rows
-from memplus.memory.long_term import LongTermStore
+from memplus.memory.long_term import LongTermPool
 from memplus.memory.rows import RowTable
 from memplus.memory.state import Memory, MemoryHost, NewRows, Passage, WriteRecord
 from memplus.memory.written_text import WrittenText
@@ -92,11 +92,11 @@ class StoredMemory(Memory):
         for name in _VALUES:
             setattr(self, name, getattr(memory, name))
         self.derived.clear()
-        self.store = None
-        if memory.store is not None:
-            self.store = self.store_of(memory.store.fork().tables)
-            self.store.waiting = memory.store.waiting
-            self.store.writes_since_merge = memory.store.writes_since_merge
+        self.long_term = None
+        if memory.long_term is not None:
+            self.long_term = self.long_term_of(memory.long_term.fork().tables)
+            self.long_term.waiting = memory.long_term.waiting
+            self.long_term.writes_since_merge = memory.long_term.writes_since_merge
 
     # Opening and closing ------------------------------------------------------------------------
 
@@ -141,12 +141,12 @@ class StoredMemory(Memory):
 
     # What a write calls -------------------------------------------------------------------------
 
-    def store_of(self, tables: Sequence[RowTable]) -> LongTermStore:
+    def long_term_of(self, tables: Sequence[RowTable]) -> LongTermPool:
         """A store whose rows may lie in segments."""
         mapped = [
             table if isinstance(table, MappedTable) else MappedTable([], table) for table in tables
         ]
-        return super().store_of(mapped)
+        return super().long_term_of(mapped)
 
     def before_write(self) -> None:
         """Refuse a write before any work is done.
@@ -266,7 +266,7 @@ class StoredMemory(Memory):
             self.reload()
         except (OSError, sqlite3.Error, MemplusError):
             self._closed = True
-            self.pool = self.store = None
+            self.pool = self.long_term = None
             self.keeper.close()
             if self._lock is not None:
                 self._lock.release()

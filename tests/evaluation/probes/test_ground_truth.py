@@ -34,8 +34,8 @@ def written(model: MPlus) -> Memory:
 
 def slow(memory: Memory, told: Told, layer: int, *, whole: bool) -> int:
     """Stored rows of a note: every row's token is worked out from its place in its write."""
-    assert memory.store is not None
-    table = memory.store.tables[layer]
+    assert memory.long_term is not None
+    table = memory.long_term.tables[layer]
     found = 0
     for write_id, birth in zip(table["write_id"].tolist(), table["birth"].tolist(), strict=True):
         record = memory.writes[write_id - 1]
@@ -56,9 +56,9 @@ def slow(memory: Memory, told: Told, layer: int, *, whole: bool) -> int:
 def test_stored_rows_are_those_of_a_slow_count(config: MemoryConfig, span: tuple[int, int]) -> None:
     model = make_mplus(config=config)
     memory, told = written(model), Told("text", *span)
-    assert memory.store is not None
+    assert memory.long_term is not None
     spans = note_spans(memory, told)
-    for layer, table in enumerate(memory.store.tables):
+    for layer, table in enumerate(memory.long_term.tables):
         rows = rows_of_note(table["write_id"], table["birth"], spans)
         assert rows[CHUNK].numel() == slow(memory, told, layer, whole=True)
         assert rows[STATEMENT].numel() == slow(memory, told, layer, whole=False)
@@ -68,11 +68,11 @@ def test_stored_rows_are_those_of_a_slow_count(config: MemoryConfig, span: tuple
 
 def test_rows_of_the_value_are_the_last_ones_of_the_statement() -> None:
     memory = written(make_mplus(config=SMALL))
-    assert memory.store is not None
+    assert memory.long_term is not None
     spans = note_spans(memory, Told("text", 3, 25, value=20))
     only = note_spans(memory, Told("text", 20, 25))
     held = 0
-    for table in memory.store.tables:
+    for table in memory.long_term.tables:
         rows = rows_of_note(table["write_id"], table["birth"], spans)
         own = rows_of_note(table["write_id"], table["birth"], only)[STATEMENT]
         assert torch.equal(rows[VALUE], own)
@@ -82,8 +82,8 @@ def test_rows_of_the_value_are_the_last_ones_of_the_statement() -> None:
 
 def test_every_row_of_a_write_is_somebodys() -> None:
     memory = written(make_mplus(config=SMALL))
-    assert memory.store is not None
-    table = memory.store.tables[1]
+    assert memory.long_term is not None
+    table = memory.long_term.tables[1]
 
     def rows(start: int, end: int) -> dict[str, torch.Tensor]:
         spans = note_spans(memory, Told("text", start, end))
@@ -94,16 +94,16 @@ def test_every_row_of_a_write_is_somebodys() -> None:
         assert torch.equal(torch.cat(parts).sort().values, rows(start, start + 6)[CHUNK])
 
 
-def test_recall_is_the_share_of_what_the_question_called_up() -> None:
+def test_recall_is_the_share_of_what_the_question_retrieved() -> None:
     model = make_mplus(config=SMALL)
     memory, told = written(model), Told("text", 8, 20)
     questions = ["Who?", "What is it that was told?"]
     answers = answer_all(model, memory, questions, 2)
-    assert memory.store is not None
+    assert memory.long_term is not None
     spans = note_spans(memory, told)
     for row in range(2):
         found = recall(memory, answers.prefix, row, told)
-        for layer, table in enumerate(memory.store.tables):
+        for layer, table in enumerate(memory.long_term.tables):
             called = set(answers.prefix.retrieved[row, layer].tolist())
             assert len(called) == SMALL.retrieved_tokens
             for name, rows in rows_of_note(table["write_id"], table["birth"], spans).items():
@@ -127,7 +127,7 @@ def test_the_mean_is_over_layers_that_store_any() -> None:
     assert found.mean == 0.625
 
 
-def test_nothing_is_called_up_while_the_store_is_empty() -> None:
+def test_nothing_is_retrieved_while_the_store_is_empty() -> None:
     model = make_mplus(config=SMALL)
     memory = model.new_memory()
     model.write(memory, some_ids(12).tolist(), source="text")

@@ -53,7 +53,7 @@ def test_a_pristine_store_holds_what_was_dropped_last(model: MPlus) -> None:
         torch.testing.assert_close(model.pristine.keys[layer], keys)
         assert (model.pristine.long_term_ages[layer] >= SMALL.memory.tokens_per_write).all()
     memory = model.new_memory()
-    assert memory.store is not None
+    assert memory.long_term is not None
     assert model.prefix_length(memory) == 1 + 8 + SMALL.memory.short_term_tokens
 
 

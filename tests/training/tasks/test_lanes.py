@@ -14,7 +14,7 @@ from memplus.config import MemoryConfig
 from memplus.memory.state import Memory
 from memplus.mplus.model import MPlus
 from memplus.passes.read import HiddenPrefix
-from memplus.training.tasks.lanes import LaneMemory, Rows, Store
+from memplus.training.tasks.lanes import DroppedRows, LaneMemory, Rows
 from memplus.training.tasks.retrieval import LaneReading, Target, retrieval_key
 from memplus.training.text.run_config import RetrieverConfig
 
@@ -32,7 +32,7 @@ def lanes_of(
         config,
         shape[:3],
         like,
-        Store(slots, shape, like, partial(retrieval_key, model), on_cpu=True),
+        DroppedRows(slots, shape, like, partial(retrieval_key, model), on_cpu=True),
     )
 
 
@@ -77,22 +77,22 @@ def test_reads_equal_those_of_memories(drop: str, chunks: int, settle: int) -> N
     expected = model(ids, memory=memories).logits
     torch.testing.assert_close(read(model, lanes, ids), expected, atol=5e-5, rtol=0)
     assert lanes.count == memories[0].short_term_rows
-    assert lanes.store is not None
-    assert lanes.store.filled == memories[0].long_term_rows
+    assert lanes.long_term is not None
+    assert lanes.long_term.filled == memories[0].long_term_rows
 
 
 def test_write_ids_and_ages_go_with_their_rows_into_the_store() -> None:
     model = make_mplus()
     memory, lanes = model.new_memory(), lanes_of(model, 1)
     write_both(model, lanes, [memory], 9)
-    assert lanes.store is not None
-    assert memory.store is not None
+    assert lanes.long_term is not None
+    assert memory.long_term is not None
     assert memory.pool is not None
-    held = lanes.store.held
-    for layer, table in enumerate(memory.store.tables):
+    held = lanes.long_term.held
+    for layer, table in enumerate(memory.long_term.tables):
         assert held.write_id[0, layer].tolist() == table["write_id"].tolist()
         assert held.birth[0, layer].tolist() == table["birth"].tolist()
-        torch.testing.assert_close(lanes.store.keys[0, layer, : len(table)], table["key"])
+        torch.testing.assert_close(lanes.long_term.keys[0, layer, : len(table)], table["key"])
         order = memory.pool.slot_order()[layer]
         assert lanes.write_ids()[0, layer].tolist() == memory.pool.write_id[layer, order].tolist()
         assert lanes.settled.birth[0, layer].tolist() == memory.pool.birth[layer, order].tolist()
@@ -105,7 +105,7 @@ def numbered(count: int, first: int) -> Rows:
 
 
 def test_a_full_store_gives_up_its_oldest_rows() -> None:
-    store = Store(5, (1, 1, 1, 1), torch.empty(0), lambda layer, rows: 10 * rows, on_cpu=True)
+    store = DroppedRows(5, (1, 1, 1, 1), torch.empty(0), lambda layer, rows: 10 * rows, on_cpu=True)
     for first, count in ((10, 3), (2, 1), (30, 4)):
         store.append(numbered(count, first))
     births = store.held.birth[0, 0]

@@ -1,4 +1,4 @@
-"""Which stored rows a training read calls up, and which of them count as right."""
+"""Which stored rows a training read retrieves, and which of them count as right."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.fakes import CONFIG, make_mplus, some_ids
 from memplus.memory.retriever import retrieval_scores
 from memplus.mplus.model import MPlus
 from memplus.passes.read import HiddenPrefix
-from memplus.training.tasks.lanes import LaneMemory, Store
+from memplus.training.tasks.lanes import DroppedRows, LaneMemory
 from memplus.training.tasks.retrieval import LaneReading, Target, retrieval_key
 from memplus.training.text.run_config import RetrieverConfig
 
@@ -22,7 +22,7 @@ SETTINGS = RetrieverConfig(random_query=False)
 def written(model: MPlus, chunks: int, slots: int = 60) -> LaneMemory:
     """Memories of two documents."""
     shape = (2, 4, 32, CONFIG.retriever_dim)
-    store = Store(slots, shape, torch.empty(0), partial(retrieval_key, model), on_cpu=True)
+    store = DroppedRows(slots, shape, torch.empty(0), partial(retrieval_key, model), on_cpu=True)
     memory = LaneMemory(CONFIG, shape[:3], torch.empty(0), store)
     for index in range(chunks):
         with torch.no_grad():
@@ -48,7 +48,7 @@ def read(
 def test_only_the_first_tokens_ask() -> None:
     model = make_mplus()
     memory = written(model, 9)
-    assert memory.store is not None
+    assert memory.long_term is not None
     reading = read(model, memory, Target(1, 2), query_tokens=3)
     for layer, hidden in reading.asked.items():
         assert hidden.shape[1] == 3
@@ -56,7 +56,7 @@ def test_only_the_first_tokens_ask() -> None:
         access = model.backbone.layers[layer]
         for lane in range(2):
             queries = retriever.query_proj(access.norm(hidden[lane]))
-            keys = memory.store.keys[lane, layer, : memory.store.filled]
+            keys = memory.long_term.keys[lane, layer, : memory.long_term.filled]
             scores = retrieval_scores(queries.detach(), keys)
             best = set(scores.topk(CONFIG.retrieved_tokens).indices.tolist())
             assert set(reading.chosen[layer][lane].tolist()) == best
@@ -65,17 +65,17 @@ def test_only_the_first_tokens_ask() -> None:
 def test_recall_counts_right_rows_among_the_stored_ones() -> None:
     model = make_mplus()
     memory = written(model, 9)
-    assert memory.store is not None
+    assert memory.long_term is not None
     reading = read(model, memory, Target(1, 3))
     found = reading.recalls()
-    ids = memory.store.held.write_id
+    ids = memory.long_term.held.write_id
     for layer, chosen in reading.chosen.items():
         shares = []
         for lane in range(2):
             right = {i for i, write in enumerate(ids[lane, layer].tolist()) if 1 <= write <= 3}
             shares.append(len(right & set(chosen[lane].tolist())) / len(right))
         assert float(found[f"recall.{layer}"]) == pytest.approx(sum(shares) / 2)
-        chance = CONFIG.retrieved_tokens / memory.store.filled
+        chance = CONFIG.retrieved_tokens / memory.long_term.filled
         assert float(found[f"chance.{layer}"]) == pytest.approx(chance)
     nothing = read(model, memory, Target(99, 99)).recalls()
     assert all(bool(value.isnan()) for value in nothing.values())
@@ -94,19 +94,19 @@ def test_the_loss_can_move_the_retriever_alone_or_all_that_feeds_it() -> None:
                 assert moved == (not detach), name
 
 
-def test_wrong_rows_that_were_called_up_are_learned_from_before_others() -> None:
+def test_wrong_rows_that_were_retrieved_are_learned_from_before_others() -> None:
     model = make_mplus()
     memory = written(model, 12)
-    assert memory.store is not None
+    assert memory.long_term is not None
     few = replace(SETTINGS, scored_stored=20)
     reading = read(model, memory, Target(1, 2), few)
     for layer in range(4):
         rows, right = reading._candidates(layer)
         assert rows.shape[1] == memory.count + 20
-        stored = memory.store.held.vectors[:, layer]
+        stored = memory.long_term.held.vectors[:, layer]
         for lane in range(2):
             mine = [int((stored[lane] == row).all(dim=1).nonzero()[0]) for row in rows[lane, -20:]]
-            ids = memory.store.held.write_id[lane, layer]
+            ids = memory.long_term.held.write_id[lane, layer]
             expected = {i for i in range(len(ids)) if ids[i] <= 2}
             assert {i for i in mine if ids[i] <= 2} == expected
             assert set(reading.chosen[layer][lane].tolist()) <= set(mine)

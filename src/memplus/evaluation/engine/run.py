@@ -1,6 +1,6 @@
 """Running plans: one stream of writes, asked by every method, answers recorded as they come.
 
-The memory with its long-term store is M+. The same memory without it, taken off between two
+The memory with its long-term memory is M+. The same memory without it, taken off between two
 writes, is what a MemoryLLM of the same weights, seed and drops would hold, so one stream of writes
 serves both. "No memory" is one that was told nothing.
 
@@ -74,7 +74,7 @@ def run_plans(
     """Write and ask everything that is not recorded yet.
 
     Args:
-        model: as loaded; one without a long-term store is asked as a MemoryLLM only.
+        model: as loaded; one without a long-term memory is asked as a MemoryLLM only.
         plans: in the order in which their lines lie in the recorder.
         judging: of the answers.
         recorder: what is known already, and where new lines go.
@@ -201,7 +201,7 @@ class _Runner:
         for row, question in enumerate(batch):
             line = _judged(question, said[row], exact=self.judging.exact)
             line |= {"seconds": round(seconds, 4), "bytes": memory.nbytes}
-            if memory.store is not None and question.told is not None:
+            if memory.long_term is not None and question.told is not None:
                 found = recall(memory, answers.prefix, row, question.told)
                 line["long_term_rows"] = memory.long_term_rows
                 line["rows"] = {name: asdict(one) for name, one in found.items()}

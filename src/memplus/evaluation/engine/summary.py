@@ -47,7 +47,7 @@ class Cell:
     bytes: float
     """Of the memory."""
     recall: dict[str, dict[str, Any]]
-    """"statement" and "chunk": share of stored rows of the note that were called up."""
+    """"statement" and "chunk": share of stored rows of the note that were retrieved."""
 
     @property
     def accuracy(self) -> float:

@@ -1,11 +1,11 @@
-"""Which stored rows hold a note, and how many of them a question called up.
+"""Which stored rows hold a note, and how many of them a question retrieved.
 
 Three definitions. *Value*: the rows of the tokens that state the value, from the verb on: the only
 ones that can hold the answer, since an earlier row knows nothing of what comes after it.
 *Statement*: the rows of all of the note's own tokens. Both need one row per token; where a write
 compresses they are all rows of the note's chunks. *Chunk*: all rows of the writes that took in a
-token of the note. Each counts only rows that lie in the long-term store when the question is asked:
-those still in the short-term pool are read anyway.
+token of the note. Each counts only rows that lie in the long-term memory when the question is
+asked: those still in the short-term pool are read anyway.
 
 Shapes: n stored rows, m retrieved rows.
 """
@@ -37,14 +37,14 @@ VALUE, STATEMENT, CHUNK = "value", "statement", "chunk"
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """Rows of one note, layer by layer: how many are stored and how many were called up."""
+    """Rows of one note, layer by layer: how many are stored and how many were retrieved."""
 
     stored: list[int]
     called: list[int]
 
     @property
     def by_layer(self) -> list[float | None]:
-        """Share called up, 0 to 1; None in a layer that stores none of them."""
+        """Share retrieved, 0 to 1; None in a layer that stores none of them."""
         return [c / s if s else None for c, s in zip(self.called, self.stored, strict=True)]
 
     @property
@@ -55,7 +55,7 @@ class Recall:
 
 
 def recall(memory: Memory, prefix: MemoryPrefix, row: int, told: Told) -> dict[str, Recall]:
-    """What one question called up of the note that answers it, by definition.
+    """What one question retrieved of the note that answers it, by definition.
 
     Args:
         memory: as it was asked.
@@ -64,11 +64,11 @@ def recall(memory: Memory, prefix: MemoryPrefix, row: int, told: Told) -> dict[s
         told: where the note was told.
     """
     found = {name: Recall([], []) for name in (VALUE, STATEMENT, CHUNK)}
-    if memory.store is None:
+    if memory.long_term is None:
         return found
     spans = note_spans(memory, told)
-    for layer, table in enumerate(memory.store.tables):
-        # Nothing is called up of a store that has no rows yet.
+    for layer, table in enumerate(memory.long_term.tables):
+        # Nothing is retrieved of a store that has no rows yet.
         called = prefix.retrieved.get((row, layer), table["birth"][:0])
         for name, rows in rows_of_note(table["write_id"], table["birth"], spans).items():
             found[name].stored.append(rows.numel())

@@ -85,7 +85,7 @@ def demonstrate(model: MPlus, text: str, *, notes: int, seed: int, report: Repor
     """Tell notes in a text, write it, ask for them after growing distances.
 
     Args:
-        model: a model with a tokenizer; one with a long-term store shows the difference.
+        model: a model with a tokenizer; one with a long-term memory shows the difference.
         text: what the notes are told in; its length bounds the distances.
         notes: how many; each is asked at every distance.
         seed: of the notes and of the memory.

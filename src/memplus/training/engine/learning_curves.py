@@ -13,7 +13,7 @@ __all__ = ["draw_run"]
 
 
 def draw_run(folder: Path, picture: Path) -> None:
-    """Draw losses by task, and recall by layer beside chance where the run has a long-term store.
+    """Draw losses by task, and recall by layer beside chance where the run has a long-term memory.
 
     Args:
         folder: of the run.

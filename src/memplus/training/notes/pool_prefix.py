@@ -1,7 +1,7 @@
 """The prefix of many questions to shared pools: rows projected once, gathered where needed.
 
 A step's questions read the rows that the step itself wrote. Each group of questions has its own
-short-term pool; what it has dropped, and the rows of all other groups, are its long-term store,
+short-term pool; what it has dropped, and the rows of all other groups, are its long-term memory,
 from which every question retrieves for itself. Gradients flow into every row that is read.
 
 Shapes: L layers, R rows, d hidden size, G groups, q questions of a group, Q = G * q, n short-term

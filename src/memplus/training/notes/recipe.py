@@ -89,7 +89,7 @@ class Stage:
     forced: float = 0.5
     """Share of questions whose right rows are retrieved whatever their scores."""
     earlier: int = 0
-    """Steps whose rows stay in the long-term store, as distractors."""
+    """Steps whose rows stay in the long-term memory, as distractors."""
     repeat: float = 0.5
     """Weight of repeating a chunk from memory."""
     language: float = 0.1

@@ -50,7 +50,7 @@ class Stepper:
     context: Tensor | None = None
     """[D, L, K, d] rows of the step before: what a first chunk attends to."""
     earlier: list[list[Tensor]] = field(default_factory=list)
-    """Rows of earlier steps, per layer, as distractors in the long-term store."""
+    """Rows of earlier steps, per layer, as distractors in the long-term memory."""
 
     def step(self, stage: Stage, episode: Episode) -> tuple[Tensor, dict[str, float]]:
         """The loss of an episode and its figures."""
@@ -126,7 +126,7 @@ class Stepper:
     ) -> tuple[Tensor, Retrieval | None]:
         told = episode.told
         if stage.retrieves and stage.earlier and self.earlier:
-            # A note that is asked for may be older or newer than what else is called up.
+            # A note that is asked for may be older or newer than what else is retrieved.
             cut = int(torch.randint(len(self.earlier) + 1, (), generator=self.generator))
             steps = [*self.earlier[:cut], rows, *self.earlier[cut:]]
             before = sum(len(one[0]) for one in steps[:cut])

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from memplus.config import MemoryConfig
 
-__all__ = ["LaneMemory", "Rows", "Store"]
+__all__ = ["DroppedRows", "LaneMemory", "Rows"]
 
 KeysOf = Callable[[int, Tensor], Tensor]
 """(layer, rows [B, c, d]) -> retrieval keys [B, c, R]."""
@@ -88,7 +88,7 @@ class Rows:
         return cls(*(one.to(like.device, copy=True) for one in found))
 
 
-class Store:
+class DroppedRows:
     """Dropped rows of every document, in slots; the oldest give way when all slots are taken.
 
     Args:
@@ -179,10 +179,10 @@ class LaneMemory:
         config: MemoryConfig,
         shape: tuple[int, int, int],
         like: Tensor,
-        store: Store | None = None,
+        store: DroppedRows | None = None,
     ) -> None:
         self.config = config
-        self.store = store
+        self.long_term = store
         self.clock = 0
         self.writes = 0
         self.settled = Rows.none(shape, like)
@@ -229,8 +229,8 @@ class LaneMemory:
         excess = max(0, self.count + count - self.config.short_term_tokens)
         if excess:
             dropped = self._drop(excess, generators)
-            if self.store is not None:
-                self.store.append(dropped)
+            if self.long_term is not None:
+                self.long_term.append(dropped)
         before = self.settled.count + sum(rows.count for rows in self._fresh)
         self._fresh.append(made)
         places = (before + torch.arange(count, device=vectors.device)).expand(batch, layers, -1)
@@ -285,11 +285,11 @@ class LaneMemory:
         assert not self._fresh, "rows with a graph cannot be saved"
         state = {"clock": torch.tensor([self.clock, self.writes])}
         state |= self.settled.tensors("pool")
-        return state | (self.store.tensors() if self.store is not None else {})
+        return state | (self.long_term.tensors() if self.long_term is not None else {})
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Undo ``tensors``."""
         self.clock, self.writes = tensors["clock"].tolist()
         self.begin(Rows.from_tensors("pool", tensors, self.settled.vectors))
-        if self.store is not None:
-            self.store.restore(tensors)
+        if self.long_term is not None:
+            self.long_term.restore(tensors)

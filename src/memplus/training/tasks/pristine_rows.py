@@ -11,7 +11,7 @@ import torch
 
 from memplus.mplus.model import MPlus
 from memplus.passes.pristine import Pristine
-from memplus.training.tasks.lanes import LaneMemory, Store
+from memplus.training.tasks.lanes import DroppedRows, LaneMemory
 from memplus.training.tasks.retrieval import retrieval_key
 
 __all__ = ["pristine_of", "written_pristine"]
@@ -25,7 +25,7 @@ def written_pristine(model: MPlus, ids: list[int], seed: int = 0, *, stored: int
         model: trained.
         ids: text of at least N / K chunks; what comes after the last whole chunk is left.
         seed: of what is dropped.
-        stored: rows of the long-term store to keep per layer, the youngest. With M of them a
+        stored: rows of the long-term memory to keep per layer, the youngest. With M of them a
             read of a new memory has the same number of rows as every later one.
 
     Raises:
@@ -37,7 +37,7 @@ def written_pristine(model: MPlus, ids: list[int], seed: int = 0, *, stored: int
     store = None
     if stored:
         keys_of = partial(retrieval_key, model)
-        store = Store(stored, (*shape, config.retriever_dim), like, keys_of, on_cpu=True)
+        store = DroppedRows(stored, (*shape, config.retriever_dim), like, keys_of, on_cpu=True)
     memory = LaneMemory(config, shape, like, store)
     generator = torch.Generator().manual_seed(seed)
     for start in range(0, len(ids) - config.chunk_tokens + 1, config.chunk_tokens):
@@ -53,7 +53,7 @@ def written_pristine(model: MPlus, ids: list[int], seed: int = 0, *, stored: int
 
 def pristine_of(memory: LaneMemory, stored: int) -> Pristine:
     """The first document's rows, and the ``stored`` youngest of its store with their keys."""
-    rows, store = memory.settled, memory.store
+    rows, store = memory.settled, memory.long_term
     kept = Pristine(rows.vectors[0].cpu().contiguous(), (memory.clock - rows.birth[0]).cpu())
     if store is not None and min(stored, store.filled):
         held = store.held

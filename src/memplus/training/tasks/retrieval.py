@@ -1,7 +1,7 @@
-"""Reading a lane memory: which stored rows a text calls up, and what the retriever learns from it.
+"""Reading a lane memory: which stored rows a text retrieves, and what the retriever learns from it.
 
 The rows written from the chunks that a text depends on are the right ones, wherever they are by
-now: in the short-term pool or dropped into the long-term store. A read leaves every layer's input
+now: in the short-term pool or dropped into the long-term memory. A read leaves every layer's input
 here; the loss is worked out from them afterwards, apart from the text's own graph.
 
 Shapes: B documents, T tokens, n short-term rows, m stored rows, M retrieved rows, c candidate
@@ -69,7 +69,7 @@ class LaneReading:
         self.target = target
         self.query_tokens = query_tokens
         self.config = config
-        stored = memory.store.filled if memory.store is not None else 0
+        stored = memory.long_term.filled if memory.long_term is not None else 0
         self.retrieved = min(model.memory_config.retrieved_tokens, stored)
         self.count = self.retrieved + memory.count
         """Rows of the prefix, bos not counted."""
@@ -81,19 +81,19 @@ class LaneReading:
     def source(self, layer: int, hidden: Tensor) -> Tensor:
         """The rows [B, M + n, d] of a layer, for ``HiddenPrefix``."""
         rows = self.memory.rows(layer)
-        if self.memory.store is None:
+        if self.memory.long_term is None:
             return rows
         self.asked[layer] = hidden[:, : self.query_tokens]
         if not self.retrieved:
             return rows
         chosen = self.chosen[layer] = self._retrieve(layer, hidden)
-        stored = self.memory.store.rows.vectors[:, layer]
+        stored = self.memory.long_term.rows.vectors[:, layer]
         called = stored.gather(1, chosen[..., None].expand(-1, -1, stored.shape[2]))
         return torch.cat([called.to(rows.device, rows.dtype), rows], dim=1)
 
     @torch.no_grad()
     def _retrieve(self, layer: int, hidden: Tensor) -> Tensor:
-        store = self.memory.store
+        store = self.memory.long_term
         assert store is not None
         queries = self._queries(layer, hidden[:, : self.query_tokens])
         keys = store.keys[:, layer, : store.filled]
@@ -130,7 +130,7 @@ class LaneReading:
         """Rows [B, c, d] that the loss scores, and which are right [B, c]."""
         rows = self.memory.rows(layer)
         right = self.target.right(self.memory.write_ids()[:, layer])
-        store = self.memory.store
+        store = self.memory.long_term
         assert store is not None
         if not store.filled:
             return rows, right
@@ -155,7 +155,7 @@ class LaneReading:
 
         Averaged over the documents that have any in the store; not a number where none has.
         """
-        store = self.memory.store
+        store = self.memory.long_term
         found: dict[str, Tensor] = {}
         for layer, chosen in self.chosen.items():
             assert store is not None

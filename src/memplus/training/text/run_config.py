@@ -197,7 +197,7 @@ class RetrieverConfig:
     detach: bool = True
     """The loss moves the retriever alone, not the model that feeds it."""
     scored_stored: int = 4096
-    """Most rows of the long-term store that one loss covers; right rows come first."""
+    """Most rows of the long-term memory that one loss covers; right rows come first."""
     fresh_keys: bool = False
     """Compute stored keys anew at every read instead of keeping those of the drop."""
 
@@ -247,7 +247,7 @@ class RunConfig:
     sharded: bool = False
     """Divide weights, gradients and optimizer among processes (FSDP2)."""
     stored_rows: int = 0
-    """Most rows per layer of a document's long-term store while training, oldest out first; 0 is
+    """Most rows per layer of a document's long-term memory while training, oldest out first; 0 is
     no store."""
     store_on_cpu: bool = True
     """Keep that store in main memory whatever the device."""

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from memplus.errors import ConfigError
 from memplus.mplus.model import MPlus
-from memplus.training.tasks.lanes import LaneMemory, Rows, Store
+from memplus.training.tasks.lanes import DroppedRows, LaneMemory, Rows
 from memplus.training.tasks.retrieval import Target, retrieval_key
 from memplus.training.tasks.task_plan import Plan, draw_plan
 from memplus.training.text.order import DocumentOrder
@@ -137,7 +137,7 @@ def lane_memory(model: MPlus, config: TrainingConfig, share: int) -> LaneMemory:
         shape = (share, layers, width, rows.retriever_dim)
         on_cpu = config.run.store_on_cpu
         keys_of = partial(retrieval_key, model)
-        store = Store(config.run.stored_rows, shape, like, keys_of, on_cpu=on_cpu)
+        store = DroppedRows(config.run.stored_rows, shape, like, keys_of, on_cpu=on_cpu)
     memory = LaneMemory(rows, (share, layers, width), like, store)
     given = model.pristine.short_term
     if given is not None:
