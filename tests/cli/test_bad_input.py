@@ -97,9 +97,9 @@ def test_a_place_that_cannot_be_written_is_found_before_the_reading(
     monkeypatch.setattr(MPlus, "write", lambda *args, **options: pytest.fail("it was written"))
     there = tmp_path / "absent" / "m"
     ran = run("write", text, "-m", there, "--model", tiny, "--json")
-    assert failure(ran) == (1, "StorageError")
+    assert failure(ran) == (2, "NotFoundError")
     ran = run("demo", "--text", text, "--model", tiny, "--picture", there, "--json")
-    assert failure(ran) == (1, "StorageError")
+    assert failure(ran) == (2, "NotFoundError")
 
 
 @contextmanager

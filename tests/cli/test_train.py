@@ -73,7 +73,7 @@ def test_an_absent_text_and_a_wrong_recipe_are_named(
     run: Run, tmp_path: Path, arguments: list[object]
 ) -> None:
     ran = run("train", "nano", tmp_path / "none.txt", *arguments[1:])
-    assert (ran.code, ran.data["error"]["type"]) == (1, "StorageError")
+    assert (ran.code, ran.data["error"]["type"]) == (2, "NotFoundError")
     (tmp_path / "recipe.toml").write_text(RECIPE + "\n[extras]\n")
     ran = run("train", "nano", *arguments)
     assert (ran.code, ran.data["error"]["type"]) == (2, "ConfigError")

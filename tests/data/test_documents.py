@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from memplus.data.documents import decode, read_document, read_stdin
-from memplus.errors import EmptyTextError, NotTextError, StorageError
+from memplus.errors import EmptyTextError, NotFoundError, NotTextError, StorageError
 
 
 def test_utf8_file_keeps_its_text_and_is_named_by_its_path(tmp_path: Path) -> None:
@@ -37,10 +37,10 @@ def test_nothing_visible_is_empty(raw: bytes) -> None:
         decode(raw, source="x")
 
 
-def test_absent_file_and_directory_are_storage_errors(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="No such file"):
+def test_absent_file_and_directory_are_named(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match=r"no file .*absent"):
         read_document(tmp_path / "absent.txt")
-    with pytest.raises(StorageError, match="directory"):
+    with pytest.raises(NotFoundError, match="that is a folder"):
         read_document(tmp_path)
 
 

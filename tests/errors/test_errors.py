@@ -11,6 +11,7 @@ SAMPLES: list[MemplusError] = [
     MemplusError("it broke"),
     errors.UsageError("no such thing"),
     errors.ConfigError("chunk_tokens", value=0, reason="it must be at least 1"),
+    errors.NotFoundError("notes.txt"),
     errors.EmptyTextError("The question"),
     errors.NotTextError(Path("a/b.bin"), offset=7),
     errors.QuestionSetError("squad.csv"),

@@ -30,6 +30,7 @@ from memplus.errors import (
     MemoryFileError,
     MemoryMismatchError,
     MemoryVersionError,
+    NotFoundError,
     StorageError,
 )
 from memplus.memory import format as format_module
@@ -167,11 +168,11 @@ def test_weights_are_no_memory(tmp_path: Path) -> None:
     refused(tmp_path / "m.mem", (tmp_path / "weights").read_bytes())
 
 
-def test_a_missing_file_is_a_storage_error(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
     for path in (tmp_path / "nothing", tmp_path):
-        with pytest.raises(StorageError) as caught:
+        with pytest.raises(NotFoundError, match=path.name) as caught:
             Memory.load(path, MODEL)
-        assert caught.value.exit_code == 1
+        assert caught.value.exit_code == 2
 
 
 def rewritten(saved: bytes, path: Path, change: Callable[[dict[str, Any]], None]) -> None:
@@ -319,8 +320,8 @@ def test_an_interruption_while_saving_leaves_the_old_file(
     assert [entry.name for entry in tmp_path.iterdir()] == ["m.mem"]
 
 
-def test_a_folder_that_is_not_there_is_a_storage_error(tmp_path: Path) -> None:
-    with pytest.raises(StorageError):
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match=r"no folder .*no"):
         written().save(tmp_path / "no" / "m.mem")
 
 

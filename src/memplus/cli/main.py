@@ -25,7 +25,8 @@ from memplus.cli.output import Output
 from memplus.cli.plot import plot
 from memplus.cli.train import train
 from memplus.cli.write import write
-from memplus.errors import MemplusError, StorageError
+from memplus.errors import MemplusError
+from memplus.errors.base import storage_error
 
 __all__ = ["app", "main"]
 
@@ -76,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except OSError as error:
         # A disk's or a pipe's refusal that no room has named already.
-        named = StorageError(error.filename or "output", reason=error.strerror or str(error))
+        named = storage_error(error.filename or "output", error)
         output.error(named)
         sys.exit(named.exit_code)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from memplus.errors import ConfigError, StorageError, UsageError
+from memplus.errors import ConfigError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -143,7 +143,8 @@ def open_memory(
     """The saved memory at ``path``; where there is none and ``create`` is set, a pristine one.
 
     Raises:
-        StorageError: there is none, or it cannot be read, or it could not be saved there.
+        NotFoundError: there is none, or the folder that it would lie in is missing.
+        StorageError: it cannot be read, or it could not be saved there.
         MemoryMismatchError, MemoryFileError: see ``Memory.load``.
     """
     from memplus.memory.state import Memory
@@ -161,7 +162,7 @@ def require_folder(path: Path) -> None:
     """Refuse a place for a result before the work for it is done.
 
     Raises:
-        StorageError: the folder that ``path`` lies in does not exist.
+        NotFoundError: the folder that ``path`` lies in does not exist.
     """
     if not path.parent.is_dir():
-        raise StorageError(path, reason=f"there is no folder {path.parent}")
+        raise NotFoundError(path.parent, kind="folder")

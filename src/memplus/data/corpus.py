@@ -17,7 +17,8 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 
 from memplus.data.documents import decode
 from memplus.data.notes import ABSTENTION, PROMPT_TEMPLATE, make_notes
-from memplus.errors import EmptyTextError, StorageError, TrainingError
+from memplus.errors import EmptyTextError, TrainingError
+from memplus.errors.base import storage_error
 
 __all__ = ["END", "PAD", "SENTENCE_END", "Corpus", "read_texts", "train_tokenizer"]
 
@@ -33,7 +34,7 @@ def read_texts(paths: Sequence[Path]) -> Iterator[str]:
     """Texts of plain files, ``.gz`` files and ``.jsonl`` files with a ``text`` field.
 
     Raises:
-        StorageError, NotTextError, EmptyTextError: a file cannot be read as text.
+        NotFoundError, StorageError, NotTextError, EmptyTextError: a file cannot be read as text.
         TrainingError: a line of a ``.jsonl`` file is not what it should be.
     """
     for path in paths:
@@ -41,7 +42,7 @@ def read_texts(paths: Sequence[Path]) -> Iterator[str]:
             data = path.read_bytes()
             data = gzip.decompress(data) if path.suffix == ".gz" else data
         except (OSError, EOFError) as error:
-            raise StorageError(path, reason=str(error)) from error
+            raise storage_error(path, error) from error
         text = decode(data, source=str(path)).text
         if ".jsonl" not in path.suffixes:
             yield text

@@ -12,7 +12,8 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from memplus.errors import EmptyTextError, NotTextError, StorageError
+from memplus.errors import EmptyTextError, NotTextError
+from memplus.errors.base import storage_error
 
 __all__ = ["Document", "decode", "read_document", "read_stdin"]
 
@@ -29,7 +30,8 @@ def read_document(path: Path) -> Document:
     """The text of a UTF-8 file, which may be gzipped (``.gz``), named by its path as given.
 
     Raises:
-        StorageError: the file is absent, a directory, or cannot be read.
+        NotFoundError: the file is absent, or a directory.
+        StorageError: it cannot be read.
         NotTextError: it holds NUL bytes or is not UTF-8.
         EmptyTextError: it holds nothing but white space.
     """
@@ -37,8 +39,7 @@ def read_document(path: Path) -> Document:
         raw = path.read_bytes()
         raw = gzip.decompress(raw) if path.suffix == ".gz" else raw
     except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise StorageError(path, reason=reason) from error
+        raise storage_error(path, error) from error
     return decode(raw, source=str(path))
 
 

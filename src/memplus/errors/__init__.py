@@ -11,6 +11,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 model and memory do not match, 4 corrupt
     MemplusError                     1
     |-- UsageError                   2   the request itself is wrong
     |   |-- ConfigError                  one field of a configuration
+    |   |-- NotFoundError                a path leads to no file or folder
     |   |-- EmptyTextError               nothing to read
     |   |-- NotTextError                 binary, or not UTF-8
     |   |-- QuestionSetError             a file of questions of no known form
@@ -48,6 +49,7 @@ from __future__ import annotations
 from memplus.errors.base import (
     ConfigError,
     MemplusError,
+    NotFoundError,
     StorageError,
     UsageError,
 )
@@ -108,6 +110,7 @@ __all__ = [
     "ModelError",
     "NotADecoderError",
     "NotFiniteError",
+    "NotFoundError",
     "NotTextError",
     "PositionsError",
     "QuestionSetError",

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
-__all__ = ["ConfigError", "MemplusError", "StorageError", "UsageError"]
+__all__ = [
+    "ConfigError",
+    "MemplusError",
+    "NotFoundError",
+    "StorageError",
+    "UsageError",
+    "storage_error",
+]
 
 
 class MemplusError(Exception):
@@ -17,7 +27,7 @@ class MemplusError(Exception):
     """
 
     template: ClassVar[str] = "{message}"
-    hint: ClassVar[str] = ""
+    hint: str = ""
     exit_code: ClassVar[int] = 1
 
     def __init__(self, message: str) -> None:
@@ -58,11 +68,78 @@ class ConfigError(UsageError):
         self._fill(field=field, value=value, reason=reason)
 
 
+class NotFoundError(UsageError):
+    """A path that was given leads to no file, or to no folder, where one is needed."""
+
+    template = "There is no {kind} {path}{note}."
+    hint = "Check the spelling; a relative path begins in the folder that you are in."
+
+    def __init__(self, path: str | Path, *, kind: str = "file", note: str = "") -> None:
+        self._fill(path=str(path), kind=kind, note=note)
+
+
 class StorageError(MemplusError):
-    """The disk refused a read or a write; the old file, if any, is intact."""
+    """The disk refused a read or a write; the old file, if any, is intact.
+
+    Args:
+        path: what could not be stored or read.
+        reason: why, in the system's words.
+        code: the system's number of that reason (``errno``), which chooses the hint.
+    """
 
     template = "{path} could not be stored or read: {reason}."
-    hint = "Free some space or choose another place; what was there before is untouched."
+    hint = "Check the file and its disk; what was there before is untouched."
 
-    def __init__(self, path: str | Path, *, reason: str) -> None:
-        self._fill(path=str(path), reason=reason)
+    def __init__(self, path: str | Path, *, reason: str, code: int | None = None) -> None:
+        self._fill(path=str(path), reason=reason, code=code)
+
+    def _fill(self, **fields: object) -> None:
+        super()._fill(**fields)
+        remedy = _REMEDIES.get(fields.get("code"))
+        if remedy is not None:
+            self.hint = remedy
+
+
+_SPACE = "Free some space or choose another place; what was there before is untouched."
+_REMEDIES: dict[object, str] = {
+    errno.ENOSPC: _SPACE,
+    errno.EDQUOT: _SPACE,
+    errno.EFBIG: _SPACE,
+    errno.EROFS: "The disk is read-only; choose another place.",
+    errno.EACCES: "Look at the permissions of the file and its folder, or choose another place.",
+    errno.EPERM: "Look at the permissions of the file and its folder, or choose another place.",
+    errno.EMFILE: "Close memories that are open, or allow more open files (`ulimit -n`).",
+    errno.ENFILE: "Close memories that are open, or allow more open files (`ulimit -n`).",
+}
+
+
+def storage_error(path: str | os.PathLike[str], error: Exception) -> MemplusError:
+    """The error of this tree for what the system, or a library on its behalf, refused.
+
+    Args:
+        path: the file or folder that was asked for.
+        error: an ``OSError``, or a library's own error about a file.
+
+    Returns:
+        ``NotFoundError`` where the path leads nowhere, or to a folder in the place of a file;
+        otherwise ``StorageError`` with a hint that fits the reason.
+    """
+    place = Path(path)
+    code = _system_code(error)
+    if code in (errno.ENOENT, errno.ENOTDIR, errno.EEXIST):
+        if not place.parent.is_dir():
+            return NotFoundError(place.parent, kind="folder")
+        if not os.path.lexists(place):
+            return NotFoundError(place)
+    named = {str(getattr(error, name, None)) for name in ("filename", "filename2")}
+    if code == errno.EISDIR and str(place) in named:
+        return NotFoundError(place, note=": that is a folder")
+    return StorageError(place, reason=getattr(error, "strerror", None) or str(error), code=code)
+
+
+def _system_code(error: Exception) -> int | None:
+    """The system's number of a reason; safetensors and tokenizers only write it into the text."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    written = re.search(r"\(os error (\d+)\)", str(error))
+    return int(written[1]) if written else None

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from memplus.errors import StorageError
+from memplus.errors.base import storage_error
 
 __all__ = ["aside", "write_aside"]
 
@@ -18,13 +18,14 @@ def aside(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A new file beside ``path`` that takes its place when the block ends well.
 
     Raises:
+        NotFoundError: the folder of ``path`` is missing.
         StorageError: the disk refused; an older file is untouched, the new one is gone.
     """
     target = Path(path)
     try:
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     except OSError as error:
-        raise StorageError(target, reason=error.strerror or str(error)) from error
+        raise storage_error(target, error) from error
     temporary = Path(name)
     try:
         os.close(handle)
@@ -35,7 +36,7 @@ def aside(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.replace(target)
         _flush_folder(target.parent)
     except OSError as error:
-        raise StorageError(target, reason=error.strerror or str(error)) from error
+        raise storage_error(target, error) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -44,7 +45,7 @@ def write_aside(path: str | os.PathLike[str], content: bytes) -> None:
     """Replace a file's content in one step.
 
     Raises:
-        StorageError: as ``aside``.
+        NotFoundError, StorageError: as ``aside``.
     """
     with aside(path) as temporary:
         temporary.write_bytes(content)

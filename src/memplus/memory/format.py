@@ -30,8 +30,8 @@ from memplus.errors import (
     MemoryFileError,
     MemoryMismatchError,
     MemoryVersionError,
-    StorageError,
 )
+from memplus.errors.base import storage_error
 from memplus.memory.files import aside
 from memplus.memory.rows import RowTable
 from memplus.memory.short_term import ShortTermPool
@@ -57,7 +57,7 @@ def save_memory(memory: Memory, path: str | os.PathLike[str]) -> None:
         try:
             save_file(_tensors(memory), temporary, {"sha256": _BLANK, "memplus": _header(memory)})
         except SafetensorError as error:  # the library reports a full disk in its own class
-            raise StorageError(path, reason=str(error)) from error
+            raise storage_error(path, error) from error
         place = _digest_place(temporary)
         digest = _digest(temporary, place)
         with temporary.open("r+b") as file:
@@ -81,7 +81,7 @@ def load_memory(path: str | os.PathLike[str], model: MemoryHost) -> Memory:
             MIGRATIONS[version](header, tensors)
         return _memory(header, tensors, model)
     except OSError as error:
-        raise StorageError(path, reason=error.strerror or str(error)) from error
+        raise storage_error(path, error) from error
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CorruptMemoryError(path, reason=f"its content is inconsistent ({error})") from error
 
@@ -90,7 +90,7 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The checked JSON header of a saved memory, without its model.
 
     Raises:
-        StorageError: it cannot be read.
+        NotFoundError, StorageError: it is not there, or cannot be read.
         MemoryFileError: it is no memory at all.
         CorruptMemoryError, MemoryVersionError.
     """
@@ -102,7 +102,7 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
         with safe_open(path, framework="pt") as reader:
             header = json.loads(reader.metadata()["memplus"])
     except OSError as error:
-        raise StorageError(path, reason=error.strerror or str(error)) from error
+        raise storage_error(path, error) from error
     except (SafetensorError, ValueError, KeyError, struct.error) as error:
         raise CorruptMemoryError(path, reason=str(error) or type(error).__name__) from error
     version = header.get("version")

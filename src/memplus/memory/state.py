@@ -227,6 +227,7 @@ class Memory:
 
         Raises:
             MemoryMismatchError: the model's weights have changed since; the file would lie.
+            NotFoundError: the folder of ``path`` is missing.
             StorageError: the disk refused; an older file is intact.
         """
         if self.stale:
@@ -242,7 +243,7 @@ class Memory:
         Raises:
             MemoryMismatchError: another model, adapter or config wrote it.
             CorruptMemoryError, MemoryVersionError: the file cannot be used.
-            StorageError: it cannot be read.
+            NotFoundError, StorageError: it is not there, or cannot be read.
         """
         from memplus.memory.format import load_memory
 

@@ -25,6 +25,7 @@ from memplus.errors import (
     StorageError,
     UnknownMemoryError,
 )
+from memplus.errors.base import storage_error
 from memplus.store.disk import Disk, read
 from memplus.store.folder import Folder
 from memplus.store.journal import now
@@ -107,8 +108,7 @@ class Directory:
         except (OSError, sqlite3.Error) as error:
             if isinstance(error, FileNotFoundError) and not missing:
                 raise
-            reason = getattr(error, "strerror", None) or str(error)
-            raise StorageError(self.path, reason=reason) from error
+            raise storage_error(self.path, error) from error
 
     def folder(self, name: str) -> Path:
         """Where the memory of that name lies, or would lie."""
@@ -145,7 +145,7 @@ class Directory:
         except FileNotFoundError as error:
             raise UnknownMemoryError(name, store=self.path) from error
         except OSError as error:
-            raise StorageError(folder, reason=error.strerror or str(error)) from error
+            raise storage_error(folder, error) from error
         if found.id != name:
             raise CorruptMemoryError(folder, reason="it holds a memory of another name")
         return found

@@ -23,6 +23,7 @@ from memplus.errors import (
     StorageError,
     UsageError,
 )
+from memplus.errors.base import storage_error
 from memplus.memory.forgetting import Forgotten, chosen_writes, forget_rows
 from memplus.memory.long_term import LongTermPool
 from memplus.memory.rows import RowTable
@@ -257,8 +258,7 @@ class StoredMemory(Memory):
             return
         self._at_rest()
         self._recover()
-        reason = getattr(error, "strerror", None) or str(error)
-        raise StorageError(self.keeper.folder.path, reason=reason) from error
+        raise storage_error(self.keeper.folder.path, error) from error
 
     def _recover(self) -> None:
         try:

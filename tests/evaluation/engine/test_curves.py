@@ -4,7 +4,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from memplus import MemoryConfig
-from memplus.errors import StorageError
+from memplus.errors import NotFoundError
 from memplus.evaluation.engine.curves import draw_retention
 from memplus.evaluation.engine.run import LONG_TERM, SHORT_TERM, WITHOUT
 from memplus.evaluation.engine.summary import Cell, survival, wilson
@@ -75,6 +75,6 @@ def test_lines_are_the_methods_and_random_dropping(
     assert any(name.startswith(WITHOUT) for name in lines)
 
 
-def test_a_place_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="No such file"):
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match=r"no folder .*absent"):
         draw_retention(CELLS, CONFIG, kind="note", title="", path=tmp_path / "absent" / "curve.png")

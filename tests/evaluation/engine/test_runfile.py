@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from memplus.errors import DamagedRunError, RunMismatchError, StorageError
+from memplus.errors import DamagedRunError, NotFoundError, RunMismatchError
 from memplus.evaluation.engine.runfile import RunFile
 
 IDENTITY = {"model": "abc", "distances": (0, 5), "notes": 3}
@@ -63,7 +63,7 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
         RunFile(path, IDENTITY)
 
 
-def test_a_place_that_is_no_folder_is_a_storage_error(tmp_path: Path) -> None:
+def test_a_place_that_is_no_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError):
+    with pytest.raises(NotFoundError, match=r"no folder .*file"):
         RunFile(tmp_path / "file" / "a.jsonl", IDENTITY)

@@ -7,7 +7,7 @@ import pytest
 from tests.evaluation.conftest import words
 
 from memplus import MPlus
-from memplus.errors import ConfigError, QuestionSetError, StorageError
+from memplus.errors import ConfigError, NotFoundError, QuestionSetError
 from memplus.evaluation.engine.run import LONG_TERM, InMemory, run_plans
 from memplus.evaluation.tasks.passages import (
     PROTOCOL,
@@ -85,7 +85,7 @@ def test_anything_else_is_refused(tmp_path: Path, text: str) -> None:
         if name == "a.json" or text:
             with pytest.raises(QuestionSetError):
                 read_questions(tmp_path / name)
-    with pytest.raises(StorageError):
+    with pytest.raises(NotFoundError):
         read_questions(tmp_path / "absent.json")
 
 

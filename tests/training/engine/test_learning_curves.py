@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from memplus.errors import StorageError, TrainingError
+from memplus.errors import NotFoundError, TrainingError
 from memplus.training.engine.learning_curves import draw_run
 from memplus.training.engine.metrics import Metrics
 
@@ -34,5 +34,5 @@ def test_a_folder_without_figures_and_a_place_that_cannot_be_written(tmp_path: P
     with pytest.raises(TrainingError, match=r"metrics\.jsonl"):
         draw_run(tmp_path, tmp_path / "a.png")
     run = run_with(tmp_path / "run", loss=1.0)
-    with pytest.raises(StorageError):
+    with pytest.raises(NotFoundError):
         draw_run(run, tmp_path / "none" / "a.png")

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from tests.training.settings import settings
 
-from memplus.errors import ConfigError, StorageError
+from memplus.errors import ConfigError, NotFoundError
 from memplus.training.notes.nano import RECIPE
 from memplus.training.notes.recipe import load_recipe
 from memplus.training.text.config_file import load_config, parse_config
@@ -110,7 +110,7 @@ def test_what_is_no_config_is_refused(text: str) -> None:
 
 
 def test_an_absent_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match=r"none\.yaml"):
+    with pytest.raises(NotFoundError, match=r"none\.yaml"):
         load_config(tmp_path / "none.yaml")
 
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from memplus.config import MemoryConfig
-from memplus.errors import StorageError
+from memplus.errors.base import storage_error
 from memplus.evaluation.engine.run import LONG_TERM, SHORT_TERM, WITHOUT
 from memplus.evaluation.engine.summary import Cell, survival
 from memplus.evaluation.probes.confidence import Threshold
@@ -35,7 +35,7 @@ def draw_retention(
         path: where to; the suffix says in which format.
 
     Raises:
-        StorageError: the picture cannot be written there.
+        NotFoundError, StorageError: the picture cannot be written there.
     """
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
@@ -71,7 +71,7 @@ def draw_trade_off(thresholds: Sequence[Threshold], *, title: str, path: Path) -
         path: where to; the suffix says in which format.
 
     Raises:
-        StorageError: the picture cannot be written there.
+        NotFoundError, StorageError: the picture cannot be written there.
     """
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
@@ -96,7 +96,7 @@ def _save(figure: Figure, path: Path) -> None:
     try:
         figure.savefig(path, dpi=120)
     except OSError as error:
-        raise StorageError(path, reason=error.strerror or str(error)) from error
+        raise storage_error(path, error) from error
 
 
 def _curve(axes: Axes, method: str, cells: Sequence[Cell]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memplus.data.stream import Encode
-from memplus.errors import StorageError
+from memplus.errors.base import storage_error
 from memplus.evaluation.engine.plan import Plan
 from memplus.evaluation.engine.run import Judging, Recorder, Report, run_plans
 from memplus.evaluation.engine.runfile import RunFile
@@ -114,7 +114,7 @@ def evaluate(
         text = json.dumps(summary, ensure_ascii=False, indent=2) + "\n"
         (evaluation.folder / "summary.json").write_text(text, encoding="utf-8")
     except OSError as error:
-        raise StorageError(evaluation.folder, reason=error.strerror or str(error)) from error
+        raise storage_error(evaluation.folder, error) from error
     asked = max(cell.asked for cell in results.cells)
     draw_retention(
         results.cells,

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from memplus.errors import DamagedRunError, RunMismatchError, StorageError
+from memplus.errors import DamagedRunError, RunMismatchError
+from memplus.errors.base import storage_error
 
 __all__ = ["RunFile"]
 
@@ -49,7 +50,7 @@ class RunFile:
             else:
                 path.write_text(json.dumps(expected, ensure_ascii=False) + "\n", encoding="utf-8")
         except OSError as error:
-            raise StorageError(path, reason=error.strerror or str(error)) from error
+            raise storage_error(path, error) from error
 
     def _read(self, known: list[str], identity: dict[str, Any]) -> None:
         parsed = []
@@ -76,7 +77,7 @@ class RunFile:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(text)
         except OSError as error:
-            raise StorageError(self.path, reason=error.strerror or str(error)) from error
+            raise storage_error(self.path, error) from error
         self.lines.append(json.loads(text))
 
 

@@ -20,7 +20,8 @@ from random import Random
 from typing import Any
 
 from memplus.data.stream import Told
-from memplus.errors import ConfigError, QuestionSetError, StorageError
+from memplus.errors import ConfigError, QuestionSetError
+from memplus.errors.base import storage_error
 from memplus.evaluation.engine.judging import contains
 from memplus.evaluation.engine.plan import Plan, Question, Step
 from memplus.evaluation.engine.run import Judging
@@ -81,14 +82,14 @@ def read_questions(path: Path, longest_answer: int | None = None) -> QuestionSet
         longest_answer: tokens of an answer; None: 3 for SQuAD, 4 for Natural Questions.
 
     Raises:
-        StorageError: it cannot be read.
+        NotFoundError, StorageError: it is not there, or cannot be read.
         QuestionSetError: it is neither.
     """
     try:
         data = path.read_bytes()
         data = gzip.decompress(data) if path.suffix == ".gz" else data
     except (OSError, EOFError) as error:
-        raise StorageError(path, reason=getattr(error, "strerror", None) or str(error)) from error
+        raise storage_error(path, error) from error
     sha256 = hashlib.sha256(data).hexdigest()
     try:
         text = data.decode("utf-8")

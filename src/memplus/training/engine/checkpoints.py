@@ -15,7 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from memplus.errors import StorageError, TrainingError
+from memplus.errors import TrainingError
+from memplus.errors.base import storage_error
 
 __all__ = ["Checkpoints"]
 
@@ -78,7 +79,7 @@ class Checkpoints:
                     shutil.rmtree(old)
             self.wait()
         except OSError as error:
-            raise StorageError(aside, reason=error.strerror or str(error)) from error
+            raise storage_error(aside, error) from error
 
     def _sweep(self) -> None:
         for path in self.folder.glob(".*"):

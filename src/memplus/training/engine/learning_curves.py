@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from memplus.errors import StorageError, TrainingError
+from memplus.errors import TrainingError
+from memplus.errors.base import storage_error
 from memplus.training.engine.metrics import METRICS, read_metrics
 
 __all__ = ["draw_run"]
@@ -21,7 +22,7 @@ def draw_run(folder: Path, picture: Path) -> None:
 
     Raises:
         TrainingError: the folder holds no figures.
-        StorageError: the picture cannot be written.
+        NotFoundError, StorageError: the picture cannot be written.
     """
     if not (folder / METRICS).is_file() or not (lines := read_metrics(folder)):
         raise TrainingError(f"{folder} holds no figures ({METRICS})")
@@ -50,7 +51,7 @@ def draw_run(folder: Path, picture: Path) -> None:
     try:
         figure.savefig(picture, dpi=120)
     except OSError as error:
-        raise StorageError(picture, reason=error.strerror or str(error)) from error
+        raise storage_error(picture, error) from error
 
 
 def _curve(lines: Sequence[dict[str, Any]], name: str) -> tuple[list[int], list[float]]:

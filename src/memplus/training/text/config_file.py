@@ -9,7 +9,8 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from memplus.errors import ConfigError, StorageError
+from memplus.errors import ConfigError
+from memplus.errors.base import storage_error
 from memplus.training.text.run_config import TrainingConfig
 
 __all__ = ["load_config", "parse_config"]
@@ -38,14 +39,14 @@ def load_config(path: Path) -> TrainingConfig:
     """Read a config.
 
     Raises:
-        StorageError: the file cannot be read.
+        NotFoundError, StorageError: the file is not there, or cannot be read.
         ConfigError: it is no YAML, or a field is unknown, missing, twice there, of the wrong kind
             or in contradiction to another.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise StorageError(path, reason=str(error)) from error
+        raise storage_error(path, error) from error
     return parse_config(text, source=str(path))
 
 
