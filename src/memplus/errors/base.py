@@ -16,6 +16,7 @@ __all__ = [
     "StorageError",
     "UsageError",
     "storage_error",
+    "system_code",
 ]
 
 
@@ -125,7 +126,7 @@ def storage_error(path: str | os.PathLike[str], error: Exception) -> MemplusErro
         otherwise ``StorageError`` with a hint that fits the reason.
     """
     place = Path(path)
-    code = _system_code(error)
+    code = system_code(error)
     if code in (errno.ENOENT, errno.ENOTDIR, errno.EEXIST):
         if not place.parent.is_dir():
             return NotFoundError(place.parent, kind="folder")
@@ -137,7 +138,7 @@ def storage_error(path: str | os.PathLike[str], error: Exception) -> MemplusErro
     return StorageError(place, reason=getattr(error, "strerror", None) or str(error), code=code)
 
 
-def _system_code(error: Exception) -> int | None:
+def system_code(error: Exception) -> int | None:
     """The system's number of a reason; safetensors and tokenizers only write it into the text."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno

@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import torch
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 
 from memplus.backbone.access import Backbone
 from memplus.backbone.adapters import add_adapters
-from memplus.backbone.layouts import FORMAT, OUR_CONFIG, is_memory_checkpoint, read_checkpoint
+from memplus.backbone.layouts import is_memory_checkpoint, read_checkpoint
 from memplus.backbone.session import running
 from memplus.backbone.stock import load_stock, load_tokenizer
 from memplus.config import MemoryConfig, PromptConfig
@@ -30,7 +29,6 @@ from memplus.errors import (
     TokenizerMissingError,
     UnsupportedModelError,
 )
-from memplus.memory.files import write_aside
 from memplus.memory.retriever import MemoryWeights
 from memplus.memory.state import Memory, NewRows, Passage
 from memplus.mplus.asking import (
@@ -43,8 +41,9 @@ from memplus.mplus.asking import (
     retrieved_writes,
 )
 from memplus.mplus.fingerprint import digest
-from memplus.mplus.loading import assemble_model, resolve
+from memplus.mplus.loading import Parts, assemble_model, resolve
 from memplus.mplus.reader import Memories, Reader, as_batch
+from memplus.mplus.saving import Saved, save_directory
 from memplus.mplus.writer import Receipt, Writer
 from memplus.passes.memory_prefix import prefix_length
 from memplus.passes.pristine import Pristine, fill_pristine
@@ -175,49 +174,16 @@ class MPlus(nn.Module):
         """Save everything in our layout; ``from_pretrained`` gives the same logits, bit for bit.
 
         Args:
-            path: directory; made where it is missing.
+            path: directory, made where it is missing; may be the one it was loaded from.
             storage_dtype: keep floating-point weights in this dtype (they are loaded back in the
                 config's own); None keeps them as they are.
 
         Raises:
-            StorageError: the disk refused.
+            StorageError: the disk refused; a model that was there before is untouched.
         """
-        from huggingface_hub import save_torch_state_dict
-
-        folder = Path(path)
-        folder.mkdir(parents=True, exist_ok=True)
-        state = {name: tensor.detach().cpu() for name, tensor in self._named_tensors().items()}
-        if storage_dtype is not None:
-            state = {
-                name: tensor.to(storage_dtype) if tensor.is_floating_point() else tensor
-                for name, tensor in state.items()
-            }
-        state = {name: tensor.contiguous().clone() for name, tensor in state.items()}
-        save_torch_state_dict(state, folder)
-        self.model.config.save_pretrained(folder)
-        self.model.generation_config.save_pretrained(folder)
-        if self._tokenizer is not None:
-            self._tokenizer.save_pretrained(folder)
-        ours = {
-            "format": FORMAT,
-            "memory": self.memory_config.to_dict(),
-            "prompt": self.prompt.__dict__,
-        }
-        write_aside(folder / OUR_CONFIG, json.dumps(ours, indent=2).encode() + b"\n")
-
-    def _named_tensors(self) -> dict[str, Tensor]:
-        tensors = dict(self.model.state_dict())
-        if getattr(self.model.config, "tie_word_embeddings", False):
-            for name in self.model._tied_weights_keys or {}:
-                tensors.pop(name, None)
-        groups = {
-            "memplus.": self.weights.state_dict(),
-            "memplus.pristine.": self.pristine.tensors(),
-            "memplus.kept.": self.kept,
-        }
-        for stem, group in groups.items():
-            tensors |= {stem + name: tensor for name, tensor in group.items()}
-        return tensors
+        parts = Parts(self.model, self.weights, self.pristine, self.kept)
+        saved = Saved(parts, self.memory_config, self.prompt, self._tokenizer)
+        save_directory(saved, path, storage_dtype)
 
     # What it is ---------------------------------------------------------------------------------
 

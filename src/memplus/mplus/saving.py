@@ -1,0 +1,200 @@
+"""A model with memory as a directory: written aside, then put in the place of what was there.
+
+A save that fails leaves the directory as it was: every new file is complete and flushed before
+the first of the old ones moves. Meanwhile the disk holds both models.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from memplus.backbone.layouts import FORMAT, OUR_CONFIG
+from memplus.config import MemoryConfig, PromptConfig
+from memplus.errors import StorageError
+from memplus.errors.base import storage_error, system_code
+from memplus.mplus.loading import Parts
+
+if TYPE_CHECKING:
+    from memplus.backbone.stock_types import PreTrainedTokenizerBase
+
+__all__ = ["Saved", "save_directory"]
+
+# What a directory holds of a model. A file of the older model that the newer one lacks must go
+# with it: it would be read with the new ones (an index of shards comes before whole weights).
+_OF_A_MODEL = (
+    OUR_CONFIG,
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "model-*.safetensors",
+    "model.safetensors.index.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.j*",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+)
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What a directory of our layout is made of."""
+
+    parts: Parts
+    memory: MemoryConfig
+    prompt: PromptConfig
+    tokenizer: PreTrainedTokenizerBase | None
+
+
+def save_directory(
+    saved: Saved, path: str | os.PathLike[str], storage_dtype: torch.dtype | None = None
+) -> None:
+    """Write a directory in our layout; see ``MPlus.save_pretrained``.
+
+    Args:
+        saved: the model.
+        path: directory; made where it is missing. Files that are no model's stay as they are.
+        storage_dtype: of floating-point weights; None keeps them as they are.
+
+    Raises:
+        StorageError: the disk refused, or ``path`` is a file; what was there is untouched.
+        NotFoundError: a part of ``path`` is a file.
+    """
+    folder = Path(path)
+    if folder.exists() and not folder.is_dir():
+        raise StorageError(folder, reason="it is a file, not a folder", code=errno.ENOTDIR)
+    with _named_errors(folder), _made(folder), _aside(folder) as aside:
+        new, old = aside / "new", aside / "old"
+        new.mkdir()
+        old.mkdir()
+        _write(saved, new, storage_dtype)
+        for file in [*new.rglob("*"), new]:
+            _flush(file)
+        _swap(new, folder, old)
+
+
+def _write(saved: Saved, folder: Path, storage_dtype: torch.dtype | None) -> None:
+    from huggingface_hub import save_torch_state_dict
+
+    state = {name: tensor.detach().cpu() for name, tensor in _named_tensors(saved.parts).items()}
+    if storage_dtype is not None:
+        state = {
+            name: tensor.to(storage_dtype) if tensor.is_floating_point() else tensor
+            for name, tensor in state.items()
+        }
+    state = {name: tensor.contiguous().clone() for name, tensor in state.items()}
+    save_torch_state_dict(state, folder)
+    model = saved.parts.model
+    model.config.save_pretrained(folder)
+    model.generation_config.save_pretrained(folder)
+    if saved.tokenizer is not None:
+        saved.tokenizer.save_pretrained(folder)
+    ours = {
+        "format": FORMAT,
+        "memory": saved.memory.to_dict(),
+        "prompt": asdict(saved.prompt),
+    }
+    (folder / OUR_CONFIG).write_text(json.dumps(ours, indent=2) + "\n", encoding="utf-8")
+
+
+def _named_tensors(parts: Parts) -> dict[str, Tensor]:
+    model: Any = parts.model
+    tensors: dict[str, Tensor] = dict(model.state_dict())
+    if getattr(model.config, "tie_word_embeddings", False):
+        for name in model._tied_weights_keys or {}:
+            tensors.pop(name, None)
+    groups = {
+        "memplus.": parts.weights.state_dict(),
+        "memplus.pristine.": parts.pristine.tensors(),
+        "memplus.kept.": parts.kept,
+    }
+    for stem, group in groups.items():
+        tensors |= {stem + name: tensor for name, tensor in group.items()}
+    return tensors
+
+
+def _swap(new: Path, folder: Path, old: Path) -> None:
+    """Move the older model's files to ``old`` and the new ones into ``folder``, or nothing.
+
+    Our config leaves first and comes last: a process that is killed in between leaves a directory
+    that is refused for its lack, never one that is read as a mixture.
+    """
+    coming = sorted(new.iterdir(), key=lambda path: path.name == OUR_CONFIG)
+    names = {path.name for path in coming}
+    going = [
+        path
+        for path in folder.iterdir()
+        if path.name in names or any(path.match(pattern) for pattern in _OF_A_MODEL)
+    ]
+    going.sort(key=lambda path: path.name != OUR_CONFIG)
+    moves = [(path, old / path.name) for path in going]
+    moves += [(path, folder / path.name) for path in coming]
+    done: list[tuple[Path, Path]] = []
+    try:
+        for source, target in moves:
+            source.replace(target)
+            done.append((source, target))
+    except BaseException:
+        for source, target in reversed(done):
+            target.replace(source)
+        raise
+    with contextlib.suppress(OSError):  # the new files are in place by now
+        _flush(folder)
+
+
+@contextlib.contextmanager
+def _aside(folder: Path) -> Iterator[Path]:
+    """A folder inside ``folder``, so on the same disk, that is gone afterwards."""
+    path = Path(tempfile.mkdtemp(prefix=".saving-", dir=folder))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """``folder`` exists; where it had to be made and the block fails, it is gone again."""
+    there = folder.is_dir()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        if not there:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+@contextlib.contextmanager
+def _named_errors(folder: Path) -> Iterator[None]:
+    """The disk's refusals, in whatever class a library reports them, under our name."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, OSError) or system_code(error) is not None:
+            raise storage_error(folder, error) from error
+        raise
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,183 @@
+"""Directories that models are saved to: whole, or as they were."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tests.fakes import CONFIG, make_mplus, some_ids
+
+from memplus import MPlus
+from memplus.errors import ModelError, NotFoundError, StorageError
+
+
+@contextmanager
+def full_disk(limit: int) -> Iterator[None]:
+    """The system refuses to let any file grow beyond ``limit`` bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def logits(model: MPlus) -> torch.Tensor:
+    with torch.no_grad():
+        found: torch.Tensor = model(some_ids(5)).logits
+    return found
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    make_mplus(seed=1).save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.mark.parametrize("limit", [200, 1500, 50_000])
+def test_a_full_disk_leaves_the_older_model(folder: Path, limit: int) -> None:
+    before = files(folder)
+    with full_disk(limit), pytest.raises(StorageError, match="model could not be stored") as caught:
+        make_mplus(seed=2).save_pretrained(folder)
+    assert "Free some space" in caught.value.hint
+    assert files(folder) == before
+
+
+def test_a_full_disk_leaves_no_new_folder(tmp_path: Path) -> None:
+    with full_disk(1000), pytest.raises(StorageError):
+        make_mplus().save_pretrained(tmp_path / "new")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_in_the_place_of_the_folder_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(StorageError, match="it is a file, not a folder"):
+        make_mplus().save_pretrained(tmp_path / "file")
+    with pytest.raises(NotFoundError, match="no folder"):
+        make_mplus().save_pretrained(tmp_path / "file" / "model")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_model_is_saved_over_the_directory_it_came_from(folder: Path) -> None:
+    model = MPlus.from_pretrained(folder)
+    with torch.no_grad():
+        model.backbone.embedding.weight.mul_(0.5)
+    expected = logits(model)
+    model.save_pretrained(folder)
+    assert torch.equal(logits(MPlus.from_pretrained(folder)), expected)
+    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+
+
+def test_shards_of_the_older_model_are_not_read_with_the_newer_one(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    names = sorted(tensors)
+    parts = {"model-00001-of-00002.safetensors": names[::2]}
+    parts["model-00002-of-00002.safetensors"] = names[1::2]
+    for file, held in parts.items():
+        save_file({name: tensors[name] for name in held}, folder / file)
+    weight_map = {name: file for file, held in parts.items() for name in held}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    (folder / "model.safetensors").unlink()
+    assert torch.equal(logits(MPlus.from_pretrained(folder)), logits(make_mplus(seed=1)))
+
+    newer = make_mplus(seed=2)
+    newer.save_pretrained(folder)
+    assert torch.equal(logits(MPlus.from_pretrained(folder)), logits(newer))
+
+
+def test_files_that_are_no_models_stay(folder: Path) -> None:
+    (folder / "README.md").write_text("about it")
+    (folder / "step-100").mkdir()
+    (folder / "step-100" / "state").write_text("1")
+    make_mplus(seed=2).save_pretrained(folder)
+    assert (folder / "README.md").read_text() == "about it"
+    assert (folder / "step-100" / "state").read_text() == "1"
+
+
+def test_a_refusal_at_any_move_takes_all_moves_back(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = files(folder)
+    real, calls = Path.replace, 0
+    for refused in range(1, 40):
+        calls = 0
+
+        def replace(self: Path, target: Path, refused: int = refused) -> Path:
+            nonlocal calls
+            calls += 1
+            if calls == refused:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return real(self, target)
+
+        monkeypatch.setattr(Path, "replace", replace)
+        try:
+            make_mplus(seed=2).save_pretrained(folder)
+        except StorageError:
+            assert files(folder) == before
+        else:
+            break
+    assert refused > 8
+    monkeypatch.undo()
+    assert torch.equal(logits(MPlus.from_pretrained(folder)), logits(make_mplus(seed=2)))
+
+
+def killed_at(move: int, folder: Path) -> bool:
+    """Save in a process that dies before that move; whether it came so far."""
+    child = os.fork()
+    if child == 0:
+        real, calls = Path.replace, 0
+
+        def replace(self: Path, target: Path) -> Path:
+            nonlocal calls
+            calls += 1
+            if calls == move:
+                os._exit(9)
+            return real(self, target)
+
+        Path.replace = replace  # type: ignore[assignment]
+        try:
+            make_mplus(seed=2).save_pretrained(folder)
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_killed_save_never_leaves_a_mixture(tmp_path: Path) -> None:
+    old, new = logits(make_mplus(seed=1)), logits(make_mplus(seed=2))
+    seen = set()
+    for move in range(1, 40):
+        folder = tmp_path / str(move)
+        make_mplus(seed=1).save_pretrained(folder)
+        died = killed_at(move, folder)
+        try:
+            found = logits(MPlus.from_pretrained(folder))
+        except ModelError:
+            seen.add("refused")
+        else:
+            assert torch.equal(found, old) or torch.equal(found, new)
+            seen.add("old" if torch.equal(found, old) else "new")
+        if not died:
+            break
+    assert seen == {"old", "refused", "new"}
+
+
+def test_weights_are_kept_in_the_dtype_asked_for(tmp_path: Path) -> None:
+    make_mplus().save_pretrained(tmp_path, storage_dtype=torch.bfloat16)
+    held = load_file(tmp_path / "model.safetensors")
+    assert {tensor.dtype for tensor in held.values()} == {torch.bfloat16}
+    loaded = MPlus.from_pretrained(tmp_path)
+    assert {weight.dtype for weight in loaded.parameters()} == {torch.float32}
+    assert loaded.memory_config == CONFIG
