@@ -28,3 +28,46 @@ def test_scores_of_half_precision_keys_are_full_precision() -> None:
 def test_retrieved_rows_are_read_oldest_first_and_later_ones_first_among_equals() -> None:
     birth = torch.tensor([5, 1, 5, 3])
     assert oldest_first(torch.tensor([0, 1, 2, 3]), birth).tolist() == [1, 3, 2, 0]
+
+
+@pytest.mark.parametrize("shared_keys", [False, True])
+def test_a_batch_has_the_scores_of_its_prompts_one_by_one(shared_keys: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    queries = torch.randn(3, 5, 4, generator=generator)
+    keys = torch.randn(*(() if shared_keys else (3,)), 9, 4, generator=generator)
+    batch = retrieval_scores(queries, keys)
+    for index, own in enumerate(queries):
+        alone = retrieval_scores(own, keys if shared_keys else keys[index])
+        torch.testing.assert_close(batch[index], alone)
+
+
+def test_a_share_of_nothing_is_padding() -> None:
+    generator = torch.Generator().manual_seed(0)
+    queries = torch.randn(2, 5, 4, generator=generator)
+    keys = torch.randn(7, 4, generator=generator)
+    there = torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]])
+    scores = retrieval_scores(queries, keys, there / there.sum(dim=1, keepdim=True))
+    torch.testing.assert_close(scores[0], retrieval_scores(queries[0, :3], keys))
+    torch.testing.assert_close(scores[1], retrieval_scores(queries[1], keys))
+
+
+@pytest.mark.parametrize("form", ["one", "batch", "padded"])
+def test_gradients_of_scores_reach_queries_and_keys(form: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    batch = () if form == "one" else (2,)
+    queries = torch.randn(*batch, 3, 4, generator=generator, dtype=torch.float64).float()
+    keys = torch.randn(6, 4, generator=generator)
+    share = torch.tensor([[0.5, 0.5, 0.0], [0.2, 0.3, 0.5]]) if form == "padded" else None
+    queries.requires_grad_()
+    keys.requires_grad_()
+    retrieval_scores(queries, keys, share).sum().backward()
+    step = 1e-3
+    for tensor in (queries, keys):
+        assert tensor.grad is not None
+        with torch.no_grad():
+            up = tensor.clone()
+            up.view(-1)[1] += step
+            pair = (up, keys) if tensor is queries else (queries, up)
+            rise = (retrieval_scores(*pair, share) - retrieval_scores(queries, keys, share)).sum()
+        assert float(tensor.grad.view(-1)[1]) == pytest.approx(float(rise) / step, abs=2e-2)
+        assert float(tensor.grad.view(-1)[1]) != 0

@@ -5,12 +5,18 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import pytest
 import torch
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from memplus.memory.short_term import ShortTermPool, stack_like
+from memplus.memory.short_term import (
+    ShortTermPool,
+    draw_dropped,
+    draw_survivors,
+    stack_like,
+)
 
 LAYERS = 2
 Rows = list[list[tuple[int, int, int]]]
@@ -82,3 +88,42 @@ class PoolMachine(RuleBasedStateMachine):
 
 TestPool = PoolMachine.TestCase
 TestPool.settings = settings(max_examples=60, stateful_step_count=15, deadline=None)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_every_row_is_as_likely_to_be_dropped(shared: bool) -> None:
+    generator, counts = torch.Generator().manual_seed(0), torch.zeros(LAYERS, 10)
+    for _ in range(2000):
+        drop = draw_dropped(10, 3, LAYERS, generator, shared=shared)
+        assert drop.shape == (LAYERS, 3)
+        assert all(len(set(row)) == 3 for row in drop.tolist())
+        assert bool((drop[0] == drop[1]).all()) or not shared
+        counts.scatter_add_(1, drop, torch.ones(drop.shape))
+    assert torch.allclose(counts / 2000, torch.full_like(counts, 0.3), atol=0.04)
+
+
+def test_survivors_of_many_writes_are_close_to_those_of_single_drops() -> None:
+    """The chance of each age, from one draw and from the writes one after another.
+
+    The oldest three writes differ: they filled the pool, and nothing was dropped meanwhile.
+    """
+    new, slots, writes, rounds = 2, 6, 6, 4000
+    generator = torch.Generator().manual_seed(0)
+    at_once = draw_survivors((1, rounds, new * writes), new, slots, generator)[0]
+    assert (at_once.diff(dim=1) > 0).all()
+    assert at_once.shape == (rounds, slots)
+    counts = torch.zeros(2, new * writes)
+    counts[0] = torch.bincount(at_once.flatten(), minlength=new * writes)
+    for _ in range(rounds):
+        held = torch.arange(0)
+        for write in range(writes):
+            excess = max(0, len(held) + new - slots)
+            kept = torch.ones(len(held), dtype=torch.bool)
+            kept[draw_dropped(len(held), excess, 1, generator, shared=False)[0]] = False
+            held = torch.cat([held[kept], new * write + torch.arange(new)])
+        counts[1] += torch.bincount(held, minlength=new * writes)
+    shares = counts.view(2, writes, new).sum(dim=2) / (new * rounds)
+    assert shares[0, -1] == shares[1, -1] == 1
+    assert (shares[0].diff() > 0.05).all()
+    assert torch.allclose(shares[0, -2:], shares[1, -2:], atol=0.02), shares
+    assert torch.allclose(shares[0], shares[1], atol=0.12), shares

@@ -2,7 +2,8 @@
 
 Tensors only: nothing here has heard of a language model.
 
-Shapes: L layers, d hidden size, R retriever width, T prompt tokens, n stored rows, M retrieved.
+Shapes: L layers, d hidden size, R retriever width, T prompt tokens, n stored rows, M retrieved,
+... any dimensions of a batch.
 """
 
 from __future__ import annotations
@@ -67,25 +68,40 @@ class MemoryWeights(nn.Module):
         return module
 
 
-def retrieval_scores(queries: Tensor, keys: Tensor) -> Tensor:
-    """Mean over the prompt's tokens of sigmoid(f_q . f_k) (M+ section 3.3).
+def retrieval_scores(queries: Tensor, keys: Tensor, share: Tensor | None = None) -> Tensor:
+    """Mean over the prompt's tokens of sigmoid(f_q . f_k) (M+ section 3.3); differentiable.
 
     Args:
-        queries: [T, R], of prompt tokens only: no tail, no padding.
-        keys: [n, R], as stored.
+        queries: [..., T, R], of prompt tokens only: no tail, no padding.
+        keys: [..., n, R], as stored, or [n, R] for the whole batch.
+        share: [..., T] what each token counts, where prompts of a batch differ in length: 0 at
+            padding, 1 together; None counts all tokens alike.
 
     Returns:
-        [n], float32.
+        [..., n], float32 except inside autocast.
     """
-    rows, asked = keys.shape[0], queries.float().transpose(0, 1).contiguous()
-    scores = keys.new_empty(rows, dtype=torch.float32)
-    # Rows first: the product with a long, thin result is quicker that way round; block by block,
-    # so that it stays in the cache and a store of a million rows needs no pages for it.
-    for start in range(0, rows, _BLOCK):
-        block = slice(start, start + _BLOCK)
-        logits = keys[block].float() @ asked
-        torch.mean(torch.sigmoid_(logits), dim=1, out=scores[block])
-    return scores
+    if queries.dim() == 2 and share is None:
+        return _scores_of_one(queries, keys)
+    matches = torch.sigmoid(queries.float() @ keys.float().transpose(-1, -2))
+    if share is None:
+        return matches.mean(dim=-2)
+    weighed: Tensor = share[..., None, :].to(matches.dtype) @ matches
+    return weighed[..., 0, :].float()
+
+
+def _scores_of_one(queries: Tensor, keys: Tensor) -> Tensor:
+    """[n] scores for one prompt [T, R].
+
+    Rows first: the product with a long, thin result is quicker that way round; block by block, so
+    that it stays in the cache and a million rows need no pages for it.
+    """
+    asked = queries.float().transpose(0, 1).contiguous()
+    means = []
+    for block in keys.split(_BLOCK):
+        logits = block.float() @ asked
+        matches = torch.sigmoid(logits) if logits.requires_grad else torch.sigmoid_(logits)
+        means.append(matches.mean(dim=1))
+    return means[0] if len(means) == 1 else torch.cat(means)
 
 
 def oldest_first(selected: Tensor, birth: Tensor) -> Tensor:

@@ -13,7 +13,53 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-__all__ = ["ShortTermPool", "stack_like"]
+__all__ = ["ShortTermPool", "draw_dropped", "draw_survivors", "stack_like"]
+
+
+def draw_dropped(
+    rows: int, count: int, layers: int, generator: torch.Generator, *, shared: bool
+) -> Tensor:
+    """Choose at random which of a pool's rows one write drops (MemoryLLM section 3.1.2).
+
+    Args:
+        rows: n, in every layer.
+        count: c, at most n.
+        layers: L.
+        generator: on the CPU whatever the device, so that a seed means the same everywhere.
+        shared: one draw for all layers; otherwise every layer draws for itself.
+
+    Returns:
+        [L, c] positions, in random order.
+    """
+    lots = torch.rand((1 if shared else layers, rows), generator=generator)
+    return lots.topk(count, dim=1).indices.expand(layers, count)
+
+
+def draw_survivors(
+    shape: tuple[int, int, int], new: int, slots: int, generator: torch.Generator
+) -> Tensor:
+    """Choose at random which rows a pool holds after many writes (MemoryLLM section 3.1.3).
+
+    One draw in the place of the many that ``draw_dropped`` would make, and close to them: every
+    write of K rows drops each older row with chance K / N, so the weight of a row falls by
+    1 - K / N with every later write, as if the pool had been full from the first one on, and
+    exactly N rows are drawn by these weights. The newest K always stay.
+
+    Args:
+        shape: L layers, G pools and the n > N rows written to each, oldest first.
+        new: K.
+        slots: N.
+        generator: on the CPU.
+
+    Returns:
+        [L, G, N] positions of the rows that are left, rising.
+    """
+    age = (shape[2] - 1 - torch.arange(shape[2])) // new
+    uniform = torch.rand(shape, generator=generator)
+    # Gumbel's trick: the N largest of log odds plus noise are a draw without replacement.
+    chance = -torch.log(-torch.log(uniform)) + age * torch.log(torch.tensor(1 - new / slots))
+    chance = chance.masked_fill(age == 0, torch.inf)
+    return chance.topk(slots, dim=2).indices.sort(dim=2).values
 
 
 def stack_like(rows: Mapping[str, Tensor], slots: int) -> dict[str, Tensor]:

@@ -23,7 +23,7 @@ from memplus.errors import BudgetError, MemoryMismatchError, UsageError
 from memplus.memory.long_term import LongTermPool
 from memplus.memory.packing import pack
 from memplus.memory.rows import RowTable
-from memplus.memory.short_term import ShortTermPool, stack_like
+from memplus.memory.short_term import ShortTermPool, draw_dropped, stack_like
 from memplus.memory.written_text import WrittenText
 
 if TYPE_CHECKING:
@@ -290,11 +290,9 @@ class Memory:
         count = 0 if pool is None else pool.dropped_by(new_rows)
         if pool is None or count == 0:
             return None
-        draws = 1 if self.config.drop == "shared" else pool.layers
-        # On the CPU whatever the device, so that a seed means the same everywhere.
-        lots = torch.rand((draws, pool.count), generator=self.generator)
-        drop = lots.topk(count, dim=1).indices.to(pool.position.device)
-        return drop.expand(pool.layers, count)
+        shared = self.config.drop == "shared"
+        drop = draw_dropped(pool.count, count, pool.layers, self.generator, shared=shared)
+        return drop.to(pool.position.device)
 
     def before_write(self) -> None:
         """Called before a write begins: a memory that is kept somewhere may refuse."""

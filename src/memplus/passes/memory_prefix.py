@@ -20,6 +20,7 @@ from memplus.backbone.rope import Angles, rotate, rotate_into
 from memplus.memory.long_term import LongTermPool
 from memplus.memory.retriever import MemoryWeights
 from memplus.memory.state import Memory
+from memplus.passes.projection import retrieval_queries
 from memplus.passes.read import Prefix
 
 __all__ = ["MemoryPrefix", "prefix_length"]
@@ -114,9 +115,7 @@ class MemoryPrefix(Prefix):
         if self.weights.retriever is None or all(m.long_term is None for m in self.memories):
             return None
         with torch.no_grad():
-            projection = self.weights.layer_retriever(access.index).query_proj
-            queries: Tensor = projection(access.norm(hidden))
-        return queries
+            return retrieval_queries(self.weights, access, hidden)
 
     def _segments(
         self,

@@ -15,7 +15,13 @@ from torch import Tensor
 from memplus.backbone.access import Backbone, Layer
 from memplus.memory.retriever import MemoryWeights
 
-__all__ = ["long_term_columns", "project_rows", "stored_as_hidden"]
+__all__ = [
+    "long_term_columns",
+    "project_rows",
+    "retrieval_keys",
+    "retrieval_queries",
+    "stored_as_hidden",
+]
 
 
 def stored_as_hidden(backbone: Backbone) -> bool:
@@ -52,7 +58,7 @@ def project_rows(
             keys.append(key)
             values.append(value)
             if weights.retriever is not None:
-                retrieval.append(_retrieval_key(weights, access, rows))
+                retrieval.append(retrieval_keys(weights, access, rows))
     columns = {"k": torch.stack(keys), "v": torch.stack(values)}
     if retrieval:
         columns["key"] = torch.stack(retrieval)
@@ -61,6 +67,13 @@ def project_rows(
     return columns
 
 
-def _retrieval_key(weights: MemoryWeights, access: Layer, rows: Tensor) -> Tensor:
-    key: Tensor = weights.layer_retriever(access.index).key_proj(access.norm(rows))
-    return key
+def retrieval_keys(weights: MemoryWeights, access: Layer, rows: Tensor) -> Tensor:
+    """f_k of a layer's rows (M+ section 3.3): [..., d] -> [..., R]; differentiable."""
+    keys: Tensor = weights.layer_retriever(access.index).key_proj(access.norm(rows))
+    return keys
+
+
+def retrieval_queries(weights: MemoryWeights, access: Layer, hidden: Tensor) -> Tensor:
+    """f_q of a layer's inputs (M+ section 3.3): [..., d] -> [..., R]; differentiable."""
+    queries: Tensor = weights.layer_retriever(access.index).query_proj(access.norm(hidden))
+    return queries

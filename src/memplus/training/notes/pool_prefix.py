@@ -19,7 +19,9 @@ from torch import Tensor
 from memplus.backbone.access import Layer
 from memplus.backbone.attention import AttentionCall, Segment
 from memplus.backbone.rope import rotate
+from memplus.memory.retriever import retrieval_scores
 from memplus.mplus.model import MPlus
+from memplus.passes.projection import retrieval_keys, retrieval_queries
 from memplus.passes.read import Prefix, ReadSession
 
 __all__ = ["PoolPrefix", "PoolReadSession", "Retrieval"]
@@ -130,16 +132,16 @@ class PoolPrefix(Prefix):
         wanted = self.retrieval
         if wanted is None:
             return None
-        projection = self.model.weights.layer_retriever(access.index)
-        keys = projection.key_proj(access.norm(self.pool[access.index]))
-        queries = projection.query_proj(access.norm(wanted.asking(hidden)))
+        weights = self.model.weights
+        keys = retrieval_keys(weights, access, self.pool[access.index])
+        queries = retrieval_queries(weights, access, wanted.asking(hidden))
         if len(wanted.learned):
             share = wanted.share[wanted.learned]
-            wanted.scores.append(_scores(queries[wanted.learned], keys, share))
+            wanted.scores.append(retrieval_scores(queries[wanted.learned], keys, share))
         if not wanted.count:
             return None
         with torch.no_grad():
-            scores = _scores(queries, keys, wanted.share)
+            scores = retrieval_scores(queries, keys, wanted.share)
             each = hidden.shape[0] // self.short_term.shape[1]
             kept = self.short_term[access.index].repeat_interleave(each, dim=0)
             scores.scatter_(1, kept, -1.0)
@@ -206,13 +208,6 @@ def _text_mask(call: AttentionCall, keys: int) -> Tensor:
         mask = torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, hidden)
     mask = torch.nn.functional.pad(mask.to(dtype), (keys - mask.shape[3], 0))
     return mask.repeat(1, 1, call.query.shape[1] // call.key.shape[1], 1)
-
-
-def _scores(queries: Tensor, keys: Tensor, share: Tensor) -> Tensor:
-    """[Q, R]: mean over each question's prompt tokens of sigmoid(f_q . f_k), M+ section 3.3."""
-    matches = torch.sigmoid(queries @ keys.transpose(0, 1))
-    mean: Tensor = torch.bmm(share[:, None].to(matches.dtype), matches)[:, 0]
-    return mean.float()
 
 
 def _gather(rows: Tensor, indices: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from memplus.backbone.session import running
+from memplus.memory.short_term import draw_survivors
 from memplus.mplus.model import MPlus
 from memplus.passes.write import write_pass
 from memplus.training.notes.episodes import IGNORED, Episode
@@ -103,10 +104,7 @@ class Stepper:
         return self.context.repeat(repeats, 1, 1, 1)[:documents]
 
     def _pools(self, stage: Stage) -> Tensor:
-        """[L, G, n] rows that each group's short-term pool still holds, as writes drop them.
-
-        Each write of K rows drops each older row with chance K / N; the newest K always stay.
-        """
+        """[L, G, n] rows that each group's short-term pool still holds, as writes drop them."""
         new, size = self.recipe.memory.tokens_per_write, self.recipe.memory.short_term_tokens
         groups = stage.documents // stage.group
         count = stage.group * stage.chunks * new
@@ -114,11 +112,7 @@ class Stepper:
         layers = len(self.model.backbone.layers)
         if not stage.retrieves or count <= size:
             return rows.expand(layers, -1, -1)
-        age = (count - 1 - torch.arange(count)) // new
-        uniform = torch.rand((layers, groups, count), generator=self.generator)
-        chance = -torch.log(-torch.log(uniform)) + age * torch.log(torch.tensor(1 - new / size))
-        chance = chance.masked_fill(age == 0, torch.inf)
-        kept = chance.topk(size, dim=2).indices.sort(dim=2).values
+        kept = draw_survivors((layers, groups, count), new, size, self.generator)
         return rows.expand(layers, -1, -1).gather(2, kept)
 
     def _read(

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from memplus.config import MemoryConfig
+from memplus.memory.short_term import draw_dropped
 
 __all__ = ["DroppedRows", "LaneMemory", "Rows"]
 
@@ -237,11 +238,12 @@ class LaneMemory:
         self._order = torch.cat([self._order, places], dim=2)
 
     def _drop(self, excess: int, generators: Sequence[torch.Generator]) -> Rows:
-        layers = 1 if self.config.drop == "shared" else self._order.shape[1]
-        lots = torch.stack([torch.rand((layers, self.count), generator=g) for g in generators])
-        lots = lots.to(self._order.device).expand(-1, self._order.shape[1], -1)
-        gone = torch.zeros(lots.shape, dtype=torch.bool, device=lots.device)
-        gone.scatter_(2, lots.topk(excess, dim=2).indices, value=1)
+        layers, shared = self._order.shape[1], self.config.drop == "shared"
+        drop = torch.stack(
+            [draw_dropped(self.count, excess, layers, g, shared=shared) for g in generators]
+        )
+        gone = torch.zeros_like(self._order, dtype=torch.bool)
+        gone.scatter_(2, drop.to(gone.device), value=1)
         shape = (*self._order.shape[:2], -1)
         places, self._order = self._order[gone].view(shape), self._order[~gone].view(shape)
         vectors = [self._vectors(layer, places[:, layer]) for layer in range(places.shape[1])]

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from memplus.memory.retriever import oldest_first
+from memplus.memory.retriever import oldest_first, retrieval_scores
 from memplus.mplus.model import MPlus
+from memplus.passes.projection import retrieval_keys, retrieval_queries
 from memplus.training.tasks.lanes import LaneMemory
 from memplus.training.tasks.losses import binary_retrieval_loss, retrieval_loss
 from memplus.training.text.run_config import RetrieverConfig
@@ -40,9 +41,7 @@ class Target:
 
 def retrieval_key(model: MPlus, layer: int, rows: Tensor) -> Tensor:
     """f_k of rows [..., d]: [..., R]."""
-    access = model.backbone.layers[layer]
-    key: Tensor = model.weights.layer_retriever(layer).key_proj(access.norm(rows))
-    return key
+    return retrieval_keys(model.weights, model.backbone.layers[layer], rows)
 
 
 class LaneReading:
@@ -100,15 +99,13 @@ class LaneReading:
         if self.config.fresh_keys:
             rows = store.rows.vectors[:, layer, : store.filled]
             keys = retrieval_key(self.model, layer, rows.to(hidden.device))
-        scores = _scores(queries, keys.to(hidden.device))
+        scores = retrieval_scores(queries, keys.to(hidden.device))
         best = scores.topk(self.retrieved, dim=1).indices.to(store.rows.birth.device)
         birth = store.rows.birth[:, layer]
         return torch.stack([oldest_first(*pair) for pair in zip(best, birth, strict=True)])
 
     def _queries(self, layer: int, hidden: Tensor) -> Tensor:
-        access = self.model.backbone.layers[layer]
-        queries: Tensor = self.model.weights.layer_retriever(layer).query_proj(access.norm(hidden))
-        return queries
+        return retrieval_queries(self.model.weights, self.model.backbone.layers[layer], hidden)
 
     def loss(self) -> Tensor:
         """Mean over layers and documents; one without right rows adds nothing."""
@@ -120,7 +117,7 @@ class LaneReading:
         if self.config.detach:
             hidden, rows = hidden.detach(), rows.detach()
         keys = retrieval_key(self.model, layer, rows)
-        scores = _scores(self._queries(layer, hidden), keys)
+        scores = retrieval_scores(self._queries(layer, hidden), keys)
         if self.config.loss == "ranking":
             return retrieval_loss(scores, right, self.config.temperature)
         weights = (self.config.negative_weight, self.config.penalty)
@@ -165,14 +162,3 @@ class LaneReading:
             chance = torch.full((), self.retrieved / store.filled, device=shares.device)
             found[f"chance.{layer}"] = chance + 0 * found[f"recall.{layer}"]
         return found
-
-
-def _scores(queries: Tensor, keys: Tensor) -> Tensor:
-    """[B, c]: mean over tokens of sigmoid(f_q . f_k), M+ section 3.3; differentiable.
-
-    Args:
-        queries: [B, T, R].
-        keys: [B, c, R].
-    """
-    matches = torch.sigmoid(queries.float() @ keys.float().transpose(1, 2))
-    return matches.mean(dim=1)
