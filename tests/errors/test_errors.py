@@ -42,6 +42,7 @@ SAMPLES: list[MemplusError] = [
     errors.ReadOnlyMemoryError("alice", reason="it is closed"),
     errors.HistoryError(7, kept="0, 4, 9"),
     errors.MemoryBusyError("alice"),
+    errors.MemoryChangedError("a.memory"),
 ]
 
 

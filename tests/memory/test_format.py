@@ -27,6 +27,7 @@ from memplus import Memory, MPlus
 from memplus.config import CounterEviction, OldestEviction
 from memplus.errors import (
     CorruptMemoryError,
+    MemoryChangedError,
     MemoryFileError,
     MemoryMismatchError,
     MemoryVersionError,
@@ -244,6 +245,26 @@ def test_a_memory_of_changed_weights_is_not_saved_as_theirs(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_that_somebody_else_has_changed_is_not_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "m.mem"
+    written(tokens=12).save(path)
+    mine, theirs = Memory.load(path, MODEL), Memory.load(path, MODEL)
+    fork = mine.fork()
+    MODEL.write(theirs, some_ids(40, seed=5).tolist())
+    theirs.save(path)
+    held = path.read_bytes()
+    for one in (mine, fork):
+        with pytest.raises(MemoryChangedError, match="has been changed since"):
+            one.save(path)
+    assert path.read_bytes() == held
+    assert [entry.name for entry in tmp_path.iterdir()] == ["m.mem"]
+    theirs.save(path)  # who saved last may save again
+    mine.save(tmp_path / "other")
+    path.unlink()
+    mine.save(path)
+    assert_equal(contents(Memory.load(path, MODEL)), contents(mine))
+
+
 class _Disk:
     """Counts the calls that need the disk and refuses one of them."""
 
@@ -286,6 +307,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(
     failed = 0
     for refuse in range(1, disk.calls + 1):
         path.write_bytes(old)
+        memory = written()
         refusal = None
         try:
             with full_disk(monkeypatch, refuse):

@@ -115,14 +115,19 @@ class Place:
         """The memory, to be written to; made where there is none, saved when the block ends.
 
         Raises:
-            MemoryBusyError: another process writes to it.
+            MemoryBusyError: another process writes to it for longer than ``wait``.
             UsageError, StorageError, MemoryMismatchError, MemoryFileError: it cannot be opened.
         """
         if self.store is None:
+            from memplus.memory.files import locked
+
             assert self.memory is not None
-            target = open_memory(model, self.memory, seed=seed, max_bytes=max_bytes, create=True)
-            yield target
-            target.save(self.memory)
+            with locked(self.memory, wait=self.wait):
+                target = open_memory(
+                    model, self.memory, seed=seed, max_bytes=max_bytes, create=True
+                )
+                yield target
+                target.save(self.memory)
             return
         from memplus.store import MemoryStore
 

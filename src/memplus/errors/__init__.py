@@ -39,6 +39,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 model and memory do not match, 4 corrupt
     |-- DamagedRunError              4   a file of results cannot be gone on with
     |-- StorageError                 1   the disk refused: full, read-only, no permission
     |-- MemoryBusyError              1   another process is writing to the memory
+    |-- MemoryChangedError           1   the file has changed since it was loaded
     `-- TrainingError                1   training cannot start or go on
         |-- NotFiniteError               a loss or a gradient is no number
         `-- TrainingBudgetError      2   it needs more memory than there is
@@ -61,6 +62,7 @@ from memplus.errors.data import (
 from memplus.errors.memory import (
     BudgetError,
     CorruptMemoryError,
+    MemoryChangedError,
     MemoryFileError,
     MemoryMismatchError,
     MemoryVersionError,
@@ -101,6 +103,7 @@ __all__ = [
     "EmptyTextError",
     "HistoryError",
     "MemoryBusyError",
+    "MemoryChangedError",
     "MemoryExistsError",
     "MemoryFileError",
     "MemoryMismatchError",

@@ -10,6 +10,7 @@ from memplus.errors.base import MemplusError, UsageError
 __all__ = [
     "BudgetError",
     "CorruptMemoryError",
+    "MemoryChangedError",
     "MemoryFileError",
     "MemoryMismatchError",
     "MemoryVersionError",
@@ -57,6 +58,16 @@ class MemoryMismatchError(MemplusError):
 
     def __init__(self, *, differs: str) -> None:
         self._fill(differs=differs)
+
+
+class MemoryChangedError(MemplusError):
+    """The file that a memory was loaded from holds something else by now; nothing was saved."""
+
+    template = "{path} has been changed since this memory was loaded from it."
+    hint = "Load it and write the text again, or save this memory under another name."
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._fill(path=str(path))
 
 
 class MemoryFileError(MemplusError):

@@ -1,4 +1,8 @@
-"""Files that are whole or not there: written aside, flushed, renamed."""
+"""Files that are whole or not there, and changed by one process at a time.
+
+A file is written aside, flushed and renamed. Who reads one, changes it and writes it again holds
+its lock meanwhile (``locked``), so that nobody's change is lost.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,51 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
+from memplus.errors import MemoryBusyError, NotFoundError
 from memplus.errors.base import storage_error
 
-__all__ = ["aside", "write_aside"]
+__all__ = ["aside", "locked", "write_aside"]
+
+_POLL_SECONDS = 0.02
+
+
+@contextlib.contextmanager
+def locked(path: str | os.PathLike[str], *, wait: float | None = 0.0) -> Iterator[None]:
+    """Be the only process and thread that reads ``path``, changes what it read and writes it again.
+
+    All of them must ask for the lock: the file ``.NAME.lock`` beside it, which is gone when the
+    block ends; one that a killed process left behind holds nobody up. Reading alone needs no lock:
+    a file is replaced in one step.
+
+    Args:
+        path: a file, which need not exist.
+        wait: seconds to wait for another holder; None waits for ever.
+
+    Raises:
+        MemoryBusyError: another process or thread holds the lock for longer than ``wait``.
+        NotFoundError: its folder is missing.
+        StorageError: nothing can be written beside it.
+    """
+    target = Path(path)
+    place = target.with_name(f".{target.name}.lock")
+    if not target.parent.is_dir():  # filelock would make one
+        raise NotFoundError(target.parent, kind="folder")
+    lock = FileLock(place, thread_local=False)
+    try:
+        lock.acquire(timeout=-1 if wait is None else wait, poll_interval=_POLL_SECONDS)
+    except Timeout as error:
+        raise MemoryBusyError(str(target)) from error
+    except OSError as error:
+        raise storage_error(target, error) from error
+    try:
+        yield
+    finally:
+        # While it is held: whoever opened the file before finds it unlinked and makes a new one.
+        with contextlib.suppress(OSError):
+            place.unlink()
+        lock.release()
 
 
 @contextlib.contextmanager

@@ -27,6 +27,7 @@ from memplus.config import MemoryConfig
 from memplus.errors import (
     ConfigError,
     CorruptMemoryError,
+    MemoryChangedError,
     MemoryFileError,
     MemoryMismatchError,
     MemoryVersionError,
@@ -35,7 +36,7 @@ from memplus.errors.base import storage_error
 from memplus.memory.files import aside
 from memplus.memory.rows import RowTable
 from memplus.memory.short_term import ShortTermPool
-from memplus.memory.state import Memory, MemoryHost, WriteRecord
+from memplus.memory.state import Memory, MemoryHost, SavedFile, WriteRecord
 
 __all__ = ["VERSION", "load_memory", "read_header", "save_memory"]
 
@@ -53,6 +54,7 @@ MIGRATIONS: dict[int, Migration] = {}
 def save_memory(memory: Memory, path: str | os.PathLike[str]) -> None:
     """Write a memory to ``path``; see ``Memory.save``."""
     path = Path(path)
+    _refuse_changed(memory, path)
     with aside(path) as temporary:
         try:
             save_file(_tensors(memory), temporary, {"sha256": _BLANK, "memplus": _header(memory)})
@@ -65,6 +67,28 @@ def save_memory(memory: Memory, path: str | os.PathLike[str]) -> None:
             file.write(digest.encode())
             file.flush()
             os.fsync(file.fileno())
+        _refuse_changed(memory, path)
+    memory.saved = SavedFile(path.absolute(), digest)
+
+
+def _refuse_changed(memory: Memory, path: Path) -> None:
+    """Keep what somebody else has saved in place of the file that the memory came from.
+
+    Raises:
+        MemoryChangedError: it holds something else by now.
+        StorageError: it cannot be read.
+    """
+    saved = memory.saved
+    if saved is None or saved.path != path.absolute() or not path.exists():
+        return
+    try:
+        found = _stored_digest(path, _digest_place(path))
+    except MemoryFileError:
+        found = ""
+    except OSError as error:
+        raise storage_error(path, error) from error
+    if found != saved.digest:
+        raise MemoryChangedError(path)
 
 
 @torch.inference_mode(mode=False)
@@ -79,7 +103,9 @@ def load_memory(path: str | os.PathLike[str], model: MemoryHost) -> Memory:
             tensors = {name: reader.get_tensor(name) for name in reader.keys()}  # noqa: SIM118
         for version in range(header["version"], VERSION):
             MIGRATIONS[version](header, tensors)
-        return _memory(header, tensors, model)
+        memory = _memory(header, tensors, model)
+        memory.saved = SavedFile(path.absolute(), _stored_digest(path, _digest_place(path)))
+        return memory
     except OSError as error:
         raise storage_error(path, error) from error
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:

@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -29,7 +30,7 @@ from memplus.memory.written_text import WrittenText
 if TYPE_CHECKING:
     from memplus.memory.forgetting import Forgotten
 
-__all__ = ["Memory", "MemoryHost", "NewRows", "Passage", "RowBytes", "WriteRecord"]
+__all__ = ["Memory", "MemoryHost", "NewRows", "Passage", "RowBytes", "SavedFile", "WriteRecord"]
 
 
 class MemoryHost(Protocol):
@@ -113,6 +114,16 @@ class NewRows:
 
 
 @dataclass(frozen=True)
+class SavedFile:
+    """The file that a memory was loaded from or saved to last."""
+
+    path: Path
+    """Absolute."""
+    digest: str
+    """What tells its content from any other."""
+
+
+@dataclass(frozen=True)
 class RowBytes:
     """Bytes that one row takes, all layers together."""
 
@@ -135,6 +146,7 @@ class Memory:
         max_bytes: writes that would outgrow it are refused before they start; None: no limit.
         tail_text: the text of the tail, where the memory keeps texts.
         packed: whether long-term rows are kept in 8 bits.
+        saved: the file that it was loaded from or saved to last.
     """
 
     keeps_text = False
@@ -153,6 +165,7 @@ class Memory:
         self.tail_source = ""
         self.tail_text = ""
         self.packed = False
+        self.saved: SavedFile | None = None
         self.source_tokens: dict[str, int] = {}
         self.version = 0
         self.derived: dict[str, Any] = {}
@@ -209,6 +222,7 @@ class Memory:
         twin.tail_source = self.tail_source
         twin.tail_text = self.tail_text
         twin.packed = self.packed
+        twin.saved = self.saved
         twin.source_tokens = dict(self.source_tokens)
         twin.version = self.version
         twin.weights_version = self.weights_version
@@ -227,6 +241,7 @@ class Memory:
 
         Raises:
             MemoryMismatchError: the model's weights have changed since; the file would lie.
+            MemoryChangedError: it was loaded from ``path``, which has been changed since.
             NotFoundError: the folder of ``path`` is missing.
             StorageError: the disk refused; an older file is intact.
         """

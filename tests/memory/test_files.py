@@ -1,0 +1,99 @@
+"""Files that are whole or not there, and changed by one process at a time."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from memplus.errors import MemoryBusyError, NotFoundError, StorageError
+from memplus.memory.files import aside, locked, write_aside
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def test_a_file_takes_its_place_only_when_the_block_ends_well(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    write_aside(path, b"old")
+    with pytest.raises(KeyError), aside(path) as temporary:
+        temporary.write_bytes(b"half of the n")
+        raise KeyError
+    assert (path.read_bytes(), names(tmp_path)) == (b"old", ["a"])
+    with aside(path) as temporary:
+        temporary.write_bytes(b"new")
+        assert path.read_bytes() == b"old"
+    assert (path.read_bytes(), names(tmp_path)) == (b"new", ["a"])
+
+
+def test_a_new_file_has_the_rights_that_the_user_asks_for(tmp_path: Path) -> None:
+    mask = os.umask(0o027)
+    try:
+        write_aside(tmp_path / "a", b"")
+    finally:
+        os.umask(mask)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
+
+
+def test_what_the_disk_refuses_is_a_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "no" / "a", tmp_path / "folder"):
+        with pytest.raises((NotFoundError, StorageError)):
+            write_aside(path, b"")
+    with pytest.raises(NotFoundError, match="no folder"), locked(tmp_path / "no" / "a"):
+        raise AssertionError("there is no folder to lock in")
+    with pytest.raises(StorageError), locked(tmp_path / ("a" * 255)):
+        raise AssertionError("the lock's name is too long for the file system")
+    assert names(tmp_path) == ["folder"]
+
+
+def test_a_second_holder_is_refused_or_waits(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    entered, leave, order = threading.Event(), threading.Event(), []
+
+    def hold() -> None:
+        with locked(path):
+            entered.set()
+            leave.wait(10)
+            order.append("first")
+
+    other = threading.Thread(target=hold)
+    other.start()
+    assert entered.wait(10)
+    for wait in (0.0, 0.1):
+        with pytest.raises(MemoryBusyError, match="somebody else"), locked(path, wait=wait):
+            raise AssertionError("two hold the lock")
+    threading.Timer(0.1, leave.set).start()
+    with locked(path, wait=None):
+        order.append("second")
+    other.join()
+    assert order == ["first", "second"]
+    assert names(tmp_path) == []
+
+
+ADDING = """
+import sys
+from pathlib import Path
+from memplus.memory.files import locked, write_aside
+path = Path(sys.argv[1])
+for _ in range(50):
+    with locked(path, wait=60):
+        count = int(path.read_bytes()) if path.exists() else 0
+        write_aside(path, str(count + 1).encode())
+"""
+
+
+def test_no_change_of_several_processes_is_lost_and_no_lock_stays(tmp_path: Path) -> None:
+    path = tmp_path / "count"
+    (tmp_path / ".count.lock").touch()  # of a process that was killed
+    command = [sys.executable, "-c", ADDING, str(path)]
+    running = [subprocess.Popen(command) for _ in range(3)]
+    assert [process.wait(60) for process in running] == [0, 0, 0]
+    assert path.read_bytes() == b"150"
+    assert names(tmp_path) == ["count"]
