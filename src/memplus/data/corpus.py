@@ -5,7 +5,6 @@ Shapes: none; ids are flat integer arrays with sentence offsets.
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
 from array import array
@@ -15,10 +14,9 @@ from random import Random
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from memplus.data.documents import decode
+from memplus.data.documents import read_document
 from memplus.data.notes import ABSTENTION, PROMPT_TEMPLATE, make_notes
 from memplus.errors import EmptyTextError, TrainingError
-from memplus.errors.base import storage_error
 
 __all__ = ["END", "PAD", "SENTENCE_END", "Corpus", "read_texts", "train_tokenizer"]
 
@@ -38,12 +36,7 @@ def read_texts(paths: Sequence[Path]) -> Iterator[str]:
         TrainingError: a line of a ``.jsonl`` file is not what it should be.
     """
     for path in paths:
-        try:
-            data = path.read_bytes()
-            data = gzip.decompress(data) if path.suffix == ".gz" else data
-        except (OSError, EOFError) as error:
-            raise storage_error(path, error) from error
-        text = decode(data, source=str(path)).text
+        text = read_document(path).text
         if ".jsonl" not in path.suffixes:
             yield text
             continue
@@ -85,7 +78,7 @@ def _samples(texts: Sequence[str], random: Random) -> Iterator[str]:
         yield " ".join(pairs)
     for seed in range(400):
         for note in make_notes(seed, 100, "train"):
-            question = PROMPT_TEMPLATE.format(question=note.question)
+            question = PROMPT_TEMPLATE.replace("{question}", note.question)
             yield f" {note.statement}{question} {note.answer}\n"
         yield f" {ABSTENTION}\n"
     for text in texts:

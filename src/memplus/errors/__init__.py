@@ -13,7 +13,10 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 model and memory do not match, 4 corrupt
     |   |-- ConfigError                  one field of a configuration
     |   |-- NotFoundError                a path leads to no file or folder
     |   |-- EmptyTextError               nothing to read
-    |   |-- NotTextError                 binary, or not UTF-8
+    |   |-- NotTextError                 binary, or in an unknown encoding
+    |   |   `-- DocumentFormatError          a PDF, an image, an archive
+    |   |-- BrokenTextError              half a character in a text or a name
+    |   |-- ChatTemplateError            a model's chat template failed
     |   |-- QuestionSetError             a file of questions of no known form
     |   |-- PositionsError               the prompt does not fit the positions left
     |   |-- BudgetError                  the memory would outgrow its budget
@@ -55,6 +58,9 @@ from memplus.errors.base import (
     UsageError,
 )
 from memplus.errors.data import (
+    BrokenTextError,
+    ChatTemplateError,
+    DocumentFormatError,
     EmptyTextError,
     NotTextError,
     QuestionSetError,
@@ -96,10 +102,13 @@ from memplus.errors.store import (
 )
 
 __all__ = [
+    "BrokenTextError",
     "BudgetError",
+    "ChatTemplateError",
     "ConfigError",
     "CorruptMemoryError",
     "DamagedRunError",
+    "DocumentFormatError",
     "EmptyTextError",
     "HistoryError",
     "MemoryBusyError",

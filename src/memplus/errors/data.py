@@ -6,7 +6,14 @@ from pathlib import Path
 
 from memplus.errors.base import UsageError
 
-__all__ = ["EmptyTextError", "NotTextError", "QuestionSetError"]
+__all__ = [
+    "BrokenTextError",
+    "ChatTemplateError",
+    "DocumentFormatError",
+    "EmptyTextError",
+    "NotTextError",
+    "QuestionSetError",
+]
 
 
 class EmptyTextError(UsageError):
@@ -20,13 +27,53 @@ class EmptyTextError(UsageError):
 
 
 class NotTextError(UsageError):
-    """A file is binary or is not UTF-8; ``offset`` is that of its first bad byte."""
+    """A file is binary or in an unknown encoding; ``offset`` is that of its first bad byte."""
 
-    template = "{path} is not UTF-8 text: {reason} at byte {offset}."
-    hint = "Convert it first, e.g. `iconv -f latin1 -t utf-8 IN > OUT`, or extract its text."
+    template = "{path} is not text that memplus can read: {reason} at byte {offset}. {advice}"
+    hint = "Plain text is read in UTF-8, or in UTF-16 or UTF-32 behind a byte order mark."
 
-    def __init__(self, path: str | Path, *, offset: int, reason: str = "invalid data") -> None:
-        self._fill(path=str(path), offset=offset, reason=reason)
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        offset: int,
+        reason: str = "invalid data",
+        advice: str = "Convert it first.",
+    ) -> None:
+        self._fill(path=str(path), offset=offset, reason=reason, advice=advice)
+
+
+class DocumentFormatError(NotTextError):
+    """A file is a document, an image or an archive: its text must be taken out first."""
+
+    template = "{path} is {kind}, not plain text."
+    hint = (
+        "Extract its text first, for example with `pdftotext IN OUT` or "
+        "`pandoc IN -t plain -o OUT`, and write that."
+    )
+
+    def __init__(self, path: str | Path, *, kind: str) -> None:
+        self._fill(path=str(path), kind=kind)
+
+
+class BrokenTextError(UsageError):
+    """A text, a question or a name holds half a character, which no UTF-8 text can."""
+
+    template = "{what} is not valid text: it holds {code} at character {offset}."
+    hint = "Such characters come from bytes that are not UTF-8. Convert them first."
+
+    def __init__(self, what: str, *, offset: int, code: str) -> None:
+        self._fill(what=what, offset=offset, code=code)
+
+
+class ChatTemplateError(UsageError):
+    """The model's own chat template refused these messages or failed."""
+
+    template = "The chat template of {model} failed: {reason}."
+    hint = "Correct chat_template in the model's tokenizer_config.json, or remove it."
+
+    def __init__(self, model: str, *, reason: str) -> None:
+        self._fill(model=model, reason=reason)
 
 
 class QuestionSetError(UsageError):

@@ -10,7 +10,6 @@ Shapes: none.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -19,9 +18,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from memplus.data.documents import read_bytes
 from memplus.data.stream import Told
 from memplus.errors import ConfigError, QuestionSetError
-from memplus.errors.base import storage_error
 from memplus.evaluation.engine.judging import contains
 from memplus.evaluation.engine.plan import Plan, Question, Step
 from memplus.evaluation.engine.run import Judging
@@ -85,11 +84,7 @@ def read_questions(path: Path, longest_answer: int | None = None) -> QuestionSet
         NotFoundError, StorageError: it is not there, or cannot be read.
         QuestionSetError: it is neither.
     """
-    try:
-        data = path.read_bytes()
-        data = gzip.decompress(data) if path.suffix == ".gz" else data
-    except (OSError, EOFError) as error:
-        raise storage_error(path, error) from error
+    data = read_bytes(path)
     sha256 = hashlib.sha256(data).hexdigest()
     try:
         text = data.decode("utf-8")
