@@ -135,7 +135,7 @@ def test_bad_models_and_memories_have_their_exit_codes(
     memory.write_bytes(raw)
     assert run_json(run, "ask", "What?", "-m", memory, "--model", tiny)["code"] == 4
     code, _, err = run("ask", "What?", "-m", tmp_path / "none", "--model", tiny)
-    assert code == 1
+    assert code == 2
     assert "none" in err
 
 
