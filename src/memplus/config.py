@@ -6,6 +6,7 @@ This room knows numbers and names only: no tensors, no files. Every field says w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
@@ -23,9 +24,51 @@ __all__ = [
 ]
 
 
+_WIDEST = 65_536
+"""Most that a width of ours may be: far above what anybody uses, far below what fills a disk."""
+
+
 def _require(ok: bool, name: str, value: object, reason: str) -> None:
     if not ok:
         raise ConfigError(name, value=value, reason=reason)
+
+
+def _whole(name: str, value: object, least: int, most: int | None = None) -> None:
+    """A whole number in its bounds; True and 3.0 are none, whatever Python thinks."""
+    if type(value) is not int:
+        raise ConfigError(name, value=value, reason="it must be a whole number")
+    _require(value >= least, name, value, f"it must be at least {least}")
+    _require(most is None or value <= most, name, value, f"it must be at most {most}")
+
+
+def _number(name: str, value: object, least: float, most: float = math.inf) -> None:
+    """A finite number in its bounds."""
+    finite = type(value) is int or (isinstance(value, float) and math.isfinite(value))
+    if not finite or not isinstance(value, int | float):
+        raise ConfigError(name, value=value, reason="it must be a finite number")
+    _require(value >= least, name, value, f"it must be at least {least:g}")
+    _require(value <= most, name, value, f"it must be at most {most:g}")
+
+
+def _words(name: str, value: object) -> None:
+    """A tuple of texts, none of them empty."""
+    ok = isinstance(value, tuple) and all(isinstance(one, str) and one for one in value)
+    _require(ok, name, value, "it must be a list of texts that are not empty")
+
+
+def _flag(name: str, value: object) -> None:
+    _require(isinstance(value, bool), name, value, "it must be true or false")
+
+
+def _known(values: object, kind: type[Any], stem: str = "") -> dict[str, Any]:
+    """The fields of a JSON object, each of them a field of ``kind``."""
+    if not isinstance(values, Mapping):
+        place = stem.rstrip(".") or "the config"
+        raise ConfigError(place, value=values, reason="it must be an object with named fields")
+    known = {one.name for one in fields(kind)}
+    for name, value in values.items():
+        _require(name in known, f"{stem}{name}", value, "there is no such field")
+    return dict(values)
 
 
 @dataclass(frozen=True)
@@ -44,7 +87,7 @@ class OldestEviction:
     kind: Literal["oldest"] = "oldest"
 
     def __post_init__(self) -> None:
-        _require(self.max_rows >= 1, "eviction.max_rows", self.max_rows, "it must be at least 1")
+        _whole("eviction.max_rows", self.max_rows, 1)
 
 
 @dataclass(frozen=True)
@@ -60,8 +103,9 @@ class CounterEviction:
     kind: Literal["counter"] = "counter"
 
     def __post_init__(self) -> None:
-        _require(self.every >= 1, "eviction.every", self.every, "it must be at least 1")
-        _require(self.decay >= 0, "eviction.decay", self.decay, "it cannot be negative")
+        _whole("eviction.every", self.every, 1)
+        _number("eviction.initial", self.initial, -math.inf)
+        _number("eviction.decay", self.decay, 0)
 
 
 Eviction = NoEviction | OldestEviction | CounterEviction
@@ -88,9 +132,25 @@ class AdapterConfig:
     """A second adapter for reading; without it ``default`` serves both passes."""
 
     def __post_init__(self) -> None:
-        _require(self.rank >= 1, "adapters.rank", self.rank, "it must be at least 1")
-        _require(0 <= self.dropout < 1, "adapters.dropout", self.dropout, "it must be in [0, 1)")
+        _whole("adapters.rank", self.rank, 1, _WIDEST)
+        _whole("adapters.alpha", self.alpha, 1)
+        _number("adapters.dropout", self.dropout, 0)
+        _require(self.dropout < 1, "adapters.dropout", self.dropout, "it must be in [0, 1)")
+        _words("adapters.targets", self.targets)
         _require(len(self.targets) > 0, "adapters.targets", self.targets, "it names no layer")
+        _flag("adapters.reading", self.reading)
+
+    @classmethod
+    def from_dict(cls, values: object) -> AdapterConfig:
+        """From plain JSON values.
+
+        Raises:
+            ConfigError: a field is unknown or holds a value it cannot.
+        """
+        given = _known(values, cls, "adapters.")
+        if isinstance(given.get("targets"), list):
+            given["targets"] = tuple(given["targets"])
+        return cls(**given)
 
 
 @dataclass(frozen=True)
@@ -105,13 +165,30 @@ class PromptConfig:
     """Most tokens an answer may take."""
     abstention: str = "I have no note of that."
     """What stands in the place of an answer that is withheld."""
+    min_confidence: float = 0.0
+    """An answer of less confidence is withheld, unless the caller asks for another threshold."""
 
     def __post_init__(self) -> None:
+        for name in ("template", "abstention"):
+            value = getattr(self, name)
+            _require(isinstance(value, str), f"prompt.{name}", value, "it must be text")
         ok = "{question}" in self.template
         _require(ok, "prompt.template", self.template, "it has no {question}")
-        _require(
-            self.max_new_tokens >= 1, "prompt.max_new_tokens", self.max_new_tokens, "at least 1"
-        )
+        _words("prompt.stop", self.stop)
+        _whole("prompt.max_new_tokens", self.max_new_tokens, 1)
+        _number("prompt.min_confidence", self.min_confidence, 0, 1)
+
+    @classmethod
+    def from_dict(cls, values: object) -> PromptConfig:
+        """From plain JSON values.
+
+        Raises:
+            ConfigError: a field is unknown or holds a value it cannot.
+        """
+        given = _known(values, cls, "prompt.")
+        if isinstance(given.get("stop"), list):
+            given["stop"] = tuple(given["stop"])
+        return cls(**given)
 
 
 @dataclass(frozen=True)
@@ -142,25 +219,25 @@ class MemoryConfig:
     """An empty pool grows write by write, or is tiled full by the first (MemoryLLM)."""
 
     def __post_init__(self) -> None:
-        for name in ("short_term_tokens", "tokens_per_write", "chunk_tokens", "retriever_dim"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "it must be at least 1")
-        _require(self.retrieved_tokens >= 0, "retrieved_tokens", self.retrieved_tokens, "negative")
+        for name in ("short_term_tokens", "tokens_per_write", "chunk_tokens"):
+            _whole(name, getattr(self, name), 1)
+        _whole("retrieved_tokens", self.retrieved_tokens, 0)
         _require(
             self.tokens_per_write <= self.short_term_tokens,
             "tokens_per_write",
             self.tokens_per_write,
             f"it exceeds short_term_tokens ({self.short_term_tokens})",
         )
-        layers = self.retriever_layers
-        _require(layers in (1, 2), "retriever_layers", layers, "it must be 1 or 2")
+        _whole("retriever_dim", self.retriever_dim, 1, _WIDEST)
+        _whole("retriever_layers", self.retriever_layers, 1, 2)
+        _flag("bos", self.bos)
         _require(self.drop in ("per_layer", "shared"), "drop", self.drop, "per_layer or shared")
         _require(self.first_write in ("grow", "tile"), "first_write", self.first_write, "grow/tile")
-        _require(
-            isinstance(self.eviction, NoEviction | OldestEviction | CounterEviction),
-            "eviction",
-            self.eviction,
-            "it must be NoEviction, OldestEviction or CounterEviction",
-        )
+        rules = NoEviction | OldestEviction | CounterEviction
+        names = "it must be NoEviction, OldestEviction or CounterEviction"
+        _require(isinstance(self.eviction, rules), "eviction", self.eviction, names)
+        adapters = isinstance(self.adapters, AdapterConfig | None)
+        _require(adapters, "adapters", self.adapters, "it must be an AdapterConfig or None")
 
     @property
     def has_long_term(self) -> bool:
@@ -172,28 +249,22 @@ class MemoryConfig:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> MemoryConfig:
+    def from_dict(cls, values: object) -> MemoryConfig:
         """From plain JSON values.
 
         Raises:
             ConfigError: a field is unknown or holds a value it cannot.
         """
-        known = {f.name for f in fields(cls)}
-        for name in values:
-            _require(name in known, name, values[name], "there is no such field")
-        given = dict(values)
+        given = _known(values, cls)
         if isinstance(given.get("eviction"), Mapping):
-            rule = dict(given["eviction"])
-            kind = rule.pop("kind", "none")
-            _require(kind in _EVICTIONS, "eviction.kind", kind, "none, oldest or counter")
-            given["eviction"] = _EVICTIONS[kind](**rule)
+            given["eviction"] = _eviction(given["eviction"])
         if isinstance(given.get("adapters"), Mapping):
-            adapters = dict(given["adapters"])
-            parts = {f.name for f in fields(AdapterConfig)}
-            for name in adapters:
-                reason = "there is no such field"
-                _require(name in parts, f"adapters.{name}", adapters[name], reason)
-            if "targets" in adapters:
-                adapters["targets"] = tuple(adapters["targets"])
-            given["adapters"] = AdapterConfig(**adapters)
+            given["adapters"] = AdapterConfig.from_dict(given["adapters"])
         return cls(**given)
+
+
+def _eviction(values: Mapping[str, Any]) -> Eviction:
+    kind = values.get("kind", "none")
+    ok = isinstance(kind, str) and kind in _EVICTIONS
+    _require(ok, "eviction.kind", kind, "none, oldest or counter")
+    return _EVICTIONS[kind](**_known(values, _EVICTIONS[kind], "eviction."))

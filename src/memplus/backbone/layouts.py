@@ -20,6 +20,7 @@ from transformers import AutoConfig, LlamaConfig
 
 from memplus.config import AdapterConfig, CounterEviction, MemoryConfig, PromptConfig
 from memplus.errors import (
+    ConfigError,
     MissingWeightsDirectory,
     UnknownModelError,
     UnsupportedModelError,
@@ -151,11 +152,14 @@ def _ours(path: Path) -> Checkpoint:
     if raw.get("format") != FORMAT:
         reason = f"its format is {raw.get('format')!r}; this release reads {FORMAT}"
         raise UnsupportedModelError(str(path), reason=reason)
-    prompt = dict(raw.get("prompt", {}))
-    if "stop" in prompt:
-        prompt["stop"] = tuple(prompt["stop"])
-    config = stock_config(path)
-    return Checkpoint(path, config, MemoryConfig.from_dict(raw["memory"]), PromptConfig(**prompt))
+    try:
+        memory = MemoryConfig.from_dict(raw.get("memory"))
+        prompt = PromptConfig.from_dict(raw.get("prompt", {}))
+    except ConfigError as error:
+        field = f"{path / OUR_CONFIG}: {error.fields['field']}"
+        value, reason = error.fields["value"], str(error.fields["reason"])
+        raise ConfigError(field, value=value, reason=reason) from error
+    return Checkpoint(path, stock_config(path), memory, prompt)
 
 
 def _published(path: Path, raw: dict[str, Any]) -> Checkpoint:

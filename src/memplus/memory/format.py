@@ -108,7 +108,7 @@ def load_memory(path: str | os.PathLike[str], model: MemoryHost) -> Memory:
         return memory
     except OSError as error:
         raise storage_error(path, error) from error
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (SafetensorError, ConfigError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CorruptMemoryError(path, reason=f"its content is inconsistent ({error})") from error
 
 

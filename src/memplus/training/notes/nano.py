@@ -32,6 +32,9 @@ __all__ = ["RECIPE", "NanoRun", "train_nano"]
 RECIPE = BUNDLED["nano"] / "recipe.toml"
 _CHARACTERS = 240_000
 _ANSWER_TOKENS = 16
+# Below it the model says what it does not understand; on its own notes it withholds no right
+# answer. `memplus eval confidence` measures the trade-off.
+_MIN_CONFIDENCE = 0.6
 _STORED = 512
 _BETAS = (0.9, 0.98)
 _FRESH, _START = "fresh", "start"
@@ -132,5 +135,7 @@ def _resumed(run: NanoRun, recipe: Recipe) -> MPlus:
 
 def _fresh(run: NanoRun, recipe: Recipe) -> MPlus:
     torch.manual_seed(run.seed)
-    prompt = PromptConfig(template=PROMPT_TEMPLATE, max_new_tokens=_ANSWER_TOKENS)
+    prompt = PromptConfig(
+        template=PROMPT_TEMPLATE, max_new_tokens=_ANSWER_TOKENS, min_confidence=_MIN_CONFIDENCE
+    )
     return MPlus.from_backbone(run.out / _FRESH, recipe.memory, prompt=prompt)

@@ -1,0 +1,155 @@
+"""Configs: each field's kind and bounds, and the way from plain JSON values and back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import memplus
+from memplus.config import (
+    AdapterConfig,
+    CounterEviction,
+    MemoryConfig,
+    NoEviction,
+    OldestEviction,
+    PromptConfig,
+)
+from memplus.errors import ConfigError
+
+CONFIGS = [
+    MemoryConfig(),
+    MemoryConfig(retrieved_tokens=0, drop="shared", first_write="tile", bos=False),
+    MemoryConfig(eviction=OldestEviction(7), adapters=AdapterConfig(targets=("a", "b"))),
+    MemoryConfig(eviction=CounterEviction(every=2, initial=-1.5, decay=0)),
+]
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_a_memory_config_survives_json(config: MemoryConfig) -> None:
+    assert MemoryConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_a_prompt_config_survives_json() -> None:
+    prompt = PromptConfig(template="{question}?", stop=(".", "\n"), min_confidence=0.25)
+    assert PromptConfig.from_dict(json.loads(json.dumps(asdict(prompt)))) == prompt
+    assert PromptConfig.from_dict({}) == PromptConfig()
+
+
+NOT_WHOLE: list[Any] = ["32", None, True, 3.0, [32], {}, float("nan")]
+BAD_MEMORY: dict[str, list[Any]] = {
+    "short_term_tokens": [*NOT_WHOLE, 0, -5],
+    "retrieved_tokens": [*NOT_WHOLE, -1],
+    "tokens_per_write": [*NOT_WHOLE, 0, 10**12],
+    "chunk_tokens": [*NOT_WHOLE, 0],
+    "retriever_dim": [*NOT_WHOLE, 0, 10**12],
+    "retriever_layers": [*NOT_WHOLE, 0, 3],
+    "eviction": ["none", None, [], 5],
+    "bos": ["yes", None, 1, 0],
+    "adapters": [True, "q_proj", [], 5],
+    "drop": ["each", None, 1],
+    "first_write": ["shrink", None, 1],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in BAD_MEMORY.items() for value in values]
+)
+def test_every_field_of_a_memory_config_is_checked(name: str, value: Any) -> None:
+    with pytest.raises(ConfigError) as caught:
+        MemoryConfig.from_dict({name: value})
+    assert caught.value.fields["field"] == name
+    with pytest.raises(ConfigError):
+        replace(MemoryConfig(), **{name: value})
+
+
+def test_no_field_is_left_out_of_these_tests() -> None:
+    assert set(BAD_MEMORY) == {one.name for one in fields(MemoryConfig)}
+    assert set(BAD_PROMPT) == {one.name for one in fields(PromptConfig)}
+    assert set(BAD_ADAPTERS) == {one.name for one in fields(AdapterConfig)}
+
+
+BAD_PROMPT: dict[str, list[Any]] = {
+    "template": [None, 5, ["{question}"], "no place for it"],
+    "stop": [5, None, "\n", [""], [None], [1]],
+    "max_new_tokens": ["a", None, True, 1.5, 0, -3],
+    "abstention": [None, 5, []],
+    "min_confidence": ["0.5", None, True, -0.1, 1.1, float("nan"), float("inf"), 10**400],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in BAD_PROMPT.items() for value in values]
+)
+def test_every_field_of_a_prompt_config_is_checked(name: str, value: Any) -> None:
+    with pytest.raises(ConfigError) as caught:
+        PromptConfig.from_dict({name: value})
+    assert caught.value.fields["field"] == f"prompt.{name}"
+
+
+BAD_ADAPTERS: dict[str, list[Any]] = {
+    "rank": ["8", None, True, 2.5, 0, 10**9],
+    "alpha": ["16", None, True, 1.5, 0],
+    "dropout": ["0", None, True, -0.1, 1, float("nan")],
+    "targets": ["q_proj", None, [], [""], [5]],
+    "reading": [None, 1, "yes"],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in BAD_ADAPTERS.items() for value in values]
+)
+def test_every_field_of_an_adapter_config_is_checked(name: str, value: Any) -> None:
+    with pytest.raises(ConfigError) as caught:
+        MemoryConfig.from_dict({"adapters": {name: value}})
+    assert caught.value.fields["field"] == f"adapters.{name}"
+
+
+BAD_EVICTIONS: list[tuple[str, dict[str, Any]]] = [
+    ("kind", {"kind": "youngest"}),
+    ("kind", {"kind": ["none"]}),
+    ("max_rows", {"kind": "none", "max_rows": 5}),
+    ("max_rows", {"kind": "oldest", "max_rows": "5"}),
+    ("max_rows", {"kind": "oldest", "max_rows": 0}),
+    ("every", {"kind": "counter", "every": 2.0}),
+    ("initial", {"kind": "counter", "initial": float("inf")}),
+    ("decay", {"kind": "counter", "decay": -1}),
+    ("decay", {"kind": "counter", "decay": "1"}),
+]
+
+
+@pytest.mark.parametrize(("name", "rule"), BAD_EVICTIONS)
+def test_every_field_of_an_eviction_rule_is_checked(name: str, rule: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        MemoryConfig.from_dict({"eviction": rule})
+    assert caught.value.fields["field"] == f"eviction.{name}"
+
+
+@pytest.mark.parametrize("values", [None, [], 5, "text", [["short_term_tokens", 5]]])
+def test_what_is_no_object_is_refused(values: Any) -> None:
+    for kind in (MemoryConfig, PromptConfig, AdapterConfig):
+        with pytest.raises(ConfigError, match="named fields"):
+            kind.from_dict(values)
+
+
+def test_unknown_fields_are_named() -> None:
+    with pytest.raises(ConfigError, match="chunk_token cannot"):
+        MemoryConfig.from_dict({"chunk_token": 5})
+    with pytest.raises(ConfigError, match=r"prompt\.stops cannot"):
+        PromptConfig.from_dict({"stops": []})
+    with pytest.raises(ConfigError, match=r"adapters\.r cannot"):
+        AdapterConfig.from_dict({"r": 5})
+
+
+def test_memoryllm_is_no_long_term_memory() -> None:
+    assert not MemoryConfig(retrieved_tokens=0).has_long_term
+    assert MemoryConfig(eviction=NoEviction()).has_long_term
+
+
+def test_the_bundled_model_declines_what_it_does_not_understand() -> None:
+    assets = Path(memplus.__file__).parent / "assets"
+    shipped = json.loads((assets / "nano" / "memplus.json").read_text())
+    assert PromptConfig.from_dict(shipped["prompt"]).min_confidence == 0.6
