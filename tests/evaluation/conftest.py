@@ -2,16 +2,13 @@
 
 import pytest
 from tests.fakes import make_mplus
+from tests.systems.conftest import SMALL
 
-from memplus import MemoryConfig, MPlus
+from memplus import MPlus
 from memplus.data.stream import Texts
 from memplus.evaluation.engine.results import encode_with
 
 BOOKS = [" ".join(f"One {word} {i}." for i in range(30)) for word in ("gate", "door", "wall")]
-SMALL = MemoryConfig(
-    short_term_tokens=24, retrieved_tokens=8, tokens_per_write=6, chunk_tokens=6, retriever_dim=8
-)
-"""One row per token, as in the bundled model."""
 
 
 def words(texts: list[str]) -> list[list[int]]:

@@ -17,10 +17,13 @@ from random import Random
 from memplus.data.notes import Note
 from memplus.errors import ConfigError, EmptyTextError
 
-__all__ = ["Encode", "RunningText", "Stream", "Texts", "Told", "sentences_of"]
+__all__ = ["Encode", "Reference", "RunningText", "Stream", "Texts", "Told", "sentences_of"]
 
 Encode = Callable[[list[str]], list[list[int]]]
 """Texts -> token ids of each, without special tokens."""
+
+Reference = Callable[[list[str]], list[list[int]]]
+"""Texts -> the character behind each token of each, without special tokens."""
 
 # A sentence's end, or a paragraph's: documentation has stretches without full stops.
 _SENTENCE_END = re.compile(r"[.!?][\"')\]]?(?=\s)|\S(?=\n[ \t]*\n)")

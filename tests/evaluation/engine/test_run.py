@@ -98,7 +98,7 @@ def test_rows_of_the_note_are_counted_where_there_is_a_store(whole: list[dict[st
         assert ("rows" in line) == has_rows
         if has_rows:
             for found in line["rows"].values():
-                assert all(c <= s for c, s in zip(found["called"], found["stored"], strict=True))
+                assert all(c <= s for c, s in zip(found["retrieved"], found["stored"], strict=True))
     far = [line for line in whole if line.get("rows") and line["wanted"] == 60]
     assert all(sum(line["rows"]["statement"]["stored"]) > 0 for line in far)
 
@@ -171,8 +171,8 @@ def test_progress_reaches_its_end(model: MPlus, plans: list[Plan]) -> None:
 
 
 def test_a_model_without_a_store_is_asked_as_a_memoryllm(plans: list[Plan]) -> None:
-    from tests.evaluation.conftest import SMALL
     from tests.fakes import make_mplus
+    from tests.systems.conftest import SMALL
 
     short = make_mplus(config=replace(SMALL, retrieved_tokens=0))
     lines = run(short, plans[:1], InMemory())

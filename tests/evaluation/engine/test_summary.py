@@ -88,7 +88,7 @@ def test_near_answers_are_pooled() -> None:
 
 def test_recall_is_averaged_over_the_questions_that_have_rows_stored() -> None:
     def rows(stored: list[int], called: list[int]) -> dict[str, Any]:
-        found = {"stored": stored, "called": called}
+        found = {"stored": stored, "retrieved": called}
         return {"rows": {"statement": found, "chunk": found}, "long_term_rows": 20}
 
     lines = [

@@ -1,6 +1,6 @@
 import pytest
-from tests.evaluation.conftest import SMALL
 from tests.fakes import make_mplus
+from tests.systems.conftest import SMALL
 
 from memplus.errors import ConfigError
 from memplus.evaluation.engine.run import LONG_TERM, SHORT_TERM, WITHOUT

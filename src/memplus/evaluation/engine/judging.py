@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import unicodedata
+from memplus.data.wording import bare, same_wording
 
 __all__ = ["contains", "is_right"]
 
@@ -12,14 +12,9 @@ def is_right(said: str, answer: str) -> bool:
 
     Strict on purpose: an answer that lists several values is not right, though it holds one.
     """
-    return _bare(said) == _bare(answer)
+    return same_wording(said, answer)
 
 
 def contains(said: str, answer: str) -> bool:
     """Whether the answer stands somewhere in what was said, but for case and spaces."""
-    return _bare(answer) in _bare(said)
-
-
-def _bare(text: str) -> str:
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return " ".join(folded.split()).strip(" .\"'")
+    return bare(answer) in bare(said)

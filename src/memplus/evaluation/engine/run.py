@@ -21,8 +21,8 @@ from memplus.data.notes import ABSTENTION
 from memplus.errors import DamagedRunError
 from memplus.evaluation.engine.judging import contains, is_right
 from memplus.evaluation.engine.plan import Plan, Question
-from memplus.evaluation.probes.ground_truth import recall
 from memplus.mplus.asking import answer_all
+from memplus.systems.note_rows import recall
 
 if TYPE_CHECKING:
     from memplus.memory.state import Memory

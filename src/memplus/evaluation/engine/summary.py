@@ -12,7 +12,7 @@ from statistics import fmean
 from typing import Any
 
 from memplus.config import MemoryConfig
-from memplus.evaluation.probes.ground_truth import Recall
+from memplus.systems.protocol import Recall
 
 __all__ = ["Cell", "cells_of", "pooled", "survival", "wilson"]
 

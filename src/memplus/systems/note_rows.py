@@ -20,38 +20,19 @@ from torch import Tensor
 from memplus.data.stream import Told
 from memplus.memory.state import Memory, WriteRecord
 from memplus.passes.memory_prefix import MemoryPrefix
+from memplus.systems.protocol import Recall
 
 __all__ = [
     "CHUNK",
     "STATEMENT",
     "VALUE",
     "NoteSpans",
-    "Recall",
     "note_spans",
     "recall",
     "rows_of_note",
 ]
 
 VALUE, STATEMENT, CHUNK = "value", "statement", "chunk"
-
-
-@dataclass(frozen=True, slots=True)
-class Recall:
-    """Rows of one note, layer by layer: how many are stored and how many were retrieved."""
-
-    stored: list[int]
-    called: list[int]
-
-    @property
-    def by_layer(self) -> list[float | None]:
-        """Share retrieved, 0 to 1; None in a layer that stores none of them."""
-        return [c / s if s else None for c, s in zip(self.called, self.stored, strict=True)]
-
-    @property
-    def mean(self) -> float | None:
-        """Over the layers that store any."""
-        shares = [share for share in self.by_layer if share is not None]
-        return sum(shares) / len(shares) if shares else None
 
 
 def recall(memory: Memory, prefix: MemoryPrefix, row: int, told: Told) -> dict[str, Recall]:
@@ -69,10 +50,10 @@ def recall(memory: Memory, prefix: MemoryPrefix, row: int, told: Told) -> dict[s
     spans = note_spans(memory, told)
     for layer, table in enumerate(memory.long_term.tables):
         # Nothing is retrieved of a store that has no rows yet.
-        called = prefix.retrieved.get((row, layer), table["birth"][:0])
+        retrieved = prefix.retrieved.get((row, layer), table["birth"][:0])
         for name, rows in rows_of_note(table["write_id"], table["birth"], spans).items():
             found[name].stored.append(rows.numel())
-            found[name].called.append(int(torch.isin(called, rows).sum()))
+            found[name].retrieved.append(int(torch.isin(retrieved, rows).sum()))
     return found
 
 

@@ -2,22 +2,22 @@
 
 import pytest
 import torch
-from tests.evaluation.conftest import SMALL
 from tests.fakes import make_mplus, some_ids
+from tests.systems.conftest import SMALL
 
 from memplus import MemoryConfig, MPlus
 from memplus.data.stream import Told
-from memplus.evaluation.probes.ground_truth import (
+from memplus.memory.state import Memory
+from memplus.mplus.asking import answer_all
+from memplus.systems.note_rows import (
     CHUNK,
     STATEMENT,
     VALUE,
-    Recall,
     note_spans,
     recall,
     rows_of_note,
 )
-from memplus.memory.state import Memory
-from memplus.mplus.asking import answer_all
+from memplus.systems.protocol import Recall
 
 COMPRESSING = MemoryConfig(
     short_term_tokens=12, retrieved_tokens=8, tokens_per_write=4, chunk_tokens=6, retriever_dim=8
@@ -108,7 +108,7 @@ def test_recall_is_the_share_of_what_the_question_retrieved() -> None:
             assert len(called) == SMALL.retrieved_tokens
             for name, rows in rows_of_note(table["write_id"], table["birth"], spans).items():
                 assert found[name].stored[layer] == rows.numel()
-                assert found[name].called[layer] == len(called & set(rows.tolist()))
+                assert found[name].retrieved[layer] == len(called & set(rows.tolist()))
 
 
 def test_a_note_that_was_never_written_has_no_rows() -> None:
@@ -119,17 +119,3 @@ def test_a_note_that_was_never_written_has_no_rows() -> None:
     found = recall(memory, answers.prefix, 0, Told("text", LENGTH, LENGTH + 3))
     assert found[CHUNK] == Recall([0] * 4, [0] * 4)
     assert found[CHUNK].mean is None
-
-
-def test_the_mean_is_over_layers_that_store_any() -> None:
-    found = Recall(stored=[4, 0, 2], called=[1, 0, 2])
-    assert found.by_layer == [0.25, None, 1.0]
-    assert found.mean == 0.625
-
-
-def test_nothing_is_retrieved_while_the_store_is_empty() -> None:
-    model = make_mplus(config=SMALL)
-    memory = model.new_memory()
-    model.write(memory, some_ids(12).tolist(), source="text")
-    answers = answer_all(model, memory, ["Who?"], 2)
-    assert recall(memory, answers.prefix, 0, Told("text", 0, 6))[CHUNK].mean is None

@@ -1,0 +1,209 @@
+"""M+ and MemoryLLM: one model with a memory, with and without its long-term part.
+
+The memory with its long-term part is M+ (2502.00592). The same memory without it, taken off
+between two writes, is what a MemoryLLM (2402.04624) of the same weights, seed and drops would
+hold, so one stream of writes serves both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from memplus.config import MemoryConfig
+from memplus.data.stream import Told
+from memplus.errors import ConfigError
+from memplus.memory.state import Memory, Passage
+from memplus.mplus.asking import Answer, answer_all
+from memplus.passes.memory_prefix import MemoryPrefix
+from memplus.systems.note_rows import recall
+from memplus.systems.protocol import Evidence, Recalled, Reply, Session, Text, pieces_of
+from memplus.systems.shared import Shared, log_likelihood
+
+__all__ = ["MPlusSystem", "MemoryLLMSystem", "MemorySession"]
+
+
+@dataclass(frozen=True)
+class _Read(Reply):
+    """A reply that keeps hold of the read behind it."""
+
+    prefix: MemoryPrefix | None = None
+    row: int = 0
+    """Its place in the batch that was asked together."""
+
+
+class MemorySession:
+    """A memory of one model.
+
+    Args:
+        shared: the model.
+        memory: is written to by this session alone.
+    """
+
+    def __init__(self, shared: Shared, memory: Memory) -> None:
+        self.shared = shared
+        self.memory = memory
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the rows and their bookkeeping."""
+        return self.memory.nbytes
+
+    @property
+    def tokens(self) -> int:
+        """Tokens written, and those that wait in the tail."""
+        return self.memory.tokens + len(self.memory.tail)
+
+    def write(self, text: Text, source: str = "") -> None:
+        """See ``Session.write``; what fills no chunk waits in the memory's tail."""
+        pieces = pieces_of(text)
+        ids = self.shared.encode(pieces)
+        if ids or not any(pieces):
+            self.shared.mplus.write(self.memory, ids, source=source)
+
+    def flush(self) -> None:
+        """Write the tail, as a chunk of its own."""
+        memory = self.memory
+        if memory.tail:
+            waiting = Passage(tuple(memory.tail), memory.tail_text)
+            self.shared.mplus.replay(memory, [(memory.tail_source, waiting)])
+
+    def ask(self, questions: Sequence[str], *, max_new_tokens: int | None = None) -> list[Reply]:
+        """See ``Session.ask``; all questions are read in one batch."""
+        found = answer_all(self.shared.mplus, self.memory, questions, max_new_tokens)
+        return [
+            _Read(text, self.shared.declines(text), generated, prefix=found.prefix, row=row)
+            for row, (text, generated) in enumerate(zip(found.texts, found.generated, strict=True))
+        ]
+
+    def explain(
+        self,
+        questions: Sequence[str],
+        *,
+        max_new_tokens: int | None = None,
+        min_confidence: float | None = None,
+    ) -> list[Reply]:
+        """See ``Explains.explain``; questions are read one by one."""
+        options: dict[str, Any] = {"max_new_tokens": max_new_tokens}
+        if min_confidence is not None:
+            options["min_confidence"] = min_confidence
+        model = self.shared.mplus
+        return [self._explained(model.ask(self.memory, one, **options)) for one in questions]
+
+    def _explained(self, answer: Answer) -> Reply:
+        evidence = tuple(
+            Evidence(one.source, one.start, one.start + one.tokens, one.share, one.text)
+            for one in answer.evidence
+            if one.write_id != 0  # rows that came with the model say nothing that was written
+        )
+        declined = self.shared.declines(answer.text)
+        said = answer.withheld or answer.text
+        return Reply(answer.text, declined, said, answer.confidence, evidence)
+
+    def score(
+        self, prompts: Sequence[str], options: Sequence[Sequence[str]]
+    ) -> list[list[tuple[float, int]]]:
+        """See ``Scores.score``."""
+        return [
+            [log_likelihood(self.shared.mplus, self.memory, prompt, option) for option in group]
+            for prompt, group in zip(prompts, options, strict=True)
+        ]
+
+    def recalled(self, reply: Reply, told: Told) -> Recalled | None:
+        """See ``Recalls.recalled``."""
+        if self.memory.long_term is None or not isinstance(reply, _Read) or reply.prefix is None:
+            return None
+        stored = self.memory.long_term_rows
+        chance = min(1.0, self.memory.config.retrieved_tokens / stored) if stored else 1.0
+        return Recalled(recall(self.memory, reply.prefix, reply.row, told), chance)
+
+    def fork(self) -> MemorySession:
+        """See ``Session.fork``; rows are shared until either session writes."""
+        return MemorySession(self.shared, self.memory.fork())
+
+    def save(self, path: Path) -> None:
+        """See ``Saves.save``."""
+        self.memory.save(path)
+
+
+class MPlusSystem:
+    """M+ (2502.00592).
+
+    Raises:
+        ConfigError: the model has no long-term memory.
+    """
+
+    name = "mplus"
+    title = "M+"
+    sessions: type[Session] = MemorySession
+    remembers = True
+
+    def __init__(self, shared: Shared) -> None:
+        self.shared = shared
+        if self._needs_long_term and not self.config.has_long_term:
+            reason = "this model has no long-term memory; memoryllm is what it can do"
+            raise ConfigError("system", value=self.name, reason=reason)
+
+    _needs_long_term = True
+
+    @property
+    def config(self) -> MemoryConfig:
+        """Of the model's memories."""
+        return self.shared.mplus.memory_config
+
+    @property
+    def model(self) -> str:
+        """See ``System.model``."""
+        return self.shared.mplus.name
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """See ``System.identity``."""
+        return self.shared.identity
+
+    @property
+    def chunk_tokens(self) -> int:
+        """See ``System.chunk_tokens``."""
+        return self.config.chunk_tokens
+
+    def open(self, seed: int) -> MemorySession:
+        """See ``System.open``; the seed decides which rows are dropped."""
+        return MemorySession(self.shared, self.shared.mplus.new_memory(seed))
+
+    def load(self, path: Path) -> MemorySession:
+        """See ``Loads.load``."""
+        return MemorySession(self.shared, Memory.load(path, self.shared.mplus))
+
+    def declines(self, text: str) -> bool:
+        """See ``System.declines``."""
+        return self.shared.declines(text)
+
+    def survival(self, tokens: float) -> float:
+        """Chance that a row is still in the short-term pool (2402.04624, 3.1.3).
+
+        Every write of a chunk drops K of N rows at random, so a row survives w writes with the
+        chance (1 - K/N) ** w.
+        """
+        kept = 1 - self.config.tokens_per_write / self.config.short_term_tokens
+        return float(kept ** (tokens / self.config.chunk_tokens))
+
+
+class MemoryLLMSystem(MPlusSystem):
+    """MemoryLLM (2402.04624): what is dropped is forgotten."""
+
+    name = "memoryllm"
+    title = "MemoryLLM"
+    leader = "mplus"
+    _needs_long_term = False
+
+    def open(self, seed: int) -> MemorySession:
+        """See ``System.open``."""
+        memory = self.shared.mplus.new_memory(seed).short_term_only()
+        return MemorySession(self.shared, memory)
+
+    def follow(self, session: Session) -> MemorySession:
+        """See ``Follows.follow``."""
+        assert isinstance(session, MemorySession)
+        return MemorySession(self.shared, session.memory.short_term_only())

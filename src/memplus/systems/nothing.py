@@ -1,0 +1,140 @@
+"""No memory: a model that keeps nothing of what it is told.
+
+``nothing`` reads a memory that was never written to, ``bare`` reads no memory at all. What they
+answer right is not remembered: it is guessed, or known from training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from memplus.errors import EmptyTextError
+from memplus.memory.state import Memory
+from memplus.mplus.asking import answer_all, encode_question
+from memplus.systems.protocol import Reply, Session, Text, pieces_of
+from memplus.systems.shared import Shared, log_likelihood
+
+__all__ = ["BareSession", "BareSystem", "NothingSession", "NothingSystem"]
+
+
+class NothingSession:
+    """Answers from a memory that was told nothing.
+
+    Args:
+        shared: the model.
+        memory: never written to; None: the model reads no memory at all.
+    """
+
+    nbytes = 0
+    """Nothing is kept of what is written."""
+    tokens = 0
+
+    def __init__(self, shared: Shared, memory: Memory | None) -> None:
+        self.shared = shared
+        self.memory = memory
+
+    def write(self, text: Text, source: str = "") -> None:
+        """Keep nothing of a text.
+
+        Raises:
+            EmptyTextError: there is nothing to read.
+        """
+        if not any(pieces_of(text)):
+            raise EmptyTextError()
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+    def ask(self, questions: Sequence[str], *, max_new_tokens: int | None = None) -> list[Reply]:
+        """See ``Session.ask``."""
+        assert self.memory is not None
+        found = answer_all(self.shared.mplus, self.memory, questions, max_new_tokens)
+        return [
+            Reply(text, self.shared.declines(text), generated)
+            for text, generated in zip(found.texts, found.generated, strict=True)
+        ]
+
+    def score(
+        self, prompts: Sequence[str], options: Sequence[Sequence[str]]
+    ) -> list[list[tuple[float, int]]]:
+        """See ``Scores.score``."""
+        return [
+            [log_likelihood(self.shared.mplus, self.memory, prompt, option) for option in group]
+            for prompt, group in zip(prompts, options, strict=True)
+        ]
+
+    def fork(self) -> NothingSession:
+        """See ``Session.fork``."""
+        return NothingSession(self.shared, self.memory)
+
+
+class NothingSystem:
+    """The model as it is before anything was written."""
+
+    name = "nothing"
+    title = "no memory"
+    sessions: type[Session] = NothingSession
+    remembers = False
+    chunk_tokens = 1
+
+    def __init__(self, shared: Shared) -> None:
+        self.shared = shared
+
+    @property
+    def model(self) -> str:
+        """See ``System.model``."""
+        return self.shared.mplus.name
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """See ``System.identity``."""
+        return self.shared.identity
+
+    def open(self, seed: int) -> NothingSession:
+        """See ``System.open``."""
+        return NothingSession(self.shared, self.shared.mplus.new_memory(seed))
+
+    def declines(self, text: str) -> bool:
+        """See ``System.declines``."""
+        return self.shared.declines(text)
+
+
+class BareSession(NothingSession):
+    """Answers by the model alone."""
+
+    def __init__(self, shared: Shared) -> None:
+        super().__init__(shared, None)
+
+    def ask(self, questions: Sequence[str], *, max_new_tokens: int | None = None) -> list[Reply]:
+        """See ``Session.ask``; questions are read one by one."""
+        return [self._asked(question, max_new_tokens) for question in questions]
+
+    def _asked(self, question: str, max_new_tokens: int | None) -> Reply:
+        model = self.shared.mplus
+        ids = torch.tensor([encode_question(model, question)], device=model.device)
+        longest = max_new_tokens or model.prompt.max_new_tokens
+        output = model.generate(ids, None, max_new_tokens=longest)[0, ids.shape[1] :]
+        generated = str(model.tokenizer.decode(output.tolist(), skip_special_tokens=True))
+        text = generated
+        for stop in model.prompt.stop:
+            text = text.partition(stop)[0] if text.strip() else text
+        return Reply(text.strip(), self.shared.declines(text), generated)
+
+    def fork(self) -> BareSession:
+        """See ``Session.fork``."""
+        return BareSession(self.shared)
+
+
+class BareSystem(NothingSystem):
+    """The model without any memory, as if it had none."""
+
+    name = "bare"
+    title = "bare model"
+    sessions: type[Session] = BareSession
+
+    def open(self, seed: int) -> BareSession:
+        """See ``System.open``."""
+        return BareSession(self.shared)

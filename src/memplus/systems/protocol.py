@@ -1,0 +1,310 @@
+"""The door: what every system of remembering can do, and what only some can.
+
+Text goes in, questions are answered, the state has a size and can be forked. Whoever stands before
+the door knows this file and the registry, and never which system it holds. What a system cannot do
+is said by its types, before anything runs: ``issubclass(system.sessions, Scores)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from memplus.data.stream import Told
+
+__all__ = [
+    "Evidence",
+    "Explains",
+    "Follows",
+    "Loads",
+    "Predicts",
+    "Recall",
+    "Recalled",
+    "Recalls",
+    "Reply",
+    "Saves",
+    "Scores",
+    "Session",
+    "System",
+    "Text",
+    "pieces_of",
+]
+
+Text = str | Sequence[str]
+"""A text, or its pieces in order; a system that tokenises does so piece by piece."""
+
+
+def pieces_of(text: Text) -> list[str]:
+    """The pieces of a text; put together they are the text."""
+    return [text] if isinstance(text, str) else list(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Something written that a reply stands on."""
+
+    source: str
+    start: int
+    """First token of it, in the system's own tokens, from the beginning of its source."""
+    end: int
+    """The token after its last one."""
+    share: float
+    """Its part of all that the reply stands on, 0 to 1."""
+    text: str = ""
+    """What it says, where the system keeps texts."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a system said to one question."""
+
+    text: str
+    """The answer."""
+    declined: bool
+    """Whether it says, in the system's way of saying so, that there is no answer."""
+    generated: str = ""
+    """All that was generated, before it was cut to an answer."""
+    confidence: float | None = None
+    """0 to 1; None where it was not measured."""
+    evidence: tuple[Evidence, ...] = ()
+    """Most share first; empty where it was not measured."""
+
+
+class Session(Protocol):
+    """What one system has read so far; no two sessions share what they were told."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the state, as they would have to be kept."""
+        ...
+
+    @property
+    def tokens(self) -> int:
+        """Tokens taken in, in the system's own tokens, those that still wait included."""
+        ...
+
+    def write(self, text: Text, source: str = "") -> None:
+        """Read a text on.
+
+        Args:
+            text: it, or its pieces: writing pieces in turn is writing them together.
+            source: its name, for evidence.
+
+        Raises:
+            EmptyTextError: there is nothing to read.
+        """
+        ...
+
+    def flush(self) -> None:
+        """Take in what still waits to be taken in; nothing where nothing waits."""
+        ...
+
+    def ask(self, questions: Sequence[str], *, max_new_tokens: int | None = None) -> list[Reply]:
+        """Put questions to the state, which stays as it is.
+
+        Args:
+            questions: in plain words; they may be answered together.
+            max_new_tokens: most tokens of an answer; None: the system's own.
+
+        Raises:
+            EmptyTextError: a question is empty.
+        """
+        ...
+
+    def fork(self) -> Session:
+        """The same state, going its own way."""
+        ...
+
+
+class System(Protocol):
+    """A way of remembering, ready to open sessions."""
+
+    @property
+    def name(self) -> str:
+        """As in the registry."""
+        ...
+
+    @property
+    def title(self) -> str:
+        """For tables and pictures."""
+        ...
+
+    @property
+    def model(self) -> str:
+        """Name of the model behind it, for people."""
+        ...
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """All that its answers depend on beside the text and the seed, as JSON values."""
+        ...
+
+    @property
+    def sessions(self) -> type[Session]:
+        """The class of its sessions, which says what they can do."""
+        ...
+
+    @property
+    def remembers(self) -> bool:
+        """False: its sessions keep nothing, so that asking once is asking always."""
+        ...
+
+    @property
+    def chunk_tokens(self) -> int:
+        """Tokens taken in at once: after a multiple of them nothing waits; 1 where nothing does."""
+        ...
+
+    def open(self, seed: int) -> Session:
+        """A session that was told nothing.
+
+        Args:
+            seed: of whatever it does at random.
+        """
+        ...
+
+    def declines(self, text: str) -> bool:
+        """Whether an answer says that there is none."""
+        ...
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """A session that can say how sure it is and what an answer stands on."""
+
+    def explain(
+        self,
+        questions: Sequence[str],
+        *,
+        max_new_tokens: int | None = None,
+        min_confidence: float | None = None,
+    ) -> list[Reply]:
+        """As ``ask``, with confidence and evidence measured, which may take longer.
+
+        Args:
+            questions: in plain words.
+            max_new_tokens: most tokens of an answer; None: the system's own.
+            min_confidence: a reply of less is declined; None: the system's own.
+        """
+        ...
+
+
+@runtime_checkable
+class Scores(Protocol):
+    """A session that can say how likely a text is."""
+
+    def score(
+        self, prompts: Sequence[str], options: Sequence[Sequence[str]]
+    ) -> list[list[tuple[float, int]]]:
+        """How likely each option follows its prompt.
+
+        Args:
+            prompts: as they stand, without a template; may be empty.
+            options: of each prompt.
+
+        Returns:
+            For every prompt and option the sum of the natural logarithms of its tokens'
+            probabilities, and how many these were: after an empty prompt the first token is given,
+            not predicted.
+        """
+        ...
+
+
+@runtime_checkable
+class Saves(Protocol):
+    """A session that can be kept on disk; its system is a ``Loads``."""
+
+    def save(self, path: Path) -> None:
+        """Keep the state as one file.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        ...
+
+
+@runtime_checkable
+class Loads(Protocol):
+    """A system whose sessions are ``Saves``."""
+
+    def load(self, path: Path) -> Session:
+        """The session that was saved there.
+
+        Raises:
+            StorageError: it cannot be read.
+            MemplusError: it is not a session of this system.
+        """
+        ...
+
+
+@runtime_checkable
+class Follows(Protocol):
+    """A system that can take its sessions from another's stream of writes."""
+
+    @property
+    def leader(self) -> str:
+        """Name of the other system."""
+        ...
+
+    def follow(self, session: Session) -> Session:
+        """What this system would hold had it read what the leader's session read."""
+        ...
+
+
+@runtime_checkable
+class Predicts(Protocol):
+    """A system of which it is known how fast it forgets."""
+
+    def survival(self, tokens: float) -> float:
+        """Chance, 0 to 1, that something is still kept after so many tokens more."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """Of what is stored of a note, layer by layer: how much there is, how much was retrieved."""
+
+    stored: list[int]
+    retrieved: list[int]
+
+    @property
+    def by_layer(self) -> list[float | None]:
+        """Share retrieved, 0 to 1; None in a layer that stores none of it."""
+        return [
+            part / whole if whole else None
+            for part, whole in zip(self.retrieved, self.stored, strict=True)
+        ]
+
+    @property
+    def mean(self) -> float | None:
+        """Over the layers that store any."""
+        shares = [share for share in self.by_layer if share is not None]
+        return sum(shares) / len(shares) if shares else None
+
+
+@dataclass(frozen=True)
+class Recalled:
+    """What the read behind a reply retrieved of the note that answers it."""
+
+    rows: dict[str, Recall] = field(default_factory=dict)
+    """By definition of what belongs to the note."""
+    by_chance: float = 1.0
+    """The share that retrieving at random would find, 0 to 1."""
+
+
+@runtime_checkable
+class Recalls(Protocol):
+    """A session that knows what it stored of a note and what a question retrieved of it."""
+
+    def recalled(self, reply: Reply, told: Told) -> Recalled | None:
+        """What stands behind a reply that this session gave, not written to since.
+
+        Args:
+            reply: as ``ask`` returned it.
+            told: where the note stands, in the system's own tokens.
+
+        Returns:
+            None where nothing is retrieved at all.
+        """
+        ...

@@ -1,0 +1,238 @@
+"""What every registered system promises, on a tiny random model."""
+
+from math import exp
+from pathlib import Path
+
+import pytest
+from tests.systems.conftest import SHARED
+
+from memplus.errors import EmptyTextError, MemplusError
+from memplus.systems.protocol import (
+    Explains,
+    Follows,
+    Loads,
+    Predicts,
+    Recalls,
+    Reply,
+    Saves,
+    Scores,
+    Session,
+    System,
+)
+from memplus.systems.registry import SYSTEMS, make_systems
+
+TEXT = "The gate is red, and nobody came. It rained for days on end; the keeper slept. "
+OTHER = "A boat lay in the harbour. Its name was Thistle, and it never left again in winter. "
+QUESTIONS = ["What is red?", "Who slept?", "What was the boat's name?"]
+BESIDE_THE_ROWS = 0.25
+"""Most that a saved session may be larger or smaller than ``nbytes``, as a part of it, ..."""
+HEADER = 16_000
+"""... beside so many bytes that every file takes."""
+
+
+@pytest.fixture(scope="module", params=SYSTEMS)
+def system(request: pytest.FixtureRequest) -> System:
+    (made,) = make_systems([request.param], SHARED)
+    return made
+
+
+def said(session: Session) -> list[Reply]:
+    return [
+        Reply(one.text, one.declined, one.generated)
+        for one in session.ask(QUESTIONS, max_new_tokens=4)
+    ]
+
+
+def written(system: System, *texts: str, seed: int = 3) -> Session:
+    session = system.open(seed)
+    for text in texts:
+        session.write(text, "text")
+    return session
+
+
+def test_it_says_who_it_is(system: System) -> None:
+    assert SYSTEMS[system.name].endswith(type(system).__name__)
+    assert system.title
+    assert system.model
+    assert system.identity == make_systems([system.name], SHARED)[0].identity
+    assert system.chunk_tokens >= 1
+
+
+def test_pieces_written_together_are_pieces_written_in_turn(system: System) -> None:
+    pieces = ["The gate", " is red, and", " nobody came.", " It rained for days."]
+    together, in_turn = system.open(3), system.open(3)
+    together.write(pieces, "text")
+    for piece in pieces:
+        in_turn.write(piece, "text")
+    assert said(together) == said(in_turn)
+    assert together.tokens == in_turn.tokens
+    assert together.nbytes == in_turn.nbytes
+
+
+def test_asking_changes_nothing(system: System) -> None:
+    asked, quiet = written(system, TEXT), written(system, TEXT)
+    before = said(asked)
+    assert said(asked) == before
+    asked.write(OTHER, "text")
+    quiet.write(OTHER, "text")
+    assert said(asked) == said(quiet)
+
+
+def test_questions_asked_together_are_answered_as_each_alone(system: System) -> None:
+    session = written(system, TEXT)
+    alone = [session.ask([question], max_new_tokens=4)[0].text for question in QUESTIONS]
+    assert [one.text for one in session.ask(QUESTIONS, max_new_tokens=4)] == alone
+
+
+def test_a_fork_goes_its_own_way(system: System) -> None:
+    session = written(system, TEXT)
+    before = said(session)
+    fork = session.fork()
+    assert said(fork) == before
+    fork.write(OTHER, "other")
+    assert said(session) == before
+    session.write(OTHER, "other")
+    assert said(fork) == said(session)
+    assert fork.tokens == session.tokens
+
+
+def test_two_sessions_share_nothing(system: System) -> None:
+    alone = said(written(system, TEXT))
+    first, second = system.open(3), system.open(3)
+    for part in (TEXT[:30], TEXT[30:]):
+        first.write([part], "text")
+        second.write([OTHER], "text")
+    again = system.open(3)
+    again.write([TEXT[:30], TEXT[30:]], "text")
+    assert said(first) == said(again)
+    assert said(written(system, TEXT)) == alone
+
+
+def test_what_is_told_matters_to_a_system_that_remembers(system: System) -> None:
+    same = said(written(system, TEXT * 2)) == said(written(system, OTHER * 2))
+    assert same != system.remembers
+    assert (written(system, TEXT).tokens > 0) == system.remembers
+    assert (written(system, TEXT).nbytes > 0) == system.remembers
+
+
+def test_flushing_leaves_nothing_waiting_and_may_be_repeated(system: System) -> None:
+    session = written(system, TEXT)
+    tokens = session.tokens
+    session.flush()
+    flushed = said(session)
+    session.flush()
+    assert said(session) == flushed
+    assert session.tokens == tokens
+
+
+def test_a_session_that_was_told_nothing_answers(system: System) -> None:
+    session = system.open(0)
+    session.flush()
+    assert len(session.ask(QUESTIONS, max_new_tokens=2)) == len(QUESTIONS)
+    assert session.tokens == 0
+    assert said(session.fork()) == said(session)
+
+
+def test_nothing_to_read_and_nothing_to_ask_are_refused(system: System) -> None:
+    session = written(system, TEXT)
+    for empty in ("", [], [""]):
+        with pytest.raises(EmptyTextError):
+            session.write(empty)
+    if system.remembers:
+        with pytest.raises(EmptyTextError):
+            session.ask([" "])
+
+
+def test_declining_is_told_from_answering(system: System) -> None:
+    abstention = SHARED.mplus.prompt.abstention
+    assert system.declines(abstention)
+    assert system.declines(f" {abstention.lower()} ")
+    assert not system.declines("The gate is red.")
+    assert all(one.declined == system.declines(one.text) for one in said(written(system, TEXT)))
+
+
+def test_what_it_can_do_is_known_before_a_session_is_opened(system: System) -> None:
+    session = system.open(0)
+    for ability in (Explains, Recalls, Saves, Scores):
+        assert issubclass(system.sessions, ability) == isinstance(session, ability)
+    assert isinstance(session, system.sessions)
+    assert issubclass(system.sessions, Saves) == isinstance(system, Loads)
+
+
+def test_saved_and_loaded_it_answers_the_same_and_goes_on_the_same(
+    system: System, tmp_path: Path
+) -> None:
+    session = written(system, TEXT * 3)
+    if not isinstance(system, Loads):
+        assert not isinstance(session, Saves)
+        return
+    assert isinstance(session, Saves)
+    path = tmp_path / "session"
+    session.save(path)
+    loaded = system.load(path)
+    assert said(loaded) == said(session)
+    assert (loaded.tokens, loaded.nbytes) == (session.tokens, session.nbytes)
+    for one in (session, loaded):
+        one.write(OTHER, "other")
+    assert said(loaded) == said(session)
+    with pytest.raises(MemplusError):
+        system.load(tmp_path / "absent")
+
+
+def test_its_size_is_what_saving_takes(system: System, tmp_path: Path) -> None:
+    session = written(system, TEXT * 20)
+    if isinstance(session, Saves):
+        session.save(tmp_path / "session")
+        saved = (tmp_path / "session").stat().st_size
+        assert abs(saved - session.nbytes) <= BESIDE_THE_ROWS * session.nbytes + HEADER
+
+
+def test_confidence_and_evidence_are_measured_where_promised(system: System) -> None:
+    session = written(system, TEXT * 2)
+    if not isinstance(session, Explains):
+        assert all(one.confidence is None for one in session.ask(QUESTIONS, max_new_tokens=2))
+        return
+    sure = session.explain(QUESTIONS, max_new_tokens=4, min_confidence=0.0)
+    assert [one.text for one in sure] == [one.text for one in said(session)]
+    for one in sure:
+        assert one.confidence is not None
+        assert 0 < one.confidence <= 1
+        shares = [found.share for found in one.evidence]
+        assert shares == sorted(shares, reverse=True)
+        assert all(found.source == "text" for found in one.evidence)
+        assert all(0 <= found.start < found.end <= session.tokens for found in one.evidence)
+    unsure = session.explain(QUESTIONS, max_new_tokens=4, min_confidence=1.0)
+    assert all(one.declined for one in unsure)
+    assert [one.generated for one in unsure] == [one.text for one in sure]
+
+
+def test_likelihoods_are_of_whole_options(system: System) -> None:
+    session = written(system, TEXT)
+    assert isinstance(session, Scores)
+    ((whole, count), (part, fewer)), ((alone, without),) = session.score(
+        ["The gate is", ""], [[" red.", " red"], ["The gate is red."]]
+    )
+    assert (count, fewer, without) == (5, 4, 15)
+    assert max(whole, part, alone) < 0
+    letters = [[chr(place) for place in range(32, 127)]]
+    likely = [exp(found) for found, _ in session.score(["The gate is"], letters)[0]]
+    # Of one byte after the prompt, as these are, the chances add up to no more than one.
+    assert 0 < sum(likely) <= 1.001
+    with pytest.raises(EmptyTextError):
+        session.score([""], [["x"]])
+
+
+def test_one_that_follows_holds_what_it_would_have_read_itself(system: System) -> None:
+    if not isinstance(system, Follows):
+        return
+    (leader,) = make_systems([system.leader], SHARED)
+    for text in (TEXT, TEXT * 5):
+        assert said(system.follow(written(leader, text))) == said(written(system, text))
+
+
+def test_survival_falls_from_one(system: System) -> None:
+    if isinstance(system, Predicts):
+        chances = [system.survival(tokens) for tokens in (0, 10, 100, 10_000)]
+        assert chances[0] == 1
+        assert chances == sorted(chances, reverse=True)
+        assert chances[-1] < 1e-6

@@ -1,0 +1,53 @@
+import pytest
+from tests.systems.conftest import SHARED, SMALL
+
+from memplus.data.stream import Told
+from memplus.systems.mplus import MemoryLLMSystem, MPlusSystem
+
+TEXT = "The gate is red, and nobody came. It rained for days on end; the keeper slept. "
+
+
+def test_a_session_holds_what_the_model_would_have_written() -> None:
+    model = SHARED.mplus
+    session = MPlusSystem(SHARED).open(7)
+    session.write([TEXT[:10], TEXT[10:]], "text")
+    memory = model.new_memory(7)
+    model.write(memory, model.encode(TEXT), source="text")
+    asked = model.ask(memory, "What is red?", max_new_tokens=4)
+    assert session.ask(["What is red?"], max_new_tokens=4)[0].text == asked.text
+    assert session.tokens == memory.tokens + len(memory.tail)
+    flushed = model.new_memory(7)
+    model.write(flushed, model.encode(TEXT), source="text", flush=True)
+    session.flush()
+    assert session.memory.tail == []
+    assert session.memory.writes == flushed.writes
+    assert session.memory.source_tokens == flushed.source_tokens
+    assert session.memory.pool is not None
+    assert flushed.pool is not None
+    for name, column in flushed.pool.tensors().items():
+        assert bool((session.memory.pool.tensors()[name] == column).all())
+
+
+def test_a_read_is_probed_where_something_was_retrieved() -> None:
+    session = MPlusSystem(SHARED).open(0)
+    session.write(TEXT * 2, "text")
+    session.flush()
+    (reply,) = session.ask(["What is red?"], max_new_tokens=2)
+    found = session.recalled(reply, Told("text", 4, 15))
+    assert found is not None
+    assert set(found.rows) == {"value", "statement", "chunk"}
+    stored = session.memory.long_term_rows
+    assert found.by_chance == pytest.approx(SMALL.retrieved_tokens / stored)
+    short = MemoryLLMSystem(SHARED).follow(session)
+    (reply,) = short.ask(["What is red?"], max_new_tokens=2)
+    assert short.recalled(reply, Told("text", 4, 15)) is None
+    (explained,) = session.explain(["What is red?"], max_new_tokens=2)
+    assert session.recalled(explained, Told("text", 4, 15)) is None
+
+
+def test_rows_that_came_with_the_model_are_no_evidence() -> None:
+    session = MPlusSystem(SHARED).open(0)
+    session.write(TEXT, "text")
+    (reply,) = session.explain(["What is red?"], max_new_tokens=2, min_confidence=0.0)
+    assert reply.evidence
+    assert all(one.source == "text" and one.end > one.start for one in reply.evidence)

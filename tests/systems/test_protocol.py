@@ -1,0 +1,13 @@
+from memplus.systems.protocol import Recall, pieces_of
+
+
+def test_a_text_is_one_piece_and_pieces_stay_as_they_are() -> None:
+    assert pieces_of("one text") == ["one text"]
+    assert pieces_of(("one", " text")) == ["one", " text"]
+
+
+def test_the_mean_is_over_layers_that_store_any() -> None:
+    found = Recall(stored=[4, 0, 2], retrieved=[1, 0, 2])
+    assert found.by_layer == [0.25, None, 1.0]
+    assert found.mean == 0.625
+    assert Recall([0], [0]).mean is None

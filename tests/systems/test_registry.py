@@ -1,0 +1,40 @@
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from tests.fakes import make_mplus
+from tests.systems.conftest import SHARED, SMALL
+
+from memplus.errors import ConfigError
+from memplus.systems.registry import SYSTEMS, make_systems, usual_systems
+from memplus.systems.shared import Shared
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="system cannot be 'm': there are mplus, memoryllm"):
+        make_systems(["mplus", "m"], SHARED)
+
+
+def test_a_system_is_named_once() -> None:
+    with pytest.raises(ConfigError, match="named twice"):
+        make_systems(["mplus", "nothing", "mplus"], SHARED)
+
+
+def test_systems_come_in_the_order_of_their_names() -> None:
+    names = list(reversed(SYSTEMS))
+    assert [one.name for one in make_systems(names, SHARED)] == names
+
+
+def test_a_model_without_a_long_term_memory_is_no_mplus() -> None:
+    short = Shared(lambda: make_mplus(config=replace(SMALL, retrieved_tokens=0)))
+    with pytest.raises(ConfigError, match="no long-term memory"):
+        make_systems(["mplus"], short)
+    assert [one.name for one in usual_systems(short)] == ["memoryllm", "nothing"]
+    assert [one.name for one in usual_systems(SHARED)] == ["mplus", "memoryllm", "nothing"]
+
+
+def test_naming_a_system_imports_no_model_library() -> None:
+    code = "import sys, memplus.systems.registry; print('torch' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "False"

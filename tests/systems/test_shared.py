@@ -1,0 +1,65 @@
+import pytest
+import torch
+from tests.fakes import make_model
+from tests.systems.conftest import SHARED, SMALL
+from torch.nn.functional import cross_entropy
+
+from memplus import MPlus
+from memplus.errors import TokenizerMissingError
+from memplus.systems.shared import Shared, log_likelihood
+
+
+def test_the_model_is_loaded_once_and_not_before_it_is_needed() -> None:
+    loaded: list[int] = []
+
+    def load() -> MPlus:
+        loaded.append(1)
+        return SHARED.mplus
+
+    shared = Shared(load)
+    assert not loaded
+    assert shared.mplus is shared.mplus
+    assert shared.reference(["a"]) == [[1]]
+    assert loaded == [1]
+
+
+def test_the_reference_says_where_each_token_ends() -> None:
+    texts = ["The gate.", "", " Grün\n "]
+    found = SHARED.reference(texts)
+    assert [len(ends) for ends in found] == [len(SHARED.mplus.encode(text)) for text in texts]
+    assert found[0] == list(range(1, 10))
+    assert found[2][-1] == len(texts[2])
+    assert found[2][3:5] == [4, 4]
+
+
+def test_a_tokenizer_that_knows_no_places_is_asked_by_decoding(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    texts = ["The gate is red.", "", "\n two"]
+    fast = SHARED.reference(texts)
+    monkeypatch.setattr(type(SHARED.mplus.tokenizer), "is_fast", False)
+    assert Shared(lambda: SHARED.mplus).reference(texts) == fast
+
+
+def test_pieces_are_encoded_each_by_itself() -> None:
+    pieces = ["The ", "gate", ""]
+    assert SHARED.encode(pieces) == SHARED.mplus.encode("The gate")
+    assert SHARED.encode([]) == []
+
+
+def test_without_a_tokenizer_there_is_no_reference() -> None:
+    bare = MPlus.from_backbone(make_model(), SMALL)
+    with pytest.raises(TokenizerMissingError):
+        _ = Shared(lambda: bare).reference
+
+
+def test_a_likelihood_is_the_stock_loss() -> None:
+    model = SHARED.mplus
+    memory = model.new_memory(0)
+    model.write(memory, "The keeper slept by the gate.")
+    ids = torch.tensor([model.encode("It is red.")])
+    logits = model(ids, memory=memory).logits[0, :-1]
+    loss = cross_entropy(logits, ids[0, 1:], reduction="sum")
+    found, count = log_likelihood(model, memory, "", "It is red.")
+    assert count == ids.shape[1] - 1
+    assert found == pytest.approx(-float(loss.detach()), rel=1e-5)
