@@ -111,6 +111,18 @@ def test_texts_are_those_written_and_cover_their_source(tmp_path: Path) -> None:
         assert memory.texts([4, 99]).keys() == {4}
 
 
+def test_a_nul_in_a_text_counts_as_a_character_like_any_other(tmp_path: Path) -> None:
+    said = ["abc\0def ", "gh\0\0", "ij"]
+    with MemoryStore(tmp_path).create("alice", HOST) as memory:
+        for text in said:  # in calls of their own: the place is found in the journal
+            HOST._chunk(memory, [1, 2, 3, 4], "n", text)
+            memory.commit()
+        told = list(memory.texts().values())
+    whole = "".join(said)
+    assert [one.first_char for one in told] == [0, 8, 12]
+    assert [whole[one.first_char :][: len(one.text)] for one in told] == said
+
+
 def test_one_writer_and_many_readers(tmp_path: Path) -> None:
     store = MemoryStore(tmp_path / "s")
     writer = store.create("alice", HOST)

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import secrets
-import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -105,7 +104,7 @@ class Directory:
         """What the disk refuses becomes a ``StorageError``; a missing file only if ``missing``."""
         try:
             yield
-        except (OSError, sqlite3.Error) as error:
+        except OSError as error:
             if isinstance(error, FileNotFoundError) and not missing:
                 raise
             raise storage_error(self.path, error) from error
@@ -128,7 +127,8 @@ class Directory:
 
     def __contains__(self, name: str) -> bool:
         folder = self.folder(name)
-        return folder.is_dir() and not folder.is_symlink()
+        with self.named_errors():
+            return folder.is_dir() and not folder.is_symlink()
 
     def manifest(self, name: str) -> Manifest:
         """What a memory consists of; needs no model.
@@ -138,14 +138,13 @@ class Directory:
             CorruptMemoryError, MemoryVersionError.
         """
         folder = self.folder(name)
-        if folder.is_symlink():
-            raise UnknownMemoryError(name, store=self.path)
         try:
-            found = Manifest.load(folder)
+            with self.named_errors(missing=False):
+                if folder.is_symlink():
+                    raise UnknownMemoryError(name, store=self.path)
+                found = Manifest.load(folder)
         except FileNotFoundError as error:
             raise UnknownMemoryError(name, store=self.path) from error
-        except OSError as error:
-            raise storage_error(folder, error) from error
         if found.id != name:
             raise CorruptMemoryError(folder, reason="it holds a memory of another name")
         return found

@@ -115,7 +115,7 @@ class Disk:
         """Do several things at once, most of which only wait for the disk.
 
         Raises:
-            OSError, sqlite3.Error: that of the first that failed, once all have ended.
+            OSError, CorruptMemoryError: that of the first that failed, once all have ended.
         """
         first, *others = calls
         if self._pool is None:

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from memplus.errors import CorruptMemoryError
 from memplus.store.blocks import Container, Residency, layout, write_container
+from memplus.store.database import companions
 from memplus.store.disk import Disk, Sink
-from memplus.store.journal import companions
 from memplus.store.manifest import NAME, Generation, LogPart, Manifest, SegmentEntry
 from memplus.store.mapped import MappedTable, Part, column_name
 

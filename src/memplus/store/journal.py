@@ -20,10 +20,12 @@ from pathlib import Path
 from memplus.errors import CorruptMemoryError
 from memplus.memory.state import Passage, WriteRecord
 from memplus.memory.written_text import WrittenText
+from memplus.store.database import Database, connect, refusals_named
 from memplus.store.disk import Disk
 
-__all__ = ["Commit", "Journal", "Place", "companions", "now"]
+__all__ = ["Commit", "Journal", "Place", "now"]
 
+_PROBE = "SELECT number FROM commits LIMIT 1"
 _SCHEMA = """
 CREATE TABLE writes (
     id INTEGER PRIMARY KEY, commit_number INTEGER NOT NULL, source TEXT NOT NULL,
@@ -37,11 +39,6 @@ CREATE TABLE commits (
     snapshot TEXT NOT NULL, log TEXT NOT NULL, length INTEGER NOT NULL, crc INTEGER NOT NULL
 ) STRICT;
 """
-
-
-def companions(name: str) -> set[str]:
-    """The files that SQLite keeps beside a database."""
-    return {name, f"{name}-wal", f"{name}-shm", f"{name}-journal"}
 
 
 @dataclass(frozen=True)
@@ -79,29 +76,23 @@ class Journal:
         path: the file.
         disk: is told before each change.
         writable: whether it may be changed; a reader changes nothing.
+
+    Raises:
+        FileNotFoundError: there is none.
+        OSError: the system refused; every method may raise it.
+        CorruptMemoryError: it is damaged.
     """
 
     def __init__(self, path: Path, disk: Disk, *, writable: bool) -> None:
         self.path = path
         self.disk = disk
-        if path.is_symlink() or not path.is_file():
-            raise FileNotFoundError(2, "there is no journal", str(path))
-        mode = "rw" if writable else "ro"
-        self._connection = _connect(path, mode)
-        try:
-            if writable:
-                self._connection.execute("PRAGMA synchronous = FULL")
-            # Opens every file that it needs now: a writer may soon remove their names.
-            self._connection.execute("SELECT number FROM commits LIMIT 1").fetchall()
-        except sqlite3.DatabaseError as error:
-            self._connection.close()
-            raise CorruptMemoryError(path, reason=str(error)) from error
+        self._database = Database(path, _PROBE, writable=writable)
 
     @classmethod
     def create(cls, path: Path, disk: Disk) -> None:
         """A new, empty database."""
         disk.step("create", path)
-        with contextlib.closing(_connect(path, "rwc")) as connection:
+        with refusals_named(path), contextlib.closing(connect(path, "mode=rwc")) as connection:
             path.chmod(0o600)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
@@ -109,7 +100,7 @@ class Journal:
 
     def close(self) -> None:
         """Done with it."""
-        self._connection.close()
+        self._database.close()
 
     # Writing ------------------------------------------------------------------------------------
 
@@ -145,28 +136,28 @@ class Journal:
             run(f"INSERT INTO commits VALUES ({marks})", (*entry, _crc((*entry, b""))))
 
     def _chars(self, source: str) -> int:
-        found = self._connection.execute(
-            "SELECT first_char + length(text) FROM writes "
-            "WHERE source = ? ORDER BY id DESC LIMIT 1",
-            (source,),
-        ).fetchone()
-        return 0 if found is None else int(found[0])
+        query = "SELECT first_char, text FROM writes WHERE source = ? ORDER BY id DESC LIMIT 1"
+        # Counted here: SQL's own length ends at a NUL.
+        return sum(first + len(text) for first, text in self._database.rows(query, (source,)))
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[Callable[[str, tuple[object, ...]], None]]:
+        connection = self._database.connection
+
         def run(statement: str, values: tuple[object, ...]) -> None:
             self.disk.step("journal write", self.path)
-            self._connection.execute(statement, values)
+            connection.execute(statement, values)
 
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield run
-            self.disk.step("journal commit", self.path)
-            self._connection.execute("COMMIT")
-        except BaseException:
-            with contextlib.suppress(sqlite3.Error):
-                self._connection.execute("ROLLBACK")
-            raise
+        with refusals_named(self.path):
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield run
+                self.disk.step("journal commit", self.path)
+                connection.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
+                raise
 
     def copy(self, path: Path, *, writes: int, commits: int, without: Iterable[int] = ()) -> None:
         """A new database with the rows up to a write and a commit, and without some writes.
@@ -175,13 +166,13 @@ class Journal:
         """
         gone = set(without)
         Journal.create(path, self.disk)
-        with contextlib.closing(_connect(path, "rw")) as target:
+        with refusals_named(path), contextlib.closing(connect(path, "mode=rw")) as target:
             target.execute("BEGIN")
             self.disk.step("journal write", path)
-            rows = self._connection.execute("SELECT * FROM writes WHERE id <= ?", (writes,))
+            rows = self._database.rows("SELECT * FROM writes WHERE id <= ?", (writes,))
             kept = (row for row in rows if row[0] not in gone)
             target.executemany("INSERT INTO writes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", kept)
-            found = self._connection.execute("SELECT * FROM commits WHERE number <= ?", (commits,))
+            found = self._database.rows("SELECT * FROM commits WHERE number <= ?", (commits,))
             target.executemany("INSERT INTO commits VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", found)
             self.disk.step("journal commit", path)
             target.execute("COMMIT")
@@ -208,28 +199,19 @@ class Journal:
     def _select(self, where: str, values: tuple[object, ...]) -> Iterator[WrittenText]:
         columns = "id, source, start, tokens, first_char, time, text, ids, crc"
         query = f"SELECT {columns} FROM writes WHERE {where} ORDER BY id"
-        try:
-            for *row, crc in self._connection.execute(query, values):
-                if _crc(row) != crc:
-                    raise CorruptMemoryError(self.path, reason=f"write {row[0]} was changed")
-                number, source, start, tokens, first, when, text, blob = row
-                ids = array.array("i")
-                ids.frombytes(blob)
-                yield WrittenText(number, source, start, tokens, first, text, tuple(ids), when)
-        except sqlite3.DatabaseError as error:
-            raise CorruptMemoryError(self.path, reason=str(error)) from error
+        for *row, crc in self._database.rows(query, values):
+            if _crc(row) != crc:
+                raise CorruptMemoryError(self.path, reason=f"write {row[0]} was changed")
+            number, source, start, tokens, first, when, text, blob = row
+            ids = array.array("i")
+            ids.frombytes(blob)
+            yield WrittenText(number, source, start, tokens, first, text, tuple(ids), when)
 
     def commits(self, upto: int) -> list[Commit]:
         """The commits up to a number, oldest first."""
-        try:
-            rows = self._connection.execute(
-                "SELECT * FROM commits WHERE number <= ? ORDER BY number",
-                (upto,),
-            ).fetchall()
-        except sqlite3.DatabaseError as error:
-            raise CorruptMemoryError(self.path, reason=str(error)) from error
+        query = "SELECT * FROM commits WHERE number <= ? ORDER BY number"
         found: list[Commit] = []
-        for *row, crc in rows:
+        for *row, crc in self._database.rows(query, (upto,)):
             if _crc((*row, b"")) != crc:
                 raise CorruptMemoryError(self.path, reason=f"commit {row[0]} was changed")
             number, when, writes, tokens, waiting, what, *place = row
@@ -242,22 +224,12 @@ class Journal:
         Raises:
             CorruptMemoryError: something was changed.
         """
-        try:
-            (verdict,) = self._connection.execute("PRAGMA integrity_check").fetchone()
-        except sqlite3.DatabaseError as error:
-            raise CorruptMemoryError(self.path, reason=str(error)) from error
-        if verdict != "ok":
-            raise CorruptMemoryError(self.path, reason=str(verdict))
+        verdict = [str(line) for (line,) in self._database.rows("PRAGMA integrity_check")]
+        if verdict != ["ok"]:
+            raise CorruptMemoryError(self.path, reason=verdict[0])
         for _ in self.all_texts(upto):
             pass
         self.commits(sys.maxsize)
-
-
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    uri = f"{path.absolute().as_uri()}?mode={mode}"
-    return sqlite3.connect(
-        uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10.0
-    )
 
 
 def _crc(row: Sequence[object]) -> int:

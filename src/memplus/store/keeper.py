@@ -98,7 +98,7 @@ class Keeper:
         """Begin anew with what the disk says, after a change that failed half-way.
 
         Raises:
-            OSError, sqlite3.Error, CorruptMemoryError: it cannot be read.
+            OSError, CorruptMemoryError: it cannot be read.
         """
         self.close()
         self._taken()
@@ -182,7 +182,7 @@ class Keeper:
         """Make what was prepared last.
 
         Raises:
-            OSError, sqlite3.Error: refused; the manifest is the one before, or already the new one.
+            OSError: refused; the manifest is the one before, or already the new one.
         """
         prepared = self._prepared
         assert prepared is not None
@@ -198,7 +198,7 @@ class Keeper:
         """Make the memory as it is last, as a checkpoint.
 
         Raises:
-            OSError, sqlite3.Error: as ``commit``.
+            OSError: as ``commit``.
         """
         self.prepare(memory)
         assert self._prepared is not None

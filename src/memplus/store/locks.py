@@ -7,6 +7,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from memplus.errors import MemoryBusyError
+from memplus.errors.base import storage_error
 
 __all__ = ["Lock"]
 
@@ -21,6 +22,7 @@ class Lock:
 
     Raises:
         MemoryBusyError: somebody else holds it.
+        StorageError: the lock's file cannot be made or opened, as on a read-only disk.
     """
 
     def __init__(self, path: Path, name: str, wait: float | None = 0.0) -> None:
@@ -29,6 +31,8 @@ class Lock:
             self._lock.acquire(timeout=-1 if wait is None else wait, poll_interval=0.02)
         except Timeout as error:
             raise MemoryBusyError(name) from error
+        except OSError as error:
+            raise storage_error(path, error) from error
 
     def release(self) -> None:
         """Let others have it."""

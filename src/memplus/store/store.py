@@ -21,6 +21,7 @@ from memplus.errors import (
     MemoryMismatchError,
     UnknownMemoryError,
 )
+from memplus.errors.base import storage_error
 from memplus.memory.state import MemoryHost
 from memplus.store.blocks import Residency
 from memplus.store.directory import MARK, Directory
@@ -82,8 +83,13 @@ class MemoryStore:
 
         Raises:
             MemoryFileError: there is none at ``path``.
+            StorageError: the system refused to look.
         """
-        if not (Path(path) / MARK).is_file():
+        try:
+            there = (Path(path) / MARK).is_file()
+        except OSError as error:
+            raise storage_error(path, error) from error
+        if not there:
             raise MemoryFileError(path, reason="there is no store of memories")
         return cls(path, ram=ram)
 

@@ -6,11 +6,11 @@ that shares its rows. ``MemoryStore`` makes and opens them.
 
 from __future__ import annotations
 
+import contextlib
 import re
-import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 
 import torch
@@ -173,7 +173,7 @@ class StoredMemory(Memory):
         with self._turn:
             try:
                 self.keeper.take(self, written)
-            except (OSError, sqlite3.Error) as error:
+            except OSError as error:
                 self._refused = error
 
     def commit(self) -> None:
@@ -229,7 +229,7 @@ class StoredMemory(Memory):
             self._at_rest()
             try:
                 self.keeper.commit()
-            except (OSError, sqlite3.Error) as error:
+            except OSError as error:
                 self._refused = error  # whoever calls next is told
 
     def _at_rest(self) -> None:
@@ -245,7 +245,7 @@ class StoredMemory(Memory):
         """
         try:
             change()
-        except (OSError, sqlite3.Error) as error:
+        except OSError as error:
             self._refused = error
             self._report()
         except BaseException:
@@ -264,7 +264,7 @@ class StoredMemory(Memory):
         try:
             self.keeper.again()
             self.reload()
-        except (OSError, sqlite3.Error, MemplusError):
+        except (OSError, MemplusError):
             self._closed = True
             self.pool = self.long_term = None
             self.keeper.close()
@@ -281,11 +281,13 @@ class StoredMemory(Memory):
 
         Raises:
             CorruptMemoryError: the journal was changed by somebody else.
+            StorageError: the disk refused to read it.
         """
         upto = self.keeper.manifest.writes
         known = {record.id for record in self.writes if record.tokens}
         wanted = known if writes is None else known & set(writes)
-        found = self.keeper.journal.texts(sorted(wanted), upto)
+        with self._refusals_named():
+            found = self.keeper.journal.texts(sorted(wanted), upto)
         committed = {one for one in wanted if one <= upto}
         if found.keys() != committed:
             missing = min(committed - found.keys())
@@ -370,8 +372,20 @@ class StoredMemory(Memory):
         return done
 
     def history(self) -> list[Commit]:
-        """The states that ``rollback`` can go back to, oldest first; the last is the present."""
-        return kept_commits(self.keeper.journal, self.keeper.manifest)
+        """The states that ``rollback`` can go back to, oldest first; the last is the present.
+
+        Raises:
+            CorruptMemoryError, StorageError: as ``texts``.
+        """
+        with self._refusals_named():
+            return kept_commits(self.keeper.journal, self.keeper.manifest)
+
+    @contextlib.contextmanager
+    def _refusals_named(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise storage_error(self.keeper.folder.path, error) from error
 
     def rollback(self, to_write: int) -> None:
         """Be exactly what it was after a write; what came later is gone.
