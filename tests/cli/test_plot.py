@@ -2,6 +2,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from memplus.training.engine.metrics import Metrics
 
 Run = Callable[..., Any]
@@ -18,6 +20,25 @@ def test_a_run_is_drawn_into_its_folder_or_elsewhere(run: Run, tmp_path: Path) -
     assert (tmp_path / "other.png").is_file()
 
 
-def test_a_folder_that_is_no_run_is_named(run: Run, tmp_path: Path) -> None:
-    ran = run("plot", tmp_path, "--json")
-    assert (ran.code, ran.data["error"]["type"]) == (1, "TrainingError")
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("empty", "it holds no metrics.jsonl"),
+        ("absent", "there is no such folder"),
+        ("file", "it is a file"),
+        ("other", "names no step"),
+    ],
+)
+def test_a_wrong_folder_is_the_users_mistake_and_told_from_a_run(
+    run: Run, tmp_path: Path, name: str, reason: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "metrics.jsonl").write_text('{"accuracy": 0.5}\n')
+    (tmp_path / "file").write_text("a book")
+    ran = run("plot", tmp_path / name, "--json")
+    assert (ran.code, ran.data["error"]["type"]) == (2, "NotARunError")
+    assert reason in ran.data["error"]["message"]
+    for part in ("metrics.jsonl", "checkpoints", "final"):
+        assert part in ran.data["error"]["hint"]
+    assert "Training stopped" not in ran.data["error"]["message"]

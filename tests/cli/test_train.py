@@ -65,8 +65,9 @@ def test_a_run_without_a_checkpoint_cannot_be_taken_up(
     run: Run, tmp_path: Path, arguments: list[object]
 ) -> None:
     ran = run("train", "nano", *arguments, "--resume")
-    assert ran.code != 0
-    assert str(tmp_path / "run" / "checkpoints") in ran.data["error"]["message"]
+    assert (ran.code, ran.data["error"]["type"]) == (2, "NotARunError")
+    assert str(tmp_path / "run") in ran.data["error"]["message"]
+    assert "no checkpoint to resume from" in ran.data["error"]["message"]
 
 
 def test_an_absent_text_and_a_wrong_recipe_are_named(

@@ -22,6 +22,7 @@ SAMPLES: list[MemplusError] = [
     errors.BudgetError(needed=2_000, given=1_000),
     errors.StaleCacheError(cached=3, current=4),
     errors.TailError(waiting=5),
+    errors.NotARunError("runs/a", reason="it holds no metrics.jsonl"),
     errors.RunMismatchError("runs/a/answers.jsonl", differs="model, seeds"),
     errors.ModelError("no"),
     errors.UnknownModelError("nanno"),

@@ -10,9 +10,10 @@ from memplus.config import MemoryConfig, PromptConfig
 from memplus.data.corpus import Corpus, train_tokenizer
 from memplus.data.notes import PROMPT_TEMPLATE
 from memplus.mplus.model import MPlus
+from memplus.training.engine.common_config import Architecture
+from memplus.training.engine.fresh import write_fresh
 from memplus.training.notes.episodes import EpisodeMaker
-from memplus.training.notes.fresh import write_fresh
-from memplus.training.notes.recipe import Architecture, Optimizing, Recipe, Stage
+from memplus.training.notes.recipe import Optimizing, Recipe, Stage
 
 SENTENCES = (
     "The road went down to the sea. Nobody had walked there since the spring! "

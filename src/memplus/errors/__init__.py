@@ -26,6 +26,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 model and memory do not match, 4 corrupt
     |   |-- MemoryExistsError            the store holds one already
     |   |-- ReadOnlyMemoryError          opened for reading, or closed
     |   |-- HistoryError                 a state that is not kept
+    |   |-- NotARunError                 no folder of a training run
     |   `-- RunMismatchError             a folder holds the results of another run
     |-- ModelError                   1   the weights or their directory
     |   |-- UnknownModelError        2   no such name, directory or hub id
@@ -88,6 +89,7 @@ from memplus.errors.model import (
 )
 from memplus.errors.runs import (
     DamagedRunError,
+    NotARunError,
     NotFiniteError,
     RunMismatchError,
     TrainingBudgetError,
@@ -121,6 +123,7 @@ __all__ = [
     "MissingWeightsDirectory",
     "ModelError",
     "NotADecoderError",
+    "NotARunError",
     "NotFiniteError",
     "NotFoundError",
     "NotTextError",

@@ -8,6 +8,7 @@ from memplus.errors.base import MemplusError, UsageError
 
 __all__ = [
     "DamagedRunError",
+    "NotARunError",
     "NotFiniteError",
     "RunMismatchError",
     "TrainingBudgetError",
@@ -23,6 +24,19 @@ class RunMismatchError(UsageError):
 
     def __init__(self, path: str | Path, *, differs: str) -> None:
         self._fill(path=str(path), differs=differs)
+
+
+class NotARunError(UsageError):
+    """A folder that should be that of a training run is another one, or the run is too young."""
+
+    template = "{path} is not the folder of a training run that can be used: {reason}."
+    hint = (
+        "Give the folder that `memplus train` wrote to: it holds `metrics.jsonl` after the first "
+        "report, `checkpoints` after the first checkpoint, and `final` when it is finished."
+    )
+
+    def __init__(self, path: str | Path, *, reason: str) -> None:
+        self._fill(path=str(path), reason=reason)
 
 
 class DamagedRunError(MemplusError):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from memplus.errors import StorageError, TrainingError
+from memplus.errors import NotARunError, StorageError, TrainingError
 from memplus.training.engine import checkpoints
 from memplus.training.engine.checkpoints import Checkpoints
 
@@ -57,7 +57,7 @@ def test_a_disk_that_refuses_leaves_the_older_ones(tmp_path: Path) -> None:
 
 def test_none_and_one_of_another_format_are_named(tmp_path: Path) -> None:
     kept = Checkpoints(tmp_path)
-    with pytest.raises(TrainingError, match="no checkpoint"):
+    with pytest.raises(NotARunError, match="no checkpoint"):
         kept.latest()
     kept.save(1, {}, writer("one"))
     (kept.folder / "00000001" / "state.json").write_text(json.dumps({"format": 9}))

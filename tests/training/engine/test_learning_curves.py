@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from memplus.errors import NotFoundError, TrainingError
+from memplus.errors import NotARunError, NotFoundError
 from memplus.training.engine.learning_curves import draw_run
 from memplus.training.engine.metrics import Metrics
 
@@ -31,7 +31,10 @@ def test_losses_and_recalls_become_a_picture(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_figures_and_a_place_that_cannot_be_written(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"metrics\.jsonl"):
+    with pytest.raises(NotARunError, match=r"holds no metrics\.jsonl"):
+        draw_run(tmp_path, tmp_path / "a.png")
+    (tmp_path / "metrics.jsonl").write_text("")
+    with pytest.raises(NotARunError, match="no line of figures"):
         draw_run(tmp_path, tmp_path / "a.png")
     run = run_with(tmp_path / "run", loss=1.0)
     with pytest.raises(NotFoundError):

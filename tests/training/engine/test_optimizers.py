@@ -8,13 +8,13 @@ from tests.fakes import ADAPTERS, CONFIG, make_mplus, some_ids
 from torch import Tensor
 
 from memplus.mplus.model import MPlus
+from memplus.training.engine.common_config import OptimizerConfig
 from memplus.training.engine.optimizers import (
     choose_trainable,
     make_optimizers,
     optimizer_tensors,
     restore_optimizers,
 )
-from memplus.training.text.run_config import OptimizerConfig
 
 CONFIG_WITH_ADAPTERS = replace(CONFIG, adapters=ADAPTERS)
 

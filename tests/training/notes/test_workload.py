@@ -10,13 +10,13 @@ from tests.training.conftest import SMALL
 
 from memplus.errors import TrainingError
 from memplus.mplus.model import MPlus
+from memplus.training.engine.common_config import OptimizerConfig
 from memplus.training.engine.loop import Loop, Progress
 from memplus.training.engine.modes import training_mode
 from memplus.training.engine.optimizers import make_optimizers
 from memplus.training.notes.episodes import EpisodeMaker
 from memplus.training.notes.recipe import Optimizing, Recipe
 from memplus.training.notes.workload import NotesWorkload, Standing, notes_pace
-from memplus.training.text.run_config import OptimizerConfig
 
 
 def loop_of(
@@ -82,7 +82,7 @@ def test_a_stage_ends_when_its_accuracy_is_reached(model: MPlus, maker: EpisodeM
     workload.advance(replace(job, counts=False), {"right": 1.0})
     assert workload.standing == Standing()
     workload.advance(job, {"right": 1.0})
-    assert workload.standing == Standing(0, 1, pytest.approx(0.05))
+    assert workload.standing == Standing(0, pytest.approx(0.05))
     workload.advance(job, {"right": 1.0})
     assert workload.standing == Standing(1)
     assert workload.draw(1, 0).stage in stages

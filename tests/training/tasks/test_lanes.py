@@ -16,7 +16,7 @@ from memplus.mplus.model import MPlus
 from memplus.passes.read import HiddenPrefix
 from memplus.training.tasks.lanes import DroppedRows, LaneMemory, Rows
 from memplus.training.tasks.retrieval import LaneReading, Target, retrieval_key
-from memplus.training.text.run_config import RetrieverConfig
+from memplus.training.tasks.retriever_config import RetrieverConfig
 
 NEW, LIMIT = CONFIG.tokens_per_write, CONFIG.short_term_tokens
 WHOLE = RetrieverConfig(random_query=False)
@@ -42,7 +42,7 @@ def generators(*seeds: int) -> list[torch.Generator]:
 
 @torch.no_grad()
 def write_both(
-    model: MPlus, lanes: LaneMemory, memories: list[Memory], chunks: int, settle: int = 1
+    model: MPlus, lanes: LaneMemory, memories: list[Memory], chunks: int, detach_every: int = 1
 ) -> None:
     """The same chunks and the same draws into both."""
     for index in range(chunks):
@@ -52,9 +52,9 @@ def write_both(
             memory.generator.manual_seed(seed)
             model.write_chunk(memory, row)
         lanes.write(model.write_rows(ids, lanes.context()), generators(*seeds))
-        if (index + 1) % settle == 0:
-            lanes.settle()
-    lanes.settle()
+        if (index + 1) % detach_every == 0:
+            lanes.detach_new_rows()
+    lanes.detach_new_rows()
 
 
 @torch.no_grad()
@@ -66,13 +66,13 @@ def read(model: MPlus, lanes: LaneMemory, ids: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("drop", ["per_layer", "shared"])
 @pytest.mark.parametrize("chunks", [1, 3, 6, 11])
-@pytest.mark.parametrize("settle", [1, 3], ids=["settled", "fresh"])
-def test_reads_equal_those_of_memories(drop: str, chunks: int, settle: int) -> None:
+@pytest.mark.parametrize("detach_every", [1, 3], ids=["detached", "fresh"])
+def test_reads_equal_those_of_memories(drop: str, chunks: int, detach_every: int) -> None:
     config = replace(CONFIG, drop=drop)
     model = make_mplus(config=config)
     memories = [model.new_memory(), model.new_memory()]
     lanes = lanes_of(model, 2, config=config)
-    write_both(model, lanes, memories, chunks, settle)
+    write_both(model, lanes, memories, chunks, detach_every)
     ids = some_ids(2, 7, seed=99)
     expected = model(ids, memory=memories).logits
     torch.testing.assert_close(read(model, lanes, ids), expected, atol=5e-5, rtol=0)
@@ -81,7 +81,7 @@ def test_reads_equal_those_of_memories(drop: str, chunks: int, settle: int) -> N
     assert lanes.long_term.filled == memories[0].long_term_rows
 
 
-def test_write_ids_and_ages_go_with_their_rows_into_the_store() -> None:
+def test_write_ids_and_ages_go_with_their_rows_into_the_long_term_memory() -> None:
     model = make_mplus()
     memory, lanes = model.new_memory(), lanes_of(model, 1)
     write_both(model, lanes, [memory], 9)
@@ -95,7 +95,7 @@ def test_write_ids_and_ages_go_with_their_rows_into_the_store() -> None:
         torch.testing.assert_close(lanes.long_term.keys[0, layer, : len(table)], table["key"])
         order = memory.pool.slot_order()[layer]
         assert lanes.write_ids()[0, layer].tolist() == memory.pool.write_id[layer, order].tolist()
-        assert lanes.settled.birth[0, layer].tolist() == memory.pool.birth[layer, order].tolist()
+        assert lanes.detached.birth[0, layer].tolist() == memory.pool.birth[layer, order].tolist()
 
 
 def numbered(count: int, first: int) -> Rows:
@@ -104,7 +104,7 @@ def numbered(count: int, first: int) -> Rows:
     return Rows(numbers[..., None].float(), numbers, numbers)
 
 
-def test_a_full_store_gives_up_its_oldest_rows() -> None:
+def test_a_full_long_term_memory_gives_up_its_oldest_rows() -> None:
     store = DroppedRows(5, (1, 1, 1, 1), torch.empty(0), lambda layer, rows: 10 * rows, on_cpu=True)
     for first, count in ((10, 3), (2, 1), (30, 4)):
         store.append(numbered(count, first))
@@ -124,26 +124,26 @@ def test_a_document_drops_by_its_own_generator() -> None:
     for index, both in enumerate(rows):
         together.write(both, generators(index, 50 + index))
         alone.write(both[1:], generators(50 + index))
-        together.settle()
-        alone.settle()
-    assert together.settled.vectors[1].equal(alone.settled.vectors[0])
-    assert not together.settled.write_id[0].equal(together.settled.write_id[1])
+        together.detach_new_rows()
+        alone.detach_new_rows()
+    assert together.detached.vectors[1].equal(alone.detached.vectors[0])
+    assert not together.detached.write_id[0].equal(together.detached.write_id[1])
 
 
-def test_gradients_reach_fresh_rows_alone_and_end_when_settled() -> None:
+def test_gradients_reach_fresh_rows_alone_and_end_when_detached() -> None:
     model = make_mplus()
     lanes = lanes_of(model, 1)
     rows = torch.randn(5, 1, 4, NEW, 32, generator=torch.Generator().manual_seed(0))
     rows.requires_grad_()
     for index in range(4):
         lanes.write(rows[index].detach(), generators(index))
-    lanes.settle()
+    lanes.detach_new_rows()
     lanes.write(rows[4], generators(4))
     sum(lanes.rows(layer).sum() for layer in range(4)).backward()  # type: ignore[union-attr]
     assert rows.grad is not None
     assert rows.grad[:4].abs().sum() == 0
     assert (rows.grad[4] == 1).all()
-    lanes.settle()
+    lanes.detach_new_rows()
     assert not lanes.rows(0).requires_grad
 
 
@@ -165,6 +165,6 @@ def test_rows_can_be_there_from_the_beginning() -> None:
     lanes = lanes_of(model, 1)
     vectors = torch.randn(1, 4, LIMIT, 32, generator=torch.Generator().manual_seed(0))
     marks = torch.arange(LIMIT).expand(1, 4, -1)
-    lanes.begin(Rows(vectors, marks, 0 * marks))
+    lanes.start_from(Rows(vectors, marks, 0 * marks))
     assert lanes.rows(2).equal(vectors[:, 2])
     assert lanes.context().equal(vectors[:, :, -NEW:])

@@ -14,7 +14,7 @@ from memplus.mplus.model import MPlus
 from memplus.passes.read import HiddenPrefix
 from memplus.training.tasks.lanes import DroppedRows, LaneMemory
 from memplus.training.tasks.retrieval import LaneReading, Target, retrieval_key
-from memplus.training.text.run_config import RetrieverConfig
+from memplus.training.tasks.retriever_config import RetrieverConfig
 
 SETTINGS = RetrieverConfig(random_query=False)
 
@@ -28,7 +28,7 @@ def written(model: MPlus, chunks: int, slots: int = 60) -> LaneMemory:
         with torch.no_grad():
             rows = model.write_rows(some_ids(2, 10, seed=index), memory.context())
         memory.write(rows, [torch.Generator().manual_seed(2 * index + lane) for lane in range(2)])
-        memory.settle()
+        memory.detach_new_rows()
     return memory
 
 

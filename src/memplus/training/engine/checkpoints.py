@@ -2,8 +2,6 @@
 
 A checkpoint is written aside, flushed and renamed; whatever a kill leaves behind is no checkpoint
 and is swept away by the next one.
-
-Shapes: none of its own.
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from memplus.errors import TrainingError
+from memplus.errors import NotARunError, TrainingError
 from memplus.errors.base import storage_error
 
 __all__ = ["Checkpoints"]
@@ -93,11 +91,12 @@ class Checkpoints:
         """The newest checkpoint and its plain values.
 
         Raises:
-            TrainingError: there is none, or it has another format.
+            NotARunError: there is none.
+            TrainingError: it has another format.
         """
         found = self.paths()
         if not found:
-            raise TrainingError(f"{self.folder} holds no checkpoint to go on from")
+            raise NotARunError(self.folder.parent, reason="it holds no checkpoint to resume from")
         state = json.loads((found[-1] / _STATE).read_text(encoding="utf-8"))
         if state.get("format") != _FORMAT:
             reason = f"{found[-1]} has format {state.get('format')}, this release reads {_FORMAT}"

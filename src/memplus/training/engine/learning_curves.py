@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from memplus.errors import TrainingError
+from memplus.errors import NotARunError
 from memplus.errors.base import storage_error
 from memplus.training.engine.metrics import METRICS, read_metrics
 
@@ -21,11 +21,12 @@ def draw_run(folder: Path, picture: Path) -> None:
         picture: a PNG, or what its suffix says.
 
     Raises:
-        TrainingError: the folder holds no figures.
+        NotARunError: the folder holds no figures.
         NotFoundError, StorageError: the picture cannot be written.
     """
-    if not (folder / METRICS).is_file() or not (lines := read_metrics(folder)):
-        raise TrainingError(f"{folder} holds no figures ({METRICS})")
+    lines = read_metrics(folder)
+    if not lines:
+        raise NotARunError(folder, reason=f"its {METRICS} has no line of figures")
     from matplotlib.figure import Figure
 
     names = sorted({name for line in lines for name in line})

@@ -1,8 +1,6 @@
 """The loop of every training run: steps, learning rates, checkpoints, figures, and when to stop.
 
 It knows nothing of what is learned (``workload``) and nothing of a model's architecture.
-
-Shapes: none of its own.
 """
 
 from __future__ import annotations
@@ -200,7 +198,8 @@ class Loop:
         """Take up everything from the newest checkpoint.
 
         Raises:
-            TrainingError: there is none, or it was made by another number of processes.
+            NotARunError: there is none.
+            TrainingError: it was made by another number of processes.
         """
         folder, state = self._checkpoints.latest()
         if state["processes"] != self.processes.count:

@@ -8,7 +8,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from memplus.errors import TrainingError
+from memplus.errors import NotARunError, TrainingError
+from memplus.errors.base import storage_error
 from memplus.memory.files import write_aside
 
 __all__ = ["METRICS", "Metrics", "read_metrics"]
@@ -60,13 +61,31 @@ class Metrics:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a run; a last one that was cut off is left out."""
+    """The lines of a run; a last one that was cut off is left out.
+
+    Raises:
+        NotARunError: the folder has no figures, or they are not those of a training run.
+        StorageError: they cannot be read.
+    """
+    path = folder / METRICS
+    if not folder.is_dir():
+        reason = "it is a file" if folder.exists() else "there is no such folder"
+        raise NotARunError(folder, reason=reason)
+    if not path.is_file():
+        raise NotARunError(folder, reason=f"it holds no {METRICS}")
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise storage_error(path, error) from error
     lines = []
-    for line in (folder / METRICS).read_text(encoding="utf-8").splitlines():
+    for line in text.splitlines():
         try:
-            lines.append(json.loads(line))
+            figures = json.loads(line)
         except ValueError:
             break
+        if not isinstance(figures, dict) or not isinstance(figures.get("step"), int):
+            raise NotARunError(folder, reason=f"a line of its {METRICS} names no step")
+        lines.append(figures)
     return lines
 
 

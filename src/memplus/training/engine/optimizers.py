@@ -1,7 +1,4 @@
-"""Which weights move, and by which optimizer.
-
-Shapes: none of its own.
-"""
+"""Which weights move, and by which optimizer."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from memplus.mplus.model import MPlus
-from memplus.training.text.run_config import OptimizerConfig
+from memplus.training.engine.common_config import OptimizerConfig
 
 __all__ = ["choose_trainable", "make_optimizers", "optimizer_tensors", "restore_optimizers"]
 

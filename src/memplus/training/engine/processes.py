@@ -1,8 +1,6 @@
 """One process or many: what the loop needs of Accelerate, and no more.
 
 The only file that imports Accelerate.
-
-Shapes: none of its own.
 """
 
 from __future__ import annotations
@@ -26,8 +24,8 @@ class Processes:
     def __init__(self) -> None:
         from accelerate import Accelerator, DistributedDataParallelKwargs
 
-        # A task may leave weights unused: no retriever without a store, no write adapter in a
-        # revisit.
+        # A task may leave weights unused: no retriever without a long-term memory, no write
+        # adapter in a revisit.
         handler = DistributedDataParallelKwargs(find_unused_parameters=True)
         cpu = not torch.cuda.is_available()
         self._accelerator = Accelerator(cpu=cpu, kwargs_handlers=[handler])

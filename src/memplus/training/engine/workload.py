@@ -3,8 +3,6 @@
 The loop knows steps, optimizers and checkpoints; a workload knows what is learned. Everything of
 a job runs inside one call of ``module``, since whoever divides weights among processes (FSDP)
 gathers them there.
-
-Shapes: none of its own.
 """
 
 from __future__ import annotations

@@ -16,16 +16,16 @@ from memplus.data.notes import PROMPT_TEMPLATE
 from memplus.mplus.loading import BUNDLED
 from memplus.mplus.model import MPlus
 from memplus.training.engine.checkpoints import Checkpoints
+from memplus.training.engine.common_config import OptimizerConfig
+from memplus.training.engine.fresh import write_fresh
 from memplus.training.engine.loop import Loop, Progress
 from memplus.training.engine.modes import training_mode
 from memplus.training.engine.optimizers import make_optimizers
 from memplus.training.engine.processes import Processes
 from memplus.training.notes.episodes import EpisodeMaker
-from memplus.training.notes.fresh import write_fresh
 from memplus.training.notes.recipe import Recipe, load_recipe
 from memplus.training.notes.workload import NotesWorkload, notes_pace
 from memplus.training.tasks.pristine_rows import written_pristine
-from memplus.training.text.run_config import OptimizerConfig
 
 __all__ = ["RECIPE", "NanoRun", "train_nano"]
 
@@ -70,7 +70,7 @@ def train_nano(
 
     Raises:
         ConfigError: the recipe is wrong.
-        TrainingError: there is no checkpoint to go on from.
+        NotARunError: there is no checkpoint to resume from.
         EmptyTextError: the files hold no sentence.
         OSError: a file cannot be read or written.
     """

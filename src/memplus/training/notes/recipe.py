@@ -13,23 +13,11 @@ from typing import Any, Literal, TypeVar
 
 from memplus.config import MemoryConfig
 from memplus.errors import ConfigError
+from memplus.training.engine.common_config import Architecture
 
-__all__ = ["Architecture", "Optimizing", "Recipe", "Stage", "load_recipe"]
+__all__ = ["Optimizing", "Recipe", "Stage", "load_recipe"]
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """Sizes of the Llama decoder that is made from nothing."""
-
-    layers: int = 4
-    hidden: int = 128
-    heads: int = 4
-    """Query heads, and as many key/value heads."""
-    feed_forward: int = 384
-    vocabulary: int = 2048
-    positions: int = 4096
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,6 @@
 
 Every step draws from generators seeded by the run's seed and the step's number, so a resumed run
 makes the episodes that an uninterrupted one would have made.
-
-Shapes: none of its own.
 """
 
 from __future__ import annotations
@@ -55,8 +53,6 @@ class Standing:
     """Where the stages stand."""
 
     stage: int = 0
-    in_stage: int = 0
-    """Steps of this stage's own."""
     running: float = 0.0
     """Smoothed accuracy of this stage's plain steps."""
 
@@ -127,7 +123,6 @@ class NotesWorkload:
         if not job.counts:
             return
         standing = self.standing
-        standing.in_stage += 1
         standing.running = _SMOOTHING * standing.running + (1 - _SMOOTHING) * figures["right"]
         last = standing.stage == len(self.recipe.stages) - 1
         if standing.running > self.recipe.stages[standing.stage].advance and not last:
@@ -147,9 +142,8 @@ class NotesWorkload:
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
-        kept = dict(state)
-        stepper, count = self.module.stepper, kept.pop("earlier")
-        self.standing = Standing(**kept)
+        stepper, count = self.module.stepper, state["earlier"]
+        self.standing = Standing(state["stage"], state["running"])
         layers = range(len(self.module.model.backbone.layers))
         copies = {name: tensor.clone() for name, tensor in tensors.items()}
         stepper.context = copies.get("context")

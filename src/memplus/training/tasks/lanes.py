@@ -4,10 +4,10 @@ A ``Memory`` keeps keys and values, which are those of fixed weights; here every
 hidden vector it was made as, and a read projects it with the weights of the day. Documents of a
 batch write in step, so that all of them hold equally many rows.
 
-Rows of the last writes may carry a graph: they are read with it, and ``settle`` ends it. What
-they drop lies in the store at once, without a graph.
+Rows of the last writes may carry a graph: they are read with it, and ``detach_new_rows`` ends it.
+What they drop lies in the long-term memory at once, without a graph.
 
-Shapes: B documents, L layers, n short-term rows, K rows of a write, c dropped rows, S stored
+Shapes: B documents, L layers, n short-term rows, K rows of a write, c dropped rows, S long-term
 rows, d hidden size, R retriever width.
 """
 
@@ -24,6 +24,8 @@ from memplus.memory.short_term import draw_dropped
 
 __all__ = ["DroppedRows", "LaneMemory", "Rows"]
 
+_SAVED = "store"
+"""Stem of the dropped rows' tensors in checkpoints, as the first of them had it."""
 KeysOf = Callable[[int, Tensor], Tensor]
 """(layer, rows [B, c, d]) -> retrieval keys [B, c, R]."""
 
@@ -40,7 +42,7 @@ class Rows:
     """[B, L, n] int64."""
 
     @classmethod
-    def none(cls, shape: tuple[int, int, int], like: Tensor) -> Rows:
+    def empty(cls, shape: tuple[int, int, int], like: Tensor) -> Rows:
         """No rows, for B, L and d."""
         batch, layers, width = shape
         whole = torch.zeros((batch, layers, 0), dtype=torch.int64, device=like.device)
@@ -155,12 +157,12 @@ class DroppedRows:
     def tensors(self) -> dict[str, Tensor]:
         """By name, for saving: the rows there are."""
         keys = self.keys[:, :, : self.filled]
-        return {**self.held.tensors("store"), "store.keys": keys}
+        return {**self.held.tensors(_SAVED), f"{_SAVED}.keys": keys}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Undo ``tensors``."""
-        self.filled = int(tensors["store.birth"].shape[2])
-        columns = {**self.rows.tensors("store"), "store.keys": self.keys}
+        self.filled = int(tensors[f"{_SAVED}.birth"].shape[2])
+        columns = {**self.rows.tensors(_SAVED), f"{_SAVED}.keys": self.keys}
         for name, column in columns.items():
             column[:, :, : self.filled] = tensors[name]
 
@@ -172,7 +174,7 @@ class LaneMemory:
         config: N, K and how rows are dropped.
         shape: B, L and d.
         like: gives dtype and device.
-        store: takes the dropped rows; None forgets them.
+        long_term: takes the dropped rows; None forgets them.
     """
 
     def __init__(
@@ -180,25 +182,25 @@ class LaneMemory:
         config: MemoryConfig,
         shape: tuple[int, int, int],
         like: Tensor,
-        store: DroppedRows | None = None,
+        long_term: DroppedRows | None = None,
     ) -> None:
         self.config = config
-        self.long_term = store
+        self.long_term = long_term
         self.clock = 0
         self.writes = 0
-        self.settled = Rows.none(shape, like)
-        """The short-term pool as of the last ``settle``."""
+        self.detached = Rows.empty(shape, like)
+        """The short-term pool as of the last ``detach_new_rows``."""
         self._fresh: list[Rows] = []
         self._order = self._all(0)
 
-    def begin(self, rows: Rows) -> None:
+    def start_from(self, rows: Rows) -> None:
         """Start from rows that are there already."""
-        self.settled = rows
+        self.detached = rows
         self._order = self._all(rows.count)
 
     def _all(self, count: int) -> Tensor:
-        batch, layers = self.settled.birth.shape[:2]
-        places = torch.arange(count, device=self.settled.birth.device)
+        batch, layers = self.detached.birth.shape[:2]
+        places = torch.arange(count, device=self.detached.birth.device)
         return places.expand(batch, layers, -1)
 
     @property
@@ -207,15 +209,14 @@ class LaneMemory:
         return int(self._order.shape[2])
 
     def context(self) -> Tensor:
-        """[B, L, <= K, d]: what the next write attends to; the graph of a fresh write ends here
-        only where that write had none."""
+        """[B, L, <= K, d]: what the next write attends to, with the graph that these rows have."""
         kept = self.config.tokens_per_write
         if self._fresh:
             return self._fresh[-1].vectors
-        return self.settled.newest(kept).vectors
+        return self.detached.newest(kept).vectors
 
     def write(self, vectors: Tensor, generators: Sequence[torch.Generator]) -> None:
-        """Take in the rows of one write; ``settle`` makes them last.
+        """Take in the rows of one write; ``detach_new_rows`` makes them last.
 
         Args:
             vectors: [B, L, K, d], with or without a graph.
@@ -232,7 +233,7 @@ class LaneMemory:
             dropped = self._drop(excess, generators)
             if self.long_term is not None:
                 self.long_term.append(dropped)
-        before = self.settled.count + sum(rows.count for rows in self._fresh)
+        before = self.detached.count + sum(rows.count for rows in self._fresh)
         self._fresh.append(made)
         places = (before + torch.arange(count, device=vectors.device)).expand(batch, layers, -1)
         self._order = torch.cat([self._order, places], dim=2)
@@ -247,7 +248,7 @@ class LaneMemory:
         shape = (*self._order.shape[:2], -1)
         places, self._order = self._order[gone].view(shape), self._order[~gone].view(shape)
         vectors = [self._vectors(layer, places[:, layer]) for layer in range(places.shape[1])]
-        births = torch.cat([self.settled.birth, *(one.birth for one in self._fresh)], dim=2)
+        births = torch.cat([self.detached.birth, *(one.birth for one in self._fresh)], dim=2)
         return Rows(
             torch.stack(vectors, dim=1).detach(),
             births.gather(2, places),
@@ -260,7 +261,7 @@ class LaneMemory:
 
     def _vectors(self, layer: int, places: Tensor) -> Tensor:
         """[B, m, d] of one layer at ``places`` [B, m], fresh rows counted on."""
-        parts = [self.settled.vectors[:, layer], *(one.vectors[:, layer] for one in self._fresh)]
+        parts = [self.detached.vectors[:, layer], *(one.vectors[:, layer] for one in self._fresh)]
         bank = torch.cat(parts, dim=1) if self._fresh else parts[0]
         return bank.gather(1, places[..., None].expand(-1, -1, bank.shape[2]))
 
@@ -269,29 +270,29 @@ class LaneMemory:
         return self._write_ids().gather(2, self._order)
 
     def _write_ids(self) -> Tensor:
-        parts = [self.settled.write_id, *(one.write_id for one in self._fresh)]
+        parts = [self.detached.write_id, *(one.write_id for one in self._fresh)]
         return torch.cat(parts, dim=2)
 
     @torch.no_grad()
-    def settle(self) -> None:
+    def detach_new_rows(self) -> None:
         """End the graph of fresh rows: from now on they are rows like any others."""
-        bank = self.settled
+        bank = self.detached
         for rows in self._fresh:
             bank = bank.joined(Rows(rows.vectors.detach(), rows.birth, rows.write_id))
-        self.settled = bank.at(self._order)
+        self.detached = bank.at(self._order)
         self._fresh = []
-        self._order = self._all(self.settled.count)
+        self._order = self._all(self.detached.count)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything, by name, for saving; only when settled."""
+        """Everything, by name, for saving; only when no row has a graph."""
         assert not self._fresh, "rows with a graph cannot be saved"
         state = {"clock": torch.tensor([self.clock, self.writes])}
-        state |= self.settled.tensors("pool")
+        state |= self.detached.tensors("pool")
         return state | (self.long_term.tensors() if self.long_term is not None else {})
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Undo ``tensors``."""
         self.clock, self.writes = tensors["clock"].tolist()
-        self.begin(Rows.from_tensors("pool", tensors, self.settled.vectors))
+        self.start_from(Rows.from_tensors("pool", tensors, self.detached.vectors))
         if self.long_term is not None:
             self.long_term.restore(tensors)

@@ -29,22 +29,22 @@ def written_pristine(model: MPlus, ids: list[int], seed: int = 0, *, stored: int
             read of a new memory has the same number of rows as every later one.
 
     Raises:
-        ValueError: the text does not fill the pool and the store.
+        ValueError: the text does not fill the pool and the long-term memory.
     """
     config = model.memory_config
     shape = (1, len(model.backbone.layers), model.backbone.hidden_size)
     like = torch.empty(0, dtype=model.backbone.dtype, device=model.device)
-    store = None
+    long_term = None
     if stored:
         keys_of = partial(retrieval_key, model)
-        store = DroppedRows(stored, (*shape, config.retriever_dim), like, keys_of, on_cpu=True)
-    memory = LaneMemory(config, shape, like, store)
+        long_term = DroppedRows(stored, (*shape, config.retriever_dim), like, keys_of, on_cpu=True)
+    memory = LaneMemory(config, shape, like, long_term)
     generator = torch.Generator().manual_seed(seed)
     for start in range(0, len(ids) - config.chunk_tokens + 1, config.chunk_tokens):
         chunk = torch.tensor([ids[start : start + config.chunk_tokens]], device=model.device)
         memory.write(model.write_rows(chunk, memory.context()), [generator])
-        memory.settle()
-    held = memory.count + (store.filled if store is not None else 0)
+        memory.detach_new_rows()
+    held = memory.count + (long_term.filled if long_term is not None else 0)
     if held < config.short_term_tokens + stored:
         needed = config.short_term_tokens + stored
         raise ValueError(f"{len(ids)} tokens fill {held} of {needed} rows")
@@ -52,14 +52,14 @@ def written_pristine(model: MPlus, ids: list[int], seed: int = 0, *, stored: int
 
 
 def pristine_of(memory: LaneMemory, stored: int) -> Pristine:
-    """The first document's rows, and the ``stored`` youngest of its store with their keys."""
-    rows, store = memory.settled, memory.long_term
+    """The first document's rows, and the ``stored`` youngest long-term ones with their keys."""
+    rows, long_term = memory.detached, memory.long_term
     kept = Pristine(rows.vectors[0].cpu().contiguous(), (memory.clock - rows.birth[0]).cpu())
-    if store is not None and min(stored, store.filled):
-        held = store.held
+    if long_term is not None and min(stored, long_term.filled):
+        held = long_term.held
         for layer, births in enumerate(held.birth[0]):
             order = births.sort(stable=True).indices[-stored:]
             kept.long_term.append(held.vectors[0, layer, order].cpu())
-            kept.keys.append(store.keys[0, layer, order].cpu())
+            kept.keys.append(long_term.keys[0, layer, order].cpu())
             kept.long_term_ages.append((memory.clock - births[order]).cpu())
     return kept

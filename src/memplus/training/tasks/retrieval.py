@@ -20,7 +20,7 @@ from memplus.mplus.model import MPlus
 from memplus.passes.projection import retrieval_keys, retrieval_queries
 from memplus.training.tasks.lanes import LaneMemory
 from memplus.training.tasks.losses import binary_retrieval_loss, retrieval_loss
-from memplus.training.text.run_config import RetrieverConfig
+from memplus.training.tasks.retriever_config import RetrieverConfig
 
 __all__ = ["LaneReading", "Target", "retrieval_key"]
 
@@ -75,7 +75,7 @@ class LaneReading:
         self.asked: dict[int, Tensor] = {}
         """Layer -> its input [B, T, d]."""
         self.chosen: dict[int, Tensor] = {}
-        """Layer -> [B, M] slots of the store, in reading order."""
+        """Layer -> [B, M] slots of the long-term memory, in reading order."""
 
     def source(self, layer: int, hidden: Tensor) -> Tensor:
         """The rows [B, M + n, d] of a layer, for ``HiddenPrefix``."""
@@ -92,16 +92,16 @@ class LaneReading:
 
     @torch.no_grad()
     def _retrieve(self, layer: int, hidden: Tensor) -> Tensor:
-        store = self.memory.long_term
-        assert store is not None
+        long_term = self.memory.long_term
+        assert long_term is not None
         queries = self._queries(layer, hidden[:, : self.query_tokens])
-        keys = store.keys[:, layer, : store.filled]
+        keys = long_term.keys[:, layer, : long_term.filled]
         if self.config.fresh_keys:
-            rows = store.rows.vectors[:, layer, : store.filled]
+            rows = long_term.rows.vectors[:, layer, : long_term.filled]
             keys = retrieval_key(self.model, layer, rows.to(hidden.device))
         scores = retrieval_scores(queries, keys.to(hidden.device))
-        best = scores.topk(self.retrieved, dim=1).indices.to(store.rows.birth.device)
-        birth = store.rows.birth[:, layer]
+        best = scores.topk(self.retrieved, dim=1).indices.to(long_term.rows.birth.device)
+        birth = long_term.rows.birth[:, layer]
         return torch.stack([oldest_first(*pair) for pair in zip(best, birth, strict=True)])
 
     def _queries(self, layer: int, hidden: Tensor) -> Tensor:
@@ -127,21 +127,21 @@ class LaneReading:
         """Rows [B, c, d] that the loss scores, and which are right [B, c]."""
         rows = self.memory.rows(layer)
         right = self.target.right(self.memory.write_ids()[:, layer])
-        store = self.memory.long_term
-        assert store is not None
-        if not store.filled:
+        long_term = self.memory.long_term
+        assert long_term is not None
+        if not long_term.filled:
             return rows, right
-        ids = store.rows.write_id[:, layer, : store.filled]
+        ids = long_term.rows.write_id[:, layer, : long_term.filled]
         stored_right = self.target.right(ids)
-        count = min(self.config.scored_stored, store.filled)
+        count = min(self.config.scored_stored, long_term.filled)
         # Right rows first, then those that were taken for right, the hardest to tell apart, and of
         # the others some at every write: no generator has to be kept for it.
-        slots = torch.arange(store.filled, device=ids.device)
+        slots = torch.arange(long_term.filled, device=ids.device)
         preference = stored_right + 0.4 * ((slots * 0.618034 + self.memory.writes * 0.414214) % 1)
         if layer in self.chosen:
             preference.scatter_add_(1, self.chosen[layer], torch.full_like(preference, 0.5))
         places = preference.topk(count, dim=1).indices
-        vectors = store.rows.vectors[:, layer]
+        vectors = long_term.rows.vectors[:, layer]
         taken = vectors.gather(1, places[..., None].expand(-1, -1, vectors.shape[2]))
         taken_right = stored_right.gather(1, places).to(right.device)
         rows = torch.cat([rows, taken.to(rows.device, rows.dtype)], dim=1)
@@ -150,15 +150,15 @@ class LaneReading:
     def recalls(self) -> dict[str, Tensor]:
         """By layer: share of the stored right rows that were retrieved, and that of chance.
 
-        Averaged over the documents that have any in the store; not a number where none has.
+        Averaged over the documents that have any in the long-term memory; NaN where none has.
         """
-        store = self.memory.long_term
+        long_term = self.memory.long_term
         found: dict[str, Tensor] = {}
         for layer, chosen in self.chosen.items():
-            assert store is not None
-            right = self.target.right(store.rows.write_id[:, layer, : store.filled])
+            assert long_term is not None
+            right = self.target.right(long_term.rows.write_id[:, layer, : long_term.filled])
             shares = right.gather(1, chosen).sum(dim=1) / right.sum(dim=1)
             found[f"recall.{layer}"] = shares.nanmean()
-            chance = torch.full((), self.retrieved / store.filled, device=shares.device)
+            chance = torch.full((), self.retrieved / long_term.filled, device=shares.device)
             found[f"chance.{layer}"] = chance + 0 * found[f"recall.{layer}"]
         return found

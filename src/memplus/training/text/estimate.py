@@ -50,11 +50,11 @@ def needed_bytes(model: MPlus, config: TrainingConfig, processes: int = 1) -> di
     item = model.backbone.dtype.itemsize
     # The short-term rows are there twice while a write moves them.
     pool = 2 * share * layers * rows.short_term_tokens * width * item
-    store = share * layers * config.run.stored_rows * (width + rows.retriever_dim) * item
+    long_term = share * layers * config.run.stored_rows * (width + rows.retriever_dim) * item
     return {
         "gradients": trained * _FLOAT // divided,
         "optimizer": moments * trained * _FLOAT // divided,
-        "memories": pool + store,
+        "memories": pool + long_term,
         "activations": share * max(_activations(model, config, task) for task in config.tasks),
     }
 

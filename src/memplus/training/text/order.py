@@ -1,7 +1,4 @@
-"""Which part of which document comes next: the same for the same seed, whatever the processes.
-
-Shapes: none of its own.
-"""
+"""Which part of which document comes next: the same for the same seed, whatever the processes."""
 
 from __future__ import annotations
 

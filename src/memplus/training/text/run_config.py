@@ -10,19 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict
+from pydantic import BeforeValidator
 
 from memplus.config import MemoryConfig
 from memplus.errors import ConfigError
-from memplus.training.engine.schedules import RateSchedule, Schedule
-from memplus.training.notes.recipe import Architecture
+from memplus.training.engine.common_config import STRICT, Architecture, OptimizerConfig
+from memplus.training.engine.schedules import Schedule
+from memplus.training.tasks.retriever_config import RetrieverConfig
 
 __all__ = [
     "DataConfig",
     "Kind",
     "ModelConfig",
-    "OptimizerConfig",
-    "RetrieverConfig",
     "RunConfig",
     "StreamConfig",
     "TaskConfig",
@@ -30,7 +29,6 @@ __all__ = [
 ]
 
 Kind = Literal["completion", "repetition", "revisit", "language"]
-_STRICT = ConfigDict(extra="forbid")
 _Steps = Annotated[Schedule, BeforeValidator(Schedule.parse)]
 
 
@@ -47,7 +45,7 @@ def _require(ok: bool, name: str, value: object, reason: str) -> None:  # noqa: 
 class ModelConfig:
     """Which weights the run starts from: exactly one of the first three."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     start: str | None = None
     """A model with memory: a directory (an earlier stage's ``final``), a name, or a hub id."""
@@ -80,7 +78,7 @@ class ModelConfig:
 class StreamConfig:
     """A named dataset, read with the `datasets` library (``pip install memplus[datasets]``)."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     name: str
     """Its hub id, or what `load_dataset` takes."""
@@ -100,7 +98,7 @@ class StreamConfig:
 class DataConfig:
     """Texts: local files or a stream, cut at document boundaries."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     texts: tuple[str, ...] = ()
     """Files or patterns: plain text, ``.gz``, ``.jsonl`` with a ``text`` field."""
@@ -129,7 +127,7 @@ class DataConfig:
 class TaskConfig:
     """One task and its share of the steps (MemoryLLM section 3.2)."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     task: Kind
     """``completion``: write chunks, predict what follows. ``repetition``: predict the chunks
@@ -175,62 +173,10 @@ class TaskConfig:
 
 
 @dataclass(frozen=True)
-class RetrieverConfig:
-    """How the retriever learns beside the model (M+ section 3.3)."""
-
-    __pydantic_config__ = _STRICT
-
-    learning_rate: float = 1e-4
-    """Of f_q and f_k alone."""
-    weight: float = 1.0
-    """Of its loss beside that of the text."""
-    loss: Literal["binary", "ranking"] = "binary"
-    """Binary cross-entropy of single rows, or right rows ranked above all wrong ones."""
-    negative_weight: float = 1.0
-    """Weight of wrong rows; right ones have 1 (binary)."""
-    penalty: float = 0.001
-    """Weight of s(1 - s), which drives scores s towards 0 and 1 (binary)."""
-    temperature: float = 0.015
-    """Scores are divided by it (ranking)."""
-    random_query: bool = True
-    """Only the first so many tokens ask, a number drawn each time."""
-    detach: bool = True
-    """The loss moves the retriever alone, not the model that feeds it."""
-    scored_stored: int = 4096
-    """Most rows of the long-term memory that one loss covers; right rows come first."""
-    fresh_keys: bool = False
-    """Compute stored keys anew at every read instead of keeping those of the drop."""
-
-
-@dataclass(frozen=True)
-class OptimizerConfig:
-    """How weights move."""
-
-    __pydantic_config__ = _STRICT
-
-    kind: Literal["adamw", "muon"] = "adamw"
-    """``muon``: Muon for matrices and AdamW for the rest; for small models trained whole."""
-    learning_rate: float = 1e-4
-    """At the end of the warm-up."""
-    weight_decay: float = 0.01
-    """Of matrices."""
-    betas: tuple[float, float] = (0.9, 0.999)
-    """Of AdamW."""
-    clip: float = 1.0
-    """Largest norm of all gradients together."""
-    schedule: RateSchedule = "linear"
-    """How the learning rates fall after the warm-up."""
-    warmup: int = 100
-    """Steps over which they rise."""
-    final: float = 0.1
-    """What is left of them at the last step."""
-
-
-@dataclass(frozen=True)
 class RunConfig:
     """Length, order, precision and what is kept."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     out: Path
     """Folder of the run: checkpoints, ``metrics.jsonl``, and the finished model in ``final``."""
@@ -248,9 +194,9 @@ class RunConfig:
     """Divide weights, gradients and optimizer among processes (FSDP2)."""
     stored_rows: int = 0
     """Most rows per layer of a document's long-term memory while training, oldest out first; 0 is
-    no store."""
+    none."""
     store_on_cpu: bool = True
-    """Keep that store in main memory whatever the device."""
+    """Keep that long-term memory in main memory whatever the device."""
     revisit_renewal: float = 0.2
     """Share of revisits after which another text is kept to be revisited."""
     language: float = 0.0
@@ -277,15 +223,15 @@ class RunConfig:
 class TrainingConfig:
     """A whole run."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     model: ModelConfig
     memory: Annotated[MemoryConfig, BeforeValidator(_memory)]
     data: DataConfig
     tasks: tuple[TaskConfig, ...]
     run: RunConfig
-    optimizer: OptimizerConfig = OptimizerConfig()
-    retriever: RetrieverConfig = RetrieverConfig()
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    retriever: RetrieverConfig = field(default_factory=RetrieverConfig)
 
     def __post_init__(self) -> None:
         _require(bool(self.tasks), "tasks", (), "a run needs at least one task")
@@ -293,7 +239,7 @@ class TrainingConfig:
         for label in labels:
             _require(labels.count(label) == 1, "tasks.name", label, "two tasks are called so")
         self._check_chunks()
-        self._check_store()
+        self._check_long_term()
         _require(
             self.model.trainable == "all" or self.memory.adapters is not None,
             "memory.adapters", None, "model.trainable is `adapters`, but the memory has none",
@@ -325,11 +271,11 @@ class TrainingConfig:
         completes = any(task.task == "completion" for task in self.tasks)
         _require(completes or not revisits, "tasks", "revisit", "only a completion is revisited")
 
-    def _check_store(self) -> None:
+    def _check_long_term(self) -> None:
         rows, read = self.run.stored_rows, self.memory.retrieved_tokens
         _require(
             (rows > 0) == self.memory.has_long_term, "run.stored_rows", rows,
-            f"memory.retrieved_tokens is {read}: a store and its reading go together",
+            f"memory.retrieved_tokens is {read}: a long-term memory and its reading go together",
         )  # fmt: skip
         least = max(read, self.memory.tokens_per_write)
         _require(rows == 0 or rows >= least, "run.stored_rows", rows, f"it is below {least}")

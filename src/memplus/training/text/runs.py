@@ -151,14 +151,14 @@ def save_final(config: TrainingConfig, memory: LaneMemory, folder: Path) -> None
     Made anew from what the run started from, so that it is whole however the run divided it.
 
     Raises:
-        TrainingError: there is no checkpoint.
+        NotARunError: there is no checkpoint.
         StorageError: the disk refused.
     """
     newest, _ = Checkpoints(config.run.out).latest()
     model = starting_model(config)
     holder = _Holder(model)
     load_weights(holder, newest)
-    full = memory.settled.count == config.memory.short_term_tokens
+    full = memory.detached.count == config.memory.short_term_tokens
     model.pristine = pristine_of(memory, config.memory.retrieved_tokens) if full else Pristine()
     model.save_pretrained(folder)
 

@@ -16,8 +16,8 @@ from memplus.data.corpus import train_tokenizer
 from memplus.errors import ConfigError
 from memplus.memory.retriever import MemoryWeights
 from memplus.mplus.model import MPlus
+from memplus.training.engine.fresh import write_fresh
 from memplus.training.engine.optimizers import choose_trainable
-from memplus.training.notes.fresh import write_fresh
 from memplus.training.text.run_config import TrainingConfig
 
 __all__ = ["starting_model", "with_memory"]

@@ -109,7 +109,7 @@ class TextStep(nn.Module):
             figures["retriever"] = learned.detach()
             figures |= reading.recalls()
         figures["loss"] = loss.detach()
-        memory.settle()
+        memory.detach_new_rows()
         self._remember(job, target)
         return loss, figures
 
@@ -130,7 +130,7 @@ class TextStep(nn.Module):
             if learns or not job.plan.whole:
                 fresh.append(out.rows)
             if not learns:
-                self.memory.settle()
+                self.memory.detach_new_rows()
         return _Written(fresh, torch.stack(losses).mean() if losses else None)
 
     def _target(self, plan: Plan, first: int) -> Target:

@@ -132,18 +132,18 @@ def lane_memory(model: MPlus, config: TrainingConfig, share: int) -> LaneMemory:
     layers, width = len(model.backbone.layers), model.backbone.hidden_size
     rows = config.memory
     like = torch.empty(0, dtype=model.backbone.dtype, device=model.device)
-    store = None
+    long_term = None
     if rows.has_long_term:
         shape = (share, layers, width, rows.retriever_dim)
         on_cpu = config.run.store_on_cpu
         keys_of = partial(retrieval_key, model)
-        store = DroppedRows(config.run.stored_rows, shape, like, keys_of, on_cpu=on_cpu)
-    memory = LaneMemory(rows, (share, layers, width), like, store)
+        long_term = DroppedRows(config.run.stored_rows, shape, like, keys_of, on_cpu=on_cpu)
+    memory = LaneMemory(rows, (share, layers, width), like, long_term)
     given = model.pristine.short_term
     if given is not None:
         vectors = given[:, -rows.short_term_tokens :].to(like).expand(share, -1, -1, -1)
         # Write id 0: rows that no text of this run depends on.
         births = torch.arange(1 - vectors.shape[2], 1, device=like.device)
         births = births.expand(share, layers, -1)
-        memory.begin(Rows(vectors.clone(), births, torch.zeros_like(births)))
+        memory.start_from(Rows(vectors.clone(), births, torch.zeros_like(births)))
     return memory

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from memplus.data.corpus import END, PAD
-from memplus.training.notes.recipe import Architecture
+from memplus.training.engine.common_config import Architecture
 
 __all__ = ["write_fresh"]
 

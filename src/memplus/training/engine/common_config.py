@@ -1,0 +1,54 @@
+"""Parts of a config that runs of every kind have in common; numbers and names only, no tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import ConfigDict
+
+from memplus.training.engine.schedules import RateSchedule
+
+__all__ = ["STRICT", "Architecture", "OptimizerConfig"]
+
+STRICT = ConfigDict(extra="forbid")
+"""For ``__pydantic_config__``: a field that is not declared is refused."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Sizes of the Llama decoder that is made from nothing."""
+
+    __pydantic_config__ = STRICT
+
+    layers: int = 4
+    hidden: int = 128
+    heads: int = 4
+    """Query heads, and as many key/value heads."""
+    feed_forward: int = 384
+    vocabulary: int = 2048
+    positions: int = 4096
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """How weights move."""
+
+    __pydantic_config__ = STRICT
+
+    kind: Literal["adamw", "muon"] = "adamw"
+    """``muon``: Muon for matrices and AdamW for the rest; for small models trained whole."""
+    learning_rate: float = 1e-4
+    """At the end of the warm-up."""
+    weight_decay: float = 0.01
+    """Of matrices."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Of AdamW."""
+    clip: float = 1.0
+    """Largest norm of all gradients together."""
+    schedule: RateSchedule = "linear"
+    """How the learning rates fall after the warm-up."""
+    warmup: int = 100
+    """Steps over which they rise."""
+    final: float = 0.1
+    """What is left of them at the last step."""

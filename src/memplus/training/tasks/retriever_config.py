@@ -1,0 +1,38 @@
+"""How the retriever learns, as checked values; numbers and names only, no tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from memplus.training.engine.common_config import STRICT
+
+__all__ = ["RetrieverConfig"]
+
+
+@dataclass(frozen=True)
+class RetrieverConfig:
+    """How the retriever learns beside the model (M+ section 3.3)."""
+
+    __pydantic_config__ = STRICT
+
+    learning_rate: float = 1e-4
+    """Of f_q and f_k alone."""
+    weight: float = 1.0
+    """Of its loss beside that of the text."""
+    loss: Literal["binary", "ranking"] = "binary"
+    """Binary cross-entropy of single rows, or right rows ranked above all wrong ones."""
+    negative_weight: float = 1.0
+    """Weight of wrong rows; right ones have 1 (binary)."""
+    penalty: float = 0.001
+    """Weight of s(1 - s), which drives scores s towards 0 and 1 (binary)."""
+    temperature: float = 0.015
+    """Scores are divided by it (ranking)."""
+    random_query: bool = True
+    """Only the first so many tokens ask, a number drawn each time."""
+    detach: bool = True
+    """The loss moves the retriever alone, not the model that feeds it."""
+    scored_stored: int = 4096
+    """Most rows of the long-term memory that one loss covers; right rows come first."""
+    fresh_keys: bool = False
+    """Compute stored keys anew at every read instead of keeping those of the drop."""
