@@ -28,9 +28,10 @@ from shapes import SHAPES, build
 from memplus.data.notes import Note, make_notes
 from memplus.evaluation.tasks.demonstration import language_documentation
 from memplus.memory.packing import pack, scale_of, unpack
+from memplus.memory.records import Passage, WriteRecord
 from memplus.memory.retriever import retrieval_scores
 from memplus.memory.rows import RowTable
-from memplus.memory.state import Memory, Passage, WriteRecord
+from memplus.memory.state import Memory
 from memplus.mplus.model import MPlus
 from memplus.store import MemoryStore, StoredMemory
 

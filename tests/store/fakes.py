@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from memplus.config import MemoryConfig
-from memplus.memory.state import Memory, NewRows, Passage, WriteRecord
+from memplus.memory.records import NewRows, Passage, WriteRecord
+from memplus.memory.state import Memory
 from memplus.store.keeper import Limits
 
 LAYERS, WIDTH, HEADS, RETRIEVER = 2, 8, 2, 4

@@ -10,15 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from memplus.errors import UsageError
-
-if TYPE_CHECKING:
-    from memplus.memory.state import Memory
+from memplus.memory.contents import MemoryContents
+from memplus.memory.records import WriteRecord
 
 __all__ = ["Forgotten", "chosen_writes", "forget_rows"]
 
@@ -37,7 +35,7 @@ class Forgotten:
 
 
 def chosen_writes(
-    memory: Memory, source: str | None, write: int | Iterable[int] | None
+    memory: MemoryContents, source: str | None, write: int | Iterable[int] | None
 ) -> set[int]:
     """Ids of the writes that a source or their own ids name.
 
@@ -56,16 +54,14 @@ def chosen_writes(
     return found
 
 
-def forget_rows(memory: Memory, writes: Iterable[int], *, tail: bool) -> Forgotten:
+def forget_rows(memory: MemoryContents, writes: Iterable[int], *, tail: bool) -> Forgotten:
     """Take out every row of some writes, and the tail if asked.
 
     Layers keep equal numbers of short-term rows: where fewer of a layer's rows were forgotten
     than of another's, its oldest ones are dropped as a write would drop them.
     """
-    from memplus.memory.state import WriteRecord
-
     ids = sorted(set(writes))
-    gone = torch.tensor(ids, dtype=torch.int32, device=memory.host.device)
+    gone = torch.tensor(ids, dtype=torch.int32, device=memory.owner.device)
     before = memory.short_term_rows
     layers = 0 if memory.pool is None else memory.pool.layers
     surplus: list[dict[str, Tensor]] = []
@@ -91,7 +87,7 @@ def forget_rows(memory: Memory, writes: Iterable[int], *, tail: bool) -> Forgott
     return Forgotten(tuple(ids), short, long, waiting)
 
 
-def _refresh_recent(memory: Memory) -> None:
+def _refresh_recent(memory: MemoryContents) -> None:
     """The next write attends to the newest rows that are left, where their vectors are kept."""
     pool = memory.pool
     assert pool is not None

@@ -33,12 +33,13 @@ from memplus.errors import (
     MemoryVersionError,
 )
 from memplus.errors.base import storage_error
+from memplus.memory.contents import MemoryContents
 from memplus.memory.files import aside
+from memplus.memory.records import MemoryOwner, SavedFile, WriteRecord
 from memplus.memory.rows import RowTable
 from memplus.memory.short_term import ShortTermPool
-from memplus.memory.state import Memory, MemoryHost, SavedFile, WriteRecord
 
-__all__ = ["VERSION", "load_memory", "read_header", "save_memory"]
+__all__ = ["VERSION", "load_contents", "read_header", "save_contents"]
 
 VERSION = 1
 _BLANK = "0" * 64
@@ -51,7 +52,7 @@ MIGRATIONS: dict[int, Migration] = {}
 """Format version -> what turns it into the next one, in place."""
 
 
-def save_memory(memory: Memory, path: str | os.PathLike[str]) -> None:
+def save_contents(memory: MemoryContents, path: str | os.PathLike[str]) -> None:
     """Write a memory to ``path``; see ``Memory.save``."""
     path = Path(path)
     _refuse_changed(memory, path)
@@ -71,7 +72,7 @@ def save_memory(memory: Memory, path: str | os.PathLike[str]) -> None:
     memory.saved = SavedFile(path.absolute(), digest)
 
 
-def _refuse_changed(memory: Memory, path: Path) -> None:
+def _refuse_changed(memory: MemoryContents, path: Path) -> None:
     """Keep what somebody else has saved in place of the file that the memory came from.
 
     Raises:
@@ -92,20 +93,19 @@ def _refuse_changed(memory: Memory, path: Path) -> None:
 
 
 @torch.inference_mode(mode=False)
-def load_memory(path: str | os.PathLike[str], model: MemoryHost) -> Memory:
-    """Open a memory for ``model``; see ``Memory.load``."""
+def load_contents(memory: MemoryContents, path: str | os.PathLike[str]) -> None:
+    """Make a memory what a file holds; see ``Memory.load``."""
     path = Path(path)
     header = read_header(path)
-    if header.get("fingerprint") != model.fingerprint:
-        raise MemoryMismatchError(differs=_what_differs(header, model))
+    if header.get("fingerprint") != memory.owner.fingerprint:
+        raise MemoryMismatchError(differs=_what_differs(header, memory.owner))
     try:
         with safe_open(path, framework="pt") as reader:
             tensors = {name: reader.get_tensor(name) for name in reader.keys()}  # noqa: SIM118
         for version in range(header["version"], VERSION):
             MIGRATIONS[version](header, tensors)
-        memory = _memory(header, tensors, model)
+        _fill(memory, header, tensors)
         memory.saved = SavedFile(path.absolute(), _stored_digest(path, _digest_place(path)))
-        return memory
     except OSError as error:
         raise storage_error(path, error) from error
     except (SafetensorError, ConfigError, KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -138,10 +138,10 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
     return checked
 
 
-def _header(memory: Memory) -> str:
+def _header(memory: MemoryContents) -> str:
     header = {
         "version": VERSION,
-        "fingerprint": memory.host.fingerprint,
+        "fingerprint": memory.owner.fingerprint,
         "config": memory.config.to_dict(),
         "seed": memory.seed,
         "max_bytes": memory.max_bytes,
@@ -160,7 +160,7 @@ def _header(memory: Memory) -> str:
     return json.dumps(header)
 
 
-def _tensors(memory: Memory) -> dict[str, Tensor]:
+def _tensors(memory: MemoryContents) -> dict[str, Tensor]:
     tensors = {"generator": memory.generator.get_state()}
     if memory.pool is not None:
         tensors |= {f"pool.{name}": t for name, t in memory.pool.tensors().items()}
@@ -172,8 +172,10 @@ def _tensors(memory: Memory) -> dict[str, Tensor]:
     return {name: t.detach().cpu().clone(memory_format=plain) for name, t in tensors.items()}
 
 
-def _memory(header: dict[str, Any], tensors: dict[str, Tensor], model: MemoryHost) -> Memory:
-    memory = Memory(model, header["seed"], header["max_bytes"])
+def _fill(memory: MemoryContents, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    memory.seed, memory.max_bytes = header["seed"], header["max_bytes"]
+    memory.pool = memory.long_term = None
+    memory.derived.clear()
     memory.config = MemoryConfig.from_dict(header["config"])
     memory.clock = header["clock"]
     memory.writes = [WriteRecord(*values) for values in header["writes"]]
@@ -183,7 +185,9 @@ def _memory(header: dict[str, Any], tensors: dict[str, Tensor], model: MemoryHos
     memory.version = header["memory_version"]
     memory.packed = header.get("packed", False)
     memory.generator.set_state(tensors["generator"])
-    on_device = {name: t.to(model.device) for name, t in tensors.items() if name != "generator"}
+    on_device = {
+        name: t.to(memory.owner.device) for name, t in tensors.items() if name != "generator"
+    }
     pool = _group(on_device, "pool")
     if pool:
         own = {name: pool.pop(name) for name in _OWN}
@@ -197,7 +201,6 @@ def _memory(header: dict[str, Any], tensors: dict[str, Tensor], model: MemoryHos
         memory.long_term = memory.long_term_of(tables)
         memory.long_term.waiting = header["waiting"]
         memory.long_term.writes_since_merge = header["writes_since_merge"]
-    return memory
 
 
 def _group(tensors: dict[str, Tensor], stem: str) -> dict[str, Tensor]:
@@ -208,7 +211,7 @@ def _group(tensors: dict[str, Tensor], stem: str) -> dict[str, Tensor]:
     }
 
 
-def _what_differs(header: dict[str, Any], model: MemoryHost) -> str:
+def _what_differs(header: dict[str, Any], model: MemoryOwner) -> str:
     try:
         config = MemoryConfig.from_dict(header["config"])
     except ConfigError as error:

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from memplus.backbone.attention import AttentionCall, Segment
 from memplus.errors import ConfigError, EmptyTextError
-from memplus.memory.state import Memory, WriteRecord
+from memplus.memory.records import WriteRecord
+from memplus.memory.state import Memory
 from memplus.passes.memory_prefix import MemoryPrefix
 from memplus.passes.read import Prefix
 

@@ -29,8 +29,9 @@ from memplus.errors import (
     TokenizerMissingError,
     UnsupportedModelError,
 )
+from memplus.memory.records import NewRows, Passage
 from memplus.memory.retriever import MemoryWeights
-from memplus.memory.state import Memory, NewRows, Passage
+from memplus.memory.state import Memory
 from memplus.mplus.asking import (
     Answer,
     Retrieved,
@@ -533,11 +534,11 @@ class MPlus(nn.Module):
         """
         if memory.stale:
             raise MemoryMismatchError(differs="weights")
-        if memory.host is self:
+        if memory.owner is self:
             return
         if memory.config != self.memory_config:
             raise MemoryMismatchError(differs="memory config")
-        if memory.host.fingerprint != self.fingerprint:
+        if memory.owner.fingerprint != self.fingerprint:
             raise MemoryMismatchError(differs="weights")
 
     def check_chunk(self, length: int) -> None:

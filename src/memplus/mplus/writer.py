@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from memplus.errors import EmptyTextError, TailError, UsageError
-from memplus.memory.state import Memory, NewRows, Passage, RowBytes, WriteRecord
+from memplus.memory.records import NewRows, Passage, RowBytes, WriteRecord
+from memplus.memory.state import Memory
 from memplus.passes.projection import long_term_columns, project_rows
 from memplus.passes.write import write_pass
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from memplus.errors import CorruptMemoryError
-from memplus.memory.state import Passage, WriteRecord
+from memplus.memory.records import Passage, WriteRecord
 from memplus.memory.written_text import WrittenText
 from memplus.store.database import Database, connect, refusals_named
 from memplus.store.disk import Disk

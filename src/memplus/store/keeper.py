@@ -17,7 +17,8 @@ from pathlib import Path
 from torch import Tensor
 
 from memplus.errors import HistoryError
-from memplus.memory.state import Memory, Passage, WriteRecord
+from memplus.memory.records import Passage, WriteRecord
+from memplus.memory.state import Memory
 from memplus.store.blocks import Container, Layout, read_records
 from memplus.store.disk import Sink
 from memplus.store.folder import Folder, Segment, parts_of, trimmed
@@ -26,6 +27,7 @@ from memplus.store.manifest import Generation, LogPart, Manifest
 from memplus.store.mapped import MappedTable, Part
 from memplus.store.snapshot import (
     Logged,
+    RowsOf,
     append_record,
     log_record,
     replay_record,
@@ -116,8 +118,8 @@ class Keeper:
 
     # Reading ------------------------------------------------------------------------------------
 
-    def load(self, memory: Memory) -> None:
-        """Make a memory what the manifest says.
+    def load(self, memory: Memory, new_rows: RowsOf) -> None:
+        """Make a memory what the manifest says; ``new_rows`` projects hidden vectors [L, k, d].
 
         Raises:
             FileNotFoundError: a file is gone: another process has changed the memory since.
@@ -130,7 +132,7 @@ class Keeper:
         restore(memory, snapshot, parts_of(self.segments, generation.physical))
         for part in generation.logs:
             for record in read_records(self.folder.path / part.name, part.length):
-                replay_record(memory, record)
+                replay_record(memory, record, new_rows)
 
     # Writing ------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ Shapes: L layers, N slots, k new rows, c dropped rows, d hidden size.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,25 @@ import torch
 from torch import Tensor
 
 from memplus.errors import CorruptMemoryError
+from memplus.memory.records import NewRows, Passage, WriteRecord
 from memplus.memory.rows import RowTable
 from memplus.memory.short_term import ShortTermPool
-from memplus.memory.state import Memory, Passage, WriteRecord
+from memplus.memory.state import Memory
 from memplus.store.blocks import Container, Layout, layout, write_container
 from memplus.store.disk import Disk, Sink
 from memplus.store.mapped import MappedTable, Part
 
-__all__ = ["Logged", "append_record", "log_record", "replay_record", "restore", "save_snapshot"]
+__all__ = [
+    "Logged",
+    "RowsOf",
+    "append_record",
+    "log_record",
+    "replay_record",
+    "restore",
+    "save_snapshot",
+]
+
+RowsOf = Callable[[Tensor], NewRows]
 
 _POOL = "pool."
 _OWN = ("recent", "position", "birth", "write_id")
@@ -115,7 +126,7 @@ def restore(memory: Memory, snapshot: Container, parts: Sequence[Sequence[Part]]
     memory.generator.set_state(tensors["generator"])
     memory.derived.clear()
     memory.pool = memory.long_term = None
-    device = memory.host.device
+    device = memory.owner.device
     columns = {name: column.to(device) for name, column in _named(tensors, _POOL).items()}
     if columns:
         own = {name: columns.pop(name) for name in _OWN}
@@ -175,8 +186,8 @@ def append_record(sink: Sink, base: int, record: tuple[Layout, list[Tensor]]) ->
     return base + plan.total
 
 
-def replay_record(memory: Memory, record: Container) -> None:
-    """Do again what one commit of writes did.
+def replay_record(memory: Memory, record: Container, new_rows: RowsOf) -> None:
+    """Do again what one commit of writes did; ``new_rows`` projects its hidden vectors [L, k, d].
 
     Raises:
         CorruptMemoryError: it does not follow on the memory's state.
@@ -186,11 +197,11 @@ def replay_record(memory: Memory, record: Container) -> None:
         if number != len(memory.writes) + 1:
             raise CorruptMemoryError(record.path, reason=f"write {number} is out of order")
         # A copy: a view would keep the whole log in memory.
-        hidden = record.rows(f"hidden.{index}").clone().to(memory.host.device)
+        hidden = record.rows(f"hidden.{index}").clone().to(memory.owner.device)
         drop = record.rows(f"drop.{index}") if f"drop.{index}" in record.names else None
         if drop is not None:
-            drop = drop.to(memory.host.device, torch.int64)
-        rows = memory.host.new_rows(hidden)
+            drop = drop.to(memory.owner.device, torch.int64)
+        rows = new_rows(hidden)
         memory.take_in(rows, WriteRecord(number, source, start, tokens), drop)
         memory.source_tokens[source] = start + tokens
     memory.tail, memory.tail_source = list(meta["tail"]), meta["tail_source"]

@@ -160,7 +160,7 @@ class MemoryStore:
                     created=now(),
                 )
                 keeper = Keeper(folder, manifest, self.limits, writable=True)
-                StoredMemory.adopt(made, keeper)
+                StoredMemory.adopt(made, keeper, model)
                 keeper.close()
             return self._opened(name, model, lock)
         except BaseException:

@@ -26,8 +26,9 @@ from memplus.errors import (
 from memplus.errors.base import storage_error
 from memplus.memory.forgetting import Forgotten, chosen_writes, forget_rows
 from memplus.memory.long_term import LongTermPool
+from memplus.memory.records import NewRows, Passage, WriteRecord
 from memplus.memory.rows import RowTable
-from memplus.memory.state import Memory, MemoryHost, NewRows, Passage, WriteRecord
+from memplus.memory.state import Memory, MemoryHost
 from memplus.memory.written_text import WrittenText
 from memplus.store.journal import Commit
 from memplus.store.keeper import Keeper, kept_commits
@@ -57,6 +58,7 @@ class StoredMemory(Memory):
         self, host: MemoryHost, keeper: Keeper, lock: Lock | None, *, window: float = 0.0
     ) -> None:
         super().__init__(host, 0)
+        self.host = host
         self.keeper = keeper
         self.window = window
         self._lock = lock
@@ -82,9 +84,9 @@ class StoredMemory(Memory):
         return super().stale
 
     @classmethod
-    def adopt(cls, memory: Memory, keeper: Keeper) -> None:
+    def adopt(cls, memory: Memory, keeper: Keeper, host: MemoryHost) -> None:
         """Keep a memory that was made elsewhere; it must be opened anew to be written to."""
-        kept = cls(memory.host, keeper, None)
+        kept = cls(host, keeper, None)
         kept._become(memory)
         keeper.commit_whole(kept, "create")
 
@@ -107,7 +109,7 @@ class StoredMemory(Memory):
         """Become what is on the disk."""
         self._recording = False
         version = self.version
-        self.keeper.load(self)
+        self.keeper.load(self, self.host.new_rows)
         self.version = max(self.version, version + 1)
         self.weights_version = self.host.weights_version
         self._committed = self.version

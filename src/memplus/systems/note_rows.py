@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from memplus.data.stream import Told
-from memplus.memory.state import Memory, WriteRecord
+from memplus.memory.records import WriteRecord
+from memplus.memory.state import Memory
 from memplus.passes.memory_prefix import MemoryPrefix
 from memplus.systems.protocol import Recall
 

@@ -1,0 +1,251 @@
+"""What a memory holds, and what a write does to it: rows, counters, and its own generator.
+
+Forgetting draws from the memory's generator, which is saved with it, so every run can be replayed.
+Tensors only: nothing here has heard of a language model.
+
+Shapes: L layers, N short-term rows, n rows in use, k new rows, c dropped rows, d hidden size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from memplus.config import NoEviction, OldestEviction
+from memplus.errors import BudgetError, UsageError
+from memplus.memory.long_term import LongTermPool
+from memplus.memory.packing import pack
+from memplus.memory.records import MemoryOwner, NewRows, Passage, RowBytes, SavedFile, WriteRecord
+from memplus.memory.rows import RowTable
+from memplus.memory.short_term import ShortTermPool, draw_dropped, stack_like
+
+__all__ = ["MemoryContents"]
+
+
+class MemoryContents:
+    """Everything that a memory is made of; ``Memory`` adds what its users do with it."""
+
+    keeps_text = False
+    """Whether the texts of writes are wanted (a memory in a store)."""
+
+    def __init__(self, owner: MemoryOwner, seed: int, max_bytes: int | None = None) -> None:
+        self.owner = owner
+        self.config = owner.memory_config
+        self.seed = seed
+        self.max_bytes = max_bytes
+        self.pool: ShortTermPool | None = None
+        self.long_term: LongTermPool | None = None
+        self.clock = 0
+        self.writes: list[WriteRecord] = []
+        self.tail: list[int] = []
+        self.tail_source = ""
+        self.tail_text = ""
+        self.packed = False
+        self.saved: SavedFile | None = None
+        self.source_tokens: dict[str, int] = {}
+        self.version = 0
+        self.derived: dict[str, Any] = {}
+        self.weights_version = owner.weights_version
+        self.generator = torch.Generator().manual_seed(seed)
+
+    @property
+    def stale(self) -> bool:
+        """Whether its rows were made by weights that its model no longer has."""
+        changed = self.weights_version != self.owner.weights_version
+        return changed and (self.pool is not None or self.long_term is not None)
+
+    @property
+    def tokens(self) -> int:
+        """Text tokens written so far, the tail not counted."""
+        return sum(record.tokens for record in self.writes)
+
+    @property
+    def short_term_rows(self) -> int:
+        """Rows per layer in the short-term pool."""
+        return 0 if self.pool is None else self.pool.count
+
+    @property
+    def long_term_rows(self) -> int:
+        """Rows per layer in the long-term memory (of the fullest layer)."""
+        return 0 if self.long_term is None else len(self.long_term)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all rows and their bookkeeping, shared ones included."""
+        pool = 0 if self.pool is None else self.pool.nbytes
+        return pool + (0 if self.long_term is None else self.long_term.nbytes)
+
+    def recent(self, count: int) -> Tensor | None:
+        """[L, <= count, d]: hidden vectors of the newest rows; None before the first write."""
+        return None if self.pool is None else self.pool.recent[:, -count:]
+
+    def draw_drop(self, new_rows: int) -> Tensor | None:
+        """Choose at random which positions a write of ``new_rows`` drops: [L, c], or None.
+
+        Each layer draws for itself unless the config says ``drop="shared"``.
+        """
+        pool = self.pool
+        count = 0 if pool is None else pool.dropped_by(new_rows)
+        if pool is None or count == 0:
+            return None
+        shared = self.config.drop == "shared"
+        drop = draw_dropped(pool.count, count, pool.layers, self.generator, shared=shared)
+        return drop.to(pool.position.device)
+
+    def before_write(self) -> None:
+        """Called before a write begins: a memory that is kept somewhere may refuse."""
+
+    def wrote(self, rows: NewRows, record: WriteRecord, drop: Tensor | None, said: Passage) -> None:
+        """Called after ``take_in`` with what it took in; ``drop`` [L, c] is what was dropped."""
+
+    def commit(self) -> None:
+        """Called when a write returns: a memory that is kept somewhere makes it last."""
+
+    def take_in(
+        self,
+        rows: NewRows,
+        record: WriteRecord,
+        drop: Tensor | None,
+        said: Passage | None = None,
+    ) -> None:
+        """Make the rows of one write part of the memory (M+ section 3.2).
+
+        Args:
+            rows: of the write pass.
+            record: what was written.
+            drop: [L, c] positions to drop, from ``draw_drop`` or given by the caller.
+            said: the tokens and text behind the rows, where they are known.
+
+        Raises:
+            UsageError: ``drop`` has the wrong shape or an index out of range.
+        """
+        count = rows.hidden.shape[1]
+        columns = dict(rows.columns)
+        pool = self._first_pool(rows) if self.pool is None else self.pool
+        drop = self._checked_drop(pool, drop, count)
+        self.pool = pool
+        self.clock += count
+        tiled = self.config.first_write == "tile" and not pool.count
+        order = _tiling(count, pool.slots) if tiled else torch.arange(count)
+        order = order.to(pool.position.device)
+        if tiled:
+            columns = {name: column[:, order] for name, column in columns.items()}
+        birth = self.clock - (count - 1 - order)
+        kept = self.config.tokens_per_write
+        recent = (rows.hidden[:, order] if tiled else rows.hidden)[:, -kept:].detach()
+        if recent.shape[1] < kept:
+            recent = torch.cat([pool.recent, recent], dim=1)[:, -kept:]
+        dropped = pool.replace(columns, recent, birth, record.id, drop)
+        self._keep_dropped(dropped, rows)
+        self.writes.append(record)
+        self.version += 1
+        self.wrote(rows, record, drop, said or Passage((), ""))
+
+    def _first_pool(self, rows: NewRows) -> ShortTermPool:
+        columns = stack_like(rows.columns, self.config.short_term_tokens)
+        return ShortTermPool(columns, rows.hidden[:, :0], 0)
+
+    def _checked_drop(self, pool: ShortTermPool, drop: Tensor | None, count: int) -> Tensor | None:
+        needed = pool.dropped_by(count)
+        if drop is None:
+            return None if needed == 0 else self.draw_drop(count)
+        if drop.dim() != 2:
+            raise UsageError(f"drop must be [L, c], not {list(drop.shape)}.")
+        drop = drop.to(pool.position.device, torch.int64)
+        if drop.shape[0] == 1:
+            drop = drop.expand(pool.layers, -1)
+        if tuple(drop.shape) != (pool.layers, needed):
+            expected = [pool.layers, needed]
+            raise UsageError(f"drop has shape {list(drop.shape)}; this write drops {expected}.")
+        if needed == 0:
+            return None
+        if int(drop.min()) < 0 or int(drop.max()) >= pool.count:
+            raise UsageError(f"drop holds positions outside 0..{pool.count - 1}.")
+        if bool((drop.sort(dim=1).values.diff(dim=1) == 0).any()):
+            raise UsageError("drop names a position twice in one layer.")
+        return drop
+
+    def _keep_dropped(self, dropped: dict[str, Tensor] | None, rows: NewRows) -> None:
+        """Hand the dropped rows over; it is there from the first write, which it counts."""
+        if not self.config.has_long_term:
+            return
+        if self.long_term is None and self.pool is not None:
+            like = {name: rows.columns[name] for name in rows.long_term}
+            like |= {"birth": self.pool.birth, "write_id": self.pool.write_id}
+            self.long_term = self.empty_long_term(like)
+        if self.long_term is not None:
+            names = (*rows.long_term, "birth", "write_id")
+            kept = None if dropped is None else {name: dropped[name] for name in names}
+            self.long_term.append(kept)
+
+    def empty_long_term(self, like: Mapping[str, Tensor]) -> LongTermPool:
+        """A long-term memory without rows, with the columns of ``like`` (name -> [L, c, ...])."""
+        layers = next(iter(like.values())).shape[0]
+        columns = dict(like)
+        if self.config.eviction.kind == "counter":
+            columns["counter"] = like["birth"].to(torch.float32)
+        if self.packed:
+            columns = pack(columns, leading=2)
+        return self.long_term_of(
+            [
+                RowTable({name: column[layer, :0] for name, column in columns.items()})
+                for layer in range(layers)
+            ]
+        )
+
+    def long_term_of(self, tables: Sequence[RowTable]) -> LongTermPool:
+        """A long-term memory of these rows, one table per layer, under the memory's rules."""
+        config = self.config
+        return LongTermPool(tables, config.eviction, config.retrieved_tokens, packed=self.packed)
+
+    def pack(self) -> None:
+        """Keep long-term rows in 8 bits from now on, those that are there included."""
+        if self.packed:
+            return
+        self.packed = True
+        if self.long_term is not None:
+            waiting, since = self.long_term.waiting, self.long_term.writes_since_merge
+            self.long_term = self.long_term_of(
+                [RowTable(pack(t.columns())) for t in self.long_term.tables]
+            )
+            self.long_term.waiting, self.long_term.writes_since_merge = waiting, since
+        self.derived.clear()
+        self.version += 1
+
+    def check_budget(self, writes: int, row: RowBytes) -> None:
+        """Refuse writes that would outgrow ``max_bytes``, before anything is spent.
+
+        Args:
+            writes: how many full writes are about to be made.
+            row: what one row takes.
+
+        Raises:
+            BudgetError: with the bytes needed and given.
+        """
+        if self.max_bytes is None:
+            return
+        new = writes * self.config.tokens_per_write
+        dropped = max(0, self.short_term_rows + new - self.config.short_term_tokens)
+        stored = 0
+        if self.config.has_long_term:
+            stored = self.long_term_rows + dropped
+            if isinstance(self.config.eviction, OldestEviction):
+                stored = min(stored, self.config.eviction.max_rows)
+            elif not isinstance(self.config.eviction, NoEviction):
+                rule = self.config.eviction
+                life = int(rule.initial / max(rule.decay, 1e-9) + 1) * rule.every
+                stored = min(stored, life * self.config.tokens_per_write + self.long_term_rows)
+        needed = self.config.short_term_tokens * row.short_term + stored * row.long_term
+        needed += self.config.tokens_per_write * row.recent
+        if needed > self.max_bytes:
+            raise BudgetError(needed=needed, given=self.max_bytes)
+
+
+def _tiling(count: int, slots: int) -> Tensor:
+    """[slots]: which of ``count`` new rows fills each slot; the remainder repeats the last ones."""
+    whole = torch.arange(count).repeat(slots // count)
+    rest = slots - whole.numel()
+    return torch.cat([whole, torch.arange(count - rest, count)])
