@@ -15,7 +15,8 @@ from typing import Any
 from memplus.config import MemoryConfig
 from memplus.data.stream import Told
 from memplus.errors import ConfigError
-from memplus.memory.state import Memory, Passage
+from memplus.memory.records import Passage
+from memplus.memory.state import Memory
 from memplus.mplus.asking import Answer, answer_all
 from memplus.passes.memory_prefix import MemoryPrefix
 from memplus.systems.note_rows import recall
