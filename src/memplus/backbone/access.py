@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from memplus.backbone.adapters import Adapters
+from memplus.backbone.current import lock_of
 from memplus.backbone.families import FAMILIES, Family
 from memplus.backbone.rope import Angles, Rope
 from memplus.errors import NotADecoderError, UnsupportedModelError
@@ -74,8 +75,9 @@ class Backbone:
         self.model: Any = model
         self.config: Any = model.config
         self.decoder: Any = self.model.get_decoder()
-        self.lock = threading.RLock()
-        self.attention_implementation = _implementation(model)
+        with self.lock:  # a pass of another wrapper has another name in the config
+            self.stock_attention = str(model.config._attn_implementation)
+        self.attention_implementation = _implementation(model, self.stock_attention)
         family = FAMILIES[self.config.model_type]
         self.layers = [
             _layer(index, module, family, self.config)
@@ -83,6 +85,11 @@ class Backbone:
         ]
         self.rope = Rope(self.decoder.rotary_emb, self.config)
         self.adapters = Adapters(model)
+
+    @property
+    def lock(self) -> threading.RLock:
+        """Held by every pass: one lock for one stock decoder, however often it is wrapped."""
+        return lock_of(self.decoder)
 
     @property
     def hidden_size(self) -> int:
@@ -149,10 +156,9 @@ def check_supported(config: Any) -> None:
         raise NotADecoderError(name, reason="its attention is bidirectional")
 
 
-def _implementation(model: PreTrainedModel) -> str:
+def _implementation(model: PreTrainedModel, name: str) -> str:
     if getattr(model.config, "attn_logit_softcapping", None) is not None:
         return "eager"  # only the eager function applies the cap
-    name = str(model.config._attn_implementation)
     if name not in ("sdpa", "eager"):
         raise UnsupportedModelError(
             type(model).__name__,

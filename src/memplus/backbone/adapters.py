@@ -1,7 +1,8 @@
 """Two LoRA adapters on stock linear layers, switched without touching what is trainable.
 
 peft's own ``set_adapter`` clears requires_grad on the other adapter, and every gradient of a
-write becomes None; so the switch here puts the flags back.
+write becomes None; so the switch here names the active adapter and leaves the flags alone. Only
+the thread that switches sees it: for all others the caller's adapter stays active.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
+from memplus.backbone.current import ByThread
 from memplus.config import AdapterConfig
 
 __all__ = ["READ_ADAPTER", "WRITE_ADAPTER", "Adapters", "add_adapters"]
@@ -26,7 +29,9 @@ class Adapters:
     """The adapters of one model: none, ``default`` alone, or both."""
 
     def __init__(self, model: nn.Module) -> None:
-        self._layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
+        self._layers: list[Any] = [
+            module for module in model.modules() if isinstance(module, LoraLayer)
+        ]
         self._names = {name for layer in self._layers for name in layer.lora_A}
 
     @property
@@ -41,23 +46,28 @@ class Adapters:
 
     @contextlib.contextmanager
     def active(self, name: str | None) -> Iterator[None]:
-        """Make one adapter active; whichever was active before is again afterwards."""
-        before = [list(layer.active_adapters) for layer in self._layers]
-        if name is not None:
-            self._switch([[name]] * len(self._layers))
+        """Make one adapter active in this thread; whichever was active before is again afterwards.
+
+        One thread at a time (``Backbone.lock``).
+        """
+        if name is None:
+            yield
+            return
+        before = [layer._active_adapter for layer in self._layers]
+        for layer, active in zip(self._layers, before, strict=True):
+            layer._active_adapter = ByThread([name], _callers(active))
         try:
             yield
         finally:
-            self._switch(before)
+            for layer, active in zip(self._layers, before, strict=True):
+                layer._active_adapter = active
 
-    def _switch(self, wanted: list[list[str]]) -> None:
-        for layer, names in zip(self._layers, wanted, strict=True):
-            if list(layer.active_adapters) == names:
-                continue
-            flags = [(weight, weight.requires_grad) for weight in layer.parameters()]
-            layer.set_adapter(names)
-            for weight, flag in flags:
-                weight.requires_grad_(flag)
+
+def _callers(active: Any) -> list[str]:
+    """Which adapters the caller has made active, whatever a pass in progress runs under."""
+    if isinstance(active, ByThread):
+        return active.callers
+    return [active] if isinstance(active, str) else list(active)
 
 
 def add_adapters(model: nn.Module, config: AdapterConfig) -> None:

@@ -1,7 +1,8 @@
 """Attention over a memory prefix and text, as a function that stock layers call.
 
-Registered once under two names beside the library's own functions; a layer comes here only
-while a session runs on its model (``backbone.session``). Two ways to the same numbers:
+Registered beside the library's own functions; a layer comes here only while a session runs on its
+model (``backbone.session``). Threads that do not run the session get the stock function and the
+stock mask. For the one that does, two ways to the same numbers:
 
 - training, eager and anything unusual: concatenate the prefix, pad the mask, call the stock
   function;
@@ -13,24 +14,29 @@ Shapes: B batch, H heads, G key/value heads, T queries, S text keys, P prefix ro
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import eager_mask, sdpa_mask
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, eager_mask, sdpa_mask
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from memplus.backbone.current import session_here
 
 __all__ = ["AttentionCall", "Segment", "attend_concatenated", "attend_merged", "implementation_for"]
 
 Segment = tuple[Tensor, Tensor]
 """Rotated keys and values of consecutive prefix rows, [B or 1, G, P, D] each."""
 
-SESSION_ATTRIBUTE = "_memplus_session"
 _CAUSAL_BLOCK = 128
-_NAMES = {"sdpa": "memplus_sdpa", "eager": "memplus_eager"}
+_SDPA = "memplus_sdpa"
+_NAMES: dict[tuple[str, str], str] = {}
+"""(what a session runs on, what the model has) -> the registered name that serves both."""
 
 
 @dataclass(frozen=True)
@@ -64,19 +70,33 @@ class AttentionCall:
     def mergeable(self) -> bool:
         """Whether the segments may be attended to one by one."""
         return (
-            self.module.config._attn_implementation == _NAMES["sdpa"]
+            self.module.config._attn_implementation == _SDPA
             and not torch.is_grad_enabled()
             and self.options.get("softcap") is None
             and self.query.shape[-1] == self.value.shape[-1]
         )
 
 
-def implementation_for(name: str) -> str:
-    """The memplus counterpart of a stock attention implementation; KeyError if there is none."""
-    return _NAMES[name]
+def implementation_for(name: str, stock: str) -> str:
+    """The name under which a session attends, and other threads as the stock model does.
+
+    Args:
+        name: on which stock function the session stands, ``sdpa`` or ``eager``.
+        stock: the model's own attention implementation.
+    """
+    known = _NAMES.get((name, stock))
+    if known is None:
+        # The library reads meaning into some names, so the stock one is not part of this one.
+        known = f"memplus_{name}" if name == stock else f"memplus_{name}_{len(_NAMES)}"
+        mask = _sdpa_mask if name == "sdpa" else eager_mask
+        AttentionInterface.register(known, partial(_attention, stock))
+        AttentionMaskInterface.register(known, partial(_mask, mask, stock))
+        _NAMES[name, stock] = known
+    return known
 
 
 def _attention(
+    stock: str,
     module: Any,
     query: Tensor,
     key: Tensor,
@@ -84,10 +104,28 @@ def _attention(
     attention_mask: Tensor | None,
     **options: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    session = getattr(module, SESSION_ATTRIBUTE)
+    session = session_here(module.config)
+    if session is None:
+        function = ALL_ATTENTION_FUNCTIONS.get_interface(stock, _eager(module))
+        result: tuple[Tensor, Tensor | None] = function(
+            module, query, key, value, attention_mask, **options
+        )
+        return result
     call = AttentionCall(module, query, key, value, attention_mask, options)
     output: Tensor = session.attend(call)
     return output, None
+
+
+def _eager(module: Any) -> Callable[..., Any]:
+    """The plain attention function of the module's family."""
+    function: Callable[..., Any] = sys.modules[type(module).__module__].eager_attention_forward
+    return function
+
+
+def _mask(ours: Callable[..., Any], stock: str, *args: Any, **kwargs: Any) -> Any:
+    if session_here(kwargs["config"]) is None:
+        return ALL_MASK_ATTENTION_FUNCTIONS[stock](*args, **kwargs)
+    return ours(*args, **kwargs)
 
 
 def _sdpa_mask(*args: Any, **kwargs: Any) -> Tensor | None:
@@ -96,10 +134,8 @@ def _sdpa_mask(*args: Any, **kwargs: Any) -> Tensor | None:
     return sdpa_mask(*args, **kwargs)
 
 
-AttentionInterface.register(_NAMES["sdpa"], _attention)
-AttentionInterface.register(_NAMES["eager"], _attention)
-AttentionMaskInterface.register(_NAMES["sdpa"], _sdpa_mask)
-AttentionMaskInterface.register(_NAMES["eager"], eager_mask)
+for _name in ("sdpa", "eager"):
+    implementation_for(_name, _name)
 
 
 def attend_concatenated(
@@ -119,10 +155,8 @@ def attend_concatenated(
     keys = torch.cat([*(k.expand(batch, -1, -1, -1) for k, _ in segments), call.key], dim=2)
     values = torch.cat([*(v.expand(batch, -1, -1, -1) for _, v in segments), call.value], dim=2)
     mask = _padded_mask(call, keys.shape[2] - call.key.shape[2], prefix_mask)
-    if call.module.config._attn_implementation == _NAMES["sdpa"]:
-        function = sdpa_attention_forward
-    else:
-        function = sys.modules[type(call.module).__module__].eager_attention_forward
+    sdpa = call.module.config._attn_implementation == _SDPA
+    function = sdpa_attention_forward if sdpa else _eager(call.module)
     output: Tensor = function(call.module, call.query, keys, values, mask, **call.options)[0]
     return output
 

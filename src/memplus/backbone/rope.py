@@ -8,6 +8,7 @@ Shapes: P rows, D head width, R rotated width, H heads.
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -84,19 +85,38 @@ class Rope:
             yield
             return
         rotary: Any = self._rotary
-        attributes, buffers = dict(rotary.__dict__), dict(rotary._buffers)
-        rotary._buffers = dict(buffers)
+        own, owner = self._original(), threading.get_ident()
+        stock = rotary.forward
+        before = rotary.__dict__.get("forward")
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            """This pass's own frequencies; for other threads the stock module's."""
+            if threading.get_ident() == owner:
+                return type(rotary).forward(own, *args, **kwargs)
+            return stock(*args, **kwargs)
+
+        rotary.forward = forward
+        try:
+            yield
+        finally:
+            if before is None:
+                del rotary.forward
+            else:
+                rotary.forward = before
+
+    def _original(self) -> Any:
+        """A copy of the rotary module with the frequencies that it began with."""
+        rotary: Any = self._rotary
+        own: Any = object.__new__(type(rotary))
+        own.__dict__.update(rotary.__dict__)
+        own._buffers = dict(rotary._buffers)
         for kind, rope_type in self._types.items():
             if rope_type in _CHANGING:
                 stem = "" if kind is None else f"{kind}_"
                 original = getattr(rotary, f"{stem}original_inv_freq")
-                rotary._buffers[f"{stem}inv_freq"] = original.clone()
-                setattr(rotary, f"{stem}max_seq_len_cached", rotary.original_max_seq_len)
-        try:
-            yield
-        finally:
-            rotary.__dict__.clear()
-            rotary.__dict__.update(attributes)
+                own._buffers[f"{stem}inv_freq"] = original.clone()
+                setattr(own, f"{stem}max_seq_len_cached", rotary.original_max_seq_len)
+        return own
 
     def angles(self, kind: str | None, length: int, like: Tensor) -> Angles:
         """cos and sin of positions 0 .. length-1, [length, R / 2] each, in ``like``'s dtype.

@@ -2,8 +2,9 @@
 
 A session says what happens before and after each layer and inside its attention. ``running``
 puts the hooks, the attention name and the adapter in place and takes everything away again, also
-after an error. Gradient checkpointing replays a layer in the backward pass, long after the
-session ended: the replay enters it again.
+after an error. All of it acts only in the thread that runs the session (``backbone.current``):
+to every other thread the model is the stock one at any time. Gradient checkpointing replays a
+layer in the backward pass, long after the session ended: the replay enters it again.
 
 Shapes: B batch, T tokens, d hidden size.
 """
@@ -19,7 +20,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from torch.utils.hooks import RemovableHandle
 
-from memplus.backbone.attention import SESSION_ATTRIBUTE, AttentionCall, implementation_for
+from memplus.backbone.attention import AttentionCall, implementation_for
+from memplus.backbone.current import entered, session_here
 
 if TYPE_CHECKING:
     from memplus.backbone.access import Backbone
@@ -48,14 +50,17 @@ class Session:
 
 @contextlib.contextmanager
 def running(backbone: Backbone, session: Session, adapter: str | None) -> Iterator[None]:
-    """Run passes of the model under a session; one at a time on each model."""
+    """Run passes of the model under a session.
+
+    One thread at a time on each stock model; other threads that use the stock model meanwhile get
+    what it computes without a session. A session inside another's pass replaces it for its time.
+    """
     with contextlib.ExitStack() as stack:
         stack.enter_context(backbone.lock)
-        stack.enter_context(backbone.adapters.active(adapter))
-        stack.enter_context(_attention_of(backbone, session))
+        stack.enter_context(_active(backbone, session, adapter))
         stack.enter_context(backbone.rope.unchanged())
         replay = partial(_replay, backbone, session, adapter)
-        stack.enter_context(_checkpointing(backbone, replay))
+        stack.enter_context(_checkpointing(backbone, session, replay))
         for handle in _hooks(backbone, session):
             stack.callback(handle.remove)
         yield
@@ -63,42 +68,43 @@ def running(backbone: Backbone, session: Session, adapter: str | None) -> Iterat
 
 @contextlib.contextmanager
 def _replay(backbone: Backbone, session: Session, adapter: str | None) -> Iterator[None]:
-    with backbone.lock, backbone.adapters.active(adapter), _attention_of(backbone, session):
+    with backbone.lock, _active(backbone, session, adapter):
         yield
 
 
 @contextlib.contextmanager
-def _attention_of(backbone: Backbone, session: Session) -> Iterator[None]:
+def _active(backbone: Backbone, session: Session, adapter: str | None) -> Iterator[None]:
+    """The session, its adapter and our attention function, in this thread."""
     config = backbone.config
     before = config._attn_implementation
-    sessions = [getattr(layer.attention, SESSION_ATTRIBUTE, None) for layer in backbone.layers]
-    config._attn_implementation = implementation_for(backbone.attention_implementation)
-    for layer in backbone.layers:
-        setattr(layer.attention, SESSION_ATTRIBUTE, session)
-    try:
-        yield
-    finally:
-        config._attn_implementation = before
-        for layer, previous in zip(backbone.layers, sessions, strict=True):
-            if previous is None:
-                delattr(layer.attention, SESSION_ATTRIBUTE)
-            else:
-                setattr(layer.attention, SESSION_ATTRIBUTE, previous)
+    with backbone.adapters.active(adapter), entered(session, config):
+        name = implementation_for(backbone.attention_implementation, backbone.stock_attention)
+        config._attn_implementation = name
+        try:
+            yield
+        finally:
+            config._attn_implementation = before
 
 
 @contextlib.contextmanager
 def _checkpointing(
-    backbone: Backbone, replay: Callable[[], contextlib.AbstractContextManager[None]]
+    backbone: Backbone,
+    session: Session,
+    replay: Callable[[], contextlib.AbstractContextManager[None]],
 ) -> Iterator[None]:
     layers: list[Any] = [layer.module for layer in backbone.layers]
     if not any(getattr(layer, "gradient_checkpointing", False) for layer in layers):
         yield
         return
-    context = partial(_contexts, replay)
-    function = partial(checkpoint, use_reentrant=False, context_fn=context)
+    ours = partial(checkpoint, use_reentrant=False, context_fn=partial(_contexts, replay))
     before = [layer._gradient_checkpointing_func for layer in layers]
-    for layer in layers:
-        layer._gradient_checkpointing_func = function
+
+    def function(stock: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        running_here = session_here(backbone.config) is session
+        return ours(*args, **kwargs) if running_here else stock(*args, **kwargs)
+
+    for layer, previous in zip(layers, before, strict=True):
+        layer._gradient_checkpointing_func = partial(function, previous)
     try:
         yield
     finally:
@@ -113,9 +119,14 @@ def _contexts(
 
 
 def _hooks(backbone: Backbone, session: Session) -> Iterator[RemovableHandle]:
+    config = backbone.config
+
     def start(
-        module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        # A thread that began its call as the hooks were taken away passes no keywords.
+        if session_here(config) is not session or kwargs is None:
+            return None
         # Some heads pass the ids by position: by name they are easier to find.
         named = dict(kwargs)
         if args:
@@ -125,15 +136,22 @@ def _hooks(backbone: Backbone, session: Session) -> Iterator[RemovableHandle]:
 
     yield backbone.decoder.register_forward_pre_hook(start, with_kwargs=True)
     for index, layer in enumerate(backbone.layers):
-        yield layer.module.register_forward_pre_hook(partial(_before, session, index))
-        yield layer.module.register_forward_hook(partial(_after, session, index))
+        yield layer.module.register_forward_pre_hook(partial(_before, session, config, index))
+        yield layer.module.register_forward_hook(partial(_after, session, config, index))
 
 
 def _before(
-    session: Session, index: int, module: nn.Module, args: tuple[Any, ...]
-) -> tuple[Any, ...]:
+    session: Session, config: Any, index: int, module: nn.Module, args: tuple[Any, ...]
+) -> tuple[Any, ...] | None:
+    if session_here(config) is not session:
+        return None
     return (session.before_layer(index, args[0]), *args[1:])
 
 
-def _after(session: Session, index: int, module: nn.Module, args: Any, output: Tensor) -> Tensor:
-    return session.after_layer(index, output)
+def _after(
+    session: Session, config: Any, index: int, module: nn.Module, args: Any, output: Tensor
+) -> Tensor | None:
+    if session_here(config) is not session:
+        return None
+    changed: Tensor = session.after_layer(index, output)
+    return changed

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +22,10 @@ from memplus.errors import WeightsError
 __all__ = [
     "empty_model",
     "finish_model",
-    "generation_rules",
     "greedy_rules",
     "load_stock",
     "load_tokenizer",
+    "under_rules",
 ]
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
@@ -115,15 +113,16 @@ def greedy_rules(config: GenerationConfig) -> GenerationConfig:
     )
 
 
-@contextlib.contextmanager
-def generation_rules(model: PreTrainedModel, rules: GenerationConfig) -> Iterator[None]:
-    """Generate by these rules alone: fields left open are not filled from the checkpoint's own."""
-    before = model.generation_config
-    model.generation_config = rules
-    try:
-        yield
-    finally:
-        model.generation_config = before
+def under_rules(model: PreTrainedModel, rules: GenerationConfig) -> Any:
+    """The same model, for one ``generate`` by these rules alone.
+
+    The library fills fields that are left open from ``model.generation_config``, which all threads
+    share; so the rules are put into another object with the same modules and weights.
+    """
+    same: Any = object.__new__(type(model))
+    same.__dict__.update(model.__dict__)
+    same.generation_config = rules
+    return same
 
 
 def _first(ids: int | list[int] | None) -> int:

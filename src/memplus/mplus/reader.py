@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from memplus.backbone.session import running
-from memplus.backbone.stock import generation_rules, greedy_rules
+from memplus.backbone.stock import greedy_rules, under_rules
 from memplus.errors import PositionsError, StaleCacheError, UsageError
 from memplus.memory.state import Memory
 from memplus.mplus.asking import Seen, Watch
@@ -120,8 +120,8 @@ class Reader:
         self._check_positions(session, prompt, None, _new_tokens(rules, prompt.width))
         if "streamer" in options and prompt.input_ids is not ids:
             options["streamer"] = _CallersStream(options["streamer"], ids)
-        with self._reading(session, memories, None), generation_rules(stock, rules):
-            output = stock.generate(
+        with self._reading(session, memories, None):
+            output = under_rules(stock, rules).generate(
                 inputs=prompt.input_ids,
                 attention_mask=torch.ones_like(prompt.input_ids) if mask is None else mask,
                 **options,
