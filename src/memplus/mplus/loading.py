@@ -18,14 +18,14 @@ from memplus.backbone.layouts import Checkpoint
 from memplus.backbone.stock import empty_model, finish_model
 from memplus.errors import UnknownModelError, WeightsError
 from memplus.memory.retriever import MemoryWeights
+from memplus.mplus.bundled import BUNDLED
 from memplus.passes.pristine import Pristine
 
 if TYPE_CHECKING:
     from memplus.backbone.stock_types import PreTrainedModel
 
-__all__ = ["BUNDLED", "Parts", "assemble_model", "resolve"]
+__all__ = ["Parts", "assemble_model", "resolve"]
 
-BUNDLED = {"nano": Path(__file__).parents[1] / "assets" / "nano"}
 _PREFIX = "memplus."
 
 
@@ -47,7 +47,7 @@ def resolve(name: str | Path) -> Path:
         UnknownModelError: it is none of them, or the hub cannot be reached.
     """
     if str(name) in BUNDLED:
-        return BUNDLED[str(name)]
+        return BUNDLED[str(name)].path
     path = Path(name).expanduser()
     if path.is_dir():
         return path

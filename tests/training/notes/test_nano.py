@@ -7,7 +7,7 @@ import torch
 from tests.training.conftest import SENTENCES
 
 from memplus.data.notes import make_notes
-from memplus.mplus.loading import BUNDLED
+from memplus.mplus.bundled import BUNDLED
 from memplus.mplus.model import MPlus
 from memplus.training.notes.nano import NanoRun, train_nano
 
@@ -69,7 +69,7 @@ def test_a_run_goes_on_from_its_checkpoint_and_from_a_model(run: NanoRun, tmp_pa
 
 
 def test_the_bundled_model_keeps_within_its_size() -> None:
-    files = [path for path in BUNDLED["nano"].iterdir() if path.is_file()]
+    files = [path for path in BUNDLED["nano"].path.iterdir() if path.is_file()]
     assert {"model.safetensors", "tokenizer.json", "memplus.json"} <= {path.name for path in files}
     assert sum(path.stat().st_size for path in files) <= 20 * 2**20
 

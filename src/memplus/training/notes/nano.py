@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from memplus.config import PromptConfig
 from memplus.data.corpus import Corpus, read_texts, train_tokenizer
 from memplus.data.notes import PROMPT_TEMPLATE
-from memplus.mplus.loading import BUNDLED
+from memplus.mplus.bundled import BUNDLED
 from memplus.mplus.model import MPlus
 from memplus.training.engine.checkpoints import Checkpoints
 from memplus.training.engine.common_config import OptimizerConfig
@@ -29,7 +29,7 @@ from memplus.training.tasks.pristine_rows import written_pristine
 
 __all__ = ["RECIPE", "NanoRun", "train_nano"]
 
-RECIPE = BUNDLED["nano"] / "recipe.toml"
+RECIPE = BUNDLED["nano"].path / "recipe.toml"
 _CHARACTERS = 240_000
 _ANSWER_TOKENS = 16
 # Below it the model says what it does not understand; on its own notes it withholds no right

@@ -1,0 +1,52 @@
+"""The models that come with the package: their names, what each is for, and where they lie.
+
+Knows files and words only, so that listing them loads no model library.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["BUNDLED", "BundledModel", "bundled_models"]
+
+_ASSETS = Path(__file__).parents[1] / "assets"
+
+
+@dataclass(frozen=True)
+class BundledModel:
+    """A model that ``MPlus.from_pretrained`` knows by its name."""
+
+    name: str
+    purpose: str
+    """One line: what it can be asked, and what not."""
+    parameters: int
+    """Weights, the memory's own included."""
+    licence: str
+    """SPDX identifier."""
+    path: Path
+    """Its directory."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its files."""
+        return sum(file.stat().st_size for file in self.path.iterdir() if file.is_file())
+
+
+_NANO = BundledModel(
+    name="nano",
+    purpose=(
+        'remembers notes such as "Ilsa Brandt\'s desk code is 7310." and answers questions about '
+        "them; understands no other text"
+    ),
+    parameters=1_214_208,
+    licence="Apache-2.0",
+    path=_ASSETS / "nano",
+)
+BUNDLED = {model.name: model for model in (_NANO,)}
+"""By name."""
+
+
+def bundled_models() -> list[BundledModel]:
+    """Every bundled model, by name."""
+    return [BUNDLED[name] for name in sorted(BUNDLED)]
