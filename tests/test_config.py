@@ -153,3 +153,8 @@ def test_the_bundled_model_declines_what_it_does_not_understand() -> None:
     assets = Path(memplus.__file__).parent / "assets"
     shipped = json.loads((assets / "nano" / "memplus.json").read_text())
     assert PromptConfig.from_dict(shipped["prompt"]).min_confidence == 0.6
+
+
+def test_a_prompt_is_filled_without_reading_its_braces() -> None:
+    prompt = PromptConfig(template='{"q": "{question}", "n": {}}')
+    assert prompt.filled("why {question}?") == '{"q": "why {question}?", "n": {}}'

@@ -178,6 +178,10 @@ class PromptConfig:
         _whole("prompt.max_new_tokens", self.max_new_tokens, 1)
         _number("prompt.min_confidence", self.min_confidence, 0, 1)
 
+    def filled(self, question: str) -> str:
+        """The prompt with a question in its place; braces in either stay as they are."""
+        return self.template.replace("{question}", question)
+
     @classmethod
     def from_dict(cls, values: object) -> PromptConfig:
         """From plain JSON values.

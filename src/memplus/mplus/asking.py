@@ -20,6 +20,7 @@ from memplus.backbone.attention import AttentionCall, Segment
 from memplus.errors import ConfigError, EmptyTextError
 from memplus.memory.records import WriteRecord
 from memplus.memory.state import Memory
+from memplus.mplus.encoding import encode_within
 from memplus.passes.memory_prefix import MemoryPrefix
 from memplus.passes.read import Prefix
 
@@ -232,11 +233,11 @@ def encode_question(model: MPlus, question: str) -> list[int]:
     """Token ids of a question in the model's template.
 
     Raises:
-        EmptyTextError, TokenizerMissingError.
+        EmptyTextError, BrokenTextError, TokenizerMissingError.
     """
     if not question.strip():
         raise EmptyTextError("The question")
-    return model.encode(model.prompt.template.replace("{question}", question.strip()))
+    return encode_within(model.tokenizer, model.prompt.template, question.strip())
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ from memplus.mplus.asking import (
     encode_question,
     retrieved_writes,
 )
+from memplus.mplus.encoding import encode_text
 from memplus.mplus.fingerprint import digest
 from memplus.mplus.loading import Parts, assemble_model, resolve
 from memplus.mplus.reader import Memories, Reader, as_batch
@@ -247,19 +248,18 @@ class MPlus(nn.Module):
         return sum(weight._version for weight in self.parameters())
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a text, without special tokens: the bos embedding stands in for them."""
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
+        """Token ids of a text, without special tokens: the bos embedding stands in for them.
+
+        Control tokens that the text spells (``<|im_end|>``) stay text.
+
+        Raises:
+            BrokenTextError, TokenizerMissingError.
+        """
+        return encode_text(self.tokenizer, text)[0]
 
     def encode_with_ends(self, text: str) -> tuple[list[int], list[int] | None]:
-        """Token ids and where each ends in the text; None where the tokenizer cannot tell."""
-        if not self.tokenizer.is_fast:
-            return self.encode(text), None
-        found = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        ids: list[int] = found["input_ids"]
-        ends = [int(end) for _, end in found["offset_mapping"]]
-        # What a tokenizer strips belongs to the token before it, and no text is lost at the end.
-        return ids, [*ends[:-1], len(text)]
+        """``encode``, and where each id ends in the text; None where the tokenizer cannot tell."""
+        return encode_text(self.tokenizer, text)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids; empty where there is no tokenizer."""

@@ -7,12 +7,14 @@ lost; closing the conversation writes what is left.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from memplus.errors import EmptyTextError
 from memplus.memory.state import Memory
+from memplus.mplus.asking import encode_question
+from memplus.mplus.encoding import chat_ids
 
 if TYPE_CHECKING:
     from memplus.mplus.model import MPlus
@@ -57,6 +59,8 @@ class Conversation:
 
         Raises:
             EmptyTextError: nothing was said.
+            BrokenTextError: it is no valid text.
+            ChatTemplateError: the model's chat template failed.
             PositionsError: the window does not fit the model.
         """
         said = text.strip()
@@ -80,21 +84,28 @@ class Conversation:
     def _note_or_ask(self, said: str) -> Turn:
         if not said.endswith("?"):
             return Turn(said, "", f" {said}")
-        prompt = self.model.prompt.template.format(question=said)
-        reply = self._generated([*self._window_ids(), *self.model.encode(prompt)])
+        reply = self._generated([*self._window_ids(), *encode_question(self.model, said)])
         for stop in self.model.prompt.stop:
             reply = reply.strip().partition(stop)[0]
+        prompt = self.model.prompt.filled(said)
         return Turn(said, reply.strip(), f"{prompt} {reply.strip()}\n")
 
     def _chat(self, said: str) -> Turn:
         messages = [m for turn in self.turns for m in _messages(turn.said, turn.reply)]
         messages.append({"role": "user", "content": said})
-        # The bos embedding stands in for the template's first token.
-        ids: Any = self.model.tokenizer.apply_chat_template(
-            messages, add_generation_prompt=True, tokenize=True, return_dict=False
-        )
-        reply = self._generated([int(token) for token in ids][1:]).strip()
-        return Turn(said, reply, f"User: {said}\nAssistant: {reply}\n")
+        ids = chat_ids(self.model.tokenizer, messages, self.model.name)
+        reply = self._generated(ids[1:] if self._begins_with_bos(ids) else ids).strip()
+        return Turn(said, reply, f"User: {_indented(said)}\nAssistant: {_indented(reply)}\n")
+
+    def _begins_with_bos(self, ids: list[int]) -> bool:
+        """Whether the template wrote a bos token, in whose place the memory's own one stands.
+
+        A template that does not name bos begins with a token of its own, even if that token is
+        what the tokenizer calls bos (SmolLM2's ``<|im_start|>``).
+        """
+        tokenizer = self.model.tokenizer
+        named = "bos_token" in str(tokenizer.chat_template)
+        return self.model.memory_config.bos and named and ids[:1] == [tokenizer.bos_token_id]
 
     def _generated(self, ids: list[int]) -> str:
         prompt = torch.tensor([ids], device=self.model.device)
@@ -111,6 +122,11 @@ class Conversation:
         while self.turns and len(self._window_ids()) > self.window:
             self.model.write(self.memory, self.turns[0].text, source=self.source)
             del self.turns[0]
+
+
+def _indented(text: str) -> str:
+    """Lines after the first stand further in, so that none of them looks like another turn."""
+    return text.replace("\n", "\n  ")
 
 
 def _messages(said: str, reply: str) -> list[dict[str, str]]:
