@@ -34,6 +34,7 @@ SAMPLES: list[MemplusError] = [
     errors.SelfTestError("models/x", detail="oracle differs by 1.0"),
     errors.MemoryMismatchError(differs="weights"),
     errors.MemoryFileError("m.mem", reason="it is a picture"),
+    errors.NotAMemoryError("book.txt", reason="it seems to be a text"),
     errors.CorruptMemoryError("m.mem", reason="truncated at byte 12"),
     errors.MemoryVersionError("m.mem", found=9, supported=1),
     errors.DamagedRunError("runs/a/answers.jsonl", line=12),

@@ -38,6 +38,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 model and memory do not match, 4 corrupt
     |   `-- SelfTestError                a doctor's check failed
     |-- MemoryMismatchError          3   memory and model do not belong together
     |-- MemoryFileError              4   a saved memory cannot be used
+    |   |-- NotAMemoryError              something else than a saved memory
     |   |-- CorruptMemoryError           truncated, or a checksum differs
     |   `-- MemoryVersionError           written by another version of the format
     |-- DamagedRunError              4   a file of results cannot be gone on with
@@ -73,6 +74,7 @@ from memplus.errors.memory import (
     MemoryFileError,
     MemoryMismatchError,
     MemoryVersionError,
+    NotAMemoryError,
     StaleCacheError,
     TailError,
 )
@@ -123,6 +125,7 @@ __all__ = [
     "MissingWeightsDirectory",
     "ModelError",
     "NotADecoderError",
+    "NotAMemoryError",
     "NotARunError",
     "NotFiniteError",
     "NotFoundError",

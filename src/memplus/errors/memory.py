@@ -14,6 +14,7 @@ __all__ = [
     "MemoryFileError",
     "MemoryMismatchError",
     "MemoryVersionError",
+    "NotAMemoryError",
     "StaleCacheError",
     "TailError",
 ]
@@ -79,6 +80,12 @@ class MemoryFileError(MemplusError):
 
     def __init__(self, path: str | os.PathLike[str], *, reason: str) -> None:
         self._fill(path=str(path), reason=reason)
+
+
+class NotAMemoryError(MemoryFileError):
+    """A path leads to something else than a saved memory."""
+
+    template = "{path} is not a memory: {reason}."
 
 
 class CorruptMemoryError(MemoryFileError):

@@ -14,11 +14,12 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from memplus.errors import CorruptMemoryError
+from memplus.store.bounded import Budget, bound
 
 __all__ = ["Database", "companions", "connect", "refusals_named"]
 
@@ -44,6 +45,7 @@ _NO_SIDE_FILES = {
 }
 _SPARE_DESCRIPTORS = 4
 _SPARE_BYTES = 1 << 16
+_Probe = Callable[[sqlite3.Connection], object]
 
 
 def companions(name: str) -> set[str]:
@@ -53,13 +55,21 @@ def companions(name: str) -> set[str]:
 
 def connect(path: Path, options: str) -> sqlite3.Connection:
     """A connection; ``options`` are those of SQLite's file names, such as ``mode=rw``."""
-    return sqlite3.connect(
+    connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?{options}",
         uri=True,
         isolation_level=None,
         check_same_thread=False,
         timeout=_PATIENCE,
     )
+    try:
+        bound(connection)
+    except BaseException:
+        connection.close()
+        raise
+    # Names of files that are no UTF-8 come and go as Python writes them.
+    connection.text_factory = lambda text: text.decode("utf-8", "surrogatepass")
+    return connection
 
 
 @contextlib.contextmanager
@@ -72,6 +82,8 @@ def refusals_named(path: Path) -> Iterator[None]:
     """
     try:
         yield
+    except UnicodeDecodeError as error:
+        raise CorruptMemoryError(path, reason=f"it holds a text that is not UTF-8 ({error})") from error
     except sqlite3.Error as error:
         primary = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         if primary not in _CODES:
@@ -118,8 +130,8 @@ class Database:
 
     Args:
         path: the file.
-        probe: a query that touches a table: every file that is needed is open after it, and a
-            writer may remove their names.
+        probe: is called with each connection that is tried, and reads a table: every file that is
+            needed is open after it, and a writer may remove their names.
         writable: whether it may be changed; a reader changes nothing.
 
     Raises:
@@ -128,24 +140,28 @@ class Database:
         CorruptMemoryError: it is damaged.
     """
 
-    def __init__(self, path: Path, probe: str, *, writable: bool) -> None:
+    def __init__(self, path: Path, probe: _Probe, *, writable: bool) -> None:
         self.path = path
         if path.is_symlink() or not path.is_file():
             raise FileNotFoundError(errno.ENOENT, "there is no journal", str(path))
         self._stamp: tuple[int, ...] | None = None
         with refusals_named(path):
-            if writable:
-                self.connection = _probed(path, "mode=rw", probe)
-                self.connection.execute("PRAGMA synchronous = FULL")
-                return
-            try:
-                self.connection = _probed(path, "mode=ro", probe)
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF not in _NO_SIDE_FILES or _short_of_descriptors():
-                    raise
-                self.connection = self._without_side_files(probe)
+            self.connection = self._opened(probe, writable=writable)
+        self._budget = Budget(self.connection, path)
 
-    def _without_side_files(self, probe: str) -> sqlite3.Connection:
+    def _opened(self, probe: _Probe, *, writable: bool) -> sqlite3.Connection:
+        if writable:
+            connection = _probed(self.path, "mode=rw", probe)
+            connection.execute("PRAGMA synchronous = FULL")
+            return connection
+        try:
+            return _probed(self.path, "mode=ro", probe)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in _NO_SIDE_FILES or _short_of_descriptors():
+                raise
+            return self._without_side_files(probe)
+
+    def _without_side_files(self, probe: _Probe) -> sqlite3.Connection:
         """Open it where SQLite cannot make its files beside it."""
         log = self.path.with_name(f"{self.path.name}-wal")
         if not log.exists() or not log.stat().st_size:
@@ -169,7 +185,8 @@ class Database:
             OSError: the system refused, or another process changed a file that is read as it lies.
             CorruptMemoryError: it is damaged.
         """
-        with refusals_named(self.path):
+        self._budget.renew()
+        with refusals_named(self.path), self._budget.watched():
             if self._stamp is None:
                 yield from self.connection.execute(query, values)
                 return
@@ -178,6 +195,16 @@ class Database:
             finally:
                 self._check_unchanged()
         yield from found
+
+    def change(self, statement: str, values: Sequence[object] = ()) -> None:
+        """Run a statement that changes something.
+
+        Raises:
+            OSError, CorruptMemoryError: as ``rows``.
+        """
+        self._budget.renew()
+        with refusals_named(self.path), self._budget.watched():
+            self.connection.execute(statement, values)
 
     def _check_unchanged(self) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -192,10 +219,11 @@ def _stamp(path: Path) -> tuple[int, ...]:
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _probed(path: Path, options: str, probe: str) -> sqlite3.Connection:
+def _probed(path: Path, options: str, probe: _Probe) -> sqlite3.Connection:
     connection = connect(path, options)
     try:
-        connection.execute(probe).fetchall()
+        with Budget(connection, path).watched():
+            probe(connection)
     except BaseException:
         connection.close()
         raise

@@ -1,7 +1,8 @@
 """The journal: what was written, when, and what it said, in SQLite.
 
 It tells what rows came from; it does not decide what exists. Rows of writes and commits beyond
-those that the manifest counts are ignored, and the next commit takes their place.
+those that the manifest counts are ignored, and the next commit takes their place. A row's checksum
+covers each of its columns; version 1 left out in which commit a write was made.
 """
 
 from __future__ import annotations
@@ -15,17 +16,25 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from memplus.errors import CorruptMemoryError
+from pydantic import Field
+
+from memplus.errors import CorruptMemoryError, MemoryVersionError
+from memplus.memory.checks import Count, Fields, Text, Time, WriteId, checked, require
 from memplus.memory.records import Passage, WriteRecord
 from memplus.memory.written_text import WrittenText
+from memplus.store.bounded import Schema, require_schema, schema_of
 from memplus.store.database import Database, connect, refusals_named
 from memplus.store.disk import Disk
+from memplus.store.manifest import FILE_NAME
 
-__all__ = ["Commit", "Journal", "Place", "now"]
+__all__ = ["VERSION", "Commit", "Journal", "Place", "now"]
 
-_PROBE = "SELECT number FROM commits LIMIT 1"
+VERSION = 2
+"""Kept as SQLite's ``user_version``, which version 1 left at 0."""
 _SCHEMA = """
 CREATE TABLE writes (
     id INTEGER PRIMARY KEY, commit_number INTEGER NOT NULL, source TEXT NOT NULL,
@@ -39,6 +48,41 @@ CREATE TABLE commits (
     snapshot TEXT NOT NULL, log TEXT NOT NULL, length INTEGER NOT NULL, crc INTEGER NOT NULL
 ) STRICT;
 """
+_INT = array.array("i").itemsize
+_WRITES = "INSERT INTO writes VALUES (?, ?, CAST(? AS TEXT), ?, ?, ?, ?, CAST(? AS TEXT), ?, ?)"
+_COMMITS = "INSERT INTO commits VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_Sum = Annotated[int, Field(ge=0, lt=1 << 32)]
+_File = Annotated[str, Field(pattern=FILE_NAME)]
+
+
+class _Write(Fields):
+    """A row of ``writes``."""
+
+    id: WriteId
+    commit_number: Count
+    source: Text
+    start: Count
+    tokens: Count
+    first_char: Count
+    time: Time
+    text: Text
+    ids: bytes
+    crc: _Sum
+
+
+class _Commit(Fields):
+    """A row of ``commits``."""
+
+    number: Count
+    time: Time
+    writes: Count
+    tokens: Count
+    waiting: Count
+    what: Text
+    snapshot: _File
+    log: _File | Literal[""]
+    length: Count
+    crc: _Sum
 
 
 @dataclass(frozen=True)
@@ -86,7 +130,26 @@ class Journal:
     def __init__(self, path: Path, disk: Disk, *, writable: bool) -> None:
         self.path = path
         self.disk = disk
-        self._database = Database(path, _PROBE, writable=writable)
+        self._database = Database(path, self._probe, writable=writable)
+        if writable:
+            self._migrate()
+
+    def _probe(self, connection: sqlite3.Connection) -> None:
+        """Know the schema before anything is read, then open every file that is needed."""
+        require_schema(connection, _expected_schema(), self.path)
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        self.version = int(version) or 1
+        if not 1 <= self.version <= VERSION:
+            raise MemoryVersionError(self.path, found=version, supported=VERSION)
+        connection.execute("SELECT number FROM commits LIMIT 1").fetchall()
+
+    def _migrate(self) -> None:
+        """Make it what this release writes, in one transaction for each version between."""
+        for version in range(self.version, VERSION):
+            with self._transaction() as run:
+                MIGRATIONS[version](self, run)
+                run(f"PRAGMA user_version = {version + 1}", ())
+            self.version = version + 1
 
     @classmethod
     def create(cls, path: Path, disk: Disk) -> None:
@@ -97,6 +160,7 @@ class Journal:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.executescript(_SCHEMA)
+            connection.execute(f"PRAGMA user_version = {VERSION}")
 
     def close(self) -> None:
         """Done with it."""
@@ -125,39 +189,34 @@ class Journal:
                 first = chars[record.source]
                 chars[record.source] += len(said.text)
                 ids = array.array("i", said.tokens).tobytes()
-                row = (record.id, record.source, record.start, record.tokens, first, now,
-                       said.text, ids)  # fmt: skip
-                values = (*row[:1], commit.number, *row[1:], _crc(row))
-                run("INSERT INTO writes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+                row = (record.id, commit.number, record.source, record.start, record.tokens,
+                       first, now, said.text, ids)  # fmt: skip
+                run(_WRITES, _bound(row))
             place = commit.place
             entry = (commit.number, now, commit.writes, commit.tokens, commit.waiting, commit.what,
                      place.snapshot, place.log, place.length)  # fmt: skip
-            marks = "?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
-            run(f"INSERT INTO commits VALUES ({marks})", (*entry, _crc((*entry, b""))))
+            run(_COMMITS, (*entry, _crc((*entry, b""))))
 
     def _chars(self, source: str) -> int:
-        query = "SELECT first_char, text FROM writes WHERE source = ? ORDER BY id DESC LIMIT 1"
+        last = "id = (SELECT max(id) FROM writes WHERE source = CAST(? AS TEXT))"
         # Counted here: SQL's own length ends at a NUL.
-        return sum(first + len(text) for first, text in self._database.rows(query, (source,)))
+        return sum(row.first_char + len(row.text) for row in self._writes(last, (_utf8(source),)))
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[Callable[[str, tuple[object, ...]], None]]:
-        connection = self._database.connection
-
         def run(statement: str, values: tuple[object, ...]) -> None:
             self.disk.step("journal write", self.path)
-            connection.execute(statement, values)
+            self._database.change(statement, values)
 
-        with refusals_named(self.path):
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield run
-                self.disk.step("journal commit", self.path)
-                connection.execute("COMMIT")
-            except BaseException:
-                with contextlib.suppress(sqlite3.Error):
-                    connection.execute("ROLLBACK")
-                raise
+        self._database.change("BEGIN IMMEDIATE")
+        try:
+            yield run
+            self.disk.step("journal commit", self.path)
+            self._database.change("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                self._database.connection.execute("ROLLBACK")
+            raise
 
     def copy(self, path: Path, *, writes: int, commits: int, without: Iterable[int] = ()) -> None:
         """A new database with the rows up to a write and a commit, and without some writes.
@@ -169,11 +228,10 @@ class Journal:
         with refusals_named(path), contextlib.closing(connect(path, "mode=rw")) as target:
             target.execute("BEGIN")
             self.disk.step("journal write", path)
-            rows = self._database.rows("SELECT * FROM writes WHERE id <= ?", (writes,))
-            kept = (row for row in rows if row[0] not in gone)
-            target.executemany("INSERT INTO writes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", kept)
-            found = self._database.rows("SELECT * FROM commits WHERE number <= ?", (commits,))
-            target.executemany("INSERT INTO commits VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", found)
+            rows = (row for row in self._writes("id <= ?", (writes,)) if row.id not in gone)
+            target.executemany(_WRITES, (_bound(_values(row)[:-1]) for row in rows))
+            found = (_values(row) for row in self._commits(commits))
+            target.executemany(_COMMITS, found)
             self.disk.step("journal commit", path)
             target.execute("COMMIT")
 
@@ -197,26 +255,50 @@ class Journal:
         return self._select("id <= ?", (upto,))
 
     def _select(self, where: str, values: tuple[object, ...]) -> Iterator[WrittenText]:
-        columns = "id, source, start, tokens, first_char, time, text, ids, crc"
-        query = f"SELECT {columns} FROM writes WHERE {where} ORDER BY id"
-        for *row, crc in self._database.rows(query, values):
-            if _crc(row) != crc:
-                raise CorruptMemoryError(self.path, reason=f"write {row[0]} was changed")
-            number, source, start, tokens, first, when, text, blob = row
+        for row in self._writes(where, values):
             ids = array.array("i")
-            ids.frombytes(blob)
-            yield WrittenText(number, source, start, tokens, first, text, tuple(ids), when)
+            ids.frombytes(row.ids)
+            place = (row.id, row.source, row.start, row.tokens, row.first_char)
+            yield WrittenText(*place, row.text, tuple(ids), row.time)
+
+    def _writes(self, where: str, values: tuple[object, ...]) -> Iterator[_Write]:
+        """Rows in order, each checked."""
+        query = f"SELECT * FROM writes WHERE {where} ORDER BY id"
+        for found in self._database.rows(query, values):
+            what = f"write {found[0]}"
+            row = checked(
+                _Write, dict(zip(_Write.model_fields, found, strict=True)), self.path, what
+            )
+            sums = [_crc(found[:-1])]
+            if self.version == 1:  # another process may have migrated it meanwhile
+                sums.append(_crc((found[0], *found[2:-1])))
+            if row.crc not in sums:
+                raise CorruptMemoryError(self.path, reason=f"{what} was changed")
+            require(len(row.ids) % _INT == 0, self.path, f"{what}.ids", "are cut short")
+            yield row
 
     def commits(self, upto: int) -> list[Commit]:
-        """The commits up to a number, oldest first."""
-        query = "SELECT * FROM commits WHERE number <= ? ORDER BY number"
+        """The commits up to a number, oldest first.
+
+        Raises:
+            CorruptMemoryError: one of them was changed.
+        """
         found: list[Commit] = []
-        for *row, crc in self._database.rows(query, (upto,)):
-            if _crc((*row, b"")) != crc:
-                raise CorruptMemoryError(self.path, reason=f"commit {row[0]} was changed")
-            number, when, writes, tokens, waiting, what, *place = row
-            found.append(Commit(number, when, writes, tokens, waiting, what, Place(*place)))
+        for row in self._commits(upto):
+            numbers = (row.number, row.time, row.writes, row.tokens, row.waiting)
+            place = Place(row.snapshot, row.log, row.length)
+            found.append(Commit(*numbers, row.what, place))
         return found
+
+    def _commits(self, upto: int) -> Iterator[_Commit]:
+        query = "SELECT * FROM commits WHERE number <= ? ORDER BY number"
+        for found in self._database.rows(query, (upto,)):
+            what = f"commit {found[0]}"
+            values = dict(zip(_Commit.model_fields, found, strict=True))
+            row = checked(_Commit, values, self.path, what)
+            if row.crc != _crc((*found[:-1], b"")):
+                raise CorruptMemoryError(self.path, reason=f"{what} was changed")
+            yield row
 
     def check(self, upto: int) -> None:
         """Read and check all of it.
@@ -232,10 +314,43 @@ class Journal:
         self.commits(sys.maxsize)
 
 
+def _values(row: Fields) -> tuple[Any, ...]:
+    """The columns, in the order of the table."""
+    return tuple(getattr(row, name) for name in type(row).model_fields)
+
+
+def _bound(row: Sequence[Any]) -> tuple[object, ...]:
+    """A row of ``writes`` as it is handed over, with its checksum: source and text as bytes."""
+    texts = {index: _utf8(row[index]) for index in (2, 7)}
+    return (*(texts.get(index, value) for index, value in enumerate(row)), _crc(row))
+
+
+def _utf8(text: str) -> bytes:
+    """As SQLite keeps text, also the names of files that are no UTF-8."""
+    return text.encode("utf-8", "surrogatepass")
+
+
 def _crc(row: Sequence[object]) -> int:
     *values, content = row
     assert isinstance(content, bytes)
     return zlib.crc32(content, zlib.crc32(json.dumps(values).encode()))
+
+
+def _sum_every_column(journal: Journal, run: Callable[[str, tuple[object, ...]], None]) -> None:
+    """Version 1 to 2: the checksum of a write covers the number of its commit, too."""
+    for row in list(journal._writes("id <= ?", (sys.maxsize,))):
+        run("UPDATE writes SET crc = ? WHERE id = ?", (_crc(_values(row)[:-1]), row.id))
+
+
+MIGRATIONS = {1: _sum_every_column}
+"""Version -> what turns a journal into one of the next version, in place."""
+
+
+@lru_cache
+def _expected_schema() -> Schema:
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(_SCHEMA)
+        return schema_of(connection)
 
 
 def now() -> float:

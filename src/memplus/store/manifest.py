@@ -22,7 +22,9 @@ __all__ = ["NAME", "VERSION", "Generation", "LogPart", "Manifest", "SegmentEntry
 NAME = "manifest"
 VERSION = 1
 _MAGIC = "memplus-memory"
-_OURS = re.compile(r"(segment|snapshot|log|journal)-[0-9a-f]{16}")
+FILE_NAME = r"^(segment|snapshot|log|journal)-[0-9a-f]{16}$"
+"""What every file of a memory but the manifest is called."""
+_OURS = re.compile(FILE_NAME)
 
 Migration = Callable[[dict[str, Any]], None]
 MIGRATIONS: dict[int, Migration] = {}

@@ -1,0 +1,228 @@
+"""The file that one memory lies in: safetensors, with a digest over all of it. Never pickle.
+
+It is read here, not by the library, since nothing of a file is to be believed: the header's every
+length, dtype, shape and place is checked before a tensor is allocated, and all of it is read from
+one open file, so that nobody can change it in between.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from math import prod
+from pathlib import Path
+from typing import Annotated, BinaryIO, Literal
+
+import torch
+from pydantic import Field
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from memplus.errors import CorruptMemoryError, NotAMemoryError
+from memplus.errors.base import storage_error
+from memplus.memory.checks import Count, Fields, Items, checked, parsed, require
+
+__all__ = ["TensorFile", "opened", "write_tensors"]
+
+_METADATA = "__metadata__"
+_BEGINS = b'{"__metadata__":{'
+_BLANK = "0" * 64
+_FIELD = b'"sha256":"'
+_LONGEST_HEADER = 100_000_000
+"""What the safetensors library writes and reads at most."""
+_BLOCK = 1 << 22
+_DTYPES = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
+    "U8": torch.uint8,
+}  # fmt: skip
+_ELSE = {
+    b"%PDF": "it is a PDF document",
+    b"PK": "it is a ZIP archive (`memplus memories import` takes an exported memory)",
+    b"\x1f\x8b": "it is compressed",
+    b"SQLite format 3": "it is an SQLite database",
+    b"\x89PNG": "it is an image",
+    b"\xff\xd8\xff": "it is an image",
+}
+
+
+class _Metadata(Fields):
+    """The texts in the header."""
+
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    memplus: str
+
+
+class _Entry(Fields):
+    """One tensor."""
+
+    dtype: Literal["F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8"]
+    shape: Annotated[Items[Count], Field(max_length=8)]
+    data_offsets: Annotated[Items[Count], Field(min_length=2, max_length=2)]
+
+
+class TensorFile:
+    """An open file whose header and digest are right.
+
+    Args:
+        file: open at its beginning.
+        path: its name, for errors.
+
+    Raises:
+        NotAMemoryError: it is something else.
+        CorruptMemoryError: the header or the digest is wrong.
+        OSError: it cannot be read.
+    """
+
+    def __init__(self, file: BinaryIO, path: Path) -> None:
+        self.path = path
+        self._file = file
+        self._size = os.fstat(file.fileno()).st_size
+        header = self._read_header()
+        content = parsed(header, path, "header")
+        require(isinstance(content, dict), path, "header", "is not an object")
+        if not {"sha256", "memplus"} & set(content.get(_METADATA) or ()):
+            raise NotAMemoryError(path, reason="it holds tensors, but no memory")
+        metadata = checked(_Metadata, content.pop(_METADATA), path, _METADATA)
+        self.text = metadata.memplus
+        """What the memory is, as JSON."""
+        self.digest = metadata.sha256
+        self._data = 8 + len(header)
+        self._entries = {
+            name: checked(_Entry, entry, path, f"tensor {name}") for name, entry in content.items()
+        }
+        self._check_places()
+        place = 8 + header.find(_FIELD) + len(_FIELD)
+        if _digest(file, place) != self.digest:
+            raise CorruptMemoryError(path, reason="its checksum differs")
+
+    def _read_header(self) -> bytes:
+        start = self._file.read(8 + len(_BEGINS))
+        looks_right = start[8:] == _BEGINS
+        length = struct.unpack("<Q", start[:8])[0] if len(start) >= 8 else 0
+        if not looks_right and not (start[8:9] == b"{" and length + 8 <= self._size):
+            raise NotAMemoryError(self.path, reason=_what_it_is(start))
+        if length > _LONGEST_HEADER or length + 8 > self._size:
+            raise CorruptMemoryError(self.path, reason="it is truncated, or its first bytes differ")
+        self._file.seek(8)
+        return self._file.read(length)
+
+    def _check_places(self) -> None:
+        """Tensors lie one after the other, and fill what follows the header."""
+        at = 0
+        for name, entry in sorted(self._entries.items(), key=lambda item: item[1].data_offsets):
+            begin, end = entry.data_offsets
+            size = prod(entry.shape) * _DTYPES[entry.dtype].itemsize
+            field = f"tensor {name}"
+            require(
+                prod(max(1, n) for n in entry.shape) < 1 << 62, self.path, field, "is too large"
+            )
+            fits = begin == at and end - begin == size
+            require(
+                fits, self.path, field, f"of {size} bytes lies at {begin} to {end}, not at {at}"
+            )
+            at = end
+        if self._data + at != self._size:
+            reason = f"it has {self._size} bytes, not {self._data + at}"
+            raise CorruptMemoryError(self.path, reason=reason)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor by name, read from the file.
+
+        Raises:
+            CorruptMemoryError: the file ends too early.
+            OSError: it cannot be read.
+        """
+        return {name: self._tensor(entry) for name, entry in self._entries.items()}
+
+    def _tensor(self, entry: _Entry) -> Tensor:
+        tensor = torch.empty(entry.shape, dtype=_DTYPES[entry.dtype])
+        if tensor.numel():
+            view = memoryview(tensor.reshape(-1).view(torch.uint8).numpy())  # type: ignore[arg-type]
+            self._file.seek(self._data + entry.data_offsets[0])
+            if self._file.readinto(view) != len(view):  # type: ignore[attr-defined]
+                raise CorruptMemoryError(self.path, reason="it was cut short while it was read")
+        return tensor
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[TensorFile]:
+    """A file of a memory, its header and digest checked.
+
+    Raises:
+        NotFoundError, StorageError: it is not there, or cannot be read.
+        NotAMemoryError, CorruptMemoryError: as ``TensorFile``.
+    """
+    try:
+        if path.is_dir():
+            raise NotAMemoryError(path, reason=_what_folder(path))
+        if path.exists() and not stat.S_ISREG(path.stat().st_mode):
+            raise NotAMemoryError(path, reason="it is not a regular file")
+        with path.open("rb") as file:
+            yield TensorFile(file, path)
+    except OSError as error:
+        raise storage_error(path, error) from error
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], text: str) -> str:
+    """Write such a file.
+
+    Args:
+        path: is overwritten.
+        tensors: by name, contiguous and on the CPU.
+        text: what the memory is, as JSON.
+
+    Returns:
+        The digest.
+
+    Raises:
+        StorageError: the disk refused.
+        OSError: it refused the digest.
+    """
+    try:
+        save_file(dict(tensors), path, {"sha256": _BLANK, "memplus": text})
+    except SafetensorError as error:  # the library reports a full disk in its own class
+        raise storage_error(path, error) from error
+    with path.open("r+b") as file:
+        length = struct.unpack("<Q", file.read(8))[0]
+        place = 8 + file.read(length).find(_FIELD) + len(_FIELD)
+        digest = _digest(file, place)
+        file.seek(place)
+        file.write(digest.encode())
+        file.flush()
+        os.fsync(file.fileno())
+    return digest
+
+
+def _digest(file: BinaryIO, place: int) -> str:
+    """SHA-256 of the file with the digest's own place blank."""
+    digest = hashlib.sha256()
+    file.seek(0)
+    digest.update(file.read(place))
+    digest.update(_BLANK.encode())
+    file.seek(place + len(_BLANK))
+    while block := file.read(_BLOCK):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _what_it_is(start: bytes) -> str:
+    """What a file that is not a memory seems to be, by its first bytes."""
+    if not start:
+        return "it is empty"
+    for begins, what in _ELSE.items():
+        if start.startswith(begins):
+            return what
+    plain = all(byte >= 32 or byte in b"\t\n\r\f" for byte in start)
+    return "it seems to be a text" if plain else "it begins as no memory does"
+
+
+def _what_folder(path: Path) -> str:
+    if (path / "store").is_file() and (path / "memories").is_dir():
+        return "it is a store of memories (`--store DIR --id NAME`)"
+    return "it is a folder"
