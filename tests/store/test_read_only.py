@@ -222,7 +222,7 @@ def test_a_refusal_is_not_taken_for_damage_nor_damage_for_a_refusal(tmp_path: Pa
     with pytest.raises(CorruptMemoryError, match="journal"):
         MemoryStore(tmp_path / "s").open("alice", HOST)
     journal.write_bytes(content.replace(b"commits", b"comnits"))
-    with pytest.raises(CorruptMemoryError, match="no such table"):
+    with pytest.raises(CorruptMemoryError, match="table 'comnits' does not belong"):
         MemoryStore(tmp_path / "s").open("alice", HOST)
 
 

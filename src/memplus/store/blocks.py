@@ -86,7 +86,7 @@ def layout(meta: Mapping[str, Any], shapes: Mapping[str, tuple[torch.dtype, list
         at += _aligned(size)
     header = json.dumps(
         {"meta": meta, "tensors": listed, "length": at}, separators=(",", ":"), ensure_ascii=False
-    ).encode()
+    ).encode("utf-8", "surrogatepass")
     data = _aligned(_FIXED + len(header) + 4 * -(-at // BLOCK))
     return Layout(header, places, data, at)
 

@@ -112,7 +112,7 @@ def require_schema(connection: sqlite3.Connection, expected: Schema, path: Path)
             kind, name, table, _ = entry
             named = {one[:2] for one in expected}
             what = "is not as it should be" if (kind, name) in named else "does not belong there"
-            reason = f"the {kind} {name!r} of its table {table!r} {what}"
-            raise CorruptMemoryError(path, reason=reason)
+            place = "" if table == name else f" of its table {table!r}"
+            raise CorruptMemoryError(path, reason=f"the {kind} {name!r}{place} {what}")
     missing = next(entry for entry in expected if entry not in found)
     raise CorruptMemoryError(path, reason=f"its {missing[0]} {missing[1]!r} is missing")

@@ -83,7 +83,9 @@ def refusals_named(path: Path) -> Iterator[None]:
     try:
         yield
     except UnicodeDecodeError as error:
-        raise CorruptMemoryError(path, reason=f"it holds a text that is not UTF-8 ({error})") from error
+        raise CorruptMemoryError(
+            path, reason=f"it holds a text that is not UTF-8 ({error})"
+        ) from error
     except sqlite3.Error as error:
         primary = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         if primary not in _CODES:

@@ -1,0 +1,260 @@
+"""The journal: its schema is ours to the letter, each row makes sense, reading it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sqlite3
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.store.fakes import SMALL, FakeHost
+from tests.store.test_changes import story
+from tests.store.test_store import chunks
+
+from memplus.errors import CorruptMemoryError, MemoryVersionError
+from memplus.memory.records import Passage, WriteRecord
+from memplus.store import MemoryStore
+from memplus.store.disk import Disk
+from memplus.store.journal import Commit, Journal, Place, now
+
+HOST = FakeHost()
+VERSION_1 = Path(__file__).parent / "version1.zip"
+SNAPSHOT = "snapshot-0123456789abcdef"
+
+
+def commit(number: int, writes: int) -> Commit:
+    return Commit(number, now(), writes, 0, 0, "write", Place(SNAPSHOT, "", 0))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A journal of six writes of two sources."""
+    path = tmp_path / "journal-0123456789abcdef"
+    Journal.create(path, Disk())
+    with opened(path, writable=True) as journal:
+        for number in range(1, 7):
+            record = WriteRecord(number, f"s{number % 2}", 3 * number, 3)
+            said = Passage((number, 5, 6), f"text\0{number} ")
+            journal.add(commit(number, number), [(record, said)], number - 1)
+    return path
+
+
+@contextlib.contextmanager
+def opened(path: Path, *, writable: bool = False) -> Iterator[Journal]:
+    journal = Journal(path, Disk(), writable=writable)
+    try:
+        yield journal
+    finally:
+        journal.close()
+
+
+def run(path: Path, *statements: str) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+        connection.commit()
+
+
+def check(path: Path) -> None:
+    with opened(path) as journal:
+        journal.check(6)
+
+
+def test_characters_are_counted_past_a_nul(path: Path) -> None:
+    with opened(path) as journal:
+        texts = journal.texts(range(1, 7), 6)
+    assert [texts[number].first_char for number in range(1, 7)] == [0, 0, 7, 7, 14, 14]
+    assert texts[3].text == "text\x003 "
+
+
+def test_names_that_are_no_utf8_travel(path: Path) -> None:
+    odd = "caf\udce9.txt"
+    with opened(path, writable=True) as journal:
+        for number in (7, 8):
+            record = WriteRecord(number, odd, 0, 1)
+            journal.add(commit(number, number), [(record, Passage((1,), odd))], number - 1)
+        found = journal.texts([7, 8], 8)
+    assert {(text.source, text.text) for text in found.values()} == {(odd, odd)}
+    assert found[8].first_char == len(odd)
+    check(path)
+
+
+@pytest.mark.parametrize(
+    ("statement", "named"),
+    [
+        ("CREATE TRIGGER t AFTER INSERT ON writes BEGIN DELETE FROM commits; END", "trigger 't'"),
+        ("CREATE VIEW v AS SELECT 1", "view 'v'"),
+        ("CREATE INDEX i ON commits (what)", "index 'i'"),
+        ("CREATE TABLE more (a)", "table 'more'"),
+        ("DROP INDEX writes_by_source", "index 'writes_by_source' is missing"),
+        ("ALTER TABLE writes ADD COLUMN more INTEGER", "table 'writes'"),
+    ],
+)
+def test_another_schema_is_refused_and_named(path: Path, statement: str, named: str) -> None:
+    check(path)
+    run(path, statement)
+    for writable in (False, True):
+        with (
+            pytest.raises(CorruptMemoryError, match=named),
+            opened(path, writable=writable),
+        ):
+            raise AssertionError("it was opened")
+
+
+COLUMNS = [
+    *("commit_number", "source", "start", "tokens", "first_char", "time", "text", "ids", "crc"),
+]
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_every_column_of_a_write_counts(path: Path, column: str) -> None:
+    value = {"source": "'else'", "text": "'else'", "ids": "X'01000000'"}.get(column, "1")
+    run(path, f"UPDATE writes SET {column} = {value} WHERE id = 3")
+    with pytest.raises(CorruptMemoryError, match="write 3 was changed"):
+        check(path)
+
+
+@pytest.mark.parametrize(
+    "column", ["time", "writes", "tokens", "waiting", "what", "snapshot", "log", "length", "crc"]
+)
+def test_every_column_of_a_commit_counts(path: Path, column: str) -> None:
+    other = SNAPSHOT.replace("0", "1")
+    value = {"what": "'else'", "snapshot": f"'{other}'", "log": f"'{other}'"}.get(column, "11")
+    run(path, f"UPDATE commits SET {column} = {value} WHERE number = 3")
+    with pytest.raises(CorruptMemoryError, match="commit 3 was changed"):
+        check(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ("UPDATE writes SET start = -1 WHERE id = 2", r"write 2\.start is -1"),
+        ("UPDATE writes SET tokens = 1000000000000000 WHERE id = 2", r"write 2\.tokens"),
+        ("UPDATE writes SET first_char = -5 WHERE id = 2", r"write 2\.first_char"),
+        ("UPDATE writes SET time = 9e999 WHERE id = 2", r"write 2\.time is inf"),
+        ("UPDATE writes SET id = 5000000000 WHERE id = 2", r"write 5000000000\.id"),
+        ("UPDATE commits SET snapshot = '../../../etc/passwd'", r"commit 1\.snapshot"),
+        ("UPDATE commits SET log = 'elsewhere'", r"commit 1\.log"),
+        ("UPDATE commits SET length = -1", r"commit 1\.length"),
+        ("UPDATE commits SET waiting = -1", r"commit 1\.waiting"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_and_named(path: Path, change: str, named: str) -> None:
+    run(path, change)
+    with opened(path) as journal, pytest.raises(CorruptMemoryError, match=named):
+        journal.check(10**10)
+
+
+def test_a_later_version_is_refused_by_name(path: Path) -> None:
+    for version in (3, -1, 2_000_000_000):
+        run(path, f"PRAGMA user_version = {version}")
+        with pytest.raises(MemoryVersionError, match=f"version {version}"):
+            check(path)
+
+
+ENDLESS = """
+CREATE VIEW writes AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)
+SELECT i AS id, 1, '' AS source, 1, 1, 1, 1.0, '', X'', 1 FROM n WHERE i < 0
+"""
+
+
+def test_a_view_without_an_end_is_not_even_begun(path: Path) -> None:
+    run(path, "DROP TABLE writes", ENDLESS)
+    begun = time.monotonic()
+    with pytest.raises(CorruptMemoryError, match="view 'writes'"):
+        check(path)
+    assert time.monotonic() - begun < 2
+
+
+def test_work_that_the_size_does_not_explain_is_stopped(path: Path) -> None:
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
+    with opened(path) as journal:
+        begun = time.monotonic()
+        with pytest.raises(CorruptMemoryError, match="more work than its size"):
+            list(journal._database.rows(endless))
+        assert time.monotonic() - begun < 5
+        journal.check(6)  # the next statement has a budget of its own
+
+
+def test_ctrl_c_is_heard_while_sqlite_works(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("memplus.store.bounded._LEAST_STEPS", 10**12)
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
+    with opened(path) as journal:
+        pressed = threading.Timer(0.2, signal.raise_signal, [signal.SIGINT])
+        pressed.start()
+        with pytest.raises(KeyboardInterrupt):
+            list(journal._database.rows(endless))
+        pressed.join()
+
+
+@pytest.fixture
+def version_1(tmp_path: Path) -> Path:
+    """The journal of a memory that version 1 exported."""
+    with zipfile.ZipFile(VERSION_1) as archive:
+        (name,) = (one for one in archive.namelist() if one.startswith("journal-"))
+        archive.extract(name, tmp_path)
+    return tmp_path / name
+
+
+def test_version_1_is_read_as_it_lies_and_made_version_2_by_a_writer(version_1: Path) -> None:
+    with opened(version_1) as journal:
+        assert journal.version == 1
+        journal.check(46)
+        texts, commits = list(journal.all_texts(46)), journal.commits(13)
+        with opened(version_1, writable=True) as writer:
+            assert writer.version == 2
+        assert list(journal.all_texts(46)) == texts  # an open reader goes on
+    run(version_1, "UPDATE writes SET commit_number = 3 WHERE id = 7")
+    with opened(version_1) as journal:
+        assert (journal.version, journal.commits(13)) == (2, commits)
+        with pytest.raises(CorruptMemoryError, match="write 7 was changed"):
+            journal.check(46)
+
+
+def test_a_changed_row_of_version_1_is_not_made_right_by_the_migration(version_1: Path) -> None:
+    run(version_1, "UPDATE writes SET start = 9 WHERE id = 7")
+    with (
+        pytest.raises(CorruptMemoryError, match="write 7 was changed"),
+        opened(version_1, writable=True),
+    ):
+        raise AssertionError("it was opened")
+    with opened(version_1) as journal:
+        assert journal.version == 1
+
+
+def tampered(root: Path, change: Callable[[Path], None]) -> MemoryStore:
+    root.mkdir()
+    store = MemoryStore(root / "s", limits=SMALL)
+    with store.create("alice", HOST, seed=1) as memory:
+        story(HOST, memory)
+    (journal,) = (root / "s").rglob(store.manifest("alice").journal)
+    change(journal)
+    return store
+
+
+def test_verify_finds_a_changed_commit_number_and_a_trigger(tmp_path: Path) -> None:
+    renumbered = "UPDATE writes SET commit_number = 99 WHERE id = 1"
+    store = tampered(tmp_path / "a", lambda journal: run(journal, renumbered))
+    with pytest.raises(CorruptMemoryError, match="write 1 was changed"):
+        store.verify("alice")
+    trigger = "CREATE TRIGGER t AFTER INSERT ON writes BEGIN DELETE FROM writes; END"
+    store = tampered(tmp_path / "b", lambda journal: run(journal, trigger))
+    with pytest.raises(CorruptMemoryError, match="trigger 't'"):
+        store.verify("alice")
+    with pytest.raises(CorruptMemoryError, match="trigger 't'"):
+        store.open("alice", HOST, write=True)
+
+
+def test_a_source_of_half_characters_is_kept_in_a_store(tmp_path: Path) -> None:
+    store = MemoryStore(tmp_path / "s", limits=SMALL)
+    with store.create("alice", HOST) as memory:
+        HOST.write(memory, chunks(0, 9), "caf\udce9.txt", [5])
+    with store.open("alice", HOST) as memory:
+        assert {record.source for record in memory.writes} == {"caf\udce9.txt"}
+        assert memory.texts()[9].source == "caf\udce9.txt"
+    store.verify("alice")
