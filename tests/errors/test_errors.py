@@ -20,7 +20,7 @@ SAMPLES: list[MemplusError] = [
     errors.QuestionSetError("squad.csv"),
     errors.PositionsError(needed=300, available=12),
     errors.BudgetError(needed=2_000, given=1_000),
-    errors.StaleCacheError(cached=3, current=4),
+    errors.StaleCacheError(reason="it is older than the last write"),
     errors.TailError(waiting=5),
     errors.NotARunError("runs/a", reason="it holds no metrics.jsonl"),
     errors.RunMismatchError("runs/a/answers.jsonl", differs="model, seeds"),

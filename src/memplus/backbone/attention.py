@@ -28,10 +28,20 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from memplus.backbone.current import session_here
 
-__all__ = ["AttentionCall", "Segment", "attend_concatenated", "attend_merged", "implementation_for"]
+__all__ = [
+    "Attended",
+    "AttentionCall",
+    "Segment",
+    "attend_concatenated",
+    "attend_merged",
+    "implementation_for",
+]
 
 Segment = tuple[Tensor, Tensor]
 """Rotated keys and values of consecutive prefix rows, [B or 1, G, P, D] each."""
+
+Attended = tuple[Tensor, Tensor | None]
+"""Output [B, T, H, D], and where the attention is eager its weights [B, H, T, P + S]."""
 
 _CAUSAL_BLOCK = 128
 _SDPA = "memplus_sdpa"
@@ -103,17 +113,15 @@ def _attention(
     value: Tensor,
     attention_mask: Tensor | None,
     **options: Any,
-) -> tuple[Tensor, Tensor | None]:
+) -> Attended:
     session = session_here(module.config)
     if session is None:
         function = ALL_ATTENTION_FUNCTIONS.get_interface(stock, _eager(module))
-        result: tuple[Tensor, Tensor | None] = function(
-            module, query, key, value, attention_mask, **options
-        )
+        result: Attended = function(module, query, key, value, attention_mask, **options)
         return result
     call = AttentionCall(module, query, key, value, attention_mask, options)
-    output: Tensor = session.attend(call)
-    return output, None
+    attended: Attended = session.attend(call)
+    return attended
 
 
 def _eager(module: Any) -> Callable[..., Any]:
@@ -140,7 +148,7 @@ for _name in ("sdpa", "eager"):
 
 def attend_concatenated(
     call: AttentionCall, segments: Sequence[Segment], prefix_mask: Tensor | None = None
-) -> Tensor:
+) -> Attended:
     """The stock function over prefix and text together.
 
     Args:
@@ -149,7 +157,7 @@ def attend_concatenated(
         prefix_mask: [B, P] true where a prefix row is there; None means all are.
 
     Returns:
-        [B, T, H, D].
+        The output; the weights too where the attention is eager.
     """
     batch = call.query.shape[0]
     keys = torch.cat([*(k.expand(batch, -1, -1, -1) for k, _ in segments), call.key], dim=2)
@@ -157,8 +165,8 @@ def attend_concatenated(
     mask = _padded_mask(call, keys.shape[2] - call.key.shape[2], prefix_mask)
     sdpa = call.module.config._attn_implementation == _SDPA
     function = sdpa_attention_forward if sdpa else _eager(call.module)
-    output: Tensor = function(call.module, call.query, keys, values, mask, **call.options)[0]
-    return output
+    attended: Attended = function(call.module, call.query, keys, values, mask, **call.options)
+    return attended
 
 
 def _padded_mask(call: AttentionCall, rows: int, prefix_mask: Tensor | None) -> Tensor | None:

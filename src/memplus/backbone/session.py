@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from torch.utils.hooks import RemovableHandle
 
-from memplus.backbone.attention import AttentionCall, implementation_for
+from memplus.backbone.attention import Attended, AttentionCall, implementation_for
 from memplus.backbone.current import entered, session_here
 
 if TYPE_CHECKING:
@@ -35,6 +35,10 @@ class Session:
     def before_decoder(self, arguments: dict[str, Any]) -> None:
         """May change the decoder's keyword arguments (positions)."""
 
+    def after_decoder(self, output: Any) -> Any:
+        """Gets and returns the decoder's output object."""
+        return output
+
     def before_layer(self, layer: int, hidden: Tensor) -> Tensor:
         """Gets and returns the layer's input [B, T, d]."""
         return hidden
@@ -43,8 +47,8 @@ class Session:
         """Gets and returns the layer's output [B, T, d]."""
         return hidden
 
-    def attend(self, call: AttentionCall) -> Tensor:
-        """The layer's attention, [B, T, H, D]."""
+    def attend(self, call: AttentionCall) -> Attended:
+        """The layer's attention."""
         raise NotImplementedError
 
 
@@ -134,7 +138,11 @@ def _hooks(backbone: Backbone, session: Session) -> Iterator[RemovableHandle]:
         session.before_decoder(named)
         return (), named
 
+    def end(module: nn.Module, args: Any, output: Any) -> Any:
+        return session.after_decoder(output) if session_here(config) is session else None
+
     yield backbone.decoder.register_forward_pre_hook(start, with_kwargs=True)
+    yield backbone.decoder.register_forward_hook(end)
     for index, layer in enumerate(backbone.layers):
         yield layer.module.register_forward_pre_hook(partial(_before, session, config, index))
         yield layer.module.register_forward_hook(partial(_after, session, config, index))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +18,21 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils.generic import TransformersKwargs
 
 from memplus.backbone.access import check_supported
 from memplus.backbone.layouts import stock_config, weight_files
-from memplus.errors import WeightsError
+from memplus.errors import UsageError, WeightsError
 
 __all__ = [
+    "default_new_tokens",
     "empty_model",
     "finish_model",
+    "forward_arguments",
     "greedy_rules",
     "load_stock",
     "load_tokenizer",
+    "rules_of",
     "under_rules",
 ]
 
@@ -123,6 +131,49 @@ def under_rules(model: PreTrainedModel, rules: GenerationConfig) -> Any:
     same.__dict__.update(model.__dict__)
     same.generation_config = rules
     return same
+
+
+def rules_of(
+    model: PreTrainedModel, given: GenerationConfig | None, options: dict[str, Any]
+) -> tuple[GenerationConfig, dict[str, Any]]:
+    """The rules of one generation, a copy, and the options that are no rules.
+
+    Args:
+        model: whose special tokens hold where no rules are given.
+        given: rules to start from; None: greedy ones.
+        options: fields of the rules by name, and other arguments of the stock ``generate``.
+
+    Raises:
+        UsageError: the library refuses a rule.
+    """
+    if given is not None and not isinstance(given, GenerationConfig):
+        raise UsageError(
+            f"generation_config must be a GenerationConfig, not {type(given).__name__}. "
+            "Give single rules as arguments, such as max_new_tokens=20."
+        )
+    rules = greedy_rules(model.generation_config) if given is None else copy.deepcopy(given)
+    try:
+        rest: dict[str, Any] = rules.update(**options | {"disable_compile": True})
+        rules.validate()
+    except ValueError as error:
+        raise UsageError(f"These generation rules cannot hold: {error}") from error
+    return rules, rest
+
+
+def default_new_tokens() -> int:
+    """New tokens that the library generates where no rule says how many."""
+    return int(GenerationConfig._get_default_generation_params()["max_length"])
+
+
+def forward_arguments(model: PreTrainedModel) -> frozenset[str]:
+    """Names of arguments that the model's forward pass reads."""
+    return _arguments(type(model).forward)
+
+
+@functools.cache
+def _arguments(forward: Callable[..., Any]) -> frozenset[str]:
+    named = frozenset(inspect.signature(forward).parameters) - {"self", "kwargs"}
+    return named | TransformersKwargs.__optional_keys__ | {"return_dict"}
 
 
 def _first(ids: int | list[int] | None) -> int:

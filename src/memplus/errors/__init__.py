@@ -20,7 +20,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 model and memory do not match, 4 corrupt
     |   |-- QuestionSetError             a file of questions of no known form
     |   |-- PositionsError               the prompt does not fit the positions left
     |   |-- BudgetError                  the memory would outgrow its budget
-    |   |-- StaleCacheError              a text cache older than the last write
+    |   |-- StaleCacheError              a text cache that another read made
     |   |-- TailError                    write_chunk on a memory that has a tail
     |   |-- UnknownMemoryError           the store holds no memory of that name
     |   |-- MemoryExistsError            the store holds one already

@@ -31,13 +31,13 @@ class BudgetError(UsageError):
 
 
 class StaleCacheError(UsageError):
-    """A text cache was built before the memory's last write and no longer fits it."""
+    """A text cache does not fit the memory: another read made it, or the memory has changed."""
 
-    template = "This cache was built after write {cached}, but the memory is at write {current}."
-    hint = "Start a new cache after writing; `chat` does so at every turn."
+    template = "This cache does not fit the memory: {reason}."
+    hint = "Leave the cache out and give the whole text; `chat` does so at every turn."
 
-    def __init__(self, *, cached: int, current: int) -> None:
-        self._fill(cached=cached, current=current)
+    def __init__(self, *, reason: str) -> None:
+        self._fill(reason=reason)
 
 
 class TailError(UsageError):

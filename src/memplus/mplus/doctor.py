@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from memplus.backbone.attention import AttentionCall, attend_concatenated
+from memplus.backbone.attention import Attended, AttentionCall, attend_concatenated
 from memplus.backbone.session import Session, running
 from memplus.errors import SelfTestError
 from memplus.mplus.model import MPlus
@@ -92,7 +92,7 @@ class _Inputs(Session):
         self.hidden.append(hidden)
         return hidden
 
-    def attend(self, call: AttentionCall) -> Tensor:
+    def attend(self, call: AttentionCall) -> Attended:
         """Attend to the text alone."""
         return attend_concatenated(call, [])
 

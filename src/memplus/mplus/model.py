@@ -422,7 +422,7 @@ class MPlus(nn.Module):
 
     def forward(
         self,
-        input_ids: Tensor,
+        input_ids: Tensor | None = None,
         memory: Memories | None = None,
         *,
         new_rows: Tensor | None = None,
@@ -452,7 +452,7 @@ class MPlus(nn.Module):
     @torch.no_grad()
     def generate(
         self,
-        input_ids: Tensor,
+        input_ids: Tensor | None = None,
         memory: Memories | None = None,
         *,
         attention_mask: Tensor | None = None,

@@ -50,7 +50,8 @@ class MemoryPrefix(Prefix):
         backbone: the model.
         weights: bos and retriever.
         memories: one per batch row; rows may share one.
-        prompt: [B, T] true where a token belongs to the prompt: no tail, no padding.
+        prompt: [B, T] true where a token belongs to the prompt: no tail, no padding; what follows
+            these T tokens in their pass does not retrieve.
         extra: [k rows] hidden vectors [L, k, d] of rows not yet written, read after the others.
     """
 
@@ -178,7 +179,9 @@ class MemoryPrefix(Prefix):
         """What a batch row retrieves: unrotated keys and values [m, H, D], oldest first."""
         assert memory.long_term is not None
         assert queries is not None
-        chosen, scores = memory.long_term.retrieve(access.index, queries[row][self.prompt[row]])
+        # Candidates of assisted decoding may follow the prompt in its own pass.
+        asking = queries[row, : self.prompt.shape[1]][self.prompt[row]]
+        chosen, scores = memory.long_term.retrieve(access.index, asking)
         self.retrieved[row, access.index] = chosen
         self.scores[row, access.index] = scores
         return self._stored(access, memory.long_term, chosen)

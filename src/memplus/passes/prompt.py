@@ -26,6 +26,10 @@ class Prompt:
     """[B, W] 1 where a token is; None where there is no padding."""
     asked: Tensor
     """[B, W] true for the caller's own tokens: what retrieval averages over."""
+    tail: Tensor | None = None
+    """[B, W] true for tokens of a tail; None where no row has one."""
+    extra: int = 0
+    """W - T: columns before the caller's. A tail may stand in the caller's padding too."""
 
     @property
     def width(self) -> int:
@@ -36,7 +40,7 @@ class Prompt:
 def assemble(
     input_ids: Tensor, attention_mask: Tensor | None, tails: Sequence[Sequence[int]]
 ) -> Prompt:
-    """Put every row's tail before its prompt.
+    """Lay every row's tail out before its prompt.
 
     Args:
         input_ids: [B, T].
@@ -44,13 +48,11 @@ def assemble(
         tails: a list of token ids per row; empty where there is none.
 
     Raises:
-        UsageError: the mask has another shape, or tails meet right padding.
+        UsageError: the mask has another shape or hides a whole row, or tails meet right padding.
     """
     batch, length = input_ids.shape
-    if attention_mask is not None and tuple(attention_mask.shape) != (batch, length):
-        raise UsageError(
-            f"attention_mask has shape {list(attention_mask.shape)}, input_ids {[batch, length]}."
-        )
+    if attention_mask is not None:
+        _check_mask(attention_mask, (batch, length))
     there = input_ids.new_ones((batch, length)) if attention_mask is None else attention_mask
     there = there.bool()
     if not any(tails):
@@ -62,7 +64,7 @@ def assemble(
     width = max(max(len(tail) + n for tail, n in zip(tails, counts, strict=True)), length)
     ids = input_ids.new_zeros((batch, width))
     mask = torch.zeros((batch, width), dtype=torch.long, device=ids.device)
-    asked = torch.zeros((batch, width), dtype=torch.bool, device=ids.device)
+    asked, tail_mask = (torch.zeros_like(mask, dtype=torch.bool) for _ in range(2))
     ids[:, width - length :] = input_ids
     asked[:, width - length :] = there
     mask[:, width - length :] = there.long()
@@ -71,4 +73,18 @@ def assemble(
             place = slice(width - count - len(tail), width - count)
             ids[row, place] = torch.tensor(tail, dtype=ids.dtype, device=ids.device)
             mask[row, place] = 1
-    return Prompt(ids, None if bool(mask.all()) else mask, asked)
+            tail_mask[row, place] = True
+    shown = None if bool(mask.all()) else mask
+    return Prompt(ids, shown, asked, tail_mask, width - length)
+
+
+def _check_mask(mask: Tensor, shape: tuple[int, int]) -> None:
+    if tuple(mask.shape) != shape:
+        raise UsageError(
+            f"attention_mask has shape {list(mask.shape)}, but input_ids or inputs_embeds hold "
+            f"{list(shape)} tokens. Give 1 for a token and 0 for padding, one for each token."
+        )
+    if not bool(mask.bool().any(dim=1).all()):
+        raise UsageError(
+            "attention_mask hides every token of a row. Give every row at least one token."
+        )

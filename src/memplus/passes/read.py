@@ -13,13 +13,20 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from memplus.backbone.access import Backbone
-from memplus.backbone.attention import AttentionCall, Segment, attend_concatenated, attend_merged
+from memplus.backbone.attention import (
+    Attended,
+    AttentionCall,
+    Segment,
+    attend_concatenated,
+    attend_merged,
+)
 from memplus.backbone.rope import rotate
 from memplus.backbone.session import Session
 from memplus.memory.retriever import MemoryWeights
+from memplus.passes.tails import Tails
 
 __all__ = ["HiddenPrefix", "Prefix", "ReadSession", "RowSource"]
 
@@ -51,11 +58,18 @@ class Prefix:
 
 
 class ReadSession(Session):
-    """A read of one prefix: the prefill and all that follows it on the same text cache."""
+    """A read of one prefix: the prefill and all that follows it on the same text cache.
 
-    def __init__(self, backbone: Backbone, prefix: Prefix) -> None:
+    Args:
+        backbone: the model.
+        prefix: what stands before the text.
+        tails: of the memories; None where there are none.
+    """
+
+    def __init__(self, backbone: Backbone, prefix: Prefix, tails: Tails | None = None) -> None:
         self.backbone = backbone
         self.prefix = prefix
+        self.tails = tails
         self.prefilled = False
         self._prefilling = False
         self._length = 0
@@ -63,7 +77,11 @@ class ReadSession(Session):
         """Called with every attention call and the prefix it saw (evidence)."""
 
     def before_decoder(self, arguments: dict[str, Any]) -> None:
-        """Positions after the prefix."""
+        """Tails before the prompt, and positions after the prefix."""
+        cache = arguments.get("past_key_values")
+        past = 0 if cache is None else int(cache.get_seq_length())
+        if self.tails is not None:
+            self.tails.put_in(arguments, past)
         given = arguments.get("inputs_embeds")
         given = arguments["input_ids"] if given is None else given
         batch, length = given.shape[:2]
@@ -72,12 +90,16 @@ class ReadSession(Session):
             self.prefix.expand(batch // self.prefix.rows)
         positions = arguments.get("position_ids")
         if positions is None:
-            positions = _plain_positions(arguments, length, given.device)
+            positions = _plain_positions(arguments.get("attention_mask"), past, length, given)
         positions = positions + self.prefix.shift(given.device)[:, None]
         arguments["position_ids"] = positions
         if self._prefilling:
             self._length = int(positions.max()) + 1 if self.backbone.rope.changing else 0
         self.prefilled = True
+
+    def after_decoder(self, output: Any) -> Any:
+        """The caller's tokens alone."""
+        return output if self.tails is None else self.tails.cut_out(output)
 
     def before_layer(self, layer: int, hidden: Tensor) -> Tensor:
         """Prepare the layer's prefix."""
@@ -85,7 +107,7 @@ class ReadSession(Session):
             self.prefix.prepare(layer, hidden, self._length)
         return hidden
 
-    def attend(self, call: AttentionCall) -> Tensor:
+    def attend(self, call: AttentionCall) -> Attended:
         """Attend over prefix and text."""
         groups = self.prefix.groups(call.layer)
         if self.watch is not None:
@@ -96,16 +118,25 @@ class ReadSession(Session):
         if len(groups) == 1:
             segments = groups[0][1]
             if mergeable and segments:
-                return attend_merged(call, segments)
+                return attend_merged(call, segments), None
             return attend_concatenated(call, segments, self.prefix.mask)
-        parts = []
+        parts: list[Attended] = []
         for rows, segments in groups:
             part = _rows_of(call, rows)
-            merge = mergeable and segments
-            parts.append(
-                attend_merged(part, segments) if merge else attend_concatenated(part, segments)
-            )
-        return torch.cat(parts)
+            if mergeable and segments:
+                parts.append((attend_merged(part, segments), None))
+            else:
+                parts.append(attend_concatenated(part, segments))
+        return torch.cat([output for output, _ in parts]), _together([w for _, w in parts])
+
+
+def _together(weights: list[Tensor | None]) -> Tensor | None:
+    """Weights [b, H, T, P + S] of groups as those of the batch: shorter prefixes begin later."""
+    known = [one for one in weights if one is not None]
+    if len(known) < len(weights):
+        return None
+    width = max(one.shape[3] for one in known)
+    return torch.cat([nn.functional.pad(one, (width - one.shape[3], 0)) for one in known])
 
 
 def _rows_of(call: AttentionCall, rows: slice) -> AttentionCall:
@@ -117,15 +148,12 @@ def _rows_of(call: AttentionCall, rows: slice) -> AttentionCall:
     )
 
 
-def _plain_positions(arguments: dict[str, Any], length: int, device: torch.device) -> Tensor:
+def _plain_positions(mask: Any, past: int, length: int, given: Tensor) -> Tensor:
     """Positions of the text alone: after the cache, and not counting padding."""
-    cache = arguments.get("past_key_values")
-    past = int(cache.get_seq_length()) if cache is not None else 0
-    mask = arguments.get("attention_mask")
     if isinstance(mask, Tensor) and mask.dim() == 2 and not bool(mask.all()):
         counted = mask.long().cumsum(-1)[:, -length:] - 1
         return counted.clamp(min=0)
-    return torch.arange(past, past + length, device=device)[None]
+    return torch.arange(past, past + length, device=given.device)[None]
 
 
 class HiddenPrefix(Prefix):

@@ -17,7 +17,13 @@ import torch
 from torch import Tensor
 
 from memplus.backbone.access import Backbone
-from memplus.backbone.attention import AttentionCall, Segment, attend_concatenated, attend_merged
+from memplus.backbone.attention import (
+    Attended,
+    AttentionCall,
+    Segment,
+    attend_concatenated,
+    attend_merged,
+)
 from memplus.backbone.rope import rotate
 from memplus.backbone.session import Session, running
 from memplus.memory.retriever import MemoryWeights
@@ -130,10 +136,10 @@ class _WriteSession(Session):
         self.rows.append(rows)
         return hidden
 
-    def attend(self, call: AttentionCall) -> Tensor:
+    def attend(self, call: AttentionCall) -> Attended:
         """Attend over prefix and text."""
         segments = self.segments.get(call.layer, [])
         window = call.options.get("sliding_window")
         if call.mergeable and segments and (window is None or window >= self.queries):
-            return attend_merged(call, segments, causal=True)
+            return attend_merged(call, segments, causal=True), None
         return attend_concatenated(call, segments)

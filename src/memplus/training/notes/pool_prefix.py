@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from memplus.backbone.access import Layer
-from memplus.backbone.attention import AttentionCall, Segment
+from memplus.backbone.attention import Attended, AttentionCall, Segment
 from memplus.backbone.rope import rotate
 from memplus.memory.retriever import retrieval_scores
 from memplus.mplus.model import MPlus
@@ -162,8 +162,8 @@ class PoolReadSession(ReadSession):
 
     prefix: PoolPrefix
 
-    def attend(self, call: AttentionCall) -> Tensor:
-        """[Q, t, H, D]."""
+    def attend(self, call: AttentionCall) -> Attended:
+        """[Q, t, H, D]; the weights stay here."""
         rows = self.prefix.layers[call.layer]
         count, heads, length, width = call.query.shape
         pools, kv_heads, before = rows.shared[0].shape[:3]
@@ -182,7 +182,7 @@ class PoolReadSession(ReadSession):
         weights = torch.softmax(scores, dim=3, dtype=scores.dtype)
         seen = _spread(_grouped(weights[..., :before], pools) @ rows.shared[1], count)
         output = (seen + weights[..., before:] @ values).view(count, heads, length, width)
-        return output.transpose(1, 2).contiguous()
+        return output.transpose(1, 2).contiguous(), None
 
 
 def _grouped(rows: Tensor, pools: int) -> Tensor:
