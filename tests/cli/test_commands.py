@@ -34,15 +34,15 @@ def memory(run: Run, tmp_path: Path, tiny: Path, text: Path) -> Path:
     return path
 
 
-def test_write_adds_up_and_goes_on(run: Run, tmp_path: Path, tiny: Path, text: Path) -> None:
+def test_write_adds_up_and_writes_no_text_twice(run: Run, tmp_path: Path, tiny: Path, text: Path) -> None:
     path = tmp_path / "m.memory"
     first = run_json(run, "write", text, "--memory", path, "--model", tiny)
     second = run_json(run, "write", text, "-m", path, "--model", tiny, "--flush")
     model = MPlus.from_pretrained(tiny)
     length = len(model.encode(TEXT * 3))
     assert first["total_tokens"] + first["waiting"] == length
-    assert second["total_tokens"] == 2 * length
-    assert Memory.load(path, model).tokens == 2 * length
+    assert (second["total_tokens"], second["waiting"]) == (length, 0)
+    assert Memory.load(path, model).tokens == length
 
 
 def test_ask_inspect_and_chat(

@@ -16,6 +16,7 @@ SAMPLES: list[MemplusError] = [
     errors.NotTextError(Path("a/b.bin"), offset=7),
     errors.DocumentFormatError("a/b.pdf", kind="a PDF document"),
     errors.BrokenTextError("The question", offset=3, code="U+DCE9"),
+    errors.SourceChangedError("notes.txt", held=12),
     errors.ChatTemplateError("models/x", reason="roles must alternate"),
     errors.QuestionSetError("squad.csv"),
     errors.PositionsError(needed=300, available=12),

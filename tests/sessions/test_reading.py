@@ -1,30 +1,38 @@
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tests.fakes import make_mplus
 
 from memplus.data.documents import Document
-from memplus.errors import BudgetError
+from memplus.errors import BudgetError, SourceChangedError
 from memplus.memory.state import Memory
+from memplus.mplus.model import MPlus
 from memplus.sessions.reading import write_documents
+from memplus.store import MemoryStore
 
 FIRST = Document("first.txt", "The gate is red. The dog sleeps all day.")
 SECOND = Document("second.txt", "Rain fell on the old house.")
 
 
-def never() -> bool:
-    return False
+def stopping(chunks: int) -> Callable[[str, int, int], bool]:
+    """Ends a reading after so many chunks."""
+    calls: list[int] = []
 
+    def after(source: str, done: int, total: int) -> bool:
+        calls.append(done)
+        return len(calls) == chunks
 
-def ignore(source: str, done: int, total: int) -> None:
-    pass
+    return after
 
 
 def test_documents_are_written_in_order_each_under_its_name() -> None:
     model = make_mplus()
     memory = model.new_memory()
-    reading = write_documents(model, memory, [FIRST, SECOND], report=ignore, stopped=never)
+    reading = write_documents(model, memory, [FIRST, SECOND])
     assert list(memory.source_tokens) == ["first.txt", "second.txt"]
     assert reading.tokens + reading.waiting == len(FIRST.text) + len(SECOND.text)
     assert reading.waiting == len(memory.tail)
@@ -35,8 +43,8 @@ def test_documents_are_written_in_order_each_under_its_name() -> None:
 def test_counts_are_of_this_reading_alone() -> None:
     model = make_mplus()
     memory = model.new_memory()
-    write_documents(model, memory, [FIRST], flush=True, report=ignore, stopped=never)
-    again = write_documents(model, memory, [SECOND], flush=True, report=ignore, stopped=never)
+    write_documents(model, memory, [FIRST], flush=True)
+    again = write_documents(model, memory, [SECOND], flush=True)
     assert again.tokens == len(SECOND.text)
     assert again.waiting == 0
 
@@ -45,13 +53,12 @@ def test_a_stop_leaves_a_valid_memory_of_what_was_written(tmp_path: Path) -> Non
     model = make_mplus()
     memory = model.new_memory()
     seen: list[tuple[str, int, int]] = []
-    reading = write_documents(
-        model,
-        memory,
-        [FIRST, SECOND],
-        report=lambda *now: seen.append(now),
-        stopped=lambda: len(seen) == 2,
-    )
+
+    def after(*now: Any) -> bool:
+        seen.append(now)
+        return len(seen) == 2
+
+    reading = write_documents(model, memory, [FIRST, SECOND], after=after)
     chunk = model.memory_config.chunk_tokens
     assert reading.interrupted
     assert (reading.writes, reading.tokens) == (2, 2 * chunk)
@@ -68,5 +75,133 @@ def test_a_budget_is_refused_before_the_document_is_begun() -> None:
     model = make_mplus()
     memory = model.new_memory(max_bytes=1000)
     with pytest.raises(BudgetError):
-        write_documents(model, memory, [FIRST], report=ignore, stopped=never)
+        write_documents(model, memory, [FIRST])
     assert memory.writes == []
+
+
+@contextmanager
+def plain(model: MPlus, folder: Path) -> Iterator[Memory]:
+    yield model.new_memory()
+
+
+@contextmanager
+def stored(model: MPlus, folder: Path) -> Iterator[Memory]:
+    with MemoryStore(folder / "store").create("m", model) as memory:
+        yield memory
+
+
+Opened = Callable[[MPlus, Path], AbstractContextManager[Memory]]
+KINDS = pytest.mark.parametrize("opened", [plain, stored])
+
+
+def rows_of(model: MPlus, memory: Memory) -> torch.Tensor:
+    """What the memory makes of a prompt: equal to the bit for equal memories."""
+    prompt = torch.tensor([model.encode("What is red?")])
+    return model(prompt, memory=memory).logits
+
+
+@KINDS
+def test_a_document_that_is_there_is_skipped(opened: Opened, tmp_path: Path) -> None:
+    model = make_mplus()
+    with opened(model, tmp_path) as memory:
+        write_documents(model, memory, [FIRST])
+        before = (memory.tokens, list(memory.tail))
+        again = write_documents(model, memory, [FIRST, SECOND])
+        assert again.skipped == ("first.txt",)
+        assert again.taken == len(SECOND.text)
+        assert memory.source_tokens["first.txt"] == before[0] + len(before[1])
+
+
+@KINDS
+def test_a_reading_that_was_stopped_is_resumed_to_the_bit(opened: Opened, tmp_path: Path) -> None:
+    model = make_mplus()
+    undisturbed = model.new_memory()
+    write_documents(model, undisturbed, [FIRST, SECOND])
+    with opened(model, tmp_path) as memory:
+        first = write_documents(model, memory, [FIRST, SECOND], after=stopping(2))
+        assert first.interrupted
+        assert first.taken == 2 * model.memory_config.chunk_tokens
+        second = write_documents(model, memory, [FIRST, SECOND])
+        assert second.resumed == ("first.txt",)
+        assert first.taken + second.taken == len(FIRST.text) + len(SECOND.text)
+        assert torch.equal(rows_of(model, memory), rows_of(model, undisturbed))
+
+
+@KINDS
+def test_a_document_that_grew_is_written_from_where_it_ended(
+    opened: Opened, tmp_path: Path
+) -> None:
+    model = make_mplus()
+    grown = Document(FIRST.source, FIRST.text + " Nobody knows why.")
+    whole = model.new_memory()
+    write_documents(model, whole, [grown])
+    with opened(model, tmp_path) as memory:
+        write_documents(model, memory, [FIRST])
+        write_documents(model, memory, [grown])
+        assert torch.equal(rows_of(model, memory), rows_of(model, whole))
+
+
+@KINDS
+def test_a_document_that_changed_is_refused_before_anything_is_written(
+    opened: Opened, tmp_path: Path
+) -> None:
+    model = make_mplus()
+    changed = Document(FIRST.source, "Something else altogether.")
+    with opened(model, tmp_path) as memory:
+        write_documents(model, memory, [FIRST])
+        version = memory.version
+        with pytest.raises(SourceChangedError, match=r"first.txt has changed"):
+            write_documents(model, memory, [SECOND, changed])
+        assert memory.version == version
+
+
+def test_a_store_sees_a_change_that_only_the_texts_show(tmp_path: Path) -> None:
+    model = make_mplus()
+    changed = Document(FIRST.source, FIRST.text.replace("red", "old"))
+    with stored(model, tmp_path) as memory:
+        write_documents(model, memory, [FIRST])
+        with pytest.raises(SourceChangedError):
+            write_documents(model, memory, [changed])
+
+
+@KINDS
+def test_replacing_forgets_the_source_and_writes_it_anew(opened: Opened, tmp_path: Path) -> None:
+    model = make_mplus()
+    changed = Document(FIRST.source, "Something else altogether, and longer.")
+    with opened(model, tmp_path) as memory:
+        write_documents(model, memory, [FIRST, SECOND])
+        done = write_documents(model, memory, [changed], replace=True)
+        assert done.replaced == ("first.txt",)
+        assert done.taken == len(changed.text)
+        held = sum(r.tokens for r in memory.writes if r.source == FIRST.source)
+        assert held + len(memory.tail) == len(changed.text)
+        assert memory.source_tokens[SECOND.source] == len(SECOND.text)
+
+
+@KINDS
+def test_a_flush_of_what_is_there_writes_the_tail_alone(opened: Opened, tmp_path: Path) -> None:
+    model = make_mplus()
+    whole = model.new_memory()
+    write_documents(model, whole, [SECOND], flush=True)
+    with opened(model, tmp_path) as memory:
+        write_documents(model, memory, [SECOND])
+        waiting = len(memory.tail)
+        assert waiting
+        done = write_documents(model, memory, [SECOND], flush=True)
+        assert (done.tokens, done.taken, done.waiting) == (waiting, 0, 0)
+        assert torch.equal(rows_of(model, memory), rows_of(model, whole))
+
+
+def test_standard_input_is_another_text_each_time() -> None:
+    model = make_mplus()
+    memory = model.new_memory()
+    for _ in range(2):
+        write_documents(model, memory, [Document("-", "A line.")])
+    assert memory.tokens + len(memory.tail) == 2 * len("A line.")
+
+
+def test_a_document_given_twice_is_written_once() -> None:
+    model = make_mplus()
+    memory = model.new_memory()
+    write_documents(model, memory, [FIRST, FIRST])
+    assert memory.tokens + len(memory.tail) == len(FIRST.text)

@@ -66,9 +66,12 @@ def write(
         out.progress() as report,
         place.writing(loaded, seed=seed, max_bytes=max_bytes) as target,
     ):
-        reading = write_documents(
-            loaded, target, documents, flush=flush, report=report, stopped=stopped
-        )
+
+        def after(source: str, done: int, total: int) -> bool:
+            report(source, done, total)
+            return stopped()
+
+        reading = write_documents(loaded, target, documents, flush=flush, after=after)
     data = {
         **place.data,
         "interrupted": reading.interrupted,

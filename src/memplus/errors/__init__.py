@@ -16,6 +16,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 model and memory do not match, 4 corrupt
     |   |-- NotTextError                 binary, or in an unknown encoding
     |   |   `-- DocumentFormatError          a PDF, an image, an archive
     |   |-- BrokenTextError              half a character in a text or a name
+    |   |-- SourceChangedError           a document is not what was written before
     |   |-- ChatTemplateError            a model's chat template failed
     |   |-- QuestionSetError             a file of questions of no known form
     |   |-- PositionsError               the prompt does not fit the positions left
@@ -66,6 +67,7 @@ from memplus.errors.data import (
     EmptyTextError,
     NotTextError,
     QuestionSetError,
+    SourceChangedError,
 )
 from memplus.errors.memory import (
     BudgetError,
@@ -135,6 +137,7 @@ __all__ = [
     "ReadOnlyMemoryError",
     "RunMismatchError",
     "SelfTestError",
+    "SourceChangedError",
     "StaleCacheError",
     "StorageError",
     "TailError",

@@ -13,6 +13,7 @@ __all__ = [
     "EmptyTextError",
     "NotTextError",
     "QuestionSetError",
+    "SourceChangedError",
 ]
 
 
@@ -64,6 +65,16 @@ class BrokenTextError(UsageError):
 
     def __init__(self, what: str, *, offset: int, code: str) -> None:
         self._fill(what=what, offset=offset, code=code)
+
+
+class SourceChangedError(UsageError):
+    """A document differs from what was written under its name before."""
+
+    template = "{source} has changed: {held} tokens of another text were written under that name."
+    hint = "Forget that text and write this one (`--replace`), or give this one another name."
+
+    def __init__(self, source: str, *, held: int) -> None:
+        self._fill(source=source, held=held)
 
 
 class ChatTemplateError(UsageError):

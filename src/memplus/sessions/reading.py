@@ -1,4 +1,8 @@
-"""Documents written into a memory, one after the other, stoppable between two chunks."""
+"""Documents written into a memory, one after the other, stoppable between two chunks.
+
+A document is written once: what its source already holds is skipped, so a reading that was stopped
+is resumed by the same call, and gives the memory that it would have given undisturbed.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from memplus.data.documents import Document
+from memplus.errors import SourceChangedError
+from memplus.memory.records import WriteRecord
 from memplus.memory.state import Memory
 
 if TYPE_CHECKING:
     from memplus.mplus.model import MPlus
 
-__all__ = ["Reading", "write_documents"]
+__all__ = ["STREAMS", "Reading", "write_documents"]
+
+STREAMS = ("-",)
+"""Sources that are no document: whatever comes under such a name is another text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +29,28 @@ class Reading:
     """What was written: counts are of this reading alone, ``waiting`` is the memory's tail."""
 
     tokens: int
+    """Written as chunks, an older tail among them."""
     writes: int
     waiting: int
     interrupted: bool
+    taken: int = 0
+    """Tokens of the documents that the memory took in, as chunks or into its tail."""
+    skipped: tuple[str, ...] = ()
+    """Sources that held all of their document already."""
+    resumed: tuple[str, ...] = ()
+    """Sources that held the beginning of their document; only the rest was written."""
+    replaced: tuple[str, ...] = ()
+    """Sources that were forgotten first."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What of a document is to be written."""
+
+    text: str | list[int]
+    """Empty where its source holds all of it."""
+    forget: bool = False
+    resumed: bool = False
 
 
 class _Stopped(Exception):
@@ -35,8 +63,8 @@ def write_documents(
     documents: Sequence[Document],
     *,
     flush: bool = False,
-    report: Callable[[str, int, int], None],
-    stopped: Callable[[], bool],
+    replace: bool = False,
+    after: Callable[[str, int, int], bool] | None = None,
 ) -> Reading:
     """Writes documents in order; what was written before a stop stays in the memory.
 
@@ -45,31 +73,101 @@ def write_documents(
         memory: is changed.
         documents: each is its own source.
         flush: write the rest of each document that fills no chunk, too.
-        report: called with (source, tokens written, tokens in all) after each chunk.
-        stopped: asked after each chunk; true ends the reading there.
+        replace: forget what the sources of the documents hold, and write them anew.
+        after: called with (source, tokens written, tokens in all) after each chunk; what it returns
+            is whether the reading ends there.
 
     Raises:
+        SourceChangedError: a source holds another text than its document; nothing was written.
         BudgetError: a document would outgrow the memory's budget; those before it are written.
     """
-    tokens, writes = memory.tokens, len(memory.writes)
+    documents = list(dict.fromkeys(documents))
+    for document in documents:
+        _part(model, memory, document, replace=replace)  # refuses before anything is written
+    skipped, resumed, replaced = [], [], []
     interrupted = False
+    tokens, taken, writes = 0, 0, len(memory.writes)
     for document in documents:
 
         def progress(done: int, total: int, source: str = document.source) -> None:
-            report(source, done, total)
-            if stopped():
+            if after is not None and after(source, done, total):
                 raise _Stopped
 
+        part = _part(model, memory, document, replace=replace)
+        if part.forget:
+            memory.forget(source=document.source)
+            replaced.append(document.source)
+        if part.resumed:
+            resumed.append(document.source)
+        held = memory.tokens, len(memory.tail)
+        text = part.text
+        if not text:
+            skipped.append(document.source)
+            if not (flush and memory.tail and memory.tail_source == document.source):
+                continue
+            text = _take_back_tail(memory)
         try:
-            model.write(
-                memory, document.text, source=document.source, flush=flush, progress=progress
-            )
+            model.write(memory, text, source=document.source, flush=flush, progress=progress)
         except _Stopped:
             interrupted = True
             break
+        finally:
+            tokens += memory.tokens - held[0]
+            taken += memory.tokens + len(memory.tail) - sum(held)
     return Reading(
-        tokens=memory.tokens - tokens,
+        tokens=tokens,
         writes=len(memory.writes) - writes,
         waiting=len(memory.tail),
         interrupted=interrupted,
+        taken=taken,
+        skipped=tuple(skipped),
+        resumed=tuple(resumed),
+        replaced=tuple(replaced),
     )
+
+
+def _part(model: MPlus, memory: Memory, document: Document, *, replace: bool) -> _Part:
+    """What of a document its source does not hold yet.
+
+    Raises:
+        SourceChangedError: the source holds another text.
+    """
+    source = document.source
+    records = [record for record in memory.writes if record.source == source and record.tokens]
+    tail = memory.tail if memory.tail_source == source else []
+    held = sum(record.tokens for record in records) + len(tail)
+    if source in STREAMS or not held:
+        return _Part(document.text)
+    if replace:
+        return _Part(document.text, forget=True)
+    ids, ends = model.encode_with_ends(document.text)
+    if not _begins(ids, memory, records, tail):
+        raise SourceChangedError(source, held=held)
+    if held == len(ids):
+        return _Part("")
+    rest = "" if ends is None else document.text[ends[held - 1] :]
+    same = bool(rest.strip()) and model.encode(rest) == ids[held:]
+    return _Part(rest if same else ids[held:], resumed=True)
+
+
+def _begins(
+    ids: list[int], memory: Memory, records: Sequence[WriteRecord], tail: list[int]
+) -> bool:
+    """Whether a document begins with what its source holds: these writes, then this tail.
+
+    A memory that keeps no texts knows only how many tokens were written: then the number counts.
+    """
+    written = sum(record.tokens for record in records)
+    held = written + len(tail)
+    if held > len(ids) or ids[written:held] != tail:
+        return False
+    texts = memory.texts(record.id for record in records)
+    if all(record.id in texts for record in records):
+        return [token for record in records for token in texts[record.id].ids] == ids[:written]
+    return memory.source_tokens.get(records[0].source) == written  # no write of it was forgotten
+
+
+def _take_back_tail(memory: Memory) -> list[int]:
+    """The tail, which waits no more: it is about to be written."""
+    tail, memory.tail, memory.tail_text = memory.tail, [], ""
+    return tail
