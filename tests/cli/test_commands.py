@@ -34,7 +34,9 @@ def memory(run: Run, tmp_path: Path, tiny: Path, text: Path) -> Path:
     return path
 
 
-def test_write_adds_up_and_writes_no_text_twice(run: Run, tmp_path: Path, tiny: Path, text: Path) -> None:
+def test_write_adds_up_and_writes_no_text_twice(
+    run: Run, tmp_path: Path, tiny: Path, text: Path
+) -> None:
     path = tmp_path / "m.memory"
     first = run_json(run, "write", text, "--memory", path, "--model", tiny)
     second = run_json(run, "write", text, "-m", path, "--model", tiny, "--flush")
