@@ -133,11 +133,9 @@ class Place:
 
         assert self.id is not None
         store = MemoryStore(self.store, ram=self.ram)
-        if self.id in store:
-            stored = store.open(self.id, model, write=True, wait=self.wait)
-        else:
-            stored = store.create(self.id, model, seed=seed, max_bytes=max_bytes)
-        with stored:
+        with store.open_or_create(
+            self.id, model, seed=seed, max_bytes=max_bytes, wait=self.wait
+        ) as stored:
             stored.max_bytes = max_bytes if max_bytes is not None else stored.max_bytes
             yield stored
 

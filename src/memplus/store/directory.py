@@ -27,8 +27,7 @@ from memplus.errors import (
 from memplus.errors.base import storage_error
 from memplus.store.disk import Disk, read
 from memplus.store.folder import Folder
-from memplus.store.journal import now
-from memplus.store.locks import Lock
+from memplus.store.locks import Lock, alone, shared
 from memplus.store.manifest import Manifest
 
 __all__ = ["MARK", "Directory"]
@@ -39,7 +38,8 @@ _VERSION = 1
 _FORMAT = "memplus-store"
 _LONGEST_ID = 512
 _ATTEMPTS = 20
-_REMAINS_SECONDS = 86_400.0
+_FOLDERS_LOCK = "folders"
+"""The lock that is shared by all who make or remove folders."""
 _Result = TypeVar("_Result")
 
 
@@ -94,10 +94,19 @@ class Directory:
     def _clear_remains(self) -> None:
         """Remove what a process left behind that ended in the middle of a change."""
         with suppress(OSError):
-            for entry in os.scandir(self.path / "memories"):
-                old = now() - entry.stat(follow_symlinks=False).st_mtime > _REMAINS_SECONDS
-                if entry.name.startswith(".gone-") or (entry.name.startswith(".new-") and old):
-                    self.disk.remove_tree(Path(entry.path))
+            if not self._remains():
+                return
+            with alone(self._folders_lock) as nobody_at_work:
+                for folder in self._remains() if nobody_at_work else []:
+                    self.disk.remove_tree(folder)
+
+    def _remains(self) -> list[Path]:
+        with os.scandir(self.path / "memories") as entries:
+            return [Path(e.path) for e in entries if e.name.startswith((".gone-", ".new-"))]
+
+    @property
+    def _folders_lock(self) -> Path:
+        return self.path / "locks" / _FOLDERS_LOCK
 
     @contextmanager
     def named_errors(self, *, missing: bool = True) -> Iterator[None]:
@@ -113,7 +122,7 @@ class Directory:
         """Where the memory of that name lies, or would lie."""
         return self.path / "memories" / _hashed(name)
 
-    def aside(self, kind: str) -> Path:
+    def _aside(self, kind: str) -> Path:
         """A path for a folder that is ``new`` or ``gone``; no memory lies there."""
         return self.path / "memories" / f".{kind}-{secrets.token_hex(8)}"
 
@@ -157,12 +166,23 @@ class Directory:
         """
         found: list[Manifest] = []
         with self.named_errors():
-            for entry in os.scandir(self.path / "memories"):
-                if entry.name.startswith(".") or not entry.is_dir(follow_symlinks=False):
-                    continue
+            for folder in self._folders():
                 with suppress(FileNotFoundError):  # deleted meanwhile
-                    found.append(Manifest.load(Path(entry.path)))
+                    found.append(Manifest.load(folder))
         return sorted(found, key=lambda manifest: manifest.id)
+
+    def count(self) -> int:
+        """How many memories there are, damaged ones included."""
+        with self.named_errors():
+            return len(self._folders())
+
+    def _folders(self) -> list[Path]:
+        with os.scandir(self.path / "memories") as entries:
+            return [
+                Path(entry.path)
+                for entry in entries
+                if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
+            ]
 
     def retried(self, name: str, attempt: Callable[[Manifest], _Result]) -> _Result:
         """Try again while another process changes what the manifest names.
@@ -198,14 +218,31 @@ class Directory:
     @contextmanager
     def made_aside(self) -> Iterator[Folder]:
         """A folder made aside, which is gone again when the block does not end well."""
-        aside = self.aside("new")
-        self.disk.make_folder(aside)
-        try:
-            yield Folder(aside, self.disk)
-        except BaseException:
-            with suppress(OSError):
+        with shared(self._folders_lock):
+            aside = self._aside("new")
+            self.disk.make_folder(aside)
+            try:
+                yield Folder(aside, self.disk)
+            except BaseException:
+                with suppress(OSError):
+                    self.disk.remove_tree(aside)
+                raise
+
+    def remove(self, name: str) -> None:
+        """Remove a memory's folder; its lock is held.
+
+        Raises:
+            StorageError: the memory is still there whole, or, as the reason says, deleted although
+                not all of its files could be removed.
+        """
+        with self.named_errors(), shared(self._folders_lock):
+            aside = self._aside("gone")
+            self.disk.rename(self.folder(name), aside)
+            try:
                 self.disk.remove_tree(aside)
-            raise
+            except OSError as error:
+                reason = f"the memory is deleted, but not all of its files could be ({error})"
+                raise StorageError(aside, reason=reason, code=error.errno) from error
 
 
 def _hashed(name: str) -> str:

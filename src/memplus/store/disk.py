@@ -13,7 +13,7 @@ import stat
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 __all__ = ["Disk", "Sink", "read"]
 
@@ -161,9 +161,9 @@ class Disk:
         path.unlink(missing_ok=True)
 
     def remove_tree(self, folder: Path) -> None:
-        """Remove a folder and all that is in it."""
+        """Remove a folder and all that is in it, also where some of it is gone already."""
         self.step("unlink", folder)
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, onerror=_unless_gone)
 
     def make_folder(self, folder: Path) -> None:
         """A folder for the owner's eyes only."""
@@ -178,3 +178,8 @@ def read(path: Path) -> BinaryIO:
         os.close(descriptor)
         raise OSError(22, "it is not a regular file", str(path))
     return os.fdopen(descriptor, "rb")
+
+
+def _unless_gone(call: object, path: str, error: tuple[Any, BaseException, Any]) -> None:
+    if not isinstance(error[1], FileNotFoundError):
+        raise error[1]

@@ -1,7 +1,14 @@
-"""One writer per memory, among all processes: a lock that goes with the process that held it."""
+"""Locks among all processes, each gone with the process that held it: one writer per memory, and
+nobody who tidies a folder while another one fills it.
+"""
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -9,7 +16,9 @@ from filelock import FileLock, Timeout
 from memplus.errors import MemoryBusyError
 from memplus.errors.base import storage_error
 
-__all__ = ["Lock"]
+__all__ = ["Lock", "alone", "shared"]
+
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Lock:
@@ -43,3 +52,41 @@ class Lock:
 
     def __exit__(self, *details: object) -> None:
         self.release()
+
+
+@contextmanager
+def shared(path: Path) -> Iterator[None]:
+    """Hold a lock together with all others who hold it so; waits only for ``alone``.
+
+    Raises:
+        OSError: its file cannot be made or opened.
+    """
+    descriptor = os.open(path, _FLAGS, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.ENOTSUP):
+                raise  # without locks nobody is ever alone, and nothing is tidied
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[bool]:
+    """Whether the lock could be taken while nobody else holds it; does not wait.
+
+    Raises:
+        OSError: its file cannot be made or opened.
+    """
+    descriptor = os.open(path, _FLAGS, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+            return
+        yield True
+    finally:
+        os.close(descriptor)

@@ -10,6 +10,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -23,13 +26,13 @@ from memplus.errors import (
 )
 from memplus.errors.base import storage_error
 from memplus.memory.state import MemoryHost
+from memplus.store.administration import Administration
 from memplus.store.blocks import Residency
 from memplus.store.directory import MARK, Directory
 from memplus.store.disk import Disk
-from memplus.store.exchange import check_files, export_files, fork_files, import_files
 from memplus.store.folder import Folder
-from memplus.store.journal import Commit, Journal, now
-from memplus.store.keeper import Keeper, Limits, kept_commits
+from memplus.store.journal import Journal, now
+from memplus.store.keeper import Keeper, Limits
 from memplus.store.locks import Lock
 from memplus.store.manifest import Manifest
 from memplus.store.stored import StoredMemory
@@ -39,7 +42,20 @@ __all__ = ["MemoryStore"]
 _RELAXED_SECONDS = 1.0
 
 
-class MemoryStore:
+@dataclass(frozen=True)
+class _Start:
+    """How a new memory begins; see ``MemoryStore.create``."""
+
+    seed: int
+    max_bytes: int | None
+    rows: Literal["exact", "int8"]
+
+    def __post_init__(self) -> None:
+        if self.rows not in ("exact", "int8"):
+            raise ConfigError("rows", value=self.rows, reason="it must be exact or int8")
+
+
+class MemoryStore(Administration):
     """Memories in a directory, by name.
 
     Args:
@@ -71,11 +87,9 @@ class MemoryStore:
             raise ConfigError("durability", value=durability, reason="it must be full or relaxed")
         if ram is not None and ram < 1:
             raise ConfigError("ram", value=ram, reason="it must be at least 1 byte")
-        self.path = Path(path)
+        super().__init__(Directory(Path(path), disk or Disk()), limits or _limits(ram))
         self.window = window if durability == "relaxed" else 0.0
         self.ram = ram
-        self.limits = limits or _limits(ram)
-        self._directory = Directory(self.path, disk or Disk())
 
     @classmethod
     def existing(cls, path: str | os.PathLike[str], *, ram: int | None = None) -> MemoryStore:
@@ -93,26 +107,6 @@ class MemoryStore:
             raise MemoryFileError(path, reason="there is no store of memories")
         return cls(path, ram=ram)
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._directory
-
-    def manifest(self, name: str) -> Manifest:
-        """What a memory consists of; needs no model.
-
-        Raises:
-            UnknownMemoryError: there is none of that name.
-            CorruptMemoryError, MemoryVersionError.
-        """
-        return self._directory.manifest(name)
-
-    def memories(self) -> list[Manifest]:
-        """Every memory's manifest, by name.
-
-        Raises:
-            CorruptMemoryError: one of them is damaged.
-        """
-        return self._directory.memories()
-
     # Memories -----------------------------------------------------------------------------------
 
     def create(
@@ -123,6 +117,7 @@ class MemoryStore:
         seed: int = 0,
         max_bytes: int | None = None,
         rows: Literal["exact", "int8"] = "exact",
+        wait: float | None = 0.0,
     ) -> StoredMemory:
         """A pristine memory, open for writing.
 
@@ -132,40 +127,82 @@ class MemoryStore:
             seed: decides what is dropped.
             max_bytes: see ``Memory``.
             rows: how long-term rows are kept: as computed, or in 8 bits.
+            wait: seconds to wait while another process makes or deletes one of that name; None
+                waits for ever.
 
         Raises:
             MemoryExistsError: there is one of that name.
+            MemoryBusyError: another process is making one.
             StorageError.
         """
-        if rows not in ("exact", "int8"):
-            raise ConfigError("rows", value=rows, reason="it must be exact or int8")
         if name in self._directory:
             raise MemoryExistsError(name, store=self.path)
-        lock = self._directory.lock(name, 0.0)
-        try:
-            with self._directory.named_errors(), self._directory.arriving(name) as folder:
-                made = model.new_memory(seed, max_bytes=max_bytes)
-                if rows == "int8":
-                    made.pack()
-                journal = folder.new("journal")
-                Journal.create(journal, self._directory.disk)
-                manifest = Manifest(
-                    id=name,
-                    model=model.name,
-                    fingerprint=model.fingerprint,
-                    identity=dict(model.identity),
-                    config=model.memory_config.to_dict(),
-                    journal=journal.name,
-                    rows=rows,
-                    created=now(),
-                )
-                keeper = Keeper(folder, manifest, self.limits, writable=True)
-                StoredMemory.adopt(made, keeper, model)
-                keeper.close()
+        start = _Start(seed, max_bytes, rows)
+        with self._locked(name, wait) as lock:
+            self._make(name, model, start)
             return self._opened(name, model, lock)
+
+    def open_or_create(
+        self,
+        name: str,
+        model: MemoryHost,
+        *,
+        seed: int = 0,
+        max_bytes: int | None = None,
+        rows: Literal["exact", "int8"] = "exact",
+        wait: float | None = 0.0,
+    ) -> StoredMemory:
+        """The memory of that name, open for writing; where there is none, a pristine one.
+
+        However many processes call this at once, one makes it and the others open it in turn.
+
+        Args:
+            name, model, seed, max_bytes, rows: see ``create``; an existing memory keeps its own.
+            wait: seconds to wait for another writer; None waits for ever.
+
+        Raises:
+            MemoryBusyError: another writer is at work.
+            MemoryMismatchError, CorruptMemoryError, MemoryVersionError, StorageError: see ``open``.
+        """
+        start = _Start(seed, max_bytes, rows)
+        with self._locked(name, wait) as lock:
+            if name not in self._directory:
+                self._make(name, model, start)
+            return self._opened(name, model, lock)
+
+    @contextmanager
+    def _locked(self, name: str, wait: float | None) -> Iterator[Lock]:
+        """The lock of a name, kept when the block ends well."""
+        lock = self._directory.lock(name, wait)
+        try:
+            yield lock
         except BaseException:
             lock.release()
             raise
+
+    def _make(self, name: str, model: MemoryHost, start: _Start) -> None:
+        """Put a pristine memory in place; its lock is held."""
+        with self._directory.named_errors(), self._directory.arriving(name) as folder:
+            made = model.new_memory(start.seed, max_bytes=start.max_bytes)
+            if start.rows == "int8":
+                made.pack()
+            journal = folder.new("journal")
+            Journal.create(journal, self._directory.disk)
+            manifest = Manifest(
+                id=name,
+                model=model.name,
+                fingerprint=model.fingerprint,
+                identity=dict(model.identity),
+                config=model.memory_config.to_dict(),
+                journal=journal.name,
+                rows=start.rows,
+                created=now(),
+            )
+            keeper = Keeper(folder, manifest, self.limits, writable=True)
+            try:
+                StoredMemory.adopt(made, keeper, model)
+            finally:
+                keeper.close()
 
     def open(
         self,
@@ -191,13 +228,10 @@ class MemoryStore:
         """
         if name not in self._directory:
             raise UnknownMemoryError(name, store=self.path)
-        lock = self._directory.lock(name, wait) if write else None
-        try:
+        if not write:
+            return self._opened(name, model, None)
+        with self._locked(name, wait) as lock:
             return self._opened(name, model, lock)
-        except BaseException:
-            if lock is not None:
-                lock.release()
-            raise
 
     def _opened(self, name: str, model: MemoryHost, lock: Lock | None) -> StoredMemory:
         def attempt(manifest: Manifest) -> StoredMemory:
@@ -216,128 +250,6 @@ class MemoryStore:
             return memory
 
         return self._directory.retried(name, attempt)
-
-    def delete(self, name: str, *, wait: float | None = 0.0) -> None:
-        """Remove a memory; forks keep what they share with it.
-
-        Raises:
-            UnknownMemoryError, MemoryBusyError, StorageError.
-        """
-        if name not in self._directory:
-            raise UnknownMemoryError(name, store=self.path)
-        with self._directory.lock(name, wait), self._directory.named_errors():
-            aside = self._directory.aside("gone")
-            self._directory.disk.rename(self._directory.folder(name), aside)
-            self._directory.disk.remove_tree(aside)
-
-    def fork(self, name: str, new_name: str) -> None:
-        """A second memory that begins as this one; both share what lies on the disk.
-
-        Raises:
-            UnknownMemoryError, MemoryExistsError, MemoryBusyError, StorageError.
-        """
-
-        def attempt(manifest: Manifest) -> None:
-            with self._directory.arriving(new_name) as folder:
-                fork_files(self._directory.folder(name), manifest, new_name, folder)
-
-        with self._directory.lock(new_name, 0.0):
-            self._directory.retried(name, attempt)
-
-    def export(self, name: str, path: str | os.PathLike[str]) -> None:
-        """Write a memory as it is now to one portable file.
-
-        Raises:
-            UnknownMemoryError, CorruptMemoryError.
-            StorageError: the disk refused; an older file is untouched.
-        """
-        self._directory.retried(
-            name,
-            lambda manifest: export_files(
-                self._directory.folder(name), manifest, Path(path), self._directory.disk
-            ),
-        )
-
-    def import_memory(self, path: str | os.PathLike[str], name: str | None = None) -> Manifest:
-        """Add a memory from a file of ``export``.
-
-        Args:
-            path: the file.
-            name: its name here; None keeps the one it had.
-
-        Raises:
-            MemoryExistsError: there is one of that name.
-            MemoryFileError: it is no exported memory.
-            CorruptMemoryError, MemoryVersionError, StorageError.
-        """
-        directory = self._directory
-        with directory.named_errors(), directory.made_aside() as folder:
-            manifest = import_files(Path(path), name, folder)
-            with directory.lock(manifest.id, 0.0):
-                if manifest.id in directory:
-                    raise MemoryExistsError(manifest.id, store=self.path)
-                directory.disk.rename(folder.path, directory.folder(manifest.id))
-        return manifest
-
-    def verify(self, name: str) -> int:
-        """Check every byte of a memory; returns how many.
-
-        Raises:
-            CorruptMemoryError: naming the first damaged file and where it is damaged.
-            UnknownMemoryError, MemoryVersionError, StorageError.
-        """
-        folder = self._directory.folder(name)
-        return self._directory.retried(
-            name, lambda manifest: check_files(folder, manifest, self._directory.disk)
-        )
-
-    def size(self, name: str) -> int:
-        """Bytes of a memory's files, those shared with forks included.
-
-        Raises:
-            UnknownMemoryError, CorruptMemoryError, StorageError.
-        """
-        folder = self._directory.folder(name)
-        return self._directory.retried(
-            name, lambda manifest: sum((folder / f).stat().st_size for f in manifest.files())
-        )
-
-    def history(self, name: str) -> list[Commit]:
-        """The states that ``rollback`` can go back to, oldest first; needs no model.
-
-        Raises:
-            UnknownMemoryError, CorruptMemoryError, StorageError.
-        """
-
-        def attempt(manifest: Manifest) -> list[Commit]:
-            journal = Journal(
-                self._directory.folder(name) / manifest.journal,
-                self._directory.disk,
-                writable=False,
-            )
-            try:
-                return kept_commits(journal, manifest)
-            finally:
-                journal.close()
-
-        return self._directory.retried(name, attempt)
-
-    def rollback(self, name: str, to_write: int, *, wait: float | None = 0.0) -> None:
-        """Make a memory what it was after a write; needs no model.
-
-        Raises:
-            HistoryError: no state after that write is kept.
-            UnknownMemoryError, MemoryBusyError, StorageError.
-        """
-        if name not in self._directory:
-            raise UnknownMemoryError(name, store=self.path)
-        with self._directory.lock(name, wait), self._directory.named_errors():
-            folder = Folder(self._directory.folder(name), self._directory.disk)
-            keeper = Keeper(folder, self.manifest(name), self.limits, writable=True)
-            try:
-                keeper.go_back(to_write)
-            finally:
-                keeper.close()
 
 
 def _limits(ram: int | None) -> Limits:

@@ -1,0 +1,211 @@
+"""What is done to the memories of a directory without any model: listed, copied, moved, checked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from html import escape
+from pathlib import Path
+
+from memplus.errors import MemoryExistsError, UnknownMemoryError
+from memplus.store.directory import Directory
+from memplus.store.exchange import check_files, export_files, fork_files, import_files
+from memplus.store.folder import Folder
+from memplus.store.journal import Commit, Journal
+from memplus.store.keeper import Keeper, Limits, kept_commits
+from memplus.store.manifest import Manifest
+
+__all__ = ["Administration"]
+
+
+class Administration:
+    """The part of a ``MemoryStore`` that needs no model.
+
+    Iterating gives the memories' names in order; ``len`` counts them.
+
+    Args:
+        directory: where the memories lie.
+        limits: when what is written is put elsewhere.
+    """
+
+    def __init__(self, directory: Directory, limits: Limits) -> None:
+        self._directory = directory
+        self.path = directory.path
+        self.limits = limits
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.path)!r}, memories={len(self)})"
+
+    def _repr_html_(self) -> str:
+        columns = ("id", "model", "tokens", "waiting", "writes")
+        rows = [[getattr(one, column) for column in columns] for one in self.memories()]
+        lines = "".join(
+            f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in row)}</tr>" for row in rows
+        )
+        head = "".join(f"<th>{column}</th>" for column in columns)
+        caption = escape(str(self.path))
+        return f"<table><caption>{caption}</caption><tr>{head}</tr>{lines}</table>"
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([manifest.id for manifest in self.memories()])
+
+    def __len__(self) -> int:
+        return self._directory.count()
+
+    def __bool__(self) -> bool:
+        return True  # a store without memories is a store
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._directory
+
+    def manifest(self, name: str) -> Manifest:
+        """What a memory consists of; needs no model.
+
+        Raises:
+            UnknownMemoryError: there is none of that name.
+            CorruptMemoryError, MemoryVersionError.
+        """
+        return self._directory.manifest(name)
+
+    def memories(self) -> list[Manifest]:
+        """Every memory's manifest, by name.
+
+        Raises:
+            CorruptMemoryError: one of them is damaged.
+        """
+        return self._directory.memories()
+
+    def delete(self, name: str, *, wait: float | None = 0.0) -> None:
+        """Remove a memory; forks keep what they share with it.
+
+        Raises:
+            UnknownMemoryError, MemoryBusyError, StorageError.
+        """
+        if name not in self._directory:
+            raise UnknownMemoryError(name, store=self.path)
+        with self._directory.lock(name, wait):
+            if name not in self._directory:  # another process was first
+                raise UnknownMemoryError(name, store=self.path)
+            self._directory.remove(name)
+
+    def fork(self, name: str, new_name: str, *, wait: float | None = 0.0) -> None:
+        """A second memory that begins as this one; both share what lies on the disk.
+
+        Args:
+            name: of the memory.
+            new_name: of the fork.
+            wait: seconds to wait while another process makes or deletes one of the new name.
+
+        Raises:
+            UnknownMemoryError, MemoryExistsError, MemoryBusyError, StorageError.
+        """
+
+        def attempt(manifest: Manifest) -> None:
+            with self._directory.arriving(new_name) as folder:
+                fork_files(self._directory.folder(name), manifest, new_name, folder)
+
+        with self._directory.lock(new_name, wait):
+            self._directory.retried(name, attempt)
+
+    def export(self, name: str, path: str | os.PathLike[str]) -> None:
+        """Write a memory as it is now to one portable file.
+
+        Raises:
+            UnknownMemoryError, CorruptMemoryError.
+            StorageError: the disk refused; an older file is untouched.
+        """
+        self._directory.retried(
+            name,
+            lambda manifest: export_files(
+                self._directory.folder(name), manifest, Path(path), self._directory.disk
+            ),
+        )
+
+    def import_memory(
+        self,
+        path: str | os.PathLike[str],
+        name: str | None = None,
+        *,
+        wait: float | None = 0.0,
+    ) -> Manifest:
+        """Add a memory from a file of ``export``.
+
+        Args:
+            path: the file.
+            name: its name here; None keeps the one it had.
+            wait: seconds to wait while another process makes or deletes one of that name.
+
+        Raises:
+            MemoryExistsError: there is one of that name.
+            MemoryBusyError: another process is making one.
+            MemoryFileError: it is no exported memory.
+            CorruptMemoryError, MemoryVersionError, StorageError.
+        """
+        directory = self._directory
+        with directory.named_errors(), directory.made_aside() as folder:
+            manifest = import_files(Path(path), name, folder)
+            with directory.lock(manifest.id, wait):
+                if manifest.id in directory:
+                    raise MemoryExistsError(manifest.id, store=self.path)
+                directory.disk.rename(folder.path, directory.folder(manifest.id))
+        return manifest
+
+    def verify(self, name: str) -> int:
+        """Check every byte of a memory; returns how many.
+
+        Raises:
+            CorruptMemoryError: naming the first damaged file and where it is damaged.
+            UnknownMemoryError, MemoryVersionError, StorageError.
+        """
+        folder = self._directory.folder(name)
+        return self._directory.retried(
+            name, lambda manifest: check_files(folder, manifest, self._directory.disk)
+        )
+
+    def size(self, name: str) -> int:
+        """Bytes of a memory's files, those shared with forks included.
+
+        Raises:
+            UnknownMemoryError, CorruptMemoryError, StorageError.
+        """
+        folder = self._directory.folder(name)
+        return self._directory.retried(
+            name, lambda manifest: sum((folder / f).stat().st_size for f in manifest.files())
+        )
+
+    def history(self, name: str) -> list[Commit]:
+        """The states that ``rollback`` can go back to, oldest first; needs no model.
+
+        Raises:
+            UnknownMemoryError, CorruptMemoryError, StorageError.
+        """
+
+        def attempt(manifest: Manifest) -> list[Commit]:
+            journal = Journal(
+                self._directory.folder(name) / manifest.journal,
+                self._directory.disk,
+                writable=False,
+            )
+            try:
+                return kept_commits(journal, manifest)
+            finally:
+                journal.close()
+
+        return self._directory.retried(name, attempt)
+
+    def rollback(self, name: str, to_write: int, *, wait: float | None = 0.0) -> None:
+        """Make a memory what it was after a write; needs no model.
+
+        Raises:
+            HistoryError: no state after that write is kept.
+            UnknownMemoryError, MemoryBusyError, StorageError.
+        """
+        if name not in self._directory:
+            raise UnknownMemoryError(name, store=self.path)
+        with self._directory.lock(name, wait), self._directory.named_errors():
+            folder = Folder(self._directory.folder(name), self._directory.disk)
+            keeper = Keeper(folder, self.manifest(name), self.limits, writable=True)
+            try:
+                keeper.go_back(to_write)
+            finally:
+                keeper.close()
