@@ -23,6 +23,7 @@ SAMPLES: list[MemplusError] = [
     errors.BudgetError(needed=2_000, given=1_000),
     errors.StaleCacheError(reason="it is older than the last write"),
     errors.TailError(waiting=5),
+    errors.UnknownSourceError("b.txt", known=["a.txt"]),
     errors.NotARunError("runs/a", reason="it holds no metrics.jsonl"),
     errors.RunMismatchError("runs/a/answers.jsonl", differs="model, seeds"),
     errors.ModelError("no"),

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 from tests.store.fakes import SMALL, FakeHost, contents
 
-from memplus.errors import HistoryError
+from memplus.errors import HistoryError, UnknownSourceError
 from memplus.memory.state import Memory
 from memplus.store import MemoryStore, StoredMemory
 
@@ -109,18 +109,26 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(name=names, source=SOURCES)
     def forget(self, name: str, source: str) -> None:
         expected = self.expected[name]
-        gone = self.open[name].forget(source=source)
-        if gone.writes or gone.tail_tokens:
-            expected.memory.forget(source=source)
-            expected.states = [expected.memory.fork()]
+        if not self._knows(name, source):
+            with pytest.raises(UnknownSourceError):
+                self.open[name].forget(source=source)
+            return
+        self.open[name].forget(source=source)
+        expected.memory.forget(source=source)
+        expected.states = [expected.memory.fork()]
+
+    def _knows(self, name: str, source: str) -> bool:
+        memory = self.expected[name].memory
+        known = {record.source for record in memory.writes if record.tokens}
+        return source in known or bool(memory.tail and memory.tail_source == source)
 
     @rule(name=names, source=SOURCES)
     def rebuild(self, name: str, source: str) -> None:
         expected, memory = self.expected[name], self.open[name]
         told = [one for one in memory.texts().values() if one.source != source]
-        gone = memory.forget(source=source, rebuild=True)
-        if not gone.writes and not gone.tail_tokens:
+        if not self._knows(name, source):
             return
+        memory.forget(source=source, rebuild=True)
         made = HOST.new_memory(seed=expected.memory.seed)
         for one in told:
             HOST.write(made, [one.ids], one.source)

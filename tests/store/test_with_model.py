@@ -10,7 +10,7 @@ from tests.fakes import make_mplus, some_ids
 from tests.mplus.test_writer import assert_equal, contents
 
 from memplus import Memory
-from memplus.errors import BudgetError, MemoryMismatchError
+from memplus.errors import BrokenTextError, BudgetError, MemoryMismatchError
 from memplus.memory.packing import pack, unpack
 from memplus.store import MemoryStore
 from memplus.store.keeper import Limits
@@ -54,6 +54,23 @@ def test_texts_of_writes_are_the_text_even_within_a_character(tmp_path: Path) ->
             assert TEXT[one.first_char :].startswith(one.text)
         ids = [token for one in told.values() for token in one.ids]
         assert ids == model.encode(TEXT[:33]) + model.encode(TEXT[33:])
+
+
+def test_a_source_whose_name_is_no_text_is_refused_before_anything_is_written(
+    tmp_path: Path,
+) -> None:
+    model = make_mplus()
+    name = b"caf\xe9.txt".decode(errors="surrogateescape")
+    with MemoryStore(tmp_path / "s").create("alice", model) as memory:
+        plain = model.new_memory()
+        before = (memory.version, memory.generator.get_state().tolist())
+        with pytest.raises(BrokenTextError, match=r"source is not valid text.*U\+DCE9.* 3"):
+            model.write([plain, memory], [TEXT, TEXT], source=["a", name], flush=True)
+        assert (memory.version, memory.generator.get_state().tolist()) == before
+        assert not plain.writes
+        assert len(memory.history()) == 1
+        model.write(memory, TEXT, source="a", flush=True)
+    assert MemoryStore(tmp_path / "s").verify("alice")
 
 
 def test_rebuilt_without_a_source_it_never_saw_it(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 model and memory do not match, 4 corrupt
     |   |-- BudgetError                  the memory would outgrow its budget
     |   |-- StaleCacheError              a text cache that another read made
     |   |-- TailError                    write_chunk on a memory that has a tail
+    |   |-- UnknownSourceError           nothing was written under that name
     |   |-- UnknownMemoryError           the store holds no memory of that name
     |   |-- MemoryExistsError            the store holds one already
     |   |-- ReadOnlyMemoryError          opened for reading, or closed
@@ -79,6 +80,7 @@ from memplus.errors.memory import (
     NotAMemoryError,
     StaleCacheError,
     TailError,
+    UnknownSourceError,
 )
 from memplus.errors.model import (
     MissingWeightsDirectory,
@@ -146,6 +148,7 @@ __all__ = [
     "TrainingError",
     "UnknownMemoryError",
     "UnknownModelError",
+    "UnknownSourceError",
     "UnsupportedModelError",
     "UsageError",
     "WeightsError",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from memplus.errors.base import MemplusError, UsageError
@@ -17,7 +18,11 @@ __all__ = [
     "NotAMemoryError",
     "StaleCacheError",
     "TailError",
+    "UnknownSourceError",
 ]
+
+
+_SHOWN_SOURCES = 12
 
 
 class BudgetError(UsageError):
@@ -48,6 +53,19 @@ class TailError(UsageError):
 
     def __init__(self, *, waiting: int) -> None:
         self._fill(waiting=waiting)
+
+
+class UnknownSourceError(UsageError):
+    """Nothing in the memory was written under that name."""
+
+    template = "This memory has no source {source!r}. {listed}."
+    hint = "Give the name of a source exactly as it was written; `memplus inspect` lists them."
+
+    def __init__(self, source: str, *, known: Sequence[str]) -> None:
+        shown = ", ".join(repr(name) for name in known[:_SHOWN_SOURCES])
+        more = len(known) - _SHOWN_SOURCES
+        listed = f"It has {shown}" if known else "It has none"
+        self._fill(source=source, listed=f"{listed} and {more} more" if more > 0 else listed)
 
 
 class MemoryMismatchError(MemplusError):

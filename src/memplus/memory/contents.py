@@ -98,6 +98,9 @@ class MemoryContents:
     def before_write(self) -> None:
         """Called before a write begins: a memory that is kept somewhere may refuse."""
 
+    def check_source(self, source: str) -> None:
+        """Called before a write begins: a memory that is kept somewhere may refuse the name."""
+
     def wrote(self, rows: NewRows, record: WriteRecord, drop: Tensor | None, said: Passage) -> None:
         """Called after ``take_in`` with what it took in; ``drop`` [L, c] is what was dropped."""
 

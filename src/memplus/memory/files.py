@@ -14,12 +14,14 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from memplus.errors import MemoryBusyError, NotFoundError
+from memplus.errors import MemoryBusyError, NotFoundError, UsageError
 from memplus.errors.base import storage_error
 
-__all__ = ["aside", "locked", "write_aside"]
+__all__ = ["aside", "locked", "refuse_place_in_store", "write_aside"]
 
 _POLL_SECONDS = 0.02
+_STORE_ENTRIES = ("store", "memories", "locks")
+"""What lies in every store's directory (``memplus.store``)."""
 
 
 @contextlib.contextmanager
@@ -64,10 +66,12 @@ def aside(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A new file beside ``path`` that takes its place when the block ends well.
 
     Raises:
+        UsageError: the path leads into a store of memories, whose files are its own.
         NotFoundError: the folder of ``path`` is missing.
         StorageError: the disk refused; an older file is untouched, the new one is gone.
     """
     target = Path(path)
+    refuse_place_in_store(target)
     try:
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     except OSError as error:
@@ -85,6 +89,21 @@ def aside(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise storage_error(target, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def refuse_place_in_store(path: Path) -> None:
+    """Refuse to write where a store of memories keeps its files.
+
+    Raises:
+        UsageError: the path leads into one.
+    """
+    place = Path(os.path.realpath(path.parent))
+    for folder in (place, *place.parents):
+        if all(os.path.exists(folder / name) for name in _STORE_ENTRIES):
+            raise UsageError(
+                f"{path} lies in the store of memories {folder}, whose files are its own. "
+                "Choose another place."
+            )
 
 
 def write_aside(path: str | os.PathLike[str], content: bytes) -> None:

@@ -8,17 +8,18 @@ Shapes: L layers, N slots, n rows in use, K rows of a write, d hidden size.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from memplus.errors import UsageError
+from memplus.errors import UnknownSourceError, UsageError
 from memplus.memory.contents import MemoryContents
 from memplus.memory.records import WriteRecord
 
-__all__ = ["Forgotten", "chosen_writes", "forget_rows"]
+__all__ = ["Chosen", "Forgotten", "chosen_writes", "forget_rows"]
 
 
 @dataclass(frozen=True)
@@ -34,24 +35,52 @@ class Forgotten:
     tail_tokens: int
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """What is to be forgotten."""
+
+    writes: set[int]
+    """Ids."""
+    tail: bool
+    """Whether the tail goes too."""
+
+
 def chosen_writes(
     memory: MemoryContents, source: str | None, write: int | Iterable[int] | None
-) -> set[int]:
-    """Ids of the writes that a source or their own ids name.
+) -> Chosen:
+    """What a source or ids of writes name.
 
     Raises:
+        UnknownSourceError: nothing was written under that name.
         UsageError: there is no such write.
     """
-    found: set[int] = set()
+    ids: set[int] = set()
+    tail = False
     if source is not None:
-        found |= {r.id for r in memory.writes if r.source == source and r.tokens}
+        names = _sources_named(memory, source)
+        ids |= {record.id for record in memory.writes if record.source in names and record.tokens}
+        tail = bool(memory.tail) and memory.tail_source in names
     if write is not None:
         given = {write} if isinstance(write, int) else set(write)
         unknown = sorted(one for one in given if not 1 <= one <= len(memory.writes))
         if unknown:
             raise UsageError(f"There is no write {unknown[0]}; there are {len(memory.writes)}.")
-        found |= given
-    return found
+        ids |= given
+    return Chosen(ids, tail)
+
+
+def _sources_named(memory: MemoryContents, source: str) -> set[str]:
+    """The source itself; where there is none, those whose names are equivalent in Unicode."""
+    known = dict.fromkeys(record.source for record in memory.writes if record.tokens)
+    if memory.tail:
+        known[memory.tail_source] = None
+    if source in known:
+        return {source}
+    plain = unicodedata.normalize("NFC", source)
+    alike = {name for name in known if unicodedata.normalize("NFC", name) == plain}
+    if not alike:
+        raise UnknownSourceError(source, known=list(known))
+    return alike
 
 
 def forget_rows(memory: MemoryContents, writes: Iterable[int], *, tail: bool) -> Forgotten:

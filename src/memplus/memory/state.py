@@ -167,14 +167,15 @@ class Memory(MemoryContents):
             rebuild: write the others again, so that no trace stays; needs a store as well.
 
         Raises:
+            UnknownSourceError: nothing was written under that name; says which sources there are.
             UsageError: nothing is named, a write is unknown, or texts are needed and not kept.
         """
         if match is not None or rebuild:
             raise UsageError("This memory keeps no texts; open it from a store for that.")
         if source is None and write is None:
             raise UsageError("Name a source or writes to forget.")
-        ids = chosen_writes(self, source, write)
-        return forget_rows(self, ids, tail=source is not None and self.tail_source == source)
+        chosen = chosen_writes(self, source, write)
+        return forget_rows(self, chosen.writes, tail=chosen.tail)
 
 
 class MemoryHost(MemoryOwner, Protocol):

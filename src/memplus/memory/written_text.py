@@ -1,13 +1,12 @@
-"""What a write said, for memories that keep it.
-
-Shapes: none.
-"""
+"""What a write said, for memories that keep it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["WrittenText"]
+from memplus.errors import BrokenTextError
+
+__all__ = ["WrittenText", "require_text"]
 
 
 @dataclass(frozen=True)
@@ -25,3 +24,20 @@ class WrittenText:
     ids: tuple[int, ...]
     time: float
     """When it was written, in seconds since 1970."""
+
+
+def require_text(what: str, text: str) -> None:
+    """Refuse what no file can hold as UTF-8.
+
+    Args:
+        what: names it in the error.
+        text: may hold half a character, as the name of a file in another encoding does.
+
+    Raises:
+        BrokenTextError: it holds one.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        code = f"U+{ord(text[error.start]):04X}"
+        raise BrokenTextError(what, offset=error.start, code=code) from error

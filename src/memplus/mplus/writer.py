@@ -145,6 +145,7 @@ class Writer:
 
     def _job(self, memory: Memory, text: str | Sequence[int], source: str) -> _Job:
         self.model.check_owner(memory)
+        memory.check_source(source)
         ends: Sequence[int] | None = None
         if isinstance(text, str):
             if not text.strip():

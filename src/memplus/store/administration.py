@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from html import escape
 from pathlib import Path
 
-from memplus.errors import MemoryExistsError, UnknownMemoryError
+from memplus.errors import MemoryExistsError, MemplusError, UnknownMemoryError
 from memplus.store.directory import Directory
 from memplus.store.exchange import check_files, export_files, fork_files, import_files
 from memplus.store.folder import Folder
@@ -34,7 +35,10 @@ class Administration:
         self.limits = limits
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({str(self.path)!r}, memories={len(self)})"
+        shown = repr(str(self.path))
+        with suppress(MemplusError):  # it is shown also where it cannot be read
+            shown += f", memories={len(self)}"
+        return f"{type(self).__name__}({shown})"
 
     def _repr_html_(self) -> str:
         columns = ("id", "model", "tokens", "waiting", "writes")

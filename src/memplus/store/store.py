@@ -190,7 +190,7 @@ class MemoryStore(Administration):
             Journal.create(journal, self._directory.disk)
             manifest = Manifest(
                 id=name,
-                model=model.name,
+                model=model.name.encode(errors="replace").decode(),
                 fingerprint=model.fingerprint,
                 identity=dict(model.identity),
                 config=model.memory_config.to_dict(),

@@ -29,7 +29,7 @@ from memplus.memory.long_term import LongTermPool
 from memplus.memory.records import NewRows, Passage, WriteRecord
 from memplus.memory.rows import RowTable
 from memplus.memory.state import Memory, MemoryHost
-from memplus.memory.written_text import WrittenText
+from memplus.memory.written_text import WrittenText, require_text
 from memplus.store.journal import Commit
 from memplus.store.keeper import Keeper, kept_commits
 from memplus.store.locks import Lock
@@ -165,6 +165,14 @@ class StoredMemory(Memory):
         with self._turn:
             if not self._holding:
                 self._report()
+
+    def check_source(self, source: str) -> None:
+        """Refuse a source's name before any work is done.
+
+        Raises:
+            BrokenTextError: it holds half a character, as names of files in other encodings do.
+        """
+        require_text("The name of the source", source)
 
     def wrote(self, rows: NewRows, record: WriteRecord, drop: Tensor | None, said: Passage) -> None:
         """Note what a write made."""
@@ -316,7 +324,8 @@ class StoredMemory(Memory):
                 that never saw them, to the last bit, with writes numbered anew.
 
         Raises:
-            UsageError: nothing is named, or a write is unknown.
+            UnknownSourceError: nothing was written under that name; says which sources there are.
+            UsageError: nothing is named, a write is unknown, or no text matches.
             StorageError: the disk refused; nothing was changed.
         """
         self.before_write()
@@ -324,12 +333,15 @@ class StoredMemory(Memory):
             raise UsageError("Name a source, writes or a text to forget.")
         with self._turn:
             self.flush()
-            ids = chosen_writes(self, source, write)
-            tail = source is not None and self.tail_source == source
+            chosen = chosen_writes(self, source, write)
+            ids, tail = chosen.writes, chosen.tail
             if match is not None:
                 found, in_tail = matching(self.texts().values(), self, match)
+                if not found and not in_tail:
+                    words = match if isinstance(match, str) else match.pattern
+                    raise UsageError(f"Nothing that was written holds {words!r}.")
                 ids, tail = ids | found, tail or in_tail
-            if not ids and not (tail and self.tail):
+            if not ids and not tail:
                 return Forgotten((), 0, 0, 0)
             forgotten: list[Forgotten] = []
             self._keep(lambda: forgotten.append(self._forget(ids, tail=tail, rebuild=rebuild)))

@@ -1,0 +1,88 @@
+"""What is to be forgotten is named, and what is not there is an error that says what is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.store.fakes import SMALL, FakeHost
+
+from memplus.errors import UnknownSourceError, UsageError
+from memplus.memory.forgetting import chosen_writes
+from memplus.memory.state import Memory
+from memplus.store import MemoryStore
+
+HOST = FakeHost()
+
+
+@pytest.fixture(params=["plain", "stored"])
+def memory(request: pytest.FixtureRequest, tmp_path: Path) -> Memory:
+    if request.param == "plain":
+        made: Memory = HOST.new_memory()
+    else:
+        made = MemoryStore(tmp_path, limits=SMALL).create("alice", HOST)
+    HOST.write(made, [[1, 2, 3, 4], [5, 6, 7, 8]], "a.txt")
+    HOST.write(made, [[9, 10, 11, 12]], "cafe\u0301.txt", [13])
+    return made
+
+
+def test_an_unknown_source_is_an_error_that_lists_those_that_are_there(memory: Memory) -> None:
+    version = memory.version
+    with pytest.raises(UnknownSourceError) as caught:
+        memory.forget(source="a.tx")
+    assert "'a.txt', 'cafe\u0301.txt'" in str(caught.value)
+    assert memory.version == version
+    memory.forget(source="a.txt")
+    with pytest.raises(UnknownSourceError, match=r"'a\.txt'"):  # it is gone
+        memory.forget(source="a.txt")
+
+
+def test_a_memory_without_sources_says_so() -> None:
+    with pytest.raises(UnknownSourceError, match="It has none"):
+        HOST.new_memory().forget(source="a.txt")
+
+
+def test_many_sources_are_not_all_listed() -> None:
+    memory = HOST.new_memory()
+    for number in range(30):
+        HOST.write(memory, [[number, 2, 3, 4]], f"{number}.txt")
+    with pytest.raises(UnknownSourceError, match=r"'11\.txt' and 18 more") as caught:
+        memory.forget(source="no")
+    assert "12.txt" not in str(caught.value)
+
+
+def test_a_source_is_found_in_whatever_form_unicode_writes_its_name(memory: Memory) -> None:
+    gone = memory.forget(source="caf\u00e9.txt")
+    assert (gone.writes, gone.tail_tokens) == ((3,), 1)
+
+
+def test_an_exact_name_means_that_source_alone() -> None:
+    memory = HOST.new_memory()
+    for name in ("caf\u00e9", "cafe\u0301"):
+        HOST.write(memory, [[1, 2, 3, 4]], name)
+    assert chosen_writes(memory, "caf\u00e9", None).writes == {1}
+
+
+def test_a_source_that_only_waits_in_the_tail_can_be_forgotten() -> None:
+    memory = HOST.new_memory()
+    HOST.write(memory, [], "a.txt", [1, 2])
+    gone = memory.forget(source="a.txt")
+    assert (gone.writes, gone.tail_tokens, memory.tail) == ((), 2, [])
+
+
+@pytest.mark.parametrize("write", [0, -1, 4, [1, 9]])
+def test_an_unknown_write_is_an_error(memory: Memory, write: int | list[int]) -> None:
+    with pytest.raises(UsageError, match="There is no write"):
+        memory.forget(write=write)
+
+
+def test_a_text_that_nobody_wrote_is_an_error(tmp_path: Path) -> None:
+    with MemoryStore(tmp_path, limits=SMALL).create("alice", HOST) as memory:
+        HOST.write(memory, [[1, 2, 3, 4]], "a.txt")
+        commits = len(memory.history())
+        with pytest.raises(UsageError, match="holds 'zebra'"):
+            memory.forget(match="zebra")
+        with pytest.raises(UsageError, match="holds 'zebra'"):
+            memory.forget(source="a.txt", match="zebra")
+        assert len(memory.history()) == commits
+        assert memory.forget(match="WORD3").writes == (1,)
