@@ -21,6 +21,7 @@ __all__ = [
     "NoEviction",
     "OldestEviction",
     "PromptConfig",
+    "require",
 ]
 
 
@@ -28,7 +29,12 @@ _WIDEST = 65_536
 """Most that a width of ours may be: far above what anybody uses, far below what fills a disk."""
 
 
-def _require(ok: bool, name: str, value: object, reason: str) -> None:
+def require(ok: bool, name: str, value: object, reason: str) -> None:
+    """Refuse a value of a field.
+
+    Raises:
+        ConfigError: ``ok`` is false.
+    """
     if not ok:
         raise ConfigError(name, value=value, reason=reason)
 
@@ -37,8 +43,8 @@ def _whole(name: str, value: object, least: int, most: int | None = None) -> Non
     """A whole number in its bounds; True and 3.0 are none, whatever Python thinks."""
     if type(value) is not int:
         raise ConfigError(name, value=value, reason="it must be a whole number")
-    _require(value >= least, name, value, f"it must be at least {least}")
-    _require(most is None or value <= most, name, value, f"it must be at most {most}")
+    require(value >= least, name, value, f"it must be at least {least}")
+    require(most is None or value <= most, name, value, f"it must be at most {most}")
 
 
 def _number(name: str, value: object, least: float, most: float = math.inf) -> None:
@@ -46,18 +52,18 @@ def _number(name: str, value: object, least: float, most: float = math.inf) -> N
     finite = type(value) is int or (isinstance(value, float) and math.isfinite(value))
     if not finite or not isinstance(value, int | float):
         raise ConfigError(name, value=value, reason="it must be a finite number")
-    _require(value >= least, name, value, f"it must be at least {least:g}")
-    _require(value <= most, name, value, f"it must be at most {most:g}")
+    require(value >= least, name, value, f"it must be at least {least:g}")
+    require(value <= most, name, value, f"it must be at most {most:g}")
 
 
 def _words(name: str, value: object) -> None:
     """A tuple of texts, none of them empty."""
     ok = isinstance(value, tuple) and all(isinstance(one, str) and one for one in value)
-    _require(ok, name, value, "it must be a list of texts that are not empty")
+    require(ok, name, value, "it must be a list of texts that are not empty")
 
 
 def _flag(name: str, value: object) -> None:
-    _require(isinstance(value, bool), name, value, "it must be true or false")
+    require(isinstance(value, bool), name, value, "it must be true or false")
 
 
 def _known(values: object, kind: type[Any], stem: str = "") -> dict[str, Any]:
@@ -67,7 +73,7 @@ def _known(values: object, kind: type[Any], stem: str = "") -> dict[str, Any]:
         raise ConfigError(place, value=values, reason="it must be an object with named fields")
     known = {one.name for one in fields(kind)}
     for name, value in values.items():
-        _require(name in known, f"{stem}{name}", value, "there is no such field")
+        require(name in known, f"{stem}{name}", value, "there is no such field")
     return dict(values)
 
 
@@ -135,9 +141,9 @@ class AdapterConfig:
         _whole("adapters.rank", self.rank, 1, _WIDEST)
         _whole("adapters.alpha", self.alpha, 1)
         _number("adapters.dropout", self.dropout, 0)
-        _require(self.dropout < 1, "adapters.dropout", self.dropout, "it must be in [0, 1)")
+        require(self.dropout < 1, "adapters.dropout", self.dropout, "it must be in [0, 1)")
         _words("adapters.targets", self.targets)
-        _require(len(self.targets) > 0, "adapters.targets", self.targets, "it names no layer")
+        require(len(self.targets) > 0, "adapters.targets", self.targets, "it names no layer")
         _flag("adapters.reading", self.reading)
 
     @classmethod
@@ -171,9 +177,9 @@ class PromptConfig:
     def __post_init__(self) -> None:
         for name in ("template", "abstention"):
             value = getattr(self, name)
-            _require(isinstance(value, str), f"prompt.{name}", value, "it must be text")
+            require(isinstance(value, str), f"prompt.{name}", value, "it must be text")
         ok = "{question}" in self.template
-        _require(ok, "prompt.template", self.template, "it has no {question}")
+        require(ok, "prompt.template", self.template, "it has no {question}")
         _words("prompt.stop", self.stop)
         _whole("prompt.max_new_tokens", self.max_new_tokens, 1)
         _number("prompt.min_confidence", self.min_confidence, 0, 1)
@@ -226,7 +232,7 @@ class MemoryConfig:
         for name in ("short_term_tokens", "tokens_per_write", "chunk_tokens"):
             _whole(name, getattr(self, name), 1)
         _whole("retrieved_tokens", self.retrieved_tokens, 0)
-        _require(
+        require(
             self.tokens_per_write <= self.short_term_tokens,
             "tokens_per_write",
             self.tokens_per_write,
@@ -235,13 +241,13 @@ class MemoryConfig:
         _whole("retriever_dim", self.retriever_dim, 1, _WIDEST)
         _whole("retriever_layers", self.retriever_layers, 1, 2)
         _flag("bos", self.bos)
-        _require(self.drop in ("per_layer", "shared"), "drop", self.drop, "per_layer or shared")
-        _require(self.first_write in ("grow", "tile"), "first_write", self.first_write, "grow/tile")
+        require(self.drop in ("per_layer", "shared"), "drop", self.drop, "per_layer or shared")
+        require(self.first_write in ("grow", "tile"), "first_write", self.first_write, "grow/tile")
         rules = NoEviction | OldestEviction | CounterEviction
         names = "it must be NoEviction, OldestEviction or CounterEviction"
-        _require(isinstance(self.eviction, rules), "eviction", self.eviction, names)
+        require(isinstance(self.eviction, rules), "eviction", self.eviction, names)
         adapters = isinstance(self.adapters, AdapterConfig | None)
-        _require(adapters, "adapters", self.adapters, "it must be an AdapterConfig or None")
+        require(adapters, "adapters", self.adapters, "it must be an AdapterConfig or None")
 
     @property
     def has_long_term(self) -> bool:
@@ -270,5 +276,5 @@ class MemoryConfig:
 def _eviction(values: Mapping[str, Any]) -> Eviction:
     kind = values.get("kind", "none")
     ok = isinstance(kind, str) and kind in _EVICTIONS
-    _require(ok, "eviction.kind", kind, "none, oldest or counter")
+    require(ok, "eviction.kind", kind, "none, oldest or counter")
     return _EVICTIONS[kind](**_known(values, _EVICTIONS[kind], "eviction."))

@@ -9,32 +9,29 @@ from tests.training.settings import settings, write_texts
 from memplus.mplus.model import MPlus
 
 RECIPE = """
-[memory]
-short_term_tokens = 48
-retrieved_tokens = 8
-tokens_per_write = 32
-chunk_tokens = 32
-retriever_dim = 8
-
-[architecture]
-layers = 1
-hidden = 32
-heads = 2
-feed_forward = 48
-vocabulary = 1200
-positions = 512
-
-[optimizing]
-warmup = 1
-cooldown = 1
-scored = 4
-
-[[stages]]
-name = "one"
-documents = 4
-questions = 2
-notes = [1]
-advance = 2.0
+memory:
+  short_term_tokens: 48
+  retrieved_tokens: 8
+  tokens_per_write: 32
+  chunk_tokens: 32
+  retriever_dim: 8
+architecture:
+  layers: 1
+  hidden: 32
+  heads: 2
+  feed_forward: 48
+  vocabulary: 1200
+  positions: 512
+optimizing:
+  warmup: 1
+  cooldown: 1
+  scored: 4
+stages:
+  - name: one
+    documents: 4
+    questions: 2
+    notes: [1]
+    advance: 2.0
 """
 SENTENCES = "The road went down to the sea. Nobody had walked there since the spring! " * 40
 Run = Callable[..., Any]
@@ -43,8 +40,8 @@ Run = Callable[..., Any]
 @pytest.fixture
 def arguments(tmp_path: Path) -> list[object]:
     (tmp_path / "book.txt").write_text(SENTENCES)
-    (tmp_path / "recipe.toml").write_text(RECIPE)
-    recipe = tmp_path / "recipe.toml"
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    recipe = tmp_path / "recipe.yaml"
     return [tmp_path / "book.txt", "--out", tmp_path / "run", "--recipe", recipe, "--json"]
 
 
@@ -75,9 +72,9 @@ def test_an_absent_text_and_a_wrong_recipe_are_named(
 ) -> None:
     ran = run("train", "nano", tmp_path / "none.txt", *arguments[1:])
     assert (ran.code, ran.data["error"]["type"]) == (2, "NotFoundError")
-    (tmp_path / "recipe.toml").write_text(RECIPE + "\n[extras]\n")
+    (tmp_path / "recipe.yaml").write_text(RECIPE + "extras: {}\n")
     ran = run("train", "nano", *arguments)
-    assert (ran.code, ran.data["error"]["type"]) == (2, "ConfigError")
+    assert (ran.code, ran.data["error"]["type"]) == (2, "ConfigFileError")
 
 
 def test_a_run_from_a_config_ends_in_a_model_and_its_flags_win(run: Run, tmp_path: Path) -> None:
@@ -104,6 +101,7 @@ def test_a_wrong_field_is_named_before_anything_is_loaded(run: Run, tmp_path: Pa
     given = settings(tmp_path, run={"stepz": 3})
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(given))
     ran = run("train", "--config", tmp_path / "config.yaml", "--json")
-    assert (ran.code, ran.data["error"]["type"]) == (2, "ConfigError")
-    assert ran.data["error"]["message"].startswith("run.stepz")
+    assert (ran.code, ran.data["error"]["type"]) == (2, "ConfigFileError")
+    assert ran.data["error"]["message"].startswith("run.stepz in ")
+    assert str(tmp_path / "config.yaml") in ran.data["error"]["message"]
     assert not (tmp_path / "run").exists()

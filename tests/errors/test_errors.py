@@ -12,6 +12,7 @@ SAMPLES: list[MemplusError] = [
     errors.UsageError("no such thing"),
     errors.ConfigError("chunk_tokens", value=0, reason="it must be at least 1"),
     errors.NotFoundError("notes.txt"),
+    errors.ConfigFileError("a.yaml", "run.steps", value=0, reason="at least 1"),
     errors.EmptyTextError("The question"),
     errors.NotTextError(Path("a/b.bin"), offset=7),
     errors.DocumentFormatError("a/b.pdf", kind="a PDF document"),

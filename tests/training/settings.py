@@ -9,8 +9,7 @@ from typing import Any
 import yaml
 from tests.fakes import make_model, make_tokenizer
 
-from memplus.training.text.config_file import parse_config
-from memplus.training.text.run_config import TrainingConfig
+from memplus.training.text.run_config import TrainingConfig, parse_config
 
 WORDS = "the road went down to sea nobody walked there since spring lantern gate wind".split()
 MEMORY = {

@@ -53,7 +53,7 @@ def root(
         return
     if config is None:
         raise UsageError("Give --config FILE, or the subcommand `nano`.")
-    from memplus.training.text.config_file import load_config
+    from memplus.training.text.run_config import load_config
     from memplus.training.text.runs import TextRun
 
     given = _changed(load_config(config), texts, out, start, steps)
@@ -113,7 +113,7 @@ def nano(
     ] = Path("runs/nano"),
     steps: Annotated[int, typer.Option("--steps", min=1, help="Steps in all.")] = 6000,
     recipe: Annotated[
-        Path | None, typer.Option("--recipe", help="A recipe (TOML) instead of the bundled one.")
+        Path | None, typer.Option("--recipe", help="A recipe (YAML) instead of the bundled one.")
     ] = None,
     start: Annotated[
         Path | None, typer.Option("--start", help="A model to go on from, of the same sizes.")

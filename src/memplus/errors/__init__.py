@@ -11,6 +11,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 model and memory do not match, 4 corrupt
     MemplusError                     1
     |-- UsageError                   2   the request itself is wrong
     |   |-- ConfigError                  one field of a configuration
+    |   |   `-- ConfigFileError          the same, with the file that it stands in
     |   |-- NotFoundError                a path leads to no file or folder
     |   |-- EmptyTextError               nothing to read
     |   |-- NotTextError                 binary, or in an unknown encoding
@@ -94,6 +95,7 @@ from memplus.errors.model import (
     WeightsError,
 )
 from memplus.errors.runs import (
+    ConfigFileError,
     DamagedRunError,
     NotARunError,
     NotFiniteError,
@@ -114,6 +116,7 @@ __all__ = [
     "BudgetError",
     "ChatTemplateError",
     "ConfigError",
+    "ConfigFileError",
     "CorruptMemoryError",
     "DamagedRunError",
     "DocumentFormatError",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from memplus.errors.base import MemplusError, UsageError
+from memplus.errors.base import ConfigError, MemplusError, UsageError
 
 __all__ = [
+    "ConfigFileError",
     "DamagedRunError",
     "NotARunError",
     "NotFiniteError",
@@ -24,6 +25,16 @@ class RunMismatchError(UsageError):
 
     def __init__(self, path: str | Path, *, differs: str) -> None:
         self._fill(path=str(path), differs=differs)
+
+
+class ConfigFileError(ConfigError):
+    """One field of a file that describes a run cannot hold this value."""
+
+    template = "{field} in {path} cannot be {value!r}: {reason}."
+    hint = "Correct that field and try again; docs/training.md leads to every field's meaning."
+
+    def __init__(self, path: str | Path, field: str, *, value: object, reason: str) -> None:
+        self._fill(path=str(path), field=field, value=value, reason=reason)
 
 
 class NotARunError(UsageError):

@@ -12,32 +12,32 @@ from memplus.mplus.model import MPlus
 from memplus.training.notes.nano import NanoRun, train_nano
 
 SMALL_RECIPE = """
-[memory]
-short_term_tokens = 48
-retrieved_tokens = 8
-tokens_per_write = 32
-chunk_tokens = 32
-retriever_dim = 8
-[architecture]
-layers = 2
-hidden = 32
-heads = 2
-feed_forward = 48
-vocabulary = 900
-[[stages]]
-name = "one chunk"
-documents = 4
-questions = 2
-notes = [1]
-advance = 2.0
+memory:
+  short_term_tokens: 48
+  retrieved_tokens: 8
+  tokens_per_write: 32
+  chunk_tokens: 32
+  retriever_dim: 8
+architecture:
+  layers: 2
+  hidden: 32
+  heads: 2
+  feed_forward: 48
+  vocabulary: 900
+stages:
+  - name: one chunk
+    documents: 4
+    questions: 2
+    notes: [1]
+    advance: 2.0
 """
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> NanoRun:
     (tmp_path / "text.txt").write_text(SENTENCES * 60, encoding="utf-8")
-    (tmp_path / "recipe.toml").write_text(SMALL_RECIPE, encoding="utf-8")
-    texts, recipe = [tmp_path / "text.txt"], tmp_path / "recipe.toml"
+    (tmp_path / "recipe.yaml").write_text(SMALL_RECIPE, encoding="utf-8")
+    texts, recipe = [tmp_path / "text.txt"], tmp_path / "recipe.yaml"
     return NanoRun(texts, tmp_path / "run", steps=2, recipe=recipe)
 
 

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from memplus.errors import ConfigError
+from memplus.config import MemoryConfig
+from memplus.errors import ConfigError, ConfigFileError
+from memplus.training.engine.common_config import Architecture
 from memplus.training.notes.nano import RECIPE
-from memplus.training.notes.recipe import Stage, load_recipe
+from memplus.training.notes.recipe import Optimizing, Stage, load_recipe
 
 
-def test_the_bundled_recipe_loads_and_ends_in_the_long_term_store() -> None:
+def test_the_bundled_recipe_loads_and_ends_in_the_long_term_memory() -> None:
     recipe = load_recipe(RECIPE)
     assert recipe.stages[0].chunks * recipe.stages[0].group == 1
     assert recipe.stages[-1].earlier > 0
@@ -23,16 +25,47 @@ def test_the_bundled_recipe_loads_and_ends_in_the_long_term_store() -> None:
 @pytest.mark.parametrize(
     ("text", "name"),
     [
-        ("[memory]\nretriever_dim = 8\n[[stages]]\nname = 'a'\nsize = 3\n", "size"),
-        ("[memory]\nrows = 8\n[[stages]]\nname = 'a'\n", "rows"),
-        ("[memory]\n[other]\n", "other"),
+        ("memory: {}\nstages: [{name: a, size: 3}]", "stages.0.size"),
+        ("memory: {}\nstages: [{name: a}, {name: b, documents: 4, group: 3}]", "stages.1.group"),
+        ("memory: {}\nstages: [{chunks: 2}]", "stages.0.name"),
+        ("memory: {rows: 8}\nstages: [{name: a}]", "memory.rows"),
+        ("memory: {}\nother: {}\nstages: [{name: a}]", "other"),
+        ("memory: {}\noptimizing: {precision: fp8}\nstages: [{name: a}]", "optimizing.precision"),
+        ("memory: {}\nstages: []", "stages"),
+        ("memory: {}", "stages"),
     ],
 )
 def test_what_is_unknown_is_refused_by_name(tmp_path: Path, text: str, name: str) -> None:
-    path = tmp_path / "recipe.toml"
+    path = tmp_path / "recipe.yaml"
     path.write_text(text)
-    with pytest.raises(ConfigError, match=name):
+    with pytest.raises(ConfigFileError, match=r"recipe\.yaml") as caught:
         load_recipe(path)
+    assert caught.value.fields["field"] == name
+
+
+def test_the_recipe_holds_the_numbers_that_made_the_bundled_weights() -> None:
+    """Spelled out where a slip of the file would change the next weights without a word."""
+    recipe = load_recipe(RECIPE)
+    assert recipe.memory == MemoryConfig(256, 64, 64, 64, 64)
+    assert recipe.architecture == Architecture(4, 128, 4, 384, 2048)
+    assert recipe.optimizing == Optimizing(
+        cooldown=1800, tail=0.45, easier=0.12, known_subject=0.3, precision="bf16"
+    )
+    names = ["one chunk", "two chunks", "four chunks", "retrieval", "long-term memory"]
+    assert [stage.name for stage in recipe.stages] == [*names, "near namesakes"]
+    assert [stage.advance for stage in recipe.stages] == [0.86, 0.76, 0.75, 0.72, 0.92, 2.0]
+    assert [stage.group for stage in recipe.stages] == [1, 1, 2, 8, 8, 8]
+    assert [stage.earlier for stage in recipe.stages] == [0, 0, 0, 0, 12, 24]
+    assert recipe.stages[-1] == Stage(
+        "near namesakes", chunks=2, group=8, questions=36, notes=(0, 0, 1, 1, 2, 3),
+        paragraphs=0.2, corrected=0.3, namesakes=0.3, abstain=0.16, abstain_weight=1.0,
+        retrieves=True, far=0.6, forced=0.05, earlier=24, repeat=0.0, language=0.5, advance=2.0,
+    )  # fmt: skip
+
+
+def test_the_recipe_among_the_configs_is_the_bundled_one() -> None:
+    link = Path(__file__).parents[3] / "configs" / "nano.yaml"
+    assert link.resolve() == RECIPE.resolve()
 
 
 def test_groups_divide_the_documents() -> None:

@@ -15,7 +15,8 @@ from memplus.memory.state import Memory
 from memplus.mplus.model import MPlus
 from memplus.passes.read import HiddenPrefix
 from memplus.training.tasks.lanes import DroppedRows, LaneMemory, Rows
-from memplus.training.tasks.retrieval import LaneReading, Target, retrieval_key
+from memplus.training.tasks.protocol import Target
+from memplus.training.tasks.retrieval import LaneReading, retrieval_key
 from memplus.training.tasks.retriever_config import RetrieverConfig
 
 NEW, LIMIT = CONFIG.tokens_per_write, CONFIG.short_term_tokens

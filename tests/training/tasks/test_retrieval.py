@@ -13,7 +13,8 @@ from memplus.memory.retriever import retrieval_scores
 from memplus.mplus.model import MPlus
 from memplus.passes.read import HiddenPrefix
 from memplus.training.tasks.lanes import DroppedRows, LaneMemory
-from memplus.training.tasks.retrieval import LaneReading, Target, retrieval_key
+from memplus.training.tasks.protocol import Target
+from memplus.training.tasks.retrieval import LaneReading, retrieval_key
 from memplus.training.tasks.retriever_config import RetrieverConfig
 
 SETTINGS = RetrieverConfig(random_query=False)

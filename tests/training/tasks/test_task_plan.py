@@ -1,13 +1,16 @@
+"""Which task comes when: by the weights, and for the same seed and step always the same."""
+
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 
 import pytest
-from tests.training.settings import make_config
+from tests.training.settings import MEMORY
 
+from memplus.config import MemoryConfig
 from memplus.errors import ConfigError
-from memplus.training.tasks.task_plan import draw_plan
+from memplus.training.tasks.registry import task_from
+from memplus.training.tasks.task_plan import Planner
 
 MIXED = [
     {"task": "completion", "weight": 3, "chunks": [1, 4], "target_tokens": [4, 9]},
@@ -17,44 +20,60 @@ MIXED = [
 ]
 
 
-def test_tasks_come_by_their_weights_and_draws_by_the_step(tmp_path: Path) -> None:
-    config = make_config(tmp_path, tasks=MIXED)
-    plans = [draw_plan(config, step, 0, 500, revisits=True) for step in range(2000)]
-    counts = Counter(plan.task.task for plan in plans)
+def planner(*tasks: dict[str, object], seed: int = 0) -> Planner:
+    return Planner([task_from(one) for one in tasks], MemoryConfig.from_dict(MEMORY), seed)
+
+
+def test_tasks_come_by_their_weights_and_draws_by_the_step() -> None:
+    made = planner(*MIXED)
+    plans = [made.draw(step, 0, 500, kept=True) for step in range(2000)]
+    counts = Counter(plan.task.kind for plan in plans)
     for name, share in {"completion": 3, "repetition": 1, "revisit": 2, "language": 1}.items():
         assert counts[name] / 2000 == pytest.approx(share / 7, abs=0.04), name
-    assert plans == [draw_plan(config, step, 0, 500, revisits=True) for step in range(2000)]
-    assert plans[:20] != [draw_plan(config, step, 1, 500, revisits=True) for step in range(20)]
-    completions = [plan for plan in plans if plan.task.task == "completion"]
-    assert {plan.chunks for plan in completions} == {1, 2, 3, 4}
-    assert {plan.target_tokens for plan in completions} == set(range(4, 10))
-    assert all(1 <= plan.query_tokens <= plan.target_tokens for plan in plans)
-    repetitions = [plan for plan in plans if plan.task.task == "repetition"]
+    assert plans == [planner(*MIXED).draw(step, 0, 500, kept=True) for step in range(2000)]
+    assert plans[:20] != [made.draw(step, 1, 500, kept=True) for step in range(20)]
+    assert plans[:20] != [planner(*MIXED, seed=1).draw(s, 0, 500, kept=True) for s in range(20)]
+    completions = [plan for plan in plans if plan.task.kind == "completion"]
+    assert {plan.sizes.chunks for plan in completions} == {1, 2, 3, 4}
+    assert {plan.sizes.target_tokens for plan in completions} == set(range(4, 10))
+    assert all(1 <= plan.query_tokens <= plan.sizes.target_tokens for plan in plans)
+    repetitions = [plan for plan in plans if plan.task.kind == "repetition"]
     whole = sum(plan.whole for plan in repetitions) / len(repetitions)
     assert whole == pytest.approx(0.25, abs=0.08)
-    # A repetition is no longer than what it repeats, and takes nothing else.
-    assert {plan.target_tokens for plan in repetitions} == {20}
-    assert {plan.taken for plan in repetitions} == {20}
-    assert {plan.taken for plan in plans if plan.task.task == "revisit"} == {0}
+    assert sum(plan.renewed for plan in plans) / 2000 == pytest.approx(0.2, abs=0.03)
 
 
-def test_nothing_is_revisited_before_something_was_kept(tmp_path: Path) -> None:
-    config = make_config(tmp_path, tasks=MIXED)
-    plans = [draw_plan(config, step, 0, 500, revisits=False) for step in range(200)]
-    assert {plan.task.task for plan in plans} == {"completion", "repetition", "language"}
+def test_the_plans_of_a_seed_stay_what_they_were() -> None:
+    """A resumed run of an older version draws what that version would have drawn."""
+    made = planner(*MIXED, seed=8)
+    plans = [made.draw(step, 0, 500, kept=True) for step in range(6)]
+    assert [
+        (p.task.kind, p.sizes.chunks, p.sizes.target_tokens, p.query_tokens, p.whole, p.renewed)
+        for p in plans
+    ] == [
+        ("completion", 3, 5, 4, True, False),
+        ("completion", 4, 7, 3, True, False),
+        ("revisit", 0, 64, 46, True, False),
+        ("repetition", 2, 20, 5, False, False),
+        ("revisit", 0, 64, 3, True, False),
+        ("language", 0, 64, 3, True, True),
+    ]
 
 
-def test_fewer_chunks_where_documents_are_short(tmp_path: Path) -> None:
-    tasks = [{"task": "completion", "chunks": 9, "target_tokens": 8}]
-    config = make_config(tmp_path, tasks=tasks)
-    assert draw_plan(config, 0, 0, 39, revisits=False).chunks == 3
-    with pytest.raises(ConfigError, match="17 tokens"):
-        draw_plan(config, 0, 0, 17, revisits=False)
+def test_nothing_is_revisited_before_something_was_kept() -> None:
+    plans = [planner(*MIXED).draw(step, 0, 500, kept=False) for step in range(200)]
+    assert {plan.task.kind for plan in plans} == {"completion", "repetition", "language"}
 
 
-def test_every_document_has_a_seed_of_its_own(tmp_path: Path) -> None:
-    plan = draw_plan(make_config(tmp_path, tasks=MIXED), 3, 0, 500, revisits=True)
-    seeds = plan.seeds(0, 6)
-    assert len(set(seeds)) == 6
-    assert plan.seeds(0, 3) == seeds[:3]
-    assert set(plan.seeds(1, 6)).isdisjoint(seeds)
+def test_all_tokens_ask_where_the_query_is_not_drawn() -> None:
+    tasks = [task_from({"task": "language", "target_tokens": [4, 40]})]
+    made = Planner(tasks, MemoryConfig.from_dict(MEMORY), 0, random_query=False)
+    plans = [made.draw(step, 0, 500, kept=False) for step in range(50)]
+    assert all(plan.query_tokens == plan.sizes.target_tokens for plan in plans)
+
+
+def test_documents_that_are_too_short_are_named_by_the_task() -> None:
+    made = planner({"task": "language", "name": "plain", "target_tokens": 8})
+    with pytest.raises(ConfigError, match="7 tokens") as caught:
+        made.draw(0, 0, 7, kept=False)
+    assert caught.value.fields["field"] == "tasks.plain.target_tokens"

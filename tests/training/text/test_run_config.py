@@ -11,19 +11,17 @@ import pytest
 import yaml
 from tests.training.settings import settings
 
-from memplus.errors import ConfigError, NotFoundError
-from memplus.training.notes.nano import RECIPE
-from memplus.training.notes.recipe import load_recipe
-from memplus.training.text.config_file import load_config, parse_config
+from memplus.errors import ConfigError, ConfigFileError, NotFoundError
+from memplus.training.text.run_config import load_config, parse_config
 
 CONFIGS = Path(__file__).parents[3] / "configs"
-SHIPPED = sorted(CONFIGS.rglob("*.yaml"))
+SHIPPED = sorted(CONFIGS.rglob("stage*.yaml"))
 
 
-def test_three_stages_are_shipped_for_a_large_model_and_for_a_cpu() -> None:
-    names = {str(path.relative_to(CONFIGS)) for path in SHIPPED}
+def test_three_stages_are_shipped_for_a_large_model_and_for_a_cpu_and_the_nanos_recipe() -> None:
+    names = {str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*") if path.is_file()}
     stages = {"stage1.yaml", "stage2.yaml", "stage3.yaml"}
-    assert names == stages | {f"cpu/{name}" for name in stages}
+    assert names == stages | {f"cpu/{name}" for name in stages} | {"nano.yaml"}
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(CONFIGS)))
@@ -44,30 +42,28 @@ def test_the_large_model_has_the_released_sizes() -> None:
     assert memory.chunk_tokens == 512
 
 
-def test_the_bundled_recipe_loads() -> None:
-    assert load_recipe(RECIPE).stages[-1].retrieves
-
-
 WRONG: dict[str, tuple[str, dict[str, Any]]] = {
     "unknown field": ("run.stepz", {"run": {"stepz": 3}}),
     "unknown table": ("extras", {"extras": {"a": 1}}),
-    "unknown memory field": ("rows", {"memory": {"rows": 3}}),
-    "unknown adapter field": ("adapters.r", {"memory": {"adapters": {"r": 3}}}),
+    "unknown memory field": ("memory.rows", {"memory": {"rows": 3}}),
+    "unknown adapter field": ("memory.adapters.r", {"memory": {"adapters": {"r": 3}}}),
     "missing": ("run.steps", {"run": [("out", "runs/x")]}),
     "no number": ("run.steps", {"run": {"steps": "many"}}),
     "too few steps": ("run.steps", {"run": {"steps": 0}}),
     "unknown task": ("tasks.0.task", {"tasks": [{"task": "guessing"}]}),
     "no task": ("tasks", {"tasks": []}),
-    "two of a name": ("tasks.name", {"tasks": [{"task": "completion"}] * 2}),
+    "no list": ("tasks", {"tasks": 3}),
+    "a word": ("tasks.0", {"tasks": ["completion"]}),
+    "two of a name": ("tasks.0.name", {"tasks": [{"task": "completion"}] * 2}),
     "falling range": ("tasks.0.chunks", {"tasks": [{"task": "completion", "chunks": [4, 1]}]}),
     "late schedule": ("tasks.0.chunks", {"tasks": [{"task": "completion", "chunks": {5: 1}}]}),
-    "short chunk": ("tasks.chunk_tokens", {"tasks": [{"task": "completion", "chunk_tokens": 4}]}),
-    "a share": ("tasks.full_pool", {"tasks": [{"task": "completion", "full_pool": 2}]}),
+    "short chunk": ("tasks.0.chunk_tokens", {"tasks": [{"task": "completion", "chunk_tokens": 4}]}),
+    "a share": ("tasks.0.full_pool", {"tasks": [{"task": "completion", "full_pool": 2}]}),
     "revisit alone": ("tasks", {"tasks": [{"task": "revisit"}]}),
     "nothing to revisit": ("tasks", {"tasks": [{"task": "revisit"}, {"task": "language"}]}),
-    "lonely language": ("tasks.full_pool", {"tasks": [{"task": "language", "full_pool": 0}]}),
-    "instruction": ("tasks.instruction", {"tasks": [{"task": "completion", "instruction": "R"}]}),
-    "all unscored": ("tasks.unscored", {"tasks": [{"task": "repetition", "unscored": 64}]}),
+    "other task's": ("tasks.0.full_pool", {"tasks": [{"task": "language", "full_pool": 0}]}),
+    "instruction": ("tasks.0.instruction", {"tasks": [{"task": "completion", "instruction": "R"}]}),
+    "all unscored": ("tasks.0.unscored", {"tasks": [{"task": "repetition", "unscored": 64}]}),
     "two models": ("model.backbone", {"model": {"start": "nano", "backbone": "x"}}),
     "no model": ("model.start", {"model": {"trainable": "all"}}),
     "fresh adapters": ("model.trainable", {"model": {"fresh": {}, "trainable": "adapters"}}),
@@ -114,16 +110,23 @@ def test_an_absent_file_is_named(tmp_path: Path) -> None:
         load_config(tmp_path / "none.yaml")
 
 
+def test_the_file_is_named_beside_the_field(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(settings(tmp_path, run={"stepz": 3})))
+    with pytest.raises(ConfigFileError, match=r"^run\.stepz in .*mine\.yaml cannot be 3"):
+        load_config(path)
+
+
 def test_a_wrong_config_is_refused_before_anything_heavy_is_loaded(tmp_path: Path) -> None:
     """``transformers`` takes seconds to import; a wrong field is told without it."""
     (tmp_path / "wrong.yaml").write_text("run: {}\n")
     code = (
         "import sys; from pathlib import Path\n"
-        "from memplus.training.text.config_file import load_config\n"
+        "from memplus.training.text.run_config import load_config\n"
         "try: load_config(Path(sys.argv[1]))\n"
         "except Exception as e: print(type(e).__name__)\n"
         "print('transformers' in sys.modules, 'torch' in sys.modules)\n"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "wrong.yaml")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["ConfigError", "False", "False"]
+    assert done.stdout.split() == ["ConfigFileError", "False", "False"]

@@ -109,7 +109,7 @@ def test_a_folder_with_a_run_is_not_written_over(tmp_path: Path) -> None:
 KILLED = """
 import sys, os
 from pathlib import Path
-from memplus.training.text.config_file import load_config
+from memplus.training.text.run_config import load_config
 from memplus.training.text.runs import TextRun
 def progress(now):
     print(now.step, flush=True)

@@ -22,10 +22,9 @@ from torch.nn.functional import cross_entropy
 
 from memplus.mplus.model import MPlus
 from memplus.training.engine.optimizers import choose_trainable
-from memplus.training.tasks.task_plan import Plan
-from memplus.training.text.config_file import parse_config
-from memplus.training.text.run_config import TrainingConfig
-from memplus.training.text.step import TextJob, TextStep
+from memplus.training.tasks.protocol import Job, Plan, Sizes
+from memplus.training.text.run_config import TrainingConfig, parse_config
+from memplus.training.text.step import TextStep
 from memplus.training.text.workload import lane_memory
 
 K, BLOCKS, RETRIEVED, CHUNK = 6, 3, 2, 9
@@ -165,7 +164,7 @@ def slow_retriever_loss(
 def slow_loss(
     reference: Reference,
     memory: SlowMemory,
-    job: TextJob,
+    job: Job,
     lane: int,
     target: tuple[int, int] | None,
 ) -> Tensor:
@@ -173,7 +172,7 @@ def slow_loss(
     plan, lots = job.plan, torch.Generator().manual_seed(job.seeds[lane])
     first, language, fresh = memory.writes + 1, [], []
     for index, ids in enumerate(job.chunks[lane]):
-        learns = index >= plan.chunks - plan.task.gradient_writes
+        learns = index >= plan.sizes.chunks - plan.sizes.gradient_writes
         loss = slow_write(reference, memory, ids, lots, learns)
         fresh.append([[row.hidden for row in rows] for rows in memory.last])
         if learns:
@@ -191,21 +190,21 @@ def slow_loss(
     total = cross_entropy(logits[job.unscored : -1], ids[job.unscored + 1 :])
     if language:
         total = total + LANGUAGE * torch.stack(language).mean()
-    depends = target or ((first, memory.writes) if plan.chunks else None)
+    depends = target or ((first, memory.writes) if plan.sizes.chunks else None)
     if plan.whole and depends:
         total = total + WEIGHT * slow_retriever_loss(reference, memory, inputs, *depends)
     return total
 
 
-def job_of(
-    config: TrainingConfig, step: int, chunks: int, whole: bool, unscored: int = 0
-) -> TextJob:
+def job_of(config: TrainingConfig, step: int, chunks: int, whole: bool, unscored: int = 0) -> Job:
     """Random texts of two documents for the config's own task, or for ``other``: a completion."""
     task = config.tasks[1 if step else 0]
-    plan = Plan(task, step, 0, chunks, CHUNK, 7, whole, query_tokens=7, renewed=True)
+    gradient_writes = task.largest(config.memory).gradient_writes
+    sizes = Sizes(chunks, CHUNK, 7, gradient_writes)
+    plan = Plan(task, step, 0, sizes, whole, query_tokens=7, renewed=True)
     lots = torch.Generator().manual_seed(10 + step)
     texts = torch.randint(0, SHAPE.vocab, (2, chunks * CHUNK + 7), generator=lots)
-    return TextJob(
+    return Job(
         plan,
         texts[:, : chunks * CHUNK].view(2, chunks, CHUNK) if chunks else texts[:, :0],
         texts[:, -7:],
@@ -294,8 +293,8 @@ def test_loss_and_gradients_of_a_step(
     job = job_of(config, 1, chunks, whole, unscored)
     target = None
     if task["task"] == "revisit":
-        assert step.revisited is not None
-        job, target = TextJob(job.plan, job.chunks, step.revisited.ids, 0, job.seeds, 2), (1, 2)
+        assert step.kept is not None
+        job, target = Job(job.plan, job.chunks, step.kept.ids, 0, job.seeds, 2), (1, 2)
     loss, figures = step(job)
     loss.backward()
     expected = torch.stack([slow_loss(reference, slow[i], job, i, target) for i in range(2)]).mean()

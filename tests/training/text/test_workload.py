@@ -8,9 +8,9 @@ import pytest
 import torch
 from tests.training.settings import make_config, stored, write_texts
 
+from memplus.training.tasks.protocol import KeptTarget
 from memplus.training.text.run_config import TrainingConfig
 from memplus.training.text.starting import starting_model
-from memplus.training.text.step import Revisited
 from memplus.training.text.text_cache import load_documents
 from memplus.training.text.workload import TextWorkload
 
@@ -68,14 +68,14 @@ def test_a_revisit_asks_for_what_was_kept_and_renews_it(tmp_path: Path, workload
     tasks = [{"task": "completion", "target_tokens": 6}, {"task": "revisit"}]
     config = make_config(tmp_path, tasks=tasks, run={"revisit_renewal": 1.0})
     made = workload(config)
-    kept: Revisited | None = None
+    kept: KeptTarget | None = None
     seen = set()
     for step in range(30):
         job = made.draw(step, 0)
         with torch.no_grad():
             made.module(job)
-        now = made.module.revisited
-        if job.plan.task.task == "revisit":
+        now = made.module.kept
+        if job.plan.task.kind == "revisit":
             assert kept is not None
             assert job.ids.equal(kept.ids)
             assert job.chunks.shape[1] == 0

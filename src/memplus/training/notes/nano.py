@@ -29,7 +29,7 @@ from memplus.training.tasks.pristine_rows import written_pristine
 
 __all__ = ["RECIPE", "NanoRun", "train_nano"]
 
-RECIPE = BUNDLED["nano"].path / "recipe.toml"
+RECIPE = BUNDLED["nano"].path / "recipe.yaml"
 _CHARACTERS = 240_000
 _ANSWER_TOKENS = 16
 # Below it the model says what it does not understand; on its own notes it withholds no right

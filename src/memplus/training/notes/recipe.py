@@ -1,28 +1,27 @@
-"""What a training run is made of, as frozen, checked values read from a TOML file.
+"""A recipe: stages of a run on questions about notes, as frozen, checked values.
 
-This room's plain part: numbers and names, no tensors.
+Read from YAML; numbers and names only, no tensors.
 """
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Literal
 
-from memplus.config import MemoryConfig
-from memplus.errors import ConfigError
-from memplus.training.engine.common_config import Architecture
+from memplus.config import MemoryConfig, require
+from memplus.training.engine.common_config import STRICT, Architecture
+from memplus.training.engine.config_file import checked, part, parts, read_config_file
 
 __all__ = ["Optimizing", "Recipe", "Stage", "load_recipe"]
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
 class Optimizing:
     """Optimizer and loss weights, the same in all stages."""
+
+    __pydantic_config__ = STRICT
 
     learning_rate: float = 2e-3
     warmup: int = 150
@@ -48,6 +47,8 @@ class Optimizing:
 @dataclass(frozen=True)
 class Stage:
     """One stage: how much is written before the questions, and how it is read."""
+
+    __pydantic_config__ = STRICT
 
     name: str
     documents: int = 32
@@ -86,41 +87,30 @@ class Stage:
     """Running accuracy that ends the stage; 2 for the last one, which ends with the run."""
 
     def __post_init__(self) -> None:
-        if self.documents % self.group:
-            raise ConfigError("group", value=self.group, reason="it does not divide documents")
+        divides = self.group >= 1 and self.documents % self.group == 0
+        require(divides, "group", self.group, "it does not divide documents")
 
 
 @dataclass(frozen=True)
 class Recipe:
     """A whole run."""
 
-    memory: MemoryConfig
-    architecture: Architecture
-    optimizing: Optimizing
-    stages: tuple[Stage, ...]
+    __pydantic_config__ = STRICT
+
+    memory: Annotated[MemoryConfig, part("memory", MemoryConfig.from_dict)]
+    architecture: Architecture = field(default_factory=Architecture)
+    optimizing: Optimizing = field(default_factory=Optimizing)
+    stages: Annotated[tuple[Stage, ...], parts("stages", partial(checked, Stage))] = ()
+
+    def __post_init__(self) -> None:
+        require(bool(self.stages), "stages", self.stages, "a recipe needs at least one stage")
 
 
 def load_recipe(path: Path) -> Recipe:
-    """Read a recipe.
+    """Read a recipe from a YAML file.
 
     Raises:
-        ConfigError: a table or a field is unknown or holds what it cannot.
+        NotFoundError, StorageError: the file is not there, or cannot be read.
+        ConfigFileError: a field is unknown, missing, twice there or holds what it cannot.
     """
-    raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    for name in raw:
-        if name not in ("memory", "architecture", "optimizing", "stages"):
-            raise ConfigError(name, value=raw[name], reason="there is no such table")
-    return Recipe(
-        MemoryConfig.from_dict(raw["memory"]),
-        _make(Architecture, raw.get("architecture", {})),
-        _make(Optimizing, raw.get("optimizing", {})),
-        tuple(_make(Stage, one) for one in raw["stages"]),
-    )
-
-
-def _make(kind: type[_T], values: Mapping[str, Any]) -> _T:
-    known = {one.name for one in fields(kind)}  # type: ignore[arg-type]
-    for name in values:
-        if name not in known:
-            raise ConfigError(name, value=values[name], reason="there is no such field")
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    return read_config_file(path, Recipe)

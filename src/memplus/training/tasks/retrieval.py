@@ -10,8 +10,6 @@ rows, d hidden size, R retriever width.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -20,23 +18,10 @@ from memplus.mplus.model import MPlus
 from memplus.passes.projection import retrieval_keys, retrieval_queries
 from memplus.training.tasks.lanes import LaneMemory
 from memplus.training.tasks.losses import binary_retrieval_loss, retrieval_loss
+from memplus.training.tasks.protocol import Target
 from memplus.training.tasks.retriever_config import RetrieverConfig
 
-__all__ = ["LaneReading", "Target", "retrieval_key"]
-
-
-@dataclass(frozen=True)
-class Target:
-    """What a text depends on."""
-
-    first: int
-    """First write of its chunks."""
-    last: int
-    """Last write of its chunks; below ``first`` where it depends on nothing."""
-
-    def right(self, write_ids: Tensor) -> Tensor:
-        """True at the rows of these writes."""
-        return (write_ids >= self.first) & (write_ids <= self.last)
+__all__ = ["LaneReading", "retrieval_key"]
 
 
 def retrieval_key(model: MPlus, layer: int, rows: Tensor) -> Tensor:

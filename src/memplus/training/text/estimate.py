@@ -8,13 +8,12 @@ d hidden size, f feed-forward width, V vocabulary, H query heads, G key/value he
 
 from __future__ import annotations
 
-from typing import Any
-
 import psutil
 import torch
 
 from memplus.errors import TrainingBudgetError
 from memplus.mplus.model import MPlus
+from memplus.training.tasks.protocol import Task
 from memplus.training.text.run_config import TrainingConfig
 
 __all__ = ["check_memory", "needed_bytes"]
@@ -59,16 +58,14 @@ def needed_bytes(model: MPlus, config: TrainingConfig, processes: int = 1) -> di
     }
 
 
-def _activations(model: MPlus, config: TrainingConfig, task: Any) -> int:
+def _activations(model: MPlus, config: TrainingConfig, task: Task) -> int:
     """Bytes that one document's backward pass needs."""
     stock, rows = model.backbone.config, config.memory
     layers, width = len(model.backbone.layers), model.backbone.hidden_size
     heads, head = int(stock.num_attention_heads), model.backbone.head_dim
-    target = task.target_tokens.highest
-    chunk = task.chunk_tokens.highest if task.chunk_tokens else rows.chunk_tokens
-    writes = min(task.gradient_writes, task.chunks.highest)
-    if task.task not in ("completion", "repetition"):
-        writes = 0
+    largest = task.largest(rows)
+    target, chunk = largest.target_tokens, largest.chunk_tokens
+    writes = min(largest.gradient_writes, largest.chunks)
     prefix = rows.short_term_tokens + rows.retrieved_tokens
     item = 2 if config.run.precision == "bfloat16" else _FLOAT
     # Keys, values and vectors of the rows are kept in every layer, checkpointing or not.

@@ -1,44 +1,39 @@
 """What a training run is made of, as frozen, checked values.
 
-Read from YAML by ``config_file``; numbers and names only, no tensors. Every field is documented
-here, and a contradiction between two fields is named before anything heavy is loaded.
+Read from YAML; numbers and names only, no tensors. Every field is documented here, those of a task
+in the task's own file, and a contradiction between two fields is named before anything heavy is
+loaded.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator
-
-from memplus.config import MemoryConfig
+from memplus.config import MemoryConfig, require
 from memplus.errors import ConfigError
 from memplus.training.engine.common_config import STRICT, Architecture, OptimizerConfig
-from memplus.training.engine.schedules import Schedule
+from memplus.training.engine.config_file import (
+    named_under,
+    parse_config_text,
+    part,
+    parts,
+    read_config_file,
+)
+from memplus.training.tasks.protocol import Task
+from memplus.training.tasks.registry import task_from
 from memplus.training.tasks.retriever_config import RetrieverConfig
 
 __all__ = [
     "DataConfig",
-    "Kind",
     "ModelConfig",
     "RunConfig",
     "StreamConfig",
-    "TaskConfig",
     "TrainingConfig",
+    "load_config",
+    "parse_config",
 ]
-
-Kind = Literal["completion", "repetition", "revisit", "language"]
-_Steps = Annotated[Schedule, BeforeValidator(Schedule.parse)]
-
-
-def _memory(given: Any) -> Any:
-    return MemoryConfig.from_dict(given) if isinstance(given, dict) else given
-
-
-def _require(ok: bool, name: str, value: object, reason: str) -> None:  # noqa: FBT001
-    if not ok:
-        raise ConfigError(name, value=value, reason=reason)
 
 
 @dataclass(frozen=True)
@@ -68,7 +63,7 @@ class ModelConfig:
             raise ConfigError(
                 name, value=value, reason="give exactly one of start, backbone and fresh"
             )
-        _require(
+        require(
             self.trainable == "all" or self.fresh is None,
             "model.trainable", self.trainable, "a fresh model has nothing else; use `all`",
         )  # fmt: skip
@@ -112,64 +107,15 @@ class DataConfig:
     """Folder for tokenised texts, which are kept from run to run."""
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             bool(self.texts) != (self.stream is not None),
             "data.stream", self.stream, "give either texts or a stream",
         )  # fmt: skip
-        _require(self.min_tokens >= 2, "data.min_tokens", self.min_tokens, "at least 2")
-        _require(
+        require(self.min_tokens >= 2, "data.min_tokens", self.min_tokens, "at least 2")
+        require(
             self.max_tokens >= self.min_tokens,
             "data.max_tokens", self.max_tokens, f"it is below min_tokens ({self.min_tokens})",
         )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class TaskConfig:
-    """One task and its share of the steps (MemoryLLM section 3.2)."""
-
-    __pydantic_config__ = STRICT
-
-    task: Kind
-    """``completion``: write chunks, predict what follows. ``repetition``: predict the chunks
-    again. ``revisit``: predict what followed chunks written long ago. ``language``: predict plain
-    text beside a memory that has nothing to do with it."""
-    name: str = ""
-    """In the log; the task by default."""
-    weight: float = 1.0
-    """Its share, relative to the other tasks."""
-    chunks: _Steps = field(default_factory=lambda: Schedule.parse(1))
-    """Chunks written one after another."""
-    chunk_tokens: _Steps | None = None
-    """Tokens of a chunk; the memory's own by default."""
-    target_tokens: _Steps = field(default_factory=lambda: Schedule.parse(64))
-    """Tokens predicted."""
-    gradient_writes: int = 1
-    """Gradients flow back through the last so many writes."""
-    full_pool: float = 1.0
-    """Share of its steps that read the whole memory; the others read the new rows alone, under
-    the write adapter."""
-    instruction: str = ""
-    """Text before a repetition."""
-    unscored: int = 0
-    """First tokens of a repetition that are not scored: nothing says which chunk is meant."""
-
-    def __post_init__(self) -> None:
-        _require(self.weight > 0, "tasks.weight", self.weight, "it must be above 0")
-        _require(0 <= self.full_pool <= 1, "tasks.full_pool", self.full_pool, "it is a share")
-        _require(self.gradient_writes >= 0, "tasks.gradient_writes", self.gradient_writes, "< 0")
-        _require(
-            self.task == "repetition" or not (self.instruction or self.unscored),
-            "tasks.instruction", self.instruction or self.unscored, "only a repetition has one",
-        )  # fmt: skip
-        _require(
-            self.full_pool == 1 or self.task in ("completion", "repetition"),
-            "tasks.full_pool", self.full_pool, f"a {self.task} writes nothing to read alone",
-        )  # fmt: skip
-
-    @property
-    def label(self) -> str:
-        """How the log calls it."""
-        return self.name or self.task
 
 
 @dataclass(frozen=True)
@@ -214,9 +160,9 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         for name in ("steps", "documents", "accumulate", "report", "checkpoint", "keep"):
-            _require(getattr(self, name) >= 1, f"run.{name}", getattr(self, name), "at least 1")
+            require(getattr(self, name) >= 1, f"run.{name}", getattr(self, name), "at least 1")
         share = self.revisit_renewal
-        _require(0 < share <= 1, "run.revisit_renewal", share, "it is a share above 0")
+        require(0 < share <= 1, "run.revisit_renewal", share, "it is a share above 0")
 
 
 @dataclass(frozen=True)
@@ -226,56 +172,67 @@ class TrainingConfig:
     __pydantic_config__ = STRICT
 
     model: ModelConfig
-    memory: Annotated[MemoryConfig, BeforeValidator(_memory)]
+    memory: Annotated[MemoryConfig, part("memory", MemoryConfig.from_dict)]
     data: DataConfig
-    tasks: tuple[TaskConfig, ...]
+    tasks: Annotated[tuple[Task, ...], parts("tasks", task_from)]
     run: RunConfig
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     retriever: RetrieverConfig = field(default_factory=RetrieverConfig)
 
     def __post_init__(self) -> None:
-        _require(bool(self.tasks), "tasks", (), "a run needs at least one task")
-        labels = [task.label for task in self.tasks]
-        for label in labels:
-            _require(labels.count(label) == 1, "tasks.name", label, "two tasks are called so")
-        self._check_chunks()
+        require(bool(self.tasks), "tasks", (), "a run needs at least one task")
+        self._check_tasks()
         self._check_long_term()
-        _require(
+        require(
             self.model.trainable == "all" or self.memory.adapters is not None,
             "memory.adapters", None, "model.trainable is `adapters`, but the memory has none",
         )  # fmt: skip
-        _require(
+        require(
             self.model.dtype == "float32" or self.run.precision == "bfloat16",
             "run.precision", self.run.precision, f"model.dtype is {self.model.dtype}",
         )  # fmt: skip
-        _require(
+        require(
             self.optimizer.kind == "adamw" or not self.run.sharded,
             "optimizer.kind", self.optimizer.kind, "it needs whole matrices, not run.sharded",
         )  # fmt: skip
 
-    def _check_chunks(self) -> None:
-        least = self.memory.tokens_per_write
-        for task in self.tasks:
-            low = task.chunk_tokens.lowest if task.chunk_tokens else self.memory.chunk_tokens
-            _require(low >= least, "tasks.chunk_tokens", low, f"a write makes {least} rows of it")
-            _require(task.target_tokens.lowest >= 2, "tasks.target_tokens", 1, "nothing to predict")
-            shortest = task.target_tokens.lowest
-            _require(
-                task.unscored < shortest, "tasks.unscored", task.unscored,
-                f"the shortest target has {shortest} tokens",
-            )  # fmt: skip
-        if all(task.task == "revisit" for task in self.tasks):
-            reason = "without a completion there is nothing to revisit"
-            raise ConfigError("tasks", value="revisit", reason=reason)
-        revisits = any(task.task == "revisit" for task in self.tasks)
-        completes = any(task.task == "completion" for task in self.tasks)
-        _require(completes or not revisits, "tasks", "revisit", "only a completion is revisited")
+    def _check_tasks(self) -> None:
+        labels = [task.label for task in self.tasks]
+        for index, task in enumerate(self.tasks):
+            one = task.label
+            require(labels.count(one) == 1, f"tasks.{index}.name", one, "two tasks are called so")
+            with named_under(f"tasks.{index}"):
+                task.check(self.memory)
+        waiting = [task.kind for task in self.tasks if task.needs_kept]
+        if waiting and not any(task.keeps for task in self.tasks):
+            reason = "no other task keeps what it asks for; a completion does"
+            raise ConfigError("tasks", value=waiting[0], reason=reason)
 
     def _check_long_term(self) -> None:
         rows, read = self.run.stored_rows, self.memory.retrieved_tokens
-        _require(
+        require(
             (rows > 0) == self.memory.has_long_term, "run.stored_rows", rows,
             f"memory.retrieved_tokens is {read}: a long-term memory and its reading go together",
         )  # fmt: skip
         least = max(read, self.memory.tokens_per_write)
-        _require(rows == 0 or rows >= least, "run.stored_rows", rows, f"it is below {least}")
+        require(rows == 0 or rows >= least, "run.stored_rows", rows, f"it is below {least}")
+
+
+def load_config(path: Path) -> TrainingConfig:
+    """Read a run from a YAML file.
+
+    Raises:
+        NotFoundError, StorageError: the file is not there, or cannot be read.
+        ConfigFileError: it is no YAML, or a field is unknown, missing, twice there, of the wrong
+            kind or in contradiction to another.
+    """
+    return read_config_file(path, TrainingConfig)
+
+
+def parse_config(text: str) -> TrainingConfig:
+    """The same from YAML text.
+
+    Raises:
+        ConfigError: as ``load_config``.
+    """
+    return parse_config_text(text, TrainingConfig)

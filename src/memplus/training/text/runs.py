@@ -94,7 +94,7 @@ class TextRun:
 
     def _check_positions(self, model: MPlus) -> None:
         rows = self.config.memory
-        longest = max(task.target_tokens.highest for task in self.config.tasks)
+        longest = max(task.largest(rows).target_tokens for task in self.config.tasks)
         prefix = int(rows.bos) + rows.retrieved_tokens + rows.short_term_tokens
         if prefix + longest > model.positions:
             reason = f"behind {prefix} rows the model has positions for {model.positions - prefix}"

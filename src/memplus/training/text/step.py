@@ -1,4 +1,4 @@
-"""The tasks on running text: write chunks, read what depends on them, add up the losses.
+"""A step on running text: write chunks, read what depends on them, add up the losses.
 
 Works on any ``MPlus`` through the same write and read passes as inference. Each document of a
 batch has a memory of its own that lives on from text to text, as in the published training: what
@@ -24,51 +24,11 @@ from memplus.passes.write import write_pass
 from memplus.training.engine.workload import Figures
 from memplus.training.tasks.lanes import LaneMemory
 from memplus.training.tasks.losses import text_losses
-from memplus.training.tasks.retrieval import LaneReading, Target
-from memplus.training.tasks.task_plan import Plan
+from memplus.training.tasks.protocol import Job, KeptTarget
+from memplus.training.tasks.retrieval import LaneReading
 from memplus.training.text.run_config import TrainingConfig
 
-__all__ = ["Revisited", "TextJob", "TextStep"]
-
-_NOTHING = Target(1, 0)
-
-
-@dataclass(frozen=True)
-class TextJob:
-    """A plan with its texts."""
-
-    plan: Plan
-    chunks: Tensor
-    """[B, C, T] what is written."""
-    ids: Tensor
-    """[B, S] what is predicted; of a revisit, what was predicted then."""
-    unscored: int
-    """First predictions that are not scored; that of the second token is number 0."""
-    seeds: tuple[int, ...]
-    """Of this process's documents: what each drops."""
-    documents: int
-    """In all processes."""
-
-    @property
-    def label(self) -> str:
-        """Name of the task."""
-        return self.plan.task.label
-
-    @property
-    def tokens(self) -> int:
-        """Of all documents in all processes."""
-        return self.documents * self.plan.tokens
-
-
-@dataclass
-class Revisited:
-    """A target kept until it is asked for again."""
-
-    ids: Tensor
-    """[B, S]."""
-    target: Target
-    due: bool = False
-    """It has been revisited and may be replaced."""
+__all__ = ["TextStep"]
 
 
 class TextStep(nn.Module):
@@ -85,37 +45,38 @@ class TextStep(nn.Module):
         self.model = model
         self.config = config
         self.memory = memory
-        self.revisited: Revisited | None = None
+        self.kept: KeptTarget | None = None
+        """What may be asked for again."""
 
-    def forward(self, job: TextJob) -> tuple[Tensor, Figures]:
+    def forward(self, job: Job) -> tuple[Tensor, Figures]:
         """The loss [] of a job, averaged over this process's documents, and its figures."""
         plan, memory = job.plan, self.memory
         first = memory.writes + 1
         written = self._write(job)
-        target = self._target(plan, first)
+        target = plan.task.target(first, memory.writes, self.kept)
         reading = None
         if plan.whole:
             reading = LaneReading(
                 self.model, memory, target, plan.query_tokens, self.config.retriever
             )
-        text = text_losses(self._read(job, reading, written), job.ids, job.unscored).mean()
+        text = plan.task.loss(self._read(job, reading, written), job).mean()
         loss, figures = text, {f"loss.{job.label}": text.detach()}
         if written.language is not None and self.config.run.language:
             loss = loss + self.config.run.language * written.language
             figures["language"] = written.language.detach()
-        if reading is not None and reading.asked and target is not _NOTHING:
+        if reading is not None and reading.asked and not target.empty:
             learned = reading.loss()
             loss = loss + self.config.retriever.weight * learned
             figures["retriever"] = learned.detach()
             figures |= reading.recalls()
         figures["loss"] = loss.detach()
         memory.detach_new_rows()
-        self._remember(job, target)
+        self.kept = plan.task.remember(job, target, self.kept)
         return loss, figures
 
-    def _write(self, job: TextJob) -> _Written:
+    def _write(self, job: Job) -> _Written:
         generators = [torch.Generator().manual_seed(seed) for seed in job.seeds]
-        count, kept = job.plan.chunks, job.plan.task.gradient_writes
+        count, kept = job.plan.sizes.chunks, job.plan.sizes.gradient_writes
         new = self.model.memory_config.tokens_per_write
         fresh, losses = [], []
         for index in range(count):
@@ -133,13 +94,7 @@ class TextStep(nn.Module):
                 self.memory.detach_new_rows()
         return _Written(fresh, torch.stack(losses).mean() if losses else None)
 
-    def _target(self, plan: Plan, first: int) -> Target:
-        if plan.task.task == "revisit":
-            assert self.revisited is not None
-            return self.revisited.target
-        return Target(first, self.memory.writes) if plan.chunks else _NOTHING
-
-    def _read(self, job: TextJob, reading: LaneReading | None, written: _Written) -> Tensor:
+    def _read(self, job: Job, reading: LaneReading | None, written: _Written) -> Tensor:
         """[B, S, V] logits of the target, behind the whole memory or the new rows alone."""
         model = self.model
         make = partial(HiddenPrefix, model.backbone, model.weights)
@@ -152,16 +107,6 @@ class TextStep(nn.Module):
         with running(model.backbone, ReadSession(model.backbone, prefix), adapter):
             output = model.backbone.decoder(input_ids=job.ids, use_cache=False)
         return model.logits(output.last_hidden_state)
-
-    def _remember(self, job: TextJob, target: Target) -> None:
-        """Keep a target to ask for later, once the last one has been asked for."""
-        kept, task = self.revisited, job.plan.task.task
-        if task == "revisit" and kept is not None:
-            kept.due = True
-        if task != "completion":
-            return
-        if kept is None or (kept.due and job.plan.renewed):
-            self.revisited = Revisited(job.ids, target)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ size.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,11 +19,13 @@ from torch import Tensor
 from memplus.errors import ConfigError
 from memplus.mplus.model import MPlus
 from memplus.training.tasks.lanes import DroppedRows, LaneMemory, Rows
-from memplus.training.tasks.retrieval import Target, retrieval_key
-from memplus.training.tasks.task_plan import Plan, draw_plan
+from memplus.training.tasks.protocol import Job, KeptTarget, Target
+from memplus.training.tasks.retrieval import retrieval_key
+from memplus.training.tasks.task_plan import Planner
+from memplus.training.text.batch_texts import BatchTexts
 from memplus.training.text.order import DocumentOrder
 from memplus.training.text.run_config import TrainingConfig
-from memplus.training.text.step import Revisited, TextJob, TextStep
+from memplus.training.text.step import TextStep
 from memplus.training.text.text_cache import Documents
 
 __all__ = ["TextWorkload", "lane_memory"]
@@ -60,60 +63,36 @@ class TextWorkload:
         share = batch // processes
         self.share = range(process * share, (process + 1) * share)
         self.module = TextStep(model, config, lane_memory(model, config, share))
-        self._device = model.device
-        self._instructions = {
-            task.label: model.encode(task.instruction) if task.instruction else []
-            for task in config.tasks
-        }
+        self.planner = Planner(
+            config.tasks,
+            config.memory,
+            config.run.seed,
+            config.retriever.random_query,
+            config.run.revisit_renewal,
+        )
+        self.texts = BatchTexts(self.order, self.share, batch, model)
 
-    def draw(self, step: int, part: int) -> TextJob:
+    def draw(self, step: int, part: int) -> Job:
         """The next texts, and what is done with them."""
-        config = self.config
-        plan = draw_plan(
-            config, step, part, self.order.documents.longest, revisits=self.module.revisited
-            is not None,
-        )  # fmt: skip
-        batch = config.run.documents
-        taken = [self.order.take(plan.taken) for _ in range(batch)] if plan.taken else []
-        own = torch.stack([taken[i] for i in self.share]) if taken else None
-        chunks, ids, unscored = self._parts(plan, own)
-        seeds = plan.seeds(config.run.seed, batch)
-        return TextJob(
-            plan,
-            chunks.to(self._device),
-            ids.to(self._device),
-            unscored,
-            tuple(seeds[i] for i in self.share),
-            batch,
-        )
+        kept = self.texts.kept = self.module.kept
+        longest = self.order.documents.longest
+        plan = self.planner.draw(step, part, longest, kept=kept is not None)
+        job = plan.task.job(plan, self.texts)
+        batch = self.config.run.documents
+        seeds = plan.seeds(self.config.run.seed, batch)
+        return replace(job, seeds=tuple(seeds[i] for i in self.share), documents=batch)
 
-    def _parts(self, plan: Plan, own: Tensor | None) -> tuple[Tensor, Tensor, int]:
-        """Chunks [b, C, T], target [b, S] and how many of its first tokens are not scored."""
-        if own is None:
-            assert self.module.revisited is not None
-            nothing = torch.zeros((len(self.share), 0, 1), dtype=torch.int64)
-            return nothing, self.module.revisited.ids, 0
-        chunks = (
-            own[:, : plan.written].unflatten(1, (plan.chunks, -1)) if plan.chunks else own[:, :0]
-        )
-        if plan.task.task != "repetition":
-            return chunks, own[:, plan.written :], 0
-        instruction = torch.tensor([self._instructions[plan.task.label]], dtype=torch.int64)
-        again = own[:, : plan.target_tokens]
-        ids = torch.cat([instruction.expand(len(own), -1), again], dim=1)
-        return chunks, ids, max(0, instruction.shape[1] + plan.task.unscored - 1)
-
-    def advance(self, job: TextJob, figures: dict[str, float]) -> None:
+    def advance(self, job: Job, figures: dict[str, float]) -> None:
         """Nothing depends on the figures."""
 
     def tensors(self) -> dict[str, Tensor]:
         """The memories and the kept target."""
-        kept = self.module.revisited
+        kept = self.module.kept
         return self.module.memory.tensors() | ({"revisited": kept.ids} if kept else {})
 
     def state(self) -> dict[str, Any]:
         """The order of documents, and what the kept target depends on."""
-        kept = self.module.revisited
+        kept = self.module.kept
         target = [kept.target.first, kept.target.last, int(kept.due)] if kept else None
         return {"order": self.order.state(), "revisited": target}
 
@@ -123,8 +102,8 @@ class TextWorkload:
         self.module.memory.restore(tensors)
         if state["revisited"] is not None:
             first, last, due = state["revisited"]
-            ids = tensors["revisited"].to(self._device, copy=True)
-            self.module.revisited = Revisited(ids, Target(first, last), bool(due))
+            ids = tensors["revisited"].to(self.texts.device, copy=True)
+            self.module.kept = KeptTarget(ids, Target(first, last), bool(due))
 
 
 def lane_memory(model: MPlus, config: TrainingConfig, share: int) -> LaneMemory:

@@ -1,0 +1,154 @@
+"""A YAML file as a checked dataclass; whatever is wrong in it is named by its field and its file.
+
+Every run is read here, whatever it learns: a kind of run is a dataclass, and what pydantic cannot
+know of a part of it (a memory, tasks of several kinds) that part checks itself through ``part`` and
+``parts``, which put the part's name before the field's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BeforeValidator, PlainValidator, TypeAdapter, ValidationError
+
+from memplus.errors import ConfigError, ConfigFileError
+from memplus.errors.base import storage_error
+
+__all__ = [
+    "WHOLE",
+    "checked",
+    "named_under",
+    "parse_config_text",
+    "part",
+    "parts",
+    "read_config_file",
+]
+
+_T = TypeVar("_T")
+WHOLE = "the whole"
+"""Names no field, but all of what was given."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML that refuses a field given twice, which the library's own loader overwrites."""
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    made: dict[Any, Any] = {}
+    for key_node, value_node in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        value = loader.construct_object(value_node, deep=True)
+        if key in made:
+            line = key_node.start_mark.line + 1
+            raise ConfigError(str(key), value=value, reason=f"line {line} gives it again")
+        made[key] = value
+    return made
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def read_config_file(path: Path, kind: type[_T]) -> _T:
+    """Read a config of a kind.
+
+    Raises:
+        NotFoundError, StorageError: the file is not there, or cannot be read.
+        ConfigFileError: it is no YAML, or a field is unknown, missing, twice there, of the wrong
+            kind or in contradiction to another.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise storage_error(path, error) from error
+    try:
+        return parse_config_text(text, kind)
+    except ConfigError as error:
+        fields = error.fields
+        name, reason = str(fields["field"]), str(fields["reason"])
+        raise ConfigFileError(path, name, value=fields["value"], reason=reason) from error
+
+
+def parse_config_text(text: str, kind: type[_T]) -> _T:
+    """The same from YAML text.
+
+    Raises:
+        ConfigError: as ``read_config_file``.
+    """
+    try:
+        # A subclass of the safe loader: it makes plain values only.
+        raw = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(WHOLE, value=text[:40], reason=f"it is no YAML: {reason}") from error
+    if not isinstance(raw, Mapping):
+        reason = "it must be a mapping of fields to values"
+        raise ConfigError(WHOLE, value=text[:40], reason=reason)
+    return checked(kind, raw)
+
+
+def checked(kind: type[_T], raw: object) -> _T:
+    """A dataclass from plain values.
+
+    Raises:
+        ConfigError: of the first field that is wrong.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(raw)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        name = ".".join(str(one) for one in fault["loc"]) or WHOLE
+        raise ConfigError(name, value=_value(fault), reason=_reason(fault)) from error
+
+
+@contextlib.contextmanager
+def named_under(stem: str) -> Iterator[None]:
+    """Put the name of a part before the fields that are named inside."""
+    try:
+        yield
+    except ConfigError as error:
+        fields = error.fields
+        name = f"{stem}.{fields['field']}".removesuffix(f".{WHOLE}")
+        raise ConfigError(name, value=fields["value"], reason=str(fields["reason"])) from error
+
+
+def part(name: str, make: Callable[[Any], Any]) -> BeforeValidator:
+    """Checks a field by a function of its plain values, which are a mapping."""
+
+    def check(raw: object) -> object:
+        if not isinstance(raw, Mapping):
+            return raw
+        with named_under(name):
+            return make(raw)
+
+    return BeforeValidator(check)
+
+
+def parts(name: str, make: Callable[[Any], Any]) -> PlainValidator:
+    """Checks a list by a function of each item, which answers for what it makes of it."""
+
+    def check(raw: object) -> tuple[object, ...]:
+        if not isinstance(raw, list | tuple):
+            raise ConfigError(name, value=raw, reason="it must be a list")
+        made = []
+        for index, one in enumerate(raw):
+            with named_under(f"{name}.{index}"):
+                made.append(make(one))
+        return tuple(made)
+
+    return PlainValidator(check)
+
+
+def _value(fault: Mapping[str, Any]) -> object:
+    return None if fault["type"].startswith("missing") else fault["input"]
+
+
+def _reason(fault: Mapping[str, Any]) -> str:
+    if fault["type"] == "unexpected_keyword_argument":
+        return "there is no such field"
+    if fault["type"].startswith("missing"):
+        return "it is missing"
+    return str(fault["msg"]).removeprefix("Value error, ").lower()

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import pytest
+
+from memplus.errors import ConfigError
+from memplus.training.engine.common_config import Architecture, OptimizerConfig
+from memplus.training.engine.config_file import checked
+
+
+def test_plain_values_become_parts() -> None:
+    assert checked(Architecture, {"layers": 2}) == Architecture(layers=2)
+    given = {"kind": "muon", "betas": [0.9, 0.98], "learning_rate": "1e-3"}
+    made = checked(OptimizerConfig, given)
+    assert made == OptimizerConfig("muon", 1e-3, betas=(0.9, 0.98))
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "value"),
+    [
+        (Architecture, "width", 3),
+        (Architecture, "layers", "two"),
+        (OptimizerConfig, "kind", "sgd"),
+        (OptimizerConfig, "momentum", 0.9),
+    ],
+)
+def test_a_wrong_field_is_named(kind: type, field: str, value: object) -> None:
+    with pytest.raises(ConfigError) as caught:
+        checked(kind, {field: value})
+    assert caught.value.fields["field"] == field

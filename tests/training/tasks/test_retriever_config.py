@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+import pytest
+
+from memplus.errors import ConfigError
+from memplus.training.engine.config_file import checked
+from memplus.training.tasks.retriever_config import RetrieverConfig
+
+
+def test_its_defaults_are_those_of_the_published_training() -> None:
+    config = checked(RetrieverConfig, {})
+    assert (config.loss, config.negative_weight, config.detach) == ("binary", 1.0, True)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("loss", "hinge"), ("learning_rate", "fast"), ("rate", 1e-4)]
+)
+def test_what_is_unknown_or_of_another_kind_is_named(field: str, value: object) -> None:
+    with pytest.raises(ConfigError) as caught:
+        checked(RetrieverConfig, {field: value})
+    assert caught.value.fields["field"] == field
