@@ -14,6 +14,7 @@ from tests.fakes import ADAPTERS, CONFIG, CONFIGS, make_model, make_mplus, some_
 from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel
 
 from memplus import Memory, MPlus
+from memplus.backbone.layouts import Layout, read_checkpoint
 from memplus.config import CounterEviction
 from memplus.errors import (
     MissingWeightsDirectory,
@@ -24,6 +25,7 @@ from memplus.errors import (
     UnsupportedModelError,
     WeightsError,
 )
+from memplus.mplus.loading import assemble_model
 
 ADAPTED = replace(CONFIG, adapters=ADAPTERS)
 
@@ -121,6 +123,16 @@ def test_an_unexpected_weight_is_named(directory: Path, name: str) -> None:
     with pytest.raises(WeightsError) as caught:
         MPlus.from_pretrained(directory)
     assert caught.value.fields["unexpected"] == (name,)
+
+
+def test_a_layout_says_which_weights_may_be_missing(directory: Path) -> None:
+    names = [NAMES[0], NAMES[1]]
+    damaged(directory, lambda tensors: [tensors.pop(name) for name in names])
+    checkpoint = read_checkpoint(directory)
+    checkpoint.layout = Layout(requires=lambda name: "lora_" in name)
+    with pytest.raises(WeightsError) as caught:
+        assemble_model(checkpoint, None, torch.device("cpu"))
+    assert caught.value.fields["missing"] == (NAMES[1],)
 
 
 @pytest.mark.parametrize("load", ["pretrained", "backbone"])

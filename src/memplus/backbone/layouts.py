@@ -9,15 +9,16 @@ Shapes: L layers, N short-term rows, n stored rows, d hidden size, R retriever w
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
-from transformers import AutoConfig, LlamaConfig
+from transformers import LlamaConfig
 
+from memplus.backbone.decoder_config import check_sizes, library_config
 from memplus.config import AdapterConfig, CounterEviction, MemoryConfig, PromptConfig
 from memplus.errors import (
     ConfigError,
@@ -30,15 +31,33 @@ from memplus.errors import (
 __all__ = [
     "FORMAT",
     "OUR_CONFIG",
+    "WHOLE",
     "Checkpoint",
+    "Layout",
     "is_memory_checkpoint",
     "read_checkpoint",
     "stock_config",
+    "weight_files",
+    "weight_shapes",
 ]
 
 OUR_CONFIG = "memplus.json"
 FORMAT = 1
 _PUBLISHED = ("MPlus", "MemoryLLM")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which files a directory keeps its weights in, and which weights must be among them."""
+
+    stem: str = "model"
+    """Beginning of the files' names: ``STEM.safetensors``, or shards and ``STEM...index.json``."""
+    requires: Callable[[str], bool] = lambda name: True
+    """Whether a weight of that name must be there."""
+
+
+WHOLE = Layout()
+"""Every weight of the model."""
 
 
 @dataclass
@@ -55,6 +74,7 @@ class Checkpoint:
     ``bos_embedding``, ``memory_embedding``, ``retriever.l.*``, ``pristine.*``, ``kept.*``."""
     published: bool = False
     """Whether the layout is the published one, which always carries its rows."""
+    layout: Layout = WHOLE
 
 
 def is_memory_checkpoint(path: Path) -> bool:
@@ -62,7 +82,13 @@ def is_memory_checkpoint(path: Path) -> bool:
     if (path / OUR_CONFIG).is_file():
         return True
     raw = _read_json(path / "config.json")
-    return "num_blocks" in raw and bool(set(raw.get("architectures") or ()) & set(_PUBLISHED))
+    return "num_blocks" in raw and _published_kind(raw) is not None
+
+
+def _published_kind(raw: Mapping[str, Any]) -> str | None:
+    names = raw.get("architectures")
+    known = [name for name in names if name in _PUBLISHED] if isinstance(names, list) else []
+    return known[0] if known else None
 
 
 def read_checkpoint(path: Path, retrieved_tokens: int | None = None) -> Checkpoint:
@@ -74,6 +100,7 @@ def read_checkpoint(path: Path, retrieved_tokens: int | None = None) -> Checkpoi
 
     Raises:
         MissingWeightsDirectory, UnknownModelError, UnsupportedModelError, WeightsError.
+        ConfigError: a field of one of its configs cannot hold what it holds.
     """
     files = weight_files(path)
     if (path / OUR_CONFIG).is_file():
@@ -83,6 +110,7 @@ def read_checkpoint(path: Path, retrieved_tokens: int | None = None) -> Checkpoi
     if retrieved_tokens is not None:
         checkpoint.memory = replace(checkpoint.memory, retrieved_tokens=retrieved_tokens)
     tensors = _read_tensors(path, files)
+    check_sizes(checkpoint.config, {name: tuple(t.shape) for name, t in tensors.items()}, path)
     if checkpoint.published:
         tensors, checkpoint.memory = _renamed(tensors, checkpoint.memory)
     if not checkpoint.memory.has_long_term:
@@ -92,23 +120,63 @@ def read_checkpoint(path: Path, retrieved_tokens: int | None = None) -> Checkpoi
     return checkpoint
 
 
-def weight_files(path: Path) -> list[Path]:
-    """The safetensors files of a directory, in order of their names.
+def weight_files(path: Path, layout: Layout = WHOLE) -> list[Path]:
+    """The safetensors files of a directory, in order of their names; no other kind is ever read.
 
     Raises:
         MissingWeightsDirectory: there are none, or an index names one that is not there.
+        UnknownModelError: its index is damaged, or names a file outside of the directory.
+        UnsupportedModelError: it holds an adapter over another model.
     """
-    index = path / "model.safetensors.index.json"
+    _refuse_adapter(path)
+    whole = path / f"{layout.stem}.safetensors"
+    index = path / f"{whole.name}.index.json"
     if index.is_file():
-        files = [path / name for name in sorted(set(_read_json(index)["weight_map"].values()))]
+        files = [path / name for name in _shards(index)]
     else:
-        whole = path / "model.safetensors"
-        files = [whole] if whole.is_file() else sorted(path.glob("model-*.safetensors"))
+        files = [whole] if whole.is_file() else sorted(path.glob(f"{layout.stem}-*.safetensors"))
     missing = [file for file in files if not file.is_file()]
     if missing or not files:
-        expected = ", ".join(file.name for file in missing) or "model.safetensors"
+        expected = ", ".join(file.name for file in missing) or whole.name
         raise MissingWeightsDirectory(path, expected=expected)
     return files
+
+
+def _shards(index: Path) -> list[str]:
+    shards = _read_json(index).get("weight_map")
+    given = list(shards.values()) if isinstance(shards, dict) else []
+    names = {name for name in given if isinstance(name, str) and Path(name).name == name}
+    if not names or not all(isinstance(name, str) and name in names for name in given):
+        reason = f"{index.name} does not name the files of its weights"
+        raise UnknownModelError(str(index.parent), reason=reason)
+    return sorted(names)
+
+
+def _refuse_adapter(path: Path) -> None:
+    """The library would follow an adapter to a model elsewhere, on the disk or on the hub."""
+    if not (path / "adapter_config.json").is_file():
+        return
+    if not (path / "adapter_model.safetensors").is_file():
+        raise MissingWeightsDirectory(path, expected="adapter_model.safetensors")
+    reason = "it holds an adapter over another model; merge it into that model and save the result"
+    raise UnsupportedModelError(str(path), reason=reason)
+
+
+def weight_shapes(path: Path, files: Iterable[Path]) -> dict[str, tuple[int, ...]]:
+    """Shapes of the weights in these files, by name; only the files' headers are read.
+
+    Raises:
+        WeightsError: a file is damaged.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for file in files:
+        try:
+            with safe_open(file, framework="pt") as reader:
+                for name in reader.keys():  # noqa: SIM118 (not a mapping)
+                    shapes[name] = tuple(reader.get_slice(name).get_shape())
+        except (SafetensorError, OSError) as error:
+            raise WeightsError(path, misshapen={file.name: str(error)}) from error
+    return shapes
 
 
 def _read_tensors(path: Path, files: Iterable[Path]) -> dict[str, Tensor]:
@@ -128,7 +196,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise MissingWeightsDirectory(path.parent, expected=path.name) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UnknownModelError(str(path.parent), reason=f"{path.name}: {error}") from error
     if not isinstance(value, dict):
         raise UnknownModelError(str(path.parent), reason=f"{path.name} is not an object")
@@ -139,12 +207,11 @@ def stock_config(path: Path) -> Any:
     """The library's own config of a directory.
 
     Raises:
-        UnknownModelError: it is missing, damaged, or of no model that the library knows.
+        MissingWeightsDirectory: it is missing.
+        UnknownModelError: it is damaged, or of no model that the library knows.
+        ConfigError, UnsupportedModelError: see ``decoder_config``.
     """
-    try:
-        return AutoConfig.from_pretrained(path, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise UnknownModelError(str(path), reason=str(error).splitlines()[0]) from error
+    return library_config(_read_json(path / "config.json"), path)
 
 
 def _ours(path: Path) -> Checkpoint:
@@ -163,7 +230,7 @@ def _ours(path: Path) -> Checkpoint:
 
 
 def _published(path: Path, raw: dict[str, Any]) -> Checkpoint:
-    kind = next((name for name in raw.get("architectures") or () if name in _PUBLISHED), None)
+    kind = _published_kind(raw)
     if kind is None or "num_blocks" not in raw:
         reason = "it holds no memory; give it one with MPlus.from_backbone"
         raise UnsupportedModelError(str(path), reason=reason)
@@ -175,42 +242,74 @@ def _published(path: Path, raw: dict[str, Any]) -> Checkpoint:
     for name in ("rope_scaling", "rope_theta", "torch_dtype"):
         if raw.get(name) is not None:
             values[name] = raw[name]
-    values["model_type"] = "llama"
-    config = LlamaConfig(**values)
-    memory = _published_memory(kind, raw)
+    config = library_config(values | {"model_type": "llama"}, path)
+    memory = _published_memory(kind, _Published(path, raw))
     return Checkpoint(path, config, memory, PromptConfig(), published=True)
 
 
-def _published_memory(kind: str, raw: dict[str, Any]) -> MemoryConfig:
-    rows = int(raw["num_tokens"])
-    long_blocks = int(raw.get("num_ltm_blocks") or 0) if kind == "MPlus" else 0
+@dataclass(frozen=True)
+class _Published:
+    """Numbers of a published config, each checked by name."""
+
+    path: Path
+    values: Mapping[str, Any]
+
+    def number(self, name: str, default: int | None = None) -> int | float:
+        value = self.values.get(name)
+        value = default if value is None else value
+        if isinstance(value, int | float) and type(value) is not bool and abs(value) < _MOST:
+            return value
+        field = f"{self.path / 'config.json'}: {name}"
+        raise ConfigError(field, value=value, reason="it must be a number of sensible size")
+
+    def whole(self, name: str, default: int | None = None) -> int:
+        return int(self.number(name, default))
+
+    def flag(self, name: str) -> bool:
+        return bool(self.values.get(name, False))
+
+
+_MOST = 10**9
+
+
+def _published_memory(kind: str, raw: _Published) -> MemoryConfig:
+    rows = raw.whole("num_tokens")
+    long_blocks = raw.whole("num_ltm_blocks", 0) if kind == "MPlus" else 0
     eviction: dict[str, Any] = {}
     if long_blocks:
         eviction["eviction"] = CounterEviction(
-            every=int(raw["update_ltm_frequency"]),
-            initial=float(raw["initial_rf_when_moving_stm_to_ltm"]),
-            decay=float(raw["decay_frequency"]),
-        )
-    lora = raw.get("lora_config")
-    adapters = None
-    if lora:
-        adapters = AdapterConfig(
-            rank=int(lora["r"]),
-            alpha=int(lora["lora_alpha"]),
-            dropout=float(lora.get("lora_dropout", 0.0)),
-            targets=tuple(lora["target_modules"]),
-            reading=bool(raw.get("add_decoder_lora", False)),
+            every=raw.whole("update_ltm_frequency"),
+            initial=float(raw.number("initial_rf_when_moving_stm_to_ltm")),
+            decay=float(raw.number("decay_frequency")),
         )
     return MemoryConfig(
-        short_term_tokens=(int(raw["num_blocks"]) - long_blocks) * rows,
+        short_term_tokens=(raw.whole("num_blocks") - long_blocks) * rows,
         retrieved_tokens=long_blocks * rows,
         tokens_per_write=rows,
-        retriever_dim=int(raw.get("selector_hidden_dim") or 64),
-        retriever_layers=int(raw.get("num_selector_layers") or 2),
-        bos=bool(raw.get("add_bos_embedding", False)),
-        adapters=adapters,
-        drop="per_layer" if raw.get("drop_memory_per_layer", False) else "shared",
+        retriever_dim=raw.whole("selector_hidden_dim", 64) or 64,
+        retriever_layers=raw.whole("num_selector_layers", 2) or 2,
+        bos=raw.flag("add_bos_embedding"),
+        adapters=_published_adapters(raw),
+        drop="per_layer" if raw.flag("drop_memory_per_layer") else "shared",
         **eviction,
+    )
+
+
+def _published_adapters(raw: _Published) -> AdapterConfig | None:
+    given = raw.values.get("lora_config")
+    if not given:
+        return None
+    if not isinstance(given, Mapping):
+        field = f"{raw.path / 'config.json'}: lora_config"
+        raise ConfigError(field, value=given, reason="it must be an object with named fields")
+    lora = _Published(raw.path, given)
+    targets = given.get("target_modules")
+    return AdapterConfig(
+        rank=lora.whole("r"),
+        alpha=lora.whole("lora_alpha"),
+        dropout=float(lora.number("lora_dropout", 0)),
+        targets=tuple(targets) if isinstance(targets, list) else (),
+        reading=raw.flag("add_decoder_lora"),
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,15 @@ from transformers import (
 from transformers.utils.generic import TransformersKwargs
 
 from memplus.backbone.access import check_supported
-from memplus.backbone.layouts import stock_config, weight_files
-from memplus.errors import UsageError, WeightsError
+from memplus.backbone.decoder_config import check_sizes
+from memplus.backbone.layouts import stock_config, weight_files, weight_shapes
+from memplus.errors import (
+    ConfigError,
+    MemplusError,
+    UnsupportedModelError,
+    UsageError,
+    WeightsError,
+)
 
 __all__ = [
     "default_new_tokens",
@@ -40,10 +48,17 @@ _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json"
 
 
 def load_tokenizer(path: Path) -> PreTrainedTokenizerBase | None:
-    """The directory's tokenizer, or None where it has none."""
+    """The directory's tokenizer, or None where it has none.
+
+    Raises:
+        UnsupportedModelError: it needs code of its own, or the library cannot make it.
+    """
     if not any((path / name).is_file() for name in _TOKENIZER_FILES):
         return None
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path, local_files_only=True)
+    with _refusals(path, "its tokenizer"):
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            path, local_files_only=True, trust_remote_code=False
+        )
     return tokenizer
 
 
@@ -52,19 +67,28 @@ def load_stock(path: Path, dtype: torch.dtype | None) -> PreTrainedModel:
 
     Raises:
         MissingWeightsDirectory, UnknownModelError, NotADecoderError, UnsupportedModelError,
-        WeightsError.
+        ConfigError, WeightsError.
     """
-    weight_files(path)
+    files = weight_files(path)
     config = stock_config(path)
     check_supported(config)
-    try:
+    check_sizes(config, weight_shapes(path, files), path)
+    with _refusals(path, "the model"):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            path, local_files_only=True, dtype=dtype or "auto", output_loading_info=True
+            path,
+            config=config,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,  # they are named below
+            dtype=dtype or "auto",
+            output_loading_info=True,
         )
-    except SafetensorError as error:
-        raise WeightsError(path, misshapen={"its files": str(error)}) from error
     model, report = loaded
-    wrong = {name: str(fault) for name, *fault in report.get("mismatched_keys", ())}
+    wrong = {
+        name: f"expected {list(expected)}, found {list(found)}"
+        for name, found, expected in report["mismatched_keys"]
+    }
     if report["missing_keys"] or report["unexpected_keys"] or wrong:
         raise WeightsError(
             path,
@@ -73,21 +97,58 @@ def load_stock(path: Path, dtype: torch.dtype | None) -> PreTrainedModel:
             misshapen=wrong,
         )
     stock: PreTrainedModel = model
+    _check_rules(stock.generation_config, path)
     return stock
 
 
+@contextlib.contextmanager
+def _refusals(path: Path, what: str) -> Iterator[None]:
+    """Whatever a library raises about a foreign directory, under the directory's name."""
+    try:
+        yield
+    except (MemplusError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except SafetensorError as error:
+        raise WeightsError(path, misshapen={"its files": str(error)}) from error
+    except Exception as error:
+        words = " ".join(str(error).split()) or type(error).__name__
+        if "trust_remote_code" in words:
+            words = "it needs code of its own (auto_map), which memplus never runs"
+        reason = f"the library cannot make {what}: {words}"
+        raise UnsupportedModelError(str(path), reason=reason) from error
+
+
 def empty_model(config: Any, dtype: torch.dtype) -> PreTrainedModel:
-    """A model of this config whose weights are still to come."""
-    model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    """A model of this config whose weights are still to come.
+
+    Raises:
+        UnsupportedModelError: the library cannot make it.
+    """
+    with _refusals(Path(config.name_or_path), "the model"):
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(
+            config, dtype=dtype, trust_remote_code=False
+        )
     return model
 
 
 def finish_model(model: PreTrainedModel, config: Any, path: Path, device: torch.device) -> None:
     """Give a model with its weights what no checkpoint holds, and its generation rules."""
-    _renew_rotary(model, config, device)
+    with _refusals(path, "its positions"):
+        _renew_rotary(model, config, device)
     if (path / "generation_config.json").is_file():
-        model.generation_config = GenerationConfig.from_pretrained(path)
+        with _refusals(path, "its generation_config.json"):
+            model.generation_config = GenerationConfig.from_pretrained(path, local_files_only=True)
+    _check_rules(model.generation_config, path)
     model.eval()
+
+
+def _check_rules(rules: GenerationConfig | None, path: Path) -> None:
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        value = getattr(rules, name, None)
+        ids = value if isinstance(value, list) else [] if value is None else [value]
+        if not all(type(one) is int for one in ids):
+            field = f"{path / 'generation_config.json'}: {name}"
+            raise ConfigError(field, value=value, reason="it must be a token's id")
 
 
 def _renew_rotary(model: PreTrainedModel, config: Any, device: torch.device) -> None:

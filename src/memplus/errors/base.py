@@ -15,6 +15,7 @@ __all__ = [
     "NotFoundError",
     "StorageError",
     "UsageError",
+    "shortened",
     "storage_error",
     "system_code",
 ]
@@ -59,6 +60,16 @@ class UsageError(MemplusError):
     exit_code = 2
 
 
+_LONGEST = 200
+"""Characters of a foreign value that a message shows."""
+
+
+def shortened(value: object) -> object:
+    """A foreign value for a message: as it is, or the beginning of its text where it is long."""
+    text = repr(value)
+    return value if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
+
+
 class ConfigError(UsageError):
     """One field of a configuration cannot hold this value."""
 
@@ -66,7 +77,7 @@ class ConfigError(UsageError):
     hint = "Correct that field and try again."
 
     def __init__(self, field: str, *, value: object, reason: str) -> None:
-        self._fill(field=field, value=value, reason=reason)
+        self._fill(field=field, value=shortened(value), reason=reason)
 
 
 class NotFoundError(UsageError):

@@ -111,7 +111,8 @@ def _check(
     expected = _expected(model, checkpoint.config)
     expected |= {_PREFIX + name: tensor for name, tensor in weights.state_dict().items()}
     found = theirs | {_PREFIX + name: tensor for name, tensor in ours.items()}
-    missing = sorted(set(expected) - set(found))
+    requires = checkpoint.layout.requires
+    missing = sorted(name for name in expected if name not in found and requires(name))
     tied = set(model.state_dict()) - set(expected)
     unexpected = sorted(set(found) - set(expected) - tied)
     shapes = {
