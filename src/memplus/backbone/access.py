@@ -62,12 +62,13 @@ class Backbone:
 
     Args:
         model: the model; it is used, never changed.
+        adapted: whether adapters of these names in it are the memory's own.
 
     Raises:
         NotADecoderError, UnsupportedModelError: before anything runs.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, *, adapted: bool = True) -> None:
         check_supported(model.config)
         if model.get_output_embeddings() is None:
             reason = "it has no language-modelling head"
@@ -84,7 +85,7 @@ class Backbone:
             for index, module in enumerate(self.decoder.layers)
         ]
         self.rope = Rope(self.decoder.rotary_emb, self.config)
-        self.adapters = Adapters(model)
+        self.adapters = Adapters(model, ours=adapted)
 
     @property
     def lock(self) -> threading.RLock:

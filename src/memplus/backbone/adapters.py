@@ -9,30 +9,71 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
 from memplus.backbone.current import ByThread
 from memplus.config import AdapterConfig
 
-__all__ = ["READ_ADAPTER", "WRITE_ADAPTER", "Adapters", "add_adapters"]
+__all__ = ["READ_ADAPTER", "WRITE_ADAPTER", "AdapterState", "Adapters", "add_adapters"]
 
 WRITE_ADAPTER = "default"
 READ_ADAPTER = "decoder_adapter"
 
 
-class Adapters:
-    """The adapters of one model: none, ``default`` alone, or both."""
+@dataclass(frozen=True)
+class AdapterState:
+    """Which adapters of a model act on its results, layer by layer."""
 
-    def __init__(self, model: nn.Module) -> None:
+    active: tuple[tuple[str, ...], ...]
+    """Empty where passes choose the adapter themselves."""
+    merged: tuple[tuple[str, ...], ...]
+    disabled: tuple[bool, ...]
+    first: tuple[str, ...]
+    """The adapter that each layer got first."""
+
+    @property
+    def unusual(self) -> tuple[str, ...]:
+        """What tells the state from that of a model just made; empty where nothing does."""
+        lines: list[str] = []
+        if any(active != (first,) for active, first in zip(self.active, self.first, strict=False)):
+            lines.append(f"active {self.active}")
+        if any(self.merged):
+            lines.append(f"merged {self.merged}")
+        if any(self.disabled):
+            lines.append(f"disabled {self.disabled}")
+        return tuple(lines)
+
+    def differs(self, other: AdapterState) -> list[str]:
+        """Names of what differs."""
+        return [
+            *(["active adapter"] if self.active != other.active else []),
+            *(["merged adapters"] if self.merged != other.merged else []),
+            *(["disabled adapters"] if self.disabled != other.disabled else []),
+        ]
+
+
+class Adapters:
+    """The adapters of one model: none, ``default`` alone, or both.
+
+    Args:
+        model: the stock model.
+        ours: whether adapters of these names belong to the memory; if not, passes run under
+            whatever the caller has made active.
+    """
+
+    def __init__(self, model: nn.Module, *, ours: bool = True) -> None:
+        self._model = model
         self._layers: list[Any] = [
             module for module in model.modules() if isinstance(module, LoraLayer)
         ]
-        self._names = {name for layer in self._layers for name in layer.lora_A}
+        self._names = {name for layer in self._layers for name in layer.lora_A if ours}
 
     @property
     def writing(self) -> str | None:
@@ -43,6 +84,25 @@ class Adapters:
     def reading(self) -> str | None:
         """The adapter of read passes."""
         return READ_ADAPTER if READ_ADAPTER in self._names else self.writing
+
+    def state(self, modules: Iterable[nn.Module] | None = None) -> AdapterState:
+        """Which adapters act now, whatever a pass in progress runs under.
+
+        Args:
+            modules: all modules of the model, where the caller has them at hand.
+        """
+        found = self._model.modules() if modules is None else modules
+        # The name is asked first since every read comes here.
+        layers: list[Any] = [
+            m for m in found if "merged_adapters" in m.__dict__ and isinstance(m, BaseTunerLayer)
+        ]
+        active = [] if self.writing else [tuple(_callers(one._active_adapter)) for one in layers]
+        return AdapterState(
+            tuple(active),
+            tuple(tuple(one.merged_adapters) for one in layers),
+            tuple(bool(one.disable_adapters) for one in layers),
+            tuple(_first(one) for one in layers),
+        )
 
     @contextlib.contextmanager
     def active(self, name: str | None) -> Iterator[None]:
@@ -61,6 +121,12 @@ class Adapters:
         finally:
             for layer, active in zip(self._layers, before, strict=True):
                 layer._active_adapter = active
+
+
+def _first(layer: Any) -> str:
+    """The adapter that a layer got first."""
+    groups = (getattr(layer, name, None) or () for name in layer.adapter_layer_names)
+    return next((name for group in groups for name in group), "")
 
 
 def _callers(active: Any) -> list[str]:

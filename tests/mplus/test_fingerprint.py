@@ -1,0 +1,263 @@
+"""Whatever way weights change, their identity does; and nothing else changes it."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.tuners_utils import BaseTunerLayer
+from tests.fakes import ADAPTERS, CONFIG, make_model, make_mplus, make_tokenizer, some_ids
+from torch import Tensor, nn
+
+from memplus import MPlus
+from memplus.backbone.access import Backbone
+from memplus.config import MemoryConfig
+from memplus.errors import UnsupportedModelError
+from memplus.memory.retriever import MemoryWeights
+from memplus.mplus.fingerprint import WeightsIdentity, digest, tokenizer_digest
+
+ADAPTED = MemoryConfig(**{**CONFIG.__dict__, "adapters": ADAPTERS})
+
+
+def slow_digest(config: MemoryConfig, tensors: dict[str, Tensor]) -> str:
+    """The digest by its definition, word by word; files hold its values, so it may not change."""
+    found = hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        data = tensor.detach().contiguous().view(-1).view(torch.uint8)
+        words = data.view(torch.int32) if data.numel() % 4 == 0 else data
+        numbers = words.tolist()
+        plain = sum(numbers)
+        placed = sum(number * (place % 65521 + 1) for place, number in enumerate(numbers))
+        found.update(f"{name} {tensor.dtype} {list(tensor.shape)} {(plain, placed)}".encode())
+    return found.hexdigest()[:32]
+
+
+def with_users_adapters() -> Any:
+    """A stock model with two adapters that are the caller's own; the first is active."""
+    model = make_model()
+    for name in ("default", "two"):
+        lora = LoraConfig(r=2, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Already found a `peft_config`")
+            inject_adapter_in_model(lora, model, adapter_name=name)
+    tuners(model, lambda layer: layer.set_adapter("default"))
+    return model
+
+
+def tuners(model: nn.Module, change: Callable[[Any], Any]) -> None:
+    for module in model.modules():
+        if isinstance(module, BaseTunerLayer):
+            change(module)
+
+
+def identity_of(model: Any, config: MemoryConfig = CONFIG) -> tuple[WeightsIdentity, MemoryWeights]:
+    torch.manual_seed(0)
+    backbone = Backbone(model, adapted=config.adapters is not None)
+    weights = MemoryWeights(len(backbone.layers), backbone.hidden_size, config)
+    return WeightsIdentity(backbone, weights, config), weights
+
+
+def step(model: Any) -> None:
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    model(some_ids(1, 5)).logits.sum().backward()
+    optimizer.step()
+    model.zero_grad()
+
+
+def scaled(model: Any) -> None:
+    for weight in model.parameters():
+        weight.data.mul_(1.3)
+
+
+def replaced(model: Any) -> None:
+    layer = model.get_decoder().layers[2].mlp.up_proj
+    layer.weight = nn.Parameter(layer.weight.detach() * 1.1)
+
+
+def assigned(model: Any) -> None:
+    state = {name: tensor * 1.1 for name, tensor in model.state_dict().items()}
+    model.load_state_dict(state, assign=True)
+
+
+def loaded(model: Any) -> None:
+    model.load_state_dict({name: tensor * 1.1 for name, tensor in model.state_dict().items()})
+
+
+def swapped(model: Any) -> None:
+    weight = model.get_decoder().layers[1].mlp.down_proj.weight
+    weight.data = weight.data * 1.1
+
+
+WAYS: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "in place through data": (scaled, "weights"),
+    "another parameter": (replaced, "weights"),
+    "other data": (swapped, "weights"),
+    "load_state_dict": (loaded, "weights"),
+    "load_state_dict with assign": (assigned, "weights"),
+    "resized embedding": (lambda model: model.resize_token_embeddings(300), "shapes of weights"),
+    "bfloat16": (lambda model: model.to(torch.bfloat16), "dtype"),
+    "optimizer step": (step, "weights"),
+}
+ADAPTER_WAYS: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "merged": (lambda layer: layer.merge(), "merged adapters"),
+    "other adapter": (lambda layer: layer.set_adapter("two"), "active adapter"),
+    "both adapters": (lambda layer: layer.set_adapter(["default", "two"]), "active adapter"),
+    "disabled": (lambda layer: layer.enable_adapters(enabled=False), "disabled adapters"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_of_changing_weights_is_seen(way: str) -> None:
+    change, differs = WAYS[way]
+    model = make_model()
+    identity, _ = identity_of(model)
+    tag, fingerprint, parts = identity.tag, identity.fingerprint(), identity.parts()
+    change(model)
+    assert identity.tag != tag
+    assert identity.changed_since(tag) == differs
+    assert identity.fingerprint() != fingerprint
+    assert identity.parts()["weights"] != parts["weights"]
+    assert identity.parts()["memory weights"] == parts["memory weights"]
+
+
+@pytest.mark.parametrize("way", ADAPTER_WAYS)
+def test_every_way_of_changing_adapters_is_seen(way: str) -> None:
+    change, differs = ADAPTER_WAYS[way]
+    model = with_users_adapters()
+    identity, _ = identity_of(model)
+    tag, fingerprint, parts = identity.tag, identity.fingerprint(), identity.parts()
+    tuners(model, change)
+    assert identity.tag != tag
+    assert differs in identity.changed_since(tag)
+    assert identity.fingerprint() != fingerprint
+    assert identity.parts()["adapters"] != parts["adapters"]
+
+
+def test_weights_that_memory_adds_are_weights() -> None:
+    identity, weights = identity_of(make_model())
+    tag, parts = identity.tag, identity.parts()
+    weights.memory_embedding.data.add_(1)
+    assert identity.tag != tag
+    assert identity.parts()["memory weights"] != parts["memory weights"]
+    assert identity.parts()["weights"] == parts["weights"]
+
+
+def test_an_adapter_that_passes_choose_themselves_may_be_active_or_not() -> None:
+    model = make_mplus("llama", ADAPTED)
+    identity = WeightsIdentity(model.backbone, model.weights, ADAPTED)
+    tag, fingerprint = identity.tag, identity.fingerprint()
+    tuners(model.model, lambda layer: layer.set_adapter("decoder_adapter"))
+    assert (identity.tag, identity.fingerprint()) == (tag, fingerprint)
+    tuners(model.model, lambda layer: layer.enable_adapters(enabled=False))
+    assert identity.changed_since(tag) == "disabled adapters"
+    assert identity.fingerprint() != fingerprint
+
+
+@pytest.mark.parametrize("place", [0, 1, 777, -1])
+def test_a_single_number_is_found_by_a_full_look(place: int) -> None:
+    model = make_model()
+    identity, _ = identity_of(model)
+    tag, fingerprint = identity.tag, identity.fingerprint()
+    weight = model.get_decoder().layers[1].mlp.up_proj.weight
+    weight.data.view(-1)[place] += 1e-3
+    identity.examine()
+    assert identity.tag != tag
+    assert identity.fingerprint() != fingerprint
+    assert identity.changed_since(tag) == "weights"
+
+
+def test_use_changes_nothing() -> None:
+    model = make_mplus("llama", ADAPTED)
+    identity = WeightsIdentity(model.backbone, model.weights, ADAPTED)
+    tag, fingerprint = identity.tag, identity.fingerprint()
+    memory = model.new_memory()
+    model.write(memory, some_ids(45).tolist())
+    model.generate(some_ids(5), memory=memory, max_new_tokens=3)
+    own: Any = model.model
+    own.train()
+    own(some_ids(1, 5)).logits.sum().backward()
+    own.eval()
+    identity.examine()
+    assert (identity.tag, identity.fingerprint()) == (tag, fingerprint)
+    assert (
+        identity.fingerprint()
+        == WeightsIdentity(model.backbone, model.weights, ADAPTED).fingerprint()
+    )
+
+
+def test_a_pass_does_not_show_in_the_tag() -> None:
+    """Another thread that asks in the middle of a pass gets the same answer."""
+    model = make_mplus("llama", ADAPTED)
+    identity = WeightsIdentity(model.backbone, model.weights, ADAPTED)
+    tag, seen = identity.tag, []
+    handle = model.backbone.layers[1].module.register_forward_pre_hook(
+        lambda module, args: seen.append(identity.tag)
+    )
+    model.write(model.new_memory(), some_ids(10).tolist())
+    handle.remove()
+    assert set(seen) == {tag}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64, torch.uint8])
+@pytest.mark.parametrize("size", [0, 1, 3, 65520, 65521, 65522, 140_001])
+def test_the_digest_is_what_it_was_defined_to_be(dtype: torch.dtype, size: int) -> None:
+    generator = torch.Generator().manual_seed(size)
+    values = torch.randn(size, generator=generator) * 100
+    tensors = {"b": values.to(dtype), "a": values[: size // 2].to(dtype)}
+    assert digest(CONFIG, tensors) == slow_digest(CONFIG, tensors)
+
+
+def test_the_identity_of_an_unmodified_model_is_the_digest_of_its_tensors() -> None:
+    """So that memories saved by earlier releases open."""
+    for model, config in (
+        (make_mplus("llama", ADAPTED), ADAPTED),
+        (make_mplus("gemma3"), CONFIG),
+        (MPlus.from_backbone(with_users_adapters(), CONFIG, tokenizer=make_tokenizer()), CONFIG),
+    ):
+        identity = WeightsIdentity(
+            Backbone(model.model, adapted=config.adapters is not None), model.weights, config
+        )
+        state = model.model.state_dict()
+        assert identity.fingerprint() == slow_digest(config, state | model.weights.state_dict())
+        lora = {name: tensor for name, tensor in state.items() if "lora_" in name}
+        rest = {name: tensor for name, tensor in state.items() if name not in lora}
+        assert identity.parts() == {
+            "weights": slow_digest(config, rest),
+            "adapters": slow_digest(config, lora),
+            "memory weights": slow_digest(config, model.weights.state_dict()),
+        }
+
+
+def test_a_quantised_model_has_an_identity() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        quantize: Any = torch.ao.quantization.quantize_dynamic
+        first, second = (quantize(make_model(seed=seed), {nn.Linear}) for seed in (0, 1))
+        again = copy.deepcopy(first)
+        found = [identity_of(model)[0].fingerprint() for model in (first, second, again)]
+    assert found[0] == found[2] != found[1]
+
+
+def test_weights_without_content_are_refused_by_name() -> None:
+    model = make_model()
+    model.get_decoder().layers[1].mlp.to("meta")
+    identity, _ = identity_of(model)
+    assert identity.tag == identity.tag
+    with pytest.raises(UnsupportedModelError, match=r"layers\.1\.mlp.* offloaded"):
+        identity.fingerprint()
+
+
+def test_a_tokenizers_digest_sees_its_words() -> None:
+    tokenizer = make_tokenizer()
+    found = tokenizer_digest(tokenizer)
+    assert found == tokenizer_digest(make_tokenizer())
+    tokenizer.add_tokens(["<new>"])
+    assert tokenizer_digest(tokenizer) != found
+    assert tokenizer_digest(None) not in (found, tokenizer_digest(tokenizer))
