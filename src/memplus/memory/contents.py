@@ -21,6 +21,7 @@ from memplus.memory.packing import pack
 from memplus.memory.records import MemoryOwner, NewRows, Passage, RowBytes, SavedFile, WriteRecord
 from memplus.memory.rows import RowTable
 from memplus.memory.short_term import ShortTermPool, draw_dropped, stack_like
+from memplus.memory.turns import Turns, changing
 
 __all__ = ["MemoryContents"]
 
@@ -49,6 +50,7 @@ class MemoryContents:
         self.version = 0
         self.derived: dict[str, Any] = {}
         self.weights_version = owner.weights_version
+        self.turns = Turns()
         self.generator = torch.Generator().manual_seed(seed)
 
     @property
@@ -206,17 +208,18 @@ class MemoryContents:
 
     def pack(self) -> None:
         """Keep long-term rows in 8 bits from now on, those that are there included."""
-        if self.packed:
-            return
-        self.packed = True
-        if self.long_term is not None:
-            waiting, since = self.long_term.waiting, self.long_term.writes_since_merge
-            self.long_term = self.long_term_of(
-                [RowTable(pack(t.columns())) for t in self.long_term.tables]
-            )
-            self.long_term.waiting, self.long_term.writes_since_merge = waiting, since
-        self.derived.clear()
-        self.version += 1
+        with changing(self):
+            if self.packed:
+                return
+            self.packed = True
+            if self.long_term is not None:
+                waiting, since = self.long_term.waiting, self.long_term.writes_since_merge
+                self.long_term = self.long_term_of(
+                    [RowTable(pack(t.columns())) for t in self.long_term.tables]
+                )
+                self.long_term.waiting, self.long_term.writes_since_merge = waiting, since
+            self.derived.clear()
+            self.version += 1
 
     def check_budget(self, writes: int, row: RowBytes) -> None:
         """Refuse writes that would outgrow ``max_bytes``, before anything is spent.

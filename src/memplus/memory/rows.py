@@ -8,6 +8,7 @@ Shapes: n rows in use, c rows of capacity.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 
 import torch
@@ -19,6 +20,7 @@ BLOCK_ROWS = 16_384
 """Rows that are scored at once: a fixed grid, so that scores do not depend on where rows lie."""
 _GROWTH = 1.5
 _SMALLEST = 64
+_CLAIMING = threading.Lock()
 
 
 class _Shared:
@@ -88,11 +90,20 @@ class RowTable:
         count = next(iter(rows.values())).shape[0]
         needed = self._length + count
         capacity = next(iter(self._shared.columns.values())).shape[0]
-        if needed > capacity or self._shared.used != self._length:
+        if not self._claim(needed, capacity):
             self._move(max(needed, int(capacity * _GROWTH), _SMALLEST))
+            self._shared.used = needed
         for name, column in self._shared.columns.items():
             column[self._length : needed] = rows[name]
-        self._length = self._shared.used = needed
+        self._length = needed
+
+    def _claim(self, needed: int, capacity: int) -> bool:
+        """Make free rows of the storage this table's, unless a fork has taken them already."""
+        with _CLAIMING:
+            if needed > capacity or self._shared.used != self._length:
+                return False
+            self._shared.used = needed
+            return True
 
     def _move(self, capacity: int) -> None:
         moved: dict[str, Tensor] = {}

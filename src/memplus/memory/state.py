@@ -19,6 +19,7 @@ from memplus.memory.contents import MemoryContents
 from memplus.memory.forgetting import Forgotten, chosen_writes, forget_rows
 from memplus.memory.format import load_contents, save_contents
 from memplus.memory.records import MemoryOwner, NewRows, Passage
+from memplus.memory.turns import changing
 from memplus.memory.written_text import WrittenText
 
 __all__ = ["Memory", "MemoryHost"]
@@ -42,6 +43,9 @@ _FOR_USERS = (
 
 class Memory(MemoryContents):
     """A long memory in hidden states. Made by ``MPlus.new_memory``; pass it to reads and writes.
+
+    Threads may share one: writers take turns, text by text, and lose nothing; whoever reads, forks
+    or saves it meanwhile finds it as it was after some whole chunk.
 
     ``copy.copy`` and ``copy.deepcopy`` fork it. What the library itself does to a memory is not
     among the names that ``dir`` lists.
@@ -87,23 +91,28 @@ class Memory(MemoryContents):
         return {}
 
     def fork(self) -> Memory:
-        """The same memory, going its own way: neither sees what the other writes from here on."""
-        twin = Memory(self.owner, self.seed, self.max_bytes)
-        twin.config = self.config
-        twin.pool = None if self.pool is None else self.pool.fork()
-        twin.long_term = None if self.long_term is None else self.long_term.fork()
-        twin.clock = self.clock
-        twin.writes = list(self.writes)
-        twin.tail = list(self.tail)
-        twin.tail_source = self.tail_source
-        twin.tail_text = self.tail_text
-        twin.packed = self.packed
-        twin.saved = self.saved
-        twin.source_tokens = dict(self.source_tokens)
-        twin.version = self.version
-        twin.weights_version = self.weights_version
-        twin.generator.set_state(self.generator.get_state())
-        return twin
+        """The same memory, going its own way: neither sees what the other writes from here on.
+
+        Rows are shared until one of the two writes. While the memory is being written, the fork is
+        the memory after some whole chunk.
+        """
+        with self.turns.state:
+            twin = Memory(self.owner, self.seed, self.max_bytes)
+            twin.config = self.config
+            twin.pool = None if self.pool is None else self.pool.fork()
+            twin.long_term = None if self.long_term is None else self.long_term.fork()
+            twin.clock = self.clock
+            twin.writes = list(self.writes)
+            twin.tail = list(self.tail)
+            twin.tail_source = self.tail_source
+            twin.tail_text = self.tail_text
+            twin.packed = self.packed
+            twin.saved = self.saved
+            twin.source_tokens = dict(self.source_tokens)
+            twin.version = self.version
+            twin.weights_version = self.weights_version
+            twin.generator.set_state(self.generator.get_state())
+            return twin
 
     def short_term_only(self) -> Memory:
         """A fork without the long-term memory: what a MemoryLLM with the same drops would hold."""
@@ -133,9 +142,10 @@ class Memory(MemoryContents):
             NotFoundError: the folder of ``path`` is missing.
             StorageError: the disk refused; an older file is intact.
         """
-        if self.stale:
-            raise MemoryMismatchError(differs="weights")
-        save_contents(self, path)
+        with self.turns.state:
+            if self.stale:
+                raise MemoryMismatchError(differs="weights")
+            save_contents(self, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], model: MemoryHost) -> Memory:
@@ -174,8 +184,9 @@ class Memory(MemoryContents):
             raise UsageError("This memory keeps no texts; open it from a store for that.")
         if source is None and write is None:
             raise UsageError("Name a source or writes to forget.")
-        chosen = chosen_writes(self, source, write)
-        return forget_rows(self, chosen.writes, tail=chosen.tail)
+        with changing(self):
+            chosen = chosen_writes(self, source, write)
+            return forget_rows(self, chosen.writes, tail=chosen.tail)
 
 
 class MemoryHost(MemoryOwner, Protocol):

@@ -29,6 +29,7 @@ from memplus.memory.long_term import LongTermPool
 from memplus.memory.records import NewRows, Passage, WriteRecord
 from memplus.memory.rows import RowTable
 from memplus.memory.state import Memory, MemoryHost
+from memplus.memory.turns import changing
 from memplus.memory.written_text import WrittenText, require_text
 from memplus.store.journal import Commit
 from memplus.store.keeper import Keeper, kept_commits
@@ -121,15 +122,16 @@ class StoredMemory(Memory):
         Raises:
             StorageError: the disk refused what was not yet written.
         """
-        if self._closed:
-            return
-        try:
-            self.flush()
-        finally:
-            self._closed = True
-            self.keeper.close()
-            if self._lock is not None:
-                self._lock.release()
+        with changing(self):
+            if self._closed:
+                return
+            try:
+                self.flush()
+            finally:
+                self._closed = True
+                self.keeper.close()
+                if self._lock is not None:
+                    self._lock.release()
 
     def __enter__(self) -> StoredMemory:
         return self
@@ -162,7 +164,7 @@ class StoredMemory(Memory):
             raise ReadOnlyMemoryError(self.id, reason="it is closed")
         if not self.keeper.writable:
             raise ReadOnlyMemoryError(self.id, reason="it was opened for reading")
-        with self._turn:
+        with self.turns.state, self._turn:
             if not self._holding:
                 self._report()
 
@@ -192,7 +194,7 @@ class StoredMemory(Memory):
         Raises:
             StorageError: the disk refused; the memory is what it was before.
         """
-        with self._turn:
+        with self.turns.state, self._turn:
             if self._holding:
                 return
             self._report()
@@ -210,7 +212,7 @@ class StoredMemory(Memory):
         Raises:
             StorageError: the disk refused; the memory is what it was at the last commit.
         """
-        with self._turn:
+        with self.turns.state, self._turn:
             self._report()
             waiting = self._timer is not None
             if not self._recording or (self.version == self._committed and not waiting):
@@ -331,7 +333,7 @@ class StoredMemory(Memory):
         self.before_write()
         if source is None and write is None and match is None:
             raise UsageError("Name a source, writes or a text to forget.")
-        with self._turn:
+        with changing(self), self._turn:
             self.flush()
             chosen = chosen_writes(self, source, write)
             ids, tail = chosen.writes, chosen.tail
@@ -412,7 +414,7 @@ class StoredMemory(Memory):
             StorageError: the disk refused; nothing was changed.
         """
         self.before_write()
-        with self._turn:
+        with changing(self), self._turn:
             self.flush()
             if all(commit.writes != to_write for commit in self.history()):
                 self.keeper.go_back(to_write)  # says which states are kept

@@ -1,0 +1,96 @@
+"""Whose turn it is with a memory that several threads use.
+
+Every memory has two locks. ``writing`` is held by a call that changes the memory, from its first
+look at it to its end, so that writers take turns with whole texts. ``state`` is held for the moment
+in which the memory passes from one whole state to the next, and by whoever needs one state for
+longer: a read, a fork, a save. So a read waits for one update, not for a long text.
+
+Locks are taken in this order by all: ``writing``, ``state``, a store's own, the stock model's.
+Several of a kind are taken in one order, and a thread may take again what it holds. Only a read
+takes the model's lock first, so that it holds no memory while it waits for another's pass; it then
+takes the states without waiting, or begins anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+__all__ = ["HasTurns", "Turns", "changing", "holding", "reading", "writing"]
+
+_NUMBERS = itertools.count()
+
+
+class Turns:
+    """The locks of one memory; a copy of the memory has its own."""
+
+    def __init__(self) -> None:
+        self.number = next(_NUMBERS)
+        self.writing = threading.RLock()
+        self.state = threading.RLock()
+
+
+class HasTurns(Protocol):
+    """A memory."""
+
+    turns: Turns
+
+
+@contextlib.contextmanager
+def writing(memories: Iterable[HasTurns]) -> Iterator[None]:
+    """Be the only one who writes these memories; reads go on between two updates."""
+    with contextlib.ExitStack() as stack:
+        for turns in _in_order(memories):
+            stack.enter_context(turns.writing)
+        yield
+
+
+@contextlib.contextmanager
+def holding(memories: Iterable[HasTurns]) -> Iterator[None]:
+    """Keep these memories in the state in which they are, or change it unseen."""
+    with contextlib.ExitStack() as stack:
+        for turns in _in_order(memories):
+            stack.enter_context(turns.state)
+        yield
+
+
+@contextlib.contextmanager
+def reading(lock: threading.RLock, memories: Sequence[HasTurns]) -> Iterator[None]:
+    """Have a model to oneself, and memories in one state each, for a read.
+
+    Args:
+        lock: the stock model's.
+        memories: that are read; one may be named several times.
+    """
+    turns = _in_order(memories)
+    while True:
+        with lock, contextlib.ExitStack() as stack:
+            if _taken(turns, stack):
+                yield
+                return
+        with holding(memories):  # until whoever holds one of them is done
+            pass
+
+
+def _taken(turns: Sequence[Turns], stack: contextlib.ExitStack) -> bool:
+    """Take all states at once, without waiting; whether there was nobody in the way."""
+    for one in turns:
+        if not one.state.acquire(blocking=False):
+            return False
+        stack.callback(one.state.release)
+    return True
+
+
+@contextlib.contextmanager
+def changing(memory: HasTurns) -> Iterator[None]:
+    """Change a memory outside a write, unseen by reads and by writers."""
+    with memory.turns.writing, memory.turns.state:
+        yield
+
+
+def _in_order(memories: Iterable[HasTurns]) -> list[Turns]:
+    found = {memory.turns.number: memory.turns for memory in memories}
+    return [found[number] for number in sorted(found)]
