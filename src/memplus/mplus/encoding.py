@@ -4,7 +4,8 @@ A tokenizer reads ``<|im_end|>`` in any text as the control token of that name. 
 somebody else is cut inside every control token that it spells, and its pieces are encoded one by
 one, so that none of them can be read as the token; the ids decode to the same text. Text without
 control tokens, which is nearly all of it, is encoded as ever. No setting of the tokenizer is
-touched, since other threads may be using it.
+touched, since other threads may be using it, and none that they make reaches a text of ours
+(``own_tokenizer``).
 
 What is ours (a template) may hold control tokens, and they keep their meaning.
 """
@@ -17,6 +18,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from memplus.errors import BrokenTextError, ChatTemplateError
+from memplus.mplus.own_tokenizer import encode_whole
 
 if TYPE_CHECKING:
     from memplus.backbone.stock_types import PreTrainedTokenizerBase
@@ -113,7 +115,7 @@ def encode_pieces(
     tokenizer: PreTrainedTokenizerBase, pieces: Sequence[str]
 ) -> tuple[list[int], list[int] | None]:
     """Token ids of pieces that follow each other, and where each id ends in the whole text."""
-    ids, ends = _encoded(tokenizer, pieces[0])
+    ids, ends = encode_whole(tokenizer, pieces[0])
     length = len(pieces[0])
     for piece in pieces[1:]:
         new, places = _following(tokenizer, piece)
@@ -130,21 +132,11 @@ def _following(
 
     Some tokenizers put a space before whatever they are given; behind a new line they do not.
     """
-    line, _ = _encoded(tokenizer, "\n")
-    ids, ends = _encoded(tokenizer, "\n" + piece)
+    line, _ = encode_whole(tokenizer, "\n")
+    ids, ends = encode_whole(tokenizer, "\n" + piece)
     if ids[: len(line)] != line:
-        return _encoded(tokenizer, piece)
+        return encode_whole(tokenizer, piece)
     return ids[len(line) :], None if ends is None else [end - 1 for end in ends[len(line) :]]
-
-
-def _encoded(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[list[int], list[int] | None]:
-    if not tokenizer.is_fast:
-        ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids, None
-    found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    ends = [int(end) for _, end in found["offset_mapping"]]
-    # What a tokenizer strips belongs to the token before it, and no text is lost at the end.
-    return list(found["input_ids"]), [*ends[:-1], len(text)] if ends else []
 
 
 def _cut(text: str, places: Sequence[int]) -> list[str]:

@@ -28,6 +28,7 @@ from memplus.backbone.adapters import AdapterState
 from memplus.config import MemoryConfig
 from memplus.errors import UnsupportedModelError
 from memplus.memory.retriever import MemoryWeights
+from memplus.mplus.own_tokenizer import own_tokenizer
 
 __all__ = ["WeightsIdentity", "digest", "tokenizer_digest"]
 
@@ -250,9 +251,10 @@ def digest(config: MemoryConfig, tensors: Mapping[str, Tensor]) -> str:
 
 
 def tokenizer_digest(tokenizer: Any) -> str:
-    """Of a tokenizer's words and rules; of None where there is none."""
+    """Of a tokenizer's words and rules, without truncation and padding; None: there is none."""
     words = {} if tokenizer is None else tokenizer.get_vocab()
-    fast = getattr(tokenizer, "backend_tokenizer", None)
+    own = None if tokenizer is None else own_tokenizer(tokenizer)
+    fast = getattr(own, "backend_tokenizer", None)
     rules = "" if fast is None else fast.to_str()
     content = json.dumps([sorted(words.items()), rules], ensure_ascii=False).encode()
     return hashlib.sha256(content).hexdigest()[:32]
