@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from peft.tuners.lora import LoraLayer
-from tests.fakes import ADAPTERS, CONFIG, make_mplus, some_ids
+from tests.fakes import ADAPTERS, CONFIG, make_model, make_mplus, make_tokenizer, some_ids
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -239,3 +239,38 @@ def test_a_read_does_not_depend_on_earlier_reads(name: str) -> None:
         model(some_ids(50), memory=memory)
         again = model(some_ids(1), memory=memory, past_key_values=cached.past_key_values).logits
     assert torch.equal(again, going_on)
+
+
+@pytest.mark.parametrize("what", ["model", "decoder", "layers", "wrapped"])
+def test_a_compiled_model_gives_what_it_gives_uncompiled(what: str) -> None:
+    """Passes run it as it is written; the caller's own calls stay compiled."""
+    plain = make_mplus("llama")
+    stock: Any = make_model("llama")
+    calls: list[int] = []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        calls.append(len(inputs))
+        return graph.forward
+
+    wrapped = torch.compile(stock, backend=backend) if what == "wrapped" else stock
+    parts = {"model": [stock], "decoder": [stock.model], "layers": stock.model.layers}
+    for part in parts.get(what, []):
+        part.compile(backend=backend)
+    model = MPlus.from_backbone(wrapped, CONFIG, tokenizer=make_tokenizer())
+    model.weights.load_state_dict(plain.weights.state_dict())
+    before = snapshot(stock)
+    results = []
+    for one in (plain, model):
+        memory = one.new_memory()
+        one.write(memory, some_ids(45).tolist())
+        with torch.no_grad():
+            logits = one(some_ids(5), memory=memory).logits
+        results.append((logits, one.generate(some_ids(5), memory=memory, max_new_tokens=3)))
+    assert torch.equal(results[0][0], results[1][0])
+    assert torch.equal(results[0][1], results[1][1])
+    assert calls == []
+    assert_same(before, snapshot(stock))
+    with torch.no_grad():
+        wrapped(some_ids(1, 5), use_cache=False)
+    assert calls
+    torch.compiler.reset()

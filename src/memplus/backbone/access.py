@@ -73,7 +73,8 @@ class Backbone:
         if model.get_output_embeddings() is None:
             reason = "it has no language-modelling head"
             raise NotADecoderError(type(model).__name__, reason=reason)
-        self.model: Any = model
+        # What torch.compile returns wraps the model; a pass runs it as it is written.
+        self.model: Any = getattr(model, "_orig_mod", model)
         self.config: Any = model.config
         self.decoder: Any = self.model.get_decoder()
         with self.lock:  # a pass of another wrapper has another name in the config

@@ -63,6 +63,7 @@ def running(backbone: Backbone, session: Session, adapter: str | None) -> Iterat
         stack.enter_context(backbone.lock)
         stack.enter_context(_active(backbone, session, adapter))
         stack.enter_context(backbone.rope.unchanged())
+        stack.enter_context(_uncompiled(backbone))
         replay = partial(_replay, backbone, session, adapter)
         stack.enter_context(_checkpointing(backbone, session, replay))
         for handle in _hooks(backbone, session):
@@ -88,6 +89,33 @@ def _active(backbone: Backbone, session: Session, adapter: str | None) -> Iterat
             yield
         finally:
             config._attn_implementation = before
+
+
+@contextlib.contextmanager
+def _uncompiled(backbone: Backbone) -> Iterator[None]:
+    """Modules that the caller has compiled run as they are written: a session cannot be traced.
+
+    Other threads' calls of what is compiled wait for the pass, or they would compile its hooks.
+    """
+    inner: Iterator[Any] = (m for layer in backbone.layers for m in (layer.module, layer.attention))
+    modules = (backbone.model, backbone.decoder, *inner)
+    before = [(m, m._compiled_call_impl) for m in modules if m._compiled_call_impl is not None]
+    for module, compiled in before:
+        module._compiled_call_impl = partial(_called, backbone, module, compiled)
+    try:
+        yield
+    finally:
+        for module, compiled in before:
+            module._compiled_call_impl = compiled
+
+
+def _called(
+    backbone: Backbone, module: Any, compiled: Callable[..., Any], *args: Any, **kwargs: Any
+) -> Any:
+    if session_here(backbone.config) is not None:
+        return module._call_impl(*args, **kwargs)
+    with backbone.lock:
+        return compiled(*args, **kwargs)
 
 
 @contextlib.contextmanager
