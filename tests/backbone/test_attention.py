@@ -1,0 +1,151 @@
+"""Prefix and text, part by part or all at once: the same numbers as one plain softmax."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from tests.fakes import make_model
+from torch import Tensor
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from memplus.backbone.attention import (
+    AttentionCall,
+    Segment,
+    attend_concatenated,
+    attend_merged,
+    implementation_for,
+)
+
+HEADS, GROUPS, WIDTH, TEXT = 4, 2, 8, 7
+
+
+def drawn(*shape: int, seed: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def a_call(attention: str = "sdpa", *, batch: int = 2, queries: int = TEXT) -> AttentionCall:
+    """A causal call of a real attention module whose config names ours."""
+    model: Any = make_model(attention=attention)
+    module = model.get_decoder().layers[1].self_attn
+    module.config._attn_implementation = implementation_for(attention, attention)
+    mask = torch.ones(queries, TEXT, dtype=torch.bool).tril(TEXT - queries)[None, None]
+    mask = mask.expand(batch, -1, -1, -1)
+    if attention == "eager":
+        low = torch.finfo(torch.float32).min
+        mask = torch.zeros(mask.shape).masked_fill(~mask, low)
+    return AttentionCall(
+        module,
+        drawn(batch, HEADS, queries, WIDTH, seed=1),
+        drawn(batch, GROUPS, TEXT, WIDTH, seed=2),
+        drawn(batch, GROUPS, TEXT, WIDTH, seed=3),
+        mask,
+        {"scaling": WIDTH**-0.5, "dropout": 0.0},
+    )
+
+
+def some_segments(batch: int, *rows: int) -> list[Segment]:
+    return [
+        (
+            drawn(batch, GROUPS, count, WIDTH, seed=10 + i),
+            drawn(batch, GROUPS, count, WIDTH, seed=20 + i),
+        )
+        for i, count in enumerate(rows)
+    ]
+
+
+def plain(call: AttentionCall, segments: list[Segment], there: Tensor | None = None) -> Tensor:
+    """One softmax over everything, in float64: [B, T, H, D]."""
+    batch = call.query.shape[0]
+    keys = torch.cat([*(k.expand(batch, -1, -1, -1) for k, _ in segments), call.key], dim=2)
+    values = torch.cat([*(v.expand(batch, -1, -1, -1) for _, v in segments), call.value], dim=2)
+    times = HEADS // GROUPS
+    keys, values = (t.double().repeat_interleave(times, dim=1) for t in (keys, values))
+    scores = call.query.double() @ keys.transpose(2, 3) * call.scale
+    rows = keys.shape[2] - TEXT
+    assert call.mask is not None
+    seen = call.mask if call.mask.dtype == torch.bool else call.mask == 0
+    prefix = torch.ones(batch, 1, seen.shape[2], rows, dtype=torch.bool)
+    if there is not None:
+        prefix = there[:, None, None, :].expand(prefix.shape)
+    scores = scores.masked_fill(~torch.cat([prefix, seen], dim=3), -torch.inf)
+    return (scores.softmax(dim=3) @ values).transpose(1, 2).float()
+
+
+def close(found: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(found, expected, atol=2e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("rows", [(), (5,), (1, 6)], ids=["none", "one", "two"])
+@pytest.mark.parametrize("shared", [False, True])
+@torch.no_grad()
+def test_concatenated(attention: str, rows: tuple[int, ...], shared: bool) -> None:
+    call = a_call(attention)
+    segments = some_segments(1 if shared else 2, *rows)
+    close(attend_concatenated(call, segments), plain(call, segments))
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@torch.no_grad()
+def test_rows_that_are_not_there_get_no_attention(attention: str) -> None:
+    call, segments = a_call(attention), some_segments(2, 6)
+    there = torch.tensor([[True] * 6, [False, True, True, False, False, True]])
+    close(attend_concatenated(call, segments, there), plain(call, segments, there))
+
+
+@pytest.mark.parametrize("queries", [1, 3, TEXT])
+@pytest.mark.parametrize("rows", [(5,), (1, 6)], ids=["one", "two"])
+@pytest.mark.parametrize("shared", [False, True])
+@torch.no_grad()
+def test_merged(queries: int, rows: tuple[int, ...], shared: bool) -> None:
+    call = a_call(queries=queries)
+    segments = some_segments(1 if shared else 2, *rows)
+    assert call.mergeable
+    close(attend_merged(call, segments), plain(call, segments))
+
+
+@torch.no_grad()
+def test_merged_causally_without_a_look_at_the_mask() -> None:
+    call, segments = a_call(), some_segments(2, 1, 6)
+    close(attend_merged(call, segments, causal=True), plain(call, segments))
+
+
+def test_what_cannot_be_merged_is_said() -> None:
+    call = a_call()
+    assert not call.mergeable  # a graph is wanted
+    with torch.no_grad():
+        assert call.mergeable
+        assert not a_call("eager").mergeable
+        capped = AttentionCall(
+            call.module, call.query, call.key, call.value, call.mask, {"softcap": 5.0}
+        )
+        assert not capped.mergeable
+
+
+def test_the_scale_is_the_calls_or_that_of_its_width() -> None:
+    call = a_call()
+    assert call.scale == WIDTH**-0.5
+    named = AttentionCall(call.module, call.query, call.key, call.value, None, {"scaling": 0.5})
+    assert named.scale == 0.5
+    unnamed = AttentionCall(call.module, call.query, call.key, call.value, None, {})
+    assert unnamed.scale == WIDTH**-0.5
+
+
+@pytest.mark.parametrize("stock", ["sdpa", "eager"])
+@pytest.mark.parametrize("ours", ["sdpa", "eager"])
+@torch.no_grad()
+def test_who_runs_no_session_gets_the_stock_function_and_mask(ours: str, stock: str) -> None:
+    """Also where a session stands on another one, as with a family whose scores are capped."""
+    name = implementation_for(ours, stock)
+    assert implementation_for(ours, stock) == name
+    model: Any = make_model(attention=stock)
+    ids = torch.arange(12)[None]
+    expected = [model(ids).logits, model.generate(ids, max_new_tokens=3, do_sample=False)]
+    model.config._attn_implementation = name
+    assert name in ALL_ATTENTION_FUNCTIONS.valid_keys()
+    assert name in ALL_MASK_ATTENTION_FUNCTIONS.valid_keys()
+    assert torch.equal(model(ids).logits, expected[0])
+    assert torch.equal(model.generate(ids, max_new_tokens=3, do_sample=False), expected[1])
