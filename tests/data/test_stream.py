@@ -1,11 +1,20 @@
+import re
+
 import pytest
-from tests.evaluation.conftest import BOOKS, words
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.evaluation.conftest import BOOKS, words, words_of
+from tests.systems.conftest import SHARED
 
 from memplus.data.notes import make_notes
-from memplus.data.stream import RunningText, Stream, Texts, sentences_of
+from memplus.data.stream import Piece, RunningText, Stream, Texts, cut, sentences_of
 from memplus.errors import ConfigError, EmptyTextError
 
 TEXTS = Texts.of(BOOKS, words)
+
+
+def pieces(stream: Stream) -> list[str]:
+    return [piece.text for piece in stream.pieces]
 
 
 def test_sentences_put_together_are_the_text() -> None:
@@ -30,13 +39,15 @@ def test_running_text_gives_every_sentence_and_then_begins_again() -> None:
     count = sum(len(sentences) for sentences in TEXTS.sentences)
     first = [text.take() for _ in range(count)]
     assert text.given == TEXTS.tokens
-    assert sorted(first) == sorted(ids for one in TEXTS.sentences for ids in one)
+    assert sorted(piece.text for piece in first) == sorted(
+        piece.text for one in TEXTS.sentences for piece in one
+    )
     assert [text.take() for _ in range(count)] == first
     assert text.given == 2 * TEXTS.tokens
 
 
 def test_the_order_follows_from_the_seed() -> None:
-    def beginning(seed: int) -> list[list[int]]:
+    def beginning(seed: int) -> list[Piece]:
         text = RunningText(TEXTS, seed)
         return [text.take() for _ in range(40)]
 
@@ -50,7 +61,7 @@ def test_a_note_stands_where_it_is_said_to_stand() -> None:
     stream.read(2)
     told = [*stream.tell(notes[0]), *stream.tell(*notes[1:])]
     for note, place in zip(notes, told, strict=True):
-        assert stream.ids[place.start : place.end] == words([note.statement])[0]
+        assert words_of(pieces(stream), place.start, place.end) == note.statement
         assert place.source == "text"
     assert told[1].end == told[2].start
 
@@ -62,10 +73,53 @@ def test_a_note_is_told_across_a_border(border: int) -> None:
         told = stream.tell_across(border, note)
         assert told.start // border < (told.end - 2) // border
         assert (told.start + 1) // border < (told.end - 1) // border
-        assert stream.ids[told.start : told.end] == words([note.statement])[0]
+        assert words_of(pieces(stream), told.start, told.end) == note.statement
 
 
 def test_a_text_without_a_place_before_a_border_is_an_error() -> None:
     texts = Texts.of(["word " * 400], words)
     with pytest.raises(ConfigError, match="multiple of 400"):
         Stream(texts, 0, "text").tell_across(400, make_notes(1, 1, "held_out")[0])
+
+
+@given(st.text(max_size=40), st.data())
+def test_a_piece_is_cut_into_pieces_that_are_tokenised_as_it_was(
+    text: str, data: st.DataObject
+) -> None:
+    # One token per byte, so that a cut may fall into a letter.
+    text = f"{text} end"
+    piece = Piece(text, SHARED.reference([text])[0])
+    tokens = data.draw(st.integers(1, len(piece) - 1))
+    parts = cut(piece, tokens, SHARED.reference)
+    assert parts is not None
+    left, right = parts
+    assert "".join(part.text for part in [*left, *right]) == text
+    assert sum(map(len, left)) >= tokens
+    assert sum(map(len, left)) - tokens < 4
+    for part in [*left, *right]:
+        assert SHARED.reference([part.text]) == [part.ends]
+    assert SHARED.encode([part.text for part in [*left, *right]]) == SHARED.encode([text])
+
+
+def by_space(texts: list[str]) -> list[list[int]]:
+    """As some tokenizers do: white space but for the last one, words, single white space."""
+    found = [[m.end() for m in re.finditer(r"\s+(?!\S)| ?\w+|\s", text)] for text in texts]
+    return [[*ends[:-1], len(text)] if ends else [] for ends, text in zip(found, texts)]
+
+
+def test_white_space_before_a_word_stands_apart_where_it_must() -> None:
+    text = "one\n\n\ntwo"
+    piece = Piece(text, by_space([text])[0])
+    assert piece.ends == [3, 5, 6, 9]
+    parts = cut(piece, 3, by_space)
+    assert parts is not None
+    left, right = parts
+    assert [part.text for part in left] == ["one\n\n", "\n"]
+    assert [part.text for part in right] == ["two"]
+
+
+def test_a_piece_that_is_read_otherwise_in_parts_is_left_whole() -> None:
+    def backwards(texts: list[str]) -> list[list[int]]:
+        return [[len(text) - 1, len(text)] for text in texts]
+
+    assert cut(Piece("four", [3, 4]), 1, backwards) is None

@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.evaluation.conftest import BOOKS
+from tests.evaluation.conftest import BOOKS, silent
 
 from memplus import MPlus
+from memplus.data.questions import Asked, QuestionSet
 from memplus.errors import RunMismatchError
-from memplus.evaluation.engine.run import LONG_TERM, SHORT_TERM
+from memplus.evaluation.engine.bench import Bench
 from memplus.evaluation.experiments import (
     Streams,
     evaluate_layouts,
@@ -16,36 +17,32 @@ from memplus.evaluation.experiments import (
     evaluate_retention,
 )
 from memplus.evaluation.tasks.note_layouts import LAYOUTS
-from memplus.evaluation.tasks.passages import Asked, QuestionSet
 from memplus.evaluation.tasks.retention import RetentionSizes
 
 
-def silent(what: str, done: int, total: int) -> None:
-    pass
-
-
 def test_a_folder_gets_answers_summary_and_picture_and_refuses_another_run(
-    model: MPlus, tmp_path: Path
+    bench: Bench, model: MPlus, tmp_path: Path
 ) -> None:
     streams = Streams(RetentionSizes(1, (0, 30)), 2, tmp_path / "run")
-    results = evaluate_retention(model, BOOKS, streams, silent)
+    results = evaluate_retention(bench, BOOKS, streams, silent)
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    assert summary["run"]["model"] == model.fingerprint
+    assert list(summary["run"]["systems"]) == ["mplus", "memoryllm", "nothing"]
+    assert summary["run"]["systems"]["mplus"]["model"] == model.fingerprint
     assert summary["run"]["notes"] == 1
     assert summary["run"]["distances"] == [0, 30]
     assert len(summary["cells"]) == len(results.cells) == 1 + 2 * 2 * 3
     assert {tuple(cell["by_seed"]) for cell in summary["cells"]} == {("0", "1")}
     assert summary["survival_by_chance"]["30"] == pytest.approx((1 - 6 / 24) ** 5)
-    assert {one.method for one in results.near} == {LONG_TERM, SHORT_TERM}
+    assert {one.system for one in results.near} == {"mplus", "memoryllm"}
     assert summary["writing"]["tokens"] > 60
     assert (tmp_path / "run" / "curve.png").read_bytes().startswith(b"\x89PNG")
     before = (tmp_path / "run" / "answers.jsonl").read_bytes()
-    assert evaluate_retention(model, BOOKS, streams, silent) == results
+    assert evaluate_retention(bench, BOOKS, streams, silent) == results
     for other in (
-        lambda: evaluate_retention(model, BOOKS[1:], streams, silent),
-        lambda: evaluate_layouts(model, BOOKS, streams, silent),
+        lambda: evaluate_retention(bench, BOOKS[1:], streams, silent),
+        lambda: evaluate_layouts(bench, BOOKS, streams, silent),
         lambda: evaluate_retention(
-            model, BOOKS, Streams(RetentionSizes(1, (0, 31)), 2, tmp_path / "run"), silent
+            bench, BOOKS, Streams(RetentionSizes(1, (0, 31)), 2, tmp_path / "run"), silent
         ),
     ):
         with pytest.raises(RunMismatchError):
@@ -53,11 +50,11 @@ def test_a_folder_gets_answers_summary_and_picture_and_refuses_another_run(
     assert (tmp_path / "run" / "answers.jsonl").read_bytes() == before
 
 
-def test_layouts_and_question_sets_run_the_same_way(model: MPlus, tmp_path: Path) -> None:
+def test_layouts_and_question_sets_run_the_same_way(bench: Bench, tmp_path: Path) -> None:
     streams = Streams(RetentionSizes(1, (0,)), 1, tmp_path / "notes")
-    results = evaluate_layouts(model, BOOKS, streams, silent)
+    results = evaluate_layouts(bench, BOOKS, streams, silent)
     assert {one.kind for one in results.cells} == set(LAYOUTS)
     asked = [Asked(f"What is {i}?", (str(i),), f"It is {i}. So it is.", str(i)) for i in range(3)]
     streams = Streams(RetentionSizes(2, (0, 30)), 1, tmp_path / "questions")
-    results = evaluate_questions(model, QuestionSet(asked, 3, "abc"), streams, silent)
+    results = evaluate_questions(bench, QuestionSet(asked, 3, "abc"), streams, silent)
     assert [one.asked for one in results.cells] == [2] * 5

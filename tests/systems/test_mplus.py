@@ -1,3 +1,5 @@
+from math import comb
+
 import pytest
 from tests.systems.conftest import SHARED, SMALL
 
@@ -51,3 +53,11 @@ def test_rows_that_came_with_the_model_are_no_evidence() -> None:
     (reply,) = session.explain(["What is red?"], max_new_tokens=2, min_confidence=0.0)
     assert reply.evidence
     assert all(one.source == "text" and one.end > one.start for one in reply.evidence)
+
+
+@pytest.mark.parametrize("writes", [0, 1, 3])
+def test_survival_is_the_chance_that_no_write_drops_the_row(writes: int) -> None:
+    system = MemoryLLMSystem(SHARED)
+    # One write drops 6 of 24 rows: the choices among the other 23 spare the row.
+    spared = comb(23, 6) / comb(24, 6)
+    assert system.survival(writes * SMALL.chunk_tokens) == pytest.approx(spared**writes)

@@ -119,3 +119,11 @@ def test_a_note_that_was_never_written_has_no_rows() -> None:
     found = recall(memory, answers.prefix, 0, Told("text", LENGTH, LENGTH + 3))
     assert found[CHUNK] == Recall([0] * 4, [0] * 4)
     assert found[CHUNK].mean is None
+
+
+def test_nothing_is_retrieved_while_the_long_term_memory_is_empty() -> None:
+    model = make_mplus(config=SMALL)
+    memory = model.new_memory()
+    model.write(memory, some_ids(12).tolist(), source="text")
+    answers = answer_all(model, memory, ["Who?"], 2)
+    assert recall(memory, answers.prefix, 0, Told("text", 0, 6))[CHUNK].mean is None

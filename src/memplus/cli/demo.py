@@ -10,7 +10,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from memplus.cli.opening import load_model, require_folder
+from memplus.cli.bench import open_bench
+from memplus.cli.opening import require_folder
 from memplus.cli.options import AsJson, Device, Dtype, Model, Seed
 from memplus.cli.output import Output
 from memplus.data.documents import read_document
@@ -45,8 +46,12 @@ def demo(
     The same memory answers twice: with its long-term memory (M+) and without it (MemoryLLM).
     """
     from memplus.evaluation.engine.curves import draw_retention
-    from memplus.evaluation.tasks.demonstration import demonstrate, language_documentation
-    from memplus.evaluation.tasks.retention import NOTE
+    from memplus.evaluation.tasks.demonstration import (
+        DISTANCES,
+        demonstrate,
+        language_documentation,
+    )
+    from memplus.evaluation.tasks.retention import NOTE, RetentionSizes
 
     out = Output(as_json=as_json)
     require_folder(picture)
@@ -55,30 +60,35 @@ def demo(
     else:
         document = read_document(text)
         source, content = document.source, document.text
-    loaded = load_model(model, device=device, dtype=dtype)
+    bench = open_bench(None, model, device=device, dtype=dtype)
+    sizes = RetentionSizes(notes, DISTANCES)
     with out.progress() as report:
-        shown = demonstrate(loaded, content, notes=notes, seed=seed, report=report)
+        shown = demonstrate(bench, content, sizes, seed=seed, report=report)
     title = f"{shown.notes} notes in {shown.tokens:,} tokens of {source}"
-    draw_retention(shown.cells, loaded.memory_config, kind=NOTE, title=title, path=picture)
+    draw_retention(shown.cells, bench.systems, kind=NOTE, title=title, path=picture)
+    titles = {system.name: system.title for system in bench.systems}
     data = asdict(shown) | {"source": source, "picture": str(picture), "accuracy": shown.accuracy}
-    out.result(data, show=lambda console: _show(console, shown, title, picture))
+    out.result(data, show=lambda console: _show(console, shown, titles, (title, picture)))
 
 
-def _show(console: Console, shown: Demonstration, title: str, picture: Path) -> None:
-    from memplus.evaluation.engine.run import LONG_TERM, SHORT_TERM, WITHOUT
+def _show(
+    console: Console, shown: Demonstration, titles: dict[str, str], named: tuple[str, Path]
+) -> None:
     from memplus.evaluation.tasks.retention import NOTE
 
-    by_place = {(one.kind, one.method, one.wanted): one for one in shown.cells}
-    told_nothing = by_place[NOTE, WITHOUT, None]
+    title, picture = named
+    by_place = {(one.kind, one.system, one.wanted): one for one in shown.cells}
     table = Table(title=title)
-    for name in ("tokens since the note", "asked", LONG_TERM, SHORT_TERM, WITHOUT):
+    for name in ("tokens since the note", "asked", *titles.values()):
         table.add_column(name, justify="right")
     for wanted in sorted({one.wanted for one in shown.cells if one.wanted is not None}):
-        found = [by_place.get((NOTE, method, wanted)) for method in (LONG_TERM, SHORT_TERM)]
-        percents = [_percent(one) for one in (*found, told_nothing)]
-        table.add_row(f"{wanted:,}", str(shown.notes), *percents)
-    shares = [f"{100 * shown.accuracy.get(m, 0):.0f}%" for m in (LONG_TERM, SHORT_TERM, WITHOUT)]
-    table.add_row("all", "", *shares)
+        # What keeps nothing was asked once, whatever the distance.
+        found = [
+            by_place.get((NOTE, name, wanted)) or by_place.get((NOTE, name, None))
+            for name in titles
+        ]
+        table.add_row(f"{wanted:,}", str(shown.notes), *(_percent(one) for one in found))
+    table.add_row("all", "", *(f"{100 * shown.accuracy.get(name, 0):.0f}%" for name in titles))
     console.print(table)
     for one in shown.shown:
         verdict = "right" if one.right else f"wrong, it is {one.right_answer}"
@@ -88,7 +98,8 @@ def _show(console: Console, shown: Demonstration, title: str, picture: Path) -> 
             f"  attended most ({100 * one.share:.0f}%): “{quote}”",
             markup=False,
         )
-    untold = [one for one in shown.cells if one.kind != NOTE and one.method == LONG_TERM]
+    first = next(iter(titles))
+    untold = [one for one in shown.cells if one.kind != NOTE and one.system == first]
     asked, right = sum(one.asked for one in untold), sum(one.right for one in untold)
     console.print(
         f"\n{100 * shown.note_first:.0f}% of the right answers after all of it attended most to "

@@ -1,4 +1,4 @@
-"""``memplus eval``: how long notes are kept, in which layouts, and what a full memory costs."""
+"""``memplus eval``: how long what was told is kept, and what a full memory costs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from memplus.cli.opening import load_model
+from memplus.cli.bench import make_folder, open_bench
 from memplus.cli.options import AsJson, Device, Dtype, Model, Seed
 from memplus.cli.output import Output
 from memplus.data.documents import read_document
@@ -36,7 +36,17 @@ Seeds = Annotated[int, typer.Option("--seeds", min=1, help="How many streams: se
 Out = Annotated[
     Path, typer.Option("--out", help="Folder of the results; a run that is there goes on.")
 ]
-_COLUMNS = ("tokens", "asked", "M+ %", "MemoryLLM %", "recall %", "s", "MB")
+Systems = Annotated[
+    str | None,
+    typer.Option(
+        "--system",
+        help="What is evaluated side by side, with commas between: `mplus`, `memoryllm`, "
+        "`nothing`, `bare`. By default the first three.",
+    ),
+]
+Distances = Annotated[
+    str, typer.Option("--distances", help="Tokens between a note and its question.")
+]
 _DISTANCES = "0,250,500,1k,2k,4k,8k,16k,32k,64k,160k,320k,640k,1M"
 
 
@@ -49,9 +59,7 @@ def root() -> None:
 def retention(
     texts: TextFiles = None,
     *,
-    distances: Annotated[
-        str, typer.Option("--distances", help="Tokens between a note and its question.")
-    ] = _DISTANCES,
+    distances: Distances = _DISTANCES,
     notes: Annotated[
         int, typer.Option("--notes", min=1, help="Notes (or questions of a set) per seed.")
     ] = 200,
@@ -70,29 +78,30 @@ def retention(
         ),
     ] = None,
     out: Out = Path("runs/retention"),
+    system: Systems = None,
     model: Model = "nano",
     device: Device = None,
     dtype: Dtype = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask for what was told after growing distances: M+, MemoryLLM and no memory.
+    """Ask for what was told after growing distances, by default M+, MemoryLLM and no memory.
 
     OUT gets answers.jsonl, summary.json and curve.png.
     """
+    from memplus.data.questions import read_questions
     from memplus.evaluation.experiments import Streams, evaluate_questions, evaluate_retention
-    from memplus.evaluation.tasks.passages import read_questions
     from memplus.evaluation.tasks.retention import RetentionSizes, parse_distances
 
     output = Output(as_json=as_json)
     streams = Streams(RetentionSizes(notes, parse_distances(distances)), seeds, out)
     given = _read(texts) if questions is None else []
     asked = None if questions is None else read_questions(questions, longest_answer)
-    loaded = load_model(model, device=device, dtype=dtype)
+    bench = open_bench(system, model, device=device, dtype=dtype)
     with output.progress() as report:
         if asked is not None:
-            results = evaluate_questions(loaded, asked, streams, report)
+            results = evaluate_questions(bench, asked, streams, report)
         else:
-            results = evaluate_retention(loaded, given, streams, report)
+            results = evaluate_retention(bench, given, streams, report)
     _hand_over(output, results, out)
 
 
@@ -100,14 +109,13 @@ def retention(
 def notes(
     texts: TextFiles = None,
     *,
-    distances: Annotated[
-        str, typer.Option("--distances", help="Tokens between a note and its question.")
-    ] = "0,1k,16k",
+    distances: Distances = "0,1k,16k",
     notes: Annotated[
         int, typer.Option("--notes", min=1, help="Questions per layout, distance and seed.")
     ] = 100,
     seeds: Seeds = 1,
     out: Out = Path("runs/notes"),
+    system: Systems = None,
     model: Model = "nano",
     device: Device = None,
     dtype: Dtype = None,
@@ -123,9 +131,9 @@ def notes(
     output = Output(as_json=as_json)
     streams = Streams(RetentionSizes(notes, parse_distances(distances)), seeds, out)
     given = _read(texts)
-    loaded = load_model(model, device=device, dtype=dtype)
+    bench = open_bench(system, model, device=device, dtype=dtype)
     with output.progress() as report:
-        results = evaluate_layouts(loaded, given, streams, report)
+        results = evaluate_layouts(bench, given, streams, report)
     _hand_over(output, results, out)
 
 
@@ -137,7 +145,13 @@ def perplexity(
         str, typer.Option("--tokens", help="Tokens that the memory holds, e.g. 160k.")
     ] = "160k",
     windows: Annotated[int, typer.Option("--windows", min=1, help="Texts to predict.")] = 64,
-    length: Annotated[int, typer.Option("--length", min=2, help="Tokens of each.")] = 256,
+    length: Annotated[
+        int, typer.Option("--length", min=2, help="Tokens of each, up to the end of a sentence.")
+    ] = 256,
+    system: Annotated[
+        str,
+        typer.Option("--system", help="With commas between; compared with the last one."),
+    ] = "mplus,memoryllm,nothing,bare",
     model: Model = "nano",
     seed: Seed = 0,
     device: Device = None,
@@ -146,18 +160,17 @@ def perplexity(
 ) -> None:
     """Predict plain text that was never written, with a full memory and without."""
     from memplus.data.stream import Texts
-    from memplus.evaluation.engine.results import encode_with
     from memplus.evaluation.probes.perplexity import Windows, measure_perplexity
     from memplus.evaluation.tasks.retention import parse_tokens
 
     output = Output(as_json=as_json)
     count = parse_tokens(tokens)
     given = _read(texts)
-    loaded = load_model(model, device=device, dtype=dtype)
-    known = Texts.of(given, encode_with(loaded))
+    bench = open_bench(system, model, device=device, dtype=dtype)
+    known = Texts.of(given, bench.reference)
     with output.progress() as report:
         found = measure_perplexity(
-            loaded,
+            bench.systems,
             known,
             tokens=count,
             windows=Windows(windows, length),
@@ -171,46 +184,52 @@ def perplexity(
 def confidence(
     texts: TextFiles = None,
     *,
-    distance: Annotated[
-        str, typer.Option("--distance", help="Tokens between a note and its question.")
-    ] = "16k",
+    distances: Distances = "16k",
     notes: Annotated[int, typer.Option("--notes", min=1, help="Notes told and asked.")] = 200,
-    plot: Annotated[Path, typer.Option("--plot", help="Where the picture goes.")] = Path(
-        "confidence.png"
+    out: Annotated[Path, typer.Option("--out", help="Folder of the picture.")] = Path(
+        "runs/confidence"
     ),
+    system: Annotated[
+        str, typer.Option("--system", help="The one whose confidence is measured.")
+    ] = "mplus",
     model: Model = "nano",
     seed: Seed = 0,
     device: Device = None,
     dtype: Dtype = None,
     as_json: AsJson = False,
 ) -> None:
-    """Draw what `--min-confidence` gains and costs, on held-out notes."""
+    """Draw what `--min-confidence` gains and costs, on held-out notes: OUT/confidence.png."""
     from memplus.data.stream import Texts
     from memplus.evaluation.engine.curves import draw_trade_off
-    from memplus.evaluation.engine.results import encode_with
-    from memplus.evaluation.probes.confidence import ask_with_confidence, trade_off
-    from memplus.evaluation.tasks.retention import RetentionSizes, parse_distances
+    from memplus.evaluation.probes.confidence import (
+        ask_with_confidence,
+        require_confidence,
+        trade_off,
+    )
+    from memplus.evaluation.tasks.retention import RetentionSizes, parse_distances, retention_plan
 
     output = Output(as_json=as_json)
-    sizes = RetentionSizes(notes, parse_distances(distance))
+    sizes = RetentionSizes(notes, parse_distances(distances))
     given = _read(texts)
-    loaded = load_model(model, device=device, dtype=dtype)
+    bench = open_bench(system, model, device=device, dtype=dtype)
+    require_confidence(bench.systems[0])
+    plan = retention_plan(Texts.of(given, bench.reference), bench.chunk, sizes, seed)
+    plot = make_folder(out) / "confidence.png"
     with output.progress() as report:
-        answers = ask_with_confidence(
-            loaded, Texts.of(given, encode_with(loaded)), sizes, seed, report
-        )
+        answers = ask_with_confidence(bench.systems[0], plan, report)
     found = trade_off(answers)
-    draw_trade_off(found, title=f"{notes} notes, asked after {distance} tokens", path=plot)
+    draw_trade_off(found, title=f"{notes} notes, asked after {distances} tokens", path=plot)
     data = {"asked": len(answers), "plot": str(plot), "thresholds": [asdict(one) for one in found]}
-    output.result(data, show=lambda console: _show_trade_off(console, found))
+    output.result(data, show=lambda console: _show_trade_off(console, found, plot))
 
 
-def _show_trade_off(console: Console, found: list[Threshold]) -> None:
+def _show_trade_off(console: Console, found: list[Threshold], plot: Path) -> None:
     table = Table("min confidence", "right", "wrong of given", "declined", "wrongly declined")
     for one in found[::5]:
         shares = (one.right, one.wrong, one.declined, one.wrongly_declined)
         table.add_row(f"{one.min_confidence:.2f}", *(_percent(share) for share in shares))
     console.print(table)
+    console.print(f"The picture is {plot}.", markup=False)
 
 
 def _read(texts: list[Path] | None) -> list[str]:
@@ -229,27 +248,12 @@ def _hand_over(output: Output, results: Results, out: Path) -> None:
 
 
 def _show(console: Console, results: Results, out: Path) -> None:
-    from memplus.evaluation.engine.run import LONG_TERM, SHORT_TERM, WITHOUT
-
-    by_place = {(one.kind, one.method, one.wanted): one for one in results.cells}
     for kind in dict.fromkeys(cell.kind for cell in results.cells):
-        table = Table(title=kind, box=SIMPLE)
-        for name in _COLUMNS:
-            table.add_column(name, justify="right", no_wrap=True)
-        wanted = {one.wanted for one in results.cells if one.kind == kind}
-        for distance in sorted(one for one in wanted if one is not None):
-            kept = by_place.get((kind, LONG_TERM, distance))
-            short = by_place[kind, SHORT_TERM, distance]
-            table.add_row(f"{distance:,}", str(short.asked), *_row(kept, short))
-        console.print(table)
-        nothing = by_place.get((kind, WITHOUT, None))
-        if nothing is not None:
-            right = f"{_percent(nothing.accuracy)} of {nothing.asked} right"
-            console.print(f"without any memory: {right}", markup=False)
+        _show_kind(console, results, kind)
     for cell in results.near:
         console.print(
-            f"{cell.kind}, {cell.method}, up to 1,000 tokens: {_percent(cell.accuracy)} of "
-            f"{cell.asked} right, {_percent(cell.abstained)} abstained"
+            f"{cell.kind}, {results.titles[cell.system]}, up to 1,000 tokens: "
+            f"{_percent(cell.accuracy)} of {cell.asked} right, {_percent(cell.declined)} declined"
             + (f", {_percent(cell.outdated)} the older value" if cell.outdated else ""),
             markup=False,
         )
@@ -257,15 +261,36 @@ def _show(console: Console, results: Results, out: Path) -> None:
         times = f"{results.text_read:.1f}"
         console.print(f"The texts are short: one stream read them {times} times.", markup=False)
     speed = results.writing["tokens_per_second"]
-    console.print(f"Written at {speed:,.0f} tokens per second. All of it: {out}", markup=False)
+    written = f"Written at {speed:,.0f} tokens per second. " if speed else ""
+    console.print(f"{written}All of it: {out}", markup=False)
 
 
-def _row(kept: Cell | None, short: Cell) -> tuple[str, ...]:
-    if kept is None:
-        return "", _share(short), "", f"{short.seconds:.2f}", f"{short.bytes / 1e6:.0f}"
-    found = kept.recall.get("value")
+def _show_kind(console: Console, results: Results, kind: str) -> None:
+    """A row per distance, a column per system; recall, seconds and bytes are the first one's."""
+    cells = [cell for cell in results.cells if cell.kind == kind]
+    asked = [cell for cell in cells if cell.wanted is not None]
+    by_place = {(cell.system, cell.wanted): cell for cell in asked}
+    systems = [name for name in results.titles if any(cell.system == name for cell in asked)]
+    if systems:
+        table = Table(title=kind, box=SIMPLE)
+        titles = [f"{results.titles[name]} %" for name in systems]
+        for name in ("tokens", "asked", *titles, "recall %", "s", "MB"):
+            table.add_column(name, justify="right", no_wrap=True)
+        for distance in sorted({cell.wanted for cell in asked if cell.wanted is not None}):
+            row = [by_place[name, distance] for name in systems]
+            shares = [_share(cell) for cell in row]
+            table.add_row(f"{distance:,}", str(row[0].asked), *shares, *_costs(row[0]))
+        console.print(table)
+    for cell in cells:
+        if cell.wanted is None:
+            right = f"{_percent(cell.accuracy)} of {cell.asked} right"
+            console.print(f"{results.titles[cell.system]}: {right}", markup=False)
+
+
+def _costs(cell: Cell) -> tuple[str, str, str]:
+    found = cell.recall.get("value")
     recall = "" if found is None else f"{100 * found['mean']:.1f}"
-    return _share(kept), _share(short), recall, f"{kept.seconds:.2f}", f"{kept.bytes / 1e6:.0f}"
+    return recall, f"{cell.seconds:.2f}", f"{cell.bytes / 1e6:.0f}"
 
 
 def _share(cell: Cell) -> str:
@@ -279,11 +304,12 @@ def _percent(share: float) -> str:
 
 
 def _show_perplexity(console: Console, found: Perplexities) -> None:
-    table = Table("", "perplexity", "over no memory", "95%")
+    last = list(found.titles.values())[-1]
+    table = Table("", "perplexity", f"over {last}", "95%")
     for name, value in found.perplexity.items():
-        ratio, low, high = found.over_none[name]
-        table.add_row(name, f"{value:.2f}", f"{ratio:.4f}", f"{low:.4f}-{high:.4f}")
+        ratio, low, high = found.over_last[name]
+        table.add_row(found.titles[name], f"{value:.2f}", f"{ratio:.4f}", f"{low:.4f}-{high:.4f}")
     console.print(table)
     console.print(
-        f"{found.predicted:,} tokens predicted, {found.tokens_in_memory:,} in memory.", markup=False
+        f"{found.predicted:,} tokens predicted, {found.tokens_read:,} read before.", markup=False
     )

@@ -1,9 +1,8 @@
-"""A long text with notes told in it, as token ids, with the place of every note known exactly.
+"""A long text with notes told in it, in pieces, with the place of every note known exactly.
 
 Text is taken sentence by sentence, each tokenised for itself, so a note stands between two
-sentences and its tokens are its own. This room knows texts and tokens, no model and no memory.
-
-Shapes: none; a stream is a flat list of token ids, a span is a pair of offsets into it.
+sentences and its tokens are its own. Tokens are counted by a reference tokenizer, of which only
+the ends of tokens are known here: no ids, no model, no memory.
 """
 
 from __future__ import annotations
@@ -17,13 +16,11 @@ from random import Random
 from memplus.data.notes import Note
 from memplus.errors import ConfigError, EmptyTextError
 
-__all__ = ["Encode", "Reference", "RunningText", "Stream", "Texts", "Told", "sentences_of"]
-
-Encode = Callable[[list[str]], list[list[int]]]
-"""Texts -> token ids of each, without special tokens."""
+__all__ = ["Piece", "Reference", "RunningText", "Stream", "Texts", "Told", "cut", "sentences_of"]
 
 Reference = Callable[[list[str]], list[list[int]]]
-"""Texts -> the character behind each token of each, without special tokens."""
+"""Texts -> the character behind each token of each, the last one being the text's end; without
+special tokens."""
 
 # A sentence's end, or a paragraph's: documentation has stretches without full stops.
 _SENTENCE_END = re.compile(r"[.!?][\"')\]]?(?=\s)|\S(?=\n[ \t]*\n)")
@@ -43,6 +40,58 @@ class Told:
     """First token of the part that states the value; None: all of it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A piece of text that is tokenised by itself."""
+
+    text: str
+    ends: list[int]
+    """The character behind each of its tokens."""
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+
+def cut(piece: Piece, tokens: int, reference: Reference) -> tuple[list[Piece], list[Piece]] | None:
+    """A piece cut in two, into pieces that are tokenised as they were in the whole.
+
+    Args:
+        piece: what to cut.
+        tokens: of the first part, at least 1; it becomes longer where no text is tokenised so,
+            such as inside a character of several tokens.
+        reference: counts the tokens.
+
+    Returns:
+        The pieces of the two parts, one or two of each; None where it can only be left whole.
+    """
+    for count in range(tokens, len(piece)):
+        left = _alone(piece, 0, count, reference)
+        right = _alone(piece, count, len(piece), reference)
+        if left and right:
+            return left, right
+    return None
+
+
+def _alone(piece: Piece, start: int, end: int, reference: Reference) -> list[Piece]:
+    """Some tokens of a piece as pieces, each tokenised by itself as it was; empty if none are.
+
+    White space is read otherwise before a word than before nothing, so one token at the end or at
+    the beginning may have to stand apart.
+    """
+    for middle in (end, end - 1, start + 1):
+        spans = [(start, middle), (middle, end)] if start < middle < end else [(start, end)]
+        parts = [_part(piece, first, last) for first, last in spans]
+        if reference([part.text for part in parts]) == [part.ends for part in parts]:
+            return parts
+    return []
+
+
+def _part(piece: Piece, start: int, end: int) -> Piece:
+    before = piece.ends[start - 1] if start else 0
+    ends = piece.ends[start:end]
+    return Piece(piece.text[before : ends[-1]], [place - before for place in ends])
+
+
 def sentences_of(text: str) -> Iterator[str]:
     """The text cut behind every sentence or paragraph; put together again it is the text."""
     start = 0
@@ -55,32 +104,35 @@ def sentences_of(text: str) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """Some texts, tokenised sentence by sentence once for all streams."""
+    """Some texts, cut into sentences whose tokens are counted once for all streams."""
 
-    encode: Encode
-    sentences: list[list[list[int]]]
-    """Text -> its sentences -> their token ids."""
+    reference: Reference
+    sentences: list[list[Piece]]
+    """Text -> its sentences."""
     sha256: str
     """Of the texts as they were given, in their order."""
 
     @classmethod
-    def of(cls, texts: Sequence[str], encode: Encode) -> Texts:
-        """Tokenise texts.
+    def of(cls, texts: Sequence[str], reference: Reference) -> Texts:
+        """Cut texts and count their tokens.
 
         Raises:
             EmptyTextError: they hold no token.
         """
-        found = [[ids for ids in encode(list(sentences_of(text))) if ids] for text in texts]
-        found = [sentences for sentences in found if sentences]
+        found = []
+        for text in texts:
+            parts = list(sentences_of(text))
+            pieces = [Piece(part, ends) for part, ends in zip(parts, reference(parts)) if ends]
+            found += [pieces] if pieces else []
         if not found:
             raise EmptyTextError("The text to read")
         joined = "\0".join(texts).encode()
-        return cls(encode, found, hashlib.sha256(joined).hexdigest())
+        return cls(reference, found, hashlib.sha256(joined).hexdigest())
 
     @property
     def tokens(self) -> int:
         """Of all texts together."""
-        return sum(len(ids) for sentences in self.sentences for ids in sentences)
+        return sum(len(piece) for pieces in self.sentences for piece in pieces)
 
 
 class RunningText:
@@ -97,51 +149,57 @@ class RunningText:
         random = Random(seed)
         order = list(texts.sentences)
         random.shuffle(order)
-        self._sentences = [ids for sentences in order for ids in sentences]
+        self._sentences = [piece for sentences in order for piece in sentences]
         self._next = random.randrange(len(self._sentences))
         self.given = 0
 
-    def take(self) -> list[int]:
+    def take(self) -> Piece:
         """The next sentence."""
-        ids = self._sentences[self._next]
+        piece = self._sentences[self._next]
         self._next = (self._next + 1) % len(self._sentences)
-        self.given += len(ids)
-        return ids
+        self.given += len(piece)
+        return piece
 
 
 class Stream:
-    """Token ids that grow by sentences and by notes told between them.
+    """Pieces of text that grow by sentences and by notes told between them.
 
     Args:
         texts: where sentences come from.
         seed: of their order.
-        source: the name under which the stream is written into a memory.
+        source: the name under which the stream is written.
+
+    Attributes:
+        pieces: all of it so far.
+        tokens: how many they have.
     """
 
     def __init__(self, texts: Texts, seed: int, source: str) -> None:
-        self.ids: list[int] = []
+        self.pieces: list[Piece] = []
+        self.tokens = 0
         self.source = source
+        self.reference = texts.reference
         self._text = RunningText(texts, seed)
-        self._encode = texts.encode
 
     def read(self, sentences: int) -> None:
         """Add the next sentences of the text."""
         for _ in range(sentences):
-            self.ids += self._text.take()
+            self._add(self._text.take())
 
     def read_to(self, length: int) -> None:
         """Add sentences until there are at least ``length`` tokens."""
-        while len(self.ids) < length:
-            self.ids += self._text.take()
+        while self.tokens < length:
+            self._add(self._text.take())
 
     def tell(self, *notes: Note) -> list[Told]:
         """Add notes, one right after the other."""
         told = []
-        stated = self._encode([f" is {note.answer}." for note in notes])
-        for ids, value in zip(self._encode([f" {n.statement}" for n in notes]), stated):
-            end = len(self.ids) + len(ids)
-            told.append(Told(self.source, len(self.ids), end, max(0, end - len(value))))
-            self.ids += ids
+        stated = self.reference([f" is {note.answer}." for note in notes])
+        statements = [f" {note.statement}" for note in notes]
+        for text, ends, value in zip(statements, self.reference(statements), stated, strict=True):
+            end = self.tokens + len(ends)
+            told.append(Told(self.source, self.tokens, end, max(0, end - len(value))))
+            self._add(Piece(text, ends))
         return told
 
     def tell_across(self, border: int, note: Note) -> Told:
@@ -152,11 +210,15 @@ class Stream:
         Raises:
             ConfigError: no sentence ends where it would have to.
         """
-        (ids,) = self._encode([f" {note.statement}"])
-        margin = min(2, len(ids) // 2)
+        (ends,) = self.reference([f" {note.statement}"])
+        margin = min(2, len(ends) // 2)
         for _ in range(_PATIENCE):
-            if margin <= border - len(self.ids) % border <= len(ids) - margin:
+            if margin <= border - self.tokens % border <= len(ends) - margin:
                 return self.tell(note)[0]
-            self.ids += self._text.take()
+            self._add(self._text.take())
         reason = f"no sentence ends shortly before a multiple of {border} tokens"
         raise ConfigError("texts", value=self.source, reason=reason)
+
+    def _add(self, piece: Piece) -> None:
+        self.pieces.append(piece)
+        self.tokens += len(piece)

@@ -1,27 +1,30 @@
-"""The evaluations that the command line offers, from their sizes to their results.
-
-Shapes: none.
-"""
+"""The evaluations that the command line offers, from their sizes to their results."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import memplus
+from memplus.data.questions import QuestionSet
 from memplus.data.stream import Texts
-from memplus.evaluation.engine.results import Evaluation, Results, encode_with, evaluate
-from memplus.evaluation.engine.run import Judging, Report
+from memplus.evaluation.engine.bench import Bench
+from memplus.evaluation.engine.judging import Judge
+from memplus.evaluation.engine.plan import Plan
+from memplus.evaluation.engine.results import Evaluation, Results, evaluate
+from memplus.evaluation.engine.run import Report
 from memplus.evaluation.tasks.note_layouts import ALONE, layouts_plan
-from memplus.evaluation.tasks.passages import PROTOCOL, QUESTION, QuestionSet, passage_plans
+from memplus.evaluation.tasks.passages import PROTOCOL, QUESTION, passage_plans
 from memplus.evaluation.tasks.retention import NOTE, RetentionSizes, retention_plan
 
-if TYPE_CHECKING:
-    from memplus.mplus.model import MPlus
-
-__all__ = ["Streams", "evaluate_layouts", "evaluate_questions", "evaluate_retention"]
+__all__ = [
+    "Streams",
+    "evaluate_layouts",
+    "evaluate_questions",
+    "evaluate_retention",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,51 +37,53 @@ class Streams:
     folder: Path
 
 
+_MakePlan = Callable[[Texts, int, RetentionSizes, int], Plan]
+
+
 def evaluate_retention(
-    model: MPlus, texts: Sequence[str], streams: Streams, report: Report
+    bench: Bench, texts: Sequence[str], streams: Streams, report: Report
 ) -> Results:
     """Notes in running text, after growing distances."""
-    return _on_texts(model, texts, streams, report, layouts=False)
+    return _on_texts(bench, texts, streams, report, ("retention", NOTE, retention_plan, {}))
 
 
 def evaluate_layouts(
-    model: MPlus, texts: Sequence[str], streams: Streams, report: Report
+    bench: Bench, texts: Sequence[str], streams: Streams, report: Report
 ) -> Results:
     """Notes in paragraphs, across chunk borders, corrected later, with one first name."""
-    return _on_texts(model, texts, streams, report, layouts=True)
+    return _on_texts(bench, texts, streams, report, ("notes", ALONE, layouts_plan, {}))
 
 
 def _on_texts(
-    model: MPlus, texts: Sequence[str], streams: Streams, report: Report, *, layouts: bool
+    bench: Bench,
+    texts: Sequence[str],
+    streams: Streams,
+    report: Report,
+    task: tuple[str, str, _MakePlan, dict[str, Any]],
 ) -> Results:
-    known = Texts.of(texts, encode_with(model))
-    chunk = model.memory_config.chunk_tokens
-    make = layouts_plan if layouts else retention_plan
-    plans = [make(known, chunk, streams.sizes, seed) for seed in range(streams.seeds)]
-    evaluation = Evaluation(
-        name="notes" if layouts else "retention",
-        kind=ALONE if layouts else NOTE,
-        settings=_settings(streams) | {"texts": known.sha256, "text_tokens": known.tokens},
-        judging=Judging(),
-        folder=streams.folder,
-    )
-    return evaluate(model, plans, evaluation, report)
+    """Run a task (name, kind of the curve, plan maker, settings) over streams of some texts."""
+    name, kind, make, settings = task
+    known = Texts.of(texts, bench.reference)
+    plans = [make(known, bench.chunk, streams.sizes, seed) for seed in range(streams.seeds)]
+    settings = {"texts": known.sha256, "text_tokens": known.tokens, **settings}
+    evaluation = Evaluation(name, kind, _settings(streams) | settings, Judge(), streams.folder)
+    return evaluate(bench.systems, plans, evaluation, report)
 
 
 def evaluate_questions(
-    model: MPlus, questions: QuestionSet, streams: Streams, report: Report
+    bench: Bench, questions: QuestionSet, streams: Streams, report: Report
 ) -> Results:
     """A question set with passages, by the papers' protocol."""
     plans = [
         plan
         for seed in range(streams.seeds)
-        for plan in passage_plans(questions, model.encode, streams.sizes, seed)
+        for plan in passage_plans(questions, bench.reference, streams.sizes, seed)
     ]
     settings = {"questions": questions.sha256, "longest_answer": questions.longest_answer}
     evaluation = Evaluation(
         "questions", QUESTION, _settings(streams) | settings, PROTOCOL, streams.folder
     )
-    return evaluate(model, plans, evaluation, report)
+    return evaluate(bench.systems, plans, evaluation, report)
 
 
 def _settings(streams: Streams) -> dict[str, object]:

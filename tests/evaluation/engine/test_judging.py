@@ -1,6 +1,13 @@
 import pytest
 
-from memplus.evaluation.engine.judging import contains, is_right
+from memplus.errors import ConfigError
+from memplus.evaluation.engine.judging import (
+    Judge,
+    contains,
+    is_right,
+    pairs_in_order,
+    token_f1,
+)
 
 
 @pytest.mark.parametrize("said", ["4821", " 4821.", "4821.\n", '"4821"'])
@@ -25,3 +32,59 @@ def test_an_answer_may_stand_among_others(said: str) -> None:
 @pytest.mark.parametrize("said", ["", "Fran ce", "Germany"])
 def test_an_answer_that_is_not_there_is_not_contained(said: str) -> None:
     assert not contains(said, "France")
+
+
+@pytest.mark.parametrize(
+    ("said", "answer", "share"),
+    [
+        ("the red gate", "red gate", 0.8),
+        ("Red gate.", "red gate", 1.0),
+        ("gate gate", "gate", 2 / 3),
+        ("nothing", "red gate", 0.0),
+        ("", "red gate", 0.0),
+        ("", "", 1.0),
+    ],
+)
+def test_words_in_common_are_counted_once_each(said: str, answer: str, share: float) -> None:
+    assert token_f1(said, answer) == pytest.approx(share)
+
+
+@pytest.mark.parametrize(
+    ("said", "share"),
+    [
+        ("first A1, then B2, then C3", 1.0),
+        ("A1, C3, B2", 2 / 3),
+        ("C3 B2 A1", 0.0),
+        ("A1 and C3", 1 / 3),
+        ("", 0.0),
+    ],
+)
+def test_order_is_the_share_of_pairs_named_in_order(said: str, share: float) -> None:
+    assert pairs_in_order(said, ["A1", "B2", "C3"]) == pytest.approx(share)
+
+
+def test_one_item_has_to_be_named() -> None:
+    assert pairs_in_order("it is A1", ["A1"]) == 1
+    assert pairs_in_order("it is B2", ["A1"]) == 0
+
+
+def test_each_rule_judges_in_its_own_way() -> None:
+    answers = ["red", "dark red"]
+    assert Judge("exact").right("Red.", answers)
+    assert not Judge("exact").right("It is red", answers)
+    assert Judge("contains").right("It is red", answers)
+    assert Judge("choice").right("dark red", answers)
+    assert not Judge("f1").right("very dark red", answers)
+    assert Judge("f1", least=0.5).right("very dark red", answers)
+    assert Judge("f1").credit("very dark red", answers) == pytest.approx(0.8)
+    assert Judge("order").right("red, later dark red", answers)
+    assert not Judge("order").right("later", answers)
+    assert [Judge(rule).takes_all for rule in ("exact", "contains")] == [False, True]
+
+
+def test_rules_and_credits_that_cannot_be_are_refused() -> None:
+    with pytest.raises(ConfigError, match="there are exact, contains"):
+        Judge("by ear")  # type: ignore[arg-type]
+    for least in (0.0, 1.5):
+        with pytest.raises(ConfigError, match="least cannot be"):
+            Judge("f1", least=least)

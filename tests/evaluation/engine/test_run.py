@@ -1,4 +1,4 @@
-"""Runs on a tiny model: what is asked of which memory, and that a killed run goes on the same."""
+"""Runs on a tiny model: what is asked of which system, and that a killed run goes on the same."""
 
 import json
 from collections import Counter
@@ -7,24 +7,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.evaluation.conftest import silent
+from tests.fakes import make_mplus
+from tests.systems.conftest import SHARED, SMALL
 
 from memplus import MPlus
 from memplus.data.stream import Texts
-from memplus.errors import DamagedRunError
+from memplus.errors import ConfigError, DamagedRunError
+from memplus.evaluation.engine.bench import Bench
+from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan, Question, Step
-from memplus.evaluation.engine.run import (
-    LONG_TERM,
-    SHORT_TERM,
-    WITHOUT,
-    InMemory,
-    Judging,
-    Recorder,
-    run_plans,
-)
+from memplus.evaluation.engine.run import InMemory, Recorder, judged, run_plans
 from memplus.evaluation.engine.runfile import RunFile
 from memplus.evaluation.tasks.retention import NOTE, RetentionSizes, retention_plan
+from memplus.systems.mplus import MemorySession, MPlusSystem
+from memplus.systems.protocol import Reply, Session
+from memplus.systems.registry import make_systems, usual_systems
+from memplus.systems.shared import Shared
 
-JUDGING = Judging(max_new_tokens=3)
+JUDGE = Judge(max_new_tokens=3)
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +34,9 @@ def plans(model: MPlus, texts: Texts) -> list[Plan]:
     return [retention_plan(texts, chunk, RetentionSizes(2, (0, 60)), seed) for seed in (0, 1)]
 
 
-def run(model: MPlus, plans: list[Plan], recorder: Recorder) -> list[dict[str, Any]]:
+def run(bench: Bench, plans: list[Plan], recorder: Recorder) -> list[dict[str, Any]]:
     """The lines of a run, without what no two runs share."""
-    run_plans(model, plans, JUDGING, recorder, lambda what, done, of: None)
+    run_plans(bench.systems, plans, JUDGE, recorder, silent)
     timeless = []
     for line in recorder.lines:
         timeless.append({k: v for k, v in line.items() if k not in ("seconds", "write_seconds")})
@@ -43,20 +44,20 @@ def run(model: MPlus, plans: list[Plan], recorder: Recorder) -> list[dict[str, A
 
 
 @pytest.fixture(scope="module")
-def whole(model: MPlus, plans: list[Plan]) -> list[dict[str, Any]]:
-    return run(model, plans, InMemory())
+def whole(bench: Bench, plans: list[Plan]) -> list[dict[str, Any]]:
+    return run(bench, plans, InMemory())
 
 
-def test_every_question_is_asked_of_every_method(
+def test_every_question_is_asked_of_every_system(
     plans: list[Plan], whole: list[dict[str, Any]]
 ) -> None:
-    counts = Counter((line["plan"], line.get("method")) for line in whole)
+    counts = Counter((line["plan"], line["system"]) for line in whole if line["key"] != "end")
     for plan in plans:
         asked = len(list(plan.questions))
-        assert counts[plan.name, LONG_TERM] == counts[plan.name, SHORT_TERM] == asked
-        assert counts[plan.name, WITHOUT] == 2
-        assert counts[plan.name, None] == 1
-    keys = [(line["plan"], line.get("method"), line["key"]) for line in whole]
+        assert counts[plan.name, "mplus"] == counts[plan.name, "memoryllm"] == asked
+        assert counts[plan.name, "nothing"] == 2
+    keys = [(line["plan"], line["system"], line["key"]) for line in whole]
+    assert [key for key in keys if key[2] == "end"] == [(p.name, "mplus", "end") for p in plans]
     assert len(set(keys)) == len(keys)
 
 
@@ -65,24 +66,29 @@ def test_answers_are_those_of_a_memory_asked_by_itself(
 ) -> None:
     plan = plans[0]
     memory = model.new_memory(plan.seed)
-    said = {(one["plan"], one.get("method"), one["key"]): one.get("said") for one in whole}
+    said = {(one["plan"], one["system"], one["key"]): one.get("said") for one in whole}
     for step in plan.steps:
-        model.write(memory, step.ids, source=step.source)
+        model.write(memory, SHARED.encode(step.pieces), source=step.source)
         for question in step.questions:
             alone = model.ask(memory, question.text, max_new_tokens=3).text
-            assert said[plan.name, LONG_TERM, question.key] == alone
+            assert said[plan.name, "mplus", question.key] == alone
             short = model.ask(memory.short_term_only(), question.text, max_new_tokens=3).text
-            assert said[plan.name, SHORT_TERM, question.key] == short
+            assert said[plan.name, "memoryllm", question.key] == short
     for question in plan.once:
         blank = model.ask(model.new_memory(plan.seed), question.text, max_new_tokens=3).text
-        assert said[plan.name, WITHOUT, question.key] == blank
+        assert said[plan.name, "nothing", question.key] == blank
 
 
-def test_one_stream_of_writes_serves_both_methods(model: MPlus, plans: list[Plan]) -> None:
-    memory = run_plans(model, plans[:1], JUDGING, InMemory(), lambda what, done, of: None)
-    assert memory is not None
+def test_one_stream_of_writes_serves_a_system_and_its_follower(
+    bench: Bench, model: MPlus, plans: list[Plan]
+) -> None:
+    sessions = run_plans(bench.systems, plans[:1], JUDGE, InMemory(), silent)
+    assert set(sessions) == {"mplus"}
+    assert isinstance(sessions["mplus"], MemorySession)
+    memory = sessions["mplus"].memory
     alone = model.new_memory(plans[0].seed)
-    model.write(alone, [i for step in plans[0].steps for i in step.ids], source="text")
+    pieces = [piece for step in plans[0].steps for piece in step.pieces]
+    model.write(alone, SHARED.encode(pieces), source="text")
     assert alone.pool is not None
     assert memory.pool is not None
     assert all(
@@ -94,8 +100,9 @@ def test_one_stream_of_writes_serves_both_methods(model: MPlus, plans: list[Plan
 
 def test_rows_of_the_note_are_counted_where_there_is_a_store(whole: list[dict[str, Any]]) -> None:
     for line in whole:
-        has_rows = line.get("method") == LONG_TERM and line["kind"] == NOTE
+        has_rows = line["system"] == "mplus" and line.get("kind") == NOTE
         assert ("rows" in line) == has_rows
+        assert ("by_chance" in line) == has_rows
         if has_rows:
             for found in line["rows"].values():
                 assert all(c <= s for c, s in zip(found["retrieved"], found["stored"], strict=True))
@@ -123,68 +130,138 @@ class Fragile(RunFile):
 
 @pytest.mark.parametrize("lines", [0, 5, 18, 25])
 def test_a_killed_run_goes_on_with_the_same_answers(
-    model: MPlus, plans: list[Plan], whole: list[dict[str, Any]], tmp_path: Path, lines: int
+    bench: Bench, plans: list[Plan], whole: list[dict[str, Any]], tmp_path: Path, lines: int
 ) -> None:
     path = tmp_path / "answers.jsonl"
     fragile = Fragile(path, {"run": 1})
     fragile.left = lines
     with pytest.raises(Killed):
-        run(model, plans, fragile)
+        run(bench, plans, fragile)
     kept = path.read_bytes()
     kept = kept[: kept.rfind(b"\n") + 1]
     assert kept.count(b"\n") == lines + 1
-    assert run(model, plans, RunFile(path, {"run": 1})) == whole
+    assert run(bench, plans, RunFile(path, {"run": 1})) == whole
     assert path.read_bytes().startswith(kept)
 
 
 def test_a_whole_run_asks_nothing_again(
-    model: MPlus, plans: list[Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, plans: list[Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "answers.jsonl"
-    run(model, plans, RunFile(path, {}))
+    run(bench, plans, RunFile(path, {}))
     before = path.read_bytes()
-    monkeypatch.setattr(model, "write", None)
-    seen = []
+    monkeypatch.setattr(MemorySession, "write", None)
     again = RunFile(path, {})
-    run_plans(model, plans, JUDGING, again, lambda *what: seen.append(what))
+    assert run_plans(bench.systems, plans, JUDGE, again, silent) == {}
     assert path.read_bytes() == before
 
 
-def test_lines_of_other_plans_are_refused(model: MPlus, plans: list[Plan], tmp_path: Path) -> None:
+def test_lines_of_other_plans_are_refused(bench: Bench, plans: list[Plan], tmp_path: Path) -> None:
     path = tmp_path / "answers.jsonl"
-    run(model, plans[:1], RunFile(path, {}))
+    run(bench, plans[:1], RunFile(path, {}))
     with pytest.raises(DamagedRunError, match="line 2"):
-        run(model, plans[1:], RunFile(path, {}))
+        run(bench, plans[1:], RunFile(path, {}))
     run_file = RunFile(path, {})
     run_file.append({"key": "more"})
     with pytest.raises(DamagedRunError):
-        run(model, plans[:1], RunFile(path, {}))
+        run(bench, plans[:1], RunFile(path, {}))
 
 
-def test_progress_reaches_its_end(model: MPlus, plans: list[Plan]) -> None:
+def test_progress_reaches_its_end(bench: Bench, plans: list[Plan]) -> None:
     last: dict[str, tuple[int, int]] = {}
     run_plans(
-        model, plans, JUDGING, InMemory(), lambda what, done, of: last.update({what: (done, of)})
+        bench.systems,
+        plans,
+        JUDGE,
+        InMemory(),
+        lambda what, done, of: last.update({what: (done, of)}),
     )
     assert set(last) == {"reading", "asking"}
     assert all(done == of for done, of in last.values())
 
 
-def test_a_model_without_a_store_is_asked_as_a_memoryllm(plans: list[Plan]) -> None:
-    from tests.fakes import make_mplus
-    from tests.systems.conftest import SMALL
+def test_a_model_without_a_long_term_memory_is_asked_as_a_memoryllm(
+    bench: Bench, plans: list[Plan]
+) -> None:
+    short = Shared(lambda: make_mplus(config=replace(SMALL, retrieved_tokens=0)))
+    lines = run(Bench(usual_systems(short), bench.reference), plans[:1], InMemory())
+    assert {line["system"] for line in lines} == {"memoryllm", "nothing"}
 
-    short = make_mplus(config=replace(SMALL, retrieved_tokens=0))
-    lines = run(short, plans[:1], InMemory())
-    assert {line.get("method") for line in lines} == {SHORT_TERM, WITHOUT, None}
+
+def test_a_follower_without_its_leader_reads_for_itself(
+    bench: Bench, plans: list[Plan], whole: list[dict[str, Any]]
+) -> None:
+    alone = Bench(make_systems(["memoryllm"], SHARED), bench.reference)
+    lines = [line for line in run(alone, plans, InMemory()) if line["key"] != "end"]
+    assert lines == [one for one in whole if one["system"] == "memoryllm" and one["key"] != "end"]
 
 
-def test_an_answer_that_was_right_before_a_correction_is_marked(model: MPlus) -> None:
+def test_a_system_that_keeps_nothing_needs_no_writing(
+    bench: Bench, plans: list[Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MemorySession, "write", None)
+    alone = Bench(make_systems(["nothing"], SHARED), bench.reference)
+    recorder = InMemory()
+    lines = run(alone, plans, recorder)
+    assert len(lines) == sum(len(plan.once) for plan in plans)
+    assert run(alone, plans, recorder) == lines
+
+
+def asked(session: Session, judge: Judge, question: Question) -> dict[str, Any]:
+    """What is recorded of one question."""
+    return judged(judge, question, session.ask([question.text], max_new_tokens=3)[0])
+
+
+def test_an_answer_that_was_right_before_a_correction_is_marked(bench: Bench) -> None:
     question = Question("k", "corrected", "Who?", ("Ann",), 0, 0, None, outdated="Bob")
-    plan = Plan("p", 0, (Step([1, 2, 3], "text", (question,)),), ())
-    lines = run(model, [plan], InMemory())
-    said = lines[0]["said"]
-    older = replace(question, outdated=said)
-    again = Plan("p", 0, (Step([1, 2, 3], "text", (older,)),), ())
-    assert not lines[0]["outdated"]
-    assert run(model, [again], InMemory())[0]["outdated"]
+    session = bench.systems[0].open(0)
+    first = asked(session, JUDGE, question)
+    assert not first["outdated"]
+    assert asked(session, JUDGE, replace(question, outdated=first["said"]))["outdated"]
+
+
+def test_where_nothing_was_told_it_is_right_to_decline() -> None:
+    question = Question("k", "unknown", "Who?", ())
+    for declined in (True, False):
+        line = judged(JUDGE, question, Reply("whatever", declined))
+        assert line["right"] == line["declined"] == declined
+
+
+def test_all_that_was_generated_is_searched_where_the_judge_says_so() -> None:
+    question = Question("k", "question", "Where?", ("Rome",))
+    reply = Reply("", declined=False, generated="\nIn Rome, it is")
+    assert judged(Judge("contains"), question, reply)["right"]
+    assert not judged(Judge("exact"), question, reply)["right"]
+
+
+def test_the_likeliest_option_is_chosen_where_the_judge_says_so(bench: Bench) -> None:
+    options = (" Rome.", " Oslo.", " in the north")
+    question = Question("k", "choice", "The town is", (" Rome.",), 0, 0, options=options)
+    plan = Plan("p", 0, (Step(("It is in Rome.",), 14, "text", (question,)),), ())
+    recorder = InMemory()
+    run_plans(bench.systems[:1], [plan], Judge("choice"), recorder, silent)
+    session = bench.systems[0].open(0)
+    session.write("It is in Rome.", "text")
+    assert isinstance(session, MemorySession)
+    found = [total for total, _ in session.score(["The town is"], [options])[0]]
+    assert recorder.lines[0]["said"] == options[found.index(max(found))]
+    assert recorder.lines[0]["right"] == (recorder.lines[0]["said"] == " Rome.")
+
+
+class Mute(MPlusSystem):
+    sessions = Session
+
+
+def test_a_system_without_likelihoods_cannot_choose() -> None:
+    with pytest.raises(ConfigError, match="'mplus': it gives no likelihoods"):
+        run_plans([Mute(SHARED)], [], Judge("choice"), InMemory(), silent)
+
+
+def test_a_note_is_looked_for_only_where_its_place_is_known_in_the_systems_tokens(
+    bench: Bench, plans: list[Plan]
+) -> None:
+    step = plans[0].steps[0]
+    counted = replace(step, tokens=step.tokens + 1)
+    recorder = InMemory()
+    run_plans(bench.systems, [Plan("p", 0, (counted,), ())], JUDGE, recorder, silent)
+    assert not any("rows" in line for line in recorder.lines)

@@ -1,23 +1,18 @@
-from math import comb
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memplus import MemoryConfig
-from memplus.evaluation.engine.run import LONG_TERM, SHORT_TERM, WITHOUT
-from memplus.evaluation.engine.summary import cells_of, pooled, survival, wilson
+from memplus.evaluation.engine.summary import cells_of, pooled, wilson
 
-CONFIG = MemoryConfig(
-    short_term_tokens=8, retrieved_tokens=5, tokens_per_write=2, chunk_tokens=4, retriever_dim=8
-)
+LONG_TERM, SHORT_TERM, WITHOUT = "mplus", "memoryllm", "nothing"
 
 
 def line(**changes: Any) -> dict[str, Any]:
     usual = {
-        "plan": "seed 0", "seed": 0, "method": LONG_TERM, "key": "k", "kind": "note",
-        "wanted": 1000, "distance": 1010, "right": True, "abstained": False, "outdated": False,
+        "plan": "seed 0", "seed": 0, "system": LONG_TERM, "key": "k", "kind": "note",
+        "wanted": 1000, "distance": 1010, "right": True, "declined": False, "outdated": False,
         "seconds": 0.5, "bytes": 100,
     }  # fmt: skip
     return usual | changes
@@ -43,36 +38,29 @@ def test_wilson_holds_the_share(asked: int, data: st.DataObject) -> None:
     assert right / asked - 1e-9 <= high <= 1
 
 
-@pytest.mark.parametrize("writes", [0, 1, 3])
-def test_survival_is_the_chance_that_no_write_drops_the_row(writes: int) -> None:
-    # One write drops 2 of 8 rows: 28 choices, of which those of the other 7 rows spare the row.
-    spared = comb(7, 2) / comb(8, 2)
-    assert survival(CONFIG, writes * CONFIG.chunk_tokens) == pytest.approx(spared**writes)
-
-
-def test_answers_are_counted_by_kind_method_and_distance() -> None:
+def test_answers_are_counted_by_kind_system_and_distance() -> None:
     lines = [
         line(),
         line(
             seed=1,
             right=False,
-            abstained=True,
+            declined=True,
             outdated=True,
             distance=1030,
             seconds=1.5,
             bytes=300,
         ),
-        line(method=SHORT_TERM, right=False),
-        line(kind="unknown subject", abstained=True),
-        line(method=WITHOUT, wanted=None, distance=None, right=False),
+        line(system=SHORT_TERM, right=False),
+        line(kind="unknown subject", declined=True),
+        line(system=WITHOUT, wanted=None, distance=None, right=False),
         {"key": "end", "plan": "seed 0"},
     ]
-    cells = {(one.kind, one.method, one.wanted): one for one in cells_of(lines, CONFIG)}
+    cells = {(one.kind, one.system, one.wanted): one for one in cells_of(lines)}
     assert len(cells) == 4
     both = cells["note", LONG_TERM, 1000]
     assert (both.asked, both.right, both.accuracy) == (2, 1, 0.5)
     assert both.by_seed == {0: 1.0, 1: 0.0}
-    assert (both.distance, both.seconds, both.bytes, both.abstained) == (1020, 1.0, 200, 0.5)
+    assert (both.distance, both.seconds, both.bytes, both.declined) == (1020, 1.0, 200, 0.5)
     assert both.outdated == 0.5
     assert both.interval == wilson(1, 2)
     assert cells["note", WITHOUT, None].accuracy == 0
@@ -80,16 +68,16 @@ def test_answers_are_counted_by_kind_method_and_distance() -> None:
 
 def test_near_answers_are_pooled() -> None:
     lines = [line(wanted=w, right=w != 500) for w in (0, 500, 1000, 2000)]
-    near = pooled(lines, CONFIG, kind="note", method=LONG_TERM, within=1000)
+    near = pooled(lines, kind="note", system=LONG_TERM, within=1000)
     assert near is not None
     assert (near.asked, near.right, near.wanted) == (3, 2, None)
-    assert pooled(lines, CONFIG, kind="note", method=SHORT_TERM, within=1000) is None
+    assert pooled(lines, kind="note", system=SHORT_TERM, within=1000) is None
 
 
 def test_recall_is_averaged_over_the_questions_that_have_rows_stored() -> None:
     def rows(stored: list[int], called: list[int]) -> dict[str, Any]:
         found = {"stored": stored, "retrieved": called}
-        return {"rows": {"statement": found, "chunk": found}, "long_term_rows": 20}
+        return {"rows": {"statement": found, "chunk": found}, "by_chance": 0.25}
 
     lines = [
         line(**rows([4, 2], [1, 2])),
@@ -97,8 +85,8 @@ def test_recall_is_averaged_over_the_questions_that_have_rows_stored() -> None:
         line(**rows([0, 0], [0, 0])),
         line(),
     ]
-    found = cells_of(lines, CONFIG)[0].recall["statement"]
+    found = cells_of(lines)[0].recall["statement"]
     assert found["questions"] == 2
     assert found["mean"] == pytest.approx((0.625 + 0.0) / 2)
     assert found["by_layer"] == pytest.approx([0.125, 1.0])
-    assert found["by_chance"] == pytest.approx(5 / 20)
+    assert found["by_chance"] == 0.25

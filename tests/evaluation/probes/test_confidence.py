@@ -2,13 +2,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.fakes import make_mplus
+import pytest
+from tests.evaluation.conftest import silent
 
 from memplus.data.stream import Texts
+from memplus.errors import ConfigError
+from memplus.evaluation.engine.bench import Bench
 from memplus.evaluation.engine.curves import draw_trade_off
-from memplus.evaluation.engine.results import encode_with
 from memplus.evaluation.probes.confidence import Asked, ask_with_confidence, trade_off
-from memplus.evaluation.tasks.retention import NOTE, UNKNOWN, RetentionSizes
+from memplus.evaluation.tasks.retention import NOTE, UNKNOWN, RetentionSizes, retention_plan
 
 ANSWERS = [
     Asked(NOTE, answerable=True, right=True, declined=False, confidence=0.8),
@@ -36,13 +38,11 @@ def test_nothing_asked_has_no_shares() -> None:
     assert all(one.right == one.wrong == 0 for one in trade_off([]))
 
 
-def test_notes_and_what_was_never_told_are_asked(tmp_path: Path) -> None:
-    model = make_mplus()
-    texts = Texts.of(["The road went down to the sea. Nobody was there. "] * 3, encode_with(model))
+def test_notes_and_what_was_never_told_are_asked(bench: Bench, tmp_path: Path) -> None:
+    texts = Texts.of(["The road went down to the sea. Nobody was there. "] * 3, bench.reference)
+    plan = retention_plan(texts, bench.chunk, RetentionSizes(4, (50,)), 0)
     steps: list[tuple[str, int, int]] = []
-    answers = ask_with_confidence(
-        model, texts, RetentionSizes(4, (50,)), 0, lambda *step: steps.append(step)
-    )
+    answers = ask_with_confidence(bench.systems[0], plan, lambda *step: steps.append(step))
     assert sum(one.answerable for one in answers) == 4
     assert sum(not one.answerable for one in answers) == 2
     assert all(0 < one.confidence <= 1 for one in answers)
@@ -50,3 +50,11 @@ def test_notes_and_what_was_never_told_are_asked(tmp_path: Path) -> None:
     path = tmp_path / "trade.png"
     draw_trade_off(trade_off(answers), title="a title", path=path)
     assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_system_that_does_not_say_how_sure_it_is_cannot_be_measured(
+    bench: Bench, texts: Texts
+) -> None:
+    plan = retention_plan(texts, bench.chunk, RetentionSizes(1, (0,)), 0)
+    with pytest.raises(ConfigError, match="'nothing': it does not say how sure"):
+        ask_with_confidence(bench.systems[2], plan, silent)

@@ -8,28 +8,28 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from memplus.config import MemoryConfig
 from memplus.errors.base import storage_error
-from memplus.evaluation.engine.run import LONG_TERM, SHORT_TERM, WITHOUT
-from memplus.evaluation.engine.summary import Cell, survival
+from memplus.evaluation.engine.summary import Cell
 from memplus.evaluation.probes.confidence import Threshold
+from memplus.systems.protocol import Predicts, System
 
 __all__ = ["draw_retention", "draw_trade_off"]
 
-_STYLES = {LONG_TERM: ("o", "C0"), SHORT_TERM: ("s", "C1"), WITHOUT: ("", "C2")}
+_MARKERS = "os^Dvphx"
 _POINTS = 400
 
 
 def draw_retention(
-    cells: Sequence[Cell], config: MemoryConfig, *, kind: str, title: str, path: Path
+    cells: Sequence[Cell], systems: Sequence[System], *, kind: str, title: str, path: Path
 ) -> None:
-    """Saves accuracy over tokens since the note, a line per method, as the papers draw it.
+    """Saves accuracy over tokens since the note, a line per system, as the papers draw it.
 
-    A band spans the seeds. The dashed line is the chance that a row survives random dropping.
+    A band spans the seeds. The dashed line is the chance that something survives random dropping,
+    where a system knows it.
 
     Args:
         cells: of a run.
-        config: of its model's memory.
+        systems: of that run.
         kind: the questions to draw.
         title: above the picture.
         path: where to; the suffix says in which format.
@@ -37,29 +37,27 @@ def draw_retention(
     Raises:
         NotFoundError, StorageError: the picture cannot be written there.
     """
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = _canvas()
     shown = [cell for cell in cells if cell.kind == kind]
-    for method in (LONG_TERM, SHORT_TERM):
-        _curve(axes, method, [cell for cell in shown if cell.method == method])
-    for cell in shown:
-        if cell.method == WITHOUT:
-            label = f"{WITHOUT} ({100 * cell.accuracy:.1f}%)"
-            axes.axhline(100 * cell.accuracy, color="C2", linestyle=":", label=label)
-    asked = [max(1.0, cell.distance) for cell in shown if cell.wanted is not None]
-    first, last = min(asked, default=1.0), max([*asked, 2.0 * config.chunk_tokens])
-    places = [first * (last / first) ** (i / _POINTS) for i in range(_POINTS + 1)]
-    chances = [100 * survival(config, place) for place in places]
-    axes.plot(places, chances, color="0.4", linestyle="--", label="random dropping, (1 - K/N)^w")
+    for index, system in enumerate(systems):
+        own = [cell for cell in shown if cell.system == system.name]
+        _curve(axes, index, system.title, [cell for cell in own if cell.wanted is not None])
+        for cell in own:
+            if cell.wanted is None:
+                label = f"{system.title} ({100 * cell.accuracy:.1f}%)"
+                axes.axhline(100 * cell.accuracy, color=f"C{index}", linestyle=":", label=label)
+    theory = next((system for system in systems if isinstance(system, Predicts)), None)
+    if theory is not None:
+        asked = [max(1.0, cell.distance) for cell in shown if cell.wanted is not None]
+        first = min(asked, default=1.0)
+        last = max([*asked, 2.0 * max(system.chunk_tokens for system in systems)])
+        places = [first * (last / first) ** (i / _POINTS) for i in range(_POINTS + 1)]
+        chances = [100 * theory.survival(place) for place in places]
+        label = "random dropping, (1 - K/N)^w"
+        axes.plot(places, chances, color="0.4", linestyle="--", label=label)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda tokens, _: _short(tokens))
-    axes.set_ylim(-3, 103)
-    axes.set_xlabel("tokens written since the note")
-    axes.set_ylabel("right answers, %")
-    axes.set_title(title)
-    axes.grid(visible=True, alpha=0.3)
-    axes.legend()
-    _save(figure, path)
+    _finish(figure, axes, ("tokens written since the note", "right answers, %"), title, path)
 
 
 def draw_trade_off(thresholds: Sequence[Threshold], *, title: str, path: Path) -> None:
@@ -73,8 +71,7 @@ def draw_trade_off(thresholds: Sequence[Threshold], *, title: str, path: Path) -
     Raises:
         NotFoundError, StorageError: the picture cannot be written there.
     """
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = _canvas()
     places = [one.min_confidence for one in thresholds]
     lines = {
         "right, of questions whose answer was told": [one.right for one in thresholds],
@@ -83,29 +80,35 @@ def draw_trade_off(thresholds: Sequence[Threshold], *, title: str, path: Path) -
     }
     for label, shares in lines.items():
         axes.plot(places, [100 * share for share in shares], label=label)
+    _finish(figure, axes, ("min_confidence", "%"), title, path)
+
+
+def _canvas() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _finish(figure: Figure, axes: Axes, labels: tuple[str, str], title: str, path: Path) -> None:
+    """Name the axes of a picture of shares in percent, and save it."""
     axes.set_ylim(-3, 103)
-    axes.set_xlabel("min_confidence")
-    axes.set_ylabel("%")
+    axes.set_xlabel(labels[0])
+    axes.set_ylabel(labels[1])
     axes.set_title(title)
     axes.grid(visible=True, alpha=0.3)
     axes.legend()
-    _save(figure, path)
-
-
-def _save(figure: Figure, path: Path) -> None:
     try:
         figure.savefig(path, dpi=120)
     except OSError as error:
         raise storage_error(path, error) from error
 
 
-def _curve(axes: Axes, method: str, cells: Sequence[Cell]) -> None:
+def _curve(axes: Axes, index: int, title: str, cells: Sequence[Cell]) -> None:
     if not cells:
         return
-    marker, colour = _STYLES[method]
+    marker, colour = _MARKERS[index % len(_MARKERS)], f"C{index}"
     # On a logarithmic axis right after the note is one token after it.
     places = [max(1.0, cell.distance) for cell in cells]
-    axes.plot(places, [100 * one.accuracy for one in cells], marker, ls="-", c=colour, label=method)
+    axes.plot(places, [100 * one.accuracy for one in cells], marker, ls="-", c=colour, label=title)
     low = [100 * min(one.by_seed.values()) for one in cells]
     high = [100 * max(one.by_seed.values()) for one in cells]
     axes.fill_between(places, low, high, color=colour, alpha=0.2)

@@ -1,10 +1,69 @@
-"""Judging answers. This room knows strings only."""
+"""The one judge of answers: what was said against what is right. It knows strings only."""
 
 from __future__ import annotations
 
-from memplus.data.wording import bare, same_wording
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal
 
-__all__ = ["contains", "is_right"]
+from memplus.data.wording import bare, same_wording
+from memplus.errors import ConfigError
+
+__all__ = ["Judge", "Rule", "contains", "is_right", "pairs_in_order", "token_f1"]
+
+Rule = Literal["exact", "contains", "f1", "choice", "order"]
+_RULES = ("exact", "contains", "f1", "choice", "order")
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """How answers are asked for and judged."""
+
+    rule: Rule = "exact"
+    """``exact``: all of what was said must be the answer. ``contains``: the answer must stand in
+    it, or in what was generated after it. ``f1``: words in common. ``choice``: the most likely
+    of a question's options, whatever would have been said. ``order``: the answers are items, which
+    must be named in their order."""
+    max_new_tokens: int | None = None
+    """Most tokens of an answer; None: the system's own."""
+    least: float = 1.0
+    """The credit from which an answer counts as right; less than 1 makes sense for ``f1``."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot judge.
+
+        Raises:
+            ConfigError: there is no such rule, or no credit is enough.
+        """
+        if self.rule not in _RULES:
+            raise ConfigError("rule", value=self.rule, reason=f"there are {', '.join(_RULES)}")
+        if not 0 < self.least <= 1:
+            raise ConfigError("least", value=self.least, reason="it is not above 0 and up to 1")
+
+    @property
+    def takes_all(self) -> bool:
+        """Whether all that was generated is judged, not what an answer was cut to."""
+        return self.rule == "contains"
+
+    def credit(self, said: str, answers: Sequence[str]) -> float:
+        """How right an answer is, 0 to 1.
+
+        Args:
+            said: by a system; for ``choice`` the option chosen.
+            answers: any of them is right; for ``order`` all of them in turn.
+        """
+        if self.rule == "order":
+            return pairs_in_order(said, answers)
+        if self.rule == "f1":
+            return max((token_f1(said, answer) for answer in answers), default=0.0)
+        judge = contains if self.rule == "contains" else is_right
+        return float(any(judge(said, answer) for answer in answers))
+
+    def right(self, said: str, answers: Sequence[str]) -> bool:
+        """Whether an answer counts as right."""
+        return self.credit(said, answers) >= self.least
 
 
 def is_right(said: str, answer: str) -> bool:
@@ -18,3 +77,20 @@ def is_right(said: str, answer: str) -> bool:
 def contains(said: str, answer: str) -> bool:
     """Whether the answer stands somewhere in what was said, but for case and spaces."""
     return bare(answer) in bare(said)
+
+
+def token_f1(said: str, answer: str) -> float:
+    """Harmonic mean of the shares of words in common, 0 to 1, as SQuAD has it but for articles."""
+    mine, right = bare(said).split(), bare(answer).split()
+    common = sum((Counter(mine) & Counter(right)).values())
+    return 2 * common / (len(mine) + len(right)) if common else float(mine == right)
+
+
+def pairs_in_order(said: str, items: Sequence[str]) -> float:
+    """Share of pairs of items that are both named, and first named in their order; 0 to 1."""
+    text = bare(said)
+    places = [text.find(bare(item)) for item in items]
+    pairs = list(combinations(places, 2))
+    if not pairs:
+        return float(all(place >= 0 for place in places))
+    return sum(0 <= first < second for first, second in pairs) / len(pairs)

@@ -1,8 +1,6 @@
 """A whole evaluation: plans run into a folder, and what the folder holds at the end.
 
 ``answers.jsonl`` has a line per answer, ``summary.json`` the figures, ``curve.png`` the picture.
-
-Shapes: none.
 """
 
 from __future__ import annotations
@@ -11,19 +9,17 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from memplus.data.stream import Encode
 from memplus.errors.base import storage_error
+from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan
-from memplus.evaluation.engine.run import Judging, Recorder, Report, run_plans
+from memplus.evaluation.engine.run import Recorder, Report, run_plans
 from memplus.evaluation.engine.runfile import RunFile
-from memplus.evaluation.engine.summary import Cell, cells_of, pooled, survival
+from memplus.evaluation.engine.summary import Cell, cells_of, pooled
+from memplus.systems.protocol import Predicts, System
 
-if TYPE_CHECKING:
-    from memplus.mplus.model import MPlus
-
-__all__ = ["Evaluation", "Results", "encode_with", "evaluate"]
+__all__ = ["Evaluation", "Results", "evaluate", "results_of"]
 
 _NEAR = 1000
 """Tokens within which a note counts as just told."""
@@ -34,12 +30,12 @@ class Evaluation:
     """What is evaluated, and where to."""
 
     name: str
-    """"retention", "notes" or "questions"."""
+    """"retention", "notes", "questions", ..."""
     kind: str
     """The questions that the curve shows."""
     settings: Mapping[str, Any]
-    """Everything, beside the model, that the plans follow from; JSON values."""
-    judging: Judging
+    """Everything, beside the systems, that the plans follow from; JSON values."""
+    judge: Judge
     folder: Path
 
 
@@ -47,18 +43,21 @@ class Evaluation:
 class Results:
     """The figures of a run."""
 
+    titles: dict[str, str]
+    """System -> what people call it, in the order in which they were asked."""
     cells: list[Cell]
     near: list[Cell]
-    """All answers within 1000 tokens, by kind and method."""
+    """All answers within 1000 tokens, by kind and system."""
     writing: dict[str, float]
     survival: dict[int, float]
-    """Distance -> chance that a row is still in the short-term pool."""
+    """Distance -> chance that something is still kept, where a system knows it."""
     text_read: float = 0.0
     """How often the longest stream read the texts: above 1, text was repeated; 0: no texts."""
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
         return {
+            "systems": self.titles,
             "cells": [asdict(cell) | {"accuracy": cell.accuracy} for cell in self.cells],
             "within_1k": [asdict(cell) | {"accuracy": cell.accuracy} for cell in self.near],
             "writing": self.writing,
@@ -67,28 +66,13 @@ class Results:
         }
 
 
-def encode_with(model: MPlus) -> Encode:
-    """The model's tokenizer for many texts at once.
-
-    Raises:
-        TokenizerMissingError: it has none.
-    """
-    tokenizer = model.tokenizer
-
-    def encode(texts: list[str]) -> list[list[int]]:
-        ids: list[list[int]] = tokenizer(texts, add_special_tokens=False)["input_ids"]
-        return ids
-
-    return encode
-
-
 def evaluate(
-    model: MPlus, plans: Sequence[Plan], evaluation: Evaluation, report: Report
+    systems: Sequence[System], plans: Sequence[Plan], evaluation: Evaluation, report: Report
 ) -> Results:
-    """Run plans into a folder, or go on with them; write the summary and the picture.
+    """Run plans into a folder, or resume them there; write the summary and the picture.
 
     Args:
-        model: as loaded.
+        systems: what is evaluated, side by side.
         plans: what to write and ask.
         evaluation: what that is, and the folder.
         report: called with (what, done, total).
@@ -101,15 +85,15 @@ def evaluate(
 
     identity = {
         "evaluation": evaluation.name,
-        "model": model.fingerprint,
-        "prompt": asdict(model.prompt),
-        "judging": asdict(evaluation.judging),
+        "systems": {system.name: dict(system.identity) for system in systems},
+        "judge": asdict(evaluation.judge),
         **evaluation.settings,
     }
     answers = RunFile(evaluation.folder / "answers.jsonl", identity)
-    run_plans(model, plans, evaluation.judging, answers, report)
-    results = results_of(model, answers, evaluation.settings.get("text_tokens", 0))
-    summary = {"model": model.name, "run": identity, **results.to_dict()}
+    run_plans(systems, plans, evaluation.judge, answers, report)
+    results = results_of(systems, answers, evaluation.settings.get("text_tokens", 0))
+    model = ", ".join(dict.fromkeys(system.model for system in systems))
+    summary = {"model": model, "run": identity, **results.to_dict()}
     try:
         text = json.dumps(summary, ensure_ascii=False, indent=2) + "\n"
         (evaluation.folder / "summary.json").write_text(text, encoding="utf-8")
@@ -118,25 +102,28 @@ def evaluate(
     asked = max(cell.asked for cell in results.cells)
     draw_retention(
         results.cells,
-        model.memory_config,
+        systems,
         kind=evaluation.kind,
-        title=f"{model.name}: {asked} questions at each distance",
+        title=f"{model}: {asked} questions at each distance",
         path=evaluation.folder / "curve.png",
     )
     return results
 
 
-def results_of(model: MPlus, answers: Recorder, text_tokens: int = 0) -> Results:
+def results_of(systems: Sequence[System], answers: Recorder, text_tokens: int = 0) -> Results:
     """The figures of what is recorded, of streams over texts of so many tokens."""
-    config, lines = model.memory_config, answers.lines
-    cells = cells_of(lines, config)
-    pairs = dict.fromkeys((cell.kind, cell.method) for cell in cells if cell.wanted is not None)
-    near = [pooled(lines, config, kind=kind, method=m, within=_NEAR) for kind, m in pairs]
+    lines = answers.lines
+    cells = cells_of(lines)
+    pairs = dict.fromkeys((cell.kind, cell.system) for cell in cells if cell.wanted is not None)
+    near = [pooled(lines, kind=kind, system=name, within=_NEAR) for kind, name in pairs]
     ends = [line for line in lines if line["key"] == "end"]
     seconds = sum(line["write_seconds"] for line in ends)
     tokens = sum(line["tokens"] for line in ends)
     longest = max((line["tokens"] for line in ends), default=0)
+    theory = next((system for system in systems if isinstance(system, Predicts)), None)
+    wanted = sorted({cell.wanted for cell in cells if cell.wanted})
     return Results(
+        titles={system.name: system.title for system in systems},
         cells=cells,
         near=[cell for cell in near if cell is not None],
         writing={
@@ -145,6 +132,6 @@ def results_of(model: MPlus, answers: Recorder, text_tokens: int = 0) -> Results
             "tokens_per_second": tokens / seconds if seconds else 0.0,
             "largest_memory_bytes": max((line["bytes"] for line in ends), default=0),
         },
-        survival={at: survival(config, at) for at in sorted({c.wanted for c in cells if c.wanted})},
+        survival={at: theory.survival(at) for at in wanted if theory is not None},
         text_read=longest / text_tokens if text_tokens else 0.0,
     )

@@ -1,38 +1,30 @@
-"""Running plans: one stream of writes, asked by every method, answers recorded as they come.
+"""Running plans: every system of a run reads the text and is asked, answers recorded as they come.
 
-The memory with its long-term memory is M+. The same memory without it, taken off between two
-writes, is what a MemoryLLM of the same weights, seed and drops would hold, so one stream of writes
-serves both. "No memory" is one that was told nothing.
+A system that can follow another's stream of writes takes its sessions from there; one that keeps
+nothing is asked once. Systems are known by their protocol alone.
 
-A run that goes on writes the text again from the start: the memory that comes of it is the same,
-bit for bit, and a file of a million tokens' rows would take longer to save and read than that.
-
-Shapes: none.
+A run that goes on writes the text again from the start: the state that comes of it is the same,
+and one of a million tokens would take longer to save and read than that.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Protocol
 
-from memplus.data.notes import ABSTENTION
-from memplus.errors import DamagedRunError
-from memplus.evaluation.engine.judging import contains, is_right
-from memplus.evaluation.engine.plan import Plan, Question
-from memplus.mplus.asking import answer_all
-from memplus.systems.note_rows import recall
+from memplus.errors import ConfigError, DamagedRunError
+from memplus.evaluation.engine.judging import Judge
+from memplus.evaluation.engine.plan import Plan, Question, Step
+from memplus.systems.protocol import Follows, Recalls, Reply, Scores, Session, System
 
-if TYPE_CHECKING:
-    from memplus.memory.state import Memory
-    from memplus.mplus.model import MPlus
+__all__ = ["InMemory", "Recorder", "Report", "judged", "run_plans"]
 
-__all__ = ["LONG_TERM", "SHORT_TERM", "WITHOUT", "InMemory", "Judging", "Recorder", "run_plans"]
-
-LONG_TERM, SHORT_TERM, WITHOUT = "M+", "MemoryLLM", "no memory"
 _BATCH = 32
 """Most questions asked together."""
+_PIECES = 64
+"""Most pieces of text written between two signs of progress."""
 
 Report = Callable[[str, int, int], None]
 
@@ -58,124 +50,152 @@ class InMemory:
         self.lines.append(dict(line))
 
 
-@dataclass(frozen=True, slots=True)
-class Judging:
-    """How an answer is asked for and judged."""
-
-    exact: bool = True
-    """The whole answer must be the right one; otherwise it must hold it."""
-    max_new_tokens: int | None = None
-    """Most tokens of an answer; None: the model's own."""
-
-
 def run_plans(
-    model: MPlus, plans: Sequence[Plan], judging: Judging, recorder: Recorder, report: Report
-) -> Memory | None:
+    systems: Sequence[System],
+    plans: Sequence[Plan],
+    judge: Judge,
+    recorder: Recorder,
+    report: Report,
+) -> dict[str, Session]:
     """Write and ask everything that is not recorded yet.
 
     Args:
-        model: as loaded; one without a long-term memory is asked as a MemoryLLM only.
+        systems: are asked in this order.
         plans: in the order in which their lines lie in the recorder.
-        judging: of the answers.
+        judge: of the answers.
         recorder: what is known already, and where new lines go.
         report: called with (what, done, total).
 
     Returns:
-        The last plan's memory as its last question found it; None if all of it was known.
+        The last plan's sessions, by system, as its last question found them; of systems that
+        remember and that read the text themselves. Empty if all of it was known.
 
     Raises:
+        ConfigError: a system cannot do what the judge looks at.
         DamagedRunError: what is recorded is not what these plans give.
     """
-    return _Runner(model, plans, judging, recorder, report).run()
+    if judge.rule == "choice":
+        for system in systems:
+            if not issubclass(system.sessions, Scores):
+                reason = "it gives no likelihoods to choose by"
+                raise ConfigError("system", value=system.name, reason=reason)
+    return _Runner(systems, plans, judge, recorder, report).run()
 
 
 class _Runner:
     def __init__(
         self,
-        model: MPlus,
+        systems: Sequence[System],
         plans: Sequence[Plan],
-        judging: Judging,
+        judge: Judge,
         recorder: Recorder,
         report: Report,
     ) -> None:
-        self.model = model
         self.plans = plans
-        self.judging = judging
+        self.judge = judge
         self.recorder = recorder
         self.report = report
         self.known = list(recorder.lines)
         self.at = 0
         """Lines passed so far, known or new."""
-        has_store = model.memory_config.has_long_term
-        self.methods = (LONG_TERM, SHORT_TERM) if has_store else (SHORT_TERM,)
+        names = {system.name for system in systems}
+        self.forgetful = [system for system in systems if not system.remembers]
+        self.keeping = [system for system in systems if system.remembers]
+        self.leading = [
+            system
+            for system in self.keeping
+            if not (isinstance(system, Follows) and system.leader in names)
+        ]
         self.read = self.asked = 0
-        self.tokens = sum(plan.tokens for plan in plans)
-        self.questions = sum(
-            len(plan.once) + len(self.methods) * len(list(plan.questions)) for plan in plans
-        )
+        self.tokens = len(self.leading) * sum(plan.tokens for plan in plans)
+        self.questions = sum(self._count(plan) for plan in plans)
 
-    def run(self) -> Memory | None:
-        memory = None
+    def _count(self, plan: Plan) -> int:
+        """Questions of a plan, of all systems together."""
+        many = len(list(plan.questions))
+        return len(self.forgetful) * len(plan.once) + len(self.keeping) * many
+
+    def run(self) -> dict[str, Session]:
+        sessions: dict[str, Session] = {}
         for plan in self.plans:
-            count = len(plan.once) + len(self.methods) * len(list(plan.questions))
-            if self.at + count < len(self.known):
+            count, ends = self._count(plan), len(self.leading)
+            if self.at + count + ends <= len(self.known):
                 self.at += count
-                self._pass({"plan": plan.name, "key": "end"})
-                self.read += plan.tokens
+                for system in self.leading:
+                    self._pass(_end_of(plan, system))
+                self.read += ends * plan.tokens
                 self.asked += count
-                memory = None
+                sessions = {}
             else:
-                memory = self._run_plan(plan)
+                sessions = self._run_plan(plan)
         if self.at < len(self.known):
             raise self._damaged(self.at)
-        return memory
+        return sessions
 
-    def _run_plan(self, plan: Plan) -> Memory:
-        blank = self.model.new_memory(plan.seed)
-        for start in range(0, len(plan.once), _BATCH):
-            self._ask(plan, WITHOUT, blank, plan.once[start : start + _BATCH])
-        memory = self.model.new_memory(plan.seed)
-        seconds = 0.0
+    def _run_plan(self, plan: Plan) -> dict[str, Session]:
+        for system in self.forgetful:
+            self._ask(plan, system, system.open(plan.seed), plan.once)
+        sessions = {system.name: system.open(plan.seed) for system in self.leading}
+        seconds = dict.fromkeys(sessions, 0.0)
+        written = 0
         for step in plan.steps:
-            started = time.perf_counter()
-            if step.ids:
-                self.model.write(
-                    memory,
-                    step.ids,
-                    source=step.source,
-                    flush=step.flush,
-                    progress=self._written,
-                )
-            self.read += len(step.ids)
-            seconds += time.perf_counter() - started
-            for method in self.methods if step.questions else ():
-                asked = memory if method == LONG_TERM else memory.short_term_only()
-                for start in range(0, len(step.questions), _BATCH):
-                    self._ask(plan, method, asked, step.questions[start : start + _BATCH])
-        end = {"plan": plan.name, "key": "end"}
-        if not self._pass(end):
-            self.recorder.append(end | _ended(plan, memory, seconds))
-        return memory
+            written += step.tokens
+            for name, session in sessions.items():
+                started = time.perf_counter()
+                self._write(session, step)
+                seconds[name] += time.perf_counter() - started
+            for system in self.keeping if step.questions else ():
+                session = self._session(system, sessions)
+                self._ask(plan, system, session, step.questions, written)
+        for system in self.leading:
+            end = _end_of(plan, system)
+            if not self._pass(end):
+                session = sessions[system.name]
+                self.recorder.append(end | _ended(plan, session, seconds[system.name]))
+        return sessions
 
-    def _written(self, done: int, total: int) -> None:
-        self.report("reading", self.read + done, self.tokens)
+    def _session(self, system: System, sessions: Mapping[str, Session]) -> Session:
+        if isinstance(system, Follows) and system.name not in sessions:
+            return system.follow(sessions[system.leader])
+        return sessions[system.name]
 
-    def _ask(self, plan: Plan, method: str, memory: Memory, batch: Sequence[Question]) -> None:
-        """Ask a batch whole, unless all of it is known, so that its answers are the same again."""
-        self.asked += len(batch)
-        heads = [
-            {"plan": plan.name, "seed": plan.seed, "key": one.key, "method": method}
-            for one in batch
-        ]
-        left = len(self.known) - self.at
-        if left >= len(batch):
-            for head in heads:
-                self._pass(head)
-        else:
-            for head, line in zip(heads, self._answered(method, memory, batch), strict=True):
-                if not self._pass(head):
-                    self.recorder.append(head | line)
-        self.report("asking", self.asked, self.questions)
+    def _write(self, session: Session, step: Step) -> None:
+        groups = [step.pieces[i : i + _PIECES] for i in range(0, len(step.pieces), _PIECES)]
+        for number, group in enumerate(groups, start=1):
+            session.write(group, step.source)
+            if number < len(groups):
+                done = step.tokens * number // len(groups)
+                self.report("reading", self.read + done, self.tokens)
+        if step.flush:
+            session.flush()
+        self.read += step.tokens
+        self.report("reading", self.read, self.tokens)
+
+    def _ask(
+        self,
+        plan: Plan,
+        system: System,
+        session: Session,
+        questions: Sequence[Question],
+        written: int = 0,
+    ) -> None:
+        """Ask batches whole, unless all of one is known, so that its answers are the same again."""
+        for start in range(0, len(questions), _BATCH):
+            batch = questions[start : start + _BATCH]
+            self.asked += len(batch)
+            heads = [
+                {"plan": plan.name, "seed": plan.seed, "key": one.key, "system": system.name}
+                for one in batch
+            ]
+            if len(self.known) - self.at >= len(batch):
+                for head in heads:
+                    self._pass(head)
+            else:
+                lines = self._answered(session, batch, exact_places=session.tokens == written)
+                for head, line in zip(heads, lines, strict=True):
+                    if not self._pass(head):
+                        self.recorder.append(head | line)
+            self.report("asking", self.asked, self.questions)
 
     def _pass(self, head: Mapping[str, Any]) -> bool:
         """Go one line on; whether it was known, and the right one."""
@@ -190,37 +210,60 @@ class _Runner:
         return DamagedRunError(getattr(self.recorder, "path", "The run"), line=index + 2)
 
     def _answered(
-        self, method: str, memory: Memory, batch: Sequence[Question]
+        self, session: Session, batch: Sequence[Question], *, exact_places: bool
     ) -> list[dict[str, Any]]:
         started = time.perf_counter()
-        texts = [question.text for question in batch]
-        answers = answer_all(self.model, memory, texts, self.judging.max_new_tokens)
+        replies = self._replies(session, batch)
         seconds = (time.perf_counter() - started) / len(batch)
-        said = answers.texts if self.judging.exact else answers.generated
         lines = []
-        for row, question in enumerate(batch):
-            line = _judged(question, said[row], exact=self.judging.exact)
-            line |= {"seconds": round(seconds, 4), "bytes": memory.nbytes}
-            if memory.long_term is not None and question.told is not None:
-                found = recall(memory, answers.prefix, row, question.told)
-                line["long_term_rows"] = memory.long_term_rows
-                line["rows"] = {name: asdict(one) for name, one in found.items()}
+        for question, reply in zip(batch, replies, strict=True):
+            line = judged(self.judge, question, reply)
+            line |= {"seconds": round(seconds, 4), "bytes": session.nbytes}
+            # A note's place is known in a system's tokens where these are the plan's.
+            if isinstance(session, Recalls) and question.told is not None and exact_places:
+                line |= dict(_probed(session, reply, question))
             lines.append(line)
         return lines
 
+    def _replies(self, session: Session, batch: Sequence[Question]) -> list[Reply]:
+        texts = [question.text for question in batch]
+        if self.judge.rule != "choice":
+            return session.ask(texts, max_new_tokens=self.judge.max_new_tokens)
+        assert isinstance(session, Scores)
+        scores = session.score(texts, [question.options for question in batch])
+        return [
+            Reply(max(zip(found, question.options, strict=True))[1], declined=False)
+            for question, found in zip(batch, scores, strict=True)
+        ]
 
-def _ended(plan: Plan, memory: Memory, seconds: float) -> dict[str, Any]:
-    return {
-        "tokens": plan.tokens,
-        "writes": len(memory.writes),
-        "write_seconds": round(seconds, 3),
-        "bytes": memory.nbytes,
-        "long_term_rows": memory.long_term_rows,
-    }
+
+def _probed(
+    session: Recalls, reply: Reply, question: Question
+) -> Iterator[tuple[str, dict[str, Any] | float]]:
+    assert question.told is not None
+    found = session.recalled(reply, question.told)
+    if found is not None:
+        yield "rows", {name: asdict(one) for name, one in found.rows.items()}
+        yield "by_chance", found.by_chance
 
 
-def _judged(question: Question, said: str, *, exact: bool) -> dict[str, Any]:
-    judge = is_right if exact else contains
+def _end_of(plan: Plan, system: System) -> dict[str, Any]:
+    return {"plan": plan.name, "key": "end", "system": system.name}
+
+
+def _ended(plan: Plan, session: Session, seconds: float) -> dict[str, Any]:
+    return {"tokens": plan.tokens, "write_seconds": round(seconds, 3), "bytes": session.nbytes}
+
+
+def judged(judge: Judge, question: Question, reply: Reply) -> dict[str, Any]:
+    """What is recorded of an answer: what was asked and said, and whether it is right.
+
+    Args:
+        judge: decides.
+        question: what was asked; without answers it is right to decline.
+        reply: what was said.
+    """
+    said = reply.generated if judge.takes_all else reply.text
     older = question.outdated
     return {
         "kind": question.kind,
@@ -229,7 +272,7 @@ def _judged(question: Question, said: str, *, exact: bool) -> dict[str, Any]:
         "question": question.text,
         "answers": list(question.answers),
         "said": said,
-        "right": any(judge(said, answer) for answer in question.answers),
-        "abstained": is_right(said, ABSTENTION),
-        "outdated": older is not None and judge(said, older),
+        "right": judge.right(said, question.answers) if question.answers else reply.declined,
+        "declined": reply.declined,
+        "outdated": older is not None and judge.right(said, [older]),
     }

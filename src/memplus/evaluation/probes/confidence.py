@@ -1,29 +1,24 @@
 """What withholding unsure answers gains and costs: the trade-off behind ``min_confidence``.
 
-Held-out notes are told and asked as in ``retention``; each answer comes with its confidence. For
+Notes are told and asked by a plan as in ``retention``; each answer comes with its confidence. For
 every threshold: how many questions with an answer are still answered rightly, how many of the
 answers given are wrong, how many questions without an answer are declined.
-
-Shapes: none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from memplus.data.notes import ABSTENTION
-from memplus.data.stream import Texts
-from memplus.evaluation.engine.plan import Question
-from memplus.evaluation.tasks.retention import NOTE, RetentionSizes, retention_plan
-from memplus.mplus.asking import Answer
-from memplus.mplus.model import MPlus
+from memplus.errors import ConfigError
+from memplus.evaluation.engine.judging import Judge
+from memplus.evaluation.engine.plan import Plan, Question
+from memplus.evaluation.engine.run import Report, judged
+from memplus.systems.protocol import Explains, Reply, System
 
-__all__ = ["Asked", "Threshold", "ask_with_confidence", "trade_off"]
+__all__ = ["Asked", "Threshold", "ask_with_confidence", "require_confidence", "trade_off"]
 
 _STEPS = 50
-
-Report = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +30,7 @@ class Asked:
     """Whether the answer was told."""
     right: bool
     declined: bool
-    """The model itself said that it has no note."""
+    """The system itself said that there is no answer."""
     confidence: float
 
 
@@ -54,27 +49,38 @@ class Threshold:
     """Of the questions whose answer was told."""
 
 
-def ask_with_confidence(
-    model: MPlus, texts: Texts, sizes: RetentionSizes, seed: int, report: Report
-) -> list[Asked]:
-    """Tell notes, read on, and ask for them and for what was never told.
+def require_confidence(system: System) -> None:
+    """Refuse a system that does not say how sure it is.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if not issubclass(system.sessions, Explains):
+        raise ConfigError("system", value=system.name, reason="it does not say how sure it is")
+
+
+def ask_with_confidence(system: System, plan: Plan, report: Report) -> list[Asked]:
+    """Write and ask by a plan, nothing withheld.
 
     Args:
-        model: as loaded.
-        texts: what the notes are told in.
-        sizes: how many notes, and how far back they are asked.
-        seed: of all of it.
+        system: one that says how sure it is.
+        plan: what is told, and asked.
         report: called with (what, done, total).
+
+    Raises:
+        ConfigError: the system does not say how sure it is.
     """
-    plan = retention_plan(texts, model.memory_config.chunk_tokens, sizes, seed)
-    memory = model.new_memory(plan.seed)
+    require_confidence(system)
+    session = system.open(plan.seed)
+    assert isinstance(session, Explains)
     answers: list[Asked] = []
     done = 0
     for step in plan.steps:
-        model.write(memory, list(step.ids), source=step.source)
-        done += len(step.ids)
+        session.write(step.pieces, step.source)
+        done += step.tokens
         report("reading", done, plan.tokens)
-        answers += (_asked(one, model.ask(memory, one.text)) for one in step.questions)
+        replies = session.explain([one.text for one in step.questions], min_confidence=0.0)
+        answers += map(_asked, step.questions, replies)
     return answers
 
 
@@ -84,14 +90,11 @@ def trade_off(answers: Sequence[Asked]) -> list[Threshold]:
     return [_at(answers, highest * step / _STEPS) for step in range(_STEPS + 1)]
 
 
-def _asked(question: Question, given: Answer) -> Asked:
-    return Asked(
-        question.kind,
-        question.kind == NOTE,
-        given.text in question.answers,
-        given.text == ABSTENTION,
-        given.confidence,
-    )
+def _asked(question: Question, reply: Reply) -> Asked:
+    line = judged(Judge(), question, reply)
+    answerable = bool(question.answers)
+    confidence = reply.confidence or 0.0
+    return Asked(question.kind, answerable, line["right"], reply.declined, confidence)
 
 
 def _at(answers: Sequence[Asked], least: float) -> Threshold:

@@ -1,33 +1,22 @@
-"""Perplexity of plain text with a full memory, against the same weights without.
-
-Shapes: T tokens of a window, V vocabulary.
-"""
+"""Perplexity of plain text with a full memory, against the same weights without."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
-from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-from torch.nn.functional import cross_entropy
-
-from memplus.data.stream import Stream, Texts
+from memplus.data.stream import Piece, Stream, Texts
 from memplus.errors import ConfigError
+from memplus.evaluation.engine.run import Report
 from memplus.evaluation.tasks.retention import other_notes, read_among_others
-
-if TYPE_CHECKING:
-    from memplus.memory.state import Memory
-    from memplus.mplus.model import MPlus
+from memplus.systems.protocol import Follows, Scores, Session, System
 
 __all__ = ["Perplexities", "Windows", "measure_perplexity"]
 
-FULL, SHORT, BLANK, NONE = "M+", "MemoryLLM", "told nothing", "no memory"
-
-Report = Callable[[str, int, int], None]
+_PIECES = 64
+"""Most pieces of text written between two signs of progress."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,24 +25,26 @@ class Windows:
 
     count: int = 64
     length: int = 256
-    """Tokens of each; the first is not predicted."""
+    """Tokens of each, at least; it ends with a sentence. The first is not predicted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Perplexities:
-    """Perplexity of the same windows by what stood before them."""
+    """Perplexity of the same windows, by what had been read before them."""
 
-    tokens_in_memory: int
+    tokens_read: int
     predicted: int
-    """Tokens."""
+    """Tokens, in the last system's own."""
+    titles: dict[str, str]
+    """System -> what people call it."""
     perplexity: dict[str, float]
-    """``M+``, ``MemoryLLM``, ``told nothing`` (a new memory), ``no memory`` (the bare model)."""
-    over_none: dict[str, tuple[float, float, float]]
-    """Each over ``no memory``: ratio and its 95% interval, from the spread over the windows."""
+    """By system."""
+    over_last: dict[str, tuple[float, float, float]]
+    """Each over the last system: ratio and its 95% interval, from the spread over the windows."""
 
 
 def measure_perplexity(
-    model: MPlus,
+    systems: Sequence[System],
     texts: Texts,
     *,
     tokens: int,
@@ -64,53 +55,80 @@ def measure_perplexity(
     """Write text with notes in it, then predict windows of other text.
 
     Args:
-        model: as loaded.
+        systems: what predicts; the others are compared with the last one.
         texts: a part is predicted, another written.
         tokens: to write.
         windows: to predict.
-        seed: of the memory and the places in the text.
+        seed: of the sessions and the places in the text.
         report: called with (what, done, total).
 
     Raises:
-        ConfigError: the texts are too short for both.
+        ConfigError: the texts are too short for both, or a system gives no likelihoods.
     """
     wanted = windows.count * windows.length
     if texts.tokens < wanted + tokens:
         reason = f"with the windows it takes {wanted + tokens}, the texts have {texts.tokens}"
         raise ConfigError("tokens", value=tokens, reason=reason)
     stream = Stream(texts, seed, "text")
-    stream.read_to(wanted)
-    unread, stream.ids = stream.ids, []
+    unread = [_window(stream, windows.length) for _ in range(windows.count)]
+    stream.pieces, stream.tokens = [], 0
     read_among_others(stream, tokens, other_notes(seed, set()))
-    memory = model.new_memory(seed)
-    model.write(memory, stream.ids, progress=lambda done, of: report("reading", done, of))
-    variants: dict[str, Memory | None] = {FULL: memory} if memory.config.has_long_term else {}
-    variants |= {SHORT: memory.short_term_only(), BLANK: model.new_memory(seed), NONE: None}
-    losses: dict[str, list[float]] = {name: [] for name in variants}
-    for index in range(windows.count):
-        start = index * windows.length
-        ids = torch.tensor([unread[start : start + windows.length]])
-        for name, variant in variants.items():
-            losses[name].append(_loss(model, ids, variant))
+    sessions = _read(systems, stream, seed, report)
+    losses: dict[str, list[float]] = {system.name: [] for system in systems}
+    predicted = 0
+    for index, window in enumerate(unread):
+        for name, session in sessions.items():
+            ((total, count),) = session.score([""], [[window]])[0]
+            losses[name].append(-total / count)
+        predicted += count
         report("predicting", index + 1, windows.count)
+    last = systems[-1].name
     return Perplexities(
-        tokens_in_memory=memory.tokens,
-        predicted=windows.count * (windows.length - 1),
+        tokens_read=stream.tokens,
+        predicted=predicted,
+        titles={system.name: system.title for system in systems},
         perplexity={name: math.exp(fmean(found)) for name, found in losses.items()},
-        over_none={name: _over(found, losses[NONE]) for name, found in losses.items()},
+        over_last={name: _over(found, losses[last]) for name, found in losses.items()},
     )
 
 
-@torch.no_grad()
-def _loss(model: MPlus, ids: Tensor, memory: Memory | None) -> float:
-    """Mean negative log likelihood of the tokens [1, T] after the first."""
-    logits = model(ids, memory=memory).logits[0, :-1].float()
-    return float(cross_entropy(logits, ids[0, 1:].to(logits.device)))
+def _window(stream: Stream, length: int) -> str:
+    """Sentences of at least so many tokens, taken from the stream."""
+    start = len(stream.pieces)
+    stream.read_to(stream.tokens + length)
+    return "".join(piece.text for piece in stream.pieces[start:])
 
 
-def _over(losses: Sequence[float], none: Sequence[float]) -> tuple[float, float, float]:
+def _read(
+    systems: Sequence[System], stream: Stream, seed: int, report: Report
+) -> dict[str, Scores]:
+    """A session of each system that has read the stream."""
+    names = {system.name for system in systems}
+    sessions: dict[str, Session] = {}
+    for system in systems:
+        if not issubclass(system.sessions, Scores):
+            raise ConfigError("system", value=system.name, reason="it gives no likelihoods")
+        if not (isinstance(system, Follows) and system.leader in names):
+            sessions[system.name] = system.open(seed)
+    total = len(sessions) * len(stream.pieces)
+    for index, session in enumerate(sessions.values()):
+        for start in range(0, len(stream.pieces), _PIECES):
+            group: Sequence[Piece] = stream.pieces[start : start + _PIECES]
+            session.write([piece.text for piece in group], stream.source)
+            report("reading", index * len(stream.pieces) + start + len(group), total)
+    scoring: dict[str, Scores] = {}
+    for system in systems:
+        if isinstance(system, Follows) and system.name not in sessions:
+            sessions[system.name] = system.follow(sessions[system.leader])
+        found = sessions[system.name]
+        assert isinstance(found, Scores)
+        scoring[system.name] = found
+    return scoring
+
+
+def _over(losses: Sequence[float], base: Sequence[float]) -> tuple[float, float, float]:
     """Ratio of two perplexities and its 95% interval, the windows being a sample."""
-    apart = [one - other for one, other in zip(losses, none, strict=True)]
+    apart = [one - other for one, other in zip(losses, base, strict=True)]
     middle = fmean(apart)
     spread = 1.96 * stdev(apart) / math.sqrt(len(apart)) if len(apart) > 1 else math.inf
     return math.exp(middle), math.exp(middle - spread), math.exp(min(700.0, middle + spread))

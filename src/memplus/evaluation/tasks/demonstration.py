@@ -7,25 +7,22 @@ nothing but the stream ever reaches the model.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from memplus.data.stream import Texts
+from memplus.data.stream import Reference, Texts
 from memplus.errors import ConfigError
-from memplus.evaluation.engine.judging import is_right
+from memplus.evaluation.engine.bench import Bench
+from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan, Question
-from memplus.evaluation.engine.results import encode_with
-from memplus.evaluation.engine.run import InMemory, Judging, Report, run_plans
+from memplus.evaluation.engine.run import InMemory, Report, run_plans
 from memplus.evaluation.engine.summary import Cell, cells_of
 from memplus.evaluation.tasks.retention import NOTE, RetentionSizes, retention_plan
+from memplus.systems.protocol import Explains, Session
 
-if TYPE_CHECKING:
-    from memplus.memory.state import Memory
-    from memplus.mplus.model import MPlus
+__all__ = ["DISTANCES", "Demonstration", "Shown", "demonstrate", "language_documentation"]
 
-__all__ = ["Demonstration", "Shown", "demonstrate", "language_documentation"]
-
-_DISTANCES = (500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 160_000)
+DISTANCES = (500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 160_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +36,9 @@ class Shown:
     distance: int
     """Tokens read since the note."""
     share: float
-    """Part of the attention to memory rows that went to the quoted write."""
+    """Part of what the answer stands on that is the quoted text."""
     quote: str
-    """Text of that write."""
+    """The text that the answer stands on most."""
     quotes_note: bool
     """Whether the note begins or ends in it."""
 
@@ -53,24 +50,24 @@ class Demonstration:
     tokens: int
     notes: int
     cells: list[Cell]
-    """Right answers by kind of question, method and distance."""
+    """Right answers by kind of question, system and distance."""
     shown: list[Shown]
     """The first, the middle and the last note, asked after everything was read."""
     note_first: float
-    """Share of the right answers then whose most attended write holds the note, 0 to 1."""
+    """Share of the right answers then that stand most on the note itself, 0 to 1."""
     write_seconds: float
     memory_bytes: int
 
     @property
     def accuracy(self) -> dict[str, float]:
-        """Method -> share of right answers about notes, over all distances."""
+        """System -> share of right answers about notes, over all distances."""
         found: dict[str, list[Cell]] = {}
         for cell in self.cells:
             if cell.kind == NOTE:
-                found.setdefault(cell.method, []).append(cell)
+                found.setdefault(cell.system, []).append(cell)
         return {
-            method: sum(cell.right for cell in cells) / sum(cell.asked for cell in cells)
-            for method, cells in found.items()
+            system: sum(cell.right for cell in cells) / sum(cell.asked for cell in cells)
+            for system, cells in found.items()
         }
 
 
@@ -81,77 +78,100 @@ def language_documentation() -> str:
     return "\n\n".join(topics[name] for name in sorted(topics))
 
 
-def demonstrate(model: MPlus, text: str, *, notes: int, seed: int, report: Report) -> Demonstration:
+def demonstrate(
+    bench: Bench,
+    text: str,
+    sizes: RetentionSizes,
+    *,
+    seed: int,
+    report: Report,
+) -> Demonstration:
     """Tell notes in a text, write it, ask for them after growing distances.
 
     Args:
-        model: a model with a tokenizer; one with a long-term memory shows the difference.
+        bench: systems, the first of which says what its answers stand on; the others are asked
+            beside it.
         text: what the notes are told in; its length bounds the distances.
-        notes: how many; each is asked at every distance.
-        seed: of the notes and of the memory.
+        sizes: how many notes, and the distances, of which the farthest that fit are asked.
+        seed: of the notes and of the sessions.
         report: called with (what, done, total).
 
     Raises:
-        ConfigError: the text is too short for the shortest distance.
+        ConfigError: the text is too short for the shortest distance, or the first system does not
+            say what its answers stand on.
         PositionsError, TokenizerMissingError: the model cannot do it.
     """
-    texts = Texts.of([text], encode_with(model))
-    plan = _longest_plan(texts, model.memory_config.chunk_tokens, notes, seed)
+    first = bench.systems[0]
+    if not first.remembers or not issubclass(first.sessions, Explains):
+        reason = "it does not say what its answers stand on"
+        raise ConfigError("system", value=first.name, reason=reason)
+    texts = Texts.of([text], bench.reference)
+    plan = _longest_plan(texts, bench.chunk, sizes, seed)
     recorder = InMemory()
-    memory = run_plans(model, [plan], Judging(), recorder, report)
-    assert memory is not None
+    session = run_plans(bench.systems, [plan], Judge(), recorder, report)[first.name]
     asked = [one for one in plan.questions if one.kind == NOTE]
     farthest = max(one.wanted or 0 for one in asked)
-    shown = []
+    shown, notes = [], sizes.notes
     for done, question in enumerate([one for one in asked if one.wanted == farthest], start=1):
-        shown.append(_shown(model, memory, plan, question))
+        shown.append(_shown(session, plan, question, bench.reference))
         report("asking with evidence", done, notes)
     right = [one for one in shown if one.right]
     return Demonstration(
         tokens=plan.tokens,
         notes=notes,
-        cells=cells_of(recorder.lines, model.memory_config),
+        cells=cells_of(recorder.lines),
         shown=[shown[place] for place in sorted({0, notes // 2, notes - 1})],
         note_first=sum(one.quotes_note for one in right) / max(1, len(right)),
         write_seconds=recorder.lines[-1]["write_seconds"],
-        memory_bytes=memory.nbytes,
+        memory_bytes=session.nbytes,
     )
 
 
-def _longest_plan(texts: Texts, chunk: int, notes: int, seed: int) -> Plan:
+def _longest_plan(texts: Texts, chunk: int, sizes: RetentionSizes, seed: int) -> Plan:
     """All distances that need no sentence of the text twice."""
-    fit = [distance for distance in _DISTANCES if distance < texts.tokens]
+    fit = [distance for distance in sizes.distances if distance < texts.tokens]
     while fit:
-        plan = retention_plan(texts, chunk, RetentionSizes(notes, tuple(fit)), seed)
+        plan = retention_plan(texts, chunk, RetentionSizes(sizes.notes, tuple(fit)), seed)
         if plan.tokens <= texts.tokens:
             return plan
         fit.pop()
     reason = f"a text of {texts.tokens} tokens is too short to ask for so many"
-    raise ConfigError("notes", value=notes, reason=reason)
+    raise ConfigError("notes", value=sizes.notes, reason=reason)
 
 
-def _shown(model: MPlus, memory: Memory, plan: Plan, question: Question) -> Shown:
+def _shown(session: Session, plan: Plan, question: Question, reference: Reference) -> Shown:
     told = question.told
     assert told is not None
-    answer = model.ask(memory, question.text)
-    found = next((one for one in answer.evidence if one.write_id), None)
-    quote, share, inside = "", 0.0, False
-    if found is not None:
-        end = found.start + found.tokens
-        quote = str(model.tokenizer.decode(_ids(plan, found.start, end)))
-        share = found.share
-        inside = found.start < told.end and told.start < end
+    assert isinstance(session, Explains)
+    (reply,) = session.explain([question.text], min_confidence=0.0)
+    found = reply.evidence[0] if reply.evidence else None
     return Shown(
         question=question.text,
         right_answer=question.answers[0],
-        said=answer.text,
-        right=is_right(answer.text, question.answers[0]),
+        said=reply.text,
+        right=Judge().right(reply.text, question.answers),
         distance=plan.tokens - told.end,
-        share=share,
-        quote=quote,
-        quotes_note=inside,
+        share=0.0 if found is None else found.share,
+        quote="" if found is None else _quote(plan, found.start, found.end, reference),
+        quotes_note=found is not None and found.start < told.end and told.start < found.end,
     )
 
 
-def _ids(plan: Plan, start: int, end: int) -> list[int]:
-    return [token for step in plan.steps for token in step.ids][start:end]
+def _quote(plan: Plan, start: int, end: int, reference: Reference) -> str:
+    """The plan's text from one token to another."""
+    parts: list[str] = []
+    at = 0
+    for step in plan.steps:
+        if at + step.tokens > start and at < end:
+            place = at
+            for text, ends in zip(step.pieces, reference(list(step.pieces)), strict=True):
+                parts.append(_part(text, ends, start - place, end - place))
+                place += len(ends)
+        at += step.tokens
+    return "".join(parts)
+
+
+def _part(text: str, ends: Sequence[int], start: int, end: int) -> str:
+    """What of a text lies from one of its tokens to another; nothing where both are outside."""
+    first, last = max(0, start), min(len(ends), end)
+    return text[ends[first - 1] if first else 0 : ends[last - 1]] if first < last else ""

@@ -11,8 +11,6 @@ One stream per seed, in which every layout takes its turn:
 
 Each is asked, as in ``retention``, at a distance from its last token; a corrected one at a
 distance from the correction.
-
-Shapes: none.
 """
 
 from __future__ import annotations
@@ -71,7 +69,7 @@ def layouts_plan(texts: Texts, chunk: int, sizes: RetentionSizes, seed: int) -> 
         Question(f"{kind}/{index}", kind, note.question, (note.answer,))
         for index, (kind, note, _, _) in enumerate(teller.placed)
     ]
-    return Plan(f"seed {seed}", seed, steps_of(stream.ids, _SOURCE, due), tuple(once))
+    return Plan(f"seed {seed}", seed, steps_of(stream, due), tuple(once))
 
 
 def _due(index: int, placed: _Placed, distance: int, chunk: int) -> tuple[int, Question]:

@@ -7,8 +7,6 @@ asked for lies in the memory and nothing in a tail. The same notes are asked at 
 
 For every fourth note a subject that nobody ever named, and an attribute of the note's own subject
 that was never told, are asked for beside it: the right answer is that there is no note.
-
-Shapes: none.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ from dataclasses import dataclass
 from itertools import count
 from random import Random
 
-from memplus.data.notes import ABSTENTION, Note, make_notes, untold
+from memplus.data.notes import Note, make_notes, untold
 from memplus.data.stream import Stream, Texts, Told
 from memplus.errors import ConfigError
 from memplus.evaluation.engine.plan import Plan, Question, due_at, steps_of
@@ -85,7 +83,7 @@ def parse_tokens(text: str, field: str = "tokens") -> int:
     """A number of tokens as people write it ("160k", "1M"; k is a thousand).
 
     Raises:
-        ConfigError: it is none; ``field`` is what the message calls it.
+        ConfigError: the text is no number; ``field`` is what the message calls it.
     """
     bare = text.strip().lower()
     unit = bare[-1:] if bare[-1:] in ("k", "m") else ""
@@ -104,7 +102,7 @@ def retention_plan(texts: Texts, chunk: int, sizes: RetentionSizes, seed: int) -
 
     Args:
         texts: what the notes are told in; begun again where they end too early.
-        chunk: tokens of a write.
+        chunk: questions fall on multiples of so many tokens.
         sizes: how much.
         seed: of the notes, their places, the text's order and the memory.
     """
@@ -127,7 +125,7 @@ def retention_plan(texts: Texts, chunk: int, sizes: RetentionSizes, seed: int) -
     return Plan(
         name=f"seed {seed}",
         seed=seed,
-        steps=steps_of(stream.ids, SOURCE, due),
+        steps=steps_of(stream, due),
         once=tuple(
             Question(f"{NOTE}/{index}", NOTE, note.question, (note.answer,))
             for index, note in enumerate(asked)
@@ -142,7 +140,7 @@ def read_among_others(stream: Stream, length: int, others: Iterator[Note]) -> se
         The subjects of those notes.
     """
     subjects = set()
-    while len(stream.ids) < length:
+    while stream.tokens < length:
         stream.read(_OTHERS_EVERY)
         note = next(others)
         stream.tell(note)
@@ -176,7 +174,7 @@ def _questions(
         other = untold(note, f"{seed}/{distance}/{index}", "held_out", {note.attribute})
         for kind, text in ((UNKNOWN, strangers[index].question), (UNTOLD, other.question)):
             key = f"{kind}/{index}/{distance}"
-            yield at, Question(key, kind, text, (ABSTENTION,), distance, since)
+            yield at, Question(key, kind, text, (), distance, since)
 
 
 def _strangers(number: int, known: set[str], seed: int) -> list[Note]:
