@@ -30,6 +30,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from memplus import Memory, MPlus
+from memplus.mplus.evidence import Watch
 
 __all__ = ["main"]
 
@@ -119,15 +120,19 @@ class Bench:
             plain.crop(-1)
             ours.crop(-1)
 
+    @torch.no_grad()
+    def watched(self, ids: Tensor) -> None:
+        """Generate, measuring the attention to every write."""
+        watch, options = Watch([self.memory]), {"max_new_tokens": ANSWER_TOKENS}
+        self.model.asker.reader.generate(ids, self.memory, None, options, watch)
+
     def answer(self, times: Times) -> None:
         """An answer's tokens with and without a look at the rows they attend to."""
         ids, options = self.text(self.shape.prompt_tokens), {"max_new_tokens": ANSWER_TOKENS}
         times.plain.append(
             self.seconds(lambda: self.model.generate(ids, memory=self.memory, **options))
         )
-        times.memory.append(
-            self.seconds(lambda: self.model.generate_watched(ids, self.memory, ANSWER_TOKENS))
-        )
+        times.memory.append(self.seconds(lambda: self.watched(ids)))
 
     def _bare(self, ids: Tensor, cache: DynamicCache) -> None:
         self.bare(input_ids=ids, past_key_values=cache, logits_to_keep=1)

@@ -110,7 +110,7 @@ def test_logits_of_the_write_pass_are_as_recorded(golden: Golden) -> None:
     model, memories = replay(golden)
     ids = golden.deltas["long.input_ids"].long()[None]
     rows = model.memory_config.tokens_per_write
-    written = write_pass(model.backbone, model.weights, ids, model.context(memories[:1]), rows)
+    written = write_pass(model.backbone, model.weights, ids, model.core.context(memories[:1]), rows)
     logits = model.model.get_output_embeddings()(written.last_hidden)
     close(logits[0], golden.deltas["inject_pass.logits"], LOGITS)
 

@@ -49,7 +49,7 @@ def write(both: Pair, memory: Memory, state: State, ids: Tensor) -> State:
     """Write one chunk into a memory and into the reference's state, dropping the same rows."""
     model, reference = both
     rows = reference.config.K
-    drop = None if model.tiles(memory) else memory.fork().draw_drop(rows)
+    drop = None if model.core.tiles(memory) else memory.fork().draw_drop(rows)
     model.write_chunk(memory, ids)
     return reference.inject(state, ids, None if drop is None else drop.tolist())
 
@@ -246,7 +246,7 @@ def test_other_eviction_rules(tmp_path: Path, max_rows: int | None) -> None:
     both = pair(tmp_path, MPLUS["equal ages"])
     model, reference = both
     rule = NoEviction() if max_rows is None else OldestEviction(max_rows)
-    model.memory_config = replace(model.memory_config, eviction=rule)
+    model.core.memory_config = replace(model.memory_config, eviction=rule)
     reference.config = replace(reference.config, eviction=rule.kind, max_rows=max_rows or 0)
     memory, state = model.new_memory(), reference.initial_state()
     for i, length in enumerate([9, 6, 4, 1, 17, 6]):
@@ -260,7 +260,7 @@ def test_other_eviction_rules(tmp_path: Path, max_rows: int | None) -> None:
 def test_a_pool_that_grows_from_nothing(tmp_path: Path, shape: Shape) -> None:
     both = pair(tmp_path, shape)
     model, reference = both
-    model.memory_config = replace(model.memory_config, eviction=NoEviction())
+    model.core.memory_config = replace(model.memory_config, eviction=NoEviction())
     reference.config = replace(reference.config, eviction="none")
     memory, state = Memory(model, seed=0), empty_state(reference.config)
     prompt = tokens(model, 5, 9)
@@ -291,7 +291,7 @@ def test_the_same_weights_without_a_long_term_store(tmp_path: Path) -> None:
 def test_a_batch_of_writes_in_chunks(tmp_path: Path) -> None:
     both = pair(tmp_path, Shape())
     model, _ = both
-    model.memory_config = replace(model.memory_config, chunk_tokens=8)
+    model.core.memory_config = replace(model.memory_config, chunk_tokens=8)
     lengths = [[8, 8, 5], [8, 2], [8, 8, 8]]
     pairs = [history(both, chunks, seed) for seed, chunks in enumerate(lengths)]
     texts = [

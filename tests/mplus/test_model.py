@@ -73,7 +73,7 @@ def test_more_positions_than_there_are_is_an_error_before_anything_runs() -> Non
     model = make_mplus(changes=changes)
     memory = model.new_memory()
     model.write(memory, some_ids(60).tolist())
-    left = model.positions - model.prefix_length(memory)
+    left = model.positions - model.core.prefix_length(memory)
     assert left == 60 - (1 + 8 + 24)
     ran: list[int] = []
     model.model.register_forward_pre_hook(lambda module, args: ran.append(1))

@@ -42,7 +42,7 @@ def test_rows_of_a_batch_equal_single_reads(name: str, grad: bool) -> None:
     model = family(name)
     memories = several(model)
     assert [len(m.tail) for m in memories] == [0, 7, 0, 3, 0, 7]
-    assert len({model.prefix_length(m) for m in memories}) >= 4
+    assert len({model.core.prefix_length(m) for m in memories}) >= 4
     ids, mask = padded(PROMPTS)
     with torch.set_grad_enabled(grad):
         together = model(ids, memory=memories, attention_mask=mask).logits

@@ -52,7 +52,7 @@ def loss(model: MPlus, how: str) -> Tensor:
         rows = model.compress(None, first)
         found = model(prompt, new_rows=rows, labels=prompt).loss
         return found
-    rows = model.write_rows(first[None], model.context([None]))
+    rows = model.write_rows(first[None], model.core.context([None]))
     more = model.write_rows(second[None], rows)
     prefix = HiddenPrefix(model.backbone, model.weights, torch.cat([rows, more], dim=2))
     logits = model.logits(model.read_rows(prompt[None], prefix))[0]

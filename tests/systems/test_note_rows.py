@@ -8,7 +8,6 @@ from tests.systems.conftest import SMALL
 from memplus import MemoryConfig, MPlus
 from memplus.data.stream import Told
 from memplus.memory.state import Memory
-from memplus.mplus.asking import answer_all
 from memplus.systems.note_rows import (
     CHUNK,
     STATEMENT,
@@ -98,7 +97,7 @@ def test_recall_is_the_share_of_what_the_question_retrieved() -> None:
     model = make_mplus(config=SMALL)
     memory, told = written(model), Told("text", 8, 20)
     questions = ["Who?", "What is it that was told?"]
-    answers = answer_all(model, memory, questions, 2)
+    answers = model.asker.ask_together(memory, questions, 2)
     assert memory.long_term is not None
     spans = note_spans(memory, told)
     for row in range(2):
@@ -115,7 +114,7 @@ def test_a_note_that_was_never_written_has_no_rows() -> None:
     model = make_mplus(config=SMALL)
     memory = written(model)
     assert note_spans(memory, Told("elsewhere", 0, 9)) is None
-    answers = answer_all(model, memory, ["Who?"], 2)
+    answers = model.asker.ask_together(memory, ["Who?"], 2)
     found = recall(memory, answers.prefix, 0, Told("text", LENGTH, LENGTH + 3))
     assert found[CHUNK] == Recall([0] * 4, [0] * 4)
     assert found[CHUNK].mean is None

@@ -1,7 +1,6 @@
 import torch
 from tests.systems.conftest import SHARED
 
-from memplus.mplus.asking import encode_question
 from memplus.systems.nothing import BareSystem, NothingSystem
 
 QUESTION = "What is red?"
@@ -18,6 +17,6 @@ def test_bare_answers_as_the_model_without_a_memory() -> None:
     model = SHARED.mplus
     session = BareSystem(SHARED).open(5)
     session.write("The gate is red.", "text")
-    ids = torch.tensor([encode_question(model, QUESTION)])
+    ids = torch.tensor([model.asker.encode(QUESTION)])
     output = model.generate(ids, max_new_tokens=4)[0, ids.shape[1] :]
     assert session.ask([QUESTION], max_new_tokens=4)[0].generated == model.decode(output.tolist())

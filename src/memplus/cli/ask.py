@@ -15,7 +15,7 @@ from memplus.cli.options import AsJson, Device, Dtype, Id, MemoryPath, Model, Ra
 from memplus.cli.output import Output
 
 if TYPE_CHECKING:
-    from memplus.mplus.asking import Evidence
+    from memplus.mplus.evidence import Evidence
 
 __all__ = ["ask"]
 

@@ -16,7 +16,7 @@ from memplus.cli.options import AsJson, Device, Dtype, Id, MemoryPath, Model, Ra
 from memplus.cli.output import Output
 
 if TYPE_CHECKING:
-    from memplus.mplus.asking import Retrieved
+    from memplus.mplus.evidence import Retrieved
     from memplus.sessions.inspection import Contents, Reach
 
 __all__ = ["inspect"]

@@ -1,65 +1,35 @@
-"""Asking a memory, and where the answer came from.
+"""Asking memories: questions in the model's template, answers with what they stand on.
 
-Evidence is measured, not guessed: the attention paid to the rows of each write as the answer began,
-beyond what is paid whatever the question, by the head that paid it most.
+Stands on the core and the reader; the facade calls it.
 
-Shapes: H heads, G key/value heads, P prefix rows, D head width.
+Shapes: B questions asked together, T tokens of the longest prompt.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from memplus.backbone.attention import AttentionCall, Segment
-from memplus.errors import ConfigError, EmptyTextError
-from memplus.memory.records import WriteRecord
+from memplus.errors import ConfigError, EmptyTextError, UsageError
 from memplus.memory.state import Memory
+from memplus.mplus.arguments import Memories
+from memplus.mplus.core import Core
 from memplus.mplus.encoding import encode_within
+from memplus.mplus.evidence import Evidence, Retrieved, Seen, Watch, ranked, retrieved_writes
+from memplus.mplus.reader import Reader
 from memplus.passes.memory_prefix import MemoryPrefix
-from memplus.passes.read import Prefix
 
-if TYPE_CHECKING:
-    from memplus.mplus.model import MPlus
+__all__ = ["Answer", "Answers", "Asker", "Stream"]
 
-__all__ = [
-    "Answer",
-    "Answers",
-    "Evidence",
-    "Retrieved",
-    "Seen",
-    "Watch",
-    "answer",
-    "answer_all",
-    "encode_question",
-    "retrieved_writes",
-]
+Stream = Callable[[str], None]
+"""Called with each further piece of an answer's text, as soon as it is sure to be part of it."""
 
-_KEPT = 5
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """One write that an answer drew on, or the text that waits to be written."""
-
-    write_id: int | None
-    """Id of the write; 0 stands for rows that came with the model, None for the tail."""
-    source: str
-    start: int
-    """First token of the write, counted from the beginning of its source."""
-    tokens: int
-    share: float
-    """Part of the attention counted, 0 to 1."""
-    text: str = ""
-    """What the write said, where the memory keeps texts (a memory in a store); always of the
-    tail."""
-    first_char: int | None = None
-    """Where that text begins, counted from the beginning of its source."""
+_TOGETHER = 32
+"""Most questions read in one batch."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +39,8 @@ class Answer:
     text: str
     evidence: list[Evidence] = field(default_factory=list)
     """Writes, and the tail, by attention paid, most first."""
-    timings: dict[str, float] = field(default_factory=dict)
-    """Seconds: ``total``."""
+    seconds: float = 0.0
+    """Of its batch, divided by the questions in it."""
     confidence: float = 0.0
     """Most attention, 0 to 1, that any head paid to one write as the answer began, beyond what it
     pays whatever is asked; 0 where nothing was written."""
@@ -79,119 +49,6 @@ class Answer:
 
     def __str__(self) -> str:
         return self.text
-
-
-class Watch:
-    """Measures the attention that one read pays to the rows of each write as its answer begins.
-
-    Heads park attention on some rows whatever is asked. What the prompt's first token pays, which
-    asks nothing yet, is therefore taken off; and of all heads the one that pays most counts, since
-    a sum over heads drowns the few that look something up in the many that park.
-
-    Attributes:
-        paid: [writes + 2], most of any head of any layer; the first is for rows of the model, the
-            last for the tail, which is read as text before the prompt.
-    """
-
-    def __init__(self, memory: Memory) -> None:
-        self.memory = memory
-        self.paid = torch.zeros(len(memory.writes) + 2)
-        self._prefix: Prefix = Prefix()
-        self._begun: set[int] = set()
-
-    @property
-    def sharpest(self) -> float:
-        """Most that any head paid to one write, or to the tail."""
-        return float(self.paid[1:].max())
-
-    def on(self, prefix: Prefix) -> Watch:
-        """Watch the read of this prefix."""
-        self._prefix = prefix
-        return self
-
-    def __call__(self, call: AttentionCall, groups: Sequence[tuple[slice, list[Segment]]]) -> None:
-        """Take in one layer's attention, once."""
-        layer, waiting = call.layer, len(self.memory.tail)
-        keys = [key[0] for key, _ in groups[0][1]] if groups else []
-        if layer in self._begun or not (keys or waiting):
-            return
-        self._begun.add(layer)
-        if waiting:
-            keys.append(call.key[0, :, :waiting])
-        asked = getattr(self._prefix, "prompt", None)
-        first = 0 if asked is None else int(asked[0].int().argmax())
-        beyond = (_attention(call, keys, -1) - _attention(call, keys, first)).clamp(min=0)
-        tail = torch.full((waiting,), len(self.paid) - 1)
-        ids = torch.cat([self._write_ids(layer), tail])
-        rows = beyond.flatten(0, 1)[:, beyond.shape[2] - ids.shape[0] :].cpu()
-        by_write = torch.zeros((rows.shape[0], len(self.paid))).index_add_(1, ids, rows)
-        self.paid = torch.maximum(self.paid, by_write.amax(dim=0))
-
-    def _write_ids(self, layer: int) -> Tensor:
-        """Write id of every row after bos, in the order of the segments."""
-        parts: list[Tensor] = []
-        prefix = self._prefix
-        chosen = prefix.retrieved.get((0, layer)) if isinstance(prefix, MemoryPrefix) else None
-        if chosen is not None and self.memory.long_term is not None:
-            parts.append(self.memory.long_term.tables[layer].take("write_id", chosen))
-        pool = self.memory.pool
-        if pool is not None:
-            parts.append(pool.write_id[layer, : pool.count])
-        ids = torch.cat(parts) if parts else torch.zeros(0)
-        return ids.long().cpu()
-
-
-def _attention(call: AttentionCall, keys: Sequence[Tensor], token: int) -> Tensor:
-    """Weights [G, H / G, P] that one text token of batch row 0 gives to prefix rows.
-
-    Args:
-        call: the layer's call.
-        keys: [G, part of P, D] each; they are many, so none is copied.
-        token: whose query.
-    """
-    width = call.query.shape[-1]
-    query = call.query[0, :, token].reshape(keys[0].shape[0], -1, width)
-    scores = [torch.matmul(query, part.transpose(1, 2)) for part in keys]
-    return (torch.cat(scores, dim=2).float() * call.scale).softmax(dim=-1)
-
-
-def answer(
-    model: MPlus, memory: Memory, question: str, max_new_tokens: int, min_confidence: float = 0.0
-) -> Answer:
-    """See ``MPlus.ask``."""
-    if not 0.0 <= min_confidence <= 1.0:
-        raise ConfigError("min_confidence", value=min_confidence, reason="it is not in 0 to 1")
-    started = time.perf_counter()
-    ids = torch.tensor([encode_question(model, question)], device=model.device)
-    output, watch = model.generate_watched(ids, memory, max_new_tokens)
-    text = str(model.tokenizer.decode(output[0, ids.shape[1] :].tolist(), skip_special_tokens=True))
-    text = _until_stop(model, text)
-    withheld = "" if watch.sharpest >= min_confidence else text
-    return Answer(
-        model.prompt.abstention if withheld else text,
-        _ranked(model, memory, watch.paid),
-        {"total": time.perf_counter() - started},
-        watch.sharpest,
-        withheld,
-    )
-
-
-def _until_stop(model: MPlus, text: str) -> str:
-    """What was generated, up to where the prompt's config says that an answer ends."""
-    for stop in model.prompt.stop:
-        text = text.partition(stop)[0] if text.strip() else text
-    return text.strip()
-
-
-class Seen:
-    """Keeps hold of the prefix of one read, to see afterwards what it retrieved."""
-
-    def __init__(self) -> None:
-        self.prefix: Prefix = Prefix()
-
-    def on(self, prefix: Prefix) -> None:
-        """Keep this prefix; no attention is watched."""
-        self.prefix = prefix
 
 
 @dataclass(frozen=True)
@@ -206,92 +63,174 @@ class Answers:
     """What every question retrieved, by its place in the batch."""
 
 
-def answer_all(
-    model: MPlus, memory: Memory, questions: Sequence[str], max_new_tokens: int | None = None
-) -> Answers:
-    """Put several questions to one memory in one batch; each answer is as if asked alone.
+class Asker:
+    """Puts questions to memories of one model."""
 
-    Cheaper than asking in turn, and without evidence.
+    def __init__(self, core: Core, reader: Reader) -> None:
+        self.core = core
+        self.reader = reader
 
-    Raises:
-        EmptyTextError, PositionsError, TokenizerMissingError.
-    """
-    asked = [encode_question(model, question) for question in questions]
-    width = max(len(ids) for ids in asked)
-    mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in asked])
-    padded = torch.tensor([[0] * (width - len(ids)) + ids for ids in asked])
-    count = max_new_tokens or model.prompt.max_new_tokens
-    output, prefix = model.generate_seen(padded, memory, mask, count)
-    assert isinstance(prefix, MemoryPrefix)
-    generated: list[str] = model.tokenizer.batch_decode(
-        output[:, width:].tolist(), skip_special_tokens=True
-    )
-    return Answers([_until_stop(model, text) for text in generated], generated, prefix)
+    def encode(self, question: str) -> list[int]:
+        """Token ids of a question in the model's template.
+
+        Raises:
+            EmptyTextError, BrokenTextError, TokenizerMissingError.
+        """
+        if not isinstance(question, str):
+            raise UsageError(f"A question is text, not {type(question).__name__}.")
+        if not question.strip():
+            raise EmptyTextError("The question")
+        return encode_within(self.core.tokenizer, self.core.prompt.template, question.strip())
+
+    def ask(
+        self,
+        memory: Memories,
+        questions: Sequence[str],
+        *,
+        max_new_tokens: int | None = None,
+        min_confidence: float | None = None,
+        stream: Stream | None = None,
+    ) -> list[Answer]:
+        """Answers in the order of the questions; see ``MPlus.ask``."""
+        least = self.core.prompt.min_confidence if min_confidence is None else min_confidence
+        if not 0.0 <= least <= 1.0:
+            raise ConfigError("min_confidence", value=least, reason="it is not in 0 to 1")
+        if stream is not None and len(questions) != 1:
+            raise UsageError("Only the answer to a single question is streamed.")
+        memories = _per_question(memory, questions)
+        prompts = [self.encode(question) for question in questions]
+        count = self._longest(max_new_tokens)
+        answers: list[Answer] = []
+        for start in range(0, len(prompts), _TOGETHER):
+            batch = slice(start, start + _TOGETHER)
+            answers += self._batch(memories[batch], prompts[batch], count, least, stream)
+        return answers
+
+    def _longest(self, max_new_tokens: int | None) -> int:
+        count = self.core.prompt.max_new_tokens if max_new_tokens is None else max_new_tokens
+        check_count("max_new_tokens", count)
+        return count
+
+    @torch.no_grad()
+    def _batch(
+        self,
+        memories: Sequence[Memory],
+        prompts: Sequence[list[int]],
+        count: int,
+        least: float,
+        stream: Stream | None,
+    ) -> list[Answer]:
+        started = time.perf_counter()
+        watch = Watch(memories)
+        options: dict[str, object] = {"max_new_tokens": count}
+        if stream is not None:
+            options["streamer"] = _Pieces(self, stream, lambda: watch.sharpest(0) >= least)
+        ids, mask = _padded(prompts)
+        output = self.reader.generate(ids, memories, mask, options, watch)
+        texts = [self._until_stop(text) for text in self._decoded(output[:, ids.shape[1] :])]
+        seconds = (time.perf_counter() - started) / len(prompts)
+        answers = []
+        for row, (memory, text) in enumerate(zip(memories, texts, strict=True)):
+            confidence = watch.sharpest(row)
+            withheld = "" if confidence >= least else text
+            given = self.core.prompt.abstention if confidence < least else text
+            evidence = ranked(memory, watch.paid[row], self.core.decode)
+            answers.append(Answer(given, evidence, seconds, confidence, withheld))
+        if stream is not None and watch.sharpest(0) < least:
+            stream(answers[0].text)
+        return answers
+
+    @torch.no_grad()
+    def ask_together(
+        self, memory: Memory, questions: Sequence[str], max_new_tokens: int | None = None
+    ) -> Answers:
+        """Put several questions to one memory in one batch, without evidence or threshold.
+
+        Raises:
+            EmptyTextError, PositionsError, TokenizerMissingError, ConfigError.
+        """
+        ids, mask = _padded([self.encode(question) for question in questions])
+        seen = Seen()
+        options = {"max_new_tokens": self._longest(max_new_tokens)}
+        output = self.reader.generate(ids, memory, mask, options, seen)
+        if not isinstance(seen.prefix, MemoryPrefix):
+            raise TypeError("a read of a memory has no prefix of it")
+        generated = self._decoded(output[:, ids.shape[1] :])
+        return Answers([self._until_stop(text) for text in generated], generated, seen.prefix)
+
+    def retrieve(self, memory: Memory, question: str) -> list[Retrieved]:
+        """See ``MPlus.retrieve``."""
+        ids = torch.tensor([self.encode(question)], device=self.core.device)
+        return retrieved_writes(memory, self.reader.prefill(ids, memory))
+
+    def _decoded(self, ids: Tensor) -> list[str]:
+        found: list[str] = self.core.tokenizer.batch_decode(ids.tolist(), skip_special_tokens=True)
+        return found
+
+    def _until_stop(self, text: str) -> str:
+        """What was generated, up to where the prompt's config says that an answer ends."""
+        for stop in self.core.prompt.stop:
+            text = text.partition(stop)[0] if text.strip() else text
+        return text.strip()
 
 
-def encode_question(model: MPlus, question: str) -> list[int]:
-    """Token ids of a question in the model's template.
+class _Pieces:
+    """A streamer that hands on the text of one answer, and nothing that may yet be cut off."""
 
-    Raises:
-        EmptyTextError, BrokenTextError, TokenizerMissingError.
-    """
-    if not question.strip():
-        raise EmptyTextError("The question")
-    return encode_within(model.tokenizer, model.prompt.template, question.strip())
+    def __init__(self, asker: Asker, stream: Stream, confident: Callable[[], bool]) -> None:
+        self._asker = asker
+        self._stream = stream
+        self._confident = confident
+        self._ids: list[int] = []
+        self._given = ""
+        self._begun = False
+
+    def put(self, value: Tensor) -> None:
+        """Take in the prompt, then a token at a time."""
+        if not self._begun:
+            self._begun = True
+            return
+        self._ids += [int(token) for token in value.flatten()]
+        self._hand_on(ended=False)
+
+    def end(self) -> None:
+        """Hand on what is left."""
+        self._hand_on(ended=True)
+
+    def _hand_on(self, *, ended: bool) -> None:
+        # Attention was measured in the prefill, so that this is known before the first token.
+        if not self._confident():
+            return
+        ids = torch.tensor([self._ids], dtype=torch.int64)
+        text = self._asker._decoded(ids)[0] if self._ids else ""
+        sure = self._asker._until_stop(text)
+        if not ended:
+            sure = self._without_beginning_of_stop(text, sure)
+        if sure.startswith(self._given) and len(sure) > len(self._given):
+            self._stream(sure[len(self._given) :])
+            self._given = sure
+
+    def _without_beginning_of_stop(self, text: str, sure: str) -> str:
+        """What can no longer change: no half character, no half stop at the end."""
+        if text.endswith("\ufffd"):
+            return self._given
+        for stop in self._asker.core.prompt.stop:
+            for length in range(len(stop) - 1, 0, -1):
+                if sure.endswith(stop[:length]):
+                    sure = sure[: len(sure) - length]
+        return sure
 
 
-@dataclass(frozen=True)
-class Retrieved:
-    """Rows of one write that a question retrieved from the long-term memory."""
-
-    write_id: int
-    """0 stands for rows that came with the model."""
-    source: str
-    start: int
-    """First token of the write, counted from the beginning of its source."""
-    tokens: int
-    rows: int
-    """Rows retrieved, over all layers."""
-    score: float
-    """Highest retrieval score among them, 0 to 1."""
+def _per_question(memory: Memories, questions: Sequence[str]) -> list[Memory]:
+    memories = [memory] * len(questions) if isinstance(memory, Memory) else list(memory)
+    if len(memories) != len(questions):
+        raise UsageError(f"{len(memories)} memories were given for {len(questions)} questions.")
+    return memories
 
 
-def retrieved_writes(memory: Memory, prefix: MemoryPrefix) -> list[Retrieved]:
-    """Retrieved rows of batch row 0, by write, most rows first."""
-    counts = torch.zeros(len(memory.writes) + 1, dtype=torch.int64)
-    best = torch.zeros(len(memory.writes) + 1)
-    for (row, layer), chosen in prefix.retrieved.items():
-        if row != 0 or memory.long_term is None:
-            continue
-        ids = memory.long_term.tables[layer].take("write_id", chosen).long().cpu()
-        counts.index_add_(0, ids, torch.ones_like(ids))
-        scores = prefix.scores[row, layer][chosen].float().cpu()
-        best.scatter_reduce_(0, ids, scores, reduce="amax")
-    order = [i for i in counts.argsort(descending=True, stable=True).tolist() if counts[i]]
-    blank = WriteRecord(0, "", 0, 0)
-    records = [memory.writes[i - 1] if i else blank for i in order]
-    return [
-        Retrieved(r.id, r.source, r.start, r.tokens, int(counts[i]), float(best[i]))
-        for i, r in zip(order, records, strict=True)
-    ]
-
-
-def _ranked(model: MPlus, memory: Memory, paid: Tensor) -> list[Evidence]:
-    total = float(paid.sum())
-    best = [index for index in paid.argsort(descending=True)[:_KEPT].tolist() if paid[index] > 0]
-    said = memory.texts(index for index in best if index <= len(memory.writes))
-    found: list[Evidence] = []
-    for index in best:
-        share = float(paid[index]) / total
-        if index > len(memory.writes):
-            start = memory.source_tokens.get(memory.tail_source, 0)
-            text = memory.tail_text or model.decode(memory.tail)
-            tail = Evidence(None, memory.tail_source, start, len(memory.tail), share, text)
-            found.append(tail)
-            continue
-        record = memory.writes[index - 1] if index else WriteRecord(0, "", 0, 0)
-        one = Evidence(record.id, record.source, record.start, record.tokens, share)
-        if index in said:
-            one = replace(one, text=said[index].text, first_char=said[index].first_char)
-        found.append(one)
-    return found
+def _padded(prompts: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
+    """Ids and mask, [B, T] each, padded on the left."""
+    width = max(len(ids) for ids in prompts)
+    ids = torch.tensor([[0] * (width - len(ids)) + ids for ids in prompts])
+    mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts])
+    return ids, mask

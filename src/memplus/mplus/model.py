@@ -1,17 +1,15 @@
 """``MPlus``: weights, and what can be done to memories with them.
 
-The model is stateless; a memory is a value. Whatever changes a memory is a method here that
-takes the memory, or a batch of them; nothing of a memory stays behind in the model.
+The model is stateless; a memory is a value. Whatever changes a memory is a method here that takes
+the memory, or a batch of them; the model keeps nothing of a memory.
 
 Shapes: B batch, T tokens, L layers, K new rows, d hidden size, V vocabulary.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 import torch
@@ -20,37 +18,22 @@ from torch import Tensor, nn
 from memplus.backbone.access import Backbone
 from memplus.backbone.adapters import add_adapters
 from memplus.backbone.layouts import is_memory_checkpoint, read_checkpoint
-from memplus.backbone.session import running
 from memplus.backbone.stock import load_stock, load_tokenizer
 from memplus.config import MemoryConfig, PromptConfig
-from memplus.errors import (
-    MemoryMismatchError,
-    PositionsError,
-    TokenizerMissingError,
-    UnsupportedModelError,
-)
+from memplus.errors import UnsupportedModelError
 from memplus.memory.records import NewRows, Passage
 from memplus.memory.retriever import MemoryWeights
 from memplus.memory.state import Memory
-from memplus.mplus.asking import (
-    Answer,
-    Retrieved,
-    Seen,
-    Watch,
-    answer,
-    encode_question,
-    retrieved_writes,
-)
-from memplus.mplus.encoding import encode_text
-from memplus.mplus.fingerprint import digest
+from memplus.mplus.arguments import Memories, as_batch
+from memplus.mplus.asking import Answer, Asker, Stream
+from memplus.mplus.core import Core
+from memplus.mplus.evidence import Retrieved
 from memplus.mplus.loading import Parts, assemble_model, resolve
-from memplus.mplus.reader import Memories, Reader, as_batch
+from memplus.mplus.reader import Reader
 from memplus.mplus.saving import Saved, save_directory
-from memplus.mplus.writer import Receipt, Writer
-from memplus.passes.memory_prefix import prefix_length
-from memplus.passes.pristine import Pristine, fill_pristine
-from memplus.passes.read import HiddenPrefix, Prefix, ReadSession
-from memplus.passes.write import write_pass
+from memplus.mplus.writer import Receipt, Text, Writer
+from memplus.passes.pristine import Pristine
+from memplus.passes.read import HiddenPrefix
 
 if TYPE_CHECKING:
     from memplus.backbone.stock_types import (
@@ -66,6 +49,7 @@ class MPlus(nn.Module):
     """A stock decoder with a long memory (M+, arXiv 2502.00592).
 
     Made by ``from_pretrained`` or ``from_backbone``. Thread-safe: passes on one model take turns.
+    ``copy.deepcopy`` and pickling copy the weights too.
     """
 
     def __init__(
@@ -81,19 +65,28 @@ class MPlus(nn.Module):
         super().__init__()
         self.model = model
         self.weights = weights
-        self.memory_config = config
-        self.prompt = prompt or PromptConfig()
-        self.pristine = pristine or Pristine()
         self.kept: dict[str, Tensor] = {}
-        self.backbone = Backbone(model)
-        self.name = str(getattr(model.config, "name_or_path", "") or type(model).__name__)
-        self._tokenizer = tokenizer
-        self._blank: tuple[int, Memory] | None = None
-        self._fingerprint: tuple[int, str] | None = None
-        self._identity: tuple[int, dict[str, str]] | None = None
-        self._reader = Reader(self)
-        _check_sizes(self.backbone, config)
-        self.check_chunk(config.chunk_tokens)
+        self.core = Core(
+            model, config, weights, tokenizer=tokenizer, prompt=prompt, pristine=pristine
+        )
+        self._writer = Writer(self.core)
+        self._reader = Reader(self.core)
+        self.asker = Asker(self.core, self._reader)
+
+    def __repr__(self) -> str:
+        config, count = self.memory_config, sum(weight.numel() for weight in self.parameters())
+        return (
+            f"MPlus({self.name!r}, {type(self.model).__name__}, {count:,} weights, "
+            f"{self.core.backbone.dtype}, {self.device}, short_term={config.short_term_tokens}, "
+            f"retrieved={config.retrieved_tokens}, tokens_per_write={config.tokens_per_write}, "
+            f"chunk={config.chunk_tokens})"
+        )
+
+    def __reduce__(self) -> tuple[Callable[..., MPlus], tuple[Any, ...]]:
+        core = self.core
+        parts = (self.model, core.memory_config, self.weights)
+        named = (core.optional_tokenizer, core.prompt, core.pristine, self.kept, core.name)
+        return _rebuilt, (type(self), parts, named)
 
     # Making one ---------------------------------------------------------------------------------
 
@@ -130,7 +123,7 @@ class MPlus(nn.Module):
             pristine=parts.pristine,
         )
         made.kept = parts.kept
-        made.name = os.fspath(name)
+        made.core.name = os.fspath(name)
         return made
 
     @classmethod
@@ -184,10 +177,43 @@ class MPlus(nn.Module):
             StorageError: the disk refused; a model that was there before is untouched.
         """
         parts = Parts(self.model, self.weights, self.pristine, self.kept)
-        saved = Saved(parts, self.memory_config, self.prompt, self._tokenizer)
+        saved = Saved(parts, self.memory_config, self.prompt, self.core.optional_tokenizer)
         save_directory(saved, path, storage_dtype)
 
     # What it is ---------------------------------------------------------------------------------
+
+    @property
+    def backbone(self) -> Backbone:
+        """Access to the stock decoder."""
+        return self.core.backbone
+
+    @property
+    def memory_config(self) -> MemoryConfig:
+        """Sizes and rules of its memories."""
+        return self.core.memory_config
+
+    @property
+    def prompt(self) -> PromptConfig:
+        """How questions are put, and where answers end."""
+        return self.core.prompt
+
+    @prompt.setter
+    def prompt(self, prompt: PromptConfig) -> None:
+        self.core.prompt = prompt
+
+    @property
+    def pristine(self) -> Pristine:
+        """The rows that every new memory starts from."""
+        return self.core.pristine
+
+    @pristine.setter
+    def pristine(self, pristine: Pristine) -> None:
+        self.core.pristine = pristine
+
+    @property
+    def name(self) -> str:
+        """What the model is called."""
+        return self.core.name
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -196,56 +222,32 @@ class MPlus(nn.Module):
         Raises:
             TokenizerMissingError: the checkpoint came without one.
         """
-        if self._tokenizer is None:
-            raise TokenizerMissingError(self.name)
-        return self._tokenizer
+        return self.core.tokenizer
 
     @property
     def device(self) -> torch.device:
         """Where the weights and the memories' rows are."""
-        return self.backbone.device
+        return self.core.device
 
     @property
     def positions(self) -> int:
         """Positions that a prefix and its text may take together, rope scaling counted."""
-        return self.backbone.rope.positions
+        return self.core.positions
 
     @property
     def fingerprint(self) -> str:
         """Digest of every weight that shapes rows, the dtype and the memory's sizes."""
-        version = self.weights_version
-        if self._fingerprint is None or self._fingerprint[0] != version:
-            self._fingerprint = (
-                version,
-                digest(self.memory_config, self.model.state_dict() | self.weights.state_dict()),
-            )
-        return self._fingerprint[1]
+        return self.core.fingerprint
 
     @property
     def identity(self) -> dict[str, str]:
         """Digests of the parts of a model that a memory depends on, each by its name."""
-        version = self.weights_version
-        if self._identity is None or self._identity[0] != version:
-            self._identity = (version, self._digests())
-        return self._identity[1]
-
-    def _digests(self) -> dict[str, str]:
-        parts: dict[str, dict[str, Tensor]] = {"weights": {}, "adapters": {}}
-        for name, tensor in self.model.state_dict().items():
-            parts["adapters" if "lora_" in name else "weights"][name] = tensor
-        parts["memory weights"] = self.weights.state_dict()
-        digests = {name: digest(self.memory_config, part) for name, part in parts.items()}
-        tokenizer = self._tokenizer
-        words = {} if tokenizer is None else tokenizer.get_vocab()
-        fast = getattr(tokenizer, "backend_tokenizer", None)
-        rules = "" if fast is None else fast.to_str()
-        content = json.dumps([sorted(words.items()), rules], ensure_ascii=False).encode()
-        return digests | {"tokenizer": hashlib.sha256(content).hexdigest()[:32]}
+        return self.core.identity
 
     @property
     def weights_version(self) -> int:
-        """Grows with every change of a weight in place, so that what depends on it is made anew."""
-        return sum(weight._version for weight in self.parameters())
+        """Grows with every change of a weight in place."""
+        return self.core.weights_version
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, without special tokens: the bos embedding stands in for them.
@@ -255,17 +257,13 @@ class MPlus(nn.Module):
         Raises:
             BrokenTextError, TokenizerMissingError.
         """
-        return encode_text(self.tokenizer, text)[0]
-
-    def encode_with_ends(self, text: str) -> tuple[list[int], list[int] | None]:
-        """``encode``, and where each id ends in the text; None where the tokenizer cannot tell."""
-        return encode_text(self.tokenizer, text)
+        return self.core.encode(text)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids; empty where there is no tokenizer."""
-        return "" if self._tokenizer is None else str(self._tokenizer.decode(list(ids)))
+        return self.core.decode(ids)
 
-    # Memories -----------------------------------------------------------------------------------
+    # Writing ------------------------------------------------------------------------------------
 
     def new_memory(self, seed: int = 0, *, max_bytes: int | None = None) -> Memory:
         """A pristine memory.
@@ -274,23 +272,37 @@ class MPlus(nn.Module):
             seed: of the generator that decides what is dropped.
             max_bytes: refuse writes that would make the memory larger; None: no limit.
         """
-        version = self.weights_version
-        if self._blank is None or self._blank[0] != version:
-            blank = Memory(self, 0)
-            fill_pristine(blank, self.backbone, self.weights, self.pristine)
-            self._blank = (version, blank)
-        memory = self._blank[1].fork()
-        memory.seed, memory.max_bytes = seed, max_bytes
-        memory.generator.manual_seed(seed)
-        return memory
+        return self.core.new_memory(seed, max_bytes=max_bytes)
 
     @overload
-    def write(self, memory: Memory, text: str | Sequence[int], **options: Any) -> Receipt: ...
+    def write(
+        self,
+        memory: Memory,
+        text: Text,
+        *,
+        source: str = ...,
+        flush: bool = ...,
+        progress: Callable[[int, int], None] | None = ...,
+    ) -> Receipt: ...
     @overload
     def write(
-        self, memory: Sequence[Memory], text: Sequence[str | Sequence[int]], **options: Any
+        self,
+        memory: Sequence[Memory],
+        text: Sequence[Text],
+        *,
+        source: str | Sequence[str] = ...,
+        flush: bool = ...,
+        progress: Callable[[int, int], None] | None = ...,
     ) -> list[Receipt]: ...
-    def write(self, memory: Any, text: Any, **options: Any) -> Any:
+    def write(
+        self,
+        memory: Memory | Sequence[Memory],
+        text: Any,
+        *,
+        source: str | Sequence[str] = "",
+        flush: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Receipt | list[Receipt]:
         """Write text into a memory, chunk by chunk; or a batch of texts into as many memories.
 
         What fills no chunk waits in ``memory.tail``, which reads see as ordinary text. A new
@@ -305,17 +317,23 @@ class MPlus(nn.Module):
 
         Raises:
             EmptyTextError: nothing to write.
+            UsageError: what was given is no text and no token ids, or not one per memory.
             BudgetError: it would outgrow ``max_bytes``; nothing was written.
             MemoryMismatchError: the memory is another model's.
         """
-        writer = Writer(self)
-        if isinstance(memory, Memory):
-            return writer.write([memory], [text], **options)[0]
-        return writer.write(list(memory), list(text), **options)
+        one = isinstance(memory, Memory)
+        done = self._writer.write(
+            [memory] if isinstance(memory, Memory) else memory,
+            [text] if one else text,
+            source=source,
+            flush=flush,
+            progress=progress,
+        )
+        return done[0] if one else done
 
     def new_rows(self, hidden: Tensor) -> NewRows:
         """What is kept of the rows [L, k, d] of one write, as the write itself made it."""
-        return Writer(self).new_rows(hidden)
+        return self.core.new_rows(hidden)
 
     def replay(self, memory: Memory, passages: Sequence[tuple[str, Passage]]) -> None:
         """Write passages (source, what is said) into a memory again, one chunk each.
@@ -327,7 +345,7 @@ class MPlus(nn.Module):
         Raises:
             MemoryMismatchError: the memory is another model's.
         """
-        Writer(self).replay(memory, passages)
+        self._writer.replay(memory, passages)
 
     def write_chunk(self, memory: Memory, input_ids: Tensor, drop: Tensor | None = None) -> None:
         """Write exactly one chunk (M+ section 3.1).
@@ -342,7 +360,7 @@ class MPlus(nn.Module):
             TailError: the memory has a tail.
             UsageError: ``drop`` does not fit.
         """
-        Writer(self).chunk(memory, as_batch(input_ids), drop)
+        self._writer.chunk(memory, as_batch(input_ids), drop)
 
     def compress(self, memory: Memory | None, input_ids: Tensor) -> Tensor:
         """The rows that a write of this chunk would make; the memory stays as it is.
@@ -356,30 +374,26 @@ class MPlus(nn.Module):
         Returns:
             [L, K, d] (fewer rows where memory and chunk together have fewer than K).
         """
-        ids = as_batch(input_ids).to(self.device)
-        self.check_chunk(ids.shape[1])
+        core, ids = self.core, as_batch(input_ids).to(self.device)
+        core.check_chunk(ids.shape[1])
         if memory is not None:
-            self.check_owner(memory)
-        return self.write_rows(ids, self.context([memory]), first_of_tiled=self.tiles(memory))[0]
+            core.check_owner(memory)
+        tiled = core.tiles(memory)
+        return core.write_rows(ids, core.context([memory]), first_of_tiled=tiled).rows[0]
 
-    def write_rows(
-        self, input_ids: Tensor, context: Tensor, *, first_of_tiled: bool = False
-    ) -> Tensor:
-        """One write pass over a batch, with gradients where they are on.
+    def write_rows(self, input_ids: Tensor, context: Tensor) -> Tensor:
+        """One write pass over a batch, with gradients where they are on: for training.
 
         Args:
             input_ids: [B, T], no padding.
             context: [B, L, c, d] newest rows of each memory, c <= K; c may be 0.
-            first_of_tiled: see ``passes.write``.
 
         Returns:
             [B, L, K, d].
         """
-        rows = self.memory_config.tokens_per_write
-        made = write_pass(
-            self.backbone, self.weights, input_ids, context, rows, first_of_tiled=first_of_tiled
-        )
-        return made.rows
+        return self.core.write_rows(input_ids, context).rows
+
+    # Reading ------------------------------------------------------------------------------------
 
     def read_rows(self, input_ids: Tensor, prefix: HiddenPrefix, **options: Any) -> Tensor:
         """One read pass over rows given as hidden vectors, with gradients: for training.
@@ -392,33 +406,11 @@ class MPlus(nn.Module):
         Returns:
             [B, T, d] after the final norm; ``logits`` turns what is needed of it into logits.
         """
-        session = ReadSession(self.backbone, prefix)
-        with running(self.backbone, session, self.backbone.adapters.reading):
-            output = self.backbone.decoder(input_ids=input_ids, use_cache=False, **options)
-        hidden: Tensor = output.last_hidden_state
-        return hidden
+        return self.core.read_rows(input_ids, prefix, **options)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """The head: [..., d] -> [..., V], with the final cap where a family has one."""
-        logits: Tensor = self.backbone.model.get_output_embeddings()(hidden)
-        cap = getattr(self.backbone.config, "final_logit_softcapping", None)
-        return logits if cap is None else torch.tanh(logits / cap) * cap
-
-    def context(self, memories: Sequence[Memory | None]) -> Tensor:
-        """[B, L, c, d]: what a write of these memories attends to; equal c for all."""
-        count = self.memory_config.tokens_per_write
-        rows = [None if memory is None else memory.recent(count) for memory in memories]
-        empty = self.weights.memory_embedding.detach().new_empty(
-            (len(self.backbone.layers), 0, self.backbone.hidden_size)
-        )
-        return torch.stack([empty if one is None else one for one in rows])
-
-    def tiles(self, memory: Memory | None) -> bool:
-        """Whether the memory's next write fills an empty pool by tiling."""
-        empty = memory is None or memory.short_term_rows == 0
-        return self.memory_config.first_write == "tile" and empty
-
-    # Reading ------------------------------------------------------------------------------------
+        return self.core.logits(hidden)
 
     def forward(
         self,
@@ -472,46 +464,58 @@ class MPlus(nn.Module):
         """
         return self._reader.generate(input_ids, memory, attention_mask, options)
 
-    @torch.no_grad()
-    def generate_watched(
-        self, input_ids: Tensor, memory: Memory, max_new_tokens: int
-    ) -> tuple[Tensor, Watch]:
-        """Greedy ids [1, T + new] and the attention that their read paid to each write."""
-        watch = Watch(memory)
-        options = {"max_new_tokens": max_new_tokens}
-        return self._reader.generate(input_ids, memory, None, options, watch), watch
-
-    @torch.no_grad()
-    def generate_seen(
-        self, input_ids: Tensor, memory: Memory, attention_mask: Tensor, max_new_tokens: int
-    ) -> tuple[Tensor, Prefix]:
-        """Greedy ids [B, T + new], and the prefix that says what each row retrieved."""
-        seen = Seen()
-        options = {"max_new_tokens": max_new_tokens}
-        output = self._reader.generate(input_ids, memory, attention_mask, options, seen)
-        return output, seen.prefix
-
-    def ask(
+    @overload
+    def ask(  # type: ignore[overload-overlap]  # a str is a sequence of str
         self,
         memory: Memory,
         question: str,
         *,
+        max_new_tokens: int | None = ...,
+        min_confidence: float | None = ...,
+        stream: Stream | None = ...,
+    ) -> Answer: ...
+    @overload
+    def ask(
+        self,
+        memory: Memories,
+        question: Sequence[str],
+        *,
+        max_new_tokens: int | None = ...,
+        min_confidence: float | None = ...,
+    ) -> list[Answer]: ...
+    def ask(
+        self,
+        memory: Memories,
+        question: str | Sequence[str],
+        *,
         max_new_tokens: int | None = None,
-        min_confidence: float = 0.0,
-    ) -> Answer:
+        min_confidence: float | None = None,
+        stream: Stream | None = None,
+    ) -> Answer | list[Answer]:
         """Put a question to a memory, greedily, and say where the answer came from.
 
+        Several questions are read together, in batches, which costs much less than one by one.
+
         Args:
-            memory: stays as it is.
-            question: in plain words; the prompt's template is put around it.
-            max_new_tokens: most tokens of the answer; the prompt config's by default.
-            min_confidence: an answer of less confidence is withheld, and the abstention given.
+            memory: stays as it is; one for all questions, or one for each.
+            question: in plain words, or a list; the prompt's template is put around each.
+            max_new_tokens: most tokens of an answer; the prompt config's by default.
+            min_confidence: an answer of less confidence is withheld, and the abstention given; the
+                prompt config's by default.
+            stream: called with pieces of the answer's text as they come; for one question.
 
         Raises:
-            ConfigError, EmptyTextError, PositionsError, TokenizerMissingError.
+            ConfigError, EmptyTextError, PositionsError, TokenizerMissingError, UsageError.
         """
-        longest = max_new_tokens or self.prompt.max_new_tokens
-        return answer(self, memory, question, longest, min_confidence)
+        one = isinstance(question, str)
+        answers = self.asker.ask(
+            memory,
+            [question] if isinstance(question, str) else question,
+            max_new_tokens=max_new_tokens,
+            min_confidence=min_confidence,
+            stream=stream,
+        )
+        return answers[0] if one else answers
 
     def retrieve(self, memory: Memory, question: str) -> list[Retrieved]:
         """What a question retrieves from the long-term memory, by write, most rows first.
@@ -523,41 +527,11 @@ class MPlus(nn.Module):
         Raises:
             EmptyTextError, PositionsError, TokenizerMissingError.
         """
-        ids = torch.tensor([encode_question(self, question)], device=self.device)
-        return retrieved_writes(memory, self._reader.prefill(ids, memory))
-
-    def check_owner(self, memory: Memory) -> None:
-        """Refuse a memory that other weights or sizes made.
-
-        Raises:
-            MemoryMismatchError: with what differs.
-        """
-        if memory.stale:
-            raise MemoryMismatchError(differs="weights")
-        if memory.owner is self:
-            return
-        if memory.config != self.memory_config:
-            raise MemoryMismatchError(differs="memory config")
-        if memory.owner.fingerprint != self.fingerprint:
-            raise MemoryMismatchError(differs="weights")
-
-    def check_chunk(self, length: int) -> None:
-        """Refuse a chunk that needs more positions than there are.
-
-        Raises:
-            PositionsError: bos, the newest rows and the chunk do not fit.
-        """
-        config = self.memory_config
-        left = self.positions - int(config.bos) - config.tokens_per_write
-        if length > left:
-            raise PositionsError(needed=length, available=max(0, left))
-
-    def prefix_length(self, memory: Memory) -> int:
-        """Positions that the prefix of a memory takes now."""
-        return prefix_length(memory, bos=self.weights.bos_embedding is not None)
+        return self.asker.retrieve(memory, question)
 
 
-def _check_sizes(backbone: Backbone, config: MemoryConfig) -> None:
-    longest = int(config.bos) + config.retrieved_tokens + config.short_term_tokens
-    if longest >= backbone.rope.positions:
-        raise PositionsError(needed=longest + 1, available=backbone.rope.positions)
+def _rebuilt(kind: type[MPlus], parts: tuple[Any, ...], named: tuple[Any, ...]) -> MPlus:
+    tokenizer, prompt, pristine, kept, name = named
+    made = kind(*parts, tokenizer=tokenizer, prompt=prompt, pristine=pristine)
+    made.kept, made.core.name = kept, name
+    return made

@@ -1,16 +1,15 @@
 """Reading memories: prompts, caches, generation.
 
-Knows the facade's model and the read pass; the facade calls it.
+Stands on the core and the read pass; the facade calls it.
 
 Shapes: B batch, T tokens, W tokens with tails, L layers, k new rows, d hidden size, V vocabulary.
 """
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +21,6 @@ from memplus.memory.state import Memory
 from memplus.mplus.arguments import (
     Memories,
     Text,
-    as_batch,
     as_text,
     cached_tokens,
     check_count,
@@ -30,7 +28,7 @@ from memplus.mplus.arguments import (
     check_room,
     per_row,
 )
-from memplus.mplus.asking import Seen, Watch
+from memplus.mplus.core import Core
 from memplus.mplus.generation import (
     Reading,
     adjust,
@@ -42,29 +40,29 @@ from memplus.mplus.generation import (
 from memplus.mplus.turns import Turn, Turns
 from memplus.passes.memory_prefix import MemoryPrefix
 from memplus.passes.prompt import Prompt, assemble
-from memplus.passes.read import HiddenPrefix, Prefix, ReadSession
+from memplus.passes.read import AttentionWatch, HiddenPrefix, Prefix, ReadSession
 from memplus.passes.tails import Tails
 
 if TYPE_CHECKING:
     from memplus.backbone.stock_types import CausalLMOutputWithPast
-    from memplus.mplus.model import MPlus
 
-__all__ = ["Memories", "Reader", "as_batch"]
+__all__ = ["Reader", "Watcher"]
+
+
+class Watcher(Protocol):
+    """Looks at a read while it happens."""
+
+    def on(self, prefix: Prefix) -> AttentionWatch | None:
+        """Look at the read of this prefix; what it returns is called with every attention call."""
+        ...
 
 
 class Reader:
     """Reads with the memories of one model; remembers which read a text cache belongs to."""
 
-    def __init__(self, model: MPlus) -> None:
-        self._model: weakref.ref[MPlus] = weakref.ref(model)
+    def __init__(self, core: Core) -> None:
+        self.core = core
         self._turns = Turns()
-
-    @property
-    def model(self) -> MPlus:
-        """Whose memories are read."""
-        model = self._model()
-        assert model is not None
-        return model
 
     def forward(
         self,
@@ -75,7 +73,7 @@ class Reader:
         options: dict[str, Any],
     ) -> CausalLMOutputWithPast:
         """See ``MPlus.forward``."""
-        backbone = self.model.backbone
+        backbone = self.core.backbone
         self._check_forward(options, input_ids)
         cache, embeds = options.pop("past_key_values", None), options.pop("inputs_embeds", None)
         text = as_text(backbone, input_ids, attention_mask, embeds)
@@ -109,17 +107,17 @@ class Reader:
         memory: Memories | None,
         attention_mask: Tensor | None,
         options: dict[str, Any],
-        watch: Watch | Seen | None = None,
+        watch: Watcher | None = None,
     ) -> Any:
         """See ``MPlus.generate``."""
-        stock = self.model.backbone.model
+        stock = self.core.backbone.model
         if options.get("max_new_tokens") is not None:
             check_count("max_new_tokens", options["max_new_tokens"])
         rules, options = rules_of(stock, options.pop("generation_config", None), options)
         check_arguments(options, memory=memory is not None)
         cache = options.get("past_key_values")
         embeds = options.pop("inputs_embeds", None)
-        text = as_text(self.model.backbone, input_ids, attention_mask, embeds)
+        text = as_text(self.core.backbone, input_ids, attention_mask, embeds)
         memories = self._per_row(memory, text.ids.shape[0])
         turn = self._turns.of(cache, memories) if cached_tokens(cache) else None
         # With a cache the ids are the whole conversation, and the tail is its beginning.
@@ -152,11 +150,11 @@ class Reader:
     @torch.no_grad()
     def prefill(self, ids: Tensor, memory: Memory) -> MemoryPrefix:
         """What a prompt [1, T] retrieves from a memory, layer by layer."""
-        backbone = self.model.backbone
+        backbone = self.core.backbone
         text = as_text(backbone, ids, None)
         memories = self._per_row(memory, 1)
         prompt = assemble(text.ids, None, _tails(memories))
-        prefix = MemoryPrefix(backbone, self.model.weights, memories, prompt.asked)
+        prefix = MemoryPrefix(backbone, self.core.weights, memories, prompt.asked)
         session = ReadSession(backbone, prefix, self._tails_of(prompt))
         self._check_positions(session, prompt.width)
         with self._reading(session, memories, None):
@@ -166,10 +164,10 @@ class Reader:
     def _reading(
         self, session: ReadSession, memories: Sequence[Memory], new_rows: Tensor | None
     ) -> AbstractContextManager[None]:
-        adapters = self.model.backbone.adapters
+        adapters = self.core.backbone.adapters
         only_new = not memories and new_rows is not None
         adapter = adapters.writing if only_new else adapters.reading
-        return running(self.model.backbone, session, adapter)
+        return running(self.core.backbone, session, adapter)
 
     def _session(
         self,
@@ -178,7 +176,7 @@ class Reader:
         prompt: Prompt,
         new_rows: Tensor | None,
     ) -> ReadSession:
-        backbone, weights = self.model.backbone, self.model.weights
+        backbone, weights = self.core.backbone, self.core.weights
         if turn is not None:
             if prompt.tail is not None:
                 turn.session.tails = self._tails_of(prompt)
@@ -191,18 +189,18 @@ class Reader:
         return ReadSession(backbone, prefix, self._tails_of(prompt))
 
     def _tails_of(self, prompt: Prompt) -> Tails | None:
-        return None if prompt.tail is None else Tails(prompt, self.model.backbone.embedding)
+        return None if prompt.tail is None else Tails(prompt, self.core.backbone.embedding)
 
     def _per_row(self, memory: Memories | None, batch: int) -> list[Memory]:
         memories = per_row(memory, batch)
         for one in memories:
-            self.model.check_owner(one)
+            self.core.check_owner(one)
         return memories
 
     def _described(
         self, text: Text, memories: Sequence[Memory], prompt: Prompt, options: dict[str, Any]
     ) -> Reading:
-        backbone = self.model.backbone
+        backbone = self.core.backbone
         assistant = options.get("assistant_model")
         return Reading(
             batch=int(text.ids.shape[0]),
@@ -218,7 +216,7 @@ class Reader:
         )
 
     def _check_forward(self, options: dict[str, Any], input_ids: Any) -> None:
-        backbone = self.model.backbone
+        backbone = self.core.backbone
         unknown = options.keys() - forward_arguments(backbone.model)
         if unknown:
             raise UsageError(f"The model has no argument {min(unknown)!r}. Is it misspelt?")
@@ -229,7 +227,7 @@ class Reader:
 
     def _check_positions(self, session: ReadSession, tokens: int) -> None:
         start = int(session.prefix.shift(torch.device("cpu")).max())
-        available = max(0, self.model.positions - start)
+        available = max(0, self.core.positions - start)
         if tokens > available:
             raise PositionsError(needed=tokens, available=available)
 

@@ -1,6 +1,6 @@
 """Writing text into memories: chunks, tails, batches, and what an interruption leaves.
 
-Knows the facade's passes and the memory's rules; the facade calls it.
+Stands on the core and the memory's rules; the facade calls it.
 
 Shapes: B batch, T chunk tokens, L layers, c dropped rows.
 """
@@ -8,25 +8,25 @@ Shapes: B batch, T chunk tokens, L layers, c dropped rows.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from memplus.errors import EmptyTextError, TailError, UsageError
-from memplus.memory.records import NewRows, Passage, RowBytes, WriteRecord
+from memplus.memory.records import NewRows, Passage, WriteRecord
 from memplus.memory.state import Memory
-from memplus.passes.projection import long_term_columns, project_rows
-from memplus.passes.write import write_pass
+from memplus.mplus.core import Core
 
-if TYPE_CHECKING:
-    from memplus.mplus.model import MPlus
+__all__ = ["Receipt", "Text", "Writer"]
 
-__all__ = ["Receipt", "Writer"]
+Text = str | Sequence[int] | Tensor
+"""A text, or its token ids."""
 
 
 @dataclass(frozen=True)
@@ -84,20 +84,26 @@ class _Job:
 class Writer:
     """Writes into the memories of one model."""
 
-    def __init__(self, model: MPlus) -> None:
-        self.model = model
-        self.size = model.memory_config.chunk_tokens
+    def __init__(self, core: Core) -> None:
+        self.core = core
+
+    @property
+    def size(self) -> int:
+        """Tokens of a chunk."""
+        return self.core.memory_config.chunk_tokens
 
     def write(
         self,
         memories: Sequence[Memory],
-        texts: Sequence[str | Sequence[int]],
+        texts: Sequence[Text],
         *,
         source: str | Sequence[str] = "",
         flush: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> list[Receipt]:
         """See ``MPlus.write``."""
+        if isinstance(texts, str | bytes | os.PathLike):
+            raise UsageError("A list of memories takes a list of texts, one for each.")
         sources = [source] * len(memories) if isinstance(source, str) else list(source)
         if not len(memories) == len(texts) == len(sources):
             raise UsageError(
@@ -123,46 +129,41 @@ class Writer:
         return [Receipt(job.source, job.given, job.chunks, len(job.memory.tail)) for job in jobs]
 
     def chunk(self, memory: Memory, input_ids: Tensor, drop: Tensor | None) -> None:
-        """See ``MPlus.write_chunk``."""
-        self.model.check_owner(memory)
+        """Write exactly one chunk; see ``MPlus.write_chunk``."""
+        self.core.check_owner(memory)
         if memory.tail:
             raise TailError(waiting=len(memory.tail))
-        ids = input_ids.to(self.model.device)
-        self._check_ids(ids[0].tolist())
-        self.model.check_chunk(ids.shape[1])
+        ids = input_ids.to(self.core.device)
+        self.core.check_ids(ids[0].tolist())
+        self.core.check_chunk(ids.shape[1])
         self._check_writes(memory, 1)
         with _committing([memory]):
             self._write_batch([_Job(memory, "", ids[0].tolist(), 0)], ids, drop)
 
     def replay(self, memory: Memory, passages: Sequence[tuple[str, Passage]]) -> None:
         """See ``MPlus.replay``."""
-        self.model.check_owner(memory)
+        self.core.check_owner(memory)
         with _committing([memory]):
             for source, said in passages:
                 job = _Job(memory, source, list(said.tokens), 0, waited_text=said.text)
                 job.waited = len(job.tokens)
-                self._write_batch([job], torch.tensor([job.tokens], device=self.model.device), None)
+                self._write_batch([job], torch.tensor([job.tokens], device=self.core.device), None)
 
-    def _job(self, memory: Memory, text: str | Sequence[int], source: str) -> _Job:
-        self.model.check_owner(memory)
+    def _job(self, memory: Memory, text: Text, source: str) -> _Job:
+        self.core.check_owner(memory)
         memory.check_source(source)
         ends: Sequence[int] | None = None
         if isinstance(text, str):
             if not text.strip():
                 raise EmptyTextError()
-            tokens, ends = self.model.encode_with_ends(text)
+            tokens, ends = self.core.encode_with_ends(text)
         else:
-            tokens = [int(token) for token in text]
+            tokens = _token_ids(text)
         if not tokens:
             raise EmptyTextError()
-        self._check_ids(tokens)
+        self.core.check_ids(tokens)
         whole = text if isinstance(text, str) else ""
         return _Job(memory, source, tokens, len(tokens), text=whole, ends=ends)
-
-    def _check_ids(self, tokens: Sequence[int]) -> None:
-        vocabulary = int(self.model.backbone.embedding.num_embeddings)
-        if min(tokens) < 0 or max(tokens) >= vocabulary:
-            raise UsageError(f"Token ids must lie in 0..{vocabulary - 1}.")
 
     def _planned(self, job: _Job, *, flush: bool) -> int:
         """How many writes the job will take."""
@@ -173,12 +174,12 @@ class Writer:
 
     def _check_writes(self, memory: Memory, writes: int) -> None:
         if memory.max_bytes is not None and writes:
-            memory.check_budget(writes, row_bytes(self.model))
+            memory.check_budget(writes, self.core.row_bytes())
 
     def _flush(self, job: _Job) -> None:
         """An older source's tail becomes a short chunk of its own."""
         memory = job.memory
-        ids = torch.tensor([memory.tail], device=self.model.device)
+        ids = torch.tensor([memory.tail], device=self.core.device)
         old = _Job(memory, memory.tail_source, list(memory.tail), 0, waited=len(memory.tail))
         old.waited_text = memory.tail_text
         self._write_batch([old], ids, None)
@@ -197,7 +198,7 @@ class Writer:
             group = self._alike(ready, flush=flush)
             length = self._next(group[0], flush=flush)
             ids = [job.tokens[:length] for job in group]
-            self._write_batch(group, torch.tensor(ids, device=self.model.device), None)
+            self._write_batch(group, torch.tensor(ids, device=self.core.device), None)
             for job in group:
                 job.cut(length)
             done += length * len(group)
@@ -205,7 +206,7 @@ class Writer:
                 progress(min(done, total), total)
         for job in jobs:
             if job.tokens:
-                job.memory.tail_text = job.text_of(len(job.tokens), self.model.decode)
+                job.memory.tail_text = job.text_of(len(job.tokens), self.core.decode)
             job.memory.tail = job.tokens
             # A tail is part of what a read sees, so a cache from before it is stale.
             job.memory.version += bool(job.tokens)
@@ -220,9 +221,9 @@ class Writer:
         """Jobs whose next chunks can share a pass: same length, same context."""
 
         def shape(job: _Job) -> tuple[int, int, bool]:
-            recent = job.memory.recent(self.model.memory_config.tokens_per_write)
+            recent = job.memory.recent(self.core.memory_config.tokens_per_write)
             rows = 0 if recent is None else int(recent.shape[1])
-            return self._next(job, flush=flush), rows, self.model.tiles(job.memory)
+            return self._next(job, flush=flush), rows, self.core.tiles(job.memory)
 
         first = shape(ready[0])
         return [job for job in ready if shape(job) == first]
@@ -232,56 +233,45 @@ class Writer:
     @torch.no_grad()
     def _write_batch(self, jobs: list[_Job], ids: Tensor, drop: Tensor | None) -> None:
         """One pass for a batch of chunks, then each memory's update, whole or not at all."""
-        model = self.model
+        core = self.core
         memories = [job.memory for job in jobs]
-        made = write_pass(
-            model.backbone,
-            model.weights,
-            ids,
-            model.context(memories),
-            model.memory_config.tokens_per_write,
-            first_of_tiled=model.tiles(memories[0]),
-        )
+        tiled = core.tiles(memories[0])
+        made = core.write_rows(ids, core.context(memories), first_of_tiled=tiled)
         for job, hidden in zip(jobs, made.rows, strict=True):
-            rows = self.new_rows(hidden)
+            rows = core.new_rows(hidden)
             # Under the model's lock: forks share storage, and their writes may meet there.
-            with model.backbone.lock, _uninterrupted():
+            with core.backbone.lock, _uninterrupted():
                 self._take_in(job, rows, ids.shape[1], drop)
             job.chunks += 1
-
-    def new_rows(self, hidden: Tensor) -> NewRows:
-        """See ``MPlus.new_rows``."""
-        model = self.model
-        names = long_term_columns(model.backbone) if model.memory_config.has_long_term else ()
-        return NewRows(hidden, project_rows(model.backbone, model.weights, hidden), names)
 
     def _take_in(self, job: _Job, rows: NewRows, tokens: int, drop: Tensor | None) -> None:
         memory = job.memory
         start = memory.source_tokens.get(job.source, 0)
         record = WriteRecord(len(memory.writes) + 1, job.source, start, tokens)
-        said = Passage(tuple(job.tokens[:tokens]), job.text_of(tokens, self.model.decode))
+        said = Passage(tuple(job.tokens[:tokens]), job.text_of(tokens, self.core.decode))
         memory.take_in(rows, record, drop, said)
         memory.source_tokens[job.source] = start + tokens
         # A tail is shorter than a chunk, so every write takes in all of it.
         memory.tail, memory.tail_text = [], ""
 
 
-def row_bytes(model: MPlus) -> RowBytes:
-    """Bytes that one row takes, all layers together."""
-    layers = len(model.backbone.layers)
-    probe = torch.zeros(
-        (layers, 1, model.backbone.hidden_size), dtype=model.backbone.dtype, device=model.device
-    )
-    columns = project_rows(model.backbone, model.weights, probe)
-    sizes = {name: c.element_size() * c.numel() for name, c in columns.items()}
-    position, birth, write_id = 8 * layers, 8 * layers, 4 * layers
-    stored = sum(sizes.get(name, 0) for name in long_term_columns(model.backbone))
-    counter = 4 * layers if model.memory_config.eviction.kind == "counter" else 0
-    return RowBytes(
-        short_term=sum(sizes.values()) + position + birth + write_id,
-        long_term=stored + birth + write_id + counter,
-        recent=probe.element_size() * probe.numel(),
-    )
+def _token_ids(text: object) -> list[int]:
+    """Token ids as they were given for a text.
+
+    Raises:
+        UsageError: they are something else; with what to give instead.
+    """
+    if isinstance(text, os.PathLike):
+        raise UsageError(f"A path is no text; give what the file holds: {str(text)!r}.")
+    if isinstance(text, bytes | bytearray):
+        raise UsageError("Bytes are no text; decode them first: data.decode().")
+    if isinstance(text, Tensor):
+        text = text.flatten().tolist()
+    if not isinstance(text, Sequence):
+        raise UsageError(f"Give a text or its token ids, not {type(text).__name__}.")
+    if any(isinstance(token, bool) or not isinstance(token, int) for token in text):
+        raise UsageError("One memory takes one text, or the token ids of one: a list of integers.")
+    return list(text)
 
 
 @contextlib.contextmanager

@@ -28,10 +28,14 @@ from memplus.backbone.session import Session
 from memplus.memory.retriever import MemoryWeights
 from memplus.passes.tails import Tails
 
-__all__ = ["HiddenPrefix", "Prefix", "ReadSession", "RowSource"]
+__all__ = ["AttentionWatch", "HiddenPrefix", "Prefix", "ReadSession", "RowSource"]
 
 RowSource = Callable[[int, Tensor], Tensor]
 """(layer, its input [B, T, d]) -> rows [B, P, d] to stand before the text in that layer."""
+
+
+AttentionWatch = Callable[[AttentionCall, list[tuple[slice, list[Segment]]]], None]
+"""Called with an attention call and the prefix that it sees."""
 
 
 class Prefix:
@@ -73,7 +77,7 @@ class ReadSession(Session):
         self.prefilled = False
         self._prefilling = False
         self._length = 0
-        self.watch: Callable[[AttentionCall, list[tuple[slice, list[Segment]]]], None] | None = None
+        self.watch: AttentionWatch | None = None
         """Called with every attention call and the prefix it saw (evidence)."""
 
     def before_decoder(self, arguments: dict[str, Any]) -> None:

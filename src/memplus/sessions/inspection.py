@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from memplus.memory.state import Memory
-from memplus.mplus.asking import Retrieved
+from memplus.mplus.evidence import Retrieved
 
 __all__ = ["Contents", "Reach", "SourceShare", "contents", "reach"]
 

@@ -140,7 +140,7 @@ def _part(model: MPlus, memory: Memory, document: Document, *, replace: bool) ->
         return _Part(document.text)
     if replace:
         return _Part(document.text, forget=True)
-    ids, ends = model.encode_with_ends(document.text)
+    ids, ends = model.core.encode_with_ends(document.text)
     if not _begins(ids, memory, records, tail):
         raise SourceChangedError(source, held=held)
     if held == len(ids):

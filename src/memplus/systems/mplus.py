@@ -17,7 +17,7 @@ from memplus.data.stream import Told
 from memplus.errors import ConfigError
 from memplus.memory.records import Passage
 from memplus.memory.state import Memory
-from memplus.mplus.asking import Answer, answer_all
+from memplus.mplus.asking import Answer
 from memplus.passes.memory_prefix import MemoryPrefix
 from memplus.systems.note_rows import recall
 from memplus.systems.protocol import Evidence, Recalled, Reply, Session, Text, pieces_of
@@ -73,7 +73,7 @@ class MemorySession:
 
     def ask(self, questions: Sequence[str], *, max_new_tokens: int | None = None) -> list[Reply]:
         """See ``Session.ask``; all questions are read in one batch."""
-        found = answer_all(self.shared.mplus, self.memory, questions, max_new_tokens)
+        found = self.shared.mplus.asker.ask_together(self.memory, questions, max_new_tokens)
         return [
             _Read(text, self.shared.declines(text), generated, prefix=found.prefix, row=row)
             for row, (text, generated) in enumerate(zip(found.texts, found.generated, strict=True))

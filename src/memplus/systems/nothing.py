@@ -13,7 +13,6 @@ import torch
 
 from memplus.errors import EmptyTextError
 from memplus.memory.state import Memory
-from memplus.mplus.asking import answer_all, encode_question
 from memplus.systems.protocol import Reply, Session, Text, pieces_of
 from memplus.systems.shared import Shared, log_likelihood
 
@@ -51,7 +50,7 @@ class NothingSession:
     def ask(self, questions: Sequence[str], *, max_new_tokens: int | None = None) -> list[Reply]:
         """See ``Session.ask``."""
         assert self.memory is not None
-        found = answer_all(self.shared.mplus, self.memory, questions, max_new_tokens)
+        found = self.shared.mplus.asker.ask_together(self.memory, questions, max_new_tokens)
         return [
             Reply(text, self.shared.declines(text), generated)
             for text, generated in zip(found.texts, found.generated, strict=True)
@@ -114,7 +113,7 @@ class BareSession(NothingSession):
 
     def _asked(self, question: str, max_new_tokens: int | None) -> Reply:
         model = self.shared.mplus
-        ids = torch.tensor([encode_question(model, question)], device=model.device)
+        ids = torch.tensor([model.asker.encode(question)], device=model.device)
         longest = max_new_tokens or model.prompt.max_new_tokens
         output = model.generate(ids, None, max_new_tokens=longest)[0, ids.shape[1] :]
         generated = str(model.tokenizer.decode(output.tolist(), skip_special_tokens=True))

@@ -35,7 +35,7 @@ def test_a_pristine_store_holds_what_was_dropped_last(model: MPlus) -> None:
         assert (model.pristine.long_term_ages[layer] >= SMALL.memory.tokens_per_write).all()
     memory = model.new_memory()
     assert memory.long_term is not None
-    assert model.prefix_length(memory) == 1 + 8 + SMALL.memory.short_term_tokens
+    assert model.core.prefix_length(memory) == 1 + 8 + SMALL.memory.short_term_tokens
 
 
 def test_too_little_text_for_the_pristine_memory_is_refused(model: MPlus) -> None:

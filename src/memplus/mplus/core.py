@@ -1,0 +1,272 @@
+"""What writing, reading and asking stand on: weights, backbone, tokenizer, sizes.
+
+Knows nothing of those who write, read or ask. A memory's owner is a ``Core``: it says what the
+model is, and makes what a memory keeps of a write.
+
+Shapes: B batch, T tokens, L layers, K new rows, k new rows of a write, d hidden size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from memplus.backbone.access import Backbone
+from memplus.backbone.session import running
+from memplus.config import MemoryConfig, PromptConfig
+from memplus.errors import MemoryMismatchError, PositionsError, TokenizerMissingError, UsageError
+from memplus.memory.records import NewRows, RowBytes
+from memplus.memory.retriever import MemoryWeights
+from memplus.memory.state import Memory
+from memplus.mplus.encoding import encode_text
+from memplus.mplus.fingerprint import digest
+from memplus.passes.memory_prefix import prefix_length
+from memplus.passes.pristine import Pristine, fill_pristine
+from memplus.passes.projection import long_term_columns, project_rows
+from memplus.passes.read import HiddenPrefix, ReadSession
+from memplus.passes.write import WritePass, write_pass
+
+if TYPE_CHECKING:
+    from memplus.backbone.stock_types import PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = ["Core"]
+
+
+class Core:
+    """One model with memory, without what is done to memories.
+
+    Args:
+        model: the stock decoder.
+        config: sizes and rules of its memories.
+        weights: what memory adds to the decoder.
+        tokenizer: for text; None where only token ids are given.
+        prompt: how questions are put.
+        pristine: the rows that every new memory starts from.
+
+    Raises:
+        NotADecoderError, UnsupportedModelError: the decoder cannot carry a memory.
+        PositionsError: the memory or a chunk needs more positions than the decoder has.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        config: MemoryConfig,
+        weights: MemoryWeights,
+        *,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        prompt: PromptConfig | None = None,
+        pristine: Pristine | None = None,
+    ) -> None:
+        self.backbone = Backbone(model)
+        self.weights = weights
+        self.memory_config = config
+        self.prompt = prompt or PromptConfig()
+        self.pristine = pristine or Pristine()
+        self.name = str(getattr(model.config, "name_or_path", "") or type(model).__name__)
+        self.optional_tokenizer = tokenizer
+        self._blank: tuple[int, Memory] | None = None
+        self._fingerprint: tuple[int, str] | None = None
+        self._identity: tuple[int, dict[str, str]] | None = None
+        longest = int(config.bos) + config.retrieved_tokens + config.short_term_tokens
+        if longest >= self.positions:
+            raise PositionsError(needed=longest + 1, available=self.positions)
+        self.check_chunk(config.chunk_tokens)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights and the memories' rows are."""
+        return self.backbone.device
+
+    @property
+    def positions(self) -> int:
+        """Positions that a prefix and its text may take together, rope scaling counted."""
+        return self.backbone.rope.positions
+
+    # What it is ---------------------------------------------------------------------------------
+
+    def _modules(self) -> tuple[nn.Module, nn.Module]:
+        return self.backbone.model, self.weights
+
+    @property
+    def weights_version(self) -> int:
+        """Grows with every change of a weight in place, so that what depends on it is made anew."""
+        return sum(weight._version for module in self._modules() for weight in module.parameters())
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of every weight that shapes rows, the dtype and the memory's sizes."""
+        version = self.weights_version
+        if self._fingerprint is None or self._fingerprint[0] != version:
+            model, weights = self._modules()
+            found = digest(self.memory_config, model.state_dict() | weights.state_dict())
+            self._fingerprint = (version, found)
+        return self._fingerprint[1]
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """Digests of the parts of a model that a memory depends on, each by its name."""
+        version = self.weights_version
+        if self._identity is None or self._identity[0] != version:
+            self._identity = (version, self._digests())
+        return self._identity[1]
+
+    def _digests(self) -> dict[str, str]:
+        model, weights = self._modules()
+        parts: dict[str, dict[str, Tensor]] = {"weights": {}, "adapters": {}}
+        for name, tensor in model.state_dict().items():
+            parts["adapters" if "lora_" in name else "weights"][name] = tensor
+        parts["memory weights"] = weights.state_dict()
+        digests = {name: digest(self.memory_config, part) for name, part in parts.items()}
+        tokenizer = self.optional_tokenizer
+        words = {} if tokenizer is None else tokenizer.get_vocab()
+        fast = getattr(tokenizer, "backend_tokenizer", None)
+        rules = "" if fast is None else fast.to_str()
+        content = json.dumps([sorted(words.items()), rules], ensure_ascii=False).encode()
+        return digests | {"tokenizer": hashlib.sha256(content).hexdigest()[:32]}
+
+    # Text ---------------------------------------------------------------------------------------
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer.
+
+        Raises:
+            TokenizerMissingError: the checkpoint came without one.
+        """
+        if self.optional_tokenizer is None:
+            raise TokenizerMissingError(self.name)
+        return self.optional_tokenizer
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text; see ``MPlus.encode``."""
+        return encode_text(self.tokenizer, text)[0]
+
+    def encode_with_ends(self, text: str) -> tuple[list[int], list[int] | None]:
+        """``encode``, and where each id ends in the text; None where the tokenizer cannot tell."""
+        return encode_text(self.tokenizer, text)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of token ids; empty where there is no tokenizer."""
+        tokenizer = self.optional_tokenizer
+        return "" if tokenizer is None else str(tokenizer.decode(list(ids)))
+
+    # Memories -----------------------------------------------------------------------------------
+
+    def new_memory(self, seed: int = 0, *, max_bytes: int | None = None) -> Memory:
+        """A pristine memory; see ``MPlus.new_memory``."""
+        version = self.weights_version
+        if self._blank is None or self._blank[0] != version:
+            blank = Memory(self, 0)
+            fill_pristine(blank, self.backbone, self.weights, self.pristine)
+            self._blank = (version, blank)
+        memory = self._blank[1].fork()
+        memory.seed, memory.max_bytes = seed, max_bytes
+        memory.generator.manual_seed(seed)
+        return memory
+
+    def check_owner(self, memory: Memory) -> None:
+        """Refuse a memory that other weights or sizes made.
+
+        Raises:
+            MemoryMismatchError: with what differs.
+        """
+        if memory.stale:
+            raise MemoryMismatchError(differs="weights")
+        if memory.owner is self:
+            return
+        if memory.config != self.memory_config:
+            raise MemoryMismatchError(differs="memory config")
+        if memory.owner.fingerprint != self.fingerprint:
+            raise MemoryMismatchError(differs="weights")
+
+    def check_chunk(self, length: int) -> None:
+        """Refuse a chunk that needs more positions than there are.
+
+        Raises:
+            PositionsError: bos, the newest rows and the chunk do not fit.
+        """
+        config = self.memory_config
+        left = self.positions - int(config.bos) - config.tokens_per_write
+        if length > left:
+            raise PositionsError(needed=length, available=max(0, left))
+
+    def check_ids(self, tokens: Sequence[int]) -> None:
+        """Refuse token ids that the embedding does not hold.
+
+        Raises:
+            UsageError: with the range of those that it holds.
+        """
+        vocabulary = int(self.backbone.embedding.num_embeddings)
+        if tokens and (min(tokens) < 0 or max(tokens) >= vocabulary):
+            raise UsageError(f"Token ids must lie in 0..{vocabulary - 1}.")
+
+    def prefix_length(self, memory: Memory) -> int:
+        """Positions that the prefix of a memory takes now."""
+        return prefix_length(memory, bos=self.weights.bos_embedding is not None)
+
+    def context(self, memories: Sequence[Memory | None]) -> Tensor:
+        """[B, L, c, d]: what a write of these memories attends to; equal c for all."""
+        count = self.memory_config.tokens_per_write
+        rows = [None if memory is None else memory.recent(count) for memory in memories]
+        empty = self.weights.memory_embedding.detach().new_empty(
+            (len(self.backbone.layers), 0, self.backbone.hidden_size)
+        )
+        return torch.stack([empty if one is None else one for one in rows])
+
+    def tiles(self, memory: Memory | None) -> bool:
+        """Whether the memory's next write fills an empty pool by tiling."""
+        empty = memory is None or memory.short_term_rows == 0
+        return self.memory_config.first_write == "tile" and empty
+
+    def new_rows(self, hidden: Tensor) -> NewRows:
+        """What is kept of the rows [L, k, d] of one write."""
+        names = long_term_columns(self.backbone) if self.memory_config.has_long_term else ()
+        return NewRows(hidden, project_rows(self.backbone, self.weights, hidden), names)
+
+    def row_bytes(self) -> RowBytes:
+        """Bytes that one row takes, all layers together."""
+        layers = len(self.backbone.layers)
+        probe = torch.zeros(
+            (layers, 1, self.backbone.hidden_size), dtype=self.backbone.dtype, device=self.device
+        )
+        columns = project_rows(self.backbone, self.weights, probe)
+        sizes = {name: c.element_size() * c.numel() for name, c in columns.items()}
+        position, birth, write_id = 8 * layers, 8 * layers, 4 * layers
+        stored = sum(sizes.get(name, 0) for name in long_term_columns(self.backbone))
+        counter = 4 * layers if self.memory_config.eviction.kind == "counter" else 0
+        return RowBytes(
+            short_term=sum(sizes.values()) + position + birth + write_id,
+            long_term=stored + birth + write_id + counter,
+            recent=probe.element_size() * probe.numel(),
+        )
+
+    # Passes -------------------------------------------------------------------------------------
+
+    def write_rows(
+        self, input_ids: Tensor, context: Tensor, *, first_of_tiled: bool = False
+    ) -> WritePass:
+        """One write pass over a batch [B, T]; see ``MPlus.write_rows``."""
+        rows = self.memory_config.tokens_per_write
+        return write_pass(
+            self.backbone, self.weights, input_ids, context, rows, first_of_tiled=first_of_tiled
+        )
+
+    def read_rows(self, input_ids: Tensor, prefix: HiddenPrefix, **options: Any) -> Tensor:
+        """One read pass over rows given as hidden vectors; see ``MPlus.read_rows``."""
+        session = ReadSession(self.backbone, prefix)
+        with running(self.backbone, session, self.backbone.adapters.reading):
+            output = self.backbone.decoder(input_ids=input_ids, use_cache=False, **options)
+        hidden: Tensor = output.last_hidden_state
+        return hidden
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """The head: [..., d] -> [..., V], with the final cap where a family has one."""
+        logits: Tensor = self.backbone.model.get_output_embeddings()(hidden)
+        cap = getattr(self.backbone.config, "final_logit_softcapping", None)
+        return logits if cap is None else torch.tanh(logits / cap) * cap

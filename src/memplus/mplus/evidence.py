@@ -1,0 +1,215 @@
+"""Where an answer came from: the attention paid to the rows of each write as the answer began.
+
+Evidence is measured, not guessed: it is what is paid beyond what is paid whatever the question, by
+the head that paid it most.
+
+Shapes: B batch, H heads, G key/value heads, P prefix rows, D head width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from memplus.backbone.attention import AttentionCall, Segment
+from memplus.memory.records import WriteRecord
+from memplus.memory.state import Memory
+from memplus.passes.memory_prefix import MemoryPrefix
+from memplus.passes.read import Prefix
+
+__all__ = ["Evidence", "Retrieved", "Seen", "Watch", "ranked", "retrieved_writes"]
+
+_KEPT = 5
+
+Groups = Sequence[tuple[slice, list[Segment]]]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One write that an answer drew on, or the text that waits to be written."""
+
+    write_id: int | None
+    """Id of the write; None for the tail."""
+    source: str
+    start: int
+    """First token of the write, counted from the beginning of its source."""
+    tokens: int
+    share: float
+    """Part of the attention counted, 0 to 1."""
+    text: str = ""
+    """What the write said, where the memory keeps texts (a memory in a store); always of the
+    tail."""
+    first_char: int | None = None
+    """Where that text begins, counted from the beginning of its source."""
+
+
+class Watch:
+    """Measures the attention that a read pays to the rows of each write as its answers begin.
+
+    Heads park attention on some rows whatever is asked. What the prompt's first token pays, which
+    asks nothing yet, is therefore taken off; and of all heads the one that pays most counts, since
+    a sum over heads drowns the few that look something up in the many that park.
+
+    Args:
+        memories: one per batch row.
+
+    Attributes:
+        paid: per batch row [writes + 2], most of any head of any layer; the first is for rows of
+            the model, the last for the tail, which is read as text before the prompt.
+    """
+
+    def __init__(self, memories: Sequence[Memory]) -> None:
+        self.memories = memories
+        self.paid = [torch.zeros(len(memory.writes) + 2) for memory in memories]
+        self.prefix: Prefix = Prefix()
+        self._begun: set[int] = set()
+
+    def sharpest(self, row: int) -> float:
+        """Most that any head of a batch row paid to one write, or to the tail."""
+        return float(self.paid[row][1:].max())
+
+    def on(self, prefix: Prefix) -> Watch:
+        """Watch the read of this prefix."""
+        self.prefix = prefix
+        return self
+
+    def __call__(self, call: AttentionCall, groups: Groups) -> None:
+        """Take in one layer's attention, once."""
+        if call.layer in self._begun:
+            return
+        self._begun.add(call.layer)
+        for row in range(len(self.memories)):
+            self._take_in(call, row, _keys_of(groups, row))
+
+    def _take_in(self, call: AttentionCall, row: int, keys: list[Tensor]) -> None:
+        waiting = len(self.memories[row].tail)
+        if not (keys or waiting):
+            return
+        asked = getattr(self.prefix, "prompt", None)
+        first = 0 if asked is None else int(asked[row].int().argmax())
+        if waiting:
+            keys.append(call.key[row, :, first - waiting : first])
+        beyond = _attention(call, keys, row, -1) - _attention(call, keys, row, first)
+        paid = self.paid[row]
+        tail = torch.full((waiting,), len(paid) - 1)
+        ids = torch.cat([self._write_ids(row, call.layer), tail])
+        rows = beyond.clamp(min=0).flatten(0, 1)[:, beyond.shape[2] - ids.shape[0] :].cpu()
+        by_write = torch.zeros((rows.shape[0], len(paid))).index_add_(1, ids, rows)
+        self.paid[row] = torch.maximum(paid, by_write.amax(dim=0))
+
+    def _write_ids(self, row: int, layer: int) -> Tensor:
+        """Write id of every row after bos, in the order of the segments."""
+        parts: list[Tensor] = []
+        memory, prefix = self.memories[row], self.prefix
+        chosen = prefix.retrieved.get((row, layer)) if isinstance(prefix, MemoryPrefix) else None
+        if chosen is not None and memory.long_term is not None:
+            parts.append(memory.long_term.tables[layer].take("write_id", chosen))
+        pool = memory.pool
+        if pool is not None:
+            parts.append(pool.write_id[layer, : pool.count])
+        ids = torch.cat(parts) if parts else torch.zeros(0)
+        return ids.long().cpu()
+
+
+class Seen:
+    """Keeps hold of the prefix of one read, to see afterwards what it retrieved."""
+
+    def __init__(self) -> None:
+        self.prefix: Prefix = Prefix()
+
+    def on(self, prefix: Prefix) -> None:
+        """Keep this prefix; no attention is watched."""
+        self.prefix = prefix
+
+
+def _keys_of(groups: Groups, row: int) -> list[Tensor]:
+    """Keys [G, part of P, D] of the prefix that a batch row sees."""
+    for span, segments in groups:
+        if span.start <= row < span.stop:
+            return [key[row - span.start if key.shape[0] > 1 else 0] for key, _ in segments]
+    return []
+
+
+def _attention(call: AttentionCall, keys: Sequence[Tensor], row: int, token: int) -> Tensor:
+    """Weights [G, H / G, P] that one text token of a batch row gives to prefix rows.
+
+    Args:
+        call: the layer's call.
+        keys: [G, part of P, D] each; they are many, so none is copied.
+        row: of the batch.
+        token: whose query.
+    """
+    width = call.query.shape[-1]
+    query = call.query[row, :, token].reshape(keys[0].shape[0], -1, width)
+    scores = [torch.matmul(query, part.transpose(1, 2)) for part in keys]
+    return (torch.cat(scores, dim=2).float() * call.scale).softmax(dim=-1)
+
+
+@dataclass(frozen=True)
+class Retrieved:
+    """Rows of one write that a question retrieved from the long-term memory."""
+
+    write_id: int
+    """0 stands for rows that came with the model."""
+    source: str
+    start: int
+    """First token of the write, counted from the beginning of its source."""
+    tokens: int
+    rows: int
+    """Rows retrieved, over all layers."""
+    score: float
+    """Highest retrieval score among them, 0 to 1."""
+
+
+def retrieved_writes(memory: Memory, prefix: MemoryPrefix) -> list[Retrieved]:
+    """Retrieved rows of batch row 0, by write, most rows first."""
+    counts = torch.zeros(len(memory.writes) + 1, dtype=torch.int64)
+    best = torch.zeros(len(memory.writes) + 1)
+    for (row, layer), chosen in prefix.retrieved.items():
+        if row != 0 or memory.long_term is None:
+            continue
+        ids = memory.long_term.tables[layer].take("write_id", chosen).long().cpu()
+        counts.index_add_(0, ids, torch.ones_like(ids))
+        scores = prefix.scores[row, layer][chosen].float().cpu()
+        best.scatter_reduce_(0, ids, scores, reduce="amax")
+    order = [i for i in counts.argsort(descending=True, stable=True).tolist() if counts[i]]
+    blank = WriteRecord(0, "", 0, 0)
+    records = [memory.writes[i - 1] if i else blank for i in order]
+    return [
+        Retrieved(r.id, r.source, r.start, r.tokens, int(counts[i]), float(best[i]))
+        for i, r in zip(order, records, strict=True)
+    ]
+
+
+def ranked(memory: Memory, paid: Tensor, decode: Callable[[list[int]], str]) -> list[Evidence]:
+    """The writes, and the tail, that were paid most, most first.
+
+    Rows that came with the model are counted in the shares and never named: nobody wrote them.
+
+    Args:
+        memory: that was asked.
+        paid: [writes + 2] of one row of a ``Watch``.
+        decode: token ids -> text, for a tail whose text is not kept.
+    """
+    total = float(paid.sum())
+    order = paid.argsort(descending=True)[: _KEPT + 1].tolist()
+    best = [index for index in order if index and paid[index] > 0][:_KEPT]
+    said = memory.texts(index for index in best if index <= len(memory.writes))
+    found: list[Evidence] = []
+    for index in best:
+        share = float(paid[index]) / total
+        if index > len(memory.writes):
+            start = memory.source_tokens.get(memory.tail_source, 0)
+            text = memory.tail_text or decode(memory.tail)
+            tail = Evidence(None, memory.tail_source, start, len(memory.tail), share, text)
+            found.append(tail)
+            continue
+        record = memory.writes[index - 1]
+        one = Evidence(record.id, record.source, record.start, record.tokens, share)
+        if index in said:
+            one = replace(one, text=said[index].text, first_char=said[index].first_char)
+        found.append(one)
+    return found
