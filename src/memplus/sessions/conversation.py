@@ -13,7 +13,6 @@ import torch
 
 from memplus.errors import EmptyTextError
 from memplus.memory.state import Memory
-from memplus.mplus.asking import encode_question
 from memplus.mplus.encoding import chat_ids
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ class Conversation:
     def _note_or_ask(self, said: str) -> Turn:
         if not said.endswith("?"):
             return Turn(said, "", f" {said}")
-        reply = self._generated([*self._window_ids(), *encode_question(self.model, said)])
+        reply = self._generated([*self._window_ids(), *self.model.asker.encode(said)])
         for stop in self.model.prompt.stop:
             reply = reply.strip().partition(stop)[0]
         prompt = self.model.prompt.filled(said)
