@@ -16,7 +16,7 @@ from torch import Tensor
 
 from memplus.errors import ConfigError, EmptyTextError, UsageError
 from memplus.memory.state import Memory
-from memplus.mplus.arguments import Memories
+from memplus.mplus.arguments import Memories, check_count
 from memplus.mplus.core import Core
 from memplus.mplus.encoding import encode_within
 from memplus.mplus.evidence import Evidence, Retrieved, Seen, Watch, ranked, retrieved_writes
