@@ -124,5 +124,5 @@ def test_nothing_is_retrieved_while_the_long_term_memory_is_empty() -> None:
     model = make_mplus(config=SMALL)
     memory = model.new_memory()
     model.write(memory, some_ids(12).tolist(), source="text")
-    answers = answer_all(model, memory, ["Who?"], 2)
+    answers = model.asker.ask_together(memory, ["Who?"], 2)
     assert recall(memory, answers.prefix, 0, Told("text", 0, 6))[CHUNK].mean is None
