@@ -42,7 +42,7 @@ from memplus import Memory, MPlus
 from memplus.errors import UsageError
 from memplus.memory.retriever import MemoryWeights
 from memplus.mplus import generation
-from memplus.mplus.asking import Seen
+from memplus.mplus.evidence import Seen
 
 TOLERANCE = 2e-5
 WAITING = 9
