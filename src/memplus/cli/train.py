@@ -44,7 +44,7 @@ def root(
         int | None, typer.Option("--steps", min=1, help="Steps in all instead of the config's.")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the newest checkpoint of the run.")
+        bool, typer.Option("--resume", help="Continue from the newest checkpoint of the run.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -116,13 +116,13 @@ def nano(
         Path | None, typer.Option("--recipe", help="A recipe (YAML) instead of the bundled one.")
     ] = None,
     start: Annotated[
-        Path | None, typer.Option("--start", help="A model to go on from, of the same sizes.")
+        Path | None, typer.Option("--start", help="A model to start from, of the same sizes.")
     ] = None,
     stage: Annotated[
         int, typer.Option("--stage", min=0, help="Stage of the recipe to begin with.")
     ] = 0,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the checkpoint in OUT.")
+        bool, typer.Option("--resume", help="Continue from the checkpoint in OUT.")
     ] = False,
     seed: Seed = 0,
     as_json: AsJson = False,

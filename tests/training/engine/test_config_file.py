@@ -65,7 +65,7 @@ def test_a_file_becomes_a_checked_value(tmp_path: Path) -> None:
         ("best: {size: 1}\ncups: 7", "cups", "list"),
         ("best: {size: 1}\nloose: [1, x]", "loose.1", "integer"),
         ("best: {size: 1}\nbest: {size: 2}", "best", "line 2 gives it again"),
-        ("best: [", "the whole", "no YAML"),
+        ("best: [", "the whole", "not YAML"),
         ("only words", "the whole", "mapping"),
         ("", "the whole", "mapping"),
     ],
@@ -87,7 +87,7 @@ def test_what_is_wrong_is_named_by_field_and_file(
 
 
 def test_yaml_makes_plain_values_only() -> None:
-    with pytest.raises(ConfigError, match="no YAML"):
+    with pytest.raises(ConfigError, match="not YAML"):
         parse_config_text("best: !!python/object/apply:os.getcwd []", Shelf)
 
 

@@ -1,7 +1,7 @@
 """Checkpoints of a run: folders that are whole or not there, the last few of them kept.
 
-A checkpoint is written aside, flushed and renamed; whatever a kill leaves behind is no checkpoint
-and is swept away by the next one.
+A checkpoint is written aside, flushed and renamed; what a killed run leaves
+half written does not count as one, and the next checkpoint removes it.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Checkpoints:
         """The newest checkpoint and its plain values.
 
         Raises:
-            NotARunError: there is none.
+            NotARunError: there is no checkpoint.
             TrainingError: it has another format.
         """
         found = self.paths()

@@ -57,7 +57,7 @@ def read_config_file(path: Path, kind: type[_T]) -> _T:
 
     Raises:
         NotFoundError, StorageError: the file is not there, or cannot be read.
-        ConfigFileError: it is no YAML, or a field is unknown, missing, twice there, of the wrong
+        ConfigFileError: it is not YAML, or a field is unknown, missing, twice there, of the wrong
             kind or in contradiction to another.
     """
     try:
@@ -83,7 +83,7 @@ def parse_config_text(text: str, kind: type[_T]) -> _T:
         raw = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
-        raise ConfigError(WHOLE, value=text[:40], reason=f"it is no YAML: {reason}") from error
+        raise ConfigError(WHOLE, value=text[:40], reason=f"it is not YAML: {reason}") from error
     if not isinstance(raw, Mapping):
         reason = "it must be a mapping of fields to values"
         raise ConfigError(WHOLE, value=text[:40], reason=reason)

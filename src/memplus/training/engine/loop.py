@@ -102,7 +102,7 @@ class Loop:
         """Train until ``pace.steps`` steps are done in all.
 
         Raises:
-            NotFiniteError: a loss or a gradient is no number; the last checkpoint is good.
+            NotFiniteError: a loss or a gradient is not finite; the last checkpoint is good.
             StorageError: the disk refused.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -198,7 +198,7 @@ class Loop:
         """Take up everything from the newest checkpoint.
 
         Raises:
-            NotARunError: there is none.
+            NotARunError: there is no checkpoint.
             TrainingError: it was made by another number of processes.
         """
         folder, state = self._checkpoints.latest()

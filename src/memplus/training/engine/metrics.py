@@ -38,7 +38,7 @@ class Metrics:
         self._board = _board(folder, step) if tensorboard else None
 
     def add(self, figures: dict[str, float]) -> None:
-        """The figures of one pass; those that are no number are left out."""
+        """The figures of one pass; those that are not finite are left out."""
         for name, value in figures.items():
             if math.isfinite(value):
                 self._gathered.setdefault(name, []).append(value)

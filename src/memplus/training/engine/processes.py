@@ -108,12 +108,12 @@ class Processes:
         return float(found if full is None else full())
 
     def mean(self, figures: dict[str, Tensor]) -> dict[str, float]:
-        """Means over processes; those that are no number in one of them count in the others."""
+        """Means over processes; a figure that is NaN in one of them is averaged over the others."""
         names = sorted(figures)
         values = torch.stack([figures[name].float().to(self.device) for name in names])
         together = self._accelerator.gather(values[None])
         means = together.nanmean(dim=0) if len(names) else values
-        # A loss that is no number anywhere must not hide behind the others.
+        # A loss that is NaN in one process must not hide behind the others.
         lost = together.isnan().any(dim=0)
         return {
             name: float("nan") if bool(gone) and name == "loss" else float(mean)

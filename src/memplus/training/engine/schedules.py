@@ -32,7 +32,7 @@ class Schedule:
         """From its written form.
 
         Raises:
-            ValueError: it is none, with what is wrong about it.
+            ValueError: it is not one of these; the message says what is wrong about it.
         """
         if isinstance(given, Schedule):
             return given

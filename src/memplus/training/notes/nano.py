@@ -53,7 +53,7 @@ class NanoRun:
     seed: int = 0
     recipe: Path = RECIPE
     start: Path | None = None
-    """A model of the recipe's sizes to go on from, instead of random weights."""
+    """A model of the recipe's sizes to start from, instead of random weights."""
     stage: int = 0
     """Stage of the recipe to begin with."""
 
@@ -65,7 +65,7 @@ def train_nano(
 
     Args:
         run: what, where, how long.
-        resume: go on from the checkpoint in ``run.out``.
+        resume: continue from the checkpoint in ``run.out``.
         progress: called after every step.
 
     Raises:

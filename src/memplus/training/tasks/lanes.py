@@ -243,10 +243,10 @@ class LaneMemory:
         drop = torch.stack(
             [draw_dropped(self.count, excess, layers, g, shared=shared) for g in generators]
         )
-        gone = torch.zeros_like(self._order, dtype=torch.bool)
-        gone.scatter_(2, drop.to(gone.device), value=1)
+        dropped = torch.zeros_like(self._order, dtype=torch.bool)
+        dropped.scatter_(2, drop.to(dropped.device), value=1)
         shape = (*self._order.shape[:2], -1)
-        places, self._order = self._order[gone].view(shape), self._order[~gone].view(shape)
+        places, self._order = self._order[dropped].view(shape), self._order[~dropped].view(shape)
         vectors = [self._vectors(layer, places[:, layer]) for layer in range(places.shape[1])]
         births = torch.cat([self.detached.birth, *(one.birth for one in self._fresh)], dim=2)
         return Rows(

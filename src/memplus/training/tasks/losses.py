@@ -40,7 +40,7 @@ def exactly_right(logits: Tensor, labels: Tensor, ignored: int) -> Tensor:
     Args:
         logits: [n, V] at the labelled places of ``labels``, in order.
         labels: [Q, t].
-        ignored: the label that is none.
+        ignored: the label of tokens that are not predicted.
     """
     there = labels != ignored
     right = torch.ones_like(there)

@@ -223,7 +223,7 @@ def load_config(path: Path) -> TrainingConfig:
 
     Raises:
         NotFoundError, StorageError: the file is not there, or cannot be read.
-        ConfigFileError: it is no YAML, or a field is unknown, missing, twice there, of the wrong
+        ConfigFileError: it is not YAML, or a field is unknown, missing, twice there, of the wrong
             kind or in contradiction to another.
     """
     return read_config_file(path, TrainingConfig)

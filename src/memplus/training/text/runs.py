@@ -36,7 +36,7 @@ class TextRun:
 
     Args:
         config: the run.
-        resume: go on from its newest checkpoint.
+        resume: continue from its newest checkpoint.
         tokenised: called with the number of documents tokenised so far, where none are kept.
 
     Raises:
@@ -54,7 +54,7 @@ class TextRun:
     ) -> None:
         self.config = config
         if not resume and (config.run.out / "checkpoints").exists():
-            reason = "a run is there already; go on with --resume, or choose another folder"
+            reason = "a run is there already; continue it with --resume, or choose another folder"
             raise ConfigError("run.out", value=str(config.run.out), reason=reason)
         if resume:
             Checkpoints(config.run.out).latest()
@@ -85,7 +85,7 @@ class TextRun:
         if config.model.fresh is None or resume or not self.processes.first:
             return None
         if config.data.stream is not None:
-            reason = "its tokenizer is made from local texts; a stream is none"
+            reason = "its tokenizer is made from local texts; give data.texts, not data.stream"
             raise ConfigError("model.fresh", value="data.stream", reason=reason)
         return [
             text

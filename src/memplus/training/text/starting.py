@@ -32,7 +32,7 @@ def starting_model(config: TrainingConfig, texts: Sequence[str] | None = None) -
     Args:
         config: of the run.
         texts: for the tokenizer of a model made from nothing; its files are kept in the run's
-            folder, and a run that goes on finds them there.
+            folder, where a resumed run finds them.
 
     Raises:
         ConfigError: adapters or rows do not fit those of ``start``.

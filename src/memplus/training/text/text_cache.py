@@ -108,7 +108,7 @@ def load_documents(
     key = hashlib.sha256(f"{_FORMAT} {tokenizer_fingerprint(tokenizer)}".encode())
     files: list[Path] = []
     if config.stream is not None:
-        # A dataset is known by its name: reading all of it to see whether it changed is no saving.
+        # A dataset is known by its name: seeing whether it changed would take reading all of it.
         key.update(repr(config.stream).encode())
     else:
         files = text_files(config.texts)
