@@ -31,10 +31,12 @@ from memplus.errors import (
     MemoryFileError,
     MemoryMismatchError,
     MemoryVersionError,
+    NotAMemoryError,
     NotFoundError,
     StorageError,
 )
-from memplus.memory import format as format_module
+from memplus.memory import tensor_file
+from memplus.memory.tensor_file import write_tensors
 
 MODEL = make_mplus()
 
@@ -158,22 +160,49 @@ def test_a_file_cut_short_or_grown_is_found(tmp_path: Path, saved: bytes) -> Non
 
 
 @pytest.mark.parametrize(
-    "content", [b"hello", b"\x89PNG\r\n\x1a\n" + b"\0" * 90, b"x" * 5000], ids=["text", "png", "x"]
+    ("content", "what"),
+    [
+        (b"", "it is empty"),
+        (b"hello", "seems to be a text"),
+        (b"It was a bright cold day in April. " * 90, "seems to be a text"),
+        (b"{}", "seems to be a text"),
+        (b"%PDF-1.7 " + b"x" * 90, "PDF"),
+        (b"PK\x03\x04" + bytes(90), "memories import"),
+        (b"\x1f\x8b\x08" + bytes(90), "compressed"),
+        (b"SQLite format 3\0" + bytes(90), "SQLite"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(90), "image"),
+        (bytes(90), "begins as no memory does"),
+    ],
 )
-def test_something_else_is_no_memory(tmp_path: Path, content: bytes) -> None:
-    refused(tmp_path / "m.mem", content)
+def test_something_else_is_not_a_memory(tmp_path: Path, content: bytes, what: str) -> None:
+    error = refused(tmp_path / "book", content)
+    assert isinstance(error, NotAMemoryError)
+    assert "book is not a memory: " in str(error)
+    assert what in str(error)
+    assert "copy" not in str(error)
+
+
+def test_a_folder_a_store_and_a_pipe_are_not_a_memory(tmp_path: Path) -> None:
+    for folder in (tmp_path / "folder", tmp_path / "s"):
+        folder.mkdir()
+    (tmp_path / "s" / "memories").mkdir()
+    (tmp_path / "s" / "store").touch()
+    os.mkfifo(tmp_path / "pipe")
+    for name, what in (("folder", "is a folder"), ("s", "--store"), ("pipe", "regular file")):
+        with pytest.raises(NotAMemoryError, match=what):
+            Memory.load(tmp_path / name, MODEL)
 
 
 def test_weights_are_no_memory(tmp_path: Path) -> None:
     save_file({"a": torch.ones(3)}, tmp_path / "weights")
-    refused(tmp_path / "m.mem", (tmp_path / "weights").read_bytes())
+    error = refused(tmp_path / "m.mem", (tmp_path / "weights").read_bytes())
+    assert isinstance(error, NotAMemoryError)
 
 
-def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
-    for path in (tmp_path / "nothing", tmp_path):
-        with pytest.raises(NotFoundError, match=path.name) as caught:
-            Memory.load(path, MODEL)
-        assert caught.value.exit_code == 2
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="nothing") as caught:
+        Memory.load(tmp_path / "nothing", MODEL)
+    assert caught.value.exit_code == 2
 
 
 def rewritten(saved: bytes, path: Path, change: Callable[[dict[str, Any]], None]) -> None:
@@ -185,13 +214,7 @@ def rewritten(saved: bytes, path: Path, change: Callable[[dict[str, Any]], None]
         tensors = {name: reader.get_tensor(name) for name in names}
         header = json.loads(reader.metadata()["memplus"])
     change(header)
-    blank = format_module._BLANK
-    save_file(tensors, path, {"sha256": blank, "memplus": json.dumps(header)})
-    place = format_module._digest_place(path)
-    digest = format_module._digest(path, place)
-    with path.open("r+b") as file:
-        file.seek(place)
-        file.write(digest.encode())
+    write_tensors(path, tensors, json.dumps(header))
 
 
 @pytest.mark.parametrize("version", [2, 99, "1.0", None, True, 0, -1])
@@ -286,7 +309,7 @@ class _Disk:
 def full_disk(patch: pytest.MonkeyPatch, refuse: int) -> Iterator[_Disk]:
     disk = _Disk(refuse)
     with patch.context() as patched:
-        patched.setattr(format_module, "save_file", disk.guard(format_module.save_file))
+        patched.setattr(tensor_file, "save_file", disk.guard(tensor_file.save_file))
         patched.setattr(tempfile, "mkstemp", disk.guard(tempfile.mkstemp))
         for name in ("fsync", "close", "replace", "chmod"):
             patched.setattr(os, name, disk.guard(getattr(os, name)))

@@ -50,6 +50,14 @@ class FakeHost:
         return {"weights": str(self.weights), "adapters": "none", "tokenizer": self.words}
 
     @property
+    def row_shape(self) -> tuple[int, int, torch.dtype]:
+        return LAYERS, WIDTH, torch.float32
+
+    @property
+    def vocabulary(self) -> int:
+        return 1_000_000
+
+    @property
     def fingerprint(self) -> str:
         return f"fake {self.weights}"
 

@@ -39,6 +39,7 @@ __all__ = [
     "require_positions",
     "require_tensor",
     "require_within",
+    "require_within_vocabulary",
     "require_writes",
     "wrong",
 ]
@@ -201,6 +202,19 @@ def require_generator(tensors: Mapping[str, Tensor], path: Path) -> Tensor:
     except RuntimeError as error:
         raise wrong(path, "generator", f"is not the state of a generator ({error})") from error
     return state
+
+
+def require_within_vocabulary(
+    tokens: Collection[int], vocabulary: int, path: Path, field: str
+) -> None:
+    """Refuse token ids that a model does not know.
+
+    Raises:
+        CorruptMemoryError: naming the first.
+    """
+    for index, token in enumerate(tokens):
+        ok = 0 <= token < vocabulary
+        require(ok, path, f"{field}.{index}", f"is {token}, with a vocabulary of {vocabulary}")
 
 
 def require_writes(ids: Collection[int], path: Path, field: str, after: int = 0) -> None:

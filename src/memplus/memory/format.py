@@ -1,55 +1,85 @@
-"""One memory as one file: safetensors, with everything else as JSON in its header.
+"""One memory as one file: its tensors, and everything else as JSON beside them.
 
-The header's JSON holds the format version, the model's fingerprint, the config, sources, tail
-and generator, and a SHA-256 over the whole file (taken with the digest's own place zeroed), so
-that any flipped byte or missing end is found before anything is used. Never pickle.
+The JSON holds the format version, the model's fingerprint, the config, sources, tail and counters.
+``tensor_file`` finds any flipped byte; what the fields say is checked here before it is used.
 
 Shapes: L layers, N short-term rows, n stored rows of a layer.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import struct
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from pydantic import Field
 from torch import Tensor
 
 from memplus.config import MemoryConfig
 from memplus.errors import (
     ConfigError,
-    CorruptMemoryError,
     MemoryChangedError,
-    MemoryFileError,
     MemoryMismatchError,
     MemoryVersionError,
 )
 from memplus.errors.base import storage_error
+from memplus.memory.bounds import Bounds, example_rows
+from memplus.memory.checks import (
+    Count,
+    Fields,
+    Items,
+    Record,
+    Seed,
+    Text,
+    Token,
+    checked,
+    parsed,
+    require,
+    require_generator,
+    require_within_vocabulary,
+    require_writes,
+    wrong,
+)
 from memplus.memory.contents import MemoryContents
 from memplus.memory.files import aside
-from memplus.memory.records import MemoryOwner, SavedFile, WriteRecord
+from memplus.memory.records import MemoryOwner, NewRows, SavedFile, WriteRecord
 from memplus.memory.rows import RowTable
 from memplus.memory.short_term import ShortTermPool
+from memplus.memory.tensor_file import opened, stored_digest, write_tensors
 
-__all__ = ["VERSION", "load_contents", "read_header", "save_contents"]
+__all__ = ["VERSION", "load_contents", "save_contents"]
 
 VERSION = 1
-_BLANK = "0" * 64
-_FIELD = b'"sha256":"'
-_OWN = ("recent", "position", "birth", "write_id")
-_BLOCK = 1 << 22
 
 Migration = Callable[[dict[str, Any], dict[str, Tensor]], None]
 MIGRATIONS: dict[int, Migration] = {}
 """Format version -> what turns it into the next one, in place."""
+_POOL = "pool."
+_HEADER = "header"
+
+
+class _Header(Fields):
+    """What a memory is, its tensors apart."""
+
+    version: Count
+    fingerprint: Text
+    config: dict[str, Any]
+    seed: Seed
+    max_bytes: Annotated[int, Field(ge=0)] | None
+    clock: Count
+    count: Count
+    writes: Items[Record]
+    tail: Items[Token]
+    tail_source: Text
+    source_tokens: dict[Text, Count]
+    memory_version: Count
+    packed: bool = False
+    waiting: Count | None = None
+    writes_since_merge: Count | None = None
 
 
 def save_contents(memory: MemoryContents, path: str | os.PathLike[str]) -> None:
@@ -57,17 +87,7 @@ def save_contents(memory: MemoryContents, path: str | os.PathLike[str]) -> None:
     path = Path(path)
     _refuse_changed(memory, path)
     with aside(path) as temporary:
-        try:
-            save_file(_tensors(memory), temporary, {"sha256": _BLANK, "memplus": _header(memory)})
-        except SafetensorError as error:  # the library reports a full disk in its own class
-            raise storage_error(path, error) from error
-        place = _digest_place(temporary)
-        digest = _digest(temporary, place)
-        with temporary.open("r+b") as file:
-            file.seek(place)
-            file.write(digest.encode())
-            file.flush()
-            os.fsync(file.fileno())
+        digest = write_tensors(temporary, _tensors(memory), _header(memory))
         _refuse_changed(memory, path)
     memory.saved = SavedFile(path.absolute(), digest)
 
@@ -83,9 +103,7 @@ def _refuse_changed(memory: MemoryContents, path: Path) -> None:
     if saved is None or saved.path != path.absolute() or not path.exists():
         return
     try:
-        found = _stored_digest(path, _digest_place(path))
-    except MemoryFileError:
-        found = ""
+        found = stored_digest(path)
     except OSError as error:
         raise storage_error(path, error) from error
     if found != saved.digest:
@@ -93,49 +111,118 @@ def _refuse_changed(memory: MemoryContents, path: Path) -> None:
 
 
 @torch.inference_mode(mode=False)
-def load_contents(memory: MemoryContents, path: str | os.PathLike[str]) -> None:
-    """Make a memory what a file holds; see ``Memory.load``."""
-    path = Path(path)
-    header = read_header(path)
-    if header.get("fingerprint") != memory.owner.fingerprint:
-        raise MemoryMismatchError(differs=_what_differs(header, memory.owner))
-    try:
-        with safe_open(path, framework="pt") as reader:
-            tensors = {name: reader.get_tensor(name) for name in reader.keys()}  # noqa: SIM118
-        for version in range(header["version"], VERSION):
-            MIGRATIONS[version](header, tensors)
-        _fill(memory, header, tensors)
-        memory.saved = SavedFile(path.absolute(), _stored_digest(path, _digest_place(path)))
-    except OSError as error:
-        raise storage_error(path, error) from error
-    except (SafetensorError, ConfigError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CorruptMemoryError(path, reason=f"its content is inconsistent ({error})") from error
+def load_contents(
+    memory: MemoryContents,
+    path: str | os.PathLike[str],
+    new_rows: Callable[[Tensor], NewRows],
+) -> None:
+    """Make a memory what a file holds; see ``Memory.load``.
 
-
-def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The checked JSON header of a saved memory, without its model.
-
-    Raises:
-        NotFoundError, StorageError: it is not there, or cannot be read.
-        MemoryFileError: it is no memory at all.
-        CorruptMemoryError, MemoryVersionError.
+    Args:
+        memory: is overwritten.
+        path: of the file.
+        new_rows: what the model keeps of hidden vectors [L, k, d]: rows must look like these.
     """
     path = Path(path)
-    try:
-        place = _digest_place(path)
-        if _stored_digest(path, place) != _digest(path, place):
-            raise CorruptMemoryError(path, reason="its checksum differs")
-        with safe_open(path, framework="pt") as reader:
-            header = json.loads(reader.metadata()["memplus"])
-    except OSError as error:
-        raise storage_error(path, error) from error
-    except (SafetensorError, ValueError, KeyError, struct.error) as error:
-        raise CorruptMemoryError(path, reason=str(error) or type(error).__name__) from error
-    version = header.get("version")
+    with opened(path) as file:
+        values = _versioned(parsed(file.text, path, _HEADER), path)
+        _require_model(values, memory.owner, path)
+        tensors = file.tensors()
+    for version in range(values["version"], VERSION):
+        MIGRATIONS[version](values, tensors)
+    header = checked(_Header, values, path, _HEADER)
+    memory.config = _own_config(header.config, memory.owner, path)
+    _check(header, tensors, memory, path, example_rows(memory.owner, new_rows))
+    _fill(memory, header, tensors)
+    memory.saved = SavedFile(path.absolute(), file.digest)
+
+
+def _versioned(values: Any, path: Path) -> dict[str, Any]:
+    """The header, known to be an object of a version that this release reads."""
+    require(isinstance(values, dict), path, _HEADER, "is not an object")
+    require("version" in values, path, f"{_HEADER}.version", "is missing")
+    version = values["version"]
     if type(version) is not int or not 1 <= version <= VERSION:
         raise MemoryVersionError(path, found=version, supported=VERSION)
-    checked: dict[str, Any] = header
-    return checked
+    found: dict[str, Any] = values
+    return found
+
+
+def _require_model(values: dict[str, Any], owner: MemoryOwner, path: Path) -> None:
+    """Refuse another model's memory before anything of it is read."""
+    for name in ("fingerprint", "config"):
+        require(name in values, path, f"{_HEADER}.{name}", "is missing")
+    if values["fingerprint"] == owner.fingerprint:
+        return
+    differs = _what_differs(_config(values["config"], path), owner.memory_config)
+    raise MemoryMismatchError(differs=differs or "the model's weights or dtype")
+
+
+def _config(values: object, path: Path) -> MemoryConfig:
+    require(isinstance(values, dict), path, f"{_HEADER}.config", "is not an object")
+    try:
+        return MemoryConfig.from_dict(values)
+    except ConfigError as error:
+        field = f"{_HEADER}.config.{error.fields['field']}"
+        raise wrong(path, field, f"is wrong ({error.fields['reason']})") from error
+
+
+def _own_config(values: object, owner: MemoryOwner, path: Path) -> MemoryConfig:
+    """The config of the model, perhaps without its long-term memory (``short_term_only``).
+
+    Raises:
+        MemoryMismatchError: another config, although the file names this model.
+    """
+    ours = owner.memory_config
+    found = _config(values, path)
+    for config in (ours, replace(ours, retrieved_tokens=0)):
+        if found == config:
+            return config
+    raise MemoryMismatchError(differs=_what_differs(found, ours))
+
+
+def _what_differs(theirs: MemoryConfig, ours: MemoryConfig) -> str:
+    mine, found = ours.to_dict(), theirs.to_dict()
+    return ", ".join(name for name in mine if mine[name] != found[name])
+
+
+def _check(
+    header: _Header,
+    tensors: dict[str, Tensor],
+    memory: MemoryContents,
+    path: Path,
+    like: NewRows,
+) -> None:
+    """Whatever the file says fits together, and fits the model.
+
+    Raises:
+        CorruptMemoryError: naming what does not.
+    """
+    require_writes([one[0] for one in header.writes], path, f"{_HEADER}.writes")
+    field = f"{_HEADER}.tail"
+    most = memory.config.chunk_tokens
+    require(len(header.tail) <= most, path, field, f"has more than {most} tokens")
+    require_within_vocabulary(header.tail, memory.owner.vocabulary, path, field)
+    require_generator(tensors, path)
+    bounds = Bounds(path, memory.config, len(header.writes), header.clock, header.packed, like)
+    pool = _group(tensors, _POOL)
+    if pool:
+        bounds.pool(pool, _POOL, header.count)
+    require(
+        bool(pool) or not header.count, path, f"{_HEADER}.count", "counts rows, and none is there"
+    )
+    known = {"generator", *pool}
+    counted = header.waiting is not None
+    same = counted == (header.writes_since_merge is not None)
+    require(same, path, f"{_HEADER}.writes_since_merge", "and `waiting` go together")
+    if counted:
+        for layer in range(like.hidden.shape[0]):
+            stem = _stem(layer)
+            columns = _group(tensors, stem)
+            bounds.table(columns, stem)
+            known |= set(columns)
+    for name in tensors:
+        require(name in known, path, f"tensor {name}", "does not belong there")
 
 
 def _header(memory: MemoryContents) -> str:
@@ -163,93 +250,47 @@ def _header(memory: MemoryContents) -> str:
 def _tensors(memory: MemoryContents) -> dict[str, Tensor]:
     tensors = {"generator": memory.generator.get_state()}
     if memory.pool is not None:
-        tensors |= {f"pool.{name}": t for name, t in memory.pool.tensors().items()}
+        tensors |= {_POOL + name: t for name, t in memory.pool.tensors().items()}
     if memory.long_term is not None:
         for layer, table in enumerate(memory.long_term.tables):
-            tensors |= {f"store.{layer}.{name}": c for name, c in table.columns().items()}
+            tensors |= {_stem(layer) + name: c for name, c in table.columns().items()}
     # Forks and grown tables share storage, which the file must not; a pool has its own strides.
     plain = torch.contiguous_format
     return {name: t.detach().cpu().clone(memory_format=plain) for name, t in tensors.items()}
 
 
-def _fill(memory: MemoryContents, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-    memory.seed, memory.max_bytes = header["seed"], header["max_bytes"]
+def _fill(memory: MemoryContents, header: _Header, tensors: dict[str, Tensor]) -> None:
+    memory.seed, memory.max_bytes = header.seed, header.max_bytes
     memory.pool = memory.long_term = None
     memory.derived.clear()
-    memory.config = MemoryConfig.from_dict(header["config"])
-    memory.clock = header["clock"]
-    memory.writes = [WriteRecord(*values) for values in header["writes"]]
-    memory.tail = list(header["tail"])
-    memory.tail_source = header["tail_source"]
-    memory.source_tokens = dict(header["source_tokens"])
-    memory.version = header["memory_version"]
-    memory.packed = header.get("packed", False)
-    memory.generator.set_state(tensors["generator"])
-    on_device = {
-        name: t.to(memory.owner.device) for name, t in tensors.items() if name != "generator"
-    }
-    pool = _group(on_device, "pool")
+    memory.clock = header.clock
+    memory.writes = [WriteRecord(*values) for values in header.writes]
+    memory.tail = list(header.tail)
+    memory.tail_source = header.tail_source
+    memory.source_tokens = dict(header.source_tokens)
+    memory.version = header.memory_version
+    memory.packed = header.packed
+    memory.generator.set_state(tensors.pop("generator"))
+    on_device = {name: tensor.to(memory.owner.device) for name, tensor in tensors.items()}
+    pool = _without(_group(on_device, _POOL), _POOL)
     if pool:
-        own = {name: pool.pop(name) for name in _OWN}
-        memory.pool = ShortTermPool(pool, own["recent"], header["count"])
-        memory.pool.position = own["position"]
-        memory.pool.birth = own["birth"]
-        memory.pool.write_id = own["write_id"]
-    if "waiting" in header:
-        layers = len({name.split(".")[1] for name in on_device if name.startswith("store.")})
-        tables = [RowTable(_group(on_device, f"store.{layer}")) for layer in range(layers)]
+        memory.pool = ShortTermPool.from_tensors(pool, header.count)
+    if header.waiting is not None and header.writes_since_merge is not None:
+        stems = [_stem(layer) for layer in range(memory.owner.row_shape[0])]
+        tables = [RowTable(_without(_group(on_device, stem), stem)) for stem in stems]
         memory.long_term = memory.long_term_of(tables)
-        memory.long_term.waiting = header["waiting"]
-        memory.long_term.writes_since_merge = header["writes_since_merge"]
+        memory.long_term.waiting = header.waiting
+        memory.long_term.writes_since_merge = header.writes_since_merge
+
+
+def _stem(layer: int) -> str:
+    """How the names of a layer's long-term columns begin."""
+    return f"store.{layer}."
 
 
 def _group(tensors: dict[str, Tensor], stem: str) -> dict[str, Tensor]:
-    return {
-        name.removeprefix(f"{stem}."): tensor
-        for name, tensor in tensors.items()
-        if name.startswith(f"{stem}.")
-    }
+    return {name: tensor for name, tensor in tensors.items() if name.startswith(stem)}
 
 
-def _what_differs(header: dict[str, Any], model: MemoryOwner) -> str:
-    try:
-        config = MemoryConfig.from_dict(header["config"])
-    except ConfigError as error:
-        return error.message
-    ours, theirs = model.memory_config.to_dict(), config.to_dict()
-    names = [name for name in ours if ours[name] != theirs[name]]
-    return ", ".join(names) if names else "the model's weights or dtype"
-
-
-def _digest_place(path: Path) -> int:
-    """Where the digest stands in the file: inside the safetensors header."""
-    with path.open("rb") as file:
-        start = file.read(8)
-        if len(start) < 8:
-            raise MemoryFileError(path, reason="it is too short to be a memory")
-        length = struct.unpack("<Q", start)[0]
-        if length > os.fstat(file.fileno()).st_size:
-            raise CorruptMemoryError(path, reason="it is not a memory, or truncated")
-        header = file.read(length)
-    at = header.find(_FIELD)
-    if at < 0:
-        raise CorruptMemoryError(path, reason="its header has no checksum")
-    return 8 + at + len(_FIELD)
-
-
-def _stored_digest(path: Path, place: int) -> str:
-    with path.open("rb") as file:
-        file.seek(place)
-        return file.read(len(_BLANK)).decode("ascii", "replace")
-
-
-def _digest(path: Path, place: int) -> str:
-    """SHA-256 of the file with the digest's own place blank."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        digest.update(file.read(place))
-        digest.update(_BLANK.encode())
-        file.seek(place + len(_BLANK))
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+def _without(tensors: dict[str, Tensor], stem: str) -> dict[str, Tensor]:
+    return {name.removeprefix(stem): tensor for name, tensor in tensors.items()}

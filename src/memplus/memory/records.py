@@ -98,6 +98,16 @@ class MemoryOwner(Protocol):
         ...
 
     @property
+    def row_shape(self) -> tuple[int, int, torch.dtype]:
+        """Layers L, hidden size d and dtype of the hidden vectors that a write makes."""
+        ...
+
+    @property
+    def vocabulary(self) -> int:
+        """Token ids lie below it."""
+        ...
+
+    @property
     def identity(self) -> Mapping[str, str]:
         """The parts of the fingerprint, and the tokenizer's, each by its name."""
         ...

@@ -13,7 +13,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-__all__ = ["ShortTermPool", "draw_dropped", "draw_survivors", "stack_like"]
+__all__ = ["OWN", "ShortTermPool", "draw_dropped", "draw_survivors", "stack_like"]
+
+OWN = ("recent", "position", "birth", "write_id")
+"""The tensors of a pool that are not columns."""
 
 
 def draw_dropped(
@@ -115,6 +118,15 @@ class ShortTermPool:
         """Every tensor of the pool by name, for saving."""
         own = {"recent": self.recent, "position": self.position, "birth": self.birth}
         return {**self.columns, **own, "write_id": self.write_id}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], count: int) -> ShortTermPool:
+        """A pool again, from what ``tensors`` gave and its rows in use."""
+        columns = {name: tensor for name, tensor in tensors.items() if name not in OWN}
+        pool = cls(columns, tensors["recent"], count)
+        pool.position, pool.birth = tensors["position"], tensors["birth"]
+        pool.write_id = tensors["write_id"]
+        return pool
 
     def fork(self) -> ShortTermPool:
         """A pool with the same rows that goes its own way at its first write."""

@@ -153,11 +153,11 @@ class Memory(MemoryContents):
 
         Raises:
             MemoryMismatchError: another model, adapter or config wrote it.
-            CorruptMemoryError, MemoryVersionError: the file cannot be used.
+            NotAMemoryError, CorruptMemoryError, MemoryVersionError: the file cannot be used.
             NotFoundError, StorageError: it is not there, or cannot be read.
         """
         memory = model.new_memory()
-        load_contents(memory, path)
+        load_contents(memory, path, model.new_rows)
         return memory
 
     def forget(

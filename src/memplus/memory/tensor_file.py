@@ -27,7 +27,7 @@ from memplus.errors import CorruptMemoryError, NotAMemoryError
 from memplus.errors.base import storage_error
 from memplus.memory.checks import Count, Fields, Items, checked, parsed, require
 
-__all__ = ["TensorFile", "opened", "write_tensors"]
+__all__ = ["TensorFile", "opened", "stored_digest", "write_tensors"]
 
 _METADATA = "__metadata__"
 _BEGINS = b'{"__metadata__":{'
@@ -197,6 +197,20 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], text: str) -> str:
         file.flush()
         os.fsync(file.fileno())
     return digest
+
+
+def stored_digest(path: Path) -> str:
+    """The digest that a file names, unchecked; empty where it is not a memory.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        start = file.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        header = file.read(min(length, _LONGEST_HEADER))
+    _, found, rest = header.partition(_FIELD)
+    return rest[: len(_BLANK)].decode("ascii", "replace") if found else ""
 
 
 def _digest(file: BinaryIO, place: int) -> str:

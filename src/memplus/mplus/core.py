@@ -88,6 +88,16 @@ class Core:
         """Positions that a prefix and its text may take together, rope scaling counted."""
         return self.backbone.rope.positions
 
+    @property
+    def row_shape(self) -> tuple[int, int, torch.dtype]:
+        """Layers L, hidden size d and dtype of the hidden vectors that a write makes."""
+        return len(self.backbone.layers), self.backbone.hidden_size, self.backbone.dtype
+
+    @property
+    def vocabulary(self) -> int:
+        """Token ids lie below it."""
+        return int(self.backbone.embedding.num_embeddings)
+
     # What it is ---------------------------------------------------------------------------------
 
     def _modules(self) -> tuple[nn.Module, nn.Module]:
@@ -202,9 +212,8 @@ class Core:
         Raises:
             UsageError: with the range of those that it holds.
         """
-        vocabulary = int(self.backbone.embedding.num_embeddings)
-        if tokens and (min(tokens) < 0 or max(tokens) >= vocabulary):
-            raise UsageError(f"Token ids must lie in 0..{vocabulary - 1}.")
+        if tokens and (min(tokens) < 0 or max(tokens) >= self.vocabulary):
+            raise UsageError(f"Token ids must lie in 0..{self.vocabulary - 1}.")
 
     def prefix_length(self, memory: Memory) -> int:
         """Positions that the prefix of a memory takes now."""

@@ -265,6 +265,16 @@ class MPlus(nn.Module):
 
     # Writing ------------------------------------------------------------------------------------
 
+    @property
+    def row_shape(self) -> tuple[int, int, torch.dtype]:
+        """Layers L, hidden size d and dtype of the hidden vectors that a write makes."""
+        return self.core.row_shape
+
+    @property
+    def vocabulary(self) -> int:
+        """Token ids lie below it."""
+        return self.core.vocabulary
+
     def new_memory(self, seed: int = 0, *, max_bytes: int | None = None) -> Memory:
         """A pristine memory.
 

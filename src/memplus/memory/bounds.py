@@ -1,0 +1,142 @@
+"""What the rows of a saved memory may be, given its other fields and its model.
+
+Shapes: L layers, N slots, n rows in use, K rows of a write, d hidden size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from memplus.config import MemoryConfig
+from memplus.memory.checks import (
+    COUNT,
+    require,
+    require_positions,
+    require_tensor,
+    require_within,
+)
+from memplus.memory.packing import PACKED, scale_of
+from memplus.memory.records import MemoryOwner, NewRows
+from memplus.memory.short_term import OWN
+
+__all__ = ["Bounds", "example_rows"]
+
+_FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+_Wanted = tuple[torch.dtype, tuple[int | None, ...]]
+
+
+def example_rows(owner: MemoryOwner, new_rows: Callable[[Tensor], NewRows]) -> NewRows:
+    """What a model keeps of one row of zeros: the names, widths and dtypes of every column."""
+    layers, width, dtype = owner.row_shape
+    return new_rows(torch.zeros((layers, 1, width), dtype=dtype, device=owner.device))
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Checks the tensors of one saved memory; each check names what is out of bounds.
+
+    Raises:
+        CorruptMemoryError: from every method.
+    """
+
+    path: Path
+    config: MemoryConfig
+    writes: int
+    """How many writes there were."""
+    clock: int
+    packed: bool
+    like: NewRows | None = None
+    """``example_rows`` of the model; None where it is not at hand."""
+
+    def pool(self, tensors: Mapping[str, Tensor], stem: str, count: int) -> None:
+        """The tensors of a short-term pool.
+
+        Args:
+            tensors: by name, each behind ``stem``.
+            stem: of the names.
+            count: rows in use.
+        """
+        slots = self.config.short_term_tokens
+        require(count <= slots, self.path, "count", f"is {count}, with {slots} slots")
+        layers = None if self.like is None else self.like.hidden.shape[0]
+        whole = (layers, slots)
+        position = self._require(tensors, f"{stem}position", torch.int64, whole)
+        whole = (position.shape[0], slots)
+        require_positions(position, self.path, f"{stem}position")
+        self._bookkeeping(tensors, stem, whole)
+        unused = tensors[f"{stem}write_id"][position >= count]
+        require_within(unused, self.path, f"{stem}write_id", 0, 0)
+        self._recent(tensors, f"{stem}recent", position.shape[0], count)
+        names = [name for name in tensors if name.removeprefix(stem) not in OWN]
+        require(bool(names), self.path, f"{stem}k", "is missing")
+        if self.like is not None:
+            self._only(names, {f"{stem}{name}" for name in self.like.columns})
+            for name, column in self.like.columns.items():
+                shape = (*whole, *column.shape[2:])
+                self._require(tensors, f"{stem}{name}", column.dtype, shape)
+        for name in names:
+            found = tensors[name]
+            ok = found.dtype in _FLOATS and tuple(found.shape[:2]) == whole
+            require(ok, self.path, name, f"is {found.dtype} {list(found.shape)}")
+
+    def _recent(self, tensors: Mapping[str, Tensor], name: str, layers: int, count: int) -> None:
+        hidden = None if self.like is None else self.like.hidden
+        width = None if hidden is None else hidden.shape[2]
+        dtypes = _FLOATS if hidden is None else (hidden.dtype,)
+        found = require_tensor(tensors, name, self.path, dtypes, (layers, None, width))
+        most = min(self.config.tokens_per_write, count)
+        require(found.shape[1] <= most, self.path, name, f"has more than {most} rows")
+
+    def table(self, tensors: Mapping[str, Tensor], stem: str) -> None:
+        """The columns of one layer's long-term rows, by name, each behind ``stem``."""
+        birth = self._require(tensors, f"{stem}birth", torch.int64, (None,))
+        rows = len(birth)
+        self._bookkeeping(tensors, stem, (rows,))
+        if self.like is not None:
+            wanted = self.long_term_columns(self.like)
+            self._only(tensors, {f"{stem}{name}" for name in wanted})
+            for name, (dtype, shape) in wanted.items():
+                self._require(tensors, f"{stem}{name}", dtype, (rows, *shape))
+        for name, column in tensors.items():
+            ok = column.dim() > 0 and len(column) == rows
+            require(ok, self.path, name, f"has not {rows} rows but the shape {list(column.shape)}")
+
+    def long_term_columns(self, like: NewRows) -> dict[str, _Wanted]:
+        """Name -> dtype and shape of one row, of every column of the long-term memory."""
+        wanted: dict[str, _Wanted] = {"birth": (torch.int64, ()), "write_id": (torch.int32, ())}
+        for name in like.long_term:
+            column = like.columns[name]
+            packed = self.packed and name in PACKED
+            dtype = torch.int8 if packed else column.dtype
+            wanted[name] = dtype, tuple(column.shape[2:])
+            if packed:
+                wanted[scale_of(name)] = torch.float32, ()
+        if self.config.eviction.kind == "counter":
+            wanted["counter"] = torch.float32, ()
+        return wanted
+
+    def _bookkeeping(
+        self, tensors: Mapping[str, Tensor], stem: str, shape: tuple[int | None, ...]
+    ) -> None:
+        birth = self._require(tensors, f"{stem}birth", torch.int64, shape)
+        require_within(birth, self.path, f"{stem}birth", -COUNT, self.clock)
+        write_id = self._require(tensors, f"{stem}write_id", torch.int32, shape)
+        require_within(write_id, self.path, f"{stem}write_id", 0, self.writes)
+
+    def _require(
+        self,
+        tensors: Mapping[str, Tensor],
+        name: str,
+        dtype: torch.dtype,
+        shape: tuple[int | None, ...],
+    ) -> Tensor:
+        return require_tensor(tensors, name, self.path, (dtype,), shape)
+
+    def _only(self, names: Mapping[str, Tensor] | list[str], known: set[str]) -> None:
+        for name in names:
+            require(name in known, self.path, name, "is not a column of this model's rows")

@@ -1,0 +1,203 @@
+"""A memory's file whose sums are right and whose contents are not: one named error, no more."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.fakes import CONFIG, make_mplus, some_ids
+from tests.forging import bounded, changes, tensor_changes
+from torch import Tensor
+
+from memplus import Memory
+from memplus.errors import MemoryFileError, MemoryMismatchError, UsageError
+from memplus.memory.tensor_file import TensorFile, _digest, opened, write_tensors
+
+MODEL = make_mplus()
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Header and tensors of a memory with everything in it."""
+    path = tmp_path_factory.mktemp("saved") / "m.memory"
+    memory = MODEL.new_memory(seed=3)
+    MODEL.write(memory, some_ids(83).tolist(), source="a")
+    MODEL.write(memory, some_ids(31, seed=1).tolist(), source="b")
+    assert memory.tail
+    assert memory.long_term_rows
+    memory.save(path)
+    with opened(path) as file:
+        return json.loads(file.text), file.tensors()
+
+
+def outcome(path: Path, what: str) -> str:
+    """Load a file: how it ended. What loads must work, whatever it says."""
+    content = path.read_bytes()
+    try:
+        with bounded():
+            memory = Memory.load(path, MODEL)
+    except (MemoryFileError, MemoryMismatchError, UsageError) as error:
+        assert path.read_bytes() == content
+        return error.message
+    except Exception as error:
+        raise AssertionError(f"{what}: {type(error).__name__}") from error
+    try:
+        with torch.no_grad():
+            MODEL(some_ids(3), memory=memory)
+            MODEL.write(memory, some_ids(11, seed=2).tolist(), source="a", flush=True)
+    except UsageError as error:  # a budget of 0 bytes, say
+        return error.message
+    except Exception as error:
+        raise AssertionError(f"{what} was loaded: {type(error).__name__}") from error
+    return ""
+
+
+def written(path: Path, tensors: dict[str, Tensor], header: object) -> Path:
+    write_tensors(path, tensors, json.dumps(header))
+    return path
+
+
+def test_every_field_with_absurd_values(
+    tmp_path: Path, saved: tuple[dict[str, Any], dict[str, Tensor]]
+) -> None:
+    header, tensors = saved
+    assert not outcome(written(tmp_path / "m", tensors, header), "as it was")
+    refused = 0
+    for what, changed in changes(header, most=2):
+        message = outcome(written(tmp_path / "m", tensors, changed), what)
+        refused += bool(message)
+        field = what.partition(" ")[0].partition(".")[0]
+        loose = {"config", "version", "fingerprint", "unknown", "max_bytes", "packed"}
+        if message and field not in loose:
+            assert field in message or "write_id" in message or "birth" in message, what
+    assert refused > 500
+
+
+@pytest.mark.parametrize("header", [None, [], 5, "x", True, {}])
+def test_a_header_of_another_kind(
+    tmp_path: Path, saved: tuple[dict[str, Any], dict[str, Tensor]], header: object
+) -> None:
+    assert "header" in outcome(written(tmp_path / "m", saved[1], header), "header")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"packed": True}, "int8"),
+        ({"count": -1}, "header.count is -1"),
+        ({"count": 10**6}, "count is 1000000"),
+        ({"tail": [10**9]}, "header.tail.0 is 1000000000, with a vocabulary of"),
+        ({"writes": []}, "write_id holds"),
+        ({"config": {}}, "short_term_tokens"),
+        ({"clock": 0}, "birth holds"),
+        ({"source_tokens": {"a": -5}}, "header.source_tokens.a is -5"),
+    ],
+)
+def test_what_does_not_fit_together_is_named(
+    tmp_path: Path,
+    saved: tuple[dict[str, Any], dict[str, Tensor]],
+    change: dict[str, Any],
+    named: str,
+) -> None:
+    header, tensors = saved
+    assert named in outcome(written(tmp_path / "m", tensors, header | change), named)
+
+
+def test_every_tensor_of_another_dtype_shape_and_range(
+    tmp_path: Path, saved: tuple[dict[str, Any], dict[str, Tensor]]
+) -> None:
+    header, tensors = saved
+    accepted = []
+    for what, changed in tensor_changes(tensors):
+        message = outcome(written(tmp_path / "m", changed, header), what)
+        name = "nonsense" if what == "one more tensor" else what.replace(":", " ").split(" ")[0]
+        if message:
+            assert name in message or "write_id" in message or "birth" in message, what
+        else:
+            accepted.append(what)
+    # Other ids of real writes, clocks that have been, fewer vectors to go on from: all possible.
+    possible = {"birth", "write_id", "recent"}
+    assert {one.partition(":")[0].rpartition(".")[2] for one in accepted} <= possible, accepted
+
+
+def raw(path: Path, entries: dict[str, Any], data: bytes = b"", length: int | None = None) -> Path:
+    """A file of these header entries with a right digest."""
+    metadata = {"sha256": "0" * 64, "memplus": "{}"}
+    header = json.dumps({"__metadata__": metadata} | entries, separators=(",", ":")).encode()
+    shown = len(header) if length is None else length
+    path.write_bytes(struct.pack("<Q", shown) + header + data)
+    place = 8 + header.find(b'"sha256":"') + 10
+    with path.open("r+b") as file:
+        digest = _digest(file, place)
+        file.seek(place)
+        file.write(digest.encode())
+    return path
+
+
+def entries() -> Iterator[tuple[str, dict[str, Any]]]:
+    entry = {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}
+    yield from changes({"t": entry}, most=2)
+    for shape, end in (
+        ([2**40], 2**42), ([2**40, 2**40], 16), ([2**62, 4], 0), ([0, 2**40, 2**40], 0),
+        ([-2, -2], 16), ([1] * 70, 4),
+    ):  # fmt: skip
+        yield str(shape), {"t": entry | {"shape": shape, "data_offsets": [0, end]}}
+    for offsets in ([10**15, 10**15 + 16], [16, 0], [0, 15], [4, 20], [-16, 0], [0, 16, 32]):
+        yield str(offsets), {"t": entry | {"data_offsets": offsets}}
+    yield "two in one place", {"t": entry, "u": entry}
+
+
+def test_every_entry_of_the_raw_header(tmp_path: Path) -> None:
+    accepted = []
+    for what, forged in entries():
+        path = raw(tmp_path / "m", forged, bytes(16))
+        try:
+            with bounded(), opened(path) as file:
+                file.tensors()
+            accepted.append(what)
+        except MemoryFileError:
+            pass
+    assert accepted == ["t.data_offsets.0 = 0"]  # as it was
+
+
+@pytest.mark.parametrize("length", [0, 1, 2**31, 10**12, 2**63 - 1, 2**64 - 1])
+def test_a_header_of_absurd_length(tmp_path: Path, length: int) -> None:
+    path = raw(tmp_path / "m", {}, length=length)
+    with bounded(), pytest.raises(MemoryFileError), opened(path):
+        raise AssertionError("it was opened")
+
+
+@pytest.mark.parametrize("deep", [b"[" * 200_000, b'{"a":' * 200_000], ids=["lists", "objects"])
+def test_nested_without_end(tmp_path: Path, deep: bytes) -> None:
+    header = b'{"__metadata__":{"sha256":"' + b"0" * 64 + b'","memplus":"{}"},"t":' + deep
+    path = tmp_path / "m"
+    path.write_bytes(struct.pack("<Q", len(header)) + header)
+    with bounded(), pytest.raises(MemoryFileError, match="nested too deep"), opened(path):
+        raise AssertionError("it was opened")
+    write_tensors(path, {"generator": torch.zeros(1)}, deep.decode())
+    assert "nested too deep" in outcome(path, "deep")
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_read_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, other = tmp_path / "m", tmp_path / "other"
+    memory = MODEL.new_memory(seed=3)
+    MODEL.write(memory, some_ids(40).tolist())
+    memory.save(path)
+    MODEL.write(memory, some_ids(40).tolist())
+    memory.save(other)
+    whole = TensorFile.tensors
+
+    def replaced(self: TensorFile) -> dict[str, Tensor]:
+        os.replace(other, path)
+        return whole(self)
+
+    monkeypatch.setattr(TensorFile, "tensors", replaced)
+    assert Memory.load(path, MODEL).tokens == CONFIG.chunk_tokens * (40 // CONFIG.chunk_tokens)
