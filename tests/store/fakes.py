@@ -18,7 +18,7 @@ from torch import Tensor
 from memplus.config import MemoryConfig
 from memplus.memory.records import NewRows, Passage, WriteRecord
 from memplus.memory.state import Memory
-from memplus.store.keeper import Limits
+from memplus.store.limits import Limits
 
 LAYERS, WIDTH, HEADS, RETRIEVER = 2, 8, 2, 4
 CONFIG = MemoryConfig(

@@ -13,7 +13,7 @@ from memplus import Memory
 from memplus.errors import BrokenTextError, BudgetError, MemoryMismatchError
 from memplus.memory.packing import pack, unpack
 from memplus.store import MemoryStore
-from memplus.store.keeper import Limits
+from memplus.store.limits import Limits
 
 SMALL = Limits(log=30_000, segment=30_000, snapshots=0)
 TEXT = "The gate is réd. Nobody — nobody! — knows why… " * 6

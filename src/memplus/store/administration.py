@@ -12,8 +12,10 @@ from memplus.errors import MemoryExistsError, MemplusError, UnknownMemoryError
 from memplus.store.directory import Directory
 from memplus.store.exchange import check_files, export_files, fork_files, import_files
 from memplus.store.folder import Folder
+from memplus.store.history import kept_commits
 from memplus.store.journal import Commit, Journal
-from memplus.store.keeper import Keeper, Limits, kept_commits
+from memplus.store.keeper import Keeper
+from memplus.store.limits import Limits
 from memplus.store.manifest import Manifest
 
 __all__ = ["Administration"]

@@ -15,8 +15,9 @@ Opening checks everything but the data. A block of data is checked when it is fi
 from __future__ import annotations
 
 import json
-import mmap
+import os
 import struct
+import weakref
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from torch import Tensor
 
 from memplus.errors import CorruptMemoryError, MemoryVersionError
 from memplus.store.disk import Sink, read
+from memplus.store.mapped_file import MappedFile
 
 __all__ = ["BLOCK", "Container", "Layout", "Residency", "layout", "read_records", "write_container"]
 
@@ -171,7 +173,7 @@ class Residency:
     def __init__(self, limit: int | None = None) -> None:
         self.limit = limit
         self.touched = 0
-        self.files: list[Container] = []
+        self.files: weakref.WeakSet[Container] = weakref.WeakSet()
 
     def touch(self, size: int) -> None:
         """Bytes are about to be read; older ones are let go when it becomes too many."""
@@ -192,11 +194,12 @@ class Container:
         MemoryVersionError: a later version of the format.
     """
 
-    def __init__(self, buffer: memoryview | mmap.mmap, path: Path, start: int = 0) -> None:
+    def __init__(self, buffer: memoryview, path: Path, start: int = 0) -> None:
         self.path = path
         self.buffer = buffer
         self.start = start
         self.residency = Residency()
+        self._mapped: MappedFile | None = None
         size = len(buffer) - start
         if size < _FIXED:
             raise self._damaged("it is too short")
@@ -232,15 +235,13 @@ class Container:
     def open(cls, path: Path) -> Container:
         """Map a file that holds one container."""
         with read(path) as file:
-            flags = mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", 0)
-            try:
-                # Private and writable, though nothing writes: torch wants writable memory.
-                mapped = mmap.mmap(
-                    file.fileno(), 0, flags=flags, prot=mmap.PROT_READ | mmap.PROT_WRITE
-                )
-            except ValueError as error:
-                raise CorruptMemoryError(path, reason="it is empty") from error
-        return cls(mapped, path)
+            size = os.fstat(file.fileno()).st_size
+            if not size:
+                raise CorruptMemoryError(path, reason="it is empty")
+            mapped = MappedFile(file.fileno(), size)
+        container = cls(mapped.view, path)
+        container._mapped = mapped
+        return container
 
     @property
     def total(self) -> int:
@@ -308,7 +309,7 @@ class Container:
             return
         begin = self.data + block * BLOCK
         end = min(begin + BLOCK, self.data + self.length)
-        with memoryview(self.buffer) as view, view[begin:end] as content:
+        with self.buffer[begin:end] as content:
             if zlib.crc32(content) != self.sums[block]:
                 where = f"the checksum of its bytes {begin - self.start} to {end - self.start}"
                 raise self._damaged(f"{where} differs")
@@ -325,8 +326,8 @@ class Container:
 
     def release(self) -> None:
         """Let the system take the pages of a map back; they are read again when needed."""
-        if isinstance(self.buffer, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-            self.buffer.madvise(mmap.MADV_DONTNEED)
+        if self._mapped is not None:
+            self._mapped.release()
 
 
 def read_records(path: Path, length: int) -> list[Container]:

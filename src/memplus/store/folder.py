@@ -69,7 +69,7 @@ class Folder:
         """
         container = Container.open(self.path / name)
         container.residency = self.residency
-        self.residency.files.append(container)
+        self.residency.files.add(container)
         return container
 
     def segments(self, manifest: Manifest) -> list[Segment]:

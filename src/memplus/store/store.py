@@ -32,7 +32,8 @@ from memplus.store.directory import MARK, Directory
 from memplus.store.disk import Disk
 from memplus.store.folder import Folder
 from memplus.store.journal import Journal, now
-from memplus.store.keeper import Keeper, Limits
+from memplus.store.keeper import Keeper
+from memplus.store.limits import Limits
 from memplus.store.locks import Lock
 from memplus.store.manifest import Manifest
 from memplus.store.stored import StoredMemory

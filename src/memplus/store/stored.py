@@ -31,11 +31,13 @@ from memplus.memory.rows import RowTable
 from memplus.memory.state import Memory, MemoryHost
 from memplus.memory.turns import changing
 from memplus.memory.written_text import WrittenText, require_text
+from memplus.store.history import kept_commits
 from memplus.store.journal import Commit
-from memplus.store.keeper import Keeper, kept_commits
+from memplus.store.keeper import Keeper
 from memplus.store.locks import Lock
 from memplus.store.mapped import MappedTable
 from memplus.store.matching import matching
+from memplus.store.pending import Prepared
 from memplus.store.snapshot import Logged
 
 __all__ = ["StoredMemory"]
@@ -69,6 +71,7 @@ class StoredMemory(Memory):
         self._refused: Exception | None = None
         self._timer: threading.Timer | None = None
         self._since = 0.0
+        self._prepared: Prepared | None = None
         self._closed = False
         self._holding = False
 
@@ -89,7 +92,7 @@ class StoredMemory(Memory):
         """Keep a memory that was made elsewhere; it must be opened anew to be written to."""
         kept = cls(host, keeper, None)
         kept._become(memory)
-        keeper.commit_whole(kept, "create")
+        keeper.commit(kept, "create")
 
     def _become(self, memory: Memory) -> None:
         """Take over another memory's whole content."""
@@ -184,7 +187,7 @@ class StoredMemory(Memory):
         written = Logged(record, said, hidden, None if drop is None else drop.cpu().int())
         with self._turn:
             try:
-                self.keeper.take(self, written)
+                self.keeper.record(self, written)
             except OSError as error:
                 self._refused = error
 
@@ -217,17 +220,13 @@ class StoredMemory(Memory):
             waiting = self._timer is not None
             if not self._recording or (self.version == self._committed and not waiting):
                 return
-            if self.keeper.must_checkpoint:
-                self._keep(lambda: self.keeper.commit_whole(self))
-            else:
-                self.keeper.prepare(self)
-                self._keep(self.keeper.commit)
+            self._keep(lambda: self.keeper.commit(self))
             self._committed = self.version
             self._at_rest()
 
     def _later(self) -> None:
         """Let a timer write what is fixed here; the memory may change meanwhile."""
-        self.keeper.prepare(self)
+        self._prepared = self.keeper.pending.prepared(self)
         self._committed = self.version
         if self._timer is None:
             self._since = time.monotonic()
@@ -239,8 +238,9 @@ class StoredMemory(Memory):
             if self._timer is None or self._refused is not None:
                 return
             self._at_rest()
+            assert self._prepared is not None
             try:
-                self.keeper.commit()
+                self.keeper.commit_prepared(self._prepared)
             except OSError as error:
                 self._refused = error  # whoever calls next is told
 
@@ -274,7 +274,7 @@ class StoredMemory(Memory):
 
     def _recover(self) -> None:
         try:
-            self.keeper.again()
+            self.keeper.reopen()
             self.reload()
         except (OSError, MemplusError):
             self._closed = True
@@ -364,8 +364,7 @@ class StoredMemory(Memory):
         others = [text for text in self.texts().values() if text.id not in ids]
         done = forget_rows(self, ids, tail=tail)
         if not rebuild:
-            self.keeper.rewrite(self)
-            self.keeper.checkpoint(self, "forget", forgotten=ids)
+            self.keeper.commit_without(self, ids)
             return done
         waiting = (self.tail, self.tail_source, self.tail_text)
         version = self.version
@@ -384,7 +383,7 @@ class StoredMemory(Memory):
             raise error
         self.tail, self.tail_source, self.tail_text = waiting
         self.version = max(self.version, version) + 1
-        self.keeper.replace_all(self, "forget")
+        self.keeper.commit_anew(self)
         return done
 
     def history(self) -> list[Commit]:

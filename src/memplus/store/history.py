@@ -1,0 +1,65 @@
+"""The states of a memory that are kept: which there are, and what the manifest was at one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from memplus.errors import HistoryError
+from memplus.store.folder import Folder, trimmed
+from memplus.store.journal import Commit, Journal, now
+from memplus.store.manifest import Generation, LogPart, Manifest
+
+__all__ = ["kept_commits", "kept_generations", "manifest_at", "state_after"]
+
+
+def kept_commits(journal: Journal, manifest: Manifest) -> list[Commit]:
+    """The states that can be gone back to, oldest first; the last is the present."""
+    kept = {generation.snapshot for generation in manifest.generations}
+    return [one for one in journal.commits(manifest.commit) if one.place.snapshot in kept]
+
+
+def kept_generations(folder: Folder, generations: list[Generation], most: int) -> list[Generation]:
+    """The newest generations whose files take at most so many bytes together."""
+    kept: list[Generation] = []
+    for generation in reversed(generations):
+        most -= folder.size(generation)
+        if most < 0:
+            break
+        kept.insert(0, generation)
+    return kept
+
+
+def state_after(journal: Journal, manifest: Manifest, write: int) -> Commit:
+    """The last kept state in which ``write`` was the memory's last write.
+
+    Raises:
+        HistoryError: no such state is kept; says which are.
+    """
+    kept = kept_commits(journal, manifest)
+    found = [commit for commit in kept if commit.writes == write]
+    if not found:
+        listed = ", ".join(str(number) for number in sorted({c.writes for c in kept}))
+        raise HistoryError(write, kept=listed)
+    return found[-1]
+
+
+def manifest_at(manifest: Manifest, commit: Commit) -> Manifest:
+    """What the manifest would say had that commit been the last one; the journal keeps its name."""
+    at = [g.snapshot for g in manifest.generations].index(commit.place.snapshot)
+    generation = manifest.generations[at]
+    logs: list[LogPart] = []
+    if commit.place.log:
+        names = [part.name for part in generation.logs]
+        logs = generation.logs[: names.index(commit.place.log)]
+        logs = [*logs, LogPart(commit.place.log, commit.place.length)]
+    return replace(
+        manifest,
+        commit=commit.number,
+        writes=commit.writes,
+        tokens=commit.tokens,
+        waiting=commit.waiting,
+        changed=now(),
+        log_open=False,
+        segments=trimmed(manifest.segments, generation.physical),
+        generations=[*manifest.generations[:at], replace(generation, logs=logs)],
+    )
