@@ -1,0 +1,174 @@
+"""When what a memory has taken in reaches the disk, and what happens where the disk refuses.
+
+With ``window`` 0 a commit is on the disk when it returns. Otherwise a timer makes it within so many
+seconds, off the call; a refusal is then told to the next caller.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from memplus.errors.base import storage_error
+from memplus.memory.state import Memory
+from memplus.store.keeper import Keeper
+from memplus.store.pending import Prepared
+from memplus.store.snapshot import Logged
+
+__all__ = ["Committing"]
+
+
+class Committing:
+    """Makes one memory last.
+
+    Args:
+        memory: whose commits these are.
+        keeper: brings them to the disk.
+        recover: called after a refusal: the memory becomes what is on the disk, or is closed.
+        window: seconds that a commit may wait.
+
+    Attributes:
+        lock: held while anything here changes; the timer's thread takes it too.
+        recording: whether writes are noted; not while the memory is read from the disk.
+    """
+
+    def __init__(
+        self, memory: Memory, keeper: Keeper, recover: Callable[[], None], *, window: float
+    ) -> None:
+        self.memory = memory
+        self.keeper = keeper
+        self.window = window
+        self.lock = threading.RLock()
+        self.recording = False
+        self.refused: OSError | None = None
+        self._recover = recover
+        self._committed = -1
+        self._held = False
+        self._timer: threading.Timer | None = None
+        self._since = 0.0
+        self._prepared: Prepared | None = None
+
+    @contextmanager
+    def reloading(self) -> Iterator[None]:
+        """What the memory takes in inside comes from the disk."""
+        self.recording = False
+        yield
+        self._committed = self.memory.version
+        self.recording = self.keeper.writable
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Inside nothing is committed: what is written there is one change with what follows.
+
+        Raises:
+            OSError: the disk refused something meanwhile.
+        """
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+        if self.refused is not None:
+            error, self.refused = self.refused, None
+            raise error
+
+    def record(self, written: Logged) -> None:
+        """Note what a write made; a refusal of the disk is told by the commit."""
+        if self.refused is not None:
+            return
+        with self.lock:
+            try:
+                self.keeper.record(self.memory, written)
+            except OSError as error:
+                self.refused = error
+
+    def commit(self) -> None:
+        """Make what was written last, now or within the window.
+
+        Raises:
+            StorageError: the disk refused; the memory is what is on it.
+        """
+        with self.lock:
+            if self._held:
+                return
+            self.raise_refused()
+            if self.memory.version == self._committed:
+                return
+            overdue = self._since and time.monotonic() - self._since >= self.window
+            if self.window and not overdue and not self.keeper.must_checkpoint:
+                self._commit_later()
+            else:
+                self.flush()
+
+    def flush(self) -> None:
+        """Make everything last now.
+
+        Raises:
+            StorageError: the disk refused; the memory is what is on it.
+        """
+        with self.lock:
+            self.raise_refused()
+            unchanged = self.memory.version == self._committed and self._timer is None
+            if self.recording and not unchanged:
+                self.change_disk(lambda: self.keeper.commit(self.memory))
+                self._cancel_timer()
+
+    def change_disk(self, change: Callable[[], None]) -> None:
+        """Make a change that brings the disk to the memory's state.
+
+        Raises:
+            StorageError: the disk refused; the memory is what is on it.
+        """
+        with self.lock:
+            try:
+                change()
+            except OSError as error:
+                self.refused = error
+                self.raise_refused()
+            except BaseException:
+                self._recover()
+                raise
+            self._committed = self.memory.version
+
+    def raise_refused(self) -> None:
+        """Tell what the disk refused since the last call, once the memory is what is on it.
+
+        Raises:
+            StorageError: it refused something.
+        """
+        with self.lock:
+            error, self.refused = self.refused, None
+            if error is None or self._held:
+                self.refused = error
+                return
+            self._cancel_timer()
+            self._recover()
+            raise storage_error(self.keeper.folder.path, error) from error
+
+    def _commit_later(self) -> None:
+        """Let a timer write what is fixed here; the memory may change meanwhile."""
+        self._prepared = self.keeper.pending.prepared(self.memory)
+        self._committed = self.memory.version
+        if self._timer is None:
+            self._since = time.monotonic()
+            self._timer = threading.Timer(self.window, self._commit_prepared)
+            self._timer.start()
+
+    def _commit_prepared(self) -> None:
+        with self.lock:
+            if self._timer is None or self.refused is not None:
+                return
+            prepared = self._prepared
+            assert prepared is not None
+            self._cancel_timer()
+            try:
+                self.keeper.commit_prepared(prepared)
+            except OSError as error:
+                self.refused = error
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._since, self._prepared = None, 0.0, None
