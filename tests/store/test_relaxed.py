@@ -82,7 +82,7 @@ def test_whoever_calls_next_is_told_what_the_disk_refused(tmp_path: Path) -> Non
         )
         HOST.write(memory, chunks(50, 1), "b")
         began = time.monotonic()
-        while memory._refused is None:
+        while memory.committing.refused is None:
             assert time.monotonic() - began < PATIENCE
             time.sleep(0.01)
         memory.keeper.folder.disk = usual

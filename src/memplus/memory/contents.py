@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from memplus.config import NoEviction, OldestEviction
-from memplus.errors import BudgetError, UsageError
+from memplus.errors import BudgetError, MemoryMismatchError, UsageError
 from memplus.memory.long_term import LongTermPool
 from memplus.memory.packing import pack
 from memplus.memory.records import MemoryOwner, NewRows, Passage, RowBytes, SavedFile, WriteRecord
@@ -58,6 +58,15 @@ class MemoryContents:
         """Whether its rows were made by weights that its model no longer has."""
         changed = self.weights_version != self.owner.weights_version
         return changed and (self.pool is not None or self.long_term is not None)
+
+    def require_usable(self) -> None:
+        """Refuse to read rows that cannot be used.
+
+        Raises:
+            MemoryMismatchError: the weights that made them are gone.
+        """
+        if self.stale:
+            raise MemoryMismatchError(differs="weights")
 
     @property
     def tokens(self) -> int:

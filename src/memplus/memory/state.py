@@ -14,7 +14,7 @@ from typing import Any, NoReturn, Protocol
 
 from torch import Tensor
 
-from memplus.errors import MemoryMismatchError, UsageError
+from memplus.errors import UsageError
 from memplus.memory.contents import MemoryContents
 from memplus.memory.forgetting import Forgotten, chosen_writes, forget_rows
 from memplus.memory.format import load_contents, save_contents
@@ -143,8 +143,7 @@ class Memory(MemoryContents):
             StorageError: the disk refused; an older file is intact.
         """
         with self.turns.state:
-            if self.stale:
-                raise MemoryMismatchError(differs="weights")
+            self.require_usable()
             save_contents(self, path)
 
     @classmethod

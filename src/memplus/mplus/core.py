@@ -186,8 +186,7 @@ class Core:
         Raises:
             MemoryMismatchError: with what differs.
         """
-        if memory.stale:
-            raise MemoryMismatchError(differs="weights")
+        memory.require_usable()
         if memory.owner is self:
             return
         if memory.config != self.memory_config:

@@ -128,6 +128,7 @@ class Committing:
                 self.refused = error
                 self.raise_refused()
             except BaseException:
+                self._cancel_timer()
                 self._recover()
                 raise
             self._committed = self.memory.version
@@ -139,10 +140,9 @@ class Committing:
             StorageError: it refused something.
         """
         with self.lock:
-            error, self.refused = self.refused, None
-            if error is None or self._held:
-                self.refused = error
+            if self.refused is None or self._held:
                 return
+            error, self.refused = self.refused, None
             self._cancel_timer()
             self._recover()
             raise storage_error(self.keeper.folder.path, error) from error

@@ -7,11 +7,11 @@ that shares its rows. ``MemoryStore`` makes and opens them.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
+from typing import NoReturn
 
 import torch
 from torch import Tensor
@@ -31,13 +31,13 @@ from memplus.memory.rows import RowTable
 from memplus.memory.state import Memory, MemoryHost
 from memplus.memory.turns import changing
 from memplus.memory.written_text import WrittenText, require_text
-from memplus.store.history import kept_commits
+from memplus.store.committing import Committing
+from memplus.store.history import kept_commits, state_after
 from memplus.store.journal import Commit
 from memplus.store.keeper import Keeper
 from memplus.store.locks import Lock
 from memplus.store.mapped import MappedTable
 from memplus.store.matching import matching
-from memplus.store.pending import Prepared
 from memplus.store.snapshot import Logged
 
 __all__ = ["StoredMemory"]
@@ -52,7 +52,7 @@ class StoredMemory(Memory):
     """A memory in a ``MemoryStore``. Close it, or use it in a ``with`` block.
 
     Where the disk refuses a write, the memory goes back to what is on the disk, and the error
-    says so; nothing that was acknowledged is lost.
+    says so; nothing that was acknowledged is lost. Once it is closed it only tells its numbers.
     """
 
     keeps_text = True
@@ -63,17 +63,9 @@ class StoredMemory(Memory):
         super().__init__(host, 0)
         self.host = host
         self.keeper = keeper
-        self.window = window
+        self.committing = Committing(self, keeper, self._recover, window=window)
         self._lock = lock
-        self._turn = threading.RLock()
-        self._recording = False
-        self._committed = -1
-        self._refused: Exception | None = None
-        self._timer: threading.Timer | None = None
-        self._since = 0.0
-        self._prepared: Prepared | None = None
-        self._closed = False
-        self._holding = False
+        self._closed_nbytes: int | None = None
 
     @property
     def id(self) -> str:
@@ -81,21 +73,72 @@ class StoredMemory(Memory):
         return self.keeper.manifest.id
 
     @property
-    def stale(self) -> bool:
-        """Whether its rows cannot be used: closed, or made by weights that are gone."""
-        if self._closed:
+    def closed(self) -> bool:
+        """Whether it can no longer be used."""
+        return self._closed_nbytes is not None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all rows and their bookkeeping; of a closed memory, those when it was closed."""
+        return super().nbytes if self._closed_nbytes is None else self._closed_nbytes
+
+    def _described(self) -> dict[str, object]:
+        numbers = super()._described()
+        if self.closed:  # its rows are given up
+            numbers = {n: v for n, v in numbers.items() if n not in ("short_term", "long_term")}
+        state = "writing" if self.keeper.writable else "reading"
+        return {"id": repr(self.id), **numbers, "state": "closed" if self.closed else state}
+
+    def require_usable(self) -> None:
+        """Refuse to read rows that cannot be used.
+
+        Raises:
+            ReadOnlyMemoryError: it is closed.
+            MemoryMismatchError: the weights that made them are gone.
+        """
+        self._require_open()
+        super().require_usable()
+
+    def _require_open(self) -> None:
+        if self.closed:
             raise ReadOnlyMemoryError(self.id, reason="it is closed")
-        return super().stale
+
+    def fork(self) -> Memory:
+        """A plain memory with the same rows, going its own way; nothing it writes is kept.
+
+        It stays usable when this one is closed. ``MemoryStore.fork`` makes one on the disk.
+
+        Raises:
+            ReadOnlyMemoryError: it is closed.
+        """
+        with self.turns.state:
+            self._require_open()
+            return super().fork()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Save as one file outside of the store; see ``Memory.save``.
+
+        Raises:
+            ReadOnlyMemoryError: it is closed.
+        """
+        with self.turns.state:
+            self._require_open()
+            super().save(path)
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise UsageError(
+            "A memory of a store is not pickled: open it in the other process with "
+            f"MemoryStore({str(self.keeper.folder.path.parents[1])!r}).open({self.id!r}, model)."
+        )
 
     @classmethod
     def adopt(cls, memory: Memory, keeper: Keeper, host: MemoryHost) -> None:
         """Keep a memory that was made elsewhere; it must be opened anew to be written to."""
         kept = cls(host, keeper, None)
-        kept._become(memory)
+        kept._take_contents_of(memory)
         keeper.commit(kept, "create")
 
-    def _become(self, memory: Memory) -> None:
-        """Take over another memory's whole content."""
+    def _take_contents_of(self, memory: Memory) -> None:
         for name in _VALUES:
             setattr(self, name, getattr(memory, name))
         self.derived.clear()
@@ -110,31 +153,48 @@ class StoredMemory(Memory):
     @torch.inference_mode(mode=False)
     @torch.no_grad()
     def reload(self) -> None:
-        """Become what is on the disk."""
-        self._recording = False
-        version = self.version
-        self.keeper.load(self, self.host.new_rows)
-        self.version = max(self.version, version + 1)
-        self.weights_version = self.host.weights_version
-        self._committed = self.version
-        self._recording = self.keeper.writable
+        """Become what is on the disk.
+
+        Raises:
+            OSError, CorruptMemoryError, MemoryVersionError: it cannot be read.
+        """
+        with self.committing.reloading():
+            version = self.version
+            self.keeper.load(self, self.host.new_rows)
+            self.version = max(self.version, version + 1)
+            self.weights_version = self.host.weights_version
 
     def close(self) -> None:
-        """Make everything last, and let others write.
+        """Make everything last, let others write, and give up all files and rows.
 
         Raises:
             StorageError: the disk refused what was not yet written.
         """
         with changing(self):
-            if self._closed:
+            if self.closed:
                 return
             try:
-                self.flush()
+                self.committing.flush()
             finally:
-                self._closed = True
-                self.keeper.close()
-                if self._lock is not None:
-                    self._lock.release()
+                self._give_up()
+
+    def _give_up(self) -> None:
+        if self.closed:
+            return
+        self._closed_nbytes = super().nbytes
+        self.pool = self.long_term = None
+        self.derived.clear()
+        self.keeper.close()
+        if self._lock is not None:
+            self._lock.release()
+
+    def _recover(self) -> None:
+        """Become what is on the disk after a refusal; where that cannot be read, be closed."""
+        try:
+            self.keeper.reopen()
+            self.reload()
+        except (OSError, MemplusError):
+            self._give_up()
 
     def __enter__(self) -> StoredMemory:
         return self
@@ -150,7 +210,7 @@ class StoredMemory(Memory):
     # What a write calls -------------------------------------------------------------------------
 
     def long_term_of(self, tables: Sequence[RowTable]) -> LongTermPool:
-        """A store whose rows may lie in segments."""
+        """A pool whose rows may lie in segments."""
         mapped = [
             table if isinstance(table, MappedTable) else MappedTable([], table) for table in tables
         ]
@@ -163,13 +223,11 @@ class StoredMemory(Memory):
             ReadOnlyMemoryError: it was opened for reading, or is closed.
             StorageError: the disk refused an earlier write whose call had returned already.
         """
-        if self._closed:
-            raise ReadOnlyMemoryError(self.id, reason="it is closed")
+        self._require_open()
         if not self.keeper.writable:
             raise ReadOnlyMemoryError(self.id, reason="it was opened for reading")
-        with self.turns.state, self._turn:
-            if not self._holding:
-                self._report()
+        with self.turns.state:
+            self.committing.raise_refused()
 
     def check_source(self, source: str) -> None:
         """Refuse a source's name before any work is done.
@@ -181,33 +239,19 @@ class StoredMemory(Memory):
 
     def wrote(self, rows: NewRows, record: WriteRecord, drop: Tensor | None, said: Passage) -> None:
         """Note what a write made."""
-        if not self._recording or self._refused is not None:
-            return
-        hidden = rows.hidden.detach().cpu()
-        written = Logged(record, said, hidden, None if drop is None else drop.cpu().int())
-        with self._turn:
-            try:
-                self.keeper.record(self, written)
-            except OSError as error:
-                self._refused = error
+        if self.committing.recording:
+            hidden = rows.hidden.detach().cpu()
+            dropped = None if drop is None else drop.cpu().int()
+            self.committing.record(Logged(record, said, hidden, dropped))
 
     def commit(self) -> None:
-        """Make what was written last, now or within the window.
+        """Make what was written last, now or within the store's window.
 
         Raises:
             StorageError: the disk refused; the memory is what it was before.
         """
-        with self.turns.state, self._turn:
-            if self._holding:
-                return
-            self._report()
-            if self.version == self._committed:
-                return
-            overdue = self._since and time.monotonic() - self._since >= self.window
-            if self.window and not overdue and not self.keeper.must_checkpoint:
-                self._later()
-                return
-            self.flush()
+        with self.turns.state:
+            self.committing.commit()
 
     def flush(self) -> None:
         """Make everything last now.
@@ -215,73 +259,8 @@ class StoredMemory(Memory):
         Raises:
             StorageError: the disk refused; the memory is what it was at the last commit.
         """
-        with self.turns.state, self._turn:
-            self._report()
-            waiting = self._timer is not None
-            if not self._recording or (self.version == self._committed and not waiting):
-                return
-            self._keep(lambda: self.keeper.commit(self))
-            self._committed = self.version
-            self._at_rest()
-
-    def _later(self) -> None:
-        """Let a timer write what is fixed here; the memory may change meanwhile."""
-        self._prepared = self.keeper.pending.prepared(self)
-        self._committed = self.version
-        if self._timer is None:
-            self._since = time.monotonic()
-            self._timer = threading.Timer(self.window, self._write_prepared)
-            self._timer.start()
-
-    def _write_prepared(self) -> None:
-        with self._turn:
-            if self._timer is None or self._refused is not None:
-                return
-            self._at_rest()
-            assert self._prepared is not None
-            try:
-                self.keeper.commit_prepared(self._prepared)
-            except OSError as error:
-                self._refused = error  # whoever calls next is told
-
-    def _at_rest(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer, self._since = None, 0.0
-
-    def _keep(self, change: Callable[[], None]) -> None:
-        """Change the disk, or be what is on it.
-
-        Raises:
-            StorageError: it refused.
-        """
-        try:
-            change()
-        except OSError as error:
-            self._refused = error
-            self._report()
-        except BaseException:
-            self._recover()
-            raise
-
-    def _report(self) -> None:
-        error, self._refused = self._refused, None
-        if error is None:
-            return
-        self._at_rest()
-        self._recover()
-        raise storage_error(self.keeper.folder.path, error) from error
-
-    def _recover(self) -> None:
-        try:
-            self.keeper.reopen()
-            self.reload()
-        except (OSError, MemplusError):
-            self._closed = True
-            self.pool = self.long_term = None
-            self.keeper.close()
-            if self._lock is not None:
-                self._lock.release()
+        with self.turns.state:
+            self.committing.flush()
 
     # What the journal knows ---------------------------------------------------------------------
 
@@ -292,19 +271,62 @@ class StoredMemory(Memory):
             writes: ids; None: all.
 
         Raises:
+            ReadOnlyMemoryError: it is closed.
             CorruptMemoryError: the journal was changed by somebody else.
             StorageError: the disk refused to read it.
         """
-        upto = self.keeper.manifest.writes
         known = {record.id for record in self.writes if record.tokens}
         wanted = known if writes is None else known & set(writes)
-        with self._refusals_named():
+        with self._reading_journal():
+            upto = self.keeper.manifest.writes
             found = self.keeper.journal.texts(sorted(wanted), upto)
-        committed = {one for one in wanted if one <= upto}
-        if found.keys() != committed:
-            missing = min(committed - found.keys())
-            raise CorruptMemoryError(self.keeper.journal.path, reason=f"it lacks write {missing}")
+            committed = {one for one in wanted if one <= upto}
+            if found.keys() != committed:
+                missing = min(committed - found.keys())
+                reason = f"it lacks write {missing}"
+                raise CorruptMemoryError(self.keeper.journal.path, reason=reason)
         return found
+
+    def history(self) -> list[Commit]:
+        """The states that ``rollback`` can go back to, oldest first; the last is the present.
+
+        Raises:
+            ReadOnlyMemoryError, CorruptMemoryError, StorageError: as ``texts``.
+        """
+        with self._reading_journal():
+            return kept_commits(self.keeper.journal, self.keeper.manifest)
+
+    @contextlib.contextmanager
+    def _reading_journal(self) -> Iterator[None]:
+        with self.committing.lock:  # a timer may be writing to it
+            self._require_open()
+            try:
+                yield
+            except OSError as error:
+                raise storage_error(self.keeper.folder.path, error) from error
+
+    # Going back and forgetting ------------------------------------------------------------------
+
+    def rollback(self, to_write: int) -> None:
+        """Be exactly what it was after a write; what came later is gone.
+
+        Args:
+            to_write: id of the last write of a call; 0 is the beginning.
+
+        Raises:
+            HistoryError: no state after that write is kept.
+            StorageError: the disk refused; nothing was changed.
+        """
+        self.before_write()
+        with changing(self), self.committing.lock:
+            self.flush()
+            with self._reading_journal():
+                state_after(self.keeper.journal, self.keeper.manifest, to_write)
+            self.committing.change_disk(lambda: self._go_back(to_write))
+
+    def _go_back(self, to_write: int) -> None:
+        self.keeper.go_back(to_write)
+        self.reload()
 
     @torch.inference_mode(mode=False)
     @torch.no_grad()
@@ -333,7 +355,7 @@ class StoredMemory(Memory):
         self.before_write()
         if source is None and write is None and match is None:
             raise UsageError("Name a source, writes or a text to forget.")
-        with changing(self), self._turn:
+        with changing(self), self.committing.lock:
             self.flush()
             chosen = chosen_writes(self, source, write)
             ids, tail = chosen.writes, chosen.tail
@@ -346,76 +368,38 @@ class StoredMemory(Memory):
             if not ids and not tail:
                 return Forgotten((), 0, 0, 0)
             forgotten: list[Forgotten] = []
-            self._keep(lambda: forgotten.append(self._forget(ids, tail=tail, rebuild=rebuild)))
-            self._committed = self.version
-            self._leave_nothing()
+            forget = self._forget_and_rewrite if rebuild else self._forget
+            self.committing.change_disk(lambda: forgotten.append(forget(ids, tail=tail)))
+            self._remove_leftovers()
             return forgotten[0]
 
-    def _leave_nothing(self) -> None:
-        """Remove the files that still hold what was forgotten."""
-        folder = self.keeper.folder
-        try:
-            folder.collect(self.keeper.manifest)
-        except OSError as error:
-            reason = f"it is forgotten, but a file that held it could not be removed ({error})"
-            raise StorageError(folder.path, reason=reason) from error
+    def _forget(self, ids: set[int], *, tail: bool) -> Forgotten:
+        done = forget_rows(self, ids, tail=tail)
+        self.keeper.commit_without(self, ids)
+        return done
 
-    def _forget(self, ids: set[int], *, tail: bool, rebuild: bool) -> Forgotten:
+    def _forget_and_rewrite(self, ids: set[int], *, tail: bool) -> Forgotten:
         others = [text for text in self.texts().values() if text.id not in ids]
         done = forget_rows(self, ids, tail=tail)
-        if not rebuild:
-            self.keeper.commit_without(self, ids)
-            return done
         waiting = (self.tail, self.tail_source, self.tail_text)
         version = self.version
         self.keeper.begin_anew()
         fresh = self.host.new_memory(self.seed, max_bytes=self.max_bytes)
         if self.packed:
             fresh.pack()
-        self._become(fresh)
-        self._holding = True
-        try:
+        self._take_contents_of(fresh)
+        with self.committing.held():
             self.host.replay(self, [(one.source, Passage(one.ids, one.text)) for one in others])
-        finally:
-            self._holding = False
-        if self._refused is not None:
-            error, self._refused = self._refused, None
-            raise error
         self.tail, self.tail_source, self.tail_text = waiting
         self.version = max(self.version, version) + 1
         self.keeper.commit_anew(self)
         return done
 
-    def history(self) -> list[Commit]:
-        """The states that ``rollback`` can go back to, oldest first; the last is the present.
-
-        Raises:
-            CorruptMemoryError, StorageError: as ``texts``.
-        """
-        with self._refusals_named():
-            return kept_commits(self.keeper.journal, self.keeper.manifest)
-
-    @contextlib.contextmanager
-    def _refusals_named(self) -> Iterator[None]:
+    def _remove_leftovers(self) -> None:
+        """Remove the files that still hold what was forgotten."""
+        folder = self.keeper.folder
         try:
-            yield
+            folder.collect(self.keeper.manifest)
         except OSError as error:
-            raise storage_error(self.keeper.folder.path, error) from error
-
-    def rollback(self, to_write: int) -> None:
-        """Be exactly what it was after a write; what came later is gone.
-
-        Args:
-            to_write: id of the last write of a call; 0 is the beginning.
-
-        Raises:
-            HistoryError: no state after that write is kept.
-            StorageError: the disk refused; nothing was changed.
-        """
-        self.before_write()
-        with changing(self), self._turn:
-            self.flush()
-            if all(commit.writes != to_write for commit in self.history()):
-                self.keeper.go_back(to_write)  # says which states are kept
-            self._keep(lambda: self.keeper.go_back(to_write))
-            self.reload()
+            reason = f"it is forgotten, but a file that held it could not be removed ({error})"
+            raise StorageError(folder.path, reason=reason, code=error.errno) from error
