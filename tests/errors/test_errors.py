@@ -21,6 +21,7 @@ SAMPLES: list[MemplusError] = [
     errors.ChatTemplateError("models/x", reason="roles must alternate"),
     errors.QuestionSetError("squad.csv"),
     errors.PositionsError(needed=300, available=12),
+    errors.MemorySizeError(needed=12_802, available=4096),
     errors.BudgetError(needed=2_000, given=1_000),
     errors.StaleCacheError(reason="it is older than the last write"),
     errors.TailError(waiting=5),

@@ -20,6 +20,7 @@ from memplus import MPlus
 from memplus.errors import (
     EmptyTextError,
     MemoryMismatchError,
+    MemorySizeError,
     PositionsError,
     TailError,
     TokenizerMissingError,
@@ -118,8 +119,10 @@ def test_rope_scaling_counts_in_the_positions(rope: dict[str, Any], available: i
 
 
 def test_a_memory_too_long_for_the_model_is_refused_at_once() -> None:
-    with pytest.raises(PositionsError):
+    with pytest.raises(MemorySizeError, match=r"MemoryConfig needs 310 positions.*has 256"):
         make_mplus(config=replace(CONFIG, short_term_tokens=300))
+    with pytest.raises(MemorySizeError, match="MemoryConfig needs 307 positions"):
+        make_mplus(config=replace(CONFIG, chunk_tokens=300))
 
 
 def test_requests_that_make_no_sense_are_usage_errors() -> None:

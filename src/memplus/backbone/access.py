@@ -19,6 +19,7 @@ from memplus.backbone.adapters import Adapters
 from memplus.backbone.current import lock_of
 from memplus.backbone.families import FAMILIES, Family
 from memplus.backbone.rope import Angles, Rope
+from memplus.backbone.whole import check_whole
 from memplus.errors import NotADecoderError, UnsupportedModelError
 
 __all__ = ["Backbone", "Layer", "check_supported"]
@@ -73,6 +74,7 @@ class Backbone:
         if model.get_output_embeddings() is None:
             reason = "it has no language-modelling head"
             raise NotADecoderError(type(model).__name__, reason=reason)
+        check_whole(model)
         # What torch.compile returns wraps the model; a pass runs it as it is written.
         self.model: Any = getattr(model, "_orig_mod", model)
         self.config: Any = model.config

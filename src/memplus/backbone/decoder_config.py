@@ -56,6 +56,7 @@ _ROPE_NUMBERS = (
     "partial_rotary_factor",
 )
 _ATTENTION = ("_attn_implementation", "attn_implementation", "_attn_implementation_internal")
+_ELSEWHERE = ("auto_map", "configuration_files")
 # Configs differ from their weights by mistake, and those mistakes are named weight by weight; a
 # config that asks for several times what there is, is not compared at all.
 _TIMES, _SLACK = 4, 1 << 20
@@ -223,7 +224,7 @@ def library_config(raw: Mapping[str, Any], source: Path) -> Any:
         raise UnknownModelError(str(source), reason=reason)
     if kind in FAMILIES:
         check_fields(raw, source)
-    values = {name: value for name, value in raw.items() if name != "auto_map"}
+    values = {name: value for name, value in raw.items() if name not in _ELSEWHERE}
     try:
         config = CONFIG_MAPPING[kind].from_dict(values)
     except Exception as error:  # whatever the library raises, this config is not usable

@@ -47,23 +47,36 @@ __all__ = [
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
 
 
-def load_tokenizer(path: Path) -> PreTrainedTokenizerBase | None:
+def load_tokenizer(path: Path, config: Any = None) -> PreTrainedTokenizerBase | None:
     """The directory's tokenizer, or None where it has none.
+
+    Args:
+        path: the directory.
+        config: its decoder's config; read from the directory where it is not given.
 
     Raises:
         UnsupportedModelError: it needs code of its own, or the library cannot make it.
     """
     if not any((path / name).is_file() for name in _TOKENIZER_FILES):
         return None
+    config = stock_config(path) if config is None else config
     with _refusals(path, "its tokenizer"):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            path, local_files_only=True, trust_remote_code=False
+            path, config=config, local_files_only=True, trust_remote_code=False
         )
+    tokenizer.init_kwargs.pop("auto_map", None)  # it would be saved with the next model
     return tokenizer
 
 
-def load_stock(path: Path, dtype: torch.dtype | None) -> PreTrainedModel:
+def load_stock(
+    path: Path, dtype: torch.dtype | None, device: torch.device | None = None
+) -> PreTrainedModel:
     """A plain decoder of a directory, by the library's own loader.
+
+    Args:
+        path: the directory.
+        dtype: None: the checkpoint's own.
+        device: None: the CPU.
 
     Raises:
         MissingWeightsDirectory, UnknownModelError, NotADecoderError, UnsupportedModelError,
@@ -96,7 +109,7 @@ def load_stock(path: Path, dtype: torch.dtype | None) -> PreTrainedModel:
             unexpected=list(report["unexpected_keys"]),
             misshapen=wrong,
         )
-    stock: PreTrainedModel = model
+    stock: PreTrainedModel = model if device is None else model.to(device)
     _check_rules(stock.generation_config, path)
     return stock
 

@@ -21,6 +21,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 model and memory do not match, 4 corrupt
     |   |-- ChatTemplateError            a model's chat template failed
     |   |-- QuestionSetError             a file of questions of no known form
     |   |-- PositionsError               the prompt does not fit the positions left
+    |   |   `-- MemorySizeError          no prompt at all would fit beside such a memory
     |   |-- BudgetError                  the memory would outgrow its budget
     |   |-- StaleCacheError              a text cache that another read made
     |   |-- TailError                    write_chunk on a memory that has a tail
@@ -84,6 +85,7 @@ from memplus.errors.memory import (
     UnknownSourceError,
 )
 from memplus.errors.model import (
+    MemorySizeError,
     MissingWeightsDirectory,
     ModelError,
     NotADecoderError,
@@ -127,6 +129,7 @@ __all__ = [
     "MemoryExistsError",
     "MemoryFileError",
     "MemoryMismatchError",
+    "MemorySizeError",
     "MemoryVersionError",
     "MemplusError",
     "MissingWeightsDirectory",

@@ -8,6 +8,7 @@ from pathlib import Path
 from memplus.errors.base import MemplusError, UsageError
 
 __all__ = [
+    "MemorySizeError",
     "MissingWeightsDirectory",
     "ModelError",
     "NotADecoderError",
@@ -30,6 +31,16 @@ class PositionsError(UsageError):
 
     def __init__(self, *, needed: int, available: int) -> None:
         self._fill(needed=needed, available=available)
+
+
+class MemorySizeError(PositionsError):
+    """A memory of these sizes does not fit the positions of this model, whatever is asked."""
+
+    template = "This MemoryConfig needs {needed} positions, and the model has {available}."
+    hint = (
+        "Choose fewer short_term_tokens, retrieved_tokens or chunk_tokens, or a model with more "
+        "positions."
+    )
 
 
 class ModelError(MemplusError):

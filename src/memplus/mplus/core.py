@@ -19,7 +19,13 @@ from torch import Tensor, nn
 from memplus.backbone.access import Backbone
 from memplus.backbone.session import running
 from memplus.config import MemoryConfig, PromptConfig
-from memplus.errors import MemoryMismatchError, PositionsError, TokenizerMissingError, UsageError
+from memplus.errors import (
+    MemoryMismatchError,
+    MemorySizeError,
+    PositionsError,
+    TokenizerMissingError,
+    UsageError,
+)
 from memplus.memory.records import NewRows, RowBytes
 from memplus.memory.retriever import MemoryWeights
 from memplus.memory.state import Memory
@@ -50,7 +56,7 @@ class Core:
 
     Raises:
         NotADecoderError, UnsupportedModelError: the decoder cannot carry a memory.
-        PositionsError: the memory or a chunk needs more positions than the decoder has.
+        MemorySizeError: the memory or a chunk needs more positions than the decoder has.
     """
 
     def __init__(
@@ -73,10 +79,11 @@ class Core:
         self._blank: tuple[int, Memory] | None = None
         self._fingerprint: tuple[int, str] | None = None
         self._identity: tuple[int, dict[str, str]] | None = None
-        longest = int(config.bos) + config.retrieved_tokens + config.short_term_tokens
-        if longest >= self.positions:
-            raise PositionsError(needed=longest + 1, available=self.positions)
-        self.check_chunk(config.chunk_tokens)
+        read = config.retrieved_tokens + config.short_term_tokens + 1
+        written = config.tokens_per_write + config.chunk_tokens
+        needed = int(config.bos) + max(read, written)
+        if needed > self.positions:
+            raise MemorySizeError(needed=needed, available=self.positions)
 
     @property
     def device(self) -> torch.device:

@@ -19,6 +19,7 @@ from memplus.backbone.stock import empty_model, finish_model
 from memplus.errors import UnknownModelError, WeightsError
 from memplus.memory.retriever import MemoryWeights
 from memplus.mplus.bundled import BUNDLED
+from memplus.mplus.placement import HubOptions
 from memplus.passes.pristine import Pristine
 
 if TYPE_CHECKING:
@@ -40,8 +41,12 @@ class Parts:
     """Weights of the checkpoint that take no part in anything, kept for saving."""
 
 
-def resolve(name: str | Path) -> Path:
+def resolve(name: str | Path, hub: HubOptions | None = None) -> Path:
     """A bundled name, a directory or a hub id -> a directory.
+
+    Args:
+        name: of the model.
+        hub: passed on to the hub's client.
 
     Raises:
         UnknownModelError: it is none of them, or the hub cannot be reached.
@@ -58,7 +63,8 @@ def resolve(name: str | Path) -> Path:
 
     try:
         patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
-        return Path(snapshot_download(text, allow_patterns=patterns))
+        options: Any = hub or {}
+        return Path(snapshot_download(text, allow_patterns=patterns, **options))
     except Exception as error:  # whatever the hub's client raises, the name is not usable
         raise UnknownModelError(text, reason=f"the hub did not give it: {error}") from error
 

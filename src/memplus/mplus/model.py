@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from memplus.backbone.adapters import add_adapters
 from memplus.backbone.layouts import is_memory_checkpoint, read_checkpoint
 from memplus.backbone.stock import load_stock, load_tokenizer
 from memplus.config import MemoryConfig, PromptConfig
-from memplus.errors import UnsupportedModelError
+from memplus.errors import UnsupportedModelError, UsageError
 from memplus.memory.records import NewRows, Passage
 from memplus.memory.retriever import MemoryWeights
 from memplus.memory.state import Memory
@@ -29,6 +29,7 @@ from memplus.mplus.asking import Answer, Asker, Stream
 from memplus.mplus.core import Core
 from memplus.mplus.evidence import Retrieved
 from memplus.mplus.loading import Parts, assemble_model, resolve
+from memplus.mplus.placement import LoadOptions, place
 from memplus.mplus.reader import Reader
 from memplus.mplus.saving import Saved, save_directory
 from memplus.mplus.writer import Receipt, Text, Writer
@@ -95,30 +96,35 @@ class MPlus(nn.Module):
         cls,
         name: str | os.PathLike[str],
         *,
-        dtype: torch.dtype | None = None,
-        device: str | torch.device = "cpu",
+        dtype: str | torch.dtype | None = None,
+        device: str | int | torch.device | None = None,
         retrieved_tokens: int | None = None,
+        **options: Unpack[LoadOptions],
     ) -> MPlus:
         """Load a model with memory: ``"nano"`` (bundled), a directory, or a hub id.
 
         Args:
             name: our layout or a published one (M+, MemoryLLM); told apart by their fields.
-            dtype: of the weights; the config's own by default.
-            device: where they go.
+            dtype: of the weights, or its name; the config's own by default (``"auto"``).
+            device: where they go, or its name; the CPU by default.
             retrieved_tokens: overrides M; 0 loads the same weights as a MemoryLLM.
+            options: ``revision``, ``token``, ``cache_dir``, ``local_files_only`` of a hub id;
+                ``device_map`` that names one device.
 
         Raises:
+            ConfigError: an option cannot be had here, or a field of a config is wrong.
             UnknownModelError, MissingWeightsDirectory, NotADecoderError, UnsupportedModelError.
             WeightsError: any missing, unexpected or misshapen weight, by name.
         """
-        path = resolve(os.fspath(name))
+        placed = place(dtype, device, options)
+        path = resolve(os.fspath(name), placed.hub)
         checkpoint = read_checkpoint(path, retrieved_tokens)
-        parts = assemble_model(checkpoint, dtype, torch.device(device))
+        parts = assemble_model(checkpoint, placed.dtype, placed.device)
         made = cls(
             parts.model,
             checkpoint.memory,
             parts.weights,
-            tokenizer=load_tokenizer(path),
+            tokenizer=load_tokenizer(path, checkpoint.config),
             prompt=checkpoint.prompt,
             pristine=parts.pristine,
         )
@@ -134,7 +140,9 @@ class MPlus(nn.Module):
         *,
         tokenizer: PreTrainedTokenizerBase | None = None,
         prompt: PromptConfig | None = None,
-        dtype: torch.dtype | None = None,
+        dtype: str | torch.dtype | None = None,
+        device: str | int | torch.device | None = None,
+        **options: Unpack[LoadOptions],
     ) -> MPlus:
         """Give a stock decoder a fresh, untrained memory.
 
@@ -143,19 +151,25 @@ class MPlus(nn.Module):
             config: sizes and rules of the memory.
             tokenizer: for text; a directory's own is found by itself.
             prompt: how questions are put.
-            dtype: of a model loaded here.
+            dtype: of a model loaded here, as ``from_pretrained`` takes it.
+            device: where a model loaded here goes; the CPU by default.
+            options: as those of ``from_pretrained``.
 
         Raises:
+            UsageError: ``dtype``, ``device`` or options for a model that is loaded already.
             NotADecoderError, UnsupportedModelError, UnknownModelError, MissingWeightsDirectory,
             ConfigError.
         """
+        placed = place(dtype, device, options)
         if isinstance(model, str | os.PathLike):
-            path = resolve(os.fspath(model))
+            path = resolve(os.fspath(model), placed.hub)
             if is_memory_checkpoint(path):
                 reason = "it has a memory already; load it with MPlus.from_pretrained"
                 raise UnsupportedModelError(str(path), reason=reason)
             tokenizer = tokenizer or load_tokenizer(path)
-            model = load_stock(path, dtype)
+            model = load_stock(path, placed.dtype, placed.device)
+        elif options or not (dtype is None and device is None):
+            raise UsageError("The model is loaded already: move and cast it before.")
         backbone = Backbone(model)
         weights = MemoryWeights(len(backbone.layers), backbone.hidden_size, config)
         weights = weights.to(device=backbone.device, dtype=backbone.dtype)
