@@ -97,7 +97,7 @@ def test_demo_draws_its_curve(run: Run, tmp_path: Path, tiny: Path, text: Path) 
     text.write_text(TEXT * 14)
     arguments = ("--text", text, "--model", tiny, "--notes", 3, "--picture", picture)
     shown = run_json(run, "demo", *arguments)
-    assert set(shown["accuracy"]) == {"M+", "MemoryLLM", "no memory"}
+    assert set(shown["accuracy"]) == {"mplus", "memoryllm", "nothing"}
     assert picture.read_bytes().startswith(b"\x89PNG")
     code, out, _ = run("demo", *arguments)
     assert code == 0

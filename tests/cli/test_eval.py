@@ -45,6 +45,36 @@ def test_notes_in_other_layouts(run: Run, tmp_path: Path, tiny: Path, text: Path
     assert {cell["kind"] for cell in ran.data["cells"]} > {"paragraph", "corrected"}
 
 
+def test_notes_about_people_with_other_names(
+    run: Run, tmp_path: Path, tiny: Path, text: Path
+) -> None:
+    names = tmp_path / "names.txt"
+    names.write_text("Odile Quillfeather\nKofi Lindqvist\n")
+    given = ("eval", "notes", text, "--model", tiny, "--notes", 1, "--distances", "0")
+    ran = run(*given, "--names", names, "--out", tmp_path / "a", "--json")
+    assert {cell["kind"] for cell in ran.data["cells"]} == {"alone", "outside name"}
+    ran = run(*given, "--names", "bundled", "--same-attribute", "--out", tmp_path / "b", "--json")
+    assert {cell["kind"] for cell in ran.data["cells"]} > {"outside name", "one attribute"}
+    refused = run(*given, "--names", names, "--same-attribute", "--out", tmp_path / "a")
+    assert refused.code == 2
+    assert "another run" in refused.err
+    assert run(*given, "--names", tmp_path / "absent", "--out", tmp_path / "c").code == 2
+
+
+def test_statements_are_counted_as_right_declined_and_wrong(
+    run: Run, tmp_path: Path, tiny: Path
+) -> None:
+    told = tmp_path / "told.jsonl"
+    told.write_text('{"statement": "It is red.", "question": "What is it?", "answers": ["red"]}\n')
+    given = ("eval", "statements", "--file", told, "--model", tiny, "--system", "mplus")
+    ran = run(*given, "--min-confidence", 1, "--out", tmp_path / "out", "--json")
+    (cell,) = ran.data["cells"]
+    assert (cell["asked"], cell["right"], cell["declined"]) == (1, 0, 1)
+    shown = run(*given, "--min-confidence", 1, "--out", tmp_path / "out").out
+    assert all(word in shown for word in ("right", "declined", "wrong", "answers.jsonl"))
+    assert run(*given, "--min-confidence", 2).code == 2
+
+
 def test_perplexity(run: Run, tiny: Path, text: Path) -> None:
     given = ("eval", "perplexity", text, "--model", tiny, "--tokens", "100", "--windows", 2)
     ran = run(*given, "--length", 8, "--json")

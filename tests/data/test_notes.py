@@ -13,6 +13,7 @@ from memplus.data.notes import (
     corrected,
     make_notes,
     namesake,
+    notes_about,
     untold,
 )
 
@@ -150,3 +151,18 @@ def test_an_untold_attribute_is_none_of_those_told() -> None:
         other = untold(note, seed, "train", [note.attribute])
         assert other.subject == note.subject
         assert other.attribute != note.attribute
+
+
+def test_notes_about_given_people_name_them_and_follow_from_the_seed() -> None:
+    people = ["Odile Quillfeather", "Kofi Lindqvist", "Ann O'Hara-Lee"]
+    made = notes_about(people, 1, "held_out")
+    assert [note.subject for note in made] == people
+    assert all(note.subject in note.statement and note.subject in note.question for note in made)
+    assert notes_about(people, 1, "held_out") == made != notes_about(people, 2, "held_out")
+
+
+def test_notes_of_one_attribute_differ_in_their_four_digits() -> None:
+    made = notes_about([f"Ann{i} Lee" for i in range(300)], 0, "held_out", one_attribute=True)
+    assert len({note.attribute for note in made}) == 1
+    assert len({note.answer for note in made}) == 300
+    assert all(re.fullmatch(r"\d{4}", note.answer) for note in made)

@@ -90,6 +90,7 @@ def _show(
         table.add_row(f"{wanted:,}", str(shown.notes), *(_percent(one) for one in found))
     table.add_row("all", "", *(f"{100 * shown.accuracy.get(name, 0):.0f}%" for name in titles))
     console.print(table)
+    console.print(_outside(shown))
     for one in shown.shown:
         verdict = "right" if one.right else f"wrong, it is {one.right_answer}"
         quote = " ".join(one.quote.split())
@@ -108,6 +109,27 @@ def _show(
         f"Picture: {picture}",
         markup=False,
     )
+
+
+def _outside(shown: Demonstration) -> Table:
+    """What was kept of people with other names, beside the same number of usual notes."""
+    from memplus.evaluation.tasks.note_layouts import ALONE
+    from memplus.evaluation.tasks.outside_names import ONE_ATTRIBUTE, OUTSIDE
+
+    labels = {
+        ALONE: "names of the training's generator",
+        OUTSIDE: "names from many countries",
+        ONE_ATTRIBUTE: "such names, all of one attribute, side by side",
+    }
+    distances = list(dict.fromkeys(cell.wanted for cell in shown.outside))
+    table = Table(title="Notes about people with other names")
+    table.add_column("tokens since the note")
+    for wanted in distances:
+        table.add_column(f"{wanted:,}", justify="right")
+    for kind, label in labels.items():
+        cells = [cell for cell in shown.outside if cell.kind == kind]
+        table.add_row(label, *(_percent(cell) for cell in cells))
+    return table
 
 
 def _percent(cell: Cell | None) -> str:

@@ -114,6 +114,20 @@ def notes(
         int, typer.Option("--notes", min=1, help="Questions per layout, distance and seed.")
     ] = 100,
     seeds: Seeds = 1,
+    names: Annotated[
+        str | None,
+        typer.Option(
+            "--names",
+            help="A file of people's names, one a line, or `bundled`: 200 names from many "
+            "countries, which no generator made. Notes about them are asked beside others.",
+        ),
+    ] = None,
+    same_attribute: Annotated[
+        bool,
+        typer.Option(
+            "--same-attribute", help="Many notes of one attribute, four digits each, side by side."
+        ),
+    ] = False,
     out: Out = Path("runs/notes"),
     system: Systems = None,
     model: Model = "nano",
@@ -121,20 +135,78 @@ def notes(
     dtype: Dtype = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask for notes in other layouts.
+    """Ask for notes in other layouts, or about people with other names.
 
     Several in a paragraph, across a chunk border, corrected later, two people with one first name.
+    With `--names` or `--same-attribute` what they say instead.
     """
-    from memplus.evaluation.experiments import Streams, evaluate_layouts
+    from memplus.data.facts import BUNDLED_NAMES, read_names
+    from memplus.evaluation.experiments import Streams, evaluate_layouts, evaluate_names
+    from memplus.evaluation.tasks.outside_names import Names
     from memplus.evaluation.tasks.retention import RetentionSizes, parse_distances
 
     output = Output(as_json=as_json)
     streams = Streams(RetentionSizes(notes, parse_distances(distances)), seeds, out)
     given = _read(texts)
+    path = BUNDLED_NAMES if names == "bundled" else Path(names or "")
+    people = Names(tuple(read_names(path)) if names else (), same_attribute)
     bench = open_bench(system, model, device=device, dtype=dtype)
     with output.progress() as report:
-        results = evaluate_layouts(bench, given, streams, report)
+        if people == Names():
+            results = evaluate_layouts(bench, given, streams, report)
+        else:
+            results = evaluate_names(bench, given, streams, people, report)
     _hand_over(output, results, out)
+
+
+@evaluation.command()
+def statements(
+    *,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--file", help="JSON lines with statement, question, answers; 40 are bundled."
+        ),
+    ] = None,
+    min_confidence: Annotated[
+        float | None,
+        typer.Option(
+            "--min-confidence", min=0, max=1, help="Decline below it; the model's own by default."
+        ),
+    ] = None,
+    out: Out = Path("runs/statements"),
+    system: Systems = None,
+    model: Model = "nano",
+    device: Device = None,
+    dtype: Dtype = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell ordinary statements, each to a new memory, and ask for them at once.
+
+    Counts what is right, declined and wrong: a model should decline what it cannot understand.
+    """
+    from memplus.data.facts import BUNDLED_STATEMENTS, read_statements
+    from memplus.evaluation.experiments import evaluate_statements
+
+    output = Output(as_json=as_json)
+    told = read_statements(file or BUNDLED_STATEMENTS)
+    bench = open_bench(system, model, device=device, dtype=dtype)
+    with output.progress() as report:
+        results = evaluate_statements(bench, told, out, min_confidence, report)
+    output.result(
+        {"folder": str(out), **results.to_dict()},
+        show=lambda console: _show_statements(console, results, out),
+    )
+
+
+def _show_statements(console: Console, results: Results, out: Path) -> None:
+    table = Table("", "told", "right", "declined", "wrong")
+    for cell in results.cells:
+        declined = round(cell.asked * cell.declined)
+        counts = (cell.asked, cell.right, declined, cell.asked - cell.right - declined)
+        table.add_row(results.titles[cell.system], *map(str, counts))
+    console.print(table)
+    console.print(f"All answers: {out / 'answers.jsonl'}", markup=False)
 
 
 @evaluation.command()

@@ -25,6 +25,7 @@ __all__ = [
     "corrected",
     "make_notes",
     "namesake",
+    "notes_about",
     "untold",
 ]
 
@@ -202,6 +203,32 @@ def make_notes(
         attribute, value_class = random.choice(known or _table_of(name))
         facts.setdefault((name, attribute), value_class)
     return [_note(random, split, *fact, value_class) for fact, value_class in facts.items()]
+
+
+def notes_about(
+    people: Sequence[str], seed: int | str, split: Split, *, one_attribute: bool = False
+) -> list[Note]:
+    """A note about each of some people, whatever their names are made of.
+
+    Args:
+        people: their names.
+        seed: the same arguments give the same notes.
+        split: of the wordings and the open-class values.
+        one_attribute: all notes are on one attribute of four digits, no two of one value.
+    """
+    random = Random(f"about/{split}/{seed}")
+    numbers = [(name, kind) for name, kind in _PERSON_ATTRIBUTES if kind == "number"]
+    shared = random.choice(numbers)
+    notes: list[Note] = []
+    values: set[str] = set()
+    for person in people:
+        attribute, kind = shared if one_attribute else random.choice(_PERSON_ATTRIBUTES)
+        note = _note(random, split, person, attribute, kind)
+        while one_attribute and note.answer in values:
+            note = _note(random, split, person, attribute, kind)
+        values.add(note.answer)
+        notes.append(note)
+    return notes
 
 
 def corrected(note: Note, seed: int | str, split: Split) -> Note:

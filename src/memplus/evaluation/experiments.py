@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import memplus
+from memplus.data.facts import Statement
 from memplus.data.questions import QuestionSet
 from memplus.data.stream import Texts
 from memplus.evaluation.engine.bench import Bench
@@ -16,14 +19,18 @@ from memplus.evaluation.engine.plan import Plan
 from memplus.evaluation.engine.results import Evaluation, Results, evaluate
 from memplus.evaluation.engine.run import Report
 from memplus.evaluation.tasks.note_layouts import ALONE, layouts_plan
+from memplus.evaluation.tasks.outside_names import Names, outside_plan
 from memplus.evaluation.tasks.passages import PROTOCOL, QUESTION, passage_plans
 from memplus.evaluation.tasks.retention import NOTE, RetentionSizes, retention_plan
+from memplus.evaluation.tasks.statements import STATEMENT, statement_judge, statement_plans
 
 __all__ = [
     "Streams",
     "evaluate_layouts",
+    "evaluate_names",
     "evaluate_questions",
     "evaluate_retention",
+    "evaluate_statements",
 ]
 
 
@@ -52,6 +59,46 @@ def evaluate_layouts(
 ) -> Results:
     """Notes in paragraphs, across chunk borders, corrected later, with one first name."""
     return _on_texts(bench, texts, streams, report, ("notes", ALONE, layouts_plan, {}))
+
+
+def evaluate_names(
+    bench: Bench, texts: Sequence[str], streams: Streams, names: Names, report: Report
+) -> Results:
+    """Notes about people whose names no generator made, and many notes of one attribute."""
+
+    def make(known: Texts, chunk: int, sizes: RetentionSizes, seed: int) -> Plan:
+        return outside_plan(known, chunk, sizes, seed, names)
+
+    settings = {"names": _digest(names.people), "one_attribute": names.one_attribute}
+    return _on_texts(bench, texts, streams, report, ("names", ALONE, make, settings))
+
+
+def evaluate_statements(
+    bench: Bench,
+    statements: Sequence[Statement],
+    folder: Path,
+    min_confidence: float | None,
+    report: Report,
+) -> Results:
+    """Ordinary statements, each in a session of its own, asked for at once.
+
+    Args:
+        bench: what is evaluated.
+        statements: what is told.
+        folder: of the results.
+        min_confidence: below which systems that know how sure they are decline; None: their own.
+        report: called with (what, done, total).
+    """
+    told = _digest([json.dumps(asdict(one), sort_keys=True) for one in statements])
+    settings = {"memplus": memplus.__version__, "statements": told}
+    judge = statement_judge(min_confidence)
+    plans = statement_plans(statements, bench.reference, seed=0)
+    evaluation = Evaluation("statements", STATEMENT, settings, judge, folder)
+    return evaluate(bench.systems, plans, evaluation, report)
+
+
+def _digest(lines: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _on_texts(

@@ -6,6 +6,8 @@ from memplus import MPlus
 from memplus.errors import ConfigError
 from memplus.evaluation.engine.bench import Bench
 from memplus.evaluation.tasks.demonstration import demonstrate, language_documentation
+from memplus.evaluation.tasks.note_layouts import ALONE
+from memplus.evaluation.tasks.outside_names import ONE_ATTRIBUTE, OUTSIDE
 from memplus.evaluation.tasks.retention import NOTE, RetentionSizes
 from memplus.systems.registry import make_systems, usual_systems
 from memplus.systems.shared import Shared
@@ -36,7 +38,19 @@ def test_every_note_is_asked_at_the_distances_that_fit_and_shown_with_evidence(
         ("mplus", 200): 3,
         ("memoryllm", 200): 3,
     }
-    assert seen == {"reading", "asking", "asking with evidence"}
+    assert seen == {
+        "reading",
+        "asking",
+        "asking with evidence",
+        "reading about others",
+        "asking about others",
+    }
+    outside = {(one.kind, one.system, one.wanted): one.asked for one in shown.outside}
+    assert outside == {
+        (kind, "mplus", wanted): 3
+        for kind in (ALONE, OUTSIDE, ONE_ATTRIBUTE)
+        for wanted in (0, 200)
+    }
     assert len(shown.shown) == 3
     distances = [one.distance for one in shown.shown]
     assert distances == sorted(distances, reverse=True)

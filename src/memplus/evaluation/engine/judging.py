@@ -19,7 +19,7 @@ _RULES = ("exact", "contains", "f1", "choice", "order")
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """How answers are asked for and judged."""
+    """How questions are put and answers are judged."""
 
     rule: Rule = "exact"
     """``exact``: all of what was said must be the answer. ``contains``: the answer must stand in
@@ -30,6 +30,10 @@ class Judge:
     """Most tokens of an answer; None: the system's own."""
     least: float = 1.0
     """The credit from which an answer counts as right; less than 1 makes sense for ``f1``."""
+    explained: bool = False
+    """Whether systems that can say how sure they are do so, and decline where they are not."""
+    min_confidence: float | None = None
+    """The confidence below which they decline; None: the system's own."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot judge.
@@ -45,7 +49,7 @@ class Judge:
     @property
     def takes_all(self) -> bool:
         """Whether all that was generated is judged, not what an answer was cut to."""
-        return self.rule == "contains"
+        return self.rule == "contains" and not self.explained
 
     def credit(self, said: str, answers: Sequence[str]) -> float:
         """How right an answer is, 0 to 1.

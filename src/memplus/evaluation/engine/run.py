@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from memplus.errors import ConfigError, DamagedRunError
 from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan, Question, Step
-from memplus.systems.protocol import Follows, Recalls, Reply, Scores, Session, System
+from memplus.systems.protocol import Explains, Follows, Recalls, Reply, Scores, Session, System
 
 __all__ = ["InMemory", "Recorder", "Report", "judged", "run_plans"]
 
@@ -219,6 +219,8 @@ class _Runner:
         for question, reply in zip(batch, replies, strict=True):
             line = judged(self.judge, question, reply)
             line |= {"seconds": round(seconds, 4), "bytes": session.nbytes}
+            if reply.confidence is not None:
+                line["confidence"] = reply.confidence
             # A note's place is known in a system's tokens where these are the plan's.
             if isinstance(session, Recalls) and question.told is not None and exact_places:
                 line |= dict(_probed(session, reply, question))
@@ -227,8 +229,11 @@ class _Runner:
 
     def _replies(self, session: Session, batch: Sequence[Question]) -> list[Reply]:
         texts = [question.text for question in batch]
+        longest, least = self.judge.max_new_tokens, self.judge.min_confidence
+        if self.judge.explained and isinstance(session, Explains):
+            return session.explain(texts, max_new_tokens=longest, min_confidence=least)
         if self.judge.rule != "choice":
-            return session.ask(texts, max_new_tokens=self.judge.max_new_tokens)
+            return session.ask(texts, max_new_tokens=longest)
         assert isinstance(session, Scores)
         scores = session.score(texts, [question.options for question in batch])
         return [

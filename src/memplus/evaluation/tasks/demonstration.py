@@ -3,6 +3,9 @@
 The stream is that of ``memplus eval retention``, as long as the text allows. When all of it is
 written, every note is asked once more, with evidence. Wrong answers are shown like right ones, and
 nothing but the stream ever reaches the model.
+
+Its notes come from the generator that a bundled model is trained on, so a shorter stream tells
+notes about people whose names no generator made, and as many of one attribute side by side.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from memplus.data.facts import BUNDLED_NAMES, read_names
 from memplus.data.stream import Reference, Texts
 from memplus.errors import ConfigError
 from memplus.evaluation.engine.bench import Bench
@@ -17,10 +21,16 @@ from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan, Question
 from memplus.evaluation.engine.run import InMemory, Report, run_plans
 from memplus.evaluation.engine.summary import Cell, cells_of
+from memplus.evaluation.tasks.outside_names import Names, outside_plan
 from memplus.evaluation.tasks.retention import NOTE, RetentionSizes, retention_plan
 from memplus.systems.protocol import Explains, Session
 
 __all__ = ["DISTANCES", "Demonstration", "Shown", "demonstrate", "language_documentation"]
+
+_OUTSIDE_UP_TO = 16_000
+"""Tokens at most between a note about somebody with another name and its question."""
+_OUTSIDE_NOTES = 100
+"""Most of them of each kind: the bundled names are twice as many."""
 
 DISTANCES = (500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 160_000)
 
@@ -57,6 +67,8 @@ class Demonstration:
     """Share of the right answers then that stand most on the note itself, 0 to 1."""
     write_seconds: float
     memory_bytes: int
+    outside: list[Cell]
+    """Right answers of the first system about people with other names, by kind and distance."""
 
     @property
     def accuracy(self) -> dict[str, float]:
@@ -124,7 +136,25 @@ def demonstrate(
         note_first=sum(one.quotes_note for one in right) / max(1, len(right)),
         write_seconds=recorder.lines[-1]["write_seconds"],
         memory_bytes=session.nbytes,
+        outside=_outside(bench, texts, plan, sizes.notes, report),
     )
+
+
+def _outside(bench: Bench, texts: Texts, main: Plan, notes: int, report: Report) -> list[Cell]:
+    """Notes about people with other names, at the nearest and the farthest distance there is."""
+    asked = {one.wanted for one in main.questions if one.wanted is not None}
+    near = {wanted for wanted in asked if wanted <= _OUTSIDE_UP_TO} or {min(asked)}
+    names = Names(tuple(read_names(BUNDLED_NAMES)), one_attribute=True)
+    distances = tuple(sorted({min(near), max(near)}))
+    sizes = RetentionSizes(min(notes, _OUTSIDE_NOTES), distances)
+    plan = outside_plan(texts, bench.chunk, sizes, main.seed, names)
+    recorder = InMemory()
+
+    def shown(what: str, done: int, total: int) -> None:
+        report(f"{what} about others", done, total)
+
+    run_plans(bench.systems[:1], [plan], Judge(), recorder, shown)
+    return cells_of(recorder.lines)
 
 
 def _longest_plan(texts: Texts, chunk: int, sizes: RetentionSizes, seed: int) -> Plan:

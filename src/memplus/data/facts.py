@@ -1,0 +1,72 @@
+"""Facts that no generator of ours made: people's names, and statements with their questions.
+
+The bundled lists are written by hand. What a model keeps of its own generator's notes says little
+about the rest of the world; these say a little more.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from memplus.data.documents import read_document
+from memplus.errors import UsageError
+
+__all__ = ["BUNDLED_NAMES", "BUNDLED_STATEMENTS", "Statement", "read_names", "read_statements"]
+
+_FACTS = Path(__file__).parents[1] / "assets" / "facts"
+BUNDLED_NAMES = _FACTS / "names.txt"
+"""200 full names from many countries, none of them put together from the parts of ``notes``."""
+BUNDLED_STATEMENTS = _FACTS / "statements.jsonl"
+"""40 ordinary statements, each with the question that it obviously answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """Something that somebody says, and a question about it."""
+
+    statement: str
+    question: str
+    answers: tuple[str, ...]
+    """Any of them, somewhere in an answer, is right."""
+
+
+def read_names(path: Path) -> list[str]:
+    """Names, one a line, each once.
+
+    Raises:
+        NotFoundError, StorageError, NotTextError, EmptyTextError: it cannot be read as text.
+    """
+    lines = (" ".join(line.split()) for line in read_document(path).text.splitlines())
+    return list(dict.fromkeys(line for line in lines if line))
+
+
+def read_statements(path: Path) -> list[Statement]:
+    """Statements of a file of JSON lines with ``statement``, ``question`` and ``answers``.
+
+    Raises:
+        NotFoundError, StorageError, NotTextError, EmptyTextError: it cannot be read as text.
+        UsageError: a line is something else.
+    """
+    return list(_statements(path))
+
+
+def _statements(path: Path) -> Iterator[Statement]:
+    for number, line in enumerate(read_document(path).text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            found = json.loads(line)
+            statement, question = found["statement"], found["question"]
+            answers = tuple(found["answers"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise _refused(path, number) from error
+        if not answers or not all(isinstance(t, str) for t in (statement, question, *answers)):
+            raise _refused(path, number)
+        yield Statement(statement, question, answers)
+
+
+def _refused(path: Path, line: int) -> UsageError:
+    return UsageError(f"Line {line} of {path} is no JSON with statement, question and answers.")
