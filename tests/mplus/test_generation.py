@@ -490,7 +490,7 @@ def test_new_tokens_without_any_length_are_counted_too() -> None:
     """The library then generates twenty: they must fit as well."""
     model = make_mplus()
     memory = several(model)[4]
-    room = model.positions - model.prefix_length(memory)
+    room = model.positions - model.core.prefix_length(memory)
     with pytest.raises(UsageError, match="positions"):
         model.generate(some_ids(room - 10), memory=memory)
     with pytest.raises(UsageError, match="positions"):
