@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -11,7 +14,7 @@ from tests.mplus.test_writer import assert_equal, contents
 
 from memplus import Memory
 from memplus.config import CounterEviction, OldestEviction
-from memplus.errors import StaleCacheError
+from memplus.errors import StaleCacheError, UsageError
 
 RULES = [CONFIG.eviction, OldestEviction(max_rows=14), CounterEviction(every=2, initial=2.0)]
 
@@ -120,3 +123,41 @@ def test_without_its_long_term_store_a_memory_is_a_memoryllm() -> None:
     # The same drops serve both.
     assert torch.equal(short.pool.birth, memory.pool.birth)
     assert torch.equal(short.pool.columns["k"], memory.pool.columns["k"])
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy], ids=["copy", "deepcopy"])
+def test_a_copy_is_a_fork(copied: Callable[[Memory], Memory]) -> None:
+    model = make_mplus()
+    memory = model.new_memory()
+    model.write(memory, some_ids(47).tolist(), source="a")
+    before = contents(memory)
+    twin = copied(memory)
+    assert_equal(contents(twin), before)
+    model.write(twin, some_ids(30, seed=1).tolist(), source="b")
+    assert_equal(contents(memory), before)
+    assert {record.source for record in memory.writes} == {"a"}
+
+
+def test_pickling_says_what_to_use_instead() -> None:
+    memory = make_mplus().new_memory()
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        with pytest.raises(UsageError, match=r"memory.save\(path\)"):
+            pickle.dumps(memory, protocol)
+
+
+def test_a_memory_shows_what_it_holds() -> None:
+    model = make_mplus()
+    memory = model.new_memory()
+    model.write(memory, some_ids(47).tolist(), source="a <b>")
+    shown = repr(memory)
+    for part in ("tokens=40", "waiting=7", "writes=4", f"nbytes={memory.nbytes}"):
+        assert part in shown
+    page = memory._repr_html_()
+    assert "<th>waiting</th><td>7</td>" in page
+
+
+def test_completion_offers_what_is_for_users() -> None:
+    names = dir(make_mplus().new_memory())
+    assert {"fork", "save", "load", "forget", "tokens", "tail", "writes"} <= set(names)
+    inner = {"take_in", "draw_drop", "commit", "wrote", "derived", "pool", "recent", "clock"}
+    assert not inner & set(names)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tests.fakes import CONFIG, make_model, make_mplus, make_tokenizer, slow_pass, some_ids
 from tests.mplus.test_writer import assert_equal, contents
 from torch import Tensor
 
-from memplus import MPlus
+from memplus import Memory, MPlus
 from memplus.config import PromptConfig
-from memplus.errors import ConfigError, EmptyTextError, PositionsError
+from memplus.errors import ConfigError, EmptyTextError, PositionsError, UsageError
 
 
 def test_evidence_is_the_attention_beyond_the_idle_one_as_the_stock_model_pays_it() -> None:
@@ -195,3 +197,104 @@ def test_what_is_generated_is_kept_whole_beside_the_answer(monkeypatch: pytest.M
     made = model.asker.ask_together(model.new_memory(), ["Where?"], 3)
     assert made.texts == ["one"]
     assert made.generated == [" one | two"]
+
+
+def told(seed: int, tokens: int) -> tuple[MPlus, Memory]:
+    model = make_mplus()
+    memory = model.new_memory(seed=seed)
+    model.write(memory, some_ids(tokens, seed=seed).tolist(), source=f"text {seed}")
+    return model, memory
+
+
+@pytest.mark.parametrize("tokens", [26, 93])
+def test_a_list_of_questions_gives_the_answers_of_each_by_itself(tokens: int) -> None:
+    model, memory = told(1, tokens)
+    questions = ["Where?", "What is it that was told a while ago?", "Who was it?"]
+    together = model.ask(memory, questions, max_new_tokens=5)
+    for question, answer in zip(questions, together, strict=True):
+        alone = model.ask(memory, question, max_new_tokens=5)
+        assert answer.text == alone.text
+        assert answer.confidence == pytest.approx(alone.confidence, abs=1e-4)
+        ids = [one.write_id for one in alone.evidence]
+        assert [one.write_id for one in answer.evidence] == ids
+        shares = [one.share for one in alone.evidence]
+        assert [one.share for one in answer.evidence] == pytest.approx(shares, abs=1e-3)
+
+
+def test_memories_are_asked_side_by_side() -> None:
+    model, first = told(1, 93)
+    second, third = model.new_memory(seed=5), model.new_memory()
+    model.write(second, some_ids(44, seed=7).tolist(), source="other")
+    memories, questions = [first, second, third], ["Where?", "Who is it then?", "What?"]
+    together = model.ask(memories, questions, max_new_tokens=4)
+    for memory, question, answer in zip(memories, questions, together, strict=True):
+        alone = model.ask(memory, question, max_new_tokens=4)
+        assert answer.text == alone.text
+        assert answer.confidence == pytest.approx(alone.confidence, abs=1e-4)
+        assert [one.source for one in answer.evidence] == [one.source for one in alone.evidence]
+    with pytest.raises(UsageError, match="2 memories were given for 3 questions"):
+        model.ask([first, second], questions)
+
+
+def test_more_questions_than_fit_one_batch_are_all_answered() -> None:
+    model, memory = told(2, 30)
+    questions = [f"Question number {number}?" for number in range(35)]
+    answers = model.ask(memory, questions, max_new_tokens=2)
+    assert len(answers) == 35
+    for number in (0, 31, 32, 34):
+        assert answers[number].text == model.ask(memory, questions[number], max_new_tokens=2).text
+
+
+def test_a_streamed_answer_is_the_answer_in_pieces() -> None:
+    model, memory = told(3, 60)
+    pieces: list[str] = []
+    answer = model.ask(memory, "Where?", max_new_tokens=12, stream=pieces.append)
+    assert "".join(pieces) == answer.text == model.ask(memory, "Where?", max_new_tokens=12).text
+    assert len(pieces) > 1
+    assert all(pieces)
+    with pytest.raises(UsageError, match="single question"):
+        model.ask(memory, ["Where?", "Who?"], stream=pieces.append)  # type: ignore[call-overload]
+
+
+def test_nothing_behind_a_stop_is_streamed() -> None:
+    model, memory = told(3, 60)
+    whole = model.ask(memory, "Where?", max_new_tokens=12).text
+    stop = whole[len(whole) // 2 :][:3]
+    model.prompt = PromptConfig(stop=(stop,))
+    pieces: list[str] = []
+    answer = model.ask(memory, "Where?", max_new_tokens=12, stream=pieces.append)
+    assert answer.text == whole.partition(stop)[0].strip()
+    assert "".join(pieces) == answer.text
+
+
+def test_a_withheld_answer_is_never_streamed() -> None:
+    model, memory = told(3, 60)
+    pieces: list[str] = []
+    answer = model.ask(memory, "Where?", min_confidence=1.0, stream=pieces.append)
+    assert answer.withheld
+    assert pieces == [model.prompt.abstention]
+
+
+def test_the_models_own_threshold_is_the_default() -> None:
+    model, memory = told(3, 60)
+    sure = model.ask(memory, "Where?", max_new_tokens=3).confidence
+    model.prompt = replace(model.prompt, min_confidence=min(1.0, sure + 1e-3))
+    assert model.ask(memory, "Where?", max_new_tokens=3).text == model.prompt.abstention
+    assert model.ask(memory, "Where?", max_new_tokens=3, min_confidence=0.0).withheld == ""
+
+
+def test_rows_that_came_with_the_model_are_no_evidence() -> None:
+    model = MPlus.from_pretrained("nano")
+    memory = model.new_memory()
+    assert memory.short_term_rows
+    model.write(memory, "Marta Velez's locker code is 4821.", source="notes.txt")
+    answer = model.ask(memory, "What is Marta Velez's locker code?")
+    assert answer.text == "4821"
+    assert [one.source for one in answer.evidence] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("question", [5, None, b"Where?", ["Where?", 5]])
+def test_what_is_no_question_is_refused(question: object) -> None:
+    model, memory = told(1, 20)
+    with pytest.raises(UsageError, match="question"):
+        model.ask(memory, question)  # type: ignore[call-overload]

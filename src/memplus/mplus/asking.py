@@ -97,6 +97,7 @@ class Asker:
             raise ConfigError("min_confidence", value=least, reason="it is not in 0 to 1")
         if stream is not None and len(questions) != 1:
             raise UsageError("Only the answer to a single question is streamed.")
+        _require_list(questions)
         memories = _per_question(memory, questions)
         prompts = [self.encode(question) for question in questions]
         count = self._longest(max_new_tokens)
@@ -219,6 +220,11 @@ class _Pieces:
                 if sure.endswith(stop[:length]):
                     sure = sure[: len(sure) - length]
         return sure
+
+
+def _require_list(questions: object) -> None:
+    if isinstance(questions, bytes) or not isinstance(questions, Sequence):
+        raise UsageError(f"A question is text, not {type(questions).__name__}.")
 
 
 def _per_question(memory: Memories, questions: Sequence[str]) -> list[Memory]:

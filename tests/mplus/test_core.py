@@ -1,0 +1,104 @@
+"""What reading and writing stand on: sizes, owners, ids, and copies of a whole model."""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+from dataclasses import replace
+
+import pytest
+import torch
+from tests.fakes import ADAPTERS, CONFIG, make_mplus, some_ids
+
+from memplus import MPlus
+from memplus.config import CounterEviction
+from memplus.errors import MemoryMismatchError, PositionsError, TokenizerMissingError, UsageError
+
+
+def test_a_memory_is_its_own_models_and_nobody_elses() -> None:
+    model, other = make_mplus(), make_mplus(seed=7)
+    memory = model.new_memory()
+    model.core.check_owner(memory)
+    with pytest.raises(MemoryMismatchError):
+        other.core.check_owner(memory)
+    # Equal weights are the same model.
+    make_mplus().core.check_owner(memory)
+
+
+def test_a_memory_of_other_sizes_is_refused_by_the_config() -> None:
+    small = make_mplus(config=replace(CONFIG, short_term_tokens=18))
+    with pytest.raises(MemoryMismatchError, match="config"):
+        small.core.check_owner(make_mplus().new_memory())
+
+
+@pytest.mark.parametrize("ids", [[-1], [3, 10**6]])
+def test_ids_outside_the_vocabulary_are_refused(ids: list[int]) -> None:
+    with pytest.raises(UsageError, match=r"0\.\."):
+        make_mplus().core.check_ids(ids)
+
+
+def test_a_chunk_must_leave_room_for_the_newest_rows() -> None:
+    core = make_mplus(changes={"max_position_embeddings": 64}).core
+    core.check_chunk(64 - 1 - CONFIG.tokens_per_write)
+    with pytest.raises(PositionsError):
+        core.check_chunk(64 - CONFIG.tokens_per_write)
+
+
+def test_a_memory_larger_than_the_positions_is_refused_when_the_model_is_made() -> None:
+    with pytest.raises(PositionsError):
+        make_mplus(config=replace(CONFIG, short_term_tokens=10_000))
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt_neox"])
+@pytest.mark.parametrize("rule", [CONFIG.eviction, CounterEviction(every=1, initial=9.0)])
+def test_row_bytes_are_those_that_rows_take(name: str, rule: object) -> None:
+    model = make_mplus(name, replace(CONFIG, eviction=rule))
+    memory = model.new_memory()
+    row = model.core.row_bytes()
+    model.write(memory, some_ids(100).tolist())
+    expected = memory.short_term_rows * row.short_term + memory.long_term_rows * row.long_term
+    expected += CONFIG.tokens_per_write * row.recent
+    assert memory.nbytes == expected
+
+
+@pytest.mark.parametrize("adapters", [None, ADAPTERS])
+def test_a_model_is_copied_and_pickled_with_its_weights(adapters: object) -> None:
+    model = make_mplus(config=replace(CONFIG, adapters=adapters))
+    memory = model.new_memory()
+    model.write(memory, some_ids(60).tolist())
+    expected = model(some_ids(5), memory=memory).logits
+    stream = io.BytesIO()
+    torch.save(model, stream)
+    stream.seek(0)
+    twins = [
+        copy.deepcopy(model),
+        pickle.loads(pickle.dumps(model)),
+        torch.load(stream, weights_only=False),
+    ]
+    for twin in twins:
+        assert isinstance(twin, MPlus)
+        assert (twin.fingerprint, twin.name, twin.prompt) == (
+            model.fingerprint, model.name, model.prompt,
+        )  # fmt: skip
+        assert torch.equal(twin(some_ids(5), memory=memory).logits, expected)
+        with torch.no_grad():
+            next(twin.model.parameters()).add_(1.0)
+    assert torch.equal(model(some_ids(5), memory=memory).logits, expected)
+
+
+def test_a_model_shows_what_it_is() -> None:
+    shown = repr(make_mplus())
+    for part in ("MPlus(", "LlamaForCausalLM", "weights", "short_term=24", "retrieved=8"):
+        assert part in shown
+
+
+def test_text_without_a_tokenizer_is_an_error_and_ids_are_not() -> None:
+    made = make_mplus()
+    model = MPlus(made.model, CONFIG, made.weights)
+    with pytest.raises(TokenizerMissingError):
+        model.encode("text")
+    assert model.decode([1, 2]) == ""
+    memory = model.new_memory()
+    model.write(memory, some_ids(12).tolist())
+    assert memory.tokens == 10

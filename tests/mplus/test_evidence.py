@@ -1,0 +1,56 @@
+"""Which writes are named as evidence, and in what order."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tests.fakes import make_mplus, some_ids
+
+from memplus.mplus.evidence import Watch, ranked, retrieved_writes
+
+
+def test_most_paid_comes_first_and_the_models_own_rows_are_never_named() -> None:
+    model = make_mplus()
+    memory = model.new_memory()
+    for source in ("a", "b", "c"):
+        model.write(memory, some_ids(10).tolist(), source=source)
+    found = ranked(memory, torch.tensor([5.0, 1.0, 0.0, 3.0, 0.0]), model.decode)
+    assert [(one.write_id, one.source) for one in found] == [(3, "c"), (1, "a")]
+    assert [one.share for one in found] == pytest.approx([3 / 9, 1 / 9])
+
+
+def test_five_writes_are_named_at_most_and_the_tail_is_quoted() -> None:
+    model = make_mplus()
+    memory = model.new_memory()
+    model.write(memory, [*some_ids(80).tolist(), *model.encode("wait")], source="a")
+    assert len(memory.tail) == 4
+    paid = torch.tensor([0.0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+    found = ranked(memory, paid, model.decode)
+    assert [one.write_id for one in found] == [None, 8, 7, 6, 5]
+    assert (found[0].text, found[0].start, found[0].tokens) == ("wait", 80, 4)
+
+
+def test_nothing_paid_is_no_evidence() -> None:
+    model = make_mplus()
+    assert ranked(model.new_memory(), torch.zeros(2), model.decode) == []
+
+
+def test_a_read_without_memory_pays_nothing() -> None:
+    model = make_mplus()
+    memory = model.new_memory()
+    watch = Watch([memory])
+    ids = some_ids(6)[None]
+    model.asker.reader.generate(ids, memory, None, {"max_new_tokens": 1}, watch)
+    assert watch.sharpest(0) == 0.0
+
+
+def test_retrieved_rows_are_counted_by_write() -> None:
+    model = make_mplus()
+    memory = model.new_memory()
+    model.write(memory, some_ids(120).tolist(), source="a")
+    prefix = model.asker.reader.prefill(some_ids(6)[None], memory)
+    found = retrieved_writes(memory, prefix)
+    layers = len(model.backbone.layers)
+    assert sum(one.rows for one in found) == layers * memory.config.retrieved_tokens
+    assert [one.rows for one in found] == sorted((one.rows for one in found), reverse=True)
+    assert all(0 < one.score < 1 for one in found)
