@@ -44,6 +44,7 @@ SAMPLES: list[MemplusError] = [
     errors.DamagedRunError("runs/a/answers.jsonl", line=12),
     errors.StorageError("m.mem", reason="no space left on device"),
     errors.TrainingError("there is no checkpoint"),
+    errors.NotFiniteResultError("confidence"),
     errors.NotFiniteError("the loss", task="completion", step=7),
     errors.TrainingBudgetError(needed=3.5, given=2.0, parts="weights 3.5"),
     errors.UnknownMemoryError("alice", store="memories"),

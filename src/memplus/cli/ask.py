@@ -1,20 +1,23 @@
-"""``memplus ask``: a question to a saved memory."""
+"""``memplus ask``: questions to a memory."""
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from memplus.cli.opening import Place, load_model
-from memplus.cli.options import AsJson, Device, Dtype, Id, MemoryPath, Model, Ram, Store
-from memplus.cli.output import Output
+from memplus.cli.flags import ModelFlags, OutputFlags, PlaceFlags, with_groups
+from memplus.data.documents import read_document, read_stdin
+from memplus.errors import UsageError
 
 if TYPE_CHECKING:
+    from memplus.mplus.asking import Answer
     from memplus.mplus.evidence import Evidence
 
 __all__ = ["ask"]
@@ -23,48 +26,89 @@ _QUOTED = 400
 """Most characters of a quote."""
 
 
+@with_groups
 def ask(
-    question: Annotated[str, typer.Argument(help="In plain words.")],
+    question: Annotated[
+        list[str] | None, typer.Argument(help="In plain words; several are asked together.")
+    ] = None,
     *,
-    memory: MemoryPath = None,
-    store: Store = None,
-    id: Id = None,
+    place: PlaceFlags,
+    questions: Annotated[
+        Path | None,
+        typer.Option("--questions", help="A file with one question per line; `-` is the input."),
+    ] = None,
     evidence: Annotated[
         bool, typer.Option("--evidence", help="Also show which writes the answer drew on.")
     ] = False,
     max_new_tokens: Annotated[
-        int | None, typer.Option("--max-new-tokens", min=1, help="Most tokens of the answer.")
+        int | None, typer.Option("--max-new-tokens", min=1, help="Most tokens of an answer.")
     ] = None,
     min_confidence: Annotated[
-        float,
+        float | None,
         typer.Option(
-            "--min-confidence", min=0, max=1, help="Withhold an answer of less confidence."
+            "--min-confidence",
+            min=0,
+            max=1,
+            help="Withhold an answer of less confidence; the model's own threshold by default.",
         ),
-    ] = 0.0,
-    ram: Ram = None,
-    model: Model = "nano",
-    device: Device = None,
-    dtype: Dtype = None,
-    as_json: AsJson = False,
+    ] = None,
+    chosen: ModelFlags,
+    shown: OutputFlags,
 ) -> None:
-    """Ask a saved memory; the memory stays as it is."""
-    out = Output(as_json=as_json)
-    place = Place(memory, store, id, ram=ram)
-    loaded = load_model(model, device=device, dtype=dtype)
-    with place.reading(loaded) as source:
-        answer = loaded.ask(
-            source, question, max_new_tokens=max_new_tokens, min_confidence=min_confidence
-        )
+    """Ask a memory; the memory stays as it is."""
+    out = shown.open()
+    asked = _asked(question or [], questions)
+    model = chosen.load()
+    limits: dict[str, Any] = {"max_new_tokens": max_new_tokens, "min_confidence": min_confidence}
+    alone = len(asked) == 1 and questions is None
+    streamed = alone and not out.as_json and sys.stdout.isatty()
+    with place.reading(model) as source:
+        if streamed:
+            answers = [model.ask(source, asked[0], stream=_print_piece, **limits)]
+            sys.stdout.write("\n")
+        else:
+            answers = model.ask(source, asked, **limits)
+    found = [{"question": one, **asdict(answer)} for one, answer in zip(asked, answers)]
 
     def show(console: Console) -> None:
-        console.print(answer.text, markup=False)
-        if answer.withheld:
-            note = f"  withheld, confidence {answer.confidence:.2f}: {answer.withheld}"
-            console.print(note, markup=False)
-        for one in answer.evidence if evidence else []:
-            _show_evidence(console, one)
+        for one, answer in zip(asked, answers):
+            if not alone:
+                console.print(one, markup=False)
+            if not streamed:
+                console.print(answer.text if alone else f"  {answer.text}", markup=False)
+            _show_grounds(console, answer, evidence=evidence)
 
-    out.result({"question": question, **asdict(answer)}, show=show)
+    out.result(found[0] if alone else {"answers": found}, show=show)
+
+
+def _asked(arguments: list[str], file: Path | None) -> list[str]:
+    """The questions, in order.
+
+    Raises:
+        UsageError: there is none.
+        NotFoundError, NotTextError, EmptyTextError: the file cannot be used.
+    """
+    if file is None:
+        if not arguments:
+            raise UsageError("Give a question, or --questions FILE.")
+        return arguments
+    document = read_stdin() if str(file) == "-" else read_document(file)
+    return [*arguments, *(line.strip() for line in document.text.splitlines() if line.strip())]
+
+
+def _print_piece(piece: str) -> None:
+    """A piece of an answer, as it comes."""
+    sys.stdout.write(piece)
+    sys.stdout.flush()
+
+
+def _show_grounds(console: Console, answer: Answer, *, evidence: bool) -> None:
+    """What was withheld, and where the answer came from if that was asked."""
+    if answer.withheld:
+        note = f"  withheld, confidence {answer.confidence:.2f}: {answer.withheld}"
+        console.print(note, markup=False)
+    for one in answer.evidence if evidence else []:
+        _show_evidence(console, one)
 
 
 def _show_evidence(console: Console, one: Evidence) -> None:

@@ -1,4 +1,4 @@
-"""``memplus chat``: a conversation whose older turns live in a saved memory."""
+"""``memplus chat``: a conversation whose older turns live in a memory."""
 
 from __future__ import annotations
 
@@ -8,41 +8,21 @@ from typing import Annotated
 
 import typer
 
-from memplus.cli.opening import Place, load_model
-from memplus.cli.options import (
-    AsJson,
-    Device,
-    Dtype,
-    Id,
-    MaxBytes,
-    MemoryPath,
-    Model,
-    Ram,
-    Seed,
-    Store,
-    Wait,
-)
+from memplus.cli.flags import ModelFlags, OutputFlags, WritingFlags, with_groups
 from memplus.cli.output import Output
 
 __all__ = ["chat"]
 
 
+@with_groups
 def chat(
     *,
-    memory: MemoryPath = None,
-    store: Store = None,
-    id: Id = None,
+    place: WritingFlags,
     window: Annotated[
         int, typer.Option("--window", min=1, help="Tokens of recent turns that stay text.")
     ] = 256,
-    max_bytes: MaxBytes = None,
-    wait: Wait = 0.0,
-    ram: Ram = None,
-    model: Model = "nano",
-    seed: Seed = 0,
-    device: Device = None,
-    dtype: Dtype = None,
-    as_json: AsJson = False,
+    chosen: ModelFlags,
+    shown: OutputFlags,
 ) -> None:
     """Talk; turns that leave the window go into the memory, which is saved at the end.
 
@@ -51,24 +31,23 @@ def chat(
     """
     from memplus.sessions.conversation import Conversation
 
-    out = Output(as_json=as_json)
-    place = Place(memory, store, id, wait, ram)
-    loaded = load_model(model, device=device, dtype=dtype)
+    out = shown.open()
+    model = chosen.load()
     turns = []
-    with place.writing(loaded, seed=seed, max_bytes=max_bytes) as target:
-        talk = Conversation(loaded, target, window=window)
+    with place.writing(model) as target:
+        talk = Conversation(model, target, window=window)
         try:
             while line := _next_line(out):
                 if not line.strip():
                     continue
                 turn = talk.say(line)
                 turns.append(turn)
-                if turn.reply and not as_json:
-                    out.text.print(turn.reply, markup=False)
+                if not out.as_json:
+                    out.text.print(turn.reply or "noted", markup=False)
         except KeyboardInterrupt:
             out.note("")
         talk.close()
-    data = {**place.data, "turns": [asdict(turn) for turn in turns]}
+    data = {**place.place.data, "turns": [asdict(turn) for turn in turns]}
     out.result(data, show=lambda console: None)
 
 

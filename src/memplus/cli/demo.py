@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from memplus.cli.bench import open_bench
-from memplus.cli.opening import require_folder
 from memplus.cli.options import AsJson, Device, Dtype, Model, Seed
 from memplus.cli.output import Output
+from memplus.cli.place import require_folder
 from memplus.data.documents import read_document
 
 if TYPE_CHECKING:

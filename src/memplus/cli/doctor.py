@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from memplus.cli.opening import load_model
-from memplus.cli.options import AsJson, Device, Dtype, Model
-from memplus.cli.output import Output
+from memplus.cli.flags import ModelFlags, OutputFlags, with_groups
 
 __all__ = ["doctor"]
 
 
+@with_groups
 def doctor(
     name: Annotated[
         str | None, typer.Argument(help="The model; another way to say `--model`.")
     ] = None,
     *,
-    model: Model = "nano",
-    device: Device = None,
-    dtype: Dtype = None,
-    as_json: AsJson = False,
+    chosen: ModelFlags,
+    shown: OutputFlags,
 ) -> None:
     """Check a model: weights complete, frequencies sane, oracle, memory on against memory off."""
     from memplus.mplus.doctor import examine
 
-    out = Output(as_json=as_json)
-    chosen = name or model
-    checks = examine(load_model(chosen, device=device, dtype=dtype))
+    out = shown.open()
+    chosen = replace(chosen, model=name or chosen.model)
+    checks = examine(chosen.load())
     healthy = all(check.ok for check in checks)
 
     def show(console: Console) -> None:
@@ -39,7 +36,7 @@ def doctor(
             console.print(f"{mark}  {check.name}: {check.detail}", markup=False)
 
     data = {
-        "model": name or model,
+        "model": chosen.model,
         "healthy": healthy,
         "checks": [asdict(check) for check in checks],
     }

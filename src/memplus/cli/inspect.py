@@ -11,9 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from memplus.cli.opening import Place, load_model
-from memplus.cli.options import AsJson, Device, Dtype, Id, MemoryPath, Model, Ram, Store
-from memplus.cli.output import Output
+from memplus.cli.flags import ModelFlags, OutputFlags, PlaceFlags, with_groups
 
 if TYPE_CHECKING:
     from memplus.mplus.evidence import Retrieved
@@ -25,46 +23,43 @@ _SHOWN = 10
 _WIDTH = 40
 
 
+@with_groups
 def inspect(
     *,
-    memory: MemoryPath = None,
-    store: Store = None,
-    id: Id = None,
+    place: PlaceFlags,
     question: Annotated[
         str | None, typer.Option("--question", help="Show what this question would retrieve.")
     ] = None,
-    ram: Ram = None,
-    model: Model = "nano",
-    device: Device = None,
-    dtype: Dtype = None,
-    as_json: AsJson = False,
+    chosen: ModelFlags,
+    shown: OutputFlags,
 ) -> None:
     """Show the size, ages and sources of a memory, and what a question would retrieve."""
-    from memplus.sessions.inspection import contents, reach
+    from memplus.sessions.inspection import bytes_per_token, contents, reach
 
-    out = Output(as_json=as_json)
-    place = Place(memory, store, id, ram=ram)
-    loaded = load_model(model, device=device, dtype=dtype)
-    with place.reading(loaded) as opened:
+    out = shown.open()
+    model = chosen.load()
+    with place.reading(model) as opened:
         held = contents(opened)
-        found = loaded.retrieve(opened, question) if question is not None else None
+        each = bytes_per_token(model, packed=opened.packed)
+        found = model.retrieve(opened, question) if question is not None else None
         reached = None if found is None else reach(opened, found)
-    data = {**place.data, **asdict(held)}
+    data = {**place.place.data, **asdict(held), "bytes_per_token": each}
     if found is not None and reached is not None:
         data |= {"retrieved": [asdict(one) for one in found], "reach": asdict(reached)}
 
     def show(console: Console) -> None:
-        _show(console, held)
+        _show(console, held, each)
         if found is not None and reached is not None:
             _show_reach(console, found, reached)
 
     out.result(data, show=show)
 
 
-def _show(console: Console, held: Contents) -> None:
+def _show(console: Console, held: Contents, each: float) -> None:
+    waiting = f" and {held.waiting} not yet compressed" if held.waiting else ""
     console.print(
-        f"{held.tokens:,} tokens in {held.writes:,} writes, {held.waiting} waiting; "
-        f"{held.bytes / 1e6:.1f} MB",
+        f"{held.tokens:,} tokens in {held.writes:,} writes{waiting}; {held.bytes / 1e6:.1f} MB, "
+        f"and {each / 1000:.1f} KB for each further token",
         markup=False,
     )
     console.print(
@@ -74,9 +69,9 @@ def _show(console: Console, held: Contents) -> None:
     if held.ages:
         ages = ", ".join(f"{name} {age:,}" for name, age in held.ages.items())
         console.print(f"ages of short-term rows: {ages}", markup=False)
-    table = Table("source", "writes", "tokens", "short-term rows", "long-term rows")
+    table = Table("source", "writes", "tokens", "as text", "short-term rows", "long-term rows")
     for one in held.sources:
-        row = (one.writes, one.tokens, one.short_term, one.long_term)
+        row = (one.writes, one.tokens, one.waiting, one.short_term, one.long_term)
         table.add_row(one.source or "(unnamed)", *(f"{number:,}" for number in row))
     console.print(table)
 

@@ -1,7 +1,8 @@
 """The entry point: one typer application, and errors turned into messages and exit codes.
 
-Exit codes: 0 ok, 1 failure, 2 usage, 3 model and memory do not match, 4 corrupt, 130 interrupted.
-Commands import the model library when they run, not before: ``memplus --help`` is immediate.
+Exit codes: 0 ok, 1 failure, 2 usage, 3 model and memory do not match, 4 corrupt, 130 interrupted,
+141 when the reader of the output went away. Commands import the model library when they run, not
+before: ``memplus --help`` is immediate.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,20 +22,24 @@ from memplus.cli.doctor import doctor
 from memplus.cli.eval import evaluation
 from memplus.cli.inspect import inspect
 from memplus.cli.memories import memories
-from memplus.cli.output import Output
+from memplus.cli.models import models
+from memplus.cli.options import Chosen
+from memplus.cli.output import INTERRUPTED, Output, print_any_character
 from memplus.cli.plot import plot
+from memplus.cli.tell import tell
 from memplus.cli.train import train
 from memplus.cli.write import write
-from memplus.errors import MemplusError
+from memplus.errors import MemplusError, UsageError
 from memplus.errors.base import storage_error
 
 __all__ = ["app", "main"]
+
+_READER_GONE = 141
 
 app = typer.Typer(
     name="memplus",
     help="A language model with a long memory in its hidden states.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -59,7 +64,7 @@ def root(
     """A language model with a long memory in its hidden states."""
 
 
-for _command in (write, ask, chat, inspect, doctor, demo, plot):
+for _command in (tell, write, ask, chat, inspect, models, doctor, demo, plot):
     app.command()(_command)
 app.add_typer(train)
 app.add_typer(evaluation)
@@ -68,18 +73,51 @@ app.add_typer(memories)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command and ends the process with its exit code."""
+    print_any_character()
     given = list(sys.argv[1:] if arguments is None else arguments)
-    output = Output(as_json="--json" in given or bool(os.environ.get("MEMPLUS_JSON")))
+    chosen = Chosen()
     try:
-        app(given, prog_name="memplus")
+        code = _run(given, chosen)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Nobody reads on. What is left in the buffers must not be tried again at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(_READER_GONE)
+    sys.exit(code)
+
+
+def _run(given: Sequence[str], chosen: Chosen) -> int:
+    try:
+        return int(app(given, prog_name="memplus", standalone_mode=False, obj=chosen) or 0)
     except MemplusError as error:
-        output.error(error)
-        sys.exit(error.exit_code)
+        return _failed(error, chosen)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         # A disk's or a pipe's refusal that no room has named already.
-        named = storage_error(error.filename or "output", error)
-        output.error(named)
-        sys.exit(named.exit_code)
+        return _failed(storage_error(error.filename or "output", error), chosen)
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except Exception as error:
+        if not hasattr(error, "format_message"):
+            raise
+        return _misused(error, chosen)
+
+
+def _failed(error: MemplusError, chosen: Chosen) -> int:
+    Output(as_json=chosen.as_json).error(error)
+    return error.exit_code
+
+
+def _misused(error: Any, chosen: Chosen) -> int:
+    """A fault in the command line itself, which the framework found.
+
+    A flag that does not exist ends the reading of all others, so that is told as text.
+    """
+    if chosen.as_json:
+        return _failed(UsageError(error.format_message()), chosen)
+    error.show()
+    return int(error.exit_code)
 
 
 if __name__ == "__main__":

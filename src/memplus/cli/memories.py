@@ -10,12 +10,20 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from memplus.cli.opening import load_model
-from memplus.cli.options import AsJson, Device, Dtype, Model, StoreAlone, Wait
-from memplus.cli.output import Output
+from memplus.cli.flags import ModelFlags, OutputFlags, with_groups
+from memplus.cli.options import (
+    MaxBytes,
+    Name,
+    NewName,
+    Rows,
+    Seed,
+    StoreAlone,
+    Wait,
+)
+from memplus.cli.place import Creation, Place, existing_store
+from memplus.cli.standard import default_store
 
 if TYPE_CHECKING:
-    from memplus.store import MemoryStore
     from memplus.store.journal import Commit
     from memplus.store.manifest import Manifest
 
@@ -24,14 +32,6 @@ __all__ = ["memories"]
 memories = typer.Typer(
     name="memories", help="Look after the memories of a store.", no_args_is_help=True
 )
-
-Name = Annotated[str, typer.Argument(help="Name of the memory.")]
-
-
-def _store(path: Path) -> MemoryStore:
-    from memplus.store import MemoryStore
-
-    return MemoryStore.existing(path)
 
 
 def _when(seconds: float) -> str:
@@ -44,26 +44,57 @@ def _described(manifest: Manifest) -> dict[str, Any]:
 
 
 @memories.command("list")
-def list_all(*, store: StoreAlone, as_json: AsJson = False) -> None:
+@with_groups
+def list_all(*, store: StoreAlone, shown: OutputFlags) -> None:
     """List every memory with its size and its last change."""
-    out = Output(as_json=as_json)
-    found = _store(store).memories()
+    out = shown.open()
+    rows: list[dict[str, Any]] = []
+    if store != default_store() or store.exists():
+        opened = existing_store(store)
+        rows = [_described(one) | {"bytes": opened.size(one.id)} for one in opened.memories()]
 
     def show(console: Console) -> None:
-        table = Table("id", "model", "tokens", "writes", "last change (UTC)")
-        for one in found:
-            sizes = (f"{one.tokens:,}", f"{one.writes:,}")
-            table.add_row(one.id, one.model, *sizes, _when(one.changed))
+        if not rows:
+            _say(console, f"There is no memory in {store} yet.")
+            return
+        table = Table("id", "model", "tokens", "writes", "size", "last change (UTC)")
+        for one in rows:
+            tokens = one["tokens"] + one["waiting"]
+            sizes = (f"{tokens:,}", f"{one['writes']:,}", f"{one['bytes'] / 1e6:.1f} MB")
+            table.add_row(one["id"], one["model"], *sizes, _when(one["changed"]))
         console.print(table)
 
-    out.result({"memories": [_described(one) for one in found]}, show=show)
+    out.result({"memories": rows}, show=show)
 
 
 @memories.command()
-def show(name: Name, *, store: StoreAlone, as_json: AsJson = False) -> None:
+@with_groups
+def create(
+    name: NewName,
+    *,
+    store: StoreAlone,
+    max_bytes: MaxBytes = None,
+    rows: Rows = None,
+    seed: Seed = 0,
+    chosen: ModelFlags,
+    shown: OutputFlags,
+) -> None:
+    """Make an empty memory; `write`, `tell` and `chat` also make theirs where there is none."""
+    out = shown.open()
+    creation = Creation(seed, max_bytes, rows)
+    made = Place(store=store, id=name).created(chosen.load(), creation)
+    made.close()
+    manifest = existing_store(store).manifest(name)
+    line = f"{name} is made, for the model {manifest.model}, with {manifest.rows} rows."
+    out.result(_described(manifest), show=lambda console: _say(console, line))
+
+
+@memories.command()
+@with_groups
+def show(name: Name, *, store: StoreAlone, shown: OutputFlags) -> None:
     """Show one memory: model, size, files. Needs no model."""
-    out = Output(as_json=as_json)
-    opened = _store(store)
+    out = shown.open()
+    opened = existing_store(store)
     manifest = opened.manifest(name)
     size = opened.size(name)
     data = _described(manifest) | {
@@ -81,39 +112,42 @@ def show(name: Name, *, store: StoreAlone, as_json: AsJson = False) -> None:
 
 
 @memories.command()
+@with_groups
 def fork(
     name: Name,
-    new_name: Annotated[str, typer.Argument(help="Name of the fork.")],
+    new_name: NewName,
     *,
     store: StoreAlone,
-    as_json: AsJson = False,
+    shown: OutputFlags,
 ) -> None:
     """Make a second memory that begins as this one; they share what is on the disk."""
-    out = Output(as_json=as_json)
-    _store(store).fork(name, new_name)
+    out = shown.open()
+    existing_store(store).fork(name, new_name)
     line = f"{new_name} begins as {name}."
     out.result({"id": name, "fork": new_name}, show=lambda console: _say(console, line))
 
 
 @memories.command()
-def delete(name: Name, *, store: StoreAlone, wait: Wait = 0.0, as_json: AsJson = False) -> None:
+@with_groups
+def delete(name: Name, *, store: StoreAlone, wait: Wait = 0.0, shown: OutputFlags) -> None:
     """Delete a memory; its forks keep what they share with it."""
-    out = Output(as_json=as_json)
-    _store(store).delete(name, wait=wait)
+    out = shown.open()
+    existing_store(store).delete(name, wait=wait)
     out.result({"deleted": name}, show=lambda console: _say(console, f"{name} is deleted."))
 
 
 @memories.command()
+@with_groups
 def export(
     name: Name,
     file: Annotated[Path, typer.Argument(help="Where it goes.")],
     *,
     store: StoreAlone,
-    as_json: AsJson = False,
+    shown: OutputFlags,
 ) -> None:
     """Write a memory as it is now, with its texts, to one portable file."""
-    out = Output(as_json=as_json)
-    _store(store).export(name, file)
+    out = shown.open()
+    existing_store(store).export(name, file)
     size = file.stat().st_size
     data = {"id": name, "file": str(file), "bytes": size}
     line = f"{name} is in {file} ({size / 1e6:.1f} MB)."
@@ -121,32 +155,34 @@ def export(
 
 
 @memories.command("import")
+@with_groups
 def import_one(
     file: Annotated[Path, typer.Argument(help="A file of `memplus memories export`.")],
     *,
     store: StoreAlone,
     name: Annotated[str | None, typer.Option("--id", help="Another name for it here.")] = None,
-    as_json: AsJson = False,
+    shown: OutputFlags,
 ) -> None:
     """Add a memory from a file; every byte of it is checked first."""
     from memplus.store import MemoryStore
 
-    out = Output(as_json=as_json)
+    out = shown.open()
     manifest = MemoryStore(store).import_memory(file, name)
     line = f"{manifest.id}: {manifest.tokens:,} tokens in {manifest.writes:,} writes."
     out.result(_described(manifest), show=lambda console: _say(console, line))
 
 
 @memories.command()
+@with_groups
 def verify(
     name: Annotated[str | None, typer.Argument(help="One memory; all by default.")] = None,
     *,
     store: StoreAlone,
-    as_json: AsJson = False,
+    shown: OutputFlags,
 ) -> None:
     """Check every byte; the first damaged file and place end the command with code 4."""
-    out = Output(as_json=as_json)
-    opened = _store(store)
+    out = shown.open()
+    opened = existing_store(store)
     names = [one.id for one in opened.memories()] if name is None else [name]
     checked = {one: opened.verify(one) for one in names}
 
@@ -158,10 +194,11 @@ def verify(
 
 
 @memories.command()
-def history(name: Name, *, store: StoreAlone, as_json: AsJson = False) -> None:
+@with_groups
+def history(name: Name, *, store: StoreAlone, shown: OutputFlags) -> None:
     """List the states that `rollback` can go back to."""
-    out = Output(as_json=as_json)
-    found = _store(store).history(name)
+    out = shown.open()
+    found = existing_store(store).history(name)
 
     def text(console: Console) -> None:
         table = Table("write", "tokens", "waiting", "what", "time (UTC)", title=name)
@@ -179,17 +216,18 @@ def _state(commit: Commit) -> dict[str, Any]:
 
 
 @memories.command()
+@with_groups
 def rollback(
     name: Name,
     to_write: Annotated[int, typer.Argument(min=0, help="A write that `history` lists.")],
     *,
     store: StoreAlone,
     wait: Wait = 0.0,
-    as_json: AsJson = False,
+    shown: OutputFlags,
 ) -> None:
     """Go back to the state after a write; what came later is gone."""
-    out = Output(as_json=as_json)
-    opened = _store(store)
+    out = shown.open()
+    opened = existing_store(store)
     opened.rollback(name, to_write, wait=wait)
     line = f"{name} is what it was after write {to_write}."
     data = {"id": name, "writes": to_write}
@@ -197,6 +235,7 @@ def rollback(
 
 
 @memories.command()
+@with_groups
 def forget(
     name: Name,
     *,
@@ -214,15 +253,13 @@ def forget(
         bool, typer.Option("--rebuild", help="Write all others again, so that no trace stays.")
     ] = False,
     wait: Wait = 0.0,
-    model: Model = "nano",
-    device: Device = None,
-    dtype: Dtype = None,
-    as_json: AsJson = False,
+    chosen: ModelFlags,
+    shown: OutputFlags,
 ) -> None:
     """Forget writes: their rows and their text go, and with them all earlier states."""
-    out = Output(as_json=as_json)
-    opened = _store(store)
-    loaded = load_model(model, device=device, dtype=dtype)
+    out = shown.open()
+    opened = existing_store(store)
+    loaded = chosen.load()
     with opened.open(name, loaded, write=True, wait=wait) as memory:
         gone = memory.forget(source=source, write=write, match=match, rebuild=rebuild)
     data = {

@@ -2,25 +2,60 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from memplus.cli.standard import complete_id, default_store
+
 __all__ = [
     "AsJson",
+    "Chosen",
     "Device",
     "Dtype",
+    "Durability",
     "Id",
     "MaxBytes",
     "MemoryPath",
     "Model",
+    "Name",
+    "NewName",
     "Ram",
+    "Rows",
     "Seed",
     "Store",
     "StoreAlone",
     "Wait",
 ]
+
+
+@dataclass
+class Chosen:
+    """What must be known also of a command that failed: read once, with all other flags."""
+
+    as_json: bool = False
+
+
+def _note_json(ctx: typer.Context, wanted: object) -> object:
+    ctx.ensure_object(Chosen).as_json = bool(wanted)
+    return wanted
+
+
+def _text(value: str | None) -> str | None:
+    """A name as text.
+
+    Raises:
+        BadParameter: its bytes are no UTF-8.
+    """
+    if value is not None and not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise typer.BadParameter("it is not UTF-8 text.") from error
+    return value
+
 
 Model = Annotated[
     str,
@@ -37,17 +72,36 @@ MemoryPath = Annotated[
 Store = Annotated[
     Path | None,
     typer.Option(
-        "--store", envvar="MEMPLUS_STORE", help="A directory of memories; `--id` says which one."
+        "--store",
+        envvar="MEMPLUS_STORE",
+        help="A directory of memories; `--id` says which one. By default your own store.",
     ),
 ]
 StoreAlone = Annotated[
     Path,
-    typer.Option("--store", envvar="MEMPLUS_STORE", help="The directory of memories."),
+    typer.Option(
+        "--store",
+        envvar="MEMPLUS_STORE",
+        default_factory=default_store,
+        show_default="your own store",
+        help="The directory of memories.",
+    ),
 ]
 Id = Annotated[
     str | None,
-    typer.Option("--id", envvar="MEMPLUS_ID", help="Name of the memory in the store."),
+    typer.Option(
+        "--id",
+        envvar="MEMPLUS_ID",
+        callback=_text,
+        autocompletion=complete_id,
+        help="Name of the memory in the store; `default` where neither it nor `--store` is given.",
+    ),
 ]
+Name = Annotated[
+    str,
+    typer.Argument(callback=_text, autocompletion=complete_id, help="Name of the memory."),
+]
+NewName = Annotated[str, typer.Argument(callback=_text, help="Name of the new memory.")]
 Wait = Annotated[
     float,
     typer.Option(
@@ -87,7 +141,29 @@ MaxBytes = Annotated[
         help="Refuse, before writing, what would make the memory larger than this.",
     ),
 ]
+Rows = Annotated[
+    str | None,
+    typer.Option(
+        "--rows",
+        envvar="MEMPLUS_ROWS",
+        help="For a new memory: keep its rows as computed (`exact`) or in 8 bits (`int8`).",
+    ),
+]
+Durability = Annotated[
+    str,
+    typer.Option(
+        "--durability",
+        envvar="MEMPLUS_DURABILITY",
+        help="In a store: `full` lasts at once, `relaxed` within a second.",
+    ),
+]
 AsJson = Annotated[
     bool,
-    typer.Option("--json", envvar="MEMPLUS_JSON", help="One JSON document on stdout."),
+    typer.Option(
+        "--json",
+        envvar="MEMPLUS_JSON",
+        callback=_note_json,
+        is_eager=True,
+        help="One JSON document on stdout.",
+    ),
 ]

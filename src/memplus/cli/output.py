@@ -6,7 +6,9 @@ read it whole; people get text. Progress goes to stderr either way, and only for
 
 from __future__ import annotations
 
+import io
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,9 +18,12 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from memplus.errors import MemplusError
+from memplus.errors import MemplusError, NotFiniteResultError
 
-__all__ = ["Output", "Report"]
+__all__ = ["INTERRUPTED", "Output", "Report", "print_any_character"]
+
+INTERRUPTED = 130
+"""Exit code of a command that Ctrl-C stopped."""
 
 # (label, done, total): work reports itself through one of these.
 Report = Callable[[str, int, int], None]
@@ -35,9 +40,13 @@ class Output:
         self.notes = Console(stderr=True, highlight=False, soft_wrap=True)
 
     def result(self, data: Mapping[str, Any], *, show: Callable[[Console], None]) -> None:
-        """Hands over a command's result: ``data`` as JSON, or ``show`` for people."""
+        """Hands over a command's result: ``data`` as JSON, or ``show`` for people.
+
+        Raises:
+            NotFiniteResultError: a number of the result is infinite or none, which JSON cannot say.
+        """
         if self.as_json:
-            sys.stdout.write(json.dumps(data, ensure_ascii=False, indent=2) + "\n")
+            _write_json(data)
         else:
             show(self.text)
 
@@ -54,7 +63,7 @@ class Output:
                 "hint": error.hint,
                 "exit_code": error.exit_code,
             }
-            sys.stdout.write(json.dumps({"error": body}, ensure_ascii=False, indent=2) + "\n")
+            _write_json({"error": body})
             return
         self.notes.print(f"error: {error.message}", markup=False, style="red")
         if error.hint:
@@ -82,6 +91,40 @@ class Output:
         finally:
             if shown:
                 bars.stop()
+
+
+def print_any_character() -> None:
+    """From now on a character that a terminal's encoding lacks is shown as its code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _write_json(data: Mapping[str, Any]) -> None:
+    """One document on stdout; characters as they are where the encoding has them all."""
+    name = _not_finite(data, "")
+    if name:
+        raise NotFiniteResultError(name)
+    utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    try:
+        text = json.dumps(data, ensure_ascii=not utf8, indent=2, allow_nan=False)
+        text.encode()
+    except UnicodeEncodeError:  # half a character, of a file name that is no UTF-8
+        text = json.dumps(data, ensure_ascii=True, indent=2, allow_nan=False)
+    sys.stdout.write(text + "\n")
+
+
+def _not_finite(value: Any, name: str) -> str:
+    """Where in a result a number is infinite or none: its path; empty where all are finite."""
+    if isinstance(value, float):
+        return "" if math.isfinite(value) else name
+    if isinstance(value, Mapping):
+        parts = [(f"{name}.{key}".lstrip("."), part) for key, part in value.items()]
+    elif isinstance(value, list | tuple):
+        parts = [(f"{name}[{index}]", part) for index, part in enumerate(value)]
+    else:
+        return ""
+    return next((found for key, part in parts if (found := _not_finite(part, key))), "")
 
 
 def _bars(console: Console) -> Progress:

@@ -23,9 +23,11 @@ def reference() -> str:
         "# The command line\n\n"
         "Made by `make docs` from the commands' help; a test keeps it so.\n\n"
         "Exit codes: 0 ok, 1 failure, 2 usage, 3 model and memory do not match, 4 corrupt, "
-        "130 interrupted.\n"
-        "With `--json` stdout holds exactly one JSON document, also for an error. Flags win over "
-        "the environment.\n"
+        "130 interrupted, 141 when the reader of the output went away.\n"
+        "With `--json` stdout holds exactly one JSON document, also for an error; only a flag or a "
+        "command that does not exist is told as text on stderr. Flags win over the environment.\n"
+        "Without `--memory`, `--store` and `--id` commands use the memory `default` of your own "
+        "store, in your user's data folder; `MEMPLUS_STORE` names another.\n"
     )
     return head + "".join(_section(name) for name in names)
 

@@ -1,95 +1,131 @@
-"""``memplus write``: text files into a saved memory."""
+"""``memplus write``: text files into a memory."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from memplus.cli.opening import Place, load_model
-from memplus.cli.options import (
-    AsJson,
-    Device,
-    Dtype,
-    Id,
-    MaxBytes,
-    MemoryPath,
-    Model,
-    Ram,
-    Seed,
-    Store,
-    Wait,
-)
-from memplus.cli.output import Output
+from memplus.cli.flags import ModelFlags, OutputFlags, WritingFlags, with_groups
+from memplus.cli.output import INTERRUPTED, Output
 from memplus.data.documents import read_document, read_stdin
 
-__all__ = ["write"]
+if TYPE_CHECKING:
+    from memplus.cli.place import Place
+    from memplus.data.documents import Document
+    from memplus.memory.state import Memory
+    from memplus.mplus.model import MPlus
+    from memplus.sessions.reading import Reading
 
-INTERRUPTED = 130
+__all__ = ["holdings", "show_taken", "write"]
+
+_MUCH = 1_000_000_000
+"""Bytes; a writing that takes more is announced."""
 
 
+@with_groups
 def write(
-    files: Annotated[list[Path], typer.Argument(help="UTF-8 text files; `-` is standard input.")],
+    files: Annotated[list[Path], typer.Argument(help="Text files; `-` is standard input.")],
     *,
-    memory: MemoryPath = None,
-    store: Store = None,
-    id: Id = None,
+    place: WritingFlags,
     flush: Annotated[
         bool, typer.Option("--flush", help="Also write what does not fill a chunk.")
     ] = False,
-    max_bytes: MaxBytes = None,
-    wait: Wait = 0.0,
-    ram: Ram = None,
-    model: Model = "nano",
-    seed: Seed = 0,
-    device: Device = None,
-    dtype: Dtype = None,
-    as_json: AsJson = False,
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="Forget what the files' names hold, and write them anew."),
+    ] = False,
+    chosen: ModelFlags,
+    shown: OutputFlags,
 ) -> None:
     """Read text files into a memory; it is made where there is none.
 
-    A file (`--memory`) is saved at the end; in a store (`--store`, `--id`) each text lasts once it
-    is written. Ctrl-C stops after the chunk being written and saves; press it twice to save
-    nothing more.
+    A file that is there already is skipped, and one that was read in part is read on. A memory
+    file (`--memory`) is saved at the end; in a store each text lasts once it is written. Ctrl-C
+    stops after the chunk being written and saves; press it twice to save nothing more.
     """
     from memplus.sessions.interrupt import stoppable
     from memplus.sessions.reading import write_documents
 
-    out = Output(as_json=as_json)
-    place = Place(memory, store, id, wait, ram)
+    out = shown.open()
     documents = [read_stdin() if str(file) == "-" else read_document(file) for file in files]
-    loaded = load_model(model, device=device, dtype=dtype)
-    with (
-        stoppable() as stopped,
-        out.progress() as report,
-        place.writing(loaded, seed=seed, max_bytes=max_bytes) as target,
-    ):
+    model = chosen.load()
+    with stoppable() as stopped, out.progress() as report, place.writing(model) as target:
+        _announce(out, model, target, documents)
 
         def after(source: str, done: int, total: int) -> bool:
             report(source, done, total)
             return stopped()
 
-        reading = write_documents(loaded, target, documents, flush=flush, after=after)
+        reading = write_documents(
+            model, target, documents, flush=flush, replace=replace, after=after
+        )
     data = {
-        **place.data,
+        **place.place.data,
         "interrupted": reading.interrupted,
         "tokens": reading.tokens,
         "writes": reading.writes,
-        "waiting": reading.waiting,
-        "total_tokens": target.tokens,
-        "bytes": target.nbytes,
+        "taken": reading.taken,
+        "skipped": list(reading.skipped),
+        "resumed": list(reading.resumed),
+        "replaced": list(reading.replaced),
+        **holdings(target),
+    }
+    _explain(out, reading, target)
+    out.result(data, show=lambda console: show_taken(console, place.place, data))
+    if reading.interrupted:
+        out.note("Interrupted: what was written until then is saved. The same command resumes.")
+        raise typer.Exit(INTERRUPTED)
+
+
+def holdings(memory: Memory) -> dict[str, int]:
+    """What a memory holds now, for JSON."""
+    return {
+        "waiting": len(memory.tail),
+        "total_tokens": memory.tokens,
+        "bytes": memory.nbytes,
     }
 
-    def show(console: Console) -> None:
-        console.print(
-            f"{reading.tokens:,} tokens in {reading.writes:,} writes, {reading.waiting} waiting; "
-            f"{place} holds {target.tokens:,} tokens in {target.nbytes / 1e6:.1f} MB.",
-            markup=False,
+
+def show_taken(console: Console, place: Place, data: Mapping[str, Any]) -> None:
+    """What was taken in, and what the memory holds now, the part that is still text included."""
+    taken, waiting = data["taken"], data["waiting"]
+    if not taken:
+        kept = "nothing new"
+    elif not waiting:
+        kept = f"{taken:,} tokens kept"
+    elif waiting >= taken:
+        kept = f"{taken:,} tokens kept (not yet compressed)"
+    else:
+        kept = f"{taken:,} tokens kept ({waiting} of them not yet compressed)"
+    total, size = data["total_tokens"] + waiting, data["bytes"] / 1e6
+    console.print(f"{kept}; {place} holds {total:,} tokens in {size:.1f} MB.", markup=False)
+
+
+def _announce(out: Output, model: MPlus, memory: Memory, documents: list[Document]) -> None:
+    """Say before a large writing what it will take."""
+    from memplus.sessions.inspection import bytes_per_token, estimated_tokens
+
+    tokens = estimated_tokens(model, [document.text for document in documents])
+    each = bytes_per_token(model, packed=memory.packed)
+    if tokens * each > _MUCH:
+        out.note(
+            f"About {tokens / 1e6:.1f} million tokens are to be written; they will take about "
+            f"{tokens * each / 1e9:.1f} GB ({each / 1000:.1f} KB per token). --max-bytes sets a "
+            "limit; a new memory with --rows int8 takes "
+            f"{bytes_per_token(model, packed=True) / 1000:.1f} KB per token."
         )
 
-    out.result(data, show=show)
-    if reading.interrupted:
-        out.note("Interrupted: what was written until then is saved.")
-        raise typer.Exit(INTERRUPTED)
+
+def _explain(out: Output, reading: Reading, memory: Memory) -> None:
+    """Say what was not simply written."""
+    for source in reading.skipped:
+        out.note(f"{source} was there already; nothing of it was written again.")
+    for source in reading.resumed:
+        by_number = "" if memory.keeps_text else " (judged by the number of its tokens)"
+        out.note(f"The beginning of {source} was there already{by_number}; the rest was written.")
+    for source in reading.replaced:
+        out.note(f"What was written as {source} before is forgotten.")

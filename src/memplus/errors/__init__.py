@@ -46,6 +46,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 model and memory do not match, 4 corrupt
     |   |-- CorruptMemoryError           truncated, or a checksum differs
     |   `-- MemoryVersionError           written by another version of the format
     |-- DamagedRunError              4   a file of results cannot be gone on with
+    |-- NotFiniteResultError         1   a number of a result is infinite or none
     |-- StorageError                 1   the disk refused: full, read-only, no permission
     |-- MemoryBusyError              1   another process is writing to the memory
     |-- MemoryChangedError           1   the file has changed since it was loaded
@@ -101,6 +102,7 @@ from memplus.errors.runs import (
     DamagedRunError,
     NotARunError,
     NotFiniteError,
+    NotFiniteResultError,
     RunMismatchError,
     TrainingBudgetError,
     TrainingError,
@@ -138,6 +140,7 @@ __all__ = [
     "NotAMemoryError",
     "NotARunError",
     "NotFiniteError",
+    "NotFiniteResultError",
     "NotFoundError",
     "NotTextError",
     "PositionsError",

@@ -11,6 +11,7 @@ __all__ = [
     "DamagedRunError",
     "NotARunError",
     "NotFiniteError",
+    "NotFiniteResultError",
     "RunMismatchError",
     "TrainingBudgetError",
     "TrainingError",
@@ -59,6 +60,16 @@ class DamagedRunError(MemplusError):
 
     def __init__(self, path: str | Path, *, line: int) -> None:
         self._fill(path=str(path), line=line)
+
+
+class NotFiniteResultError(MemplusError):
+    """A number of a result is infinite or no number: nothing of the result can be trusted."""
+
+    template = "The result's {field} is not a finite number."
+    hint = "Run `memplus doctor` on the model: its weights are probably damaged."
+
+    def __init__(self, field: str) -> None:
+        self._fill(field=field)
 
 
 class TrainingError(MemplusError):

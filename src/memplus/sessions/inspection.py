@@ -4,13 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
+from memplus.memory.packing import pack
 from memplus.memory.state import Memory
 from memplus.mplus.evidence import Retrieved
+from memplus.passes.projection import long_term_columns, project_rows
 
-__all__ = ["Contents", "Reach", "SourceShare", "contents", "reach"]
+if TYPE_CHECKING:
+    from memplus.mplus.model import MPlus
+
+__all__ = [
+    "Contents",
+    "Reach",
+    "SourceShare",
+    "bytes_per_token",
+    "contents",
+    "estimated_tokens",
+    "reach",
+]
+
+_SAMPLE = 20_000
+"""Characters of a long text that are encoded to estimate its tokens."""
 
 _AGES = (1_000, 4_000, 16_000, 64_000, 256_000, 1_000_000)
 
@@ -26,6 +43,8 @@ class SourceShare:
     """Its rows in the short-term pool, over all layers."""
     long_term: int
     """Its rows in the long-term memory, over all layers."""
+    waiting: int = 0
+    """Its tokens in the tail, which are not yet compressed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +98,41 @@ def contents(memory: Memory) -> Contents:
     )
 
 
+def bytes_per_token(model: MPlus, *, packed: bool = False) -> float:
+    """Bytes that a token of text takes once its rows are in the long-term memory.
+
+    The short-term pool comes on top, once for each memory. 0 where there is no long-term memory.
+
+    Args:
+        model: whose rows.
+        packed: as 8-bit rows (``rows="int8"``).
+    """
+    config = model.memory_config
+    if not config.has_long_term:
+        return 0.0
+    layers = len(model.backbone.layers)
+    row = torch.zeros(
+        (layers, 1, model.backbone.hidden_size), dtype=model.backbone.dtype, device=model.device
+    )
+    with torch.no_grad():
+        made = project_rows(model.backbone, model.weights, row)
+    columns = {name: made[name] for name in long_term_columns(model.backbone)}
+    if packed:
+        columns = pack(columns, leading=2)
+    # Beside them a row has its birth clock and its write's id, 12 bytes a layer.
+    each = 12 * layers + sum(one.element_size() * one.numel() for one in columns.values())
+    return each * config.tokens_per_write / config.chunk_tokens
+
+
+def estimated_tokens(model: MPlus, texts: Sequence[str]) -> int:
+    """About how many tokens texts have, judged by a sample of each."""
+    count = 0.0
+    for text in texts:
+        sample = text[:_SAMPLE]
+        count += len(model.encode(sample)) * len(text) / max(1, len(sample))
+    return round(count)
+
+
 def reach(memory: Memory, found: Sequence[Retrieved]) -> Reach:
     """Count what a question retrieved by age and by source.
 
@@ -121,4 +175,10 @@ def _shares(memory: Memory, short: list[int], stored: list[int]) -> list[SourceS
         counted = shares.setdefault(record.source, [0, 0, 0, 0])
         new = (1, record.tokens, short[record.id], stored[record.id])
         shares[record.source] = [old + more for old, more in zip(counted, new)]
-    return [SourceShare(source, *counted) for source, counted in shares.items()]
+    if memory.tail:
+        shares.setdefault(memory.tail_source, [0, 0, 0, 0])
+    waiting = {memory.tail_source: len(memory.tail)}
+    return [
+        SourceShare(source, writes, tokens, kept, moved, waiting.get(source, 0))
+        for source, (writes, tokens, kept, moved) in shares.items()
+    ]

@@ -1,0 +1,186 @@
+"""Where a memory is kept, as the flags name it: opened, made, saved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
+
+from memplus.cli.standard import default_store
+from memplus.data.documents import source_of
+from memplus.errors import ConfigError, NotFoundError, UnknownMemoryError, UsageError
+
+if TYPE_CHECKING:
+    from memplus.memory.state import Memory
+    from memplus.mplus.model import MPlus
+    from memplus.store import MemoryStore, StoredMemory
+
+__all__ = ["Creation", "Place", "existing_store", "require_folder"]
+
+_ROWS = ("exact", "int8")
+
+
+@dataclass(frozen=True)
+class Creation:
+    """How a memory is made where there is none, and kept.
+
+    Raises:
+        ConfigError: a value that a flag cannot have.
+    """
+
+    seed: int = 0
+    max_bytes: int | None = None
+    rows: str | None = None
+    """``exact`` or ``int8``; None: as it is, and exact for a new memory."""
+    durability: str = "full"
+
+    def __post_init__(self) -> None:
+        if self.rows is not None and self.rows not in _ROWS:
+            raise ConfigError("--rows", value=self.rows, reason="it must be exact or int8")
+        if self.durability not in ("full", "relaxed"):
+            reason = "it must be full or relaxed"
+            raise ConfigError("--durability", value=self.durability, reason=reason)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a memory is: a file of its own, or a name in a store."""
+
+    memory: Path | None = None
+    store: Path = Path()
+    id: str = ""
+    ram: int | None = None
+
+    def __str__(self) -> str:
+        if self.memory is not None:
+            return source_of(self.memory)
+        return self.id if self.store == default_store() else f"{self.id} in {source_of(self.store)}"
+
+    @property
+    def data(self) -> dict[str, str]:
+        """For JSON."""
+        if self.memory is not None:
+            return {"memory": source_of(self.memory)}
+        return {"store": source_of(self.store), "id": self.id}
+
+    @contextmanager
+    def reading(self, model: MPlus) -> Iterator[Memory]:
+        """The memory, to be read.
+
+        Raises:
+            NotFoundError, UnknownMemoryError: there is none.
+            StorageError, MemoryMismatchError, MemoryFileError: it cannot be opened.
+        """
+        from memplus.memory.state import Memory
+
+        if self.memory is not None:
+            yield Memory.load(self.memory, model)
+            return
+        if self.store == default_store() and not self.store.exists():
+            raise UnknownMemoryError(self.id, store=self.store)
+        with existing_store(self.store, ram=self.ram).open(self.id, model) as memory:
+            yield memory
+
+    @contextmanager
+    def writing(self, model: MPlus, creation: Creation, *, wait: float) -> Iterator[Memory]:
+        """The memory, to be written to; made where there is none, saved when the block ends.
+
+        Raises:
+            MemoryBusyError: another process writes to it for longer than ``wait``.
+            UsageError, StorageError, MemoryMismatchError, MemoryFileError: it cannot be opened.
+        """
+        if self.memory is not None:
+            from memplus.memory.files import locked
+
+            require_folder(self.memory)
+            with locked(self.memory, wait=wait):
+                target = _loaded_or_made(self.memory, model, creation)
+                yield target
+                target.save(self.memory)
+            return
+        with self._stored(model, creation, wait) as stored:
+            if creation.max_bytes is not None:
+                stored.max_bytes = creation.max_bytes
+            yield stored
+
+    def _stored(self, model: MPlus, creation: Creation, wait: float) -> StoredMemory:
+        stored = self._own(creation).open_or_create(
+            self.id,
+            model,
+            seed=creation.seed,
+            max_bytes=creation.max_bytes,
+            rows=cast(Literal["exact", "int8"], creation.rows or "exact"),
+            wait=wait,
+        )
+        try:
+            _check_rows("int8" if stored.packed else "exact", creation.rows, str(self))
+        except UsageError:
+            stored.close()
+            raise
+        return stored
+
+    def created(self, model: MPlus, creation: Creation) -> StoredMemory:
+        """A new memory in the store, open for writing; the store is made where there is none.
+
+        Raises:
+            MemoryExistsError: there is one of that name.
+            StorageError, MemoryFileError: the store cannot be used.
+        """
+        rows = cast(Literal["exact", "int8"], creation.rows or "exact")
+        return self._own(creation).create(
+            self.id, model, seed=creation.seed, max_bytes=creation.max_bytes, rows=rows
+        )
+
+    def _own(self, creation: Creation) -> MemoryStore:
+        from memplus.store import MemoryStore
+
+        if self.store == default_store():
+            self.store.parent.mkdir(parents=True, exist_ok=True)
+        durability = cast(Literal["full", "relaxed"], creation.durability)
+        return MemoryStore(self.store, ram=self.ram, durability=durability)
+
+
+def existing_store(path: Path, *, ram: int | None = None) -> MemoryStore:
+    """The store at ``path``.
+
+    Raises:
+        NotFoundError: there is no such directory.
+        MemoryFileError: there is something else.
+    """
+    if not path.exists():
+        raise NotFoundError(path, kind="store of memories")
+    from memplus.store import MemoryStore
+
+    return MemoryStore.existing(path, ram=ram)
+
+
+def require_folder(path: Path) -> None:
+    """Refuse a place for a result before the work for it is done.
+
+    Raises:
+        NotFoundError: the folder that ``path`` lies in does not exist.
+    """
+    if not path.parent.is_dir():
+        raise NotFoundError(path.parent, kind="folder")
+
+
+def _loaded_or_made(path: Path, model: MPlus, creation: Creation) -> Memory:
+    from memplus.memory.state import Memory
+
+    if not path.exists():
+        made = model.new_memory(creation.seed, max_bytes=creation.max_bytes)
+        if creation.rows == "int8":
+            made.pack()
+        return made
+    memory = Memory.load(path, model)
+    _check_rows("int8" if memory.packed else "exact", creation.rows, str(path))
+    if creation.max_bytes is not None:
+        memory.max_bytes = creation.max_bytes
+    return memory
+
+
+def _check_rows(found: str, wanted: str | None, name: str) -> None:
+    if wanted is not None and wanted != found:
+        raise UsageError(f"{name} keeps its rows as {found}; --rows {wanted} is for a new memory.")
