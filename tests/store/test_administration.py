@@ -6,14 +6,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from tests.store.fakes import SMALL, FakeHost, contents
 from tests.store.test_changes import story
 
 from memplus.errors import MemoryBusyError, MemoryExistsError, UnknownMemoryError, UsageError
-from memplus.store import MemoryStore
+from memplus.store import MemoryStore, exchange
 
 HOST = FakeHost()
 ROOT = Path(__file__).parents[2]
@@ -172,3 +174,27 @@ def test_size_and_history_need_no_model(store: MemoryStore) -> None:
         assert contents(memory) == now
     with store.open("alice", HOST) as memory:
         assert len(memory.writes) == 8
+
+
+def test_a_memory_is_exported_while_another_process_replaces_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = MemoryStore(tmp_path / "s", limits=replace(SMALL, log=1, history=0))
+    with store.create("alice", HOST) as memory:
+        real, turns = exchange.read, []
+
+        def read_late(path: Path) -> BinaryIO:
+            if path.name.startswith("snapshot") and len(turns) < 5:
+                turns.append(path)
+                HOST.write(memory, [[len(turns), 2, 3, 4]], "a")  # the file is gone by now
+                assert not path.exists()
+            return real(path)
+
+        monkeypatch.setattr(exchange, "read", read_late)
+        store.export("alice", tmp_path / "alice.zip")
+        assert len(turns) == 5
+        now = contents(memory)
+    other = MemoryStore(tmp_path / "t")
+    other.import_memory(tmp_path / "alice.zip")
+    with other.open("alice", HOST) as memory:
+        assert contents(memory) == now

@@ -52,6 +52,7 @@ def export_files(source: Path, manifest: Manifest, path: Path, disk: Disk) -> No
     """Write the present state as one file, whole or not at all.
 
     Raises:
+        FileNotFoundError: a file is gone: another process has changed the memory since.
         StorageError: the disk refused; an older file is untouched.
     """
     current = manifest.current
@@ -61,20 +62,47 @@ def export_files(source: Path, manifest: Manifest, path: Path, disk: Disk) -> No
         segments=trimmed(manifest.segments, current.physical),
         log_open=False,
     )
-    with aside(path) as temporary, zipfile.ZipFile(temporary, "w", allowZip64=True) as archive:
-        archive.writestr(NAME, alone.content())
-        for file in sorted(alone.files() - {alone.journal}):
-            lengths = {part.name: part.length for part in current.logs}
-            with read(source / file) as content:
-                _store(archive, file, content, lengths.get(file))
-        with (
-            tempfile.TemporaryDirectory(prefix=".journal-", dir=path.parent) as folder,
-            _journal(source, manifest, disk) as old,
-        ):
-            copy = Path(folder) / alone.journal
+    try:
+        with aside(path) as temporary, zipfile.ZipFile(temporary, "w", allowZip64=True) as archive:
+            _fill(archive, source, manifest, alone, disk)
+    except _SourceGone as gone:
+        raise gone.error from gone
+
+
+class _SourceGone(Exception):
+    """Carries the error of a missing file past what explains errors of the new one."""
+
+    def __init__(self, error: FileNotFoundError) -> None:
+        super().__init__()
+        self.error = error
+
+
+@contextmanager
+def _source() -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise _SourceGone(error) from error
+
+
+def _fill(
+    archive: zipfile.ZipFile, source: Path, manifest: Manifest, alone: Manifest, disk: Disk
+) -> None:
+    """Put what ``alone`` names into the archive, and ``alone`` itself."""
+    archive.writestr(NAME, alone.content())
+    lengths = {part.name: part.length for part in alone.current.logs}
+    for file in sorted(alone.files() - {alone.journal}):
+        with _source():
+            content = read(source / file)
+        with content:
+            _store(archive, file, content, lengths.get(file))
+    beside = Path(str(archive.filename)).parent
+    with tempfile.TemporaryDirectory(prefix=".journal-", dir=beside) as folder:
+        copy = Path(folder) / alone.journal
+        with _source(), _journal(source, manifest, disk) as old:
             old.copy(copy, writes=manifest.writes, commits=manifest.commit)
-            with read(copy) as content:
-                _store(archive, alone.journal, content, None)
+        with read(copy) as content:
+            _store(archive, alone.journal, content, None)
 
 
 def _store(archive: zipfile.ZipFile, name: str, content: BinaryIO, length: int | None) -> None:
