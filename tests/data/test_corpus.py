@@ -11,7 +11,13 @@ from tests.training.conftest import SENTENCES
 from tokenizers import Tokenizer
 
 from memplus.data.corpus import Corpus, read_texts
-from memplus.errors import EmptyTextError
+from memplus.errors import (
+    EmptyTextError,
+    MemplusError,
+    NotTextError,
+    StorageError,
+    TrainingError,
+)
 
 
 def test_texts_come_out_of_plain_gz_and_jsonl_files(tmp_path: Path) -> None:
@@ -21,6 +27,24 @@ def test_texts_come_out_of_plain_gz_and_jsonl_files(tmp_path: Path) -> None:
     (tmp_path / "c.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
     paths = [tmp_path / name for name in ("a.txt", "b.txt.gz", "c.jsonl.gz")]
     assert list(read_texts(paths)) == ["one", "zwölf", "two", "three"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "error"),
+    [
+        ("a.txt", b"caf\xe9 noir", NotTextError),
+        ("a.txt.gz", b"not gzip", StorageError),
+        ("a.jsonl", b'{"text": "a"}\n{"title": "b"}', TrainingError),
+        ("a.jsonl", b"[1]", TrainingError),
+    ],
+)
+def test_a_file_that_holds_no_texts_is_named(
+    tmp_path: Path, name: str, content: bytes, error: type[MemplusError]
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(error, match=name):
+        list(read_texts([path]))
 
 
 @pytest.mark.parametrize("text", ["Ivan's code is 4821.", "zwölf\n\n “x” 7", "12345 a1"])

@@ -51,6 +51,15 @@ def test_a_share_of_nothing_is_padding() -> None:
     torch.testing.assert_close(scores[1], retrieval_scores(queries[1], keys))
 
 
+def test_scores_with_a_graph_are_those_without_one() -> None:
+    generator = torch.Generator().manual_seed(0)
+    queries = torch.randn(5, 4, generator=generator)
+    keys = torch.randn(30, 4, generator=generator)
+    learned = retrieval_scores(queries.clone().requires_grad_(), keys)
+    assert learned.requires_grad
+    torch.testing.assert_close(learned.detach(), retrieval_scores(queries, keys))
+
+
 @pytest.mark.parametrize("form", ["one", "batch", "padded"])
 def test_gradients_of_scores_reach_queries_and_keys(form: str) -> None:
     generator = torch.Generator().manual_seed(0)

@@ -76,7 +76,9 @@ class TrainingError(MemplusError):
     """Training cannot start, or cannot go on."""
 
     template = "Training stopped: {reason}."
-    hint = "The last checkpoint in the run's folder is valid; see LOG.md for settings that work."
+    hint = (
+        "Checkpoints that the run's folder holds are valid; `--resume` continues from the newest."
+    )
 
     def __init__(self, reason: str) -> None:
         self._fill(reason=reason)
@@ -86,7 +88,10 @@ class NotFiniteError(TrainingError):
     """A loss or a gradient is infinite or no number; nothing was learned from it."""
 
     template = "Training stopped: {what} of step {step}, task {task!r}, is not finite."
-    hint = "The last checkpoint is good. Go on from it with a lower learning rate or more warm-up."
+    hint = (
+        "Take a lower rate or a longer warm-up. Checkpoints in the run's folder are valid; "
+        "`--resume` continues from the newest."
+    )
 
     def __init__(self, what: str, *, task: str, step: int) -> None:
         self._fill(what=what, task=task, step=step)

@@ -96,12 +96,13 @@ def _scores_of_one(queries: Tensor, keys: Tensor) -> Tensor:
     that it stays in the cache and a million rows need no pages for it.
     """
     asked = queries.float().transpose(0, 1).contiguous()
-    means = []
-    for block in keys.split(_BLOCK):
-        logits = block.float() @ asked
-        matches = torch.sigmoid(logits) if logits.requires_grad else torch.sigmoid_(logits)
-        means.append(matches.mean(dim=1))
-    return means[0] if len(means) == 1 else torch.cat(means)
+    if torch.is_grad_enabled() and (asked.requires_grad or keys.requires_grad):
+        return torch.sigmoid(keys.float() @ asked).mean(dim=1)
+    scores = keys.new_empty(len(keys), dtype=torch.float32)
+    for start in range(0, len(keys), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        torch.mean(torch.sigmoid_(keys[block].float() @ asked), dim=1, out=scores[block])
+    return scores
 
 
 def oldest_first(selected: Tensor, birth: Tensor) -> Tensor:

@@ -102,7 +102,7 @@ class Loop:
         """Train until ``pace.steps`` steps are done in all.
 
         Raises:
-            NotFiniteError: a loss or a gradient is not finite; the last checkpoint is good.
+            NotFiniteError: a loss or a gradient is not finite; checkpoints stay valid.
             StorageError: the disk refused.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
