@@ -1,11 +1,14 @@
 import pytest
 import torch
-from tests.fakes import make_model
+from tests.fakes import make_model, make_tokenizer
 from tests.systems.conftest import SHARED, SMALL
 from torch.nn.functional import cross_entropy
 
 from memplus import MPlus
+from memplus.config import PromptConfig
 from memplus.errors import TokenizerMissingError
+from memplus.systems.protocol import Explains
+from memplus.systems.registry import usual_systems
 from memplus.systems.shared import Shared, log_likelihood
 
 
@@ -63,3 +66,19 @@ def test_a_likelihood_is_the_stock_loss() -> None:
     found, count = log_likelihood(model, memory, "", "It is red.")
     assert count == ids.shape[1] - 1
     assert found == pytest.approx(-float(loss.detach()), rel=1e-5)
+
+
+def test_declining_is_what_the_models_own_prompt_says_it_is() -> None:
+    usual = SHARED.mplus.prompt.abstention
+    prompt = PromptConfig(abstention="No idea.")
+    model = MPlus.from_backbone(make_model(), SMALL, tokenizer=make_tokenizer(), prompt=prompt)
+    shared = Shared(model.eval)
+    for system in usual_systems(shared):
+        assert system.declines("no idea")
+        assert not system.declines(usual)
+        (reply,) = system.open(0).ask(["What is red?"], max_new_tokens=2)
+        assert not reply.declined
+    session = usual_systems(shared)[0].open(0)
+    assert isinstance(session, Explains)
+    (unsure,) = session.explain(["What is red?"], min_confidence=1.0)
+    assert (unsure.text, unsure.declined) == ("No idea.", True)

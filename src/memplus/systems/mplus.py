@@ -72,7 +72,7 @@ class MemorySession:
             self.shared.mplus.replay(memory, [(memory.tail_source, waiting)])
 
     def ask(self, questions: Sequence[str], *, max_new_tokens: int | None = None) -> list[Reply]:
-        """See ``Session.ask``; all questions are read in one batch."""
+        """See ``Session.ask``; read in one batch, nothing withheld for lack of confidence."""
         found = self.shared.mplus.asker.ask_together(self.memory, questions, max_new_tokens)
         return [
             _Read(text, self.shared.declines(text), generated, prefix=found.prefix, row=row)
@@ -86,12 +86,14 @@ class MemorySession:
         max_new_tokens: int | None = None,
         min_confidence: float | None = None,
     ) -> list[Reply]:
-        """See ``Explains.explain``; questions are read one by one."""
-        options: dict[str, Any] = {"max_new_tokens": max_new_tokens}
-        if min_confidence is not None:
-            options["min_confidence"] = min_confidence
-        model = self.shared.mplus
-        return [self._explained(model.ask(self.memory, one, **options)) for one in questions]
+        """See ``Explains.explain``."""
+        answers = self.shared.mplus.ask(
+            self.memory,
+            list(questions),
+            max_new_tokens=max_new_tokens,
+            min_confidence=min_confidence,
+        )
+        return [self._explained(answer) for answer in answers]
 
     def _explained(self, answer: Answer) -> Reply:
         evidence = tuple(
