@@ -6,8 +6,18 @@ from typing import Any
 
 import pytest
 import torch
-from tests.fakes import PROMPTS, VOCABULARY, distance, make_mplus, several, some_ids
+from tests.fakes import (
+    CONFIG,
+    PROMPTS,
+    VOCABULARY,
+    distance,
+    make_model,
+    make_mplus,
+    several,
+    some_ids,
+)
 
+from memplus import MPlus
 from memplus.errors import ConfigError, MemoryMismatchError, UsageError
 from memplus.mplus.arguments import as_batch, check_count, per_row
 
@@ -269,3 +279,33 @@ def test_one_memory_serves_every_row_and_none_serves_none() -> None:
     assert per_row((memory,), 1) == [memory]
     assert per_row(None, 3) == []
     assert as_batch(torch.tensor([1, 2])).shape == (1, 2)
+
+
+@pytest.mark.parametrize("model", [None, 5, {"config": 1}, torch.nn.Linear(2, 2)], ids=str)
+def test_what_is_no_model_is_refused_by_name(model: Any) -> None:
+    with pytest.raises(UsageError, match=r"^model must be a causal language model"):
+        MPlus.from_backbone(model, CONFIG)
+
+
+@pytest.mark.parametrize("config", [None, {"short_term_tokens": 8}, make_model().config], ids=type)
+def test_what_is_no_memory_config_is_refused_by_name(config: Any) -> None:
+    with pytest.raises(UsageError, match=r"^config must be a MemoryConfig"):
+        MPlus.from_backbone(make_model(), config)
+
+
+@pytest.mark.parametrize("name", [None, 5, b"nano", ["nano"]], ids=str)
+def test_what_is_no_name_of_a_model_is_refused_by_name(name: Any) -> None:
+    with pytest.raises(UsageError, match=r"^name must be a path or a model's name"):
+        MPlus.from_pretrained(name)
+
+
+def test_a_chunk_with_ids_outside_the_vocabulary_is_refused() -> None:
+    model = make_mplus()
+    ids = torch.tensor([1, VOCABULARY])
+    for door in (
+        lambda: model.compress(None, ids),
+        lambda: model.write_chunk(model.new_memory(), ids),
+        lambda: model.write(model.new_memory(), ids.tolist()),
+    ):
+        with pytest.raises(UsageError, match=rf"hold {VOCABULARY}, but token ids of this model"):
+            door()

@@ -143,7 +143,7 @@ def test_rows_not_yet_written_are_read_as_if_they_were(which: int) -> None:
         prefix = MemoryPrefix(
             model.backbone, model.weights, [memory], torch.ones(1, 4).bool(), extra=new
         )
-        assert int(prefix.shift(torch.device("cpu"))) == model.prefix_length(memory) + K
+        assert int(prefix.shift(torch.device("cpu"))) == model.core.prefix_length(memory) + K
         model.write_chunk(memory, chunk)
         expected = model(prompt, memory=memory).logits
     if before + K <= N:

@@ -20,7 +20,7 @@ from memplus.backbone.current import lock_of
 from memplus.backbone.families import FAMILIES, Family
 from memplus.backbone.rope import Angles, Rope
 from memplus.backbone.whole import check_whole
-from memplus.errors import NotADecoderError, UnsupportedModelError
+from memplus.errors import NotADecoderError, UnsupportedModelError, UsageError
 
 __all__ = ["Backbone", "Layer", "check_supported"]
 
@@ -66,10 +66,13 @@ class Backbone:
         adapted: whether adapters of these names in it are the memory's own.
 
     Raises:
-        NotADecoderError, UnsupportedModelError: before anything runs.
+        NotADecoderError, UnsupportedModelError, UsageError: before anything runs.
     """
 
     def __init__(self, model: PreTrainedModel, *, adapted: bool = True) -> None:
+        if not isinstance(model, nn.Module) or not hasattr(model, "config"):
+            found = type(model).__name__
+            raise UsageError(f"model must be a causal language model of transformers, not {found}.")
         check_supported(model.config)
         if model.get_output_embeddings() is None:
             reason = "it has no language-modelling head"

@@ -5,6 +5,7 @@ Shapes: B batch, T tokens, d hidden size.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ __all__ = [
     "Memories",
     "Text",
     "as_batch",
+    "as_name",
     "as_text",
     "cached_tokens",
     "check_count",
@@ -73,6 +75,19 @@ def as_batch(ids: Tensor, name: str = "input_ids") -> Tensor:
     return ids.long()
 
 
+def as_name(value: Any, name: str) -> str:
+    """A path or a model's name as text.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if isinstance(value, str | os.PathLike):
+        text = os.fspath(value)
+        if isinstance(text, str):
+            return text
+    raise UsageError(f"{name} must be a path or a model's name, {_found(value)}.")
+
+
 def check_vocabulary(ids: Tensor, vocabulary: int, name: str = "input_ids") -> None:
     """Refuse ids that the embedding has no row for.
 
@@ -83,7 +98,7 @@ def check_vocabulary(ids: Tensor, vocabulary: int, name: str = "input_ids") -> N
     if bool(outside.any()):
         found = int(ids[outside][0])
         raise UsageError(
-            f"{name} hold {found}, but token ids of this model lie in 0..{vocabulary - 1}. "
+            f"The {name} hold {found}, but token ids of this model lie in 0..{vocabulary - 1}. "
             "Does the tokenizer belong to the model?"
         )
 

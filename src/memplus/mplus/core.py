@@ -24,11 +24,11 @@ from memplus.errors import (
     MemorySizeError,
     PositionsError,
     TokenizerMissingError,
-    UsageError,
 )
 from memplus.memory.records import NewRows, RowBytes
 from memplus.memory.retriever import MemoryWeights
 from memplus.memory.state import Memory
+from memplus.mplus.arguments import check_vocabulary
 from memplus.mplus.encoding import encode_text
 from memplus.mplus.fingerprint import digest
 from memplus.passes.memory_prefix import prefix_length
@@ -212,14 +212,14 @@ class Core:
         if length > left:
             raise PositionsError(needed=length, available=max(0, left))
 
-    def check_ids(self, tokens: Sequence[int]) -> None:
+    def check_ids(self, ids: Tensor | Sequence[int]) -> None:
         """Refuse token ids that the embedding does not hold.
 
         Raises:
             UsageError: with the range of those that it holds.
         """
-        if tokens and (min(tokens) < 0 or max(tokens) >= self.vocabulary):
-            raise UsageError(f"Token ids must lie in 0..{self.vocabulary - 1}.")
+        ids = ids if isinstance(ids, Tensor) else torch.tensor(ids, dtype=torch.int64)
+        check_vocabulary(ids, self.vocabulary)
 
     def prefix_length(self, memory: Memory) -> int:
         """Positions that the prefix of a memory takes now."""

@@ -24,7 +24,7 @@ from memplus.errors import UnsupportedModelError, UsageError
 from memplus.memory.records import NewRows, Passage
 from memplus.memory.retriever import MemoryWeights
 from memplus.memory.state import Memory
-from memplus.mplus.arguments import Memories, as_batch
+from memplus.mplus.arguments import Memories, as_batch, as_name
 from memplus.mplus.asking import Answer, Asker, Stream
 from memplus.mplus.core import Core
 from memplus.mplus.evidence import Retrieved
@@ -115,9 +115,10 @@ class MPlus(nn.Module):
             ConfigError: an option cannot be had here, or a field of a config is wrong.
             UnknownModelError, MissingWeightsDirectory, NotADecoderError, UnsupportedModelError.
             WeightsError: any missing, unexpected or misshapen weight, by name.
+            UsageError: ``name`` is no path and no name.
         """
-        placed = place(dtype, device, options)
-        path = resolve(os.fspath(name), placed.hub)
+        name, placed = as_name(name, "name"), place(dtype, device, options)
+        path = resolve(name, placed.hub)
         checkpoint = read_checkpoint(path, retrieved_tokens)
         parts = assemble_model(checkpoint, placed.dtype, placed.device)
         made = cls(
@@ -129,7 +130,7 @@ class MPlus(nn.Module):
             pristine=parts.pristine,
         )
         made.kept = parts.kept
-        made.core.name = os.fspath(name)
+        made.core.name = name
         return made
 
     @classmethod
@@ -156,17 +157,20 @@ class MPlus(nn.Module):
             options: as those of ``from_pretrained``.
 
         Raises:
-            UsageError: ``dtype``, ``device`` or options for a model that is loaded already.
+            UsageError: an argument of another kind; ``dtype``, ``device`` or options for a model
+                that is loaded already.
             NotADecoderError, UnsupportedModelError, UnknownModelError, MissingWeightsDirectory,
             ConfigError.
         """
+        if not isinstance(config, MemoryConfig):
+            raise UsageError(f"config must be a MemoryConfig, not {type(config).__name__}.")
         placed = place(dtype, device, options)
         if isinstance(model, str | os.PathLike):
             path = resolve(os.fspath(model), placed.hub)
             if is_memory_checkpoint(path):
                 reason = "it has a memory already; load it with MPlus.from_pretrained"
                 raise UnsupportedModelError(str(path), reason=reason)
-            tokenizer = tokenizer or load_tokenizer(path)
+            tokenizer = load_tokenizer(path) if tokenizer is None else tokenizer
             model = load_stock(path, placed.dtype, placed.device)
         elif options or not (dtype is None and device is None):
             raise UsageError("The model is loaded already: move and cast it before.")
@@ -398,8 +402,10 @@ class MPlus(nn.Module):
         Returns:
             [L, K, d] (fewer rows where memory and chunk together have fewer than K).
         """
-        core, ids = self.core, as_batch(input_ids).to(self.device)
+        core, ids = self.core, as_batch(input_ids)
+        core.check_ids(ids)
         core.check_chunk(ids.shape[1])
+        ids = ids.to(self.device)
         if memory is not None:
             core.check_owner(memory)
         tiled = core.tiles(memory)
@@ -452,16 +458,21 @@ class MPlus(nn.Module):
             memory: one for all rows, or one per row; None reads without memory.
             new_rows: [L, k, d] from ``compress``: read after the memory's own rows, with the
                 graph kept. Without a memory they are all that is read, under the write adapter.
-            attention_mask: [B, T] for padded prompts.
-            options: passed to the stock model (``labels``, ``use_cache``, ...);
-                ``past_key_values`` may be a cache of an earlier call with the same memory,
-                unwritten since.
+            attention_mask: [B, T] for padded prompts; after a cache, of the new tokens or of all.
+            options: passed to the stock model (``labels``, ``use_cache``, ``logits_to_keep``,
+                ``position_ids``, ...), which counts the caller's tokens, never those of a tail.
+                ``inputs_embeds`` [B, T, d] may stand for ``input_ids``. ``past_key_values`` may be
+                a cache of an earlier call with the same memory, unwritten since.
 
         Returns:
-            The stock output; logits [B, T, V] cover the caller's tokens alone.
+            The stock output; logits [B, T, V] and hidden states [B, T, d] cover the caller's
+            tokens alone. Attentions, of a model loaded with eager attention, are [B, H, T,
+            prefix + tail + T]; of rows with shorter prefixes the first columns are 0.
 
         Raises:
-            PositionsError, StaleCacheError, MemoryMismatchError, UsageError.
+            PositionsError, StaleCacheError, MemoryMismatchError.
+            UsageError: an argument of another kind or shape, ids outside the vocabulary, or an
+                argument that the model does not read.
         """
         return self._reader.forward(input_ids, memory, new_rows, attention_mask, options)
 
@@ -480,11 +491,17 @@ class MPlus(nn.Module):
             input_ids: [T], [1, T] or [B, T], padded on the left.
             memory: one for all rows, or one per row.
             attention_mask: [B, T].
-            options: those of the stock ``generate``; with ``past_key_values`` of an earlier call,
-                ``input_ids`` holds the whole conversation so far, as in the stock contract.
+            options: those of the stock ``generate``, which sees the caller's tokens alone, never
+                those of a tail. With ``past_key_values`` of an earlier call, ``input_ids`` holds
+                the whole conversation so far. ``mplus.generation`` lists what is not served.
 
         Returns:
             [B, T + new tokens] ids, the caller's input first; or the stock output object.
+
+        Raises:
+            PositionsError, StaleCacheError, MemoryMismatchError.
+            ConfigError: less than one new token.
+            UsageError: what would not be right is refused by name, before anything runs.
         """
         return self._reader.generate(input_ids, memory, attention_mask, options)
 

@@ -28,6 +28,7 @@ from memplus.mplus.arguments import (
     check_room,
     per_row,
 )
+from memplus.mplus.cached_reads import CachedRead, CachedReads
 from memplus.mplus.core import Core
 from memplus.mplus.generation import (
     Reading,
@@ -37,7 +38,6 @@ from memplus.mplus.generation import (
     check_rules,
     new_tokens,
 )
-from memplus.mplus.turns import Turn, Turns
 from memplus.passes.memory_prefix import MemoryPrefix
 from memplus.passes.prompt import Prompt, assemble
 from memplus.passes.read import AttentionWatch, HiddenPrefix, Prefix, ReadSession
@@ -62,7 +62,7 @@ class Reader:
 
     def __init__(self, core: Core) -> None:
         self.core = core
-        self._turns = Turns()
+        self._cached = CachedReads()
 
     def forward(
         self,
@@ -79,10 +79,10 @@ class Reader:
         text = as_text(backbone, input_ids, attention_mask, embeds)
         memories = self._per_row(memory, text.ids.shape[0])
         past = cached_tokens(cache)
-        turn = self._turns.of(cache, memories) if past else None
+        earlier = self._cached.of(cache, memories) if past else None
         tails = _tails(memories)
-        prompt = _continued(text, turn, past) if past else assemble(text.ids, text.mask, tails)
-        session = self._session(turn, memories, prompt, new_rows)
+        prompt = _continued(text, earlier, past) if past else assemble(text.ids, text.mask, tails)
+        session = self._session(earlier, memories, prompt, new_rows)
         self._check_positions(session, past + prompt.width)
         check_room(cache, past + prompt.width)
         if options.get("labels") is not None:
@@ -97,7 +97,7 @@ class Reader:
                 **text.inputs,
                 **options,
             )
-        self._turns.remember(output.past_key_values, session, prompt.attention_mask)
+        self._cached.remember(output.past_key_values, session, prompt.attention_mask)
         result: CausalLMOutputWithPast = output if as_object else output.to_tuple()
         return result
 
@@ -119,17 +119,17 @@ class Reader:
         embeds = options.pop("inputs_embeds", None)
         text = as_text(self.core.backbone, input_ids, attention_mask, embeds)
         memories = self._per_row(memory, text.ids.shape[0])
-        turn = self._turns.of(cache, memories) if cached_tokens(cache) else None
+        earlier = self._cached.of(cache, memories) if cached_tokens(cache) else None
         # With a cache the ids are the whole conversation, and the tail is its beginning.
         prompt = assemble(text.ids, text.mask, _tails(memories))
         reading = self._described(text, memories, prompt, options)
         check_rules(rules, options, reading)
         adjust(rules, reading)
-        session = self._session(turn, memories, prompt, None)
+        session = self._session(earlier, memories, prompt, None)
         needed = prompt.width + new_tokens(rules, text.tokens)
         self._check_positions(session, needed)
         check_room(cache, needed - 1)
-        if turn is not None and session.tails is not None:
+        if earlier is not None and session.tails is not None:
             session.tails.resume(text.ids)
         if watch is not None:
             session.watch = watch.on(session.prefix)
@@ -144,7 +144,7 @@ class Reader:
         if not isinstance(output, Tensor):
             searched = (rules.num_beams or 1) > 1
             mask = prompt.attention_mask
-            self._turns.remember(output.past_key_values, session, mask, searched=searched)
+            self._cached.remember(output.past_key_values, session, mask, searched=searched)
         return output
 
     @torch.no_grad()
@@ -171,16 +171,16 @@ class Reader:
 
     def _session(
         self,
-        turn: Turn | None,
+        earlier: CachedRead | None,
         memories: Sequence[Memory],
         prompt: Prompt,
         new_rows: Tensor | None,
     ) -> ReadSession:
         backbone, weights = self.core.backbone, self.core.weights
-        if turn is not None:
+        if earlier is not None:
             if prompt.tail is not None:
-                turn.session.tails = self._tails_of(prompt)
-            return turn.session
+                earlier.session.tails = self._tails_of(prompt)
+            return earlier.session
         prefix = Prefix()
         if memories:
             prefix = MemoryPrefix(backbone, weights, memories, prompt.asked, extra=new_rows)
@@ -236,14 +236,16 @@ def _tails(memories: Sequence[Memory]) -> list[list[int]]:
     return [memory.tail for memory in memories] or [[]]
 
 
-def _continued(text: Text, turn: Turn | None, past: int) -> Prompt:
+def _continued(text: Text, earlier: CachedRead | None, past: int) -> Prompt:
     """New tokens after a cache: what was padding there still is."""
     asked = torch.ones_like(text.ids, dtype=torch.bool)
-    before = None if turn is None else turn.past_mask(past)
+    before = None if earlier is None else earlier.past_mask(past)
     given = text.mask
     if given is not None:
         own = text.tokens, past + text.tokens
-        extra = 0 if turn is None or turn.session.tails is None else turn.session.tails.extra
+        extra = (
+            0 if earlier is None or earlier.session.tails is None else earlier.session.tails.extra
+        )
         if given.shape[1] not in (*own, own[1] - extra):
             raise UsageError(
                 f"attention_mask has shape {list(given.shape)}; after a cache it covers the "

@@ -193,7 +193,7 @@ def test_nothing_is_remembered_of_a_cache_that_is_dropped() -> None:
     model = make_mplus()
     memory = several(model)[4]
     cache = read(model, memory)
-    known = model._reader._turns._known
+    known = model._reader._cached._known
     assert len(known) == 1
     del cache
     gc.collect()

@@ -18,11 +18,11 @@ from memplus.mplus.arguments import cached_tokens
 from memplus.passes.memory_prefix import MemoryPrefix
 from memplus.passes.read import ReadSession
 
-__all__ = ["Turn", "Turns"]
+__all__ = ["CachedRead", "CachedReads"]
 
 
 @dataclass
-class Turn:
+class CachedRead:
     """What a text cache was built on."""
 
     session: ReadSession
@@ -47,23 +47,23 @@ class Turn:
         return nn.functional.pad(self.mask, (0, missing), value=1)[:, :length]
 
 
-class Turns:
+class CachedReads:
     """Remembers the read of every text cache that is still alive."""
 
     def __init__(self) -> None:
-        self._known: weakref.WeakKeyDictionary[Any, Turn] = weakref.WeakKeyDictionary()
+        self._known: weakref.WeakKeyDictionary[Any, CachedRead] = weakref.WeakKeyDictionary()
 
     def remember(
         self, cache: Any, session: ReadSession, mask: Tensor | None, *, searched: bool = False
     ) -> None:
         """Keep what a cache was built on; nothing where there is no cache."""
         if cache is not None:
-            turn = Turn(session, [], mask, searched)
-            turn.versions = [memory.version for memory in turn.memories]
-            self._known[cache] = turn
+            read = CachedRead(session, [], mask, searched)
+            read.versions = [memory.version for memory in read.memories]
+            self._known[cache] = read
 
-    def of(self, cache: Any, memories: Sequence[Memory]) -> Turn | None:
-        """The turn that a cache belongs to; None for a cache of the stock model without memory.
+    def of(self, cache: Any, memories: Sequence[Memory]) -> CachedRead | None:
+        """The read that a cache belongs to; None for a cache of the stock model without memory.
 
         Args:
             cache: that holds tokens.
@@ -72,20 +72,20 @@ class Turns:
         Raises:
             StaleCacheError: the cache does not fit these memories.
         """
-        turn = self._known.get(cache)
-        if turn is None:
+        read = self._known.get(cache)
+        if read is None:
             if memories:
                 raise StaleCacheError(reason="no read of this model made it, or it is a copy")
             return None
-        reason = _misfit(turn, memories) or _cut(turn, cache)
+        reason = _misfit(read, memories) or _cut(read, cache)
         if reason:
             raise StaleCacheError(reason=reason)
-        return turn
+        return read
 
 
-def _misfit(turn: Turn, memories: Sequence[Memory]) -> str:
-    held = turn.memories
-    if turn.searched:
+def _misfit(read: CachedRead, memories: Sequence[Memory]) -> str:
+    held = read.memories
+    if read.searched:
         return "its rows are the beams of a search, not prompts"
     if held and not memories:
         return "it was made with a memory, and none is given"
@@ -95,13 +95,13 @@ def _misfit(turn: Turn, memories: Sequence[Memory]) -> str:
         return f"it holds {len(held)} rows, and {len(memories)} are given"
     if any(a is not b for a, b in zip(held, memories, strict=True)):
         return "it was made with another memory; a fork is another one"
-    if turn.versions != [memory.version for memory in memories]:
+    if read.versions != [memory.version for memory in memories]:
         return "the memory has changed since it was made"
     return ""
 
 
-def _cut(turn: Turn, cache: Any) -> str:
-    tails = turn.session.tails
+def _cut(read: CachedRead, cache: Any) -> str:
+    tails = read.session.tails
     if tails is not None and cached_tokens(cache) < tails.width:
         return "it was cut to fewer tokens than its first prompt"
     return ""
