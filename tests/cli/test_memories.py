@@ -70,6 +70,29 @@ def test_people_get_words(run: Run, tmp_path: Path, place: list[object]) -> None
         assert "alice" in ran.out or "bob" in ran.out
 
 
+def test_a_memory_is_made_with_rows_of_8_bits(run: Run, tmp_path: Path, tiny: Path) -> None:
+    made = ("memories", "create", "bob", "--store", tmp_path / "s", "--rows", "int8")
+    assert run_json(run, *made, "--model", tiny)["rows"] == "int8"
+    assert run(*made, "--model", tiny).code == 2
+
+
+def test_the_list_says_what_each_takes(run: Run, place: list[object]) -> None:
+    (one,) = run_json(run, "memories", "list", *place)["memories"]
+    assert one["bytes"] == run_json(run, "memories", "show", "alice", *place)["bytes"]
+    assert "MB" in run("memories", "list", *place).out
+
+
+def test_forgetting_what_is_not_there_says_so_and_lists_the_sources(
+    run: Run, tmp_path: Path, tiny: Path, place: list[object]
+) -> None:
+    ran = run("memories", "forget", "alice", *place, "--model", tiny, "--source", "typo.txt")
+    assert ran.code == 2
+    assert "typo.txt" in ran.err
+    assert str(tmp_path / "gate.txt") in ran.err
+    ran = run("memories", "forget", "alice", *place, "--model", tiny, "--match", "absent words")
+    assert ran.code == 2
+
+
 def test_what_cannot_be_done_says_why(run: Run, tmp_path: Path, place: list[object]) -> None:
     store = tmp_path / "s"
     assert run("memories", "show", "bob", *place).code == 2

@@ -1,11 +1,12 @@
 import json
+import math
 
 import pytest
 from rich.console import Console
 
 from memplus.cli import output as module
 from memplus.cli.output import Output
-from memplus.errors import EmptyTextError
+from memplus.errors import EmptyTextError, NotFiniteResultError
 
 
 def show(console: Console) -> None:
@@ -59,3 +60,14 @@ def test_lasting_work_shows_a_bar_on_stderr(
 ) -> None:
     monkeypatch.setattr(module, "_PATIENCE_SECONDS", -1.0)
     assert "writing" in progress_lines(capsys)
+
+
+def test_a_number_that_json_cannot_say_is_named_by_its_place() -> None:
+    out = Output(as_json=True)
+    with pytest.raises(NotFiniteResultError, match=r"answers\[1\].confidence"):
+        out.result({"answers": [{"confidence": 1.0}, {"confidence": math.inf}]}, show=show)
+
+
+def test_half_a_character_is_written_as_its_code(capsys: pytest.CaptureFixture[str]) -> None:
+    Output(as_json=True).result({"path": "caf\udce9"}, show=show)
+    assert json.loads(capsys.readouterr().out) == {"path": "caf\udce9"}

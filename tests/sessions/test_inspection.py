@@ -1,6 +1,9 @@
-from tests.fakes import LAYERS, make_mplus
+from dataclasses import replace
 
-from memplus.sessions.inspection import contents, reach
+import pytest
+from tests.fakes import CONFIG, LAYERS, make_mplus, some_ids
+
+from memplus.sessions.inspection import bytes_per_token, contents, estimated_tokens, reach
 
 
 def test_contents_add_up() -> None:
@@ -50,3 +53,27 @@ def test_a_question_s_reach_counts_each_retrieved_row_of_a_write_once() -> None:
     assert {bound for bound, _ in reached.ages} <= {1_000, 4_000}
     newest = sum(one.rows for one in found if one.source == "new" or one.start >= 379 + 16)
     assert dict(reached.ages)[1_000] >= newest
+
+
+def test_bytes_per_token_are_those_that_a_memory_grows_by() -> None:
+    for packed in (False, True):
+        model = make_mplus()
+        memory = model.new_memory()
+        if packed:
+            memory.pack()
+        chunk = model.memory_config.chunk_tokens
+        model.write(memory, some_ids(40 * chunk).tolist())
+        before = memory.nbytes
+        model.write(memory, some_ids(100 * chunk).tolist())
+        grown = (memory.nbytes - before) / (100 * chunk)
+        assert bytes_per_token(model, packed=packed) == pytest.approx(grown, rel=0.02)
+
+
+def test_a_memoryllm_does_not_grow() -> None:
+    model = make_mplus(config=replace(CONFIG, retrieved_tokens=0))
+    assert bytes_per_token(model) == 0
+
+
+def test_tokens_are_estimated_from_a_sample() -> None:
+    model = make_mplus()
+    assert estimated_tokens(model, ["a" * 50_000, "", "bc"]) == 50_002

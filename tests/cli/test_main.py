@@ -1,0 +1,102 @@
+"""The entry point: exit codes, output on any encoding, and JSON that is JSON."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.cli.conftest import NOTE, QUESTION, Run
+
+from memplus.cli.main import main
+from memplus.mplus.asking import Answer
+from memplus.mplus.model import MPlus
+
+
+def on_ascii(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> bytes:
+    """What a command writes to a terminal that knows ASCII alone."""
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+    with pytest.raises(SystemExit) as ended:
+        main([str(one) for one in arguments])
+    assert ended.value.code == 0
+    return written.getvalue()
+
+
+def test_a_json_flag_that_is_off_in_the_environment_is_off(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEMPLUS_JSON", "0")
+    ran = run("ask", "--memory", "absent", "Why?")
+    assert (ran.code, ran.out) == (2, "")
+    monkeypatch.setenv("MEMPLUS_JSON", "1")
+    assert run("ask", "--memory", "absent", "Why?").data["error"]["exit_code"] == 2
+
+
+def test_a_json_flag_after_two_dashes_is_a_question(run: Run) -> None:
+    ran = run("ask", "--memory", "absent", "--", "--json")
+    assert (ran.code, ran.out) == (2, "")
+
+
+def test_a_value_that_cannot_be_is_json_too(run: Run) -> None:
+    ran = run("ask", "Why?", "--ram", "0", "--json")
+    assert (ran.code, ran.data["error"]["type"]) == (2, "UsageError")
+    ran = run("memories", "show", "--json")
+    assert (ran.code, ran.data["error"]["type"]) == (2, "UsageError")
+
+
+def test_an_unknown_flag_is_told_as_text(run: Run) -> None:
+    ran = run("ask", "--nope")
+    assert (ran.code, ran.out) == (2, "")
+    assert "--nope" in ran.err
+
+
+def test_characters_that_the_terminal_lacks_are_shown_as_codes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = ("--memory", tmp_path / "m.memory")
+    on_ascii(monkeypatch, "tell", NOTE, *memory, "--source", "caf\xe9.txt")
+    asked = ("ask", QUESTION, *memory, "--evidence")
+    assert rb"caf\xe9.txt" in on_ascii(monkeypatch, *asked)
+    as_json = on_ascii(monkeypatch, *asked, "--json")
+    assert json.loads(as_json)["evidence"][0]["source"] == "caf\xe9.txt"
+
+
+def test_a_number_that_is_none_is_an_error_and_not_bad_json(
+    run: Run, told: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = Answer("4821", confidence=float("nan"))
+    monkeypatch.setattr(MPlus, "ask", lambda *given, **options: [answer])
+    ran = run("ask", QUESTION, "--memory", told, "--json")
+    assert (ran.code, ran.data["error"]["type"]) == (1, "NotFiniteResultError")
+    assert "confidence" in ran.data["error"]["message"]
+
+
+def test_a_reader_that_goes_away_is_no_failure_worth_a_word(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "memplus.cli.main", "models", "--json"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert done.stderr == b""
+    assert done.returncode in (1, 141)
+
+
+def test_ctrl_c_ends_with_130(run: Run, told: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pressed(*given: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(MPlus, "ask", pressed)
+    ran = run("ask", QUESTION, "--memory", told)
+    assert (ran.code, ran.out) == (130, "")
+
+
+def test_the_version_and_the_help_end_well(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["--version"], ["--help"]):
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert ended.value.code == 0
+    assert "--install-completion" in capsys.readouterr().out

@@ -1,0 +1,90 @@
+"""``memplus write``: what it says of what it did, and nothing written twice."""
+
+import os
+from pathlib import Path
+
+import pytest
+from tests.cli.conftest import NOTE, QUESTION, Run
+
+from memplus.cli import write as module
+from memplus.store import MemoryStore
+
+
+@pytest.fixture
+def note(tmp_path: Path) -> Path:
+    path = tmp_path / "notes.txt"
+    path.write_text(NOTE)
+    return path
+
+
+def test_one_line_is_kept_and_said_to_be(run: Run, tmp_path: Path, note: Path) -> None:
+    memory = tmp_path / "m.memory"
+    ran = run("write", note, "-m", memory)
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith(f"13 tokens kept (not yet compressed); {memory} holds 13 tokens in ")
+
+
+def test_a_file_that_is_there_is_skipped_and_named(run: Run, tmp_path: Path, note: Path) -> None:
+    place = ("--store", tmp_path / "s", "--id", "a")
+    run("write", note, *place)
+    ran = run("write", note, *place)
+    assert ran.code == 0
+    assert ran.out.startswith("nothing new; a in ")
+    assert f"{note} was there already" in ran.err
+
+
+def test_a_changed_file_is_refused_and_replaced_on_request(
+    run: Run, tmp_path: Path, note: Path
+) -> None:
+    place = ("--store", tmp_path / "s", "--id", "a")
+    run("write", note, *place)
+    note.write_text(NOTE.replace("4821", "7310"))
+    ran = run("write", note, *place)
+    assert (ran.code, "--replace" in ran.err) == (2, True)
+    assert run("ask", QUESTION, *place).out == "4821\n"
+    ran = run("write", note, *place, "--replace")
+    assert (ran.code, "is forgotten" in ran.err) == (0, True)
+    assert run("ask", QUESTION, *place).out == "7310\n"
+
+
+def test_a_file_whose_name_is_no_utf8_is_written(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.txt")
+    path.write_text(NOTE)
+    place = ("--store", tmp_path / "s", "--id", "a")
+    ran = run("write", path, *place, "--flush")
+    assert (ran.code, ran.err) == (0, "")
+    sources = run("inspect", *place, "--json").data["sources"]
+    assert [one["source"] for one in sources] == [str(tmp_path / "caf\\xe9.txt")]
+
+
+def test_a_large_writing_is_announced_with_bytes_per_token(
+    run: Run, tmp_path: Path, note: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MUCH", 1000)
+    ran = run("write", note, "-m", tmp_path / "m.memory")
+    assert "(3.1 KB per token)" in ran.err
+    assert "--max-bytes" in ran.err
+
+
+def test_rows_of_8_bits_and_a_window_for_writing(run: Run, tmp_path: Path, note: Path) -> None:
+    place = ("--store", tmp_path / "s", "--id", "a")
+    assert run("write", note, *place, "--rows", "int8", "--durability", "relaxed").code == 0
+    assert MemoryStore(tmp_path / "s").manifest("a").rows == "int8"
+    ran = run("write", note, *place, "--rows", "exact")
+    assert (ran.code, "keeps its rows as int8" in ran.err) == (2, True)
+    for flag in ("--rows", "--durability"):
+        ran = run("write", note, *place, flag, "odd")
+        assert (ran.code, f"{flag} cannot be" in ran.err) == (2, True)
+
+
+def test_a_pdf_is_refused_with_what_to_do(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "a.pdf"
+    path.write_bytes(b"%PDF-1.4\n1 0 obj\n")
+    ran = run("write", path, "-m", tmp_path / "m.memory")
+    assert (ran.code, "is a PDF document" in ran.err) == (2, True)
+    assert "Extract its text first" in ran.err
+
+
+def test_a_wrong_path_is_named_as_such(run: Run, tmp_path: Path) -> None:
+    ran = run("write", tmp_path / "absent.txt", "-m", tmp_path / "m.memory")
+    assert (ran.code, "There is no file" in ran.err) == (2, True)
