@@ -184,3 +184,17 @@ def test_a_memory_is_stale_once_the_weights_have_changed() -> None:
         model.write(memory, some_ids(30).tolist())
     fresh = model.new_memory()
     model.write(fresh, some_ids(30).tolist())
+
+
+def test_a_property_that_fails_says_what_it_lacked() -> None:
+    class Broken(MPlus):
+        @property
+        def kind(self) -> str:
+            return self.model.no_such_thing  # type: ignore[return-value]
+
+    model = make_mplus()
+    model.__class__ = Broken
+    with pytest.raises(AttributeError, match="no_such_thing"):
+        _ = model.kind  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = model.no_such_name

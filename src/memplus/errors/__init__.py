@@ -39,7 +39,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 model and memory do not match, 4 corrupt
     |   |-- UnsupportedModelError    2   a decoder that memplus cannot carry
     |   |-- WeightsError             4   missing, unexpected or misshapen weights
     |   |-- TokenizerMissingError        text given to a model without tokenizer
-    |   `-- SelfTestError                a doctor's check failed
+    |   `-- SelfTestError                a check of doctor, a write or an answer
     |-- MemoryMismatchError          3   memory and model do not belong together
     |-- MemoryFileError              4   a saved memory cannot be used
     |   |-- NotAMemoryError              something else than a saved memory

@@ -146,7 +146,7 @@ class TokenizerMissingError(ModelError):
 
 
 class SelfTestError(ModelError):
-    """A check of ``doctor`` failed: this model's answers cannot be trusted."""
+    """A check of ``doctor``, or of a write or an answer, failed: do not trust this model."""
 
     template = "{name} failed its self-test: {detail}."
     hint = "Run `memplus doctor` for every check; compare library versions with constraints.txt."

@@ -21,6 +21,7 @@ from memplus.mplus.core import Core
 from memplus.mplus.encoding import encode_within
 from memplus.mplus.evidence import Evidence, Retrieved, Seen, Watch, ranked, retrieved_writes
 from memplus.mplus.reader import Reader
+from memplus.passes.finite import FiniteScores
 from memplus.passes.memory_prefix import MemoryPrefix
 
 __all__ = ["Answer", "Answers", "Asker", "Stream"]
@@ -123,7 +124,10 @@ class Asker:
     ) -> list[Answer]:
         started = time.perf_counter()
         watch = Watch(memories)
-        options: dict[str, object] = {"max_new_tokens": count}
+        options: dict[str, object] = {
+            "max_new_tokens": count,
+            "logits_processor": [FiniteScores(self.core.name)],
+        }
         if stream is not None:
             options["streamer"] = _Pieces(self, stream, lambda: watch.sharpest(0) >= least)
         ids, mask = _padded(prompts)
@@ -152,7 +156,10 @@ class Asker:
         """
         ids, mask = _padded([self.encode(question) for question in questions])
         seen = Seen()
-        options = {"max_new_tokens": self._longest(max_new_tokens)}
+        options = {
+            "max_new_tokens": self._longest(max_new_tokens),
+            "logits_processor": [FiniteScores(self.core.name)],
+        }
         output = self.reader.generate(ids, memory, mask, options, seen)
         if not isinstance(seen.prefix, MemoryPrefix):
             raise TypeError("a read of a memory has no prefix of it")

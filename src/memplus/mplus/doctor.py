@@ -122,7 +122,10 @@ def _memory_is_read(model: MPlus) -> Check:
     generator = torch.Generator().manual_seed(1)
     ids = torch.randint(0, size, (1, _TEXT), generator=generator).to(model.device)
     memory = model.new_memory()
-    model.write_chunk(memory, ids)
+    try:
+        model.write_chunk(memory, ids)
+    except SelfTestError as error:
+        return Check("memory", ok=False, detail=str(error.fields["detail"]))
     on = model(ids, memory=memory).logits.float()
     off = model(ids).logits.float()
     change = float((on - off).abs().max())

@@ -83,6 +83,14 @@ class MPlus(nn.Module):
             f"chunk={config.chunk_tokens})"
         )
 
+    def __getattr__(self, name: str) -> Tensor | nn.Module:
+        found = getattr(type(self), name, None)
+        if isinstance(found, property) and found.fget is not None:
+            # The property itself lacked something, and the base class would hide what.
+            value: Tensor | nn.Module = found.fget(self)
+            return value
+        return super().__getattr__(name)
+
     def __reduce__(self) -> tuple[Callable[..., MPlus], tuple[Any, ...]]:
         core = self.core
         parts = (self.model, core.memory_config, self.weights)

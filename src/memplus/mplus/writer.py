@@ -22,6 +22,7 @@ from memplus.errors import EmptyTextError, TailError, UsageError
 from memplus.memory.records import NewRows, Passage, WriteRecord
 from memplus.memory.state import Memory
 from memplus.mplus.core import Core
+from memplus.passes.finite import require_finite
 
 __all__ = ["Receipt", "Text", "Writer"]
 
@@ -237,6 +238,8 @@ class Writer:
         memories = [job.memory for job in jobs]
         tiled = core.tiles(memories[0])
         made = core.write_rows(ids, core.context(memories), first_of_tiled=tiled)
+        for values in (made.last_hidden, made.probe):
+            require_finite(core.name, "what it makes of a text", values)
         for job, hidden in zip(jobs, made.rows, strict=True):
             rows = core.new_rows(hidden)
             # Under the model's lock: forks share storage, and their writes may meet there.

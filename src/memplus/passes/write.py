@@ -39,6 +39,9 @@ class WritePass:
     """[B, L, r, d]: the new memory, layer by layer."""
     last_hidden: Tensor
     """[B, T, d]: the decoder's output for the chunk, after its final norm."""
+    probe: Tensor
+    """[2L] sums of every layer's last queries and keys; empty while gradients are on. Fused
+    attention answers queries and keys that are no numbers with zeros, so they show here alone."""
 
 
 def write_pass(
@@ -70,7 +73,8 @@ def write_pass(
     with running(backbone, session, backbone.adapters.writing):
         output = backbone.decoder(input_ids=padded, use_cache=False)
     rows = torch.stack(session.rows, dim=1)
-    return WritePass(rows, output.last_hidden_state[:, session.again :])
+    probe = torch.stack(session.probes) if session.probes else rows.new_zeros(0)
+    return WritePass(rows, output.last_hidden_state[:, session.again :], probe)
 
 
 class _WriteSession(Session):
@@ -87,6 +91,7 @@ class _WriteSession(Session):
         self.queries = self.again + length
         self.first_of_tiled = False
         self.rows: list[Tensor] = []
+        self.probes: list[Tensor] = []
         self.segments: dict[int, list[Segment]] = {}
 
     @property
@@ -138,6 +143,9 @@ class _WriteSession(Session):
 
     def attend(self, call: AttentionCall) -> Attended:
         """Attend over prefix and text."""
+        if not torch.is_grad_enabled():
+            for states in (call.query, call.key):
+                self.probes.append(states[:, :, -1].sum(dtype=torch.float32))
         segments = self.segments.get(call.layer, [])
         window = call.options.get("sliding_window")
         if call.mergeable and segments and (window is None or window >= self.queries):
