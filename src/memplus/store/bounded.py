@@ -45,22 +45,24 @@ class Budget:
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self.path = path
-        self._left = 0
-        self.renew()
+        self._left: int | None = None
         connection.set_progress_handler(self._spend, _STRIDE)
 
     def renew(self) -> None:
         """Another statement begins."""
+        self._left = None  # counted where a statement is long: most take fewer steps than a stride
+
+    def _spend(self) -> bool:
+        self._left = (self._allowed() if self._left is None else self._left) - 1
+        return self._left < 0
+
+    def _allowed(self) -> int:
         size = sum(
             file.stat().st_size
             for file in (self.path, self.path.with_name(f"{self.path.name}-wal"))
             if file.exists()
         )
-        self._left = (_LEAST_STEPS + _STEPS_PER_BYTE * size) // _STRIDE
-
-    def _spend(self) -> bool:
-        self._left -= 1
-        return self._left < 0
+        return (_LEAST_STEPS + _STEPS_PER_BYTE * size) // _STRIDE
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -75,7 +77,9 @@ class Budget:
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_INTERRUPT:
                 raise
-            if self._left >= 0:  # what a signal's handler raised in ``_spend`` is lost in C
+            if (
+                self._left is None or self._left >= 0
+            ):  # what a signal's handler raised in ``_spend`` is lost in C
                 raise KeyboardInterrupt from error
             reason = "reading it takes more work than its size explains"
             raise CorruptMemoryError(self.path, reason=reason) from error
