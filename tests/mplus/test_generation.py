@@ -210,10 +210,11 @@ def test_stop_strings_are_looked_for_in_the_callers_text_and_what_follows() -> N
     tokens = model.generate(PROMPT, memory=memory, max_new_tokens=6)[0, len(PROMPT) :]
     stop = model.tokenizer.decode(tokens[2:3].tolist())
     first = [model.tokenizer.decode([token]) for token in tokens.tolist()].index(stop)
-    found = model.generate(
-        PROMPT, memory=memory, max_new_tokens=6, stop_strings=[stop], tokenizer=model.tokenizer
-    )
-    assert found[0, len(PROMPT) :].tolist() == tokens[: first + 1].tolist()
+    for options in ({}, {"tokenizer": model.tokenizer}):
+        found = model.generate(
+            PROMPT, memory=memory, max_new_tokens=6, stop_strings=[stop], **options
+        )
+        assert found[0, len(PROMPT) :].tolist() == tokens[: first + 1].tolist()
 
 
 @pytest.mark.parametrize("which", [2, 4, 5], ids=["growing", "full", "tail"])
@@ -325,6 +326,47 @@ def test_a_static_cache_of_the_caller_must_hold_the_tail_too() -> None:
         model.generate(PROMPT, past_key_values=static(model.model, needed - 1), **options)
 
 
+def long_rope(rows: int, prompt: int) -> tuple[PreTrainedModel, MPlus, Memory, Tensor]:
+    """A model with other frequencies from 65 positions on, and rows of a text that goes on."""
+    stock = make_model("phi3-longrope-short")
+    ids = some_ids(1, rows + prompt, seed=3)
+    held = holding(stock, layer_inputs(stock, ids, rows))
+    return stock, held, held.new_memory(), ids
+
+
+@pytest.mark.parametrize(
+    ("rows", "prompt", "new"),
+    [(20, 10, 20), (20, 10, 35), (20, 44, 1), (20, 45, 8), (50, 20, 60)],
+    ids=["below", "up to the switch", "at the switch", "above", "the stock code reads anew"],
+)
+def test_on_either_side_of_a_switch_of_frequencies_rows_are_read_as_text(
+    rows: int, prompt: int, new: int
+) -> None:
+    stock, held, memory, ids = long_rope(rows, prompt)
+    options: dict[str, Any] = {"max_new_tokens": new, "eos_token_id": 259, "pad_token_id": 256}
+    expected = stock.generate(ids, do_sample=False, **options)  # type: ignore[operator]
+    with torch.no_grad():
+        logits = stock(ids).logits[:, rows:]
+    if rows + prompt > 64:
+        # The rows were taken from the longer text, and its frequencies are those of this read.
+        assert distance(held(ids[:, rows:], memory=memory).logits, logits) <= TOLERANCE
+    found = held.generate(ids[:, rows:], memory=memory, **options)
+    assert found[0].tolist() == expected[0, rows:].tolist()
+
+
+def test_a_text_that_grows_past_a_switch_of_frequencies_is_refused() -> None:
+    _, held, memory, ids = long_rope(20, 10)
+    with pytest.raises(UsageError, match="grow past 64 positions"):
+        held.generate(ids[:, 20:], memory=memory, max_new_tokens=36)
+    with torch.no_grad():
+        cache = held(ids[:, 20:], memory=memory, use_cache=True).past_key_values
+        held(some_ids(34), memory=memory, past_key_values=cache)
+        with pytest.raises(UsageError, match="without past_key_values"):
+            held(some_ids(1), memory=memory, past_key_values=cache)
+        with pytest.raises(UsageError, match="grow past 64 positions"):
+            held.generate(some_ids(46), memory=memory, past_key_values=cache, max_new_tokens=1)
+
+
 # What is refused -------------------------------------------------------------------------------
 
 
@@ -413,6 +455,15 @@ REFUSED: dict[str, tuple[int, dict[str, Any], str]] = {
     "lookup, static": (
         4, {"prompt_lookup_num_tokens": 2, "cache_implementation": "static"}, "can be cut",
     ),
+    "no beams": (4, {"num_beams": 0}, "num_beams"),
+    "no sequences": (4, {"num_return_sequences": 0}, "num_return_sequences"),
+    "an assistant by name": (4, {"assistant_model": "small"}, "assistant_model must be a model"),
+    "chunks without a cache": (
+        2, {"prefill_chunk_size": 4, "use_cache": False, "max_new_tokens": 3}, "without a cache",
+    ),
+    "a temperature of 0": (
+        4, {"do_sample": True, "temperature": 0.0, "max_new_tokens": 3}, "temperature",
+    ),
     "no tokens": (4, {"max_new_tokens": 0}, "max_new_tokens"),
     "fewer than none": (4, {"max_new_tokens": -1}, "max_new_tokens"),
     "half a token": (4, {"max_new_tokens": 1.5}, "max_new_tokens"),
@@ -454,6 +505,29 @@ def test_drafts_take_one_prompt_and_another_model() -> None:
     embeds = model.backbone.embedding(PROMPT)[None].detach()
     with pytest.raises(UsageError, match="need input_ids"):
         model.generate(memory=memory, inputs_embeds=embeds, prompt_lookup_num_tokens=2)
+
+
+def test_an_assistant_of_another_vocabulary_is_refused_without_its_tokenizer() -> None:
+    model = make_mplus()
+    other = make_model(seed=1, changes={"vocab_size": 300})
+    with pytest.raises(UsageError, match="assistant_tokenizer"):
+        model.generate(PROMPT, memory=several(model)[4], assistant_model=other)
+
+
+@pytest.mark.parametrize("which", [4, 5], ids=["no tail", "tail"])
+def test_an_assistant_of_another_vocabulary_changes_nothing(which: int) -> None:
+    model = make_mplus()
+    memory = several(model)[which]
+    other = make_model(seed=1, changes={"vocab_size": 300})
+    found = model.generate(
+        PROMPT,
+        memory=memory,
+        max_new_tokens=6,
+        assistant_model=other,
+        tokenizer=model.tokenizer,
+        assistant_tokenizer=make_tokenizer(),
+    )
+    assert found.tolist() == model.generate(PROMPT, memory=memory, max_new_tokens=6).tolist()
 
 
 def test_a_streamer_and_beams_do_not_go_together() -> None:

@@ -66,6 +66,15 @@ class Rope:
                 buffer.copy_(buffer.to(dtype))
         self._tables.clear()
 
+    def switch_between(self, first: int, last: int) -> int | None:
+        """The length after which other frequencies hold, where a text grows past one; else None.
+
+        Args:
+            first: positions in use as the text begins.
+            last: positions in use at its end.
+        """
+        return next((one for one in self._switches if first <= one < last), None)
+
     def regime(self, length: int) -> int:
         """Equal for two lengths under which the frequencies are equal."""
         if not self.changing:

@@ -92,11 +92,11 @@ def check_vocabulary(ids: Tensor, vocabulary: int, name: str = "input_ids") -> N
     """Refuse ids that the embedding has no row for.
 
     Raises:
-        UsageError: with the first such id.
+        UsageError: with such an id.
     """
-    outside = (ids < 0) | (ids >= vocabulary)
-    if bool(outside.any()):
-        found = int(ids[outside][0])
+    low, high = (int(end) for end in ids.aminmax()) if ids.numel() else (0, 0)
+    if low < 0 or high >= vocabulary:
+        found = low if low < 0 else high
         raise UsageError(
             f"The {name} hold {found}, but token ids of this model lie in 0..{vocabulary - 1}. "
             "Does the tokenizer belong to the model?"

@@ -170,6 +170,11 @@ def check_rules(rules: Any, options: dict[str, Any], reading: Reading) -> None:
             raise UsageError(f"{name} is not served: {reason}. Leave it out.")
     if rules.cache_implementation == "paged":
         raise UsageError("cache_implementation 'paged' is not served. Leave it out.")
+    for name in ("num_beams", "num_return_sequences"):
+        if getattr(rules, name) is not None:
+            check_count(name, getattr(rules, name))
+    if rules.stop_strings is not None and options.get("tokenizer") is None:
+        raise UsageError("stop_strings need a tokenizer, and the model came without one.")
     if rules.output_attentions:
         check_attentions(eager=reading.eager, assisted=_assisted(rules, options))
     if rules.prefill_chunk_size is not None:

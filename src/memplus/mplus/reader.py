@@ -84,6 +84,7 @@ class Reader:
         prompt = _continued(text, earlier, past) if past else assemble(text.ids, text.mask, tails)
         session = self._session(earlier, memories, prompt, new_rows)
         self._check_positions(session, past + prompt.width)
+        self._check_frequencies(session, past, past + prompt.width)
         check_room(cache, past + prompt.width)
         if options.get("labels") is not None:
             vocabulary = int(backbone.embedding.num_embeddings)
@@ -115,6 +116,8 @@ class Reader:
             check_count("max_new_tokens", options["max_new_tokens"])
         rules, options = rules_of(stock, options.pop("generation_config", None), options)
         check_arguments(options, memory=memory is not None)
+        if rules.stop_strings is not None and options.get("tokenizer") is None:
+            options["tokenizer"] = self.core.optional_tokenizer
         cache = options.get("past_key_values")
         embeds = options.pop("inputs_embeds", None)
         text = as_text(self.core.backbone, input_ids, attention_mask, embeds)
@@ -128,6 +131,7 @@ class Reader:
         session = self._session(earlier, memories, prompt, None)
         needed = prompt.width + new_tokens(rules, text.tokens)
         self._check_positions(session, needed)
+        self._check_frequencies(session, reading.cached or prompt.width, needed - 1)
         check_room(cache, needed - 1)
         if earlier is not None and session.tails is not None:
             session.tails.resume(text.ids)
@@ -135,12 +139,10 @@ class Reader:
             session.watch = watch.on(session.prefix)
         if text.embeds is not None:
             options["inputs_embeds"] = text.embeds
+        options["inputs"] = text.ids if text.has_ids else None
+        options["attention_mask"] = torch.ones_like(text.ids) if text.mask is None else text.mask
         with self._reading(session, memories, None):
-            output = under_rules(stock, rules).generate(
-                inputs=text.ids if text.has_ids else None,
-                attention_mask=torch.ones_like(text.ids) if text.mask is None else text.mask,
-                **options,
-            )
+            output = _generated(under_rules(stock, rules), session, options)
         if not isinstance(output, Tensor):
             searched = (rules.num_beams or 1) > 1
             mask = prompt.attention_mask
@@ -202,6 +204,9 @@ class Reader:
     ) -> Reading:
         backbone = self.core.backbone
         assistant = options.get("assistant_model")
+        if assistant is not None and not hasattr(assistant, "get_decoder"):
+            found = type(assistant).__name__
+            raise UsageError(f"assistant_model must be a model of transformers, not {found}.")
         return Reading(
             batch=int(text.ids.shape[0]),
             tokens=text.tokens,
@@ -225,11 +230,35 @@ class Reader:
         if options.get("output_attentions"):
             check_attentions(eager=backbone.attention_implementation == "eager")
 
+    def _check_frequencies(self, session: ReadSession, begun: int, tokens: int) -> None:
+        """Refuse a text of ``tokens`` whose frequencies change after its first ``begun`` are read.
+
+        Without a prefix the stock code reads the text anew.
+        """
+        start = int(session.prefix.shift(torch.device("cpu")).max())
+        switch = self.core.backbone.rope.switch_between(start + begun, start + tokens)
+        if start and begun and switch is not None:
+            raise UsageError(
+                f"The text would grow past {switch} positions, from where on this model's "
+                "frequencies are others: what it has read by then would not fit any more. Give "
+                "the whole text without past_key_values, or ask for fewer new tokens."
+            )
+
     def _check_positions(self, session: ReadSession, tokens: int) -> None:
         start = int(session.prefix.shift(torch.device("cpu")).max())
         available = max(0, self.core.positions - start)
         if tokens > available:
             raise PositionsError(needed=tokens, available=available)
+
+
+def _generated(stock: Any, session: ReadSession, options: dict[str, Any]) -> Any:
+    """What the stock model generates; what the library refuses before any pass has a name here."""
+    try:
+        return stock.generate(**options)
+    except ValueError as error:
+        if session.prefilled:
+            raise
+        raise UsageError(f"The library refuses to generate so: {error}") from error
 
 
 def _tails(memories: Sequence[Memory]) -> list[list[int]]:
