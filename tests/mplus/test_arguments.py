@@ -309,3 +309,18 @@ def test_a_chunk_with_ids_outside_the_vocabulary_is_refused() -> None:
     ):
         with pytest.raises(UsageError, match=rf"hold {VOCABULARY}, but token ids of this model"):
             door()
+
+
+@pytest.mark.parametrize("count", [0, -1, 2.5])
+def test_an_answer_of_less_than_one_token_is_refused(count: Any) -> None:
+    """Zero is a number that was given, not the default."""
+    model = make_mplus()
+    memory = several(model)[4]
+    for ask in (
+        lambda: model.ask(memory, "Who?", max_new_tokens=count),
+        lambda: model.ask(memory, ["Who?", "Where?"], max_new_tokens=count),
+        lambda: model.asker.ask_together(memory, ["Who?"], count),
+        lambda: model.generate(PROMPTS[0], memory=memory, max_new_tokens=count),
+    ):
+        with pytest.raises(ConfigError, match="max_new_tokens cannot be"):
+            ask()
