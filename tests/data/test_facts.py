@@ -1,4 +1,5 @@
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,14 @@ def test_statements_are_read_and_anything_else_is_named(tmp_path: Path) -> None:
         path.write_text(json.dumps(good) + "\n" + bad)
         with pytest.raises(UsageError, match="Line 2 of"):
             read_statements(path)
+
+
+def test_all_that_is_bundled_is_part_of_the_package() -> None:
+    root = Path(__file__).parents[2]
+    settings = tomllib.loads((root / "pyproject.toml").read_text())
+    globs = settings["tool"]["setuptools"]["package-data"]["memplus"]
+    package = root / "src" / "memplus"
+    bundled = {path for path in (package / "assets").rglob("*") if path.is_file()}
+    packed = {path for glob in globs for path in package.glob(glob)}
+    assert BUNDLED_NAMES in bundled
+    assert bundled <= packed
