@@ -23,12 +23,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field, Strict
 from torch import Tensor
 
 from memplus.errors import CorruptMemoryError, MemoryVersionError
+from memplus.memory.checks import Count, Fields, Items, Text, checked, parsed, require
 from memplus.store.disk import Sink, read
 from memplus.store.mapped_file import MappedFile
 
@@ -47,6 +49,26 @@ _DTYPES = {
         torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64,
     )
 }  # fmt: skip
+
+
+_Entry = Annotated[
+    tuple[
+        Literal[
+            "float32", "float64", "bfloat16", "float16", "int8", "uint8", "int16", "int32", "int64"
+        ],
+        Annotated[Items[Count], Field(min_length=1, max_length=8)],
+        Count,
+    ],
+    Strict(strict=False),
+]  # fmt: skip
+
+
+class _Header(Fields):
+    """What a container says of itself."""
+
+    meta: dict[str, Any]
+    tensors: dict[Text, _Entry]
+    length: Count
 
 
 def _aligned(length: int) -> int:
@@ -222,13 +244,21 @@ class Container:
         self._checked = bytearray(blocks)
 
     def _read_header(self, header: bytes, blocks: int) -> None:
-        content = json.loads(header)
-        self.meta: dict[str, Any] = content["meta"]
-        self.length: int = content["length"]
-        self._tensors: dict[str, tuple[torch.dtype, list[int], int]] = {
-            name: (_DTYPES[dtype], shape, at)
-            for name, (dtype, shape, at) in content["tensors"].items()
-        }
+        content = checked(_Header, parsed(header, self.path, "header"), self.path, "header")
+        self.meta = content.meta
+        self.length = content.length
+        self._tensors: dict[str, tuple[torch.dtype, list[int], int]] = {}
+        end = 0
+        for name, (dtype, shape, at) in content.tensors.items():
+            field = f"header.tensors.{name}"
+            wide = prod(max(1, length) for length in shape)
+            require(wide < 1 << 62, self.path, field, "is too large")
+            require(at == end, self.path, field, f"begins at {at}, not at {end}")
+            self._tensors[name] = (_DTYPES[dtype], shape, at)
+            end = at + _aligned(prod(shape) * _DTYPES[dtype].itemsize)
+        require(end == self.length, self.path, "header.length", f"is {self.length}, not {end}")
+        fits = blocks == -(-end // BLOCK)
+        require(fits, self.path, "number of blocks", f"is {blocks} for {end} bytes")
         self.data = self.start + _aligned(_FIXED + len(header) + 4 * blocks)
 
     @classmethod
@@ -337,9 +367,12 @@ def read_records(path: Path, length: int) -> list[Container]:
         CorruptMemoryError: one of them is damaged, or the log is shorter.
     """
     with read(path) as file:
-        content = memoryview(bytearray(file.read(length)))
-    if len(content) < length:
-        raise CorruptMemoryError(path, reason=f"it has {len(content)} of {length} bytes")
+        size = os.fstat(file.fileno()).st_size
+        if size < length:
+            raise CorruptMemoryError(path, reason=f"it has {size} of {length} bytes")
+        content = memoryview(bytearray(length))
+        if file.readinto(content) < length:  # type: ignore[attr-defined]
+            raise CorruptMemoryError(path, reason="it was cut short while it was read")
     records: list[Container] = []
     at = 0
     while at < length:

@@ -6,25 +6,36 @@ names, with the journal as one plain database. Earlier states are not exported.
 
 from __future__ import annotations
 
+import os
+import struct
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, BinaryIO
 
-from memplus.errors import MemoryFileError
+from memplus.config import MemoryConfig
+from memplus.errors import ConfigError, CorruptMemoryError, MemoryFileError
+from memplus.memory.checks import require, wrong
 from memplus.memory.files import aside
+from memplus.memory.records import WriteRecord
 from memplus.store.blocks import Container, read_records
+from memplus.store.contents import Expected, check_record, check_segment, check_snapshot
 from memplus.store.disk import Disk, Sink, read
 from memplus.store.folder import Folder, trimmed
 from memplus.store.journal import Journal, now
-from memplus.store.manifest import NAME, Manifest
+from memplus.store.manifest import NAME, Generation, Manifest, SegmentEntry
 
 __all__ = ["check_files", "export_files", "fork_files", "import_files"]
 
 _PIECE = 1 << 22
+_NO_ARCHIVE = (
+    zipfile.BadZipFile, KeyError, NotImplementedError, EOFError, RuntimeError, ValueError,
+    OverflowError, struct.error,
+)  # fmt: skip
+"""What reading an archive raises where it is none."""
 
 
 def fork_files(source: Path, manifest: Manifest, name: str, target: Folder) -> None:
@@ -131,23 +142,46 @@ def import_files(path: Path, name: str | None, target: Folder) -> Manifest:
     """
     disk = target.disk
     try:
-        with read(path) as file, zipfile.ZipFile(file) as archive:
-            _unpack(archive, NAME, target.path / NAME, disk)
-            manifest = Manifest.load(target.path)
-            for entry in sorted(manifest.files()):
-                _unpack(archive, entry, target.path / entry, disk)
-    except (zipfile.BadZipFile, KeyError, NotImplementedError) as error:
-        raise MemoryFileError(path, reason=f"it is no exported memory ({error})") from error
-    manifest = replace(manifest, id=name or manifest.id, created=now())
-    manifest.save(target.path, disk)
-    check_files(target.path, manifest, disk)
+        manifest = _unpacked(path, target.path, disk)
+        manifest = replace(manifest, id=name or manifest.id, created=now())
+        manifest.save(target.path, disk)
+        check_files(target.path, manifest, disk)
+    except CorruptMemoryError as error:
+        raise _in_archive(path, error) from error
     return manifest
+
+
+def _unpacked(path: Path, folder: Path, disk: Disk) -> Manifest:
+    """Every file that the manifest names, in a folder; nothing of them is checked but their CRC."""
+    try:
+        with read(path) as file, zipfile.ZipFile(file) as archive:
+            _unpack(archive, NAME, folder / NAME, disk)
+            manifest = Manifest.load(folder)
+            entries = sorted(manifest.files())
+            _require_sizes(archive, entries, os.fstat(file.fileno()).st_size)
+            for entry in entries:
+                _unpack(archive, entry, folder / entry, disk)
+    except _NO_ARCHIVE as error:
+        raise MemoryFileError(path, reason=f"it is no exported memory ({error})") from error
+    return manifest
+
+
+def _in_archive(path: Path, error: CorruptMemoryError) -> CorruptMemoryError:
+    """The same about the file that the user named, not about the folder it was unpacked into."""
+    inside = Path(str(error.fields["path"])).name
+    return CorruptMemoryError(path, reason=f"in its {inside}, {error.fields['reason']}")
+
+
+def _require_sizes(archive: zipfile.ZipFile, entries: list[str], size: int) -> None:
+    """Refuse an archive whose entries share bytes, and would unpack to more than it holds."""
+    if sum(archive.getinfo(name).file_size for name in entries) > size:
+        raise zipfile.BadZipFile("its entries are longer than it is")
 
 
 def _unpack(archive: zipfile.ZipFile, name: str, path: Path, disk: Disk) -> None:
     info = archive.getinfo(name)
-    if info.compress_type != zipfile.ZIP_STORED:
-        raise zipfile.BadZipFile("it is compressed")
+    if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
+        raise zipfile.BadZipFile("it is compressed or encrypted")
     with archive.open(info) as content, disk.create(path) as sink:
         _copy(content, sink)
 
@@ -168,15 +202,93 @@ def check_files(folder: Path, manifest: Manifest, disk: Disk) -> int:
         FileNotFoundError: a file is missing.
     """
     total = 0
-    whole = [segment.name for segment in manifest.segments]
-    for name in [*whole, *(generation.snapshot for generation in manifest.generations)]:
-        container = Container.open(folder / name)
-        container.check_all()
-        total += container.total
+    segments = [(entry, Container.open(folder / entry.name)) for entry in manifest.segments]
+    for _, segment in segments:
+        segment.check_all()
+        total += segment.total
+    states: list[_State] = []
     for generation in manifest.generations:
-        for part in generation.logs:
-            read_records(folder / part.name, part.length)
-            total += part.length
+        state = _check_generation(folder, manifest, generation, segments)
+        states.append(state)
+        total += state.nbytes
+    _check_counts(folder / NAME, manifest, states[-1])
     with _journal(folder, manifest, disk) as journal:
         journal.check(manifest.writes)
+        _check_texts(journal, manifest, states[-1].writes)
     return total + (folder / manifest.journal).stat().st_size
+
+
+@dataclass(frozen=True)
+class _State:
+    """What a generation comes to, its rows apart."""
+
+    writes: list[WriteRecord]
+    waiting: int
+    packed: bool
+    nbytes: int
+    """Of its snapshot and logs."""
+
+
+def _check_generation(
+    folder: Path,
+    manifest: Manifest,
+    generation: Generation,
+    segments: Sequence[tuple[SegmentEntry, Container]],
+) -> _State:
+    """Read a state and the commits after it; no model is needed, so rows are not made again."""
+    path = folder / NAME
+    expected = Expected(_config(manifest, path))
+    snapshot = Container.open(folder / generation.snapshot)
+    snapshot.check_all()
+    meta, tensors = check_snapshot(snapshot, generation.physical, expected)
+    writes = [
+        WriteRecord(number, meta.sources[source], start, tokens)
+        for number, source, start, tokens in tensors["writes"].tolist()
+    ]
+    if generation is manifest.current:
+        for entry, segment in segments:
+            check_segment(segment, entry, tensors, (len(writes), meta.clock))
+    total, waiting, count = snapshot.total, len(meta.tail), meta.count
+    for part in generation.logs:
+        for record in read_records(folder / part.name, part.length):
+            commit, count = check_record(record, len(writes), count, expected)
+            writes += [WriteRecord(*values) for values in commit.writes]
+            waiting = len(commit.tail)
+        total += part.length
+    return _State(writes, waiting, meta.packed, total)
+
+
+def _config(manifest: Manifest, path: Path) -> MemoryConfig:
+    try:
+        return MemoryConfig.from_dict(manifest.config)
+    except ConfigError as error:
+        field = f"{NAME}.config.{error.fields['field']}"
+        raise wrong(path, field, f"is wrong ({error.fields['reason']})") from error
+
+
+def _check_counts(path: Path, manifest: Manifest, state: _State) -> None:
+    """The numbers that the manifest repeats."""
+    found = {
+        "writes": len(state.writes),
+        "tokens": sum(record.tokens for record in state.writes),
+        "waiting": state.waiting,
+        "rows": "int8" if state.packed else "exact",
+    }
+    for name, value in found.items():
+        told = getattr(manifest, name)
+        require(told == value, path, f"{NAME}.{name}", f"is {told}, but the files hold {value}")
+
+
+def _check_texts(journal: Journal, manifest: Manifest, writes: Sequence[WriteRecord]) -> None:
+    """Every write that was not forgotten has its text, under the same source and place."""
+    missing = {record.id for record in writes if record.tokens}
+    for text in journal.all_texts(manifest.writes):
+        if text.id not in missing:
+            continue
+        missing.remove(text.id)
+        record, field = writes[text.id - 1], f"write {text.id}"
+        same = WriteRecord(text.id, text.source, text.start, text.tokens) == record
+        require(same, journal.path, field, f"is not what {NAME} counts as that write")
+        ok = len(text.ids) in (0, text.tokens)
+        require(ok, journal.path, f"{field}.ids", f"are {len(text.ids)} of {text.tokens}")
+    require(not missing, journal.path, f"write {min(missing, default=0)}", "is missing")

@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from memplus.memory.bounds import example_rows
 from memplus.memory.state import Memory
 from memplus.store.blocks import Container, read_records
+from memplus.store.contents import Expected, check_segment
 from memplus.store.folder import Folder, parts_of
 from memplus.store.history import kept_generations, manifest_at, state_after
 from memplus.store.journal import Commit, Journal, Place, now
@@ -91,13 +93,17 @@ class Keeper:
             FileNotFoundError: a file is gone: another process has changed the memory since.
             CorruptMemoryError, MemoryVersionError.
         """
+        owner = memory.owner
+        expected = Expected(memory.config, example_rows(owner, new_rows), owner.vocabulary)
         segments = self.segments.load(self.manifest)
         generation = self.manifest.current
         snapshot = Container.open(self.folder.path / generation.snapshot)
-        restore(memory, snapshot, parts_of(segments, generation.physical))
+        tensors = restore(memory, snapshot, parts_of(segments, generation.physical), expected)
+        for segment in segments:
+            check_segment(segment.file, segment.entry, tensors)
         for part in generation.logs:
             for record in read_records(self.folder.path / part.name, part.length):
-                replay_record(memory, record, new_rows)
+                replay_record(memory, record, new_rows, expected)
 
     # Writes -------------------------------------------------------------------------------------
 

@@ -8,27 +8,39 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from memplus.errors import CorruptMemoryError, MemoryVersionError
+from memplus.memory.checks import COUNT, Count, Fields, Items, Text, Time, checked, parsed, require
 from memplus.store.disk import Disk, read
 
 __all__ = ["NAME", "VERSION", "Generation", "LogPart", "Manifest", "SegmentEntry"]
 
 NAME = "manifest"
-VERSION = 1
+VERSION = 2
 _MAGIC = "memplus-memory"
 FILE_NAME = r"^(segment|snapshot|log|journal)-[0-9a-f]{16}$"
 """What every file of a memory but the manifest is called."""
-_OURS = re.compile(FILE_NAME)
 
 Migration = Callable[[dict[str, Any]], None]
-MIGRATIONS: dict[int, Migration] = {}
+
+
+def _journal_has_a_version(values: dict[str, Any]) -> None:
+    """Version 1 to 2: no field differs; the journal's checksums do, which version 1 cannot read."""
+
+
+MIGRATIONS: dict[int, Migration] = {1: _journal_has_a_version}
 """Version -> what turns a manifest's JSON into the next one, in place."""
+
+
+def _named(kind: str) -> str:
+    """What files of a kind are called, as an expression."""
+    return f"^{kind}-[0-9a-f]{{16}}$"
 
 
 @dataclass(frozen=True)
@@ -125,7 +137,8 @@ class Manifest:
                 vars(one) | {"logs": [vars(part) for part in one.logs]} for one in self.generations
             ],
         }
-        body = json.dumps(values, separators=(",", ":"), ensure_ascii=False).encode()
+        text = json.dumps(values, separators=(",", ":"), ensure_ascii=False)
+        body = text.encode("utf-8", "surrogatepass")
         return f"{_MAGIC} {VERSION} {_digest(VERSION, body)}\n".encode() + body
 
     @classmethod
@@ -141,36 +154,86 @@ class Manifest:
             content = file.read()
         line, _, body = content.partition(b"\n")
         words = line.decode("ascii", "replace").split(" ")
-        if len(words) != 3 or words[0] != _MAGIC or not words[1].isdigit():
+        if len(words) != 3 or words[0] != _MAGIC or not words[1].isdecimal():
             raise CorruptMemoryError(path, reason="it does not begin as it should")
-        version = int(words[1])
+        version = int(words[1]) if len(words[1]) < 9 else COUNT
         if words[2] != _digest(version, body):
             raise CorruptMemoryError(path, reason="its checksum differs")
         if not 1 <= version <= VERSION:
             raise MemoryVersionError(path, found=version, supported=VERSION)
-        try:
-            values = json.loads(body)
-            for step in range(version, VERSION):
-                MIGRATIONS[step](values)
-            return cls._made_of(values)
-        except (ValueError, TypeError, KeyError) as error:
-            raise CorruptMemoryError(path, reason=f"its content is wrong ({error})") from error
-
-    @classmethod
-    def _made_of(cls, values: dict[str, Any]) -> Manifest:
-        values["segments"] = [SegmentEntry(**entry) for entry in values["segments"]]
-        values["generations"] = [
-            Generation(**{**one, "logs": [LogPart(**part) for part in one["logs"]]})
-            for one in values["generations"]
-        ]
-        made = cls(**values)
-        if not all(_is_safe(name) for name in made.files()) or not made.generations:
-            raise ValueError("a file's name is none of ours")
-        return made
+        values = parsed(body, path, NAME)
+        require(isinstance(values, dict), path, NAME, "is not an object")
+        for step in range(version, VERSION):
+            MIGRATIONS[step](values)
+        return _made_of(checked(_Content, values, path, NAME), path)
 
 
-def _is_safe(name: object) -> bool:
-    return isinstance(name, str) and _OURS.fullmatch(name) is not None
+class _Segment(Fields):
+    """``SegmentEntry`` as JSON."""
+
+    name: Annotated[str, Field(pattern=_named("segment"))]
+    rows: Annotated[Items[Count], Field(min_length=1)]
+
+
+class _Part(Fields):
+    """``LogPart`` as JSON."""
+
+    name: Annotated[str, Field(pattern=_named("log"))]
+    length: Count
+
+
+class _Generation(Fields):
+    """``Generation`` as JSON."""
+
+    snapshot: Annotated[str, Field(pattern=_named("snapshot"))]
+    physical: Items[Count]
+    logs: Items[_Part]
+
+
+class _Content(Fields):
+    """``Manifest`` as JSON."""
+
+    id: Text
+    model: Text
+    fingerprint: Text
+    identity: dict[Text, Text]
+    config: dict[str, Any]
+    journal: Annotated[str, Field(pattern=_named("journal"))]
+    rows: Literal["exact", "int8"]
+    created: Time
+    changed: Time
+    commit: Count
+    writes: Annotated[int, Field(ge=0, lt=1 << 31)]
+    tokens: Count
+    waiting: Count
+    log_open: bool
+    segments: Items[_Segment]
+    generations: Annotated[Items[_Generation], Field(min_length=1)]
+
+
+def _made_of(content: _Content, path: Path) -> Manifest:
+    """A manifest whose rows fit together."""
+    segments = [SegmentEntry(one.name, one.rows) for one in content.segments]
+    layers = len(segments[0].rows) if segments else None
+    held = [sum(rows) for rows in zip(*(one.rows for one in segments))]
+    for index, segment in enumerate(segments):
+        field = f"{NAME}.segments.{index}.rows"
+        require(len(segment.rows) == layers, path, field, f"has not {layers} layers")
+    generations: list[Generation] = []
+    for index, one in enumerate(content.generations):
+        field = f"{NAME}.generations.{index}.physical"
+        known = held or [0] * len(one.physical)
+        fits = not one.physical or len(one.physical) == len(known)
+        require(fits, path, field, f"has {len(one.physical)} layers, not {layers}")
+        for want, have in zip(one.physical, known):
+            require(want <= have, path, field, f"counts {want} rows, with {have} in the segments")
+        logs = [LogPart(part.name, part.length) for part in one.logs]
+        generations.append(Generation(one.snapshot, one.physical, logs))
+    last = generations[-1].physical or [0] * len(held)
+    whole = not held or last == held
+    require(whole, path, f"{NAME}.generations.-1.physical", f"is {last}, not {held}")
+    values = {name: getattr(content, name) for name in _Content.model_fields}
+    return Manifest(**values | {"segments": segments, "generations": generations})
 
 
 def _digest(version: int, body: bytes) -> str:

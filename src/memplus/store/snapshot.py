@@ -17,12 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from memplus.errors import CorruptMemoryError
 from memplus.memory.records import NewRows, Passage, WriteRecord
 from memplus.memory.rows import RowTable
 from memplus.memory.short_term import ShortTermPool
 from memplus.memory.state import Memory
 from memplus.store.blocks import Container, Layout, layout, write_container
+from memplus.store.contents import POOL, Expected, check_record, check_snapshot
 from memplus.store.disk import Disk, Sink
 from memplus.store.mapped import MappedTable, Part
 
@@ -37,9 +37,6 @@ __all__ = [
 ]
 
 RowsOf = Callable[[Tensor], NewRows]
-
-_POOL = "pool."
-_OWN = ("recent", "position", "birth", "write_id")
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,7 @@ def save_snapshot(memory: Memory, path: Path, disk: Disk) -> None:
     """Write everything that no segment holds: pool, generator, records, what has left."""
     tensors: dict[str, Tensor] = {"generator": memory.generator.get_state()}
     if memory.pool is not None:
-        tensors |= {_POOL + name: column for name, column in memory.pool.tensors().items()}
+        tensors |= {POOL + name: column for name, column in memory.pool.tensors().items()}
     meta = _numbers(memory) | {
         "seed": memory.seed,
         "max_bytes": memory.max_bytes,
@@ -104,36 +101,46 @@ def _numbers(memory: Memory) -> dict[str, Any]:
     return found
 
 
-def restore(memory: Memory, snapshot: Container, parts: Sequence[Sequence[Part]]) -> None:
+def restore(
+    memory: Memory,
+    snapshot: Container,
+    parts: Sequence[Sequence[Part]],
+    expected: Expected,
+) -> dict[str, Tensor]:
     """Make a memory what it was when the snapshot was taken.
 
     Args:
         memory: is overwritten.
         snapshot: of ``save_snapshot``.
         parts: per layer, the rows in segments that the snapshot knows.
+        expected: what it must fit.
+
+    Returns:
+        The snapshot's tensors.
+
+    Raises:
+        CorruptMemoryError: naming the field that is out of bounds.
     """
-    meta = snapshot.meta
-    tensors = {name: snapshot.rows(name).clone() for name in snapshot.names}
-    memory.seed, memory.max_bytes = meta["seed"], meta["max_bytes"]
-    memory.clock, memory.version = meta["clock"], meta["version"]
-    memory.tail, memory.tail_source = list(meta["tail"]), meta["tail_source"]
-    memory.tail_text, memory.source_tokens = meta["tail_text"], dict(meta["source_tokens"])
-    memory.packed = meta["packed"]
+    physical = [sum(part.rows for part in layer) for layer in parts]
+    meta, found = check_snapshot(snapshot, physical, expected)
+    tensors = {name: tensor.clone() for name, tensor in found.items()}
+    memory.seed, memory.max_bytes = meta.seed, meta.max_bytes
+    memory.clock, memory.version = meta.clock, meta.version
+    memory.tail, memory.tail_source = list(meta.tail), meta.tail_source
+    memory.tail_text, memory.source_tokens = meta.tail_text, dict(meta.source_tokens)
+    memory.packed = meta.packed
     memory.writes = [
-        WriteRecord(number, meta["sources"][source], start, tokens)
+        WriteRecord(number, meta.sources[source], start, tokens)
         for number, source, start, tokens in tensors["writes"].tolist()
     ]
     memory.generator.set_state(tensors["generator"])
     memory.derived.clear()
     memory.pool = memory.long_term = None
     device = memory.owner.device
-    columns = {name: column.to(device) for name, column in _named(tensors, _POOL).items()}
-    if columns:
-        own = {name: columns.pop(name) for name in _OWN}
-        memory.pool = ShortTermPool(columns, own["recent"], meta["count"])
-        memory.pool.position, memory.pool.birth = own["position"], own["birth"]
-        memory.pool.write_id = own["write_id"]
-    if meta["stored"]:
+    pool = {name: column.to(device) for name, column in _named(tensors, POOL).items()}
+    if pool:
+        memory.pool = ShortTermPool.from_tensors(pool, meta.count)
+    if meta.waiting is not None and meta.writes_since_merge is not None:
         like = {name: column.to(device) for name, column in _named(tensors, "like.").items()}
         tables = [
             MappedTable(
@@ -142,8 +149,9 @@ def restore(memory: Memory, snapshot: Container, parts: Sequence[Sequence[Part]]
             for layer, part in enumerate(parts)
         ]
         memory.long_term = memory.long_term_of(tables)
-        memory.long_term.waiting = meta["waiting"]
-        memory.long_term.writes_since_merge = meta["writes_since_merge"]
+        memory.long_term.waiting = meta.waiting
+        memory.long_term.writes_since_merge = meta.writes_since_merge
+    return tensors
 
 
 def _named(tensors: Mapping[str, Tensor], stem: str) -> dict[str, Tensor]:
@@ -186,16 +194,14 @@ def append_record(sink: Sink, base: int, record: tuple[Layout, list[Tensor]]) ->
     return base + plan.total
 
 
-def replay_record(memory: Memory, record: Container, new_rows: RowsOf) -> None:
+def replay_record(memory: Memory, record: Container, new_rows: RowsOf, expected: Expected) -> None:
     """Do again what one commit of writes did; ``new_rows`` projects its hidden vectors [L, k, d].
 
     Raises:
         CorruptMemoryError: it does not follow on the memory's state.
     """
-    meta = record.meta
-    for index, (number, source, start, tokens) in enumerate(meta["writes"]):
-        if number != len(memory.writes) + 1:
-            raise CorruptMemoryError(record.path, reason=f"write {number} is out of order")
+    meta, _ = check_record(record, len(memory.writes), memory.short_term_rows, expected)
+    for index, (number, source, start, tokens) in enumerate(meta.writes):
         # A copy: a view would keep the whole log in memory.
         hidden = record.rows(f"hidden.{index}").clone().to(memory.owner.device)
         drop = record.rows(f"drop.{index}") if f"drop.{index}" in record.names else None
@@ -204,6 +210,6 @@ def replay_record(memory: Memory, record: Container, new_rows: RowsOf) -> None:
         rows = new_rows(hidden)
         memory.take_in(rows, WriteRecord(number, source, start, tokens), drop)
         memory.source_tokens[source] = start + tokens
-    memory.tail, memory.tail_source = list(meta["tail"]), meta["tail_source"]
-    memory.tail_text, memory.version = meta["tail_text"], meta["version"]
+    memory.tail, memory.tail_source = list(meta.tail), meta.tail_source
+    memory.tail_text, memory.version = meta.tail_text, meta.version
     memory.generator.set_state(record.rows("generator").clone())
