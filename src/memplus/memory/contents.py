@@ -21,7 +21,7 @@ from memplus.memory.packing import pack
 from memplus.memory.records import MemoryOwner, NewRows, Passage, RowBytes, SavedFile, WriteRecord
 from memplus.memory.rows import RowTable
 from memplus.memory.short_term import ShortTermPool, draw_dropped, stack_like
-from memplus.memory.turns import Turns, changing
+from memplus.memory.guards import Guards, changing
 
 __all__ = ["MemoryContents"]
 
@@ -50,7 +50,7 @@ class MemoryContents:
         self.version = 0
         self.derived: dict[str, Any] = {}
         self.weights_version = owner.weights_version
-        self.turns = Turns()
+        self.guards = Guards()
         self.generator = torch.Generator().manual_seed(seed)
 
     @property

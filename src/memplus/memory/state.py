@@ -19,7 +19,7 @@ from memplus.memory.contents import MemoryContents
 from memplus.memory.forgetting import Forgotten, chosen_writes, forget_rows
 from memplus.memory.format import load_contents, save_contents
 from memplus.memory.records import MemoryOwner, NewRows, Passage
-from memplus.memory.turns import changing
+from memplus.memory.guards import changing
 from memplus.memory.written_text import WrittenText
 
 __all__ = ["Memory", "MemoryHost"]
@@ -96,7 +96,7 @@ class Memory(MemoryContents):
         Rows are shared until one of the two writes. While the memory is being written, the fork is
         the memory after some whole chunk.
         """
-        with self.turns.state:
+        with self.guards.state:
             twin = Memory(self.owner, self.seed, self.max_bytes)
             twin.config = self.config
             twin.pool = None if self.pool is None else self.pool.fork()
@@ -142,7 +142,7 @@ class Memory(MemoryContents):
             NotFoundError: the folder of ``path`` is missing.
             StorageError: the disk refused; an older file is intact.
         """
-        with self.turns.state:
+        with self.guards.state:
             self.require_usable()
             save_contents(self, path)
 

@@ -29,7 +29,7 @@ from memplus.memory.long_term import LongTermPool
 from memplus.memory.records import NewRows, Passage, WriteRecord
 from memplus.memory.rows import RowTable
 from memplus.memory.state import Memory, MemoryHost
-from memplus.memory.turns import changing
+from memplus.memory.guards import changing
 from memplus.memory.written_text import WrittenText, require_text
 from memplus.store.committing import Committing
 from memplus.store.history import kept_commits, state_after
@@ -111,7 +111,7 @@ class StoredMemory(Memory):
         Raises:
             ReadOnlyMemoryError: it is closed.
         """
-        with self.turns.state:
+        with self.guards.state:
             self._require_open()
             return super().fork()
 
@@ -121,7 +121,7 @@ class StoredMemory(Memory):
         Raises:
             ReadOnlyMemoryError: it is closed.
         """
-        with self.turns.state:
+        with self.guards.state:
             self._require_open()
             super().save(path)
 
@@ -226,7 +226,7 @@ class StoredMemory(Memory):
         self._require_open()
         if not self.keeper.writable:
             raise ReadOnlyMemoryError(self.id, reason="it was opened for reading")
-        with self.turns.state:
+        with self.guards.state:
             self.committing.raise_refused()
 
     def check_source(self, source: str) -> None:
@@ -250,7 +250,7 @@ class StoredMemory(Memory):
         Raises:
             StorageError: the disk refused; the memory is what it was before.
         """
-        with self.turns.state:
+        with self.guards.state:
             self.committing.commit()
 
     def flush(self) -> None:
@@ -259,7 +259,7 @@ class StoredMemory(Memory):
         Raises:
             StorageError: the disk refused; the memory is what it was at the last commit.
         """
-        with self.turns.state:
+        with self.guards.state:
             self.committing.flush()
 
     # What the journal knows ---------------------------------------------------------------------

@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 import time
 
-from memplus.memory.turns import Turns, changing, holding, reading, writing
+from memplus.memory.guards import Guards, changing, holding, reading, writing
 
 
 class Kept:
     """Something with the locks of a memory."""
 
     def __init__(self) -> None:
-        self.turns = Turns()
+        self.guards = Guards()
 
 
 def free(lock: threading.RLock) -> bool:
@@ -40,18 +40,18 @@ def test_what_each_turn_keeps_others_from() -> None:
     }
     for name, (turn, expected) in cases.items():
         with turn:
-            found = (free(one.turns.writing), free(one.turns.state), free(model))
+            found = (free(one.guards.writing), free(one.guards.state), free(model))
         assert found == expected, name
-        assert free(one.turns.writing), name
-        assert free(one.turns.state), name
+        assert free(one.guards.writing), name
+        assert free(one.guards.state), name
         assert free(model), name
 
 
 def test_a_thread_may_take_again_what_it_holds() -> None:
     one, model = Kept(), threading.RLock()
     with reading(model, [one]), reading(model, [one]), changing(one), writing([one, one]):
-        assert not free(one.turns.state)
-    assert free(one.turns.state)
+        assert not free(one.guards.state)
+    assert free(one.guards.state)
 
 
 def test_a_read_that_waits_for_a_memory_keeps_no_model() -> None:

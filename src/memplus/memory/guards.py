@@ -19,12 +19,12 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
-__all__ = ["HasTurns", "Turns", "changing", "holding", "reading", "writing"]
+__all__ = ["Guarded", "Guards", "changing", "holding", "reading", "writing"]
 
 _NUMBERS = itertools.count()
 
 
-class Turns:
+class Guards:
     """The locks of one memory; a copy of the memory has its own."""
 
     def __init__(self) -> None:
@@ -33,51 +33,51 @@ class Turns:
         self.state = threading.RLock()
 
 
-class HasTurns(Protocol):
+class Guarded(Protocol):
     """A memory."""
 
-    turns: Turns
+    guards: Guards
 
 
 @contextlib.contextmanager
-def writing(memories: Iterable[HasTurns]) -> Iterator[None]:
+def writing(memories: Iterable[Guarded]) -> Iterator[None]:
     """Be the only one who writes these memories; reads go on between two updates."""
     with contextlib.ExitStack() as stack:
-        for turns in _in_order(memories):
-            stack.enter_context(turns.writing)
+        for one in _in_order(memories):
+            stack.enter_context(one.writing)
         yield
 
 
 @contextlib.contextmanager
-def holding(memories: Iterable[HasTurns]) -> Iterator[None]:
+def holding(memories: Iterable[Guarded]) -> Iterator[None]:
     """Keep these memories in the state in which they are, or change it unseen."""
     with contextlib.ExitStack() as stack:
-        for turns in _in_order(memories):
-            stack.enter_context(turns.state)
+        for one in _in_order(memories):
+            stack.enter_context(one.state)
         yield
 
 
 @contextlib.contextmanager
-def reading(lock: threading.RLock, memories: Sequence[HasTurns]) -> Iterator[None]:
+def reading(lock: threading.RLock, memories: Sequence[Guarded]) -> Iterator[None]:
     """Have a model to oneself, and memories in one state each, for a read.
 
     Args:
         lock: the stock model's.
         memories: that are read; one may be named several times.
     """
-    turns = _in_order(memories)
+    guards = _in_order(memories)
     while True:
         with lock, contextlib.ExitStack() as stack:
-            if _taken(turns, stack):
+            if _taken(guards, stack):
                 yield
                 return
         with holding(memories):  # until whoever holds one of them is done
             pass
 
 
-def _taken(turns: Sequence[Turns], stack: contextlib.ExitStack) -> bool:
+def _taken(guards: Sequence[Guards], stack: contextlib.ExitStack) -> bool:
     """Take all states at once, without waiting; whether there was nobody in the way."""
-    for one in turns:
+    for one in guards:
         if not one.state.acquire(blocking=False):
             return False
         stack.callback(one.state.release)
@@ -85,12 +85,12 @@ def _taken(turns: Sequence[Turns], stack: contextlib.ExitStack) -> bool:
 
 
 @contextlib.contextmanager
-def changing(memory: HasTurns) -> Iterator[None]:
+def changing(memory: Guarded) -> Iterator[None]:
     """Change a memory outside a write, unseen by reads and by writers."""
-    with memory.turns.writing, memory.turns.state:
+    with memory.guards.writing, memory.guards.state:
         yield
 
 
-def _in_order(memories: Iterable[HasTurns]) -> list[Turns]:
-    found = {memory.turns.number: memory.turns for memory in memories}
+def _in_order(memories: Iterable[Guarded]) -> list[Guards]:
+    found = {memory.guards.number: memory.guards for memory in memories}
     return [found[number] for number in sorted(found)]
