@@ -7,6 +7,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,12 +17,13 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from tests.fakes import ADAPTERS, CONFIG, make_model, make_mplus, make_tokenizer, some_ids
 from torch import Tensor, nn
 
-from memplus import MPlus
+from memplus import Memory, MPlus
 from memplus.backbone.access import Backbone
 from memplus.config import MemoryConfig
-from memplus.errors import UnsupportedModelError
+from memplus.errors import MemoryMismatchError, UnsupportedModelError
 from memplus.memory.retriever import MemoryWeights
 from memplus.mplus.fingerprint import WeightsIdentity, digest, tokenizer_digest
+from memplus.store import MemoryStore
 
 ADAPTED = MemoryConfig(**{**CONFIG.__dict__, "adapters": ADAPTERS})
 
@@ -261,3 +263,112 @@ def test_a_tokenizers_digest_sees_its_words() -> None:
     tokenizer.add_tokens(["<new>"])
     assert tokenizer_digest(tokenizer) != found
     assert tokenizer_digest(None) not in (found, tokenizer_digest(tokenizer))
+
+
+# Through the facade: a memory made before a change is refused after it.
+
+
+def adapted_users_mplus() -> MPlus:
+    return MPlus.from_backbone(with_users_adapters(), CONFIG, tokenizer=make_tokenizer()).eval()
+
+
+EVERY_WAY: dict[str, tuple[Callable[[], MPlus], Callable[[MPlus], Any], str]] = {
+    **{
+        way: (make_mplus, lambda model, change=change: change(model.model), differs)
+        for way, (change, differs) in WAYS.items()
+    },
+    **{
+        way: (
+            adapted_users_mplus,
+            lambda model, change=change: tuners(model.model, change),
+            differs,
+        )
+        for way, (change, differs) in ADAPTER_WAYS.items()
+    },
+    "the whole model in bfloat16": (make_mplus, lambda model: model.to(torch.bfloat16), "dtype"),
+}
+
+
+@pytest.mark.parametrize("way", EVERY_WAY)
+def test_a_memory_made_before_a_change_is_refused_after_it(tmp_path: Path, way: str) -> None:
+    make, change, differs = EVERY_WAY[way]
+    model = make()
+    memory, store = model.new_memory(), MemoryStore(tmp_path / "store")
+    model.write(memory, some_ids(45).tolist())
+    memory.save(tmp_path / "a.memory")
+    with store.create("a", model) as stored:
+        model.write(stored, some_ids(45).tolist())
+    kept = store.open("a", model)
+    again = make()
+    change(model)
+
+    assert memory.stale
+    for one in (memory, memory.fork(), kept):
+        for use in (
+            lambda m: model.write(m, some_ids(5).tolist()),
+            lambda m: model(some_ids(5), memory=m),
+            lambda m: model.generate(some_ids(5), memory=m, max_new_tokens=1),
+            lambda m: model.ask(m, "who?", max_new_tokens=1),
+            lambda m: model.compress(m, some_ids(5)),
+        ):
+            if one is kept and "write" in use.__code__.co_names:
+                continue  # it was opened for reading
+            with pytest.raises(MemoryMismatchError) as raised:
+                use(one)
+            assert differs in str(raised.value)
+    with pytest.raises(MemoryMismatchError):
+        memory.save(tmp_path / "b.memory")
+    with pytest.raises(MemoryMismatchError):
+        Memory.load(tmp_path / "a.memory", model)
+    with pytest.raises(MemoryMismatchError):
+        store.open("a", model)
+    kept.close()
+
+    with torch.no_grad():
+        expected = again(some_ids(5), memory=Memory.load(tmp_path / "a.memory", again)).logits
+        with store.open("a", again) as stored:
+            assert torch.equal(again(some_ids(5), memory=stored).logits, expected)
+    fresh = model.new_memory()
+    model.write(fresh, some_ids(45).tolist())
+    fresh.save(tmp_path / "c.memory")
+    Memory.load(tmp_path / "c.memory", model)
+    with pytest.raises(MemoryMismatchError):
+        Memory.load(tmp_path / "c.memory", again)
+
+
+@pytest.mark.parametrize("where", ["save", "load", "open"])
+def test_a_single_number_is_found_at_save_and_open_at_the_latest(
+    tmp_path: Path, where: str
+) -> None:
+    model = make_mplus()
+    memory, store = model.new_memory(), MemoryStore(tmp_path / "store")
+    model.write(memory, some_ids(45).tolist())
+    memory.save(tmp_path / "a.memory")
+    store.create("a", model).close()
+    weight: Any = model.backbone.layers[2].module.mlp.up_proj.weight  # type: ignore[union-attr]
+    weight.data.view(-1)[701] += 1e-3
+    with pytest.raises(MemoryMismatchError):
+        {
+            "save": lambda: memory.save(tmp_path / "b.memory"),
+            "load": lambda: Memory.load(tmp_path / "a.memory", model),
+            "open": lambda: store.open("a", model),
+        }[where]()
+    assert memory.stale
+    assert not (tmp_path / "b.memory").exists()
+
+
+def test_an_empty_memory_takes_the_weights_that_first_write_it() -> None:
+    model = make_mplus()
+    memory = model.new_memory()
+    scaled(model.model)
+    model.write(memory, some_ids(25).tolist())
+    assert not memory.stale
+    scaled(model.model)
+    assert memory.stale
+
+
+def test_the_bundled_model_has_the_identity_that_files_hold() -> None:
+    """Memories of earlier releases open."""
+    model = MPlus.from_pretrained("nano")
+    state = model.model.state_dict() | model.weights.state_dict()
+    assert model.fingerprint == slow_digest(model.memory_config, state)

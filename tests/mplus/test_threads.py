@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from transformers import GenerationConfig
 
 from memplus import Memory, MPlus
 from memplus.config import MemoryConfig
+from memplus.store import MemoryStore
 
 ADAPTED = MemoryConfig(**{**CONFIG.__dict__, "adapters": ADAPTERS})
 THREADS = 8
@@ -171,3 +173,176 @@ def test_a_request_writes_nothing_into_the_stock_models_rules() -> None:
     handle.remove()
     assert seen
     assert all(seen)
+
+
+def texts_of(thread: int) -> list[str]:
+    """Texts of one thread: each fills some chunks and a part of one."""
+    return [f"Box {number} of thread {thread} is at {number * 7}. " * 3 for number in range(4)]
+
+
+def written_texts(memory: Memory) -> dict[str, str]:
+    """What each source has said, in the order of its writes, the tail last."""
+    found: dict[str, str] = {}
+    for _, one in sorted(memory.texts().items()):
+        found[one.source] = found.get(one.source, "") + one.text
+    found[memory.tail_source] = found.get(memory.tail_source, "") + memory.tail_text
+    return found
+
+
+@pytest.mark.parametrize("flush", [False, True])
+def test_several_writers_of_one_memory_lose_nothing(tmp_path: Path, flush: bool) -> None:
+    model = make_mplus()
+    with MemoryStore(tmp_path / "store").create("one", model) as memory:
+
+        def write(thread: int) -> Callable[[], None]:
+            def work() -> None:
+                for text in texts_of(thread):
+                    model.write(memory, text, source=str(thread), flush=flush)
+
+            return work
+
+        together([write(thread) for thread in range(THREADS)])
+        expected = {str(thread): "".join(texts_of(thread)) for thread in range(THREADS)}
+        assert written_texts(memory) == expected
+        tokens = sum(len(text) for text in expected.values())
+        assert memory.tokens + len(memory.tail) == tokens
+        assert sum(memory.source_tokens.values()) == memory.tokens
+
+
+def test_whole_texts_of_several_writers_follow_each_other() -> None:
+    """Under one name too: no text is cut by another's."""
+    model = make_mplus()
+    memory = model.new_memory()
+    together(
+        [
+            lambda thread=thread: [model.write(memory, [thread] * 23) for _ in range(3)]
+            for thread in range(THREADS)
+        ]
+    )
+    assert memory.tokens + len(memory.tail) == THREADS * 3 * 23
+    assert len(memory.tail) == THREADS * 3 * 23 % CONFIG.chunk_tokens
+
+
+def test_batches_of_shared_memories_in_any_order() -> None:
+    model = make_mplus()
+    memories = [model.new_memory(seed=seed) for seed in range(4)]
+
+    def write(first: int) -> Callable[[], None]:
+        def work() -> None:
+            order = memories[first:] + memories[:first]
+            for _ in range(3):
+                model.write(order, [some_ids(13, seed=first).tolist()] * 4, source="all")
+                with torch.no_grad():
+                    model(some_ids(4, 3), memory=order[::-1])
+
+        return work
+
+    together([write(index % 4) for index in range(THREADS)])
+    for memory in memories:
+        assert memory.tokens + len(memory.tail) == THREADS * 3 * 13
+
+
+def states(model: MPlus, look: Callable[[Memory], Any]) -> tuple[list[int], list[Any]]:
+    """A text, and what ``look`` gives after each of its chunks and at its end."""
+    memory = model.new_memory()
+    ids = some_ids(12 * CONFIG.chunk_tokens + 4).tolist()
+    seen = [look(memory)]
+    model.write(memory, ids, progress=lambda done, total: seen.append(look(memory)))
+    return ids, [*seen, look(memory)]
+
+
+LOOKS: dict[str, Callable[[MPlus, Memory], Any]] = {
+    "forward": lambda model, memory: [model(some_ids(5), memory=memory).logits.detach()],
+    "generate": lambda model, memory: [
+        model.generate(some_ids(5), memory=memory, max_new_tokens=3)
+    ],
+    "ask": lambda model, memory: [str(model.ask(memory, "who?", max_new_tokens=2))],
+    "fork": lambda model, memory: [
+        model(some_ids(5), memory=memory.fork()).logits.detach(),
+    ],
+    "counts": lambda model, memory: [(fork := memory.fork()).tokens, len(fork.tail), fork.clock],
+}
+
+
+@pytest.mark.parametrize("how", LOOKS)
+@pytest.mark.parametrize("kept", [False, True], ids=["in RAM", "in a store"])
+def test_who_looks_while_a_memory_is_written_sees_a_whole_state(
+    tmp_path: Path, how: str, kept: bool
+) -> None:
+    model = make_mplus()
+    ids, expected = states(model, lambda memory: LOOKS[how](model, memory))
+    memory = (
+        MemoryStore(tmp_path / "store", durability="relaxed").create("one", model)
+        if kept
+        else model.new_memory()
+    )
+    done = threading.Event()
+
+    def write() -> None:
+        try:
+            model.write(memory, ids)
+        finally:
+            done.set()
+
+    def look() -> list[Any]:
+        found: list[Any] = []
+        while not done.is_set():
+            found.append(LOOKS[how](model, memory))
+        return [*found, LOOKS[how](model, memory)]
+
+    _, *seen = together([write, *[look] * 3])
+    for found in seen:
+        places = []
+        for one in found:
+            which = [place for place, state in enumerate(expected) if same(one, state)]
+            assert which, "a state that never was"
+            places.append(which)
+        # Never back in time, and at the end all of it.
+        least = 0
+        for which in places:
+            least = min((place for place in which if place >= least), default=-1)
+            assert least >= 0
+        assert len(expected) - 1 in places[-1]
+
+
+def test_what_is_saved_while_a_memory_is_written_is_a_whole_state(tmp_path: Path) -> None:
+    model = make_mplus()
+    look = LOOKS["forward"]
+    ids, expected = states(model, lambda memory: look(model, memory))
+    memory, done = model.new_memory(), threading.Event()
+
+    def write() -> None:
+        model.write(memory, ids)
+        done.set()
+
+    def save() -> int:
+        count = 0
+        while not done.is_set():
+            memory.fork().save(tmp_path / f"{count}.memory")
+            count += 1
+        return count
+
+    _, count = together([write, save])
+    for index in range(count):
+        found = look(model, Memory.load(tmp_path / f"{index}.memory", model))
+        assert any(same(found, state) for state in expected)
+
+
+def test_a_memory_of_an_equal_model_is_whole_too() -> None:
+    """Two stock models have two locks; one memory of the first is read by both."""
+    first, second = make_mplus(), make_mplus()
+    ids, expected = states(first, lambda memory: LOOKS["forward"](first, memory))
+    memory, done = first.new_memory(), threading.Event()
+
+    def write() -> None:
+        first.write(memory, ids)
+        done.set()
+
+    def look(model: MPlus) -> list[Any]:
+        found = []
+        while not done.is_set():
+            found.append(LOOKS["forward"](model, memory))
+        return found
+
+    _, *seen = together([write, *[lambda m=m: look(m) for m in (first, second) * 2]])
+    assert all(any(same(one, state) for state in expected) for found in seen for one in found)

@@ -61,6 +61,12 @@ class FakeHost:
     def fingerprint(self) -> str:
         return f"fake {self.weights}"
 
+    def check_weights(self) -> None:
+        """Its weights are a number."""
+
+    def changed_since(self, version: int) -> str:
+        return "weights"
+
     def new_memory(self, seed: int = 0, *, max_bytes: int | None = None) -> Memory:
         return Memory(self, seed, max_bytes)
 

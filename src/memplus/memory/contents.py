@@ -63,10 +63,10 @@ class MemoryContents:
         """Refuse to read rows that cannot be used.
 
         Raises:
-            MemoryMismatchError: the weights that made them are gone.
+            MemoryMismatchError: other weights made them; it says what has changed since.
         """
         if self.stale:
-            raise MemoryMismatchError(differs="weights")
+            raise MemoryMismatchError(differs=self.owner.changed_since(self.weights_version))
 
     @property
     def tokens(self) -> int:
@@ -138,7 +138,10 @@ class MemoryContents:
         """
         count = rows.hidden.shape[1]
         columns = dict(rows.columns)
-        pool = self._first_pool(rows) if self.pool is None else self.pool
+        pool = self.pool
+        if pool is None:
+            pool = self._first_pool(rows)
+            self.weights_version = self.owner.weights_version
         drop = self._checked_drop(pool, drop, count)
         self.pool = pool
         self.clock += count

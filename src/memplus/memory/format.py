@@ -152,6 +152,7 @@ def _require_model(values: dict[str, Any], owner: MemoryOwner, path: Path) -> No
     """Refuse another model's memory before anything of it is read."""
     for name in ("fingerprint", "config"):
         require(name in values, path, f"{_HEADER}.{name}", "is missing")
+    owner.check_weights()
     if values["fingerprint"] == owner.fingerprint:
         return
     differs = _what_differs(_config(values["config"], path), owner.memory_config)

@@ -94,7 +94,15 @@ class MemoryOwner(Protocol):
 
     @property
     def weights_version(self) -> int:
-        """Grows with every change of a weight."""
+        """Differs after a change of weights or adapters that a look at a few numbers shows."""
+        ...
+
+    def check_weights(self) -> None:
+        """Look at every bit of the weights; what else is asked here then holds for this moment."""
+        ...
+
+    def changed_since(self, version: int) -> str:
+        """What differs from the weights of an earlier ``weights_version``, in words."""
         ...
 
     @property

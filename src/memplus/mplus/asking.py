@@ -105,7 +105,8 @@ class Asker:
         answers: list[Answer] = []
         for start in range(0, len(prompts), _TOGETHER):
             batch = slice(start, start + _TOGETHER)
-            answers += self._batch(memories[batch], prompts[batch], count, least, stream)
+            with self.core.reading(memories[batch]):
+                answers += self._batch(memories[batch], prompts[batch], count, least, stream)
         return answers
 
     def _longest(self, max_new_tokens: int | None) -> int:
@@ -160,7 +161,8 @@ class Asker:
             "max_new_tokens": self._longest(max_new_tokens),
             "logits_processor": [FiniteScores(self.core.name)],
         }
-        output = self.reader.generate(ids, memory, mask, options, seen)
+        with self.core.reading(memory):
+            output = self.reader.generate(ids, memory, mask, options, seen)
         if not isinstance(seen.prefix, MemoryPrefix):
             raise TypeError("a read of a memory has no prefix of it")
         generated = self._decoded(output[:, ids.shape[1] :])
@@ -169,7 +171,8 @@ class Asker:
     def retrieve(self, memory: Memory, question: str) -> list[Retrieved]:
         """See ``MPlus.retrieve``."""
         ids = torch.tensor([self.encode(question)], device=self.core.device)
-        return retrieved_writes(memory, self.reader.prefill(ids, memory))
+        with self.core.reading(memory):
+            return retrieved_writes(memory, self.reader.prefill(ids, memory))
 
     def _decoded(self, ids: Tensor) -> list[str]:
         found: list[str] = self.core.tokenizer.batch_decode(ids.tolist(), skip_special_tokens=True)

@@ -8,13 +8,12 @@ Shapes: B batch, T tokens, L layers, K new rows, k new rows of a write, d hidden
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from memplus.backbone.access import Backbone
 from memplus.backbone.session import running
@@ -25,12 +24,13 @@ from memplus.errors import (
     PositionsError,
     TokenizerMissingError,
 )
+from memplus.memory.guards import reading
 from memplus.memory.records import NewRows, RowBytes
 from memplus.memory.retriever import MemoryWeights
 from memplus.memory.state import Memory
-from memplus.mplus.arguments import check_vocabulary
+from memplus.mplus.arguments import Memories, check_vocabulary
 from memplus.mplus.encoding import encode_text
-from memplus.mplus.fingerprint import digest
+from memplus.mplus.fingerprint import WeightsIdentity, tokenizer_digest
 from memplus.passes.memory_prefix import prefix_length
 from memplus.passes.pristine import Pristine, fill_pristine
 from memplus.passes.projection import long_term_columns, project_rows
@@ -69,16 +69,15 @@ class Core:
         prompt: PromptConfig | None = None,
         pristine: Pristine | None = None,
     ) -> None:
-        self.backbone = Backbone(model)
+        self.backbone = Backbone(model, adapted=config.adapters is not None)
         self.weights = weights
         self.memory_config = config
         self.prompt = prompt or PromptConfig()
         self.pristine = pristine or Pristine()
         self.name = str(getattr(model.config, "name_or_path", "") or type(model).__name__)
         self.optional_tokenizer = tokenizer
+        self.weights_identity = WeightsIdentity(self.backbone, weights, config)
         self._blank: tuple[int, Memory] | None = None
-        self._fingerprint: tuple[int, str] | None = None
-        self._identity: tuple[int, dict[str, str]] | None = None
         read = config.retrieved_tokens + config.short_term_tokens + 1
         written = config.tokens_per_write + config.chunk_tokens
         needed = int(config.bos) + max(read, written)
@@ -107,45 +106,29 @@ class Core:
 
     # What it is ---------------------------------------------------------------------------------
 
-    def _modules(self) -> tuple[nn.Module, nn.Module]:
-        return self.backbone.model, self.weights
-
     @property
     def weights_version(self) -> int:
-        """Grows with every change of a weight in place, so that what depends on it is made anew."""
-        return sum(weight._version for module in self._modules() for weight in module.parameters())
+        """Differs after a change of weights or adapters; see ``mplus.fingerprint``."""
+        return self.weights_identity.tag
 
     @property
     def fingerprint(self) -> str:
         """Digest of every weight that shapes rows, the dtype and the memory's sizes."""
-        version = self.weights_version
-        if self._fingerprint is None or self._fingerprint[0] != version:
-            model, weights = self._modules()
-            found = digest(self.memory_config, model.state_dict() | weights.state_dict())
-            self._fingerprint = (version, found)
-        return self._fingerprint[1]
+        return self.weights_identity.fingerprint()
 
     @property
     def identity(self) -> dict[str, str]:
         """Digests of the parts of a model that a memory depends on, each by its name."""
-        version = self.weights_version
-        if self._identity is None or self._identity[0] != version:
-            self._identity = (version, self._digests())
-        return self._identity[1]
+        tokenizer = tokenizer_digest(self.optional_tokenizer)
+        return self.weights_identity.parts() | {"tokenizer": tokenizer}
 
-    def _digests(self) -> dict[str, str]:
-        model, weights = self._modules()
-        parts: dict[str, dict[str, Tensor]] = {"weights": {}, "adapters": {}}
-        for name, tensor in model.state_dict().items():
-            parts["adapters" if "lora_" in name else "weights"][name] = tensor
-        parts["memory weights"] = weights.state_dict()
-        digests = {name: digest(self.memory_config, part) for name, part in parts.items()}
-        tokenizer = self.optional_tokenizer
-        words = {} if tokenizer is None else tokenizer.get_vocab()
-        fast = getattr(tokenizer, "backend_tokenizer", None)
-        rules = "" if fast is None else fast.to_str()
-        content = json.dumps([sorted(words.items()), rules], ensure_ascii=False).encode()
-        return digests | {"tokenizer": hashlib.sha256(content).hexdigest()[:32]}
+    def check_weights(self) -> None:
+        """Look at every bit of the weights; ``fingerprint`` is then that of this moment."""
+        self.weights_identity.examine()
+
+    def changed_since(self, version: int) -> str:
+        """What differs from the weights of an earlier ``weights_version``, in words."""
+        return self.weights_identity.changed_since(version)
 
     # Text ---------------------------------------------------------------------------------------
 
@@ -179,6 +162,9 @@ class Core:
         """A pristine memory; see ``MPlus.new_memory``."""
         version = self.weights_version
         if self._blank is None or self._blank[0] != version:
+            # What the weights are now is what a later look at every bit is compared with.
+            self.check_weights()
+            version = self.weights_version
             blank = Memory(self, 0)
             fill_pristine(blank, self.backbone, self.weights, self.pristine)
             self._blank = (version, blank)
@@ -200,6 +186,14 @@ class Core:
             raise MemoryMismatchError(differs="memory config")
         if memory.owner.fingerprint != self.fingerprint:
             raise MemoryMismatchError(differs="weights")
+
+    def reading(self, memory: Memories | None) -> AbstractContextManager[None]:
+        """Have the model to oneself, and memories in one whole state each, for a read.
+
+        What is no memory is left to those who check arguments.
+        """
+        named = memory if isinstance(memory, list | tuple) else [memory]
+        return reading(self.backbone.lock, [one for one in named if isinstance(one, Memory)])
 
     def check_chunk(self, length: int) -> None:
         """Refuse a chunk that needs more positions than there are.

@@ -195,7 +195,7 @@ class Reader:
 
     def _per_row(self, memory: Memories | None, batch: int) -> list[Memory]:
         memories = per_row(memory, batch)
-        for one in memories:
+        for one in {id(memory): memory for memory in memories}.values():
             self.core.check_owner(one)
         return memories
 

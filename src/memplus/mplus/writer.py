@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from memplus.errors import EmptyTextError, TailError, UsageError
+from memplus.memory.guards import holding, writing
 from memplus.memory.records import NewRows, Passage, WriteRecord
 from memplus.memory.state import Memory
 from memplus.mplus.core import Core
@@ -105,6 +106,8 @@ class Writer:
         """See ``MPlus.write``."""
         if isinstance(texts, str | bytes | os.PathLike):
             raise UsageError("A list of memories takes a list of texts, one for each.")
+        if not all(isinstance(memory, Memory) for memory in memories):
+            raise UsageError("Text is written into memories, as model.new_memory() makes them.")
         sources = [source] * len(memories) if isinstance(source, str) else list(source)
         if not len(memories) == len(texts) == len(sources):
             raise UsageError(
@@ -112,43 +115,42 @@ class Writer:
             )
         if len({id(memory) for memory in memories}) != len(memories):
             raise UsageError("A batch names the same memory twice.")
-        jobs = [
-            self._job(memory, text, name)
-            for memory, text, name in zip(memories, texts, sources, strict=True)
-        ]
-        for job in jobs:
-            self._check_writes(job.memory, self._planned(job, flush=flush))
-        total = sum(job.given for job in jobs)
-        with _committing(memories):
+        with writing(memories):
+            jobs = [
+                self._job(memory, text, name)
+                for memory, text, name in zip(memories, texts, sources, strict=True)
+            ]
             for job in jobs:
-                if job.memory.tail and job.memory.tail_source != job.source:
-                    self._flush(job)
-                job.tokens = [*job.memory.tail, *job.tokens]
-                job.waited, job.waited_text = len(job.memory.tail), job.memory.tail_text
-                job.memory.tail_source = job.source
-            self._run(jobs, total, flush=flush, progress=progress)
-        return [Receipt(job.source, job.given, job.chunks, len(job.memory.tail)) for job in jobs]
+                self._check_writes(job.memory, self._planned(job, flush=flush))
+            with _committing(memories):
+                self._run(jobs, flush=flush, progress=progress)
+            return [
+                Receipt(job.source, job.given, job.chunks, len(job.memory.tail)) for job in jobs
+            ]
 
     def chunk(self, memory: Memory, input_ids: Tensor, drop: Tensor | None) -> None:
         """Write exactly one chunk; see ``MPlus.write_chunk``."""
-        self.core.check_owner(memory)
-        if memory.tail:
-            raise TailError(waiting=len(memory.tail))
         ids = input_ids.to(self.core.device)
         self.core.check_ids(ids[0].tolist())
         self.core.check_chunk(ids.shape[1])
-        self._check_writes(memory, 1)
-        with _committing([memory]):
-            self._write_batch([_Job(memory, "", ids[0].tolist(), 0)], ids, drop)
+        with writing([memory]):
+            self.core.check_owner(memory)
+            if memory.tail:
+                raise TailError(waiting=len(memory.tail))
+            self._check_writes(memory, 1)
+            with _committing([memory]):
+                self._write_batch([_Job(memory, "", ids[0].tolist(), 0)], ids, drop)
 
     def replay(self, memory: Memory, passages: Sequence[tuple[str, Passage]]) -> None:
         """See ``MPlus.replay``."""
-        self.core.check_owner(memory)
-        with _committing([memory]):
-            for source, said in passages:
-                job = _Job(memory, source, list(said.tokens), 0, waited_text=said.text)
-                job.waited = len(job.tokens)
-                self._write_batch([job], torch.tensor([job.tokens], device=self.core.device), None)
+        with writing([memory]):
+            self.core.check_owner(memory)
+            with _committing([memory]):
+                for source, said in passages:
+                    job = _Job(memory, source, list(said.tokens), 0, waited_text=said.text)
+                    job.waited = len(job.tokens)
+                    ids = torch.tensor([job.tokens], device=self.core.device)
+                    self._write_batch([job], ids, None)
 
     def _job(self, memory: Memory, text: Text, source: str) -> _Job:
         self.core.check_owner(memory)
@@ -189,12 +191,13 @@ class Writer:
     def _run(
         self,
         jobs: list[_Job],
-        total: int,
         *,
         flush: bool,
         progress: Callable[[int, int], None] | None,
     ) -> None:
-        done = 0
+        done, total = 0, sum(job.given for job in jobs)
+        for job in jobs:
+            self._begin(job)
         while ready := [job for job in jobs if self._next(job, flush=flush)]:
             group = self._alike(ready, flush=flush)
             length = self._next(group[0], flush=flush)
@@ -206,6 +209,20 @@ class Writer:
             if progress is not None:
                 progress(min(done, total), total)
         for job in jobs:
+            self._end(job)
+
+    def _begin(self, job: _Job) -> None:
+        """Take over the tail of the same source; another's becomes a chunk of its own."""
+        if job.memory.tail and job.memory.tail_source != job.source:
+            self._flush(job)
+        with holding([job.memory]):
+            job.tokens = [*job.memory.tail, *job.tokens]
+            job.waited, job.waited_text = len(job.memory.tail), job.memory.tail_text
+            job.memory.tail_source = job.source
+
+    def _end(self, job: _Job) -> None:
+        """Leave what fills no chunk as the tail."""
+        with holding([job.memory]):
             if job.tokens:
                 job.memory.tail_text = job.text_of(len(job.tokens), self.core.decode)
             job.memory.tail = job.tokens
@@ -242,8 +259,7 @@ class Writer:
             require_finite(core.name, "what it makes of a text", values)
         for job, hidden in zip(jobs, made.rows, strict=True):
             rows = core.new_rows(hidden)
-            # Under the model's lock: forks share storage, and their writes may meet there.
-            with core.backbone.lock, _uninterrupted():
+            with holding([job.memory]), _uninterrupted():
                 self._take_in(job, rows, ids.shape[1], drop)
             job.chunks += 1
 

@@ -184,6 +184,7 @@ class MemoryStore(Administration):
     def _make(self, name: str, model: MemoryHost, start: _Start) -> None:
         """Put a pristine memory in place; its lock is held."""
         with self._directory.named_errors(), self._directory.arriving(name) as folder:
+            model.check_weights()
             made = model.new_memory(start.seed, max_bytes=start.max_bytes)
             if start.rows == "int8":
                 made.pack()
@@ -274,6 +275,7 @@ def _check_identity(manifest: Manifest, model: MemoryHost) -> None:
     ours = model.memory_config.to_dict()
     differs += [name for name in ours if ours[name] != theirs[name]]
     if not differs:
+        model.check_weights()
         mine = dict(model.identity)
         names = mine.keys() | manifest.identity.keys()
         differs += sorted(n for n in names if mine.get(n) != manifest.identity.get(n))
