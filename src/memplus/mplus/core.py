@@ -160,32 +160,45 @@ class Core:
 
     def new_memory(self, seed: int = 0, *, max_bytes: int | None = None) -> Memory:
         """A pristine memory; see ``MPlus.new_memory``."""
-        version = self.weights_version
-        if self._blank is None or self._blank[0] != version:
-            # What the weights are now is what a later look at every bit is compared with.
-            self.check_weights()
-            version = self.weights_version
-            blank = Memory(self, 0)
-            fill_pristine(blank, self.backbone, self.weights, self.pristine)
-            self._blank = (version, blank)
-        memory = self._blank[1].fork()
+        blank = self._blank
+        if blank is None or blank[0] != self.weights_version:
+            blank = self._blank = self._new_blank()
+        memory = blank[1].fork()
         memory.seed, memory.max_bytes = seed, max_bytes
         memory.generator.manual_seed(seed)
         return memory
+
+    def _new_blank(self) -> tuple[int, Memory]:
+        """What every new memory is a fork of, and the weights that it was made by."""
+        # What the weights are now is what a later look at every bit is compared with.
+        self.check_weights()
+        blank = Memory(self, 0)
+        fill_pristine(blank, self.backbone, self.weights, self.pristine)
+        return blank.weights_version, blank
 
     def check_owner(self, memory: Memory) -> None:
         """Refuse a memory that other weights or sizes made.
 
         Raises:
             MemoryMismatchError: with what differs.
+            UsageError: the stock model and what memory adds to it are of different dtypes.
         """
         memory.require_usable()
+        self._check_dtypes()
         if memory.owner is self:
             return
         if memory.config != self.memory_config:
             raise MemoryMismatchError(differs="memory config")
         if memory.owner.fingerprint != self.fingerprint:
             raise MemoryMismatchError(differs="weights")
+
+    def _check_dtypes(self) -> None:
+        dtypes = {self.backbone.dtype, self.weights.memory_embedding.dtype}
+        if len(dtypes) > 1:
+            names = " and ".join(sorted(str(dtype) for dtype in dtypes))
+            raise UsageError(
+                f"Parts of this model are in {names}: cast all of it, with model.to(dtype)."
+            )
 
     def reading(self, memory: Memories | None) -> AbstractContextManager[None]:
         """Have the model to oneself, and memories in one whole state each, for a read.
