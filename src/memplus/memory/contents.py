@@ -16,12 +16,12 @@ from torch import Tensor
 
 from memplus.config import NoEviction, OldestEviction
 from memplus.errors import BudgetError, MemoryMismatchError, UsageError
+from memplus.memory.guards import Guards, changing
 from memplus.memory.long_term import LongTermPool
 from memplus.memory.packing import pack
 from memplus.memory.records import MemoryOwner, NewRows, Passage, RowBytes, SavedFile, WriteRecord
 from memplus.memory.rows import RowTable
 from memplus.memory.short_term import ShortTermPool, draw_dropped, stack_like
-from memplus.memory.guards import Guards, changing
 
 __all__ = ["MemoryContents"]
 

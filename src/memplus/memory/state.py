@@ -18,8 +18,8 @@ from memplus.errors import UsageError
 from memplus.memory.contents import MemoryContents
 from memplus.memory.forgetting import Forgotten, chosen_writes, forget_rows
 from memplus.memory.format import load_contents, save_contents
-from memplus.memory.records import MemoryOwner, NewRows, Passage
 from memplus.memory.guards import changing
+from memplus.memory.records import MemoryOwner, NewRows, Passage
 from memplus.memory.written_text import WrittenText
 
 __all__ = ["Memory", "MemoryHost"]

@@ -25,11 +25,11 @@ from memplus.errors import (
 )
 from memplus.errors.base import storage_error
 from memplus.memory.forgetting import Forgotten, chosen_writes, forget_rows
+from memplus.memory.guards import changing
 from memplus.memory.long_term import LongTermPool
 from memplus.memory.records import NewRows, Passage, WriteRecord
 from memplus.memory.rows import RowTable
 from memplus.memory.state import Memory, MemoryHost
-from memplus.memory.guards import changing
 from memplus.memory.written_text import WrittenText, require_text
 from memplus.store.committing import Committing
 from memplus.store.history import kept_commits, state_after
