@@ -23,6 +23,7 @@ from memplus.errors import (
     MemorySizeError,
     PositionsError,
     TokenizerMissingError,
+    UsageError,
 )
 from memplus.memory.guards import reading
 from memplus.memory.records import NewRows, RowBytes
