@@ -9,6 +9,8 @@ import pytest
 from tests.cli.conftest import QUESTION, Run
 
 from memplus.cli.main import main
+from memplus.mplus.asking import Answer
+from memplus.mplus.model import MPlus
 
 OTHER = "What is Odile Quillfeather's shoe size?"
 
@@ -50,6 +52,18 @@ def test_what_the_model_is_not_sure_of_is_withheld(run: Run, told: Path) -> None
     assert ran.data["text"] == "I have no note of that."
     ran = run("ask", QUESTION, "--memory", told, "--min-confidence", 1)
     assert "withheld, confidence" in ran.out
+
+
+def test_what_the_model_s_own_threshold_withholds_is_shown_on_request_only(
+    run: Run, told: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unsure = Answer("I have no note of that.", confidence=0.2, withheld="7310")
+    monkeypatch.setattr(MPlus, "ask", lambda *given, **options: [unsure])
+    assert run("ask", QUESTION, "--memory", told).out == "I have no note of that.\n"
+    assert (
+        "withheld, confidence 0.20: 7310"
+        in run("ask", QUESTION, "--memory", told, "--evidence").out
+    )
 
 
 def test_no_question_and_absent_questions_are_usage_errors(run: Run, told: Path) -> None:

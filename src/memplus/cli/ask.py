@@ -17,7 +17,6 @@ from memplus.data.documents import read_document, read_stdin
 from memplus.errors import UsageError
 
 if TYPE_CHECKING:
-    from memplus.mplus.asking import Answer
     from memplus.mplus.evidence import Evidence
 
 __all__ = ["ask"]
@@ -62,12 +61,12 @@ def ask(
     limits: dict[str, Any] = {"max_new_tokens": max_new_tokens, "min_confidence": min_confidence}
     alone = len(asked) == 1 and questions is None
     streamed = alone and not out.as_json and sys.stdout.isatty()
-    with place.reading(model) as source:
+    with place.reading(model) as opened:
         if streamed:
-            answers = [model.ask(source, asked[0], stream=_print_piece, **limits)]
+            answers = [model.ask(opened, asked[0], stream=_print_piece, **limits)]
             sys.stdout.write("\n")
         else:
-            answers = model.ask(source, asked, **limits)
+            answers = model.ask(opened, asked, **limits)
     found = [{"question": one, **asdict(answer)} for one, answer in zip(asked, answers)]
 
     def show(console: Console) -> None:
@@ -76,7 +75,11 @@ def ask(
                 console.print(one, markup=False)
             if not streamed:
                 console.print(answer.text if alone else f"  {answer.text}", markup=False)
-            _show_grounds(console, answer, evidence=evidence)
+            if answer.withheld and (evidence or min_confidence is not None):
+                note = f"  withheld, confidence {answer.confidence:.2f}: {answer.withheld}"
+                console.print(note, markup=False)
+            for ground in answer.evidence if evidence else []:
+                _show_evidence(console, ground)
 
     out.result(found[0] if alone else {"answers": found}, show=show)
 
@@ -100,15 +103,6 @@ def _print_piece(piece: str) -> None:
     """A piece of an answer, as it comes."""
     sys.stdout.write(piece)
     sys.stdout.flush()
-
-
-def _show_grounds(console: Console, answer: Answer, *, evidence: bool) -> None:
-    """What was withheld, and where the answer came from if that was asked."""
-    if answer.withheld:
-        note = f"  withheld, confidence {answer.confidence:.2f}: {answer.withheld}"
-        console.print(note, markup=False)
-    for one in answer.evidence if evidence else []:
-        _show_evidence(console, one)
 
 
 def _show_evidence(console: Console, one: Evidence) -> None:
