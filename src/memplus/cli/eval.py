@@ -34,7 +34,7 @@ TextFiles = Annotated[
 ]
 Seeds = Annotated[int, typer.Option("--seeds", min=1, help="How many streams: seeds 0, 1, ...")]
 Out = Annotated[
-    Path, typer.Option("--out", help="Folder of the results; a run that is there goes on.")
+    Path, typer.Option("--out", help="Folder of the results; a run that is there is resumed.")
 ]
 Systems = Annotated[
     str | None,
@@ -138,7 +138,7 @@ def notes(
     """Ask for notes in other layouts, or about people with other names.
 
     Several in a paragraph, across a chunk border, corrected later, two people with one first name.
-    With `--names` or `--same-attribute` what they say instead.
+    `--names` and `--same-attribute` tell and ask for other notes instead of these layouts.
     """
     from memplus.data.facts import BUNDLED_NAMES, read_names
     from memplus.evaluation.experiments import Streams, evaluate_layouts, evaluate_names
