@@ -78,7 +78,7 @@ def test_memory_of_own_layer_inputs_equals_a_plain_forward(name: str, attention:
         inference = held(text, memory=held.new_memory()).logits
     with_graph = held(text, memory=held.new_memory()).logits
     prefix = HiddenPrefix(held.backbone, held.weights, rows[None], bos=False)
-    training = held.logits(held.read_rows(text, prefix))
+    training = held.core.logits(held.core.read_rows(text, prefix))
     split = holding(model, rows, stored=8)
     with torch.no_grad():
         memory = split.new_memory()
@@ -128,7 +128,7 @@ def test_a_read_of_arbitrary_rows_equals_a_slow_read(name: str) -> None:
     with torch.no_grad():
         inference = held(ids, memory=held.new_memory()).logits[0]
     prefix = HiddenPrefix(held.backbone, held.weights, rows[None], bos=False)
-    training = held.logits(held.read_rows(ids[None], prefix))[0]
+    training = held.core.logits(held.core.read_rows(ids[None], prefix))[0]
 
     assert distance(inference, expected) <= TOLERANCE
     assert distance(training, expected) <= TOLERANCE

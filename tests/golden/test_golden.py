@@ -93,7 +93,7 @@ def test_every_chunk_length_compresses_to_the_recorded_rows(golden: Golden) -> N
 def test_a_write_on_given_rows_is_as_recorded(golden: Golden) -> None:
     model, _ = replay(golden)
     ids = golden.deltas["short.input_ids"].long()
-    rows = model.write_rows(ids[None], golden.deltas["long.delta"][None])
+    rows = model.core.write_rows(ids[None], golden.deltas["long.delta"][None])
     close(rows[0], golden.deltas["chain.delta"], VECTORS)
 
 

@@ -199,7 +199,7 @@ def test_hidden_states_are_as_wide_as_the_callers_text(which: int) -> None:
     memory = several(model)[which]
     found = model(PROMPTS[2], memory=memory, output_hidden_states=True)
     assert [tuple(one.shape) for one in found.hidden_states] == [(1, 9, 32)] * 5
-    logits = model.logits(found.hidden_states[-1])
+    logits = model.core.logits(found.hidden_states[-1])
     assert distance(logits, found.logits) <= TOLERANCE
 
 

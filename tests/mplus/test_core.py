@@ -1,15 +1,11 @@
-"""What reading and writing stand on: sizes, owners, ids, and copies of a whole model."""
+"""What reading and writing stand on: sizes, owners, ids."""
 
 from __future__ import annotations
 
-import copy
-import io
-import pickle
 from dataclasses import replace
 
 import pytest
-import torch
-from tests.fakes import ADAPTERS, CONFIG, make_mplus, some_ids
+from tests.fakes import CONFIG, make_mplus, some_ids
 
 from memplus import MPlus
 from memplus.config import CounterEviction
@@ -60,37 +56,6 @@ def test_row_bytes_are_those_that_rows_take(name: str, rule: object) -> None:
     expected = memory.short_term_rows * row.short_term + memory.long_term_rows * row.long_term
     expected += CONFIG.tokens_per_write * row.recent
     assert memory.nbytes == expected
-
-
-@pytest.mark.parametrize("adapters", [None, ADAPTERS])
-def test_a_model_is_copied_and_pickled_with_its_weights(adapters: object) -> None:
-    model = make_mplus(config=replace(CONFIG, adapters=adapters))
-    memory = model.new_memory()
-    model.write(memory, some_ids(60).tolist())
-    expected = model(some_ids(5), memory=memory).logits
-    stream = io.BytesIO()
-    torch.save(model, stream)
-    stream.seek(0)
-    twins = [
-        copy.deepcopy(model),
-        pickle.loads(pickle.dumps(model)),
-        torch.load(stream, weights_only=False),
-    ]
-    for twin in twins:
-        assert isinstance(twin, MPlus)
-        assert (twin.fingerprint, twin.name, twin.prompt) == (
-            model.fingerprint, model.name, model.prompt,
-        )  # fmt: skip
-        assert torch.equal(twin(some_ids(5), memory=memory).logits, expected)
-        with torch.no_grad():
-            next(twin.model.parameters()).add_(1.0)
-    assert torch.equal(model(some_ids(5), memory=memory).logits, expected)
-
-
-def test_a_model_shows_what_it_is() -> None:
-    shown = repr(make_mplus())
-    for part in ("MPlus(", "LlamaForCausalLM", "weights", "short_term=24", "retrieved=8"):
-        assert part in shown
 
 
 def test_text_without_a_tokenizer_is_an_error_and_ids_are_not() -> None:

@@ -110,11 +110,11 @@ def test_two_writes_and_a_read_under_the_read_adapter(
         model.model.train()
     chunks, prompt = (tokens(9, 1), tokens(4, 2)), tokens(6, 3)
     nothing = torch.empty(1, shape.layers, 0, shape.hidden)
-    first = model.write_rows(chunks[0][None], nothing)
-    second = model.write_rows(chunks[1][None], first)
+    first = model.core.write_rows(chunks[0][None], nothing)
+    second = model.core.write_rows(chunks[1][None], first)
     prefix = HiddenPrefix(model.backbone, model.weights, torch.cat([first, second], dim=2))
-    hidden = model.read_rows(prompt[None], prefix)[0]
-    loss_of(model.logits(hidden), prompt).backward()
+    hidden = model.core.read_rows(prompt[None], prefix)[0]
+    loss_of(model.core.logits(hidden), prompt).backward()
 
     empty = [torch.empty(0, shape.hidden)] * shape.layers
     one = reference.write_pass(empty, chunks[0]).delta

@@ -52,10 +52,10 @@ def loss(model: MPlus, how: str) -> Tensor:
         rows = model.compress(None, first)
         found = model(prompt, new_rows=rows, labels=prompt).loss
         return found
-    rows = model.write_rows(first[None], model.core.context([None]))
-    more = model.write_rows(second[None], rows)
+    rows = model.core.write_rows(first[None], model.core.context([None]))
+    more = model.core.write_rows(second[None], rows)
     prefix = HiddenPrefix(model.backbone, model.weights, torch.cat([rows, more], dim=2))
-    logits = model.logits(model.read_rows(prompt[None], prefix))[0]
+    logits = model.core.logits(model.core.read_rows(prompt[None], prefix))[0]
     return torch.nn.functional.cross_entropy(logits[:-1], prompt[1:])
 
 
@@ -182,11 +182,11 @@ def test_gradients_of_a_batch_with_masked_rows_equal_single_ones() -> None:
     rows = torch.randn(2, 4, 9, 32, generator=torch.Generator().manual_seed(3))
     mask = torch.tensor([[True] * 9, [True] * 5 + [False] * 4])
     prefix = HiddenPrefix(model.backbone, model.weights, rows, mask=mask)
-    together = model.read_rows(prompt, prefix)
+    together = model.core.read_rows(prompt, prefix)
     changed = rows.clone()
     changed[1, :, 5:] += 3
     other = HiddenPrefix(model.backbone, model.weights, changed, mask=mask)
-    assert (model.read_rows(prompt, other) - together).abs().max().item() <= 2e-5
+    assert (model.core.read_rows(prompt, other) - together).abs().max().item() <= 2e-5
     first = HiddenPrefix(model.backbone, model.weights, rows[:1])
-    alone = model.read_rows(prompt[:1], first)
+    alone = model.core.read_rows(prompt[:1], first)
     assert (together[:1] - alone).abs().max().item() <= 2e-5

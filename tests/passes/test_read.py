@@ -123,7 +123,7 @@ def test_rows_given_as_hidden_vectors_stand_before_the_text_in_every_layer(
     ]
     for prefix in prefixes:
         with torch.set_grad_enabled(grad):
-            found = model.logits(model.read_rows(some_ids(1, 6), prefix))[0]
+            found = model.core.logits(model.core.read_rows(some_ids(1, 6), prefix))[0]
         assert distance(found, expected) <= 5e-5
     assert given == [6] * LAYERS
 

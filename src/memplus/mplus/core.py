@@ -271,17 +271,38 @@ class Core:
 
     # Passes -------------------------------------------------------------------------------------
 
-    def write_rows(
+    def write_pass(
         self, input_ids: Tensor, context: Tensor, *, first_of_tiled: bool = False
     ) -> WritePass:
-        """One write pass over a batch [B, T]; see ``MPlus.write_rows``."""
+        """One write pass over a batch; arguments as ``passes.write.write_pass`` names them."""
         rows = self.memory_config.tokens_per_write
         return write_pass(
             self.backbone, self.weights, input_ids, context, rows, first_of_tiled=first_of_tiled
         )
 
+    def write_rows(self, input_ids: Tensor, context: Tensor) -> Tensor:
+        """The rows of one write pass, with gradients where they are on: for training.
+
+        Args:
+            input_ids: [B, T], no padding.
+            context: [B, L, c, d] newest rows of each memory, c <= K; c may be 0.
+
+        Returns:
+            [B, L, K, d].
+        """
+        return self.write_pass(input_ids, context).rows
+
     def read_rows(self, input_ids: Tensor, prefix: HiddenPrefix, **options: Any) -> Tensor:
-        """One read pass over rows given as hidden vectors; see ``MPlus.read_rows``."""
+        """One read pass over rows given as hidden vectors, with gradients: for training.
+
+        Args:
+            input_ids: [B, T].
+            prefix: the rows.
+            options: passed to the stock decoder (``attention_mask``, ``position_ids``).
+
+        Returns:
+            [B, T, d] after the final norm; ``logits`` turns what is needed of it into logits.
+        """
         session = ReadSession(self.backbone, prefix)
         with running(self.backbone, session, self.backbone.adapters.reading):
             output = self.backbone.decoder(input_ids=input_ids, use_cache=False, **options)

@@ -108,7 +108,7 @@ def _oracle(model: MPlus) -> Check:
         plain = model.backbone.model(input_ids=ids, use_cache=False).logits[:, _PREFIX:]
     rows = torch.stack([hidden[:, :_PREFIX] for hidden in inputs.hidden], dim=1)
     prefix = HiddenPrefix(model.backbone, model.weights, rows, bos=False)
-    read = model.logits(model.read_rows(ids[:, _PREFIX:], prefix))
+    read = model.core.logits(model.core.read_rows(ids[:, _PREFIX:], prefix))
     spread = max(1.0, float(plain.float().std()))
     error = float((plain.float() - read.float()).abs().max()) / spread
     limit = _TOLERANCE.get(model.backbone.dtype, 1e-1)

@@ -254,7 +254,7 @@ class Writer:
         core = self.core
         memories = [job.memory for job in jobs]
         tiled = core.tiles(memories[0])
-        made = core.write_rows(ids, core.context(memories), first_of_tiled=tiled)
+        made = core.write_pass(ids, core.context(memories), first_of_tiled=tiled)
         for values in (made.last_hidden, made.probe):
             require_finite(core.name, "what it makes of a text", values)
         for job, hidden in zip(jobs, made.rows, strict=True):

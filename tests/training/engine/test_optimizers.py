@@ -78,7 +78,7 @@ def test_their_state_is_restored(kind: str) -> None:
             restore_optimizers(pair[1][1], optimizer_tensors(pair[0][1]))
         for one, optimizers in pair if seed == 2 else pair[:1]:
             ids = some_ids(1, 12, seed=seed)
-            rows = one.write_rows(ids, one.core.context([None]))
+            rows = one.core.write_rows(ids, one.core.context([None]))
             (rows.square().mean() + one(ids).logits.square().mean()).backward()
             for optimizer in optimizers:
                 optimizer.step()

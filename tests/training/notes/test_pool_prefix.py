@@ -41,7 +41,7 @@ def written(model: MPlus, chunks: int) -> tuple[Memory, list[Tensor], Tensor]:
 def logits_of(model: MPlus, prefix: PoolPrefix, ids: Tensor) -> Tensor:
     session = PoolReadSession(model.backbone, prefix)
     with torch.no_grad(), running(model.backbone, session, None):
-        return model.logits(model.backbone.decoder(input_ids=ids).last_hidden_state)
+        return model.core.logits(model.backbone.decoder(input_ids=ids).last_hidden_state)
 
 
 @pytest.mark.parametrize("chunks", [1, 2, 3])

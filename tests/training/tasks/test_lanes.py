@@ -52,7 +52,7 @@ def write_both(
         for memory, row, seed in zip(memories, ids, seeds, strict=True):
             memory.generator.manual_seed(seed)
             model.write_chunk(memory, row)
-        lanes.write(model.write_rows(ids, lanes.context()), generators(*seeds))
+        lanes.write(model.core.write_rows(ids, lanes.context()), generators(*seeds))
         if (index + 1) % detach_every == 0:
             lanes.detach_new_rows()
     lanes.detach_new_rows()
@@ -62,7 +62,7 @@ def write_both(
 def read(model: MPlus, lanes: LaneMemory, ids: Tensor) -> Tensor:
     reading = LaneReading(model, lanes, Target(1, 0), ids.shape[1], WHOLE)
     prefix = HiddenPrefix(model.backbone, model.weights, reading.source, count=reading.count)
-    return model.logits(model.read_rows(ids, prefix))
+    return model.core.logits(model.core.read_rows(ids, prefix))
 
 
 @pytest.mark.parametrize("drop", ["per_layer", "shared"])

@@ -27,7 +27,7 @@ def written(model: MPlus, chunks: int, slots: int = 60) -> LaneMemory:
     memory = LaneMemory(CONFIG, shape[:3], torch.empty(0), store)
     for index in range(chunks):
         with torch.no_grad():
-            rows = model.write_rows(some_ids(2, 10, seed=index), memory.context())
+            rows = model.core.write_rows(some_ids(2, 10, seed=index), memory.context())
         memory.write(rows, [torch.Generator().manual_seed(2 * index + lane) for lane in range(2)])
         memory.detach_new_rows()
     return memory
@@ -42,7 +42,7 @@ def read(
 ) -> LaneReading:
     reading = LaneReading(model, memory, target, query_tokens, settings)
     prefix = HiddenPrefix(model.backbone, model.weights, reading.source, count=reading.count)
-    model.read_rows(some_ids(2, 7, seed=50), prefix)
+    model.core.read_rows(some_ids(2, 7, seed=50), prefix)
     return reading
 
 

@@ -88,7 +88,7 @@ class Stepper:
         for index in range(count):
             ids = episode.chunks[:, index]
             out = write_pass(model.backbone, model.weights, ids, context, new)
-            logits = model.logits(out.last_hidden[:told, :-1]).float()
+            logits = model.core.logits(out.last_hidden[:told, :-1]).float()
             losses.append(functional.cross_entropy(logits.flatten(0, 1), ids[:told, 1:].flatten()))
             context = out.rows
             made.append(out.rows)
@@ -145,13 +145,13 @@ class Stepper:
         self, stage: Stage, episode: Episode, hidden: Tensor
     ) -> tuple[Tensor, dict[str, float]]:
         there = episode.labels != IGNORED
-        logits = self.model.logits(hidden[there])
+        logits = self.model.core.logits(hidden[there])
         weights = torch.ones(episode.labels.shape)
         weights[episode.abstains] = stage.abstain_weight
         loss = answer_loss(logits, episode.labels[there], weights[there])
         tail = episode.tail_labels != IGNORED
         if tail.any():
-            text = self.model.logits(hidden[tail]).float()
+            text = self.model.core.logits(hidden[tail]).float()
             follow = functional.cross_entropy(text, episode.tail_labels[tail])
             loss = loss + stage.language * follow
         right = exactly_right(logits.detach(), episode.labels, IGNORED).float()
@@ -173,7 +173,7 @@ class Stepper:
         places = starts + torch.arange(_REPEATED)
         ids = text[:, None].expand(-1, each, -1).gather(2, places).flatten(0, 1)
         hidden = _read_pass(self.model, ids, PoolPrefix(self.model, rows, pools))
-        logits = self.model.logits(hidden[:, 1:-1]).float()
+        logits = self.model.core.logits(hidden[:, 1:-1]).float()
         return functional.cross_entropy(logits.flatten(0, 1), ids[:, 2:].flatten())
 
     def _keep(self, stage: Stage, rows: list[Tensor], stating: Tensor) -> None:

@@ -42,7 +42,7 @@ def written_pristine(model: MPlus, ids: list[int], seed: int = 0, *, stored: int
     generator = torch.Generator().manual_seed(seed)
     for start in range(0, len(ids) - config.chunk_tokens + 1, config.chunk_tokens):
         chunk = torch.tensor([ids[start : start + config.chunk_tokens]], device=model.device)
-        memory.write(model.write_rows(chunk, memory.context()), [generator])
+        memory.write(model.core.write_rows(chunk, memory.context()), [generator])
         memory.detach_new_rows()
     held = memory.count + (long_term.filled if long_term is not None else 0)
     if held < config.short_term_tokens + stored:

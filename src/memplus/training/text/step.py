@@ -86,7 +86,7 @@ class TextStep(nn.Module):
                 context = self.memory.context()
                 out = write_pass(self.model.backbone, self.model.weights, ids, context, new)
                 if learns and self.config.run.language:
-                    losses.append(text_losses(self.model.logits(out.last_hidden), ids).mean())
+                    losses.append(text_losses(self.model.core.logits(out.last_hidden), ids).mean())
             self.memory.write(out.rows, generators)
             if learns or not job.plan.whole:
                 fresh.append(out.rows)
@@ -106,7 +106,7 @@ class TextStep(nn.Module):
             adapter = model.backbone.adapters.writing
         with running(model.backbone, ReadSession(model.backbone, prefix), adapter):
             output = model.backbone.decoder(input_ids=job.ids, use_cache=False)
-        return model.logits(output.last_hidden_state)
+        return model.core.logits(output.last_hidden_state)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,175 @@
+"""How a model with memory is made and kept: loaded, put on a decoder, saved, copied, pickled."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
+
+import torch
+from torch import Tensor
+
+from memplus.backbone.access import Backbone
+from memplus.backbone.adapters import add_adapters
+from memplus.backbone.layouts import is_memory_checkpoint, read_checkpoint
+from memplus.backbone.stock import load_stock, load_tokenizer
+from memplus.config import MemoryConfig, PromptConfig
+from memplus.errors import UnsupportedModelError, UsageError
+from memplus.memory.retriever import MemoryWeights
+from memplus.mplus.arguments import as_name
+from memplus.mplus.core import Core
+from memplus.mplus.facts import Facts
+from memplus.mplus.loading import Parts, assemble_model, resolve
+from memplus.mplus.placement import LoadOptions, place
+from memplus.mplus.saving import Saved, save_directory
+from memplus.passes.pristine import Pristine
+
+if TYPE_CHECKING:
+    from memplus.backbone.stock_types import PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = ["Pretrained"]
+
+
+class Pretrained(Facts):
+    """A stock decoder, what memory adds to it, and where both come from."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        config: MemoryConfig,
+        weights: MemoryWeights,
+        *,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        prompt: PromptConfig | None = None,
+        pristine: Pristine | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.weights = weights
+        self.kept: dict[str, Tensor] = {}
+        self.core = Core(
+            model, config, weights, tokenizer=tokenizer, prompt=prompt, pristine=pristine
+        )
+
+    def __reduce__(self) -> tuple[Callable[..., Pretrained], tuple[Any, ...]]:
+        core = self.core
+        parts = (self.model, core.memory_config, self.weights)
+        named = (core.optional_tokenizer, core.prompt, core.pristine, self.kept, core.name)
+        return _rebuilt, (type(self), parts, named)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | os.PathLike[str],
+        *,
+        dtype: str | torch.dtype | None = None,
+        device: str | int | torch.device | None = None,
+        retrieved_tokens: int | None = None,
+        **options: Unpack[LoadOptions],
+    ) -> Self:
+        """Load a model with memory: ``"nano"`` (bundled), a directory, or a hub id.
+
+        Args:
+            name: our layout or a published one (M+, MemoryLLM); told apart by their fields.
+            dtype: of the weights, or its name; the config's own by default (``"auto"``).
+            device: where they go, or its name; the CPU by default.
+            retrieved_tokens: overrides M; 0 loads the same weights as a MemoryLLM.
+            options: ``revision``, ``token``, ``cache_dir``, ``local_files_only`` of a hub id;
+                ``device_map`` that names one device.
+
+        Raises:
+            ConfigError: an option cannot be had here, or a field of a config is wrong.
+            UnknownModelError, MissingWeightsDirectory, NotADecoderError, UnsupportedModelError.
+            WeightsError: any missing, unexpected or misshapen weight, by name.
+            UsageError: ``name`` is no path and no name.
+        """
+        name, placed = as_name(name, "name"), place(dtype, device, options)
+        path = resolve(name, placed.hub)
+        checkpoint = read_checkpoint(path, retrieved_tokens)
+        parts = assemble_model(checkpoint, placed.dtype, placed.device)
+        made = cls(
+            parts.model,
+            checkpoint.memory,
+            parts.weights,
+            tokenizer=load_tokenizer(path, checkpoint.config),
+            prompt=checkpoint.prompt,
+            pristine=parts.pristine,
+        )
+        made.kept = parts.kept
+        made.core.name = name
+        return made
+
+    @classmethod
+    def from_backbone(
+        cls,
+        model: PreTrainedModel | str | os.PathLike[str],
+        config: MemoryConfig,
+        *,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        prompt: PromptConfig | None = None,
+        dtype: str | torch.dtype | None = None,
+        device: str | int | torch.device | None = None,
+        **options: Unpack[LoadOptions],
+    ) -> Self:
+        """Give a stock decoder a fresh, untrained memory.
+
+        Args:
+            model: a loaded model, a directory, or a hub id.
+            config: sizes and rules of the memory.
+            tokenizer: for text; a directory's own is found by itself.
+            prompt: how questions are put.
+            dtype: of a model loaded here, as ``from_pretrained`` takes it.
+            device: where a model loaded here goes; the CPU by default.
+            options: as those of ``from_pretrained``.
+
+        Raises:
+            UsageError: an argument of another kind; ``dtype``, ``device`` or options for a model
+                that is loaded already.
+            NotADecoderError, UnsupportedModelError, UnknownModelError, MissingWeightsDirectory,
+            ConfigError.
+        """
+        if not isinstance(config, MemoryConfig):
+            raise UsageError(f"config must be a MemoryConfig, not {type(config).__name__}.")
+        placed = place(dtype, device, options)
+        if isinstance(model, str | os.PathLike):
+            path = resolve(os.fspath(model), placed.hub)
+            if is_memory_checkpoint(path):
+                reason = "it has a memory already; load it with MPlus.from_pretrained"
+                raise UnsupportedModelError(str(path), reason=reason)
+            tokenizer = load_tokenizer(path) if tokenizer is None else tokenizer
+            model = load_stock(path, placed.dtype, placed.device)
+        elif options or not (dtype is None and device is None):
+            raise UsageError("The model is loaded already: move and cast it before.")
+        backbone = Backbone(model)
+        weights = MemoryWeights(len(backbone.layers), backbone.hidden_size, config)
+        weights = weights.to(device=backbone.device, dtype=backbone.dtype)
+        if config.adapters is not None:
+            add_adapters(model, config.adapters)
+        return cls(model, config, weights, tokenizer=tokenizer, prompt=prompt)
+
+    def save_pretrained(
+        self, path: str | os.PathLike[str], *, storage_dtype: torch.dtype | None = None
+    ) -> None:
+        """Save everything in our layout; ``from_pretrained`` gives the same logits, bit for bit.
+
+        Args:
+            path: directory, made where it is missing; may be the one it was loaded from.
+            storage_dtype: keep floating-point weights in this dtype (they are loaded back in the
+                config's own); None keeps them as they are.
+
+        Raises:
+            StorageError: the disk refused; a model that was there before is untouched.
+        """
+        parts = Parts(self.model, self.weights, self.pristine, self.kept)
+        saved = Saved(parts, self.memory_config, self.prompt, self.core.optional_tokenizer)
+        save_directory(saved, path, storage_dtype)
+
+
+Made = TypeVar("Made", bound=Pretrained)
+
+
+def _rebuilt(kind: type[Made], parts: tuple[Any, ...], named: tuple[Any, ...]) -> Made:
+    tokenizer, prompt, pristine, kept, name = named
+    made = kind(*parts, tokenizer=tokenizer, prompt=prompt, pristine=pristine)
+    made.kept, made.core.name = kept, name
+    return made
