@@ -174,6 +174,26 @@ def test_a_killed_save_never_leaves_a_mixture(tmp_path: Path) -> None:
     assert seen == {"old", "refused", "new"}
 
 
+def test_rules_that_the_library_calls_invalid_are_saved_as_they_are(tmp_path: Path) -> None:
+    model = make_mplus()
+    rules = model.model.generation_config
+    assert rules is not None
+    rules.do_sample, rules.temperature = False, 0.3
+    model.save_pretrained(tmp_path)
+    loaded = MPlus.from_pretrained(tmp_path).model.generation_config
+    assert loaded is not None
+    assert loaded.temperature == 0.3
+
+
+def test_a_reference_to_code_is_not_saved(tmp_path: Path) -> None:
+    model = make_mplus()
+    expected = logits(model)
+    model.model.config.auto_map = {"AutoConfig": "own.C"}
+    model.save_pretrained(tmp_path)
+    assert "auto_map" not in (tmp_path / "config.json").read_text()
+    assert torch.equal(logits(MPlus.from_pretrained(tmp_path)), expected)
+
+
 def test_weights_are_kept_in_the_dtype_asked_for(tmp_path: Path) -> None:
     make_mplus().save_pretrained(tmp_path, storage_dtype=torch.bfloat16)
     held = load_file(tmp_path / "model.safetensors")

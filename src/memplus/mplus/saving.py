@@ -102,7 +102,9 @@ def _write(saved: Saved, folder: Path, storage_dtype: torch.dtype | None) -> Non
     save_torch_state_dict(state, folder)
     model = saved.parts.model
     model.config.save_pretrained(folder)
-    model.generation_config.save_pretrained(folder)
+    _without_code(folder / "config.json")
+    # As they are: the library's own way refuses rules that it accepted when it loaded them.
+    model.generation_config.to_json_file(folder / "generation_config.json")
     if saved.tokenizer is not None:
         saved.tokenizer.save_pretrained(folder)
     ours = {
@@ -111,6 +113,13 @@ def _write(saved: Saved, folder: Path, storage_dtype: torch.dtype | None) -> Non
         "prompt": asdict(saved.prompt),
     }
     (folder / OUR_CONFIG).write_text(json.dumps(ours, indent=2) + "\n", encoding="utf-8")
+
+
+def _without_code(file: Path) -> None:
+    """A model that came with code of its own is saved as the stock model that it is."""
+    values = json.loads(file.read_text(encoding="utf-8"))
+    if values.pop("auto_map", None) is not None:
+        file.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _named_tensors(parts: Parts) -> dict[str, Tensor]:
