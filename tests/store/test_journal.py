@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import sqlite3
-import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -169,27 +167,6 @@ def test_a_view_without_an_end_is_not_even_begun(path: Path) -> None:
     with pytest.raises(CorruptMemoryError, match="view 'writes'"):
         check(path)
     assert time.monotonic() - begun < 2
-
-
-def test_work_that_the_size_does_not_explain_is_stopped(path: Path) -> None:
-    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
-    with opened(path) as journal:
-        begun = time.monotonic()
-        with pytest.raises(CorruptMemoryError, match="more work than its size"):
-            list(journal._database.rows(endless))
-        assert time.monotonic() - begun < 5
-        journal.check(6)  # the next statement has a budget of its own
-
-
-def test_ctrl_c_is_heard_while_sqlite_works(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("memplus.store.bounded._LEAST_STEPS", 10**12)
-    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
-    with opened(path) as journal:
-        pressed = threading.Timer(0.2, signal.raise_signal, [signal.SIGINT])
-        pressed.start()
-        with pytest.raises(KeyboardInterrupt):
-            list(journal._database.rows(endless))
-        pressed.join()
 
 
 @pytest.fixture

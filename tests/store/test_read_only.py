@@ -63,7 +63,7 @@ def changes_are_refused(path: Path) -> None:
         lambda: store.fork("alice", "bob"),
         lambda: store.delete("alice"),
         lambda: store.rollback("alice", 3),
-        lambda: store.export("alice", path / "alice.zip"),
+        lambda: store.export("alice", path.parent / "alice.zip"),
     ):
         with pytest.raises(StorageError):
             act()

@@ -9,6 +9,7 @@ Shapes: L layers, N short-term rows, n rows in use, k new rows, c dropped rows, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import torch
@@ -41,6 +42,8 @@ class MemoryContents:
         self.long_term: LongTermPool | None = None
         self.clock = 0
         self.writes: list[WriteRecord] = []
+        # Grows at its end; whoever changes an earlier record puts another list in its place.
+        self._counted = self.writes, 0, 0
         self.tail: list[int] = []
         self.tail_source = ""
         self.tail_text = ""
@@ -71,7 +74,12 @@ class MemoryContents:
     @property
     def tokens(self) -> int:
         """Text tokens written so far, the tail not counted."""
-        return sum(record.tokens for record in self.writes)
+        writes, counted, total = self._counted
+        if writes is not self.writes:
+            counted = total = 0
+        total += sum(record.tokens for record in islice(self.writes, counted, None))
+        self._counted = self.writes, len(self.writes), total
+        return total
 
     @property
     def short_term_rows(self) -> int:

@@ -104,6 +104,7 @@ def forget_rows(memory: MemoryContents, writes: Iterable[int], *, tail: bool) ->
         long = memory.long_term.forget(gone)
         for layer, rows in enumerate(surplus):
             memory.long_term.take_back(layer, rows)
+    memory.writes = list(memory.writes)
     for one in ids:
         memory.writes[one - 1] = WriteRecord(one, "", 0, 0)
     left = {record.source for record in memory.writes if record.tokens}

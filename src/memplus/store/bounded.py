@@ -77,9 +77,8 @@ class Budget:
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_INTERRUPT:
                 raise
-            if (
-                self._left is None or self._left >= 0
-            ):  # what a signal's handler raised in ``_spend`` is lost in C
+            spent = self._left is not None and self._left < 0
+            if not spent:  # what a signal's handler raised in ``_spend`` is lost in C
                 raise KeyboardInterrupt from error
             reason = "reading it takes more work than its size explains"
             raise CorruptMemoryError(self.path, reason=reason) from error

@@ -25,6 +25,7 @@ from memplus.store.blocks import Container, read_records
 from memplus.store.contents import Expected, check_record, check_segment, check_snapshot
 from memplus.store.disk import Disk, Sink, read
 from memplus.store.folder import Folder, trimmed
+from memplus.store.history import kept_commits, require_place
 from memplus.store.journal import Journal, now
 from memplus.store.manifest import NAME, Generation, Manifest, SegmentEntry
 
@@ -215,6 +216,8 @@ def check_files(folder: Path, manifest: Manifest, disk: Disk) -> int:
     with _journal(folder, manifest, disk) as journal:
         journal.check(manifest.writes)
         _check_texts(journal, manifest, states[-1].writes)
+        for commit in kept_commits(journal, manifest):
+            require_place(commit, manifest, journal.path)
     return total + (folder / manifest.journal).stat().st_size
 
 

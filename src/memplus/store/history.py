@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from memplus.errors import HistoryError
+from memplus.memory.checks import require
 from memplus.store.folder import Folder, trimmed
 from memplus.store.journal import Commit, Journal, now
 from memplus.store.manifest import Generation, LogPart, Manifest
 
-__all__ = ["kept_commits", "kept_generations", "manifest_at", "state_after"]
+__all__ = ["kept_commits", "kept_generations", "manifest_at", "require_place", "state_after"]
 
 
 def kept_commits(journal: Journal, manifest: Manifest) -> list[Commit]:
@@ -40,7 +42,23 @@ def state_after(journal: Journal, manifest: Manifest, write: int) -> Commit:
     if not found:
         listed = ", ".join(str(number) for number in sorted({c.writes for c in kept}))
         raise HistoryError(write, kept=listed)
+    require_place(found[-1], manifest, journal.path)
     return found[-1]
+
+
+def require_place(commit: Commit, manifest: Manifest, path: Path) -> None:
+    """Refuse a kept commit whose state lies nowhere in the logs that the manifest names.
+
+    Raises:
+        CorruptMemoryError: naming it; ``path`` is the journal's.
+    """
+    place = commit.place
+    logs = next(one.logs for one in manifest.generations if one.snapshot == place.snapshot)
+    lengths = {"": 0} | {part.name: part.length for part in logs}
+    field = f"commit {commit.number}"
+    require(place.log in lengths, path, f"{field}.log", f"is {place.log!r}, which is not kept")
+    most = lengths[place.log]
+    require(place.length <= most, path, f"{field}.length", f"is {place.length} of {most} bytes")
 
 
 def manifest_at(manifest: Manifest, commit: Commit) -> Manifest:

@@ -275,8 +275,9 @@ class StoredMemory(Memory):
             CorruptMemoryError: the journal was changed by somebody else.
             StorageError: the disk refused to read it.
         """
-        known = {record.id for record in self.writes if record.tokens}
-        wanted = known if writes is None else known & set(writes)
+        asked = range(1, len(self.writes) + 1) if writes is None else set(writes)
+        there = (one for one in asked if 1 <= one <= len(self.writes))
+        wanted = {one for one in there if self.writes[one - 1].tokens}
         with self._reading_journal():
             upto = self.keeper.manifest.writes
             found = self.keeper.journal.texts(sorted(wanted), upto)
