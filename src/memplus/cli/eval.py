@@ -18,8 +18,7 @@ from memplus.data.documents import read_document
 
 if TYPE_CHECKING:
     from memplus.evaluation.engine.results import Results
-    from memplus.evaluation.engine.summary import Cell
-    from memplus.evaluation.probes.confidence import Threshold
+    from memplus.evaluation.engine.summary import Cell, Threshold
     from memplus.evaluation.probes.perplexity import Perplexities
 
 __all__ = ["evaluation"]

@@ -9,8 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from memplus.errors.base import storage_error
-from memplus.evaluation.engine.summary import Cell
-from memplus.evaluation.probes.confidence import Threshold
+from memplus.evaluation.engine.summary import Cell, Threshold
 from memplus.systems.protocol import Predicts, System
 
 __all__ = ["draw_retention", "draw_trade_off"]

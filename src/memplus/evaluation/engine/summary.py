@@ -10,7 +10,7 @@ from typing import Any
 
 from memplus.systems.protocol import Recall
 
-__all__ = ["Cell", "cells_of", "pooled", "wilson"]
+__all__ = ["Cell", "Threshold", "cells_of", "pooled", "wilson"]
 
 _Z = 1.959964
 """Of a two-sided 95% interval."""
@@ -50,6 +50,21 @@ class Cell:
     def accuracy(self) -> float:
         """Share of right answers, 0 to 1."""
         return self.right / self.asked
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """All questions with answers of less than ``min_confidence`` withheld; shares from 0 to 1."""
+
+    min_confidence: float
+    right: float
+    """Of the questions whose answer was told."""
+    wrong: float
+    """Of the answers given."""
+    declined: float
+    """Of the questions whose answer was never told."""
+    wrongly_declined: float
+    """Of the questions whose answer was told."""
 
 
 def wilson(right: int, asked: int) -> tuple[float, float]:

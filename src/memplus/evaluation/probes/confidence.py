@@ -14,9 +14,10 @@ from memplus.errors import ConfigError
 from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan, Question
 from memplus.evaluation.engine.run import Report, judged
+from memplus.evaluation.engine.summary import Threshold
 from memplus.systems.protocol import Explains, Reply, System
 
-__all__ = ["Asked", "Threshold", "ask_with_confidence", "require_confidence", "trade_off"]
+__all__ = ["Asked", "ask_with_confidence", "require_confidence", "trade_off"]
 
 _STEPS = 50
 
@@ -32,21 +33,6 @@ class Asked:
     declined: bool
     """The system itself said that there is no answer."""
     confidence: float
-
-
-@dataclass(frozen=True, slots=True)
-class Threshold:
-    """All questions with answers of less than ``min_confidence`` withheld; shares from 0 to 1."""
-
-    min_confidence: float
-    right: float
-    """Of the questions whose answer was told."""
-    wrong: float
-    """Of the answers given."""
-    declined: float
-    """Of the questions whose answer was never told."""
-    wrongly_declined: float
-    """Of the questions whose answer was told."""
 
 
 def require_confidence(system: System) -> None:
