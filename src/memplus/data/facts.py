@@ -6,13 +6,12 @@ about the rest of the world; these say a little more.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from memplus.data.documents import read_document
-from memplus.errors import UsageError
+from memplus.data.records import read_records, texts
 
 __all__ = ["BUNDLED_NAMES", "BUNDLED_STATEMENTS", "Statement", "read_names", "read_statements"]
 
@@ -50,23 +49,9 @@ def read_statements(path: Path) -> list[Statement]:
         NotFoundError, StorageError, NotTextError, EmptyTextError: it cannot be read as text.
         UsageError: a line is something else.
     """
-    return list(_statements(path))
+    return read_records(path, _statement, holds="statement, question and answers")
 
 
-def _statements(path: Path) -> Iterator[Statement]:
-    for number, line in enumerate(read_document(path).text.splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            found = json.loads(line)
-            statement, question = found["statement"], found["question"]
-            answers = tuple(found["answers"])
-        except (ValueError, TypeError, KeyError) as error:
-            raise _refused(path, number) from error
-        if not answers or not all(isinstance(t, str) for t in (statement, question, *answers)):
-            raise _refused(path, number)
-        yield Statement(statement, question, answers)
-
-
-def _refused(path: Path, line: int) -> UsageError:
-    return UsageError(f"Line {line} of {path} is no JSON with statement, question and answers.")
+def _statement(line: Any) -> Statement:
+    statement, question = texts([line["statement"], line["question"]])
+    return Statement(statement, question, texts(line["answers"]))

@@ -1,0 +1,50 @@
+"""Files of JSON lines, a record each, with the line of whatever is something else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from memplus.data.documents import read_document
+from memplus.errors import UsageError
+
+__all__ = ["read_records", "texts"]
+
+Record = TypeVar("Record")
+
+
+def read_records(path: Path, parse: Callable[[Any], Record], *, holds: str) -> list[Record]:
+    """What stands on each line of a file that is not blank.
+
+    Args:
+        path: the file.
+        parse: makes a record of a line's JSON; raises ValueError, TypeError or KeyError where
+            that is something else.
+        holds: what a line should hold, as the error says it.
+
+    Raises:
+        NotFoundError, StorageError, NotTextError, EmptyTextError: it cannot be read as text.
+        UsageError: a line is no JSON, or ``parse`` refused it.
+    """
+    records = []
+    for number, line in enumerate(read_document(path).text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            records.append(parse(json.loads(line)))
+        except (ValueError, TypeError, KeyError) as error:
+            raise UsageError(f"Line {number} of {path} is no JSON with {holds}.") from error
+    return records
+
+
+def texts(found: Any) -> tuple[str, ...]:
+    """Strings of a JSON list that holds at least one, and nothing else.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if not (isinstance(found, list) and found and all(isinstance(one, str) for one in found)):
+        raise ValueError(f"no list of strings: {found!r}")
+    return tuple(found)

@@ -1,0 +1,47 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from memplus.data.records import read_records, texts
+from memplus.errors import EmptyTextError, NotFoundError, UsageError
+
+
+def first(line: Any) -> str:
+    return texts(line["values"])[0]
+
+
+def test_each_line_gives_a_record_and_blank_lines_give_none(tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl"
+    path.write_text('{"values": ["ä", "b"]}\n\n  \n{"values": ["c"]}', encoding="utf-8")
+    assert read_records(path, first, holds="values") == ["ä", "c"]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "red",
+        "[]",
+        "3",
+        "null",
+        "{}",
+        *(
+            json.dumps({"values": value})
+            for value in ([], "text", [1], ["a", None], {"a": "b"}, None)
+        ),
+    ],
+)
+def test_a_line_that_is_something_else_is_named(tmp_path: Path, bad: str) -> None:
+    path = tmp_path / "lines.jsonl"
+    path.write_text(f'{{"values": ["a"]}}\n\n{bad}\n')
+    with pytest.raises(UsageError, match=r"^Line 3 of .*lines\.jsonl is no JSON with values\."):
+        read_records(path, first, holds="values")
+
+
+def test_a_file_that_cannot_be_read_keeps_its_own_error(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError):
+        read_records(tmp_path / "absent.jsonl", first, holds="values")
+    (tmp_path / "blank.jsonl").write_text("\n \n")
+    with pytest.raises(EmptyTextError):
+        read_records(tmp_path / "blank.jsonl", first, holds="values")
