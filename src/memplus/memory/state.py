@@ -136,7 +136,7 @@ class Memory(MemoryContents):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save as one file, written aside and renamed; see ``memory.format``.
 
-        Looks at every bit of the model's weights before, some 0.25 seconds for each gigabyte.
+        Looks at every bit of the model's weights before, some 0.5 seconds for each gigabyte.
 
         Raises:
             MemoryMismatchError: the model's weights have changed since; the file would lie.

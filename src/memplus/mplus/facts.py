@@ -112,7 +112,7 @@ class Facts(nn.Module):
     def check_weights(self) -> None:
         """Look at every bit of the weights, so that no change since an earlier look is missed.
 
-        Saving and opening a memory do so. Takes some 0.25 seconds for each gigabyte of weights.
+        Saving and opening a memory do so. Takes some 0.5 seconds for each gigabyte of weights.
         """
         self.core.check_weights()
 

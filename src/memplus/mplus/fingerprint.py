@@ -7,7 +7,7 @@ Memories hold rows that some weights made, and other weights cannot read them. I
   of each, and which adapters are active, merged or disabled.
 - ``WeightsIdentity.examine`` reads every bit: when the first memory is made, and wherever a memory
   is saved or opened. A single number changed through ``weight.data``, which PyTorch does not count
-  and the tag may overlook, is found there at the latest. It takes about 0.25 seconds for each
+  and the tag may overlook, is found there at the latest. It takes about 0.5 seconds for each
   gigabyte of weights on one core.
 """
 

@@ -14,6 +14,7 @@ from memplus.data.wording import same_wording
 from memplus.errors import EmptyTextError
 from memplus.memory.state import Memory
 from memplus.mplus.model import MPlus
+from memplus.mplus.own_tokenizer import own_tokenizer
 
 __all__ = ["Shared", "log_likelihood"]
 
@@ -49,7 +50,7 @@ class Shared:
         Raises:
             TokenizerMissingError: it has none.
         """
-        model, tokenizer = self.mplus, self.mplus.tokenizer
+        model, tokenizer = self.mplus, own_tokenizer(self.mplus.tokenizer)
 
         def ends(texts: list[str]) -> list[list[int]]:
             if not tokenizer.is_fast:
@@ -67,7 +68,7 @@ class Shared:
         """Token ids of pieces, each tokenised by itself."""
         if not pieces:
             return []
-        found = self.mplus.tokenizer(list(pieces), add_special_tokens=False)
+        found = own_tokenizer(self.mplus.tokenizer)(list(pieces), add_special_tokens=False)
         return [int(token) for ids in found["input_ids"] for token in ids]
 
     def declines(self, text: str) -> bool:
