@@ -30,6 +30,7 @@ from memplus.store.administration import Administration
 from memplus.store.blocks import Residency
 from memplus.store.directory import MARK, Directory
 from memplus.store.disk import Disk
+from memplus.store.erasing import take_contents
 from memplus.store.folder import Folder
 from memplus.store.journal import Journal, now
 from memplus.store.keeper import Keeper
@@ -202,7 +203,9 @@ class MemoryStore(Administration):
             )
             keeper = Keeper(folder, manifest, self.limits, writable=True)
             try:
-                StoredMemory.adopt(made, keeper, model)
+                first = StoredMemory(model, keeper, None)
+                take_contents(first, made)
+                keeper.commit(first, "create")
             finally:
                 keeper.close()
 

@@ -20,11 +20,10 @@ from memplus.errors import (
     CorruptMemoryError,
     MemplusError,
     ReadOnlyMemoryError,
-    StorageError,
     UsageError,
 )
 from memplus.errors.base import storage_error
-from memplus.memory.forgetting import Forgotten, chosen_writes, forget_rows
+from memplus.memory.forgetting import Forgotten
 from memplus.memory.guards import changing
 from memplus.memory.long_term import LongTermPool
 from memplus.memory.records import NewRows, Passage, WriteRecord
@@ -32,20 +31,20 @@ from memplus.memory.rows import RowTable
 from memplus.memory.state import Memory, MemoryHost
 from memplus.memory.written_text import WrittenText, require_text
 from memplus.store.committing import Committing
+from memplus.store.erasing import (
+    chosen_or_matching,
+    erase,
+    erase_and_rewrite,
+    remove_leftovers,
+)
 from memplus.store.history import kept_commits, state_after
 from memplus.store.journal import Commit
 from memplus.store.keeper import Keeper
 from memplus.store.locks import Lock
 from memplus.store.mapped import MappedTable
-from memplus.store.matching import matching
 from memplus.store.snapshot import Logged
 
 __all__ = ["StoredMemory"]
-
-_VALUES = (
-    *("seed", "max_bytes", "config", "pool", "clock", "writes", "version", "generator"),
-    *("tail", "tail_source", "tail_text", "source_tokens", "packed"),
-)
 
 
 class StoredMemory(Memory):
@@ -130,23 +129,6 @@ class StoredMemory(Memory):
             "A memory of a store is not pickled: open it in the other process with "
             f"MemoryStore({str(self.keeper.folder.path.parents[1])!r}).open({self.id!r}, model)."
         )
-
-    @classmethod
-    def adopt(cls, memory: Memory, keeper: Keeper, host: MemoryHost) -> None:
-        """Keep a memory that was made elsewhere; it must be opened anew to be written to."""
-        kept = cls(host, keeper, None)
-        kept._take_contents_of(memory)
-        keeper.commit(kept, "create")
-
-    def _take_contents_of(self, memory: Memory) -> None:
-        for name in _VALUES:
-            setattr(self, name, getattr(memory, name))
-        self.derived.clear()
-        self.long_term = None
-        if memory.long_term is not None:
-            self.long_term = self.long_term_of(memory.long_term.fork().tables)
-            self.long_term.waiting = memory.long_term.waiting
-            self.long_term.writes_since_merge = memory.long_term.writes_since_merge
 
     # Opening and closing ------------------------------------------------------------------------
 
@@ -323,11 +305,12 @@ class StoredMemory(Memory):
             self.flush()
             with self._reading_journal():
                 state_after(self.keeper.journal, self.keeper.manifest, to_write)
-            self.committing.change_disk(lambda: self._go_back(to_write))
 
-    def _go_back(self, to_write: int) -> None:
-        self.keeper.go_back(to_write)
-        self.reload()
+            def go_back() -> None:
+                self.keeper.go_back(to_write)
+                self.reload()
+
+            self.committing.change_disk(go_back)
 
     @torch.inference_mode(mode=False)
     @torch.no_grad()
@@ -358,49 +341,19 @@ class StoredMemory(Memory):
             raise UsageError("Name a source, writes or a text to forget.")
         with changing(self), self.committing.lock:
             self.flush()
-            chosen = chosen_writes(self, source, write)
-            ids, tail = chosen.writes, chosen.tail
-            if match is not None:
-                found, in_tail = matching(self.texts().values(), self, match)
-                if not found and not in_tail:
-                    words = match if isinstance(match, str) else match.pattern
-                    raise UsageError(f"Nothing that was written holds {words!r}.")
-                ids, tail = ids | found, tail or in_tail
-            if not ids and not tail:
+            chosen = chosen_or_matching(self, source, write, match)
+            if not chosen.writes and not chosen.tail:
                 return Forgotten((), 0, 0, 0)
             forgotten: list[Forgotten] = []
-            forget = self._forget_and_rewrite if rebuild else self._forget
-            self.committing.change_disk(lambda: forgotten.append(forget(ids, tail=tail)))
-            self._remove_leftovers()
+
+            def forget() -> None:
+                if rebuild:
+                    held = self.committing.held()
+                    done = erase_and_rewrite(self, self.keeper, chosen, self.host, held)
+                else:
+                    done = erase(self, self.keeper, chosen)
+                forgotten.append(done)
+
+            self.committing.change_disk(forget)
+            remove_leftovers(self.keeper)
             return forgotten[0]
-
-    def _forget(self, ids: set[int], *, tail: bool) -> Forgotten:
-        done = forget_rows(self, ids, tail=tail)
-        self.keeper.commit_without(self, ids)
-        return done
-
-    def _forget_and_rewrite(self, ids: set[int], *, tail: bool) -> Forgotten:
-        others = [text for text in self.texts().values() if text.id not in ids]
-        done = forget_rows(self, ids, tail=tail)
-        waiting = (self.tail, self.tail_source, self.tail_text)
-        version = self.version
-        self.keeper.begin_anew()
-        fresh = self.host.new_memory(self.seed, max_bytes=self.max_bytes)
-        if self.packed:
-            fresh.pack()
-        self._take_contents_of(fresh)
-        with self.committing.held():
-            self.host.replay(self, [(one.source, Passage(one.ids, one.text)) for one in others])
-        self.tail, self.tail_source, self.tail_text = waiting
-        self.version = max(self.version, version) + 1
-        self.keeper.commit_anew(self)
-        return done
-
-    def _remove_leftovers(self) -> None:
-        """Remove the files that still hold what was forgotten."""
-        folder = self.keeper.folder
-        try:
-            folder.collect(self.keeper.manifest)
-        except OSError as error:
-            reason = f"it is forgotten, but a file that held it could not be removed ({error})"
-            raise StorageError(folder.path, reason=reason, code=error.errno) from error
