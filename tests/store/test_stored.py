@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import copy
 import pickle
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.fakes import make_mplus
+from tests.mplus.test_writer import assert_equal
+from tests.mplus.test_writer import contents as model_contents
 from tests.store.fakes import SMALL, FakeHost, contents
 from tests.store.test_changes import story
 
 from memplus.errors import ReadOnlyMemoryError, UsageError
 from memplus.memory.state import Memory
 from memplus.store import MemoryStore, StoredMemory
+from memplus.store.limits import Limits
 
 HOST = FakeHost()
 
@@ -97,3 +101,67 @@ def test_a_model_refuses_a_closed_memory(tmp_path: Path) -> None:
         model.ask(memory, "Why?")
     with pytest.raises(ReadOnlyMemoryError, match="it is closed"):
         model.write(memory, "More.")
+
+
+LINES = 12
+
+
+@pytest.mark.parametrize("durability", ["full", "relaxed"])
+def test_threads_that_write_and_ask_one_memory_lose_nothing_and_see_whole_states(
+    tmp_path: Path, durability: str
+) -> None:
+    model = make_mplus()
+    limits = Limits(log=30_000, segment=30_000, snapshots=0)
+    store = MemoryStore(tmp_path / "s", limits=limits, durability=durability, window=0.01)  # type: ignore[arg-type]
+    memory = store.create("alice", model, seed=3)
+    failed: list[BaseException] = []
+    done = threading.Event()
+
+    def guarded(work: Callable[[], None]) -> Callable[[], None]:
+        def run() -> None:
+            try:
+                work()
+            except BaseException as error:
+                failed.append(error)
+
+        return run
+
+    def write(name: str) -> None:
+        for number in range(LINES):
+            model.write(memory, f"Box {number} of {name}. ", source=name, flush=number % 2 == 0)
+
+    def ask() -> None:
+        while not done.is_set():
+            assert model.ask(memory, "Why?", max_new_tokens=2).text is not None
+            seen = memory.fork()
+            told = memory.texts()
+            assert list(told) == list(range(1, len(told) + 1))  # a call's, once it has returned
+            assert [record.id for record in seen.writes] == list(range(1, len(seen.writes) + 1))
+
+    writers = [
+        threading.Thread(target=guarded(lambda name=name: write(name)))  # type: ignore[misc]
+        for name in ("one", "two", "three")
+    ]
+    asker = threading.Thread(target=guarded(ask))
+    for thread in (*writers, asker):
+        thread.start()
+    for thread in writers:
+        thread.join()
+    done.set()
+    asker.join()
+    assert not failed
+    expected = {name: "".join(f"Box {n} of {name}. " for n in range(LINES)) for name in
+                ("one", "two", "three")}  # fmt: skip
+    written = sum(record.tokens for record in memory.writes) + len(memory.tail)
+    assert written == sum(len(model.encode(text)) for text in expected.values())
+    memory.flush()
+    now = model_contents(memory)
+    texts: dict[str, str] = {}
+    for said in memory.texts().values():
+        texts[said.source] = texts.get(said.source, "") + said.text
+    texts[memory.tail_source] = texts.get(memory.tail_source, "") + memory.tail_text
+    assert texts == expected
+    memory.close()
+    with store.open("alice", model) as again:
+        assert_equal(model_contents(again), now)
+    store.verify("alice")

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 from memplus.errors.base import storage_error
 from memplus.memory.state import Memory
+from memplus.store.journal import Journal
 from memplus.store.keeper import Keeper
 from memplus.store.pending import Prepared
 from memplus.store.snapshot import Logged
@@ -146,6 +147,19 @@ class Committing:
             self._cancel_timer()
             self._recover()
             raise storage_error(self.keeper.folder.path, error) from error
+
+    @contextmanager
+    def journal(self) -> Iterator[Journal]:
+        """The journal, to be read while no timer writes to it.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        with self.lock:
+            try:
+                yield self.keeper.journal
+            except OSError as error:
+                raise storage_error(self.keeper.folder.path, error) from error
 
     def _commit_later(self) -> None:
         """Let a timer write what is fixed here; the memory may change meanwhile."""

@@ -1,17 +1,40 @@
-"""The states of a memory that are kept: which there are, and what the manifest was at one."""
+"""What the journal tells of a memory: its texts, the states that are kept, the manifest at one."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
 
-from memplus.errors import HistoryError
+from memplus.errors import CorruptMemoryError, HistoryError
 from memplus.memory.checks import require
+from memplus.memory.written_text import WrittenText
 from memplus.store.folder import Folder, trimmed
 from memplus.store.journal import Commit, Journal, now
 from memplus.store.manifest import Generation, LogPart, Manifest
 
-__all__ = ["kept_commits", "kept_generations", "manifest_at", "require_place", "state_after"]
+__all__ = [
+    "committed_texts",
+    "kept_commits",
+    "kept_generations",
+    "manifest_at",
+    "require_place",
+    "state_after",
+]
+
+
+def committed_texts(
+    journal: Journal, manifest: Manifest, writes: set[int]
+) -> dict[int, WrittenText]:
+    """What writes said, by id; those that are not committed yet are left out.
+
+    Raises:
+        CorruptMemoryError: the journal lacks one.
+    """
+    found = journal.texts(sorted(writes), manifest.writes)
+    missing = {write for write in writes if write <= manifest.writes} - found.keys()
+    if missing:
+        raise CorruptMemoryError(journal.path, reason=f"it lacks write {min(missing)}")
+    return found
 
 
 def kept_commits(journal: Journal, manifest: Manifest) -> list[Commit]:

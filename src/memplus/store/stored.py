@@ -6,10 +6,9 @@ that shares its rows. ``MemoryStore`` makes and opens them.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import NoReturn
 
@@ -17,12 +16,10 @@ import torch
 from torch import Tensor
 
 from memplus.errors import (
-    CorruptMemoryError,
     MemplusError,
     ReadOnlyMemoryError,
     UsageError,
 )
-from memplus.errors.base import storage_error
 from memplus.memory.forgetting import Forgotten
 from memplus.memory.guards import changing
 from memplus.memory.long_term import LongTermPool
@@ -37,7 +34,7 @@ from memplus.store.erasing import (
     erase_and_rewrite,
     remove_leftovers,
 )
-from memplus.store.history import kept_commits, state_after
+from memplus.store.history import committed_texts, kept_commits, state_after
 from memplus.store.journal import Commit
 from memplus.store.keeper import Keeper
 from memplus.store.locks import Lock
@@ -260,15 +257,9 @@ class StoredMemory(Memory):
         asked = range(1, len(self.writes) + 1) if writes is None else set(writes)
         there = (one for one in asked if 1 <= one <= len(self.writes))
         wanted = {one for one in there if self.writes[one - 1].tokens}
-        with self._reading_journal():
-            upto = self.keeper.manifest.writes
-            found = self.keeper.journal.texts(sorted(wanted), upto)
-            committed = {one for one in wanted if one <= upto}
-            if found.keys() != committed:
-                missing = min(committed - found.keys())
-                reason = f"it lacks write {missing}"
-                raise CorruptMemoryError(self.keeper.journal.path, reason=reason)
-        return found
+        with self.committing.journal() as journal:
+            self._require_open()
+            return committed_texts(journal, self.keeper.manifest, wanted)
 
     def history(self) -> list[Commit]:
         """The states that ``rollback`` can go back to, oldest first; the last is the present.
@@ -276,17 +267,9 @@ class StoredMemory(Memory):
         Raises:
             ReadOnlyMemoryError, CorruptMemoryError, StorageError: as ``texts``.
         """
-        with self._reading_journal():
-            return kept_commits(self.keeper.journal, self.keeper.manifest)
-
-    @contextlib.contextmanager
-    def _reading_journal(self) -> Iterator[None]:
-        with self.committing.lock:  # a timer may be writing to it
+        with self.committing.journal() as journal:
             self._require_open()
-            try:
-                yield
-            except OSError as error:
-                raise storage_error(self.keeper.folder.path, error) from error
+            return kept_commits(journal, self.keeper.manifest)
 
     # Going back and forgetting ------------------------------------------------------------------
 
@@ -303,8 +286,8 @@ class StoredMemory(Memory):
         self.before_write()
         with changing(self), self.committing.lock:
             self.flush()
-            with self._reading_journal():
-                state_after(self.keeper.journal, self.keeper.manifest, to_write)
+            with self.committing.journal() as journal:
+                state_after(journal, self.keeper.manifest, to_write)
 
             def go_back() -> None:
                 self.keeper.go_back(to_write)
