@@ -1,11 +1,13 @@
 """The README's own code runs, on the bundled model, as it stands there."""
 
+import os
 import re
-import shutil
+import shlex
 from pathlib import Path
-from typing import Any
 
 import pytest
+
+from memplus.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -13,17 +15,30 @@ BLOCKS = README.split("```")[1::2]
 PYTHON = [block.removeprefix("python\n") for block in BLOCKS if block.startswith("python\n")]
 
 
-def test_the_python_example_runs(
+def test_the_python_example_prints_what_its_comments_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.copy(ROOT / "README.md", tmp_path)
     monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {}
-    exec(PYTHON[0], names)
-    assert names["answer"].evidence[0].source in ("", "notes.txt")
-    assert names["again"].writes == names["twin"].writes
-    assert len(names["twin"].writes) > len(names["memory"].writes)
-    assert "Question: What is memplus?" in capsys.readouterr().out
+    exec(PYTHON[0], {})
+    said = re.findall(r"^print\(.*\)  # (.*)$", PYTHON[0], flags=re.MULTILINE)
+    assert len(said) == 3
+    assert capsys.readouterr().out.splitlines() == said
+
+
+def test_the_screen_it_shows_is_what_the_commands_print(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in os.environ if name.startswith("MEMPLUS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    (shown,) = [block for block in BLOCKS if "$ memplus" in block]
+    turns = re.findall(r"^\$ memplus (.*)\n((?:(?!\$ ).*\n)*)", shown, flags=re.MULTILINE)
+    assert len(turns) == 4
+    for words, printed in turns:
+        with pytest.raises(SystemExit) as ended:
+            main(shlex.split(words))
+        assert ended.value.code == 0
+        assert capsys.readouterr().out.split() == printed.split()
 
 
 def test_the_commands_it_shows_exist() -> None:
