@@ -1,14 +1,17 @@
 import dataclasses
 import re
 from collections import Counter
+from functools import cache
 
 import pytest
 
 from memplus.data import facts
 from memplus.data.statements import (
     HELD_OUT_TOPICS,
+    Correction,
     Statement,
     StatementQuestion,
+    read_corrections,
     read_statements,
     statement_topics,
 )
@@ -16,6 +19,7 @@ from memplus.errors import UsageError
 
 TOLD = read_statements()
 ASKED = [(told, asked) for told in TOLD for asked in told.questions]
+CORRECTED = read_corrections()
 OFTEN = frozenset(
     "a an and as at but by for from had has have he her his i in is it its me my no not of on or "
     "our she so that the their there they this to was we were who with you your".split()
@@ -26,6 +30,7 @@ def words(text: str) -> list[str]:
     return re.findall(r"\w+", text.casefold())
 
 
+@cache
 def telling(text: str) -> frozenset[str]:
     """The words of a text that tell it from others."""
     return frozenset(words(text)) - OFTEN
@@ -37,12 +42,17 @@ def alike(one: str, other: str) -> float:
     return len(mine & others) / len(mine | others)
 
 
+def stands(value: str, text: str) -> bool:
+    """Whether a value is in a text as whole words."""
+    return re.search(rf"(?<!\w){re.escape(value.casefold())}(?!\w)", text.casefold()) is not None
+
+
 def test_there_are_enough_of_each_topic() -> None:
     counts = Counter(told.topic for told in TOLD)
     assert tuple(sorted(counts)) == statement_topics()
-    assert len(counts) >= 12
+    assert len(counts) == 24
     assert min(counts.values()) >= 36
-    assert len(TOLD) >= 430
+    assert len(TOLD) >= 900
 
 
 def test_each_has_two_or_three_questions_and_one_to_three_sentences() -> None:
@@ -107,12 +117,13 @@ def test_the_probe_shares_none_of_them() -> None:
 
 
 def test_whole_topics_are_held_out_and_they_are_about_a_fifth() -> None:
-    assert {"garden_outdoors", "pets"} <= set(HELD_OUT_TOPICS) < set(statement_topics())
+    held_out = {"community", "cooking_recipes", "garden_outdoors", "pets"}
+    assert set(HELD_OUT_TOPICS) == held_out < set(statement_topics())
     held = read_statements(HELD_OUT_TOPICS)
     kept = read_statements(t for t in statement_topics() if t not in HELD_OUT_TOPICS)
     assert {told.topic for told in held}.isdisjoint(told.topic for told in kept)
     assert len(held) + len(kept) == len(TOLD)
-    assert 0.1 <= len(held) / len(TOLD) <= 0.25
+    assert 0.15 <= len(held) / len(TOLD) <= 0.25
 
 
 def test_topics_come_in_the_order_asked_for_and_an_unknown_one_is_named() -> None:
@@ -130,3 +141,87 @@ def test_statements_are_values() -> None:
     assert Statement("Fen did.", "family", (asked,)) == Statement("Fen did.", "family", (asked,))
     with pytest.raises(dataclasses.FrozenInstanceError):
         asked.question = "What?"  # type: ignore[misc]
+
+
+def test_there_are_corrections_of_every_topic() -> None:
+    counts = Counter(one.topic for one in CORRECTED)
+    assert tuple(sorted(counts)) == statement_topics()
+    assert min(counts.values()) >= 6
+    assert len(CORRECTED) >= 150
+    held = read_corrections(HELD_OUT_TOPICS)
+    kept = read_corrections(t for t in statement_topics() if t not in HELD_OUT_TOPICS)
+    assert {one.topic for one in held} == set(HELD_OUT_TOPICS)
+    assert len(held) + len(kept) == len(CORRECTED)
+    assert 0.15 <= len(held) / len(CORRECTED) <= 0.25
+
+
+def test_the_later_value_stands_in_the_later_text_and_not_in_the_first() -> None:
+    for one in CORRECTED:
+        assert stands(one.answers[0], one.later), one
+        assert not any(answer.casefold() in one.text.casefold() for answer in one.answers), one
+
+
+def test_the_outdated_value_stands_in_the_first_text_and_is_no_right_answer() -> None:
+    for one in CORRECTED:
+        assert stands(one.outdated[0], one.text), one
+        for old in one.outdated:
+            for answer in one.answers:
+                assert not stands(old, answer), one
+                assert not stands(answer, old), one
+
+
+def test_some_corrections_name_the_outdated_value_again_and_most_do_not() -> None:
+    """So that neither the last value in the text nor an unnamed one is always the right one."""
+    naming = sum(any(stands(old, one.later) for old in one.outdated) for one in CORRECTED)
+    assert 0.2 <= naming / len(CORRECTED) <= 0.5
+
+
+def test_questions_of_corrections_give_neither_value_away() -> None:
+    for one in CORRECTED:
+        assert one.question.endswith("?"), one
+        for value in (*one.answers, *one.outdated):
+            assert value.strip() == value, one
+            assert value.isdigit() or len(value) >= 2, one
+            assert 1 <= len(value.split()) <= 5, one
+            assert not stands(value, one.question), one
+
+
+def test_a_correction_says_what_it_corrects() -> None:
+    """Far from the first text it has to share a telling word with it, endings aside."""
+    for one in CORRECTED:
+        later, first = (
+            {word[:4] for word in telling(text) if len(word) > 2} for text in (one.later, one.text)
+        )
+        assert later & first, one
+
+
+def test_texts_of_corrections_are_one_to_three_sentences() -> None:
+    for one in CORRECTED:
+        for text in (one.text, one.later):
+            assert 1 <= len(re.findall(r"[.!?]+[\"')]*(?=\s|$)", text)) <= 3, text
+            assert re.search(r"[.!?][\"')]*$", text), text
+            assert text == " ".join(text.split())
+
+
+def test_corrections_repeat_no_statement_and_no_other_correction() -> None:
+    probe = [one.statement for one in facts.read_statements(facts.BUNDLED_STATEMENTS)]
+    said = [told.text for told in TOLD] + probe
+    for i, one in enumerate(CORRECTED):
+        for other in said + [before.text for before in CORRECTED[:i]]:
+            assert alike(one.text, other) < 0.5, (one.text, other)
+    asked = Counter(" ".join(words(one.question)) for one in CORRECTED)
+    asked.update({" ".join(words(a.question)) for _, a in ASKED})
+    assert max(asked.values()) == 1, asked.most_common(2)
+
+
+def test_corrections_of_an_unknown_topic_are_refused_by_name() -> None:
+    with pytest.raises(UsageError, match=r"No topic is called 'pet'\. There are: .*pets"):
+        read_corrections(["pet"])
+    assert read_corrections([]) == []
+
+
+def test_corrections_are_values() -> None:
+    one = Correction("At two.", "Now at three.", "pets", "When?", ("three",), ("two",))
+    assert one == dataclasses.replace(one)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        one.later = "At four."  # type: ignore[misc]
