@@ -157,7 +157,9 @@ def test_a_memory_shows_what_it_holds() -> None:
 
 
 def test_completion_offers_what_is_for_users() -> None:
-    names = dir(make_mplus().new_memory())
+    memory = make_mplus().new_memory()
+    names = dir(memory)
+    assert all(hasattr(memory, name) for name in names)
     assert {"fork", "save", "load", "forget", "tokens", "tail", "writes"} <= set(names)
     inner = {"take_in", "draw_drop", "commit", "wrote", "derived", "pool", "recent", "clock"}
     assert not inner & set(names)

@@ -165,3 +165,11 @@ def test_threads_that_write_and_ask_one_memory_lose_nothing_and_see_whole_states
     with store.open("alice", model) as again:
         assert_equal(model_contents(again), now)
     store.verify("alice")
+
+
+def test_completion_offers_what_is_for_users(tmp_path: Path) -> None:
+    with MemoryStore(tmp_path / "s").create("alice", FakeHost()) as memory:
+        names = set(dir(memory))
+        assert {"id", "close", "history", "rollback", "fork", "forget", "texts"} <= names
+        assert not {"before_write", "wrote", "commit", "take_in", "long_term_of"} & names
+        assert all(hasattr(memory, name) for name in names)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from html import escape
-from typing import Any, NoReturn, Protocol
+from typing import Any, ClassVar, NoReturn, Protocol
 
 from torch import Tensor
 
@@ -23,22 +23,6 @@ from memplus.memory.records import MemoryOwner, NewRows, Passage
 from memplus.memory.written_text import WrittenText
 
 __all__ = ["Memory", "MemoryHost"]
-
-_FOR_USERS = (
-    *(
-        "config",
-        "seed",
-        "max_bytes",
-        "writes",
-        "tail",
-        "tail_source",
-        "source_tokens",
-        "packed",
-        "saved",
-    ),
-    *("tokens", "short_term_rows", "long_term_rows", "nbytes", "stale", "keeps_text"),
-    *("fork", "short_term_only", "save", "load", "forget", "texts", "pack"),
-)
 
 
 class Memory(MemoryContents):
@@ -60,6 +44,13 @@ class Memory(MemoryContents):
         packed: whether long-term rows are kept in 8 bits.
         saved: the file that it was loaded from or saved to last.
     """
+
+    _for_users: ClassVar[str] = (
+        "config seed max_bytes writes tail tail_source source_tokens packed saved "
+        "tokens short_term_rows long_term_rows nbytes stale keeps_text "
+        "fork short_term_only save load forget texts pack"
+    )
+    """What ``dir`` lists."""
 
     def __repr__(self) -> str:
         described = ", ".join(f"{name}={value}" for name, value in self._described().items())
@@ -84,7 +75,7 @@ class Memory(MemoryContents):
         }
 
     def __dir__(self) -> list[str]:
-        return sorted({*_FOR_USERS, *(name for name in vars(type(self)) if name[0] != "_")})
+        return sorted(self._for_users.split())
 
     def texts(self, writes: Iterable[int] | None = None) -> Mapping[int, WrittenText]:
         """What writes said, by id (None: all of them); nothing where no text is kept."""

@@ -52,6 +52,7 @@ class StoredMemory(Memory):
     """
 
     keeps_text = True
+    _for_users = f"{Memory._for_users} id closed close flush history rollback reload"
 
     def __init__(
         self, host: MemoryHost, keeper: Keeper, lock: Lock | None, *, window: float = 0.0
