@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from safetensors.torch import load_file
 from tests.forging import bounded, changes
 
 from memplus.errors import CorruptMemoryError, MemoryFileError
-from memplus.memory.tensor_file import _digest, opened, stored_digest, write_tensors
+from memplus.memory.tensor_file import _digest_of, opened, stored_digest, write_tensors
 
 
 def test_what_is_written_is_read_and_is_plain_safetensors(tmp_path: Path) -> None:
@@ -36,6 +37,48 @@ def test_what_is_written_is_read_and_is_plain_safetensors(tmp_path: Path) -> Non
         for name, tensor in tensors.items():
             assert held[name].dtype == tensor.dtype
             assert torch.equal(held[name], tensor)
+
+
+def test_changing_a_tensor_changes_no_file_and_no_descriptor_is_held(tmp_path: Path) -> None:
+    path = tmp_path / "m"
+    write_tensors(path, {"a": torch.zeros(9), "b": torch.zeros(9)}, "{}")
+    before, descriptors = path.read_bytes(), len(os.listdir("/proc/self/fd"))
+    with opened(path) as file:
+        tensors = file.tensors()
+    tensors["a"].fill_(7)
+    assert path.read_bytes() == before
+    assert not tensors["b"].any()
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+    path.unlink()
+    assert tensors["a"].sum() == 63
+
+
+def test_tensors_at_odd_places_are_read_too(tmp_path: Path) -> None:
+    entries = {
+        "a": {"dtype": "U8", "shape": [3], "data_offsets": [0, 3]},
+        "b": {"dtype": "I32", "shape": [2], "data_offsets": [3, 11]},
+    }
+    data = bytes([1, 2, 3]) + struct.pack("<2i", 5, -6)
+    with opened(raw(tmp_path / "m", entries, data)) as file:
+        tensors = file.tensors()
+    assert (tensors["a"].tolist(), tensors["b"].tolist()) == ([1, 2, 3], [5, -6])
+
+
+def test_another_file_under_the_same_name_is_not_taken_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, other = tmp_path / "m", tmp_path / "other"
+    write_tensors(path, {"a": torch.zeros(9)}, "{}")
+    write_tensors(other, {"a": torch.ones(9)}, "{}")
+    mapped = torch.from_file
+
+    def replaced(*args: Any, **options: Any) -> torch.Tensor:
+        os.replace(other, path)
+        return mapped(*args, **options)
+
+    monkeypatch.setattr(torch, "from_file", replaced)
+    with opened(path) as file:
+        assert not file.tensors()["a"].any()
 
 
 def test_a_digest_without_a_file_of_a_memory_is_empty(tmp_path: Path) -> None:
@@ -62,7 +105,7 @@ def raw(path: Path, entries: dict[str, Any], data: bytes = b"", length: int | No
     path.write_bytes(struct.pack("<Q", shown) + header + data)
     place = 8 + header.find(b'"sha256":"') + 10
     with path.open("r+b") as file:
-        digest = _digest(file, place)
+        digest = _digest_of(file, place)
         file.seek(place)
         file.write(digest.encode())
     return path

@@ -271,7 +271,8 @@ def _fill(memory: MemoryContents, header: _Header, tensors: dict[str, Tensor]) -
     memory.source_tokens = dict(header.source_tokens)
     memory.version = header.memory_version
     memory.packed = header.packed
-    memory.generator.set_state(tensors.pop("generator"))
+    # A copy: torch expects its state at an aligned address, which a view into a file may not have.
+    memory.generator.set_state(tensors.pop("generator").clone())
     on_device = {name: tensor.to(memory.owner.device) for name, tensor in tensors.items()}
     pool = _without(_group(on_device, _POOL), _POOL)
     if pool:

@@ -1,8 +1,8 @@
 """The file that one memory lies in: safetensors, with a digest over all of it. Never pickle.
 
 It is read here, not by the library, since nothing of a file is to be believed: the header's every
-length, dtype, shape and place is checked before a tensor is allocated, and all of it is read from
-one open file, so that nobody can change it in between.
+length, dtype, shape and place is checked before a tensor is made of it, and all of it comes from
+one open file, whatever takes its name meanwhile. Tensors are views into a private map of that file.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 import os
 import stat
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
@@ -97,8 +97,10 @@ class TensorFile:
             name: checked(_Entry, entry, path, f"tensor {name}") for name, entry in content.items()
         }
         self._check_places()
+        self._bytes = _content(file, path, self._size)
         place = 8 + header.find(_FIELD) + len(_FIELD)
-        if _digest(file, place) != self.digest:
+        view = memoryview(self._bytes.numpy())  # type: ignore[arg-type]
+        if _digest([view[:place], view[place + len(_BLANK) :]]) != self.digest:
             raise CorruptMemoryError(path, reason="its checksum differs")
 
     def _read_header(self) -> bytes:
@@ -132,22 +134,30 @@ class TensorFile:
             raise CorruptMemoryError(self.path, reason=reason)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Every tensor by name, read from the file.
-
-        Raises:
-            CorruptMemoryError: the file ends too early.
-            OSError: it cannot be read.
-        """
+        """Every tensor by name; changing one changes no file."""
         return {name: self._tensor(entry) for name, entry in self._entries.items()}
 
     def _tensor(self, entry: _Entry) -> Tensor:
-        tensor = torch.empty(entry.shape, dtype=_DTYPES[entry.dtype])
-        if tensor.numel():
-            view = memoryview(tensor.reshape(-1).view(torch.uint8).numpy())  # type: ignore[arg-type]
-            self._file.seek(self._data + entry.data_offsets[0])
-            if self._file.readinto(view) != len(view):  # type: ignore[attr-defined]
-                raise CorruptMemoryError(self.path, reason="it was cut short while it was read")
-        return tensor
+        dtype = _DTYPES[entry.dtype]
+        begin, end = (self._data + offset for offset in entry.data_offsets)
+        if begin == end:
+            return torch.empty(entry.shape, dtype=dtype)
+        flat = self._bytes[begin:end]
+        aligned = flat if begin % dtype.itemsize == 0 else flat.clone()
+        return aligned.view(dtype).view(entry.shape)
+
+
+def _content(file: BinaryIO, path: Path, size: int) -> Tensor:
+    """[size] bytes of an open file: mapped, which holds no descriptor, or else read."""
+    mapped = torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8)
+    if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+        return mapped
+    content = torch.empty(size, dtype=torch.uint8)  # another file has taken its name by now
+    file.seek(0)
+    view = memoryview(content.numpy())  # type: ignore[arg-type]
+    if file.readinto(view) != size:  # type: ignore[attr-defined]
+        raise CorruptMemoryError(path, reason="it was cut short while it was read")
+    return content
 
 
 @contextmanager
@@ -191,7 +201,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], text: str) -> str:
     with path.open("r+b") as file:
         length = struct.unpack("<Q", file.read(8))[0]
         place = 8 + file.read(length).find(_FIELD) + len(_FIELD)
-        digest = _digest(file, place)
+        digest = _digest_of(file, place)
         file.seek(place)
         file.write(digest.encode())
         file.flush()
@@ -213,16 +223,27 @@ def stored_digest(path: Path) -> str:
     return rest[: len(_BLANK)].decode("ascii", "replace") if found else ""
 
 
-def _digest(file: BinaryIO, place: int) -> str:
-    """SHA-256 of the file with the digest's own place blank."""
-    digest = hashlib.sha256()
-    file.seek(0)
-    digest.update(file.read(place))
+def _digest(around: Iterable[bytes | memoryview]) -> str:
+    """SHA-256 of what stands before and after the digest's own place, which counts as blank."""
+    pieces = iter(around)
+    digest = hashlib.sha256(next(pieces))
     digest.update(_BLANK.encode())
-    file.seek(place + len(_BLANK))
-    while block := file.read(_BLOCK):
-        digest.update(block)
+    for piece in pieces:
+        digest.update(piece)
     return digest.hexdigest()
+
+
+def _digest_of(file: BinaryIO, place: int) -> str:
+    """The digest of a file that was just written, which has it at ``place``."""
+
+    def around() -> Iterator[bytes]:
+        file.seek(0)
+        yield file.read(place)
+        file.seek(place + len(_BLANK))
+        while block := file.read(_BLOCK):
+            yield block
+
+    return _digest(around())
 
 
 def _what_it_is(start: bytes) -> str:
