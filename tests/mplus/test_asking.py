@@ -298,3 +298,10 @@ def test_what_is_no_question_is_refused(question: object) -> None:
     model, memory = told(1, 20)
     with pytest.raises(UsageError, match="question"):
         model.ask(memory, question)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("memories", [None, 5, "a.memory", [None], ["a.memory"]])
+def test_what_is_no_memory_is_not_asked(memories: object) -> None:
+    model, _ = told(1, 20)
+    with pytest.raises(UsageError, match="memory"):
+        model.ask(memories, ["Where?"])  # type: ignore[call-overload]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import torch
 from tests.fakes import CONFIG, make_mplus, some_ids
 
-from memplus import MPlus
+from memplus import Memory, MPlus
 from memplus.config import CounterEviction
 from memplus.errors import MemoryMismatchError, PositionsError, TokenizerMissingError, UsageError
+from memplus.store import MemoryStore
 
 
 def test_a_memory_is_its_own_models_and_nobody_elses() -> None:
@@ -67,3 +70,22 @@ def test_text_without_a_tokenizer_is_an_error_and_ids_are_not() -> None:
     memory = model.new_memory()
     model.write(memory, some_ids(12).tolist())
     assert memory.tokens == 10
+
+
+def test_a_bundled_model_cast_in_part_is_refused_by_name_at_every_door(tmp_path: Path) -> None:
+    model = MPlus.from_pretrained("nano")
+    store = MemoryStore(tmp_path / "store")
+    store.create("a", model).close()
+    model.new_memory().save(tmp_path / "a.memory")
+    model.model.to(torch.bfloat16)
+    for act in (
+        lambda: model.new_memory(),
+        lambda: Memory.load(tmp_path / "a.memory", model),
+        lambda: store.create("b", model),
+        lambda: store.open("a", model),
+    ):
+        with pytest.raises((UsageError, MemoryMismatchError), match=r"bfloat16|differ"):
+            act()
+    assert "b" not in store
+    model.to(torch.bfloat16)
+    assert model.ask(model.new_memory(), "Where?").text

@@ -15,6 +15,7 @@ from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from tests.fakes import ADAPTERS, CONFIG, make_model, make_mplus, make_tokenizer, some_ids
 from torch import Tensor, nn
+from torch.nn.utils import prune
 
 from memplus import Memory, MPlus
 from memplus.backbone.access import Backbone
@@ -96,6 +97,10 @@ def swapped(model: Any) -> None:
     weight.data = weight.data * 1.1
 
 
+def pruned(model: Any) -> None:
+    prune.l1_unstructured(model.get_decoder().layers[1].mlp.up_proj, "weight", 0.5)
+
+
 WAYS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "in place through data": (scaled, "weights"),
     "another parameter": (replaced, "weights"),
@@ -105,6 +110,7 @@ WAYS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "resized embedding": (lambda model: model.resize_token_embeddings(300), "shapes of weights"),
     "bfloat16": (lambda model: model.to(torch.bfloat16), "dtype"),
     "optimizer step": (step, "weights"),
+    "pruned by a mask": (pruned, "shapes of weights"),
 }
 ADAPTER_WAYS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "merged": (lambda layer: layer.merge(), "merged adapters"),

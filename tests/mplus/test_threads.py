@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -346,3 +347,21 @@ def test_a_memory_of_an_equal_model_is_whole_too() -> None:
 
     _, *seen = together([write, *[lambda m=m: look(m) for m in (first, second) * 2]])
     assert all(any(same(one, state) for state in expected) for found in seen for one in found)
+
+
+def test_a_model_is_copied_between_the_passes_of_other_threads() -> None:
+    model = make_mplus()
+    expected = model.model(some_ids(1, 5)).logits
+    memory = model.new_memory()
+    model.write(memory, some_ids(60).tolist())
+
+    def read() -> None:
+        for _ in range(30):
+            model(some_ids(5), memory=memory)
+
+    def copies() -> list[Tensor]:
+        return [copy.deepcopy(model).model(some_ids(1, 5)).logits for _ in range(10)]
+
+    _, _, found = together([read, read, copies])
+    for logits in found:
+        assert torch.equal(logits, expected)

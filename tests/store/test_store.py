@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.store.fakes import CONFIG, SMALL, FakeHost, contents
@@ -205,3 +209,13 @@ def test_names_are_unique_and_directories_are_not_taken_over(tmp_path: Path) -> 
     (tmp_path / "mine" / "letter.txt").write_text("dear")
     with pytest.raises(MemoryFileError):
         MemoryStore(tmp_path / "mine")
+
+
+@pytest.mark.parametrize("how", [copy.copy, copy.deepcopy, lambda s: pickle.loads(pickle.dumps(s))])
+def test_a_copied_store_is_the_same_directory(tmp_path: Path, how: Callable[[Any], Any]) -> None:
+    store = MemoryStore(tmp_path / "s", durability="relaxed", window=0.5, limits=SMALL)
+    store.create("alice", HOST).close()
+    twin = how(store)
+    assert (twin.path, twin.window, twin.ram, twin.limits) == (store.path, 0.5, None, SMALL)
+    twin.create("bob", HOST).close()
+    assert list(twin) == list(store) == ["alice", "bob"]

@@ -215,8 +215,13 @@ def check_room(cache: Any, needed: int) -> None:
             )
 
 
-def per_row(memory: Any, batch: int) -> list[Memory]:
+def per_row(memory: Any, batch: int, rows: str = "prompts") -> list[Memory]:
     """One memory for every row of a batch; none at all where ``memory`` is None.
+
+    Args:
+        memory: one memory, or a list of them.
+        batch: number of rows.
+        rows: what the rows are, for messages.
 
     Raises:
         UsageError: another number of memories, or something else.
@@ -232,7 +237,7 @@ def per_row(memory: Any, batch: int) -> list[Memory]:
         if not isinstance(one, Memory):
             raise UsageError(f"memory must be a list of memories, {_found(one)} among them.")
     if len(memories) != batch:
-        raise UsageError(f"{len(memories)} memories were given for {batch} prompts.")
+        raise UsageError(f"{len(memories)} memories were given for {batch} {rows}.")
     return memories
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from memplus.errors import ConfigError, EmptyTextError, UsageError
 from memplus.memory.state import Memory
-from memplus.mplus.arguments import Memories, check_count
+from memplus.mplus.arguments import Memories, check_count, per_row
 from memplus.mplus.core import Core
 from memplus.mplus.encoding import encode_within
 from memplus.mplus.evidence import Evidence, Retrieved, Seen, Watch, ranked, retrieved_writes
@@ -238,10 +238,9 @@ def _require_list(questions: object) -> None:
 
 
 def _per_question(memory: Memories, questions: Sequence[str]) -> list[Memory]:
-    memories = [memory] * len(questions) if isinstance(memory, Memory) else list(memory)
-    if len(memories) != len(questions):
-        raise UsageError(f"{len(memories)} memories were given for {len(questions)} questions.")
-    return memories
+    if memory is None:
+        raise UsageError("A question needs a memory to be put to, such as model.new_memory().")
+    return per_row(memory, len(questions), "questions")
 
 
 def _padded(prompts: Sequence[list[int]]) -> tuple[Tensor, Tensor]:

@@ -160,7 +160,11 @@ class Core:
     # Memories -----------------------------------------------------------------------------------
 
     def new_memory(self, seed: int = 0, *, max_bytes: int | None = None) -> Memory:
-        """A pristine memory; see ``MPlus.new_memory``."""
+        """A pristine memory; see ``MPlus.new_memory``.
+
+        Raises:
+            UsageError: the stock model was cast by itself, so pristine rows do not fit it.
+        """
         blank = self._blank
         if blank is None or blank[0] != self.weights_version:
             blank = self._blank = self._new_blank()
@@ -173,6 +177,8 @@ class Core:
         """What every new memory is a fork of, and the weights that it was made by."""
         # What the weights are now is what a later look at every bit is compared with.
         self.check_weights()
+        if self.pristine.tensors():
+            self._check_dtypes()
         blank = Memory(self, 0)
         fill_pristine(blank, self.backbone, self.weights, self.pristine)
         return blank.weights_version, blank

@@ -186,7 +186,10 @@ class _Examined:
 
 
 def _weights_of(*roots: nn.Module) -> tuple[list[nn.Module], list[Tensor]]:
-    """All modules and all their parameters; the walk is this plain since every read takes it."""
+    """All modules, their parameters and the buffers that are saved, such as a pruning's mask.
+
+    The walk is this plain since every read takes it.
+    """
     modules: list[nn.Module] = []
     waiting: list[Any] = list(roots)
     found: list[Tensor | None] = []
@@ -196,6 +199,9 @@ def _weights_of(*roots: nn.Module) -> tuple[list[nn.Module], list[Tensor]]:
             continue
         modules.append(module)
         found.extend(module._parameters.values())
+        if module._buffers:
+            passing = module._non_persistent_buffers_set
+            found.extend(one for name, one in module._buffers.items() if name not in passing)
         waiting.extend(module._modules.values())
     return modules, [weight for weight in found if weight is not None]
 

@@ -78,6 +78,9 @@ class MPlus(Pretrained):
         Args:
             seed: of the generator that decides what is dropped.
             max_bytes: refuse writes that would make the memory larger; None: no limit.
+
+        Raises:
+            UsageError: the stock model was cast by itself, so pristine rows do not fit it.
         """
         return self.core.new_memory(seed, max_bytes=max_bytes)
 

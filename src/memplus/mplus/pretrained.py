@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast
 
 import torch
 from torch import Tensor
@@ -56,6 +57,13 @@ class Pretrained(Facts):
         parts = (self.model, core.memory_config, self.weights)
         named = (core.optional_tokenizer, core.prompt, core.pristine, self.kept, core.name)
         return _rebuilt, (type(self), parts, named)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """A copy with weights of its own; it waits for passes that other threads run."""
+        with self.core.backbone.lock:
+            make, parts = self.__reduce__()
+            twin = make(*copy.deepcopy(parts, memo))
+        return cast("Self", twin)
 
     @classmethod
     def from_pretrained(

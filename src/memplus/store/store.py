@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from memplus.config import MemoryConfig
 from memplus.errors import (
@@ -92,6 +92,11 @@ class MemoryStore(Administration):
         super().__init__(Directory(Path(path), disk or Disk()), limits or _limits(ram))
         self.window = window if durability == "relaxed" else 0.0
         self.ram = ram
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies, and what other processes are handed, open the same directory anew."""
+        # The directory is open elsewhere by its place, whatever that process's own folder is.
+        return _opened, (type(self), self.path.absolute(), self.window, self.ram, self.limits)
 
     @classmethod
     def existing(cls, path: str | os.PathLike[str], *, ram: int | None = None) -> MemoryStore:
@@ -255,6 +260,14 @@ class MemoryStore(Administration):
             return memory
 
         return self._directory.retried(name, attempt)
+
+
+def _opened(
+    kind: type[MemoryStore], path: Path, window: float, ram: int | None, limits: Limits
+) -> MemoryStore:
+    store = kind(path, ram=ram, limits=limits)
+    store.window = window
+    return store
 
 
 def _limits(ram: int | None) -> Limits:
