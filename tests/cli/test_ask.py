@@ -23,7 +23,7 @@ def test_one_question_gives_the_answer_alone(run: Run, told: Path) -> None:
 def test_evidence_names_the_source_and_no_rows_of_the_model(run: Run, told: Path) -> None:
     ran = run("ask", QUESTION, "--memory", told, "--evidence")
     assert "notes.txt, tokens 0 to 11, characters" not in ran.out
-    assert "notes.txt, tokens 0 to 11, not yet written" in ran.out
+    assert "notes.txt, tokens 0 to 11, not yet compressed" in ran.out
     assert "locker code is 4821." in ran.out
     assert "came with the model" not in ran.out
 

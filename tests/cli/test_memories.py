@@ -70,6 +70,39 @@ def test_people_get_words(run: Run, tmp_path: Path, place: list[object]) -> None
         assert "alice" in ran.out or "bob" in ran.out
 
 
+def test_one_memory_is_shown_in_words(run: Run, place: list[object]) -> None:
+    shown = run_json(run, "memories", "show", "alice", *place)
+    lines = dict(
+        line.split(": ", 1) for line in run("memories", "show", "alice", *place).out.splitlines()
+    )
+    assert lines["files"].split(", ") == shown["files"]
+    assert lines["bytes"] == f"{shown['bytes']:,} ({shown['bytes'] / 1e6:.1f} MB)"
+    assert lines["changed"].endswith(" (UTC)")
+
+
+def test_a_file_saved_alone_is_not_imported_and_the_hint_says_how_it_is_used(
+    run: Run, tmp_path: Path, tiny: Path, place: list[object]
+) -> None:
+    alone = tmp_path / "a.memory"
+    assert run("tell", GATE, "--memory", alone, "--model", tiny).code == 0
+    ran = run("memories", "import", alone, "--id", "bob", *place)
+    assert ran.code == 4
+    assert "is not an exported memory" in ran.err
+    assert "memories export" in ran.err
+    assert "--memory FILE" in ran.err
+
+
+def test_a_place_that_is_no_store_is_called_by_what_it_is(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "books").mkdir()
+    (tmp_path / "books" / "a.txt").write_text(GATE)
+    ran = run("memories", "list", "--store", tmp_path / "books")
+    assert (ran.code, "is not a store of memories" in ran.err) == (4, True)
+    assert "Memory.save" not in ran.err
+    file = tmp_path / "books" / "a.txt"
+    ran = run("tell", GATE, "--store", file, "--id", "bob")
+    assert (ran.code, f"{file} is not a store of memories: it is a file" in ran.err) == (4, True)
+
+
 def test_a_memory_is_made_with_rows_of_8_bits(run: Run, tmp_path: Path, tiny: Path) -> None:
     made = ("memories", "create", "bob", "--store", tmp_path / "s", "--rows", "int8")
     assert run_json(run, *made, "--model", tiny)["rows"] == "int8"

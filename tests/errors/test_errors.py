@@ -39,6 +39,8 @@ SAMPLES: list[MemplusError] = [
     errors.MemoryMismatchError(differs="weights"),
     errors.MemoryFileError("m.mem", reason="it is a picture"),
     errors.NotAMemoryError("book.txt", reason="it seems to be a text"),
+    errors.NotAStoreError("books", reason="it holds other files"),
+    errors.NotAnExportError("a.memory", reason="File is not a zip file"),
     errors.CorruptMemoryError("m.mem", reason="truncated at byte 12"),
     errors.MemoryVersionError("m.mem", found=9, supported=1),
     errors.DamagedRunError("runs/a/answers.jsonl", line=12),

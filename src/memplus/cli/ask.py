@@ -111,7 +111,7 @@ def _show_evidence(console: Console, one: Evidence) -> None:
     if one.first_char is not None:
         place += f", characters {one.first_char} to {one.first_char + len(one.text)}"
     if one.write_id is None:
-        place += ", not yet written"
+        place += ", not yet compressed"
     named = "rows that came with the model" if one.write_id == 0 else place
     console.print(f"  {100 * one.share:4.0f}%  {named}", markup=False)
     if one.text:

@@ -38,6 +38,15 @@ def _when(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def _as_words(key: str, value: Any) -> str:
+    """A field of one memory as people read it."""
+    if key in ("created", "changed"):
+        return f"{_when(value)} (UTC)"
+    if key == "bytes":
+        return f"{value:,} ({value / 1e6:.1f} MB)"
+    return ", ".join(value) if isinstance(value, list) else str(value)
+
+
 def _described(manifest: Manifest) -> dict[str, Any]:
     names = ("id", "model", "rows", "writes", "tokens", "waiting", "created", "changed")
     return {name: getattr(manifest, name) for name in names}
@@ -105,8 +114,7 @@ def show(name: Name, *, store: StoreAlone, shown: OutputFlags) -> None:
 
     def text(console: Console) -> None:
         for key, value in data.items():
-            known = _when(value) if key in ("created", "changed") else value
-            console.print(f"{key}: {known}", markup=False)
+            console.print(f"{key}: {_as_words(key, value)}", markup=False)
 
     out.result(data, show=text)
 

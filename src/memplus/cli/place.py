@@ -147,7 +147,7 @@ def existing_store(path: Path, *, ram: int | None = None) -> MemoryStore:
 
     Raises:
         NotFoundError: there is no such directory.
-        MemoryFileError: there is something else.
+        NotAStoreError: there is something else.
     """
     if not path.exists():
         raise NotFoundError(path, kind="store of memories")

@@ -43,9 +43,11 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 model and memory do not match, 4 corrupt
     |-- MemoryMismatchError          3   memory and model do not belong together
     |-- MemoryFileError              4   a saved memory cannot be used
     |   |-- NotAMemoryError              something else than a saved memory
+    |   |-- NotAStoreError               something else than a store of memories
+    |   |-- NotAnExportError             something else than an exported memory
     |   |-- CorruptMemoryError           truncated, or a checksum differs
     |   `-- MemoryVersionError           written by another version of the format
-    |-- DamagedRunError              4   a file of results cannot be gone on with
+    |-- DamagedRunError              4   a file of results cannot be resumed
     |-- NotFiniteResultError         1   a number of a result is infinite or none
     |-- StorageError                 1   the disk refused: full, read-only, no permission
     |-- MemoryBusyError              1   another process is writing to the memory
@@ -81,6 +83,8 @@ from memplus.errors.memory import (
     MemoryMismatchError,
     MemoryVersionError,
     NotAMemoryError,
+    NotAnExportError,
+    NotAStoreError,
     StaleCacheError,
     TailError,
     UnknownSourceError,
@@ -139,6 +143,8 @@ __all__ = [
     "NotADecoderError",
     "NotAMemoryError",
     "NotARunError",
+    "NotAStoreError",
+    "NotAnExportError",
     "NotFiniteError",
     "NotFiniteResultError",
     "NotFoundError",

@@ -16,6 +16,8 @@ __all__ = [
     "MemoryMismatchError",
     "MemoryVersionError",
     "NotAMemoryError",
+    "NotAStoreError",
+    "NotAnExportError",
     "StaleCacheError",
     "TailError",
     "UnknownSourceError",
@@ -104,6 +106,23 @@ class NotAMemoryError(MemoryFileError):
     """A path leads to something else than a saved memory."""
 
     template = "{path} is not a memory: {reason}."
+
+
+class NotAStoreError(MemoryFileError):
+    """A path leads to something else than a store of memories."""
+
+    template = "{path} is not a store of memories: {reason}."
+    hint = "Give the directory of a store; where there is none yet, an empty or a new one."
+
+
+class NotAnExportError(MemoryFileError):
+    """A file that is to be imported is not one that a store has exported."""
+
+    template = "{path} is not an exported memory: {reason}."
+    hint = (
+        "Give a file made by `memplus memories export`; one made by `--memory FILE` or "
+        "`Memory.save` is used with `--memory FILE`."
+    )
 
 
 class CorruptMemoryError(MemoryFileError):

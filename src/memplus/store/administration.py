@@ -144,7 +144,7 @@ class Administration:
         Raises:
             MemoryExistsError: there is one of that name.
             MemoryBusyError: another process is making one.
-            MemoryFileError: it is no exported memory.
+            NotAnExportError: it is not an exported memory.
             CorruptMemoryError, MemoryVersionError, StorageError.
         """
         directory = self._directory

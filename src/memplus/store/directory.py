@@ -19,8 +19,8 @@ from memplus.errors import (
     ConfigError,
     CorruptMemoryError,
     MemoryExistsError,
-    MemoryFileError,
     MemoryVersionError,
+    NotAStoreError,
     StorageError,
     UnknownMemoryError,
 )
@@ -52,7 +52,7 @@ class Directory:
 
     Raises:
         StorageError: it cannot be made or read.
-        MemoryFileError: the directory holds something else.
+        NotAStoreError: the directory holds something else.
         MemoryVersionError: a later release made it.
     """
 
@@ -73,8 +73,10 @@ class Directory:
         except FileNotFoundError:
             self._make(mark)
             return
+        except NotADirectoryError as error:
+            raise NotAStoreError(self.path, reason="it is a file, or lies in one") from error
         except (ValueError, KeyError, TypeError) as error:
-            raise MemoryFileError(self.path, reason="it is no store of memories") from error
+            raise NotAStoreError(self.path, reason=f"its file `{MARK}` is another's") from error
         if type(content.get("version")) is not int or not 1 <= content["version"] <= _VERSION:
             raise MemoryVersionError(self.path, found=content.get("version"), supported=_VERSION)
 
@@ -82,7 +84,7 @@ class Directory:
         if self.path.is_dir() and any(not n.name.startswith(".") for n in self.path.iterdir()):
             left = {"memories", "locks"}  # an earlier attempt may have been cut short
             if {n.name for n in self.path.iterdir() if not n.name.startswith(".")} - left:
-                raise MemoryFileError(self.path, reason="it holds other files")
+                raise NotAStoreError(self.path, reason="it holds other files")
         for folder in (self.path, self.path / "memories", self.path / "locks"):
             if not folder.is_dir():
                 self.disk.make_folder(folder)

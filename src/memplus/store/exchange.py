@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, BinaryIO
 
 from memplus.config import MemoryConfig
-from memplus.errors import ConfigError, CorruptMemoryError, MemoryFileError
+from memplus.errors import ConfigError, CorruptMemoryError, NotAnExportError
 from memplus.memory.checks import require, wrong
 from memplus.memory.files import aside
 from memplus.memory.records import WriteRecord
@@ -36,7 +36,7 @@ _NO_ARCHIVE = (
     zipfile.BadZipFile, KeyError, NotImplementedError, EOFError, RuntimeError, ValueError,
     OverflowError, struct.error,
 )  # fmt: skip
-"""What reading an archive raises where it is none."""
+"""What reading raises of a file that is not an archive, or not one of ours."""
 
 
 def fork_files(source: Path, manifest: Manifest, name: str, target: Folder) -> None:
@@ -138,7 +138,7 @@ def import_files(path: Path, name: str | None, target: Folder) -> Manifest:
         The manifest, already in place.
 
     Raises:
-        MemoryFileError: it is no exported memory.
+        NotAnExportError: it is not an exported memory.
         CorruptMemoryError, MemoryVersionError.
     """
     disk = target.disk
@@ -163,8 +163,13 @@ def _unpacked(path: Path, folder: Path, disk: Disk) -> Manifest:
             for entry in entries:
                 _unpack(archive, entry, folder / entry, disk)
     except _NO_ARCHIVE as error:
-        raise MemoryFileError(path, reason=f"it is no exported memory ({error})") from error
+        raise NotAnExportError(path, reason=_sentence(error)) from error
     return manifest
+
+
+def _sentence(error: Exception) -> str:
+    """What is wrong with an archive; ``KeyError`` puts its sentence in quotes."""
+    return str(error.args[0] if isinstance(error, KeyError) and error.args else error)
 
 
 def _in_archive(path: Path, error: CorruptMemoryError) -> CorruptMemoryError:

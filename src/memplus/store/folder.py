@@ -1,6 +1,6 @@
 """One memory's folder: its files by name, its segments, its log.
 
-Files get names drawn at random, so that nobody's name is ever another's; a fork holds the same
+Files get names drawn at random, so that no two files ever have the same name; a fork holds the same
 files under the same names (hard links), which is why none of them is changed once it is named.
 
 Shapes: L layers, n rows of a layer.

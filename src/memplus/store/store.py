@@ -20,8 +20,8 @@ from memplus.config import MemoryConfig
 from memplus.errors import (
     ConfigError,
     MemoryExistsError,
-    MemoryFileError,
     MemoryMismatchError,
+    NotAStoreError,
     UnknownMemoryError,
 )
 from memplus.errors.base import storage_error
@@ -71,7 +71,7 @@ class MemoryStore(Administration):
 
     Raises:
         StorageError: it cannot be made or read.
-        MemoryFileError: the directory holds something else.
+        NotAStoreError: the directory holds something else.
         MemoryVersionError: a later release made it.
     """
 
@@ -103,7 +103,7 @@ class MemoryStore(Administration):
         """A store that is there already.
 
         Raises:
-            MemoryFileError: there is none at ``path``.
+            NotAStoreError: there is none at ``path``.
             StorageError: the system refused to look.
         """
         try:
@@ -111,7 +111,7 @@ class MemoryStore(Administration):
         except OSError as error:
             raise storage_error(path, error) from error
         if not there:
-            raise MemoryFileError(path, reason="there is no store of memories")
+            raise NotAStoreError(path, reason=f"it holds no file `{MARK}`")
         return cls(path, ram=ram)
 
     # Memories -----------------------------------------------------------------------------------

@@ -93,6 +93,6 @@ def _board(folder: Path, step: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        reason = "run.tensorboard needs TensorBoard: pip install 'memplus[tensorboard]'"
+        reason = "run.tensorboard needs TensorBoard: pip install tensorboard"
         raise TrainingError(reason) from error
     return SummaryWriter(str(folder / "tensorboard"), purge_step=step)

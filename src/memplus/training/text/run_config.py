@@ -71,7 +71,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class StreamConfig:
-    """A named dataset, read with the `datasets` library (``pip install memplus[datasets]``)."""
+    """A named dataset, read with the `datasets` library (``pip install datasets``)."""
 
     __pydantic_config__ = STRICT
 
@@ -154,7 +154,7 @@ class RunConfig:
     keep: int = 2
     """Checkpoints kept."""
     tensorboard: bool = False
-    """Write the log for TensorBoard too (``pip install memplus[tensorboard]``)."""
+    """Write the log for TensorBoard too (``pip install tensorboard``)."""
     memory_gib: float | None = None
     """Memory to reckon with, in GiB per process, instead of what is found to be free."""
 

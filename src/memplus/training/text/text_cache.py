@@ -156,7 +156,7 @@ def _stream(config: StreamConfig) -> Iterator[str]:
     try:
         from datasets import load_dataset
     except ImportError as error:
-        reason = "data.stream needs the datasets library: pip install 'memplus[datasets]'"
+        reason = "data.stream needs the datasets library: pip install datasets"
         raise TrainingError(reason) from error
     try:
         rows = load_dataset(config.name, config.config, split=config.split, streaming=True)
