@@ -1,8 +1,30 @@
-"""``memplus models``: every bundled model with what it is for."""
+"""``memplus models``: bundled, cached and known models, and removing cached ones."""
 
+from pathlib import Path
+
+import pytest
 from tests.cli.conftest import Run
+from tests.mplus.gguf_files import entry_for, write_gguf
 
+from memplus.mplus.base_cache import CachedBase, pull
+from memplus.mplus.bases import known_bases
 from memplus.mplus.bundled import bundled_models
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of this test's own."""
+    monkeypatch.setenv("MEMPLUS_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "bases"
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> CachedBase:
+    """A small model in the cache, known by its name."""
+    path = tmp_path / "tiny.gguf"
+    write_gguf(path)
+    monkeypatch.setitem(known_bases(), "tiny", entry_for(path))
+    return pull(known_bases()["tiny"], [path])
 
 
 def test_each_bundled_model_is_listed_with_size_and_purpose(run: Run) -> None:
@@ -10,5 +32,39 @@ def test_each_bundled_model_is_listed_with_size_and_purpose(run: Run) -> None:
     assert [one["name"] for one in listed] == [one.name for one in bundled_models()]
     assert all(one["bytes"] > 1_000_000 and one["purpose"] for one in listed)
     shown = run("models").out
-    assert "nano: 1.2 million weights, 3.6 MB, Apache-2.0" in shown
+    assert "nano: 1.2 million weights, 3.6 MB, bundled, Apache-2.0" in shown
     assert all(len(line) < 100 for line in shown.splitlines())
+
+
+def test_known_models_are_listed_with_what_fetching_them_costs(run: Run) -> None:
+    listed = {one["name"]: one for one in run("models", "--json").data["bases"]}
+    assert set(listed) == set(known_bases())
+    for name, base in known_bases().items():
+        assert listed[name]["path"] is None
+        assert listed[name]["fetch_bytes"] == base.nbytes
+        assert listed[name]["sha256"] == base.sha256
+    line = "smollm2: 134.5 million weights, not fetched (98.4 MB), Apache-2.0"
+    assert line in run("models").out
+
+
+def test_a_cached_model_is_listed_with_its_size_until_it_is_removed(
+    run: Run, tiny: CachedBase, cache: Path
+) -> None:
+    def listed() -> tuple[object, object]:
+        (one,) = (one for one in run("models", "--json").data["bases"] if one["name"] == "tiny")
+        return one["path"], one["bytes"]
+
+    assert listed() == (str(tiny.path), tiny.nbytes)
+    assert "tiny: 0.1 million weights, 0.2 MB in the cache" in run("models").out
+    removed = run("models", "remove", "tiny", "--json").data
+    assert removed["removed"] == "tiny"
+    assert removed["bytes"] >= tiny.nbytes
+    assert listed() == (None, 0)
+    assert list(cache.iterdir()) == []
+
+
+def test_removing_what_is_not_there_is_a_usage_error(run: Run) -> None:
+    ran = run("models", "remove", "smollm2")
+    assert ran.code == 2
+    assert "no cached model" in ran.err
+    assert run("models", "remove", "..").code == 2

@@ -40,6 +40,7 @@ __all__ = [
     "greedy_rules",
     "load_stock",
     "load_tokenizer",
+    "refusals",
     "rules_of",
     "under_rules",
 ]
@@ -60,7 +61,7 @@ def load_tokenizer(path: Path, config: Any = None) -> PreTrainedTokenizerBase | 
     if not any((path / name).is_file() for name in _TOKENIZER_FILES):
         return None
     config = stock_config(path) if config is None else config
-    with _refusals(path, "its tokenizer"):
+    with refusals(path, "its tokenizer"):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             path, config=config, local_files_only=True, trust_remote_code=False
         )
@@ -86,7 +87,7 @@ def load_stock(
     config = stock_config(path)
     check_supported(config)
     check_sizes(config, weight_shapes(path, files), path)
-    with _refusals(path, "the model"):
+    with refusals(path, "the model"):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             path,
             config=config,
@@ -115,7 +116,7 @@ def load_stock(
 
 
 @contextlib.contextmanager
-def _refusals(path: Path, what: str) -> Iterator[None]:
+def refusals(path: Path, what: str) -> Iterator[None]:
     """Whatever a library raises about a foreign directory, under the directory's name."""
     try:
         yield
@@ -137,7 +138,7 @@ def empty_model(config: Any, dtype: torch.dtype) -> PreTrainedModel:
     Raises:
         UnsupportedModelError: the library cannot make it.
     """
-    with _refusals(Path(config.name_or_path), "the model"):
+    with refusals(Path(config.name_or_path), "the model"):
         model: PreTrainedModel = AutoModelForCausalLM.from_config(
             config, dtype=dtype, trust_remote_code=False
         )
@@ -146,10 +147,10 @@ def empty_model(config: Any, dtype: torch.dtype) -> PreTrainedModel:
 
 def finish_model(model: PreTrainedModel, config: Any, path: Path, device: torch.device) -> None:
     """Give a model with its weights what no checkpoint holds, and its generation rules."""
-    with _refusals(path, "its positions"):
+    with refusals(path, "its positions"):
         _renew_rotary(model, config, device)
     if (path / "generation_config.json").is_file():
-        with _refusals(path, "its generation_config.json"):
+        with refusals(path, "its generation_config.json"):
             model.generation_config = GenerationConfig.from_pretrained(path, local_files_only=True)
     _check_rules(model.generation_config, path)
     model.eval()

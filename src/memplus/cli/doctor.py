@@ -9,6 +9,8 @@ import typer
 from rich.console import Console
 
 from memplus.cli.flags import ModelFlags, OutputFlags, with_groups
+from memplus.cli.opening import load_to_examine
+from memplus.cli.pull import fetch
 
 __all__ = ["doctor"]
 
@@ -22,12 +24,19 @@ def doctor(
     chosen: ModelFlags,
     shown: OutputFlags,
 ) -> None:
-    """Check a model: weights complete, frequencies sane, oracle, memory on against memory off."""
-    from memplus.mplus.doctor import examine
+    """Check a model: weights complete, frequencies sane, oracle, memory on against memory off.
+
+    A base model gets a new, untrained memory for it.
+    """
+    from memplus.mplus.bases import known_bases
 
     out = shown.open()
     chosen = replace(chosen, model=name or chosen.model)
-    checks = examine(chosen.load())
+    if chosen.model in known_bases():
+        fetch(known_bases()[chosen.model], [], out)
+    from memplus.mplus.doctor import examine
+
+    checks = examine(load_to_examine(chosen.model, device=chosen.device, dtype=chosen.dtype))
     healthy = all(check.ok for check in checks)
 
     def show(console: Console) -> None:

@@ -26,6 +26,7 @@ from memplus.cli.models import models
 from memplus.cli.options import Chosen
 from memplus.cli.output import INTERRUPTED, Output, print_any_character
 from memplus.cli.plot import plot
+from memplus.cli.pull import pull
 from memplus.cli.tell import tell
 from memplus.cli.train import train
 from memplus.cli.write import write
@@ -64,11 +65,12 @@ def root(
     """A language model with a long memory in its hidden states."""
 
 
-for _command in (tell, write, ask, chat, inspect, models, doctor, demo, plot):
+for _command in (tell, write, ask, chat, inspect, pull, doctor, demo, plot):
     app.command()(_command)
 app.add_typer(train)
 app.add_typer(evaluation)
 app.add_typer(memories)
+app.add_typer(models)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,36 +1,105 @@
-"""``memplus models``: the models that come with memplus, and what each is for."""
+"""``memplus models``: what comes with memplus, what lies in the cache, and what can be fetched."""
 
 from __future__ import annotations
 
 import textwrap
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
 
 from memplus.cli.flags import OutputFlags, with_groups
+from memplus.cli.options import AsJson
+from memplus.cli.output import Output
 
 __all__ = ["models"]
 
 _WIDTH = 88
 
+models = typer.Typer(name="models", help="List the models, and remove cached ones.")
 
-@with_groups
-def models(*, shown: OutputFlags) -> None:
-    """List the bundled models. `--model` also takes a model's directory or a hub id."""
-    from memplus.mplus.bundled import bundled_models
 
-    out = shown.open()
-    found = bundled_models()
+@models.callback(invoke_without_command=True)
+def list_all(ctx: typer.Context, *, as_json: AsJson = False) -> None:
+    """List the models that memplus knows: bundled, in the cache, and those to be fetched.
+
+    `--model` also takes a model's directory or a hub id.
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    out = Output(as_json=as_json)
+    bundled, bases = _bundled(), _bases()
 
     def show(console: Console) -> None:
-        for one in found:
-            console.print(
-                f"{one.name}: {one.parameters / 1e6:.1f} million weights, "
-                f"{one.nbytes / 1e6:.1f} MB, {one.licence}",
-                markup=False,
+        for one in bundled:
+            _show(console, one, f"{one['bytes'] / 1e6:.1f} MB, bundled", f"It {one['purpose']}.")
+        for one in bases:
+            _show(
+                console,
+                one,
+                _state(one),
+                f"A base model, without a trained memory: {one['purpose']}.",
             )
-            indented = textwrap.indent(textwrap.fill(f"It {one.purpose}.", _WIDTH), "  ")
-            console.print(indented, markup=False)
+
+    out.result({"models": bundled, "bases": bases}, show=show)
+
+
+def _show(console: Console, one: dict[str, Any], state: str, words: str) -> None:
+    size = f"{one['parameters'] / 1e6:.1f} million weights"
+    console.print(f"{one['name']}: {size}, {state}, {one['licence']}", markup=False)
+    console.print(textwrap.indent(textwrap.fill(words, _WIDTH), "  "), markup=False)
+
+
+def _state(one: dict[str, Any]) -> str:
+    if one["path"] is not None:
+        return f"{one['bytes'] / 1e6:.1f} MB in the cache"
+    return f"not fetched ({one['fetch_bytes'] / 1e6:.1f} MB)"
+
+
+def _bundled() -> list[dict[str, Any]]:
+    from memplus.mplus.bundled import bundled_models
 
     names = ("name", "purpose", "parameters", "licence", "nbytes")
-    rows = [{name: getattr(one, name) for name in names} for one in found]
-    out.result({"models": [{**row, "bytes": row.pop("nbytes")} for row in rows]}, show=show)
+    rows = [{name: getattr(one, name) for name in names} for one in bundled_models()]
+    return [{**row, "bytes": row.pop("nbytes")} for row in rows]
+
+
+def _bases() -> list[dict[str, Any]]:
+    from memplus.mplus.base_cache import cached_base
+    from memplus.mplus.bases import known_bases
+
+    rows: list[dict[str, Any]] = []
+    for base in known_bases().values():
+        found = cached_base(base)
+        rows.append(
+            {
+                "name": base.name,
+                "purpose": base.purpose,
+                "model": base.model,
+                "parameters": base.parameters,
+                "licence": base.licence,
+                "fetch_bytes": base.nbytes,
+                "sha256": base.sha256,
+                "path": None if found is None else str(found.path),
+                "bytes": 0 if found is None else found.nbytes,
+            }
+        )
+    return rows
+
+
+@models.command()
+@with_groups
+def remove(
+    name: Annotated[str, typer.Argument(help="A model that lies in the cache.")],
+    *,
+    shown: OutputFlags,
+) -> None:
+    """Remove a model from the cache; `memplus pull` fetches it again."""
+    from memplus.mplus.base_cache import remove_base
+
+    out = shown.open()
+    size = remove_base(name)
+    line = f"{name} is no longer in the cache; {size / 1e6:.1f} MB are free again."
+    out.result(
+        {"removed": name, "bytes": size}, show=lambda console: console.print(line, markup=False)
+    )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from memplus.mplus.model import MPlus
 
-__all__ = ["load_model"]
+__all__ = ["load_model", "load_to_examine"]
 
 
 def load_model(name: str, *, device: str | None, dtype: str | None) -> MPlus:
@@ -18,9 +18,35 @@ def load_model(name: str, *, device: str | None, dtype: str | None) -> MPlus:
         ConfigError: the device or the dtype is not to be had.
         ModelError: see ``MPlus.from_pretrained``.
     """
-    # Its advice and its bars are not about what the user asked for.
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    _quieten()
     from memplus.mplus.model import MPlus
 
     return MPlus.from_pretrained(name, dtype=dtype, device=device or "cpu").eval()
+
+
+def load_to_examine(name: str, *, device: str | None, dtype: str | None) -> MPlus:
+    """As ``load_model``; a base model gets a small, untrained memory, so that it can be checked.
+
+    Raises:
+        ConfigError, ModelError, StorageError: see ``MPlus.from_pretrained`` and
+            ``MPlus.from_backbone``.
+    """
+    from memplus.mplus.bases import known_bases
+
+    if name not in known_bases():
+        return load_model(name, device=device, dtype=dtype)
+    _quieten()
+    from memplus.config import MemoryConfig
+    from memplus.mplus.model import MPlus
+
+    sizes = MemoryConfig(
+        short_term_tokens=128, retrieved_tokens=32, tokens_per_write=16, chunk_tokens=32
+    )
+    return MPlus.from_backbone(name, sizes, dtype=dtype, device=device or "cpu").eval()
+
+
+def _quieten() -> None:
+    """The library's advice and its bars are not about what the user asked for."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TQDM_DISABLE", "1")

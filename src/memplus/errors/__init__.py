@@ -38,6 +38,11 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 model and memory do not match, 4 corrupt
     |   |-- NotADecoderError         2   not a decoder-only language model
     |   |-- UnsupportedModelError    2   a decoder that memplus cannot carry
     |   |-- WeightsError             4   missing, unexpected or misshapen weights
+    |   |-- BaseUnavailableError         no source gave a base model's file
+    |   |-- BaseDigestError          4   another file than the base model's
+    |   |-- BaseFileError            4   damaged, or nothing of the base model in it
+    |   |-- BasePartsError           2   some parts of that file are missing
+    |   |-- UntrainedBaseError       2   a base model without a trained memory
     |   |-- TokenizerMissingError        text given to a model without tokenizer
     |   `-- SelfTestError                a check of doctor, a write or an answer
     |-- MemoryMismatchError          3   memory and model do not belong together
@@ -90,6 +95,10 @@ from memplus.errors.memory import (
     UnknownSourceError,
 )
 from memplus.errors.model import (
+    BaseDigestError,
+    BaseFileError,
+    BasePartsError,
+    BaseUnavailableError,
     MemorySizeError,
     MissingWeightsDirectory,
     ModelError,
@@ -99,6 +108,7 @@ from memplus.errors.model import (
     TokenizerMissingError,
     UnknownModelError,
     UnsupportedModelError,
+    UntrainedBaseError,
     WeightsError,
 )
 from memplus.errors.runs import (
@@ -120,6 +130,10 @@ from memplus.errors.store import (
 )
 
 __all__ = [
+    "BaseDigestError",
+    "BaseFileError",
+    "BasePartsError",
+    "BaseUnavailableError",
     "BrokenTextError",
     "BudgetError",
     "ChatTemplateError",
@@ -165,6 +179,7 @@ __all__ = [
     "UnknownModelError",
     "UnknownSourceError",
     "UnsupportedModelError",
+    "UntrainedBaseError",
     "UsageError",
     "WeightsError",
 ]

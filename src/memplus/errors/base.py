@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,6 +18,7 @@ __all__ = [
     "UsageError",
     "shortened",
     "storage_error",
+    "storage_errors",
     "system_code",
 ]
 
@@ -147,6 +149,23 @@ def storage_error(path: str | os.PathLike[str], error: Exception) -> MemplusErro
     if code == errno.EISDIR and str(place) in named:
         return NotFoundError(place, note=": that is a folder")
     return StorageError(place, reason=getattr(error, "strerror", None) or str(error), code=code)
+
+
+@contextlib.contextmanager
+def storage_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+    """The disk's refusals inside the block, in whatever class a library reports them.
+
+    Raises:
+        StorageError, NotFoundError: see ``storage_error``.
+    """
+    try:
+        yield
+    except MemplusError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) or system_code(error) is not None:
+            raise storage_error(path, error) from error
+        raise
 
 
 def system_code(error: Exception) -> int | None:

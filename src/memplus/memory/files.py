@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from memplus.errors import MemoryBusyError, NotFoundError, UsageError
 from memplus.errors.base import storage_error
 
-__all__ = ["aside", "locked", "refuse_place_in_store", "write_aside"]
+__all__ = ["aside", "flush", "locked", "refuse_place_in_store", "write_aside"]
 
 _POLL_SECONDS = 0.02
 _STORE_ENTRIES = ("store", "memories", "locks")
@@ -128,8 +128,17 @@ def _flush_folder(folder: Path) -> None:
     The new file is in place by now, so a refusal here is no failure to store it.
     """
     with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        flush(folder)
+
+
+def flush(path: Path) -> None:
+    """Wait until the disk has a file's content, or a folder's names.
+
+    Raises:
+        OSError: the disk refused.
+    """
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

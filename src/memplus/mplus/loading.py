@@ -16,8 +16,12 @@ from memplus.backbone.access import check_supported
 from memplus.backbone.adapters import add_adapters
 from memplus.backbone.layouts import Checkpoint
 from memplus.backbone.stock import empty_model, finish_model
-from memplus.errors import UnknownModelError, WeightsError
+from memplus.errors import UnknownModelError, UntrainedBaseError, WeightsError
 from memplus.memory.retriever import MemoryWeights
+from memplus.mplus.base_cache import cached_base, pull
+from memplus.mplus.base_progress import watch_on_stderr
+from memplus.mplus.base_sources import SOURCES
+from memplus.mplus.bases import known_bases
 from memplus.mplus.bundled import BUNDLED
 from memplus.mplus.placement import HubOptions
 from memplus.passes.pristine import Pristine
@@ -25,7 +29,7 @@ from memplus.passes.pristine import Pristine
 if TYPE_CHECKING:
     from memplus.backbone.stock_types import PreTrainedModel
 
-__all__ = ["Parts", "assemble_model", "resolve"]
+__all__ = ["Parts", "assemble_model", "resolve", "resolve_backbone", "resolve_memory_model"]
 
 _PREFIX = "memplus."
 
@@ -67,6 +71,37 @@ def resolve(name: str | Path, hub: HubOptions | None = None) -> Path:
         return Path(snapshot_download(text, allow_patterns=patterns, **options))
     except Exception as error:  # whatever the hub's client raises, the name is not usable
         raise UnknownModelError(text, reason=f"the hub did not give it: {error}") from error
+
+
+def resolve_memory_model(name: str | Path, hub: HubOptions | None = None) -> Path:
+    """Where a model with memory lies: as ``resolve``.
+
+    Raises:
+        UnknownModelError: see ``resolve``.
+        UntrainedBaseError: it is the name of a base model, which has no memory.
+    """
+    base = known_bases().get(str(name))
+    if base is None:
+        return resolve(name, hub)
+    found = cached_base(base)
+    raise UntrainedBaseError(
+        base.name, state="not fetched yet" if found is None else f"it lies in {found.path}"
+    )
+
+
+def resolve_backbone(name: str | Path, hub: HubOptions | None = None) -> Path:
+    """Where a stock decoder lies: as ``resolve``, or a base model, fetched where it is missing.
+
+    Raises:
+        UnknownModelError: see ``resolve``.
+        ModelError, StorageError: see ``base_cache.pull``.
+    """
+    base = known_bases().get(str(name))
+    if base is None:
+        return resolve(name, hub)
+    local = bool((hub or {}).get("local_files_only"))
+    with watch_on_stderr() as watch:
+        return pull(base, watch=watch, sources=() if local else SOURCES).path
 
 
 def assemble_model(

@@ -20,7 +20,12 @@ from memplus.memory.retriever import MemoryWeights
 from memplus.mplus.arguments import as_name
 from memplus.mplus.core import Core
 from memplus.mplus.facts import Facts
-from memplus.mplus.loading import Parts, assemble_model, resolve
+from memplus.mplus.loading import (
+    Parts,
+    assemble_model,
+    resolve_backbone,
+    resolve_memory_model,
+)
 from memplus.mplus.placement import LoadOptions, place
 from memplus.mplus.saving import Saved, save_directory
 from memplus.passes.pristine import Pristine
@@ -88,11 +93,12 @@ class Pretrained(Facts):
         Raises:
             ConfigError: an option cannot be had here, or a field of a config is wrong.
             UnknownModelError, MissingWeightsDirectory, NotADecoderError, UnsupportedModelError.
+            UntrainedBaseError: a base model's name; no memory has been trained for one yet.
             WeightsError: any missing, unexpected or misshapen weight, by name.
             UsageError: ``name`` is no path and no name.
         """
         name, placed = as_name(name, "name"), place(dtype, device, options)
-        path = resolve(name, placed.hub)
+        path = resolve_memory_model(name, placed.hub)
         checkpoint = read_checkpoint(path, retrieved_tokens)
         parts = assemble_model(checkpoint, placed.dtype, placed.device)
         made = cls(
@@ -122,7 +128,8 @@ class Pretrained(Facts):
         """Give a stock decoder a fresh, untrained memory.
 
         Args:
-            model: a loaded model, a directory, or a hub id.
+            model: a loaded model, a directory, a hub id, or a base model's name
+                (``"smollm2"``), which is fetched the first time.
             config: sizes and rules of the memory.
             tokenizer: for text; a directory's own is found by itself.
             prompt: how questions are put.
@@ -135,12 +142,13 @@ class Pretrained(Facts):
                 that is loaded already.
             NotADecoderError, UnsupportedModelError, UnknownModelError, MissingWeightsDirectory,
             ConfigError.
+            BaseUnavailableError, BaseDigestError, StorageError: a base model cannot be fetched.
         """
         if not isinstance(config, MemoryConfig):
             raise UsageError(f"config must be a MemoryConfig, not {type(config).__name__}.")
         placed = place(dtype, device, options)
         if isinstance(model, str | os.PathLike):
-            path = resolve(os.fspath(model), placed.hub)
+            path = resolve_backbone(os.fspath(model), placed.hub)
             if is_memory_checkpoint(path):
                 reason = "it has a memory already; load it with MPlus.from_pretrained"
                 raise UnsupportedModelError(str(path), reason=reason)

@@ -23,7 +23,8 @@ from torch import Tensor
 from memplus.backbone.layouts import FORMAT, OUR_CONFIG
 from memplus.config import MemoryConfig, PromptConfig
 from memplus.errors import StorageError
-from memplus.errors.base import storage_error, system_code
+from memplus.errors.base import storage_errors
+from memplus.memory.files import flush
 from memplus.mplus.loading import Parts
 
 if TYPE_CHECKING:
@@ -79,13 +80,13 @@ def save_directory(
     folder = Path(path)
     if folder.exists() and not folder.is_dir():
         raise StorageError(folder, reason="it is a file, not a folder", code=errno.ENOTDIR)
-    with _named_errors(folder), _made(folder), _aside(folder) as aside:
+    with storage_errors(folder), _made(folder), _aside(folder) as aside:
         new, old = aside / "new", aside / "old"
         new.mkdir()
         old.mkdir()
         _write(saved, new, storage_dtype)
         for file in [*new.rglob("*"), new]:
-            _flush(file)
+            flush(file)
         _swap(new, folder, old)
 
 
@@ -164,7 +165,7 @@ def _swap(new: Path, folder: Path, old: Path) -> None:
             target.replace(source)
         raise
     with contextlib.suppress(OSError):  # the new files are in place by now
-        _flush(folder)
+        flush(folder)
 
 
 @contextlib.contextmanager
@@ -188,22 +189,3 @@ def _made(folder: Path) -> Iterator[None]:
         if not there:
             shutil.rmtree(folder, ignore_errors=True)
         raise
-
-
-@contextlib.contextmanager
-def _named_errors(folder: Path) -> Iterator[None]:
-    """The disk's refusals, in whatever class a library reports them, under our name."""
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, OSError) or system_code(error) is not None:
-            raise storage_error(folder, error) from error
-        raise
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
