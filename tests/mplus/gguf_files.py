@@ -28,13 +28,14 @@ PARAMETERS = (
 )
 
 
-def write_gguf(path: Path, *, seed: int = 0, head: bool = False) -> None:
+def write_gguf(path: Path, *, seed: int = 0, head: bool = False, without: str = "") -> None:
     """Weights in 8 bits, norms in float32, a tokenizer of bytes and a chat template.
 
     Args:
         path: of the file.
         seed: of its weights.
         head: whether it has an output weight of its own.
+        without: name of a tensor that it lacks.
     """
     random = np.random.default_rng(seed)
     writer = gguf.GGUFWriter(path, "llama")
@@ -43,6 +44,8 @@ def write_gguf(path: Path, *, seed: int = 0, head: bool = False) -> None:
 
     def add(name: str, *shape: int) -> None:
         numbers = random.normal(0, 0.2, shape).astype(np.float32)
+        if name == without:
+            return
         if len(shape) == 1:
             writer.add_tensor(name, 1 + numbers)
             return
