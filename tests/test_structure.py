@@ -22,7 +22,6 @@ WITHOUT_A_TEST_OF_ITS_OWN = {
     "errors/store.py": "errors/test_errors.py makes every error of the tree",
     "memory/records.py": "values without behaviour",
     "store/limits.py": "numbers without behaviour",
-    "store/contents.py": "store/test_forged.py forges every field that it checks",
     "memory/written_text.py": "a value without behaviour",
 }
 """Modules without a mirrored test, and why."""
