@@ -55,17 +55,6 @@ class Rope:
         """Whether frequencies depend on the length, so that rotated keys do not stay valid."""
         return any(kind in _CHANGING for kind in self._types.values())
 
-    @torch.no_grad()
-    def round_frequencies(self, dtype: torch.dtype) -> None:
-        """Round the inverse frequencies, as casting a whole model to ``dtype`` does.
-
-        For comparison with numbers measured so; memplus itself keeps them in float32.
-        """
-        for name, buffer in self._rotary.named_buffers():
-            if name.endswith("inv_freq"):
-                buffer.copy_(buffer.to(dtype))
-        self._tables.clear()
-
     def switch_between(self, first: int, last: int) -> int | None:
         """The length after which other frequencies hold, where a text grows past one; else None.
 

@@ -24,7 +24,7 @@ def doctor(
     chosen: ModelFlags,
     shown: OutputFlags,
 ) -> None:
-    """Check a model: weights complete, frequencies sane, oracle, memory on against memory off.
+    """Check a model: weights, frequencies, whether it reads rows like text and a memory at all.
 
     A base model gets a new, untrained memory for it.
     """

@@ -1,6 +1,6 @@
 """Books as token ids, sentence by sentence, and the tokenizer that is trained on them.
 
-Shapes: none; ids are flat integer arrays with sentence offsets.
+Ids are flat integer arrays with sentence offsets.
 """
 
 from __future__ import annotations

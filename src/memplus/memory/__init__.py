@@ -1,1 +1,1 @@
-"""Tensors of one memory: pools, stores, retriever, file. Never heard of transformers."""
+"""Tensors of one memory: both pools, the retriever, the file. Does not import transformers."""

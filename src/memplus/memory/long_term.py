@@ -145,7 +145,7 @@ class LongTermPool:
             queries: [T, R] f_q of the prompt's tokens.
 
         Returns:
-            [m] indices in reading order, oldest first (m is M, or n where the store is shorter),
+            [m] indices in reading order, oldest first (m is M, or n where the pool holds fewer),
             and the scores [n] of all rows.
         """
         table = self.tables[layer]

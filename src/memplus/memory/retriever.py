@@ -109,7 +109,7 @@ def oldest_first(selected: Tensor, birth: Tensor) -> Tensor:
     """Order retrieved rows by age, oldest first; among equal ages the higher index comes first.
 
     Args:
-        selected: [M] indices into the store, in any order.
+        selected: [M] indices into the long-term rows, in any order.
         birth: [n] clock at which each stored row was made.
 
     Returns:

@@ -115,7 +115,8 @@ def _oracle(model: MPlus) -> Check:
     error = float((plain - read.float()).abs().max()) / spread
     own = float((plain - _in_two(model, ids)).abs().max()) / spread
     limit = max(_TOLERANCE.get(model.backbone.dtype, 1e-1), _TIMES_OWN * own)
-    return Check("oracle", error <= limit, f"largest difference {error:.1e}, allowed {limit:.0e}")
+    detail = f"rows read beside the text differ from the text itself by {error:.1e}"
+    return Check("oracle", error <= limit, f"{detail}, allowed {limit:.0e}")
 
 
 def _in_two(model: MPlus, ids: Tensor) -> Tensor:

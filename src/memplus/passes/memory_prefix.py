@@ -37,10 +37,10 @@ def prefix_length(memory: Memory, *, bos: bool) -> int:
 
 
 def _retrieved(memory: Memory) -> int:
-    store = memory.long_term
-    if store is None:
+    long_term = memory.long_term
+    if long_term is None:
         return 0
-    return max(store.reading_count(layer) for layer in range(len(store.tables)))
+    return max(long_term.reading_count(layer) for layer in range(len(long_term.tables)))
 
 
 class MemoryPrefix(Prefix):
@@ -70,9 +70,9 @@ class MemoryPrefix(Prefix):
         self.extra = extra
         self.rows = len(self.memories)
         self.retrieved: dict[tuple[int, int], Tensor] = {}
-        """(batch row, layer) -> [m] indices into the store, in reading order."""
+        """(batch row, layer) -> [m] indices into the long-term rows, in reading order."""
         self.scores: dict[tuple[int, int], Tensor] = {}
-        """(batch row, layer) -> [store rows] retrieval scores."""
+        """(batch row, layer) -> [n] retrieval scores of all long-term rows."""
         self._groups: dict[int, list[tuple[slice, list[Segment]]]] = {}
 
     def shift(self, device: torch.device) -> Tensor:
@@ -112,7 +112,7 @@ class MemoryPrefix(Prefix):
         ]
 
     def _queries(self, access: Layer, hidden: Tensor) -> Tensor | None:
-        """[B, T, R] f_q of every token, where any memory has a store."""
+        """[B, T, R] f_q of every token, where any memory has a long-term pool."""
         if self.weights.retriever is None or all(m.long_term is None for m in self.memories):
             return None
         with torch.no_grad():
@@ -186,12 +186,12 @@ class MemoryPrefix(Prefix):
         self.scores[row, access.index] = scores
         return self._stored(access, memory.long_term, chosen)
 
-    def _stored(self, access: Layer, store: LongTermPool, chosen: Tensor) -> tuple[Tensor, Tensor]:
+    def _stored(self, access: Layer, pool: LongTermPool, chosen: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values [m, H, D] of chosen rows, projected where hidden vectors are kept."""
         layer, dtype = access.index, self.backbone.dtype
-        if "k" in store.tables[layer].names:
-            return store.take(layer, "k", chosen, dtype), store.take(layer, "v", chosen, dtype)
-        return access.project(store.take(layer, "hidden", chosen, dtype))
+        if "k" in pool.tables[layer].names:
+            return pool.take(layer, "k", chosen, dtype), pool.take(layer, "v", chosen, dtype)
+        return access.project(pool.take(layer, "hidden", chosen, dtype))
 
     def _short_term(self, access: Layer, memory: Memory, angles: Angles, length: int) -> Segment:
         """The pool's keys at their positions and its values, [1, H, n, D] each."""

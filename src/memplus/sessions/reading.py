@@ -66,7 +66,7 @@ def write_documents(
     replace: bool = False,
     after: Callable[[str, int, int], bool] | None = None,
 ) -> Reading:
-    """Writes documents in order; what was written before a stop stays in the memory.
+    """Write documents in order; what was written before a stop stays in the memory.
 
     Args:
         model: the model.

@@ -50,7 +50,7 @@ def recall(memory: Memory, prefix: MemoryPrefix, row: int, told: Told) -> dict[s
         return found
     spans = note_spans(memory, told)
     for layer, table in enumerate(memory.long_term.tables):
-        # Nothing is retrieved of a store that has no rows yet.
+        # A layer without long-term rows retrieved nothing.
         retrieved = prefix.retrieved.get((row, layer), table["birth"][:0])
         for name, rows in rows_of_note(table["write_id"], table["birth"], spans).items():
             found[name].stored.append(rows.numel())
