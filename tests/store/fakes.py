@@ -46,6 +46,10 @@ class FakeHost:
         self.words = words
 
     @property
+    def owner(self) -> FakeHost:
+        return self
+
+    @property
     def identity(self) -> Mapping[str, str]:
         return {"weights": str(self.weights), "adapters": "none", "tokenizer": self.words}
 

@@ -147,3 +147,18 @@ def test_packing_is_off_by_at_most_half_a_level() -> None:
     largest = rows.abs().amax(dim=(1, 2))
     assert ((rows - back).abs().amax(dim=(1, 2)) <= largest / 254 + 1e-7).all()
     assert packed["birth"].tolist() == list(range(50))
+
+
+def test_a_write_to_its_own_model_compares_no_digests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_mplus()
+    with MemoryStore(tmp_path / "s").create("alice", model) as memory:
+        assert memory.owner is model.core
+        asked: list[str] = []
+        monkeypatch.setattr(
+            type(model.core), "fingerprint", property(lambda core: asked.append("digest") or "")
+        )
+        model.write(memory, TEXT, source="a", flush=True)
+        model(some_ids(5), memory=memory)
+        assert not asked

@@ -185,6 +185,11 @@ class Memory(MemoryContents):
 class MemoryHost(MemoryOwner, Protocol):
     """A model as ``Memory.load`` and a store need it: what makes memories and writes them anew."""
 
+    @property
+    def owner(self) -> MemoryOwner:
+        """Whose its memories are: what each of them keeps hold of."""
+        ...
+
     def new_memory(self, seed: int = 0, *, max_bytes: int | None = None) -> Memory:
         """A pristine memory."""
         ...

@@ -48,6 +48,11 @@ class Facts(nn.Module):
         return self.core.backbone
 
     @property
+    def owner(self) -> Core:
+        """Whose its memories are: what each of them keeps hold of."""
+        return self.core
+
+    @property
     def memory_config(self) -> MemoryConfig:
         """Sizes and rules of its memories."""
         return self.core.memory_config

@@ -57,7 +57,7 @@ class StoredMemory(Memory):
     def __init__(
         self, host: MemoryHost, keeper: Keeper, lock: Lock | None, *, window: float = 0.0
     ) -> None:
-        super().__init__(host, 0)
+        super().__init__(host.owner, 0)
         self.host = host
         self.keeper = keeper
         self.committing = Committing(self, keeper, self._recover, window=window)
