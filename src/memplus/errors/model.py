@@ -56,7 +56,10 @@ class UnknownModelError(ModelError):
     """A name is neither bundled, nor a directory, nor a hub id that can be reached."""
 
     template = "There is no model named {name!r}: {reason}."
-    hint = "Use `nano` (bundled), a directory with config.json and weights, or a hub id."
+    hint = (
+        "Use a name that `memplus models` lists, a directory with config.json and weights, or a "
+        "hub id."
+    )
     exit_code = 2
 
     def __init__(self, name: str, *, reason: str = "it is neither bundled nor a directory") -> None:
