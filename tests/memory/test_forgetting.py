@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.store.fakes import SMALL, FakeHost
@@ -86,3 +87,16 @@ def test_a_text_that_nobody_wrote_is_an_error(tmp_path: Path) -> None:
             memory.forget(source="a.txt", match="zebra")
         assert len(memory.history()) == commits
         assert memory.forget(match="WORD3").writes == (1,)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"write": "x"}, {"write": 1.5}, {"write": True}, {"write": [None]}, {"write": [True]},
+        {"source": 5}, {"source": b"a"},
+    ],
+)  # fmt: skip
+def test_what_names_no_write_and_no_source_is_refused(memory: Memory, wrong: Any) -> None:
+    with pytest.raises(UsageError, match=r"named by its number|source is text"):
+        memory.forget(**wrong)
+    assert all(record.tokens for record in memory.writes)

@@ -34,9 +34,11 @@ from memplus.errors import (
     NotAMemoryError,
     NotFoundError,
     StorageError,
+    UsageError,
 )
 from memplus.memory import tensor_file
 from memplus.memory.tensor_file import write_tensors
+from memplus.store import MemoryStore
 
 MODEL = make_mplus()
 
@@ -377,3 +379,43 @@ def test_forks_are_saved_alone(tmp_path: Path) -> None:
     for name, one in (("a", memory), ("b", fork)):
         one.save(tmp_path / name)
         assert_equal(contents(Memory.load(tmp_path / name, MODEL)), contents(one))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are UTF-8 elsewhere")
+def test_a_file_whose_name_is_not_utf8_is_saved_and_loaded(tmp_path: Path) -> None:
+    model = make_mplus()
+    memory = model.new_memory()
+    model.write(memory, some_ids(60).tolist())
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.memory")
+    memory.save(path)
+    assert_equal(contents(Memory.load(path, model)), contents(memory))
+
+
+@pytest.mark.parametrize("path", ["a\0b", b"a.memory", None, 5])
+def test_what_is_no_path_is_refused_by_name(tmp_path: Path, path: Any) -> None:
+    model = make_mplus()
+    store = MemoryStore(tmp_path / "s")
+    store.create("a", model).close()
+    for act in (
+        lambda: model.new_memory().save(path),
+        lambda: Memory.load(path, model),
+        lambda: model.save_pretrained(path),
+        lambda: store.export("a", path),
+        lambda: MemoryStore(path),
+    ):
+        with pytest.raises(UsageError, match="path"):
+            act()
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_rows_that_are_no_numbers_are_found_as_the_file_is_opened(
+    tmp_path: Path, number: float
+) -> None:
+    model = make_mplus()
+    memory = model.new_memory()
+    model.write(memory, some_ids(60).tolist())
+    assert memory.pool is not None
+    memory.pool.columns["v"][-1, -1, -1] = number
+    memory.save(tmp_path / "a.memory")
+    with pytest.raises(CorruptMemoryError, match=r"pool\.v"):
+        Memory.load(tmp_path / "a.memory", model)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,13 @@ from tests.fakes import CONFIG, make_mplus, some_ids
 
 from memplus import Memory, MPlus
 from memplus.config import CounterEviction
-from memplus.errors import MemoryMismatchError, PositionsError, TokenizerMissingError, UsageError
+from memplus.errors import (
+    ConfigError,
+    MemoryMismatchError,
+    PositionsError,
+    TokenizerMissingError,
+    UsageError,
+)
 from memplus.store import MemoryStore
 
 
@@ -89,3 +96,12 @@ def test_a_bundled_model_cast_in_part_is_refused_by_name_at_every_door(tmp_path:
     assert "b" not in store
     model.to(torch.bfloat16)
     assert model.ask(model.new_memory(), "Where?").text
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"seed": "x"}, {"seed": 1 << 70}, {"seed": 0.5}, {"max_bytes": "x"}, {"max_bytes": -1}],
+)
+def test_numbers_of_a_memory_that_are_none_are_refused(wrong: Any) -> None:
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        make_mplus().new_memory(**wrong)

@@ -422,3 +422,12 @@ def test_one_draw_serves_all_layers_where_the_config_says_so() -> None:
         assert memory.pool is not None
         order = memory.pool.rows_at(memory.pool.slot_order())["birth"]
         assert bool((order == order[:1]).all()) == same
+
+
+@pytest.mark.parametrize("source", [5, None, b"x", [5], [b"x"]])
+def test_a_source_that_is_no_text_is_refused(source: Any) -> None:
+    model = make_mplus()
+    memory = model.new_memory()
+    with pytest.raises(UsageError, match="source is text"):
+        model.write([memory], [[1, 2, 3]], source=source)
+    assert not memory.tail

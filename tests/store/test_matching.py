@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -74,3 +75,9 @@ def test_it_finds_what_a_search_in_the_normal_form_finds(pieces: list[str], aske
 def test_what_matches_everywhere_is_refused(match: str | re.Pattern[str]) -> None:
     with pytest.raises(UsageError, match="empty"):
         found(["a"], match)
+
+
+@pytest.mark.parametrize("match", [5, b"x", re.compile(b"x")])
+def test_what_is_no_text_is_not_looked_for(match: Any) -> None:
+    with pytest.raises(UsageError, match="expression of text"):
+        found(["a text"], match)

@@ -17,11 +17,24 @@ from filelock import FileLock, Timeout
 from memplus.errors import MemoryBusyError, NotFoundError, UsageError
 from memplus.errors.base import storage_error
 
-__all__ = ["aside", "flush", "locked", "refuse_place_in_store", "write_aside"]
+__all__ = ["as_path", "aside", "flush", "locked", "refuse_place_in_store", "write_aside"]
 
 _POLL_SECONDS = 0.02
 _STORE_ENTRIES = ("store", "memories", "locks")
 """What lies in every store's directory (``memplus.store``)."""
+
+
+def as_path(path: object) -> Path:
+    """A caller's path.
+
+    Raises:
+        UsageError: it is none, or holds a character that no path can hold.
+    """
+    if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
+        raise UsageError(f"A path is a text or a pathlib.Path, not {type(path).__name__}.")
+    if "\0" in os.fspath(path):
+        raise UsageError("A path cannot hold the character U+0000.")
+    return Path(path)
 
 
 @contextlib.contextmanager

@@ -54,6 +54,8 @@ def chosen_writes(
         UnknownSourceError: nothing was written under that name.
         UsageError: there is no such write.
     """
+    if source is not None and not isinstance(source, str):
+        raise UsageError(f"The name of a source is text, not {type(source).__name__}.")
     ids: set[int] = set()
     tail = False
     if source is not None:
@@ -61,7 +63,10 @@ def chosen_writes(
         ids |= {record.id for record in memory.writes if record.source in names and record.tokens}
         tail = bool(memory.tail) and memory.tail_source in names
     if write is not None:
-        given = {write} if isinstance(write, int) else set(write)
+        given = set(write) if isinstance(write, Iterable) else {write}
+        for one in given:
+            if not isinstance(one, int) or isinstance(one, bool):
+                raise UsageError(f"A write is named by its number, not by {one!r}.")
         unknown = sorted(one for one in given if not 1 <= one <= len(memory.writes))
         if unknown:
             raise UsageError(f"There is no write {unknown[0]}; there are {len(memory.writes)}.")

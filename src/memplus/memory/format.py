@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -45,7 +45,7 @@ from memplus.memory.checks import (
     wrong,
 )
 from memplus.memory.contents import MemoryContents
-from memplus.memory.files import aside
+from memplus.memory.files import as_path, aside
 from memplus.memory.records import MemoryOwner, NewRows, SavedFile, WriteRecord
 from memplus.memory.rows import RowTable
 from memplus.memory.short_term import ShortTermPool
@@ -84,7 +84,7 @@ class _Header(Fields):
 
 def save_contents(memory: MemoryContents, path: str | os.PathLike[str]) -> None:
     """Write a memory to ``path``; see ``Memory.save``."""
-    path = Path(path)
+    path = as_path(path)
     _refuse_changed(memory, path)
     with aside(path) as temporary:
         digest = write_tensors(temporary, _tensors(memory), _header(memory))
@@ -123,11 +123,12 @@ def load_contents(
         path: of the file.
         new_rows: what the model keeps of hidden vectors [L, k, d]: rows must look like these.
     """
-    path = Path(path)
+    path = as_path(path)
     with opened(path) as file:
         values = _versioned(parsed(file.text, path, _HEADER), path)
         _require_model(values, memory.owner, path)
         tensors = file.tensors()
+    _require_finite(tensors, path)
     for version in range(values["version"], VERSION):
         MIGRATIONS[version](values, tensors)
     header = checked(_Header, values, path, _HEADER)
@@ -135,6 +136,14 @@ def load_contents(
     _check(header, tensors, memory, path, example_rows(memory.owner, new_rows))
     _fill(memory, header, tensors)
     memory.saved = SavedFile(path.absolute(), file.digest)
+
+
+def _require_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and tensor.numel():
+            ends = torch.stack(tensor.aminmax())  # NaN anywhere is both of them
+            finite = bool(ends.isfinite().all())
+            require(finite, path, f"tensor {name}", "holds infinite numbers or none")
 
 
 def _versioned(values: Any, path: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import os
 import stat
 import struct
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import prod
 from pathlib import Path
 from typing import Annotated, BinaryIO, Literal
@@ -149,10 +149,12 @@ class TensorFile:
 
 def _content(file: BinaryIO, path: Path, size: int) -> Tensor:
     """[size] bytes of an open file: mapped, which holds no descriptor, or else read."""
-    mapped = torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8)
-    if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
-        return mapped
-    content = torch.empty(size, dtype=torch.uint8)  # another file has taken its name by now
+    with suppress(UnicodeEncodeError):
+        str(path).encode()  # PyTorch opens names in UTF-8 only
+        mapped = torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8)
+        if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+            return mapped  # otherwise another file has taken its name by now
+    content = torch.empty(size, dtype=torch.uint8)
     file.seek(0)
     view = memoryview(content.numpy())  # type: ignore[arg-type]
     if file.readinto(view) != size:  # type: ignore[attr-defined]

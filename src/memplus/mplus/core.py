@@ -19,6 +19,7 @@ from memplus.backbone.access import Backbone
 from memplus.backbone.session import running
 from memplus.config import MemoryConfig, PromptConfig
 from memplus.errors import (
+    ConfigError,
     MemoryMismatchError,
     MemorySizeError,
     PositionsError,
@@ -164,7 +165,11 @@ class Core:
 
         Raises:
             UsageError: the stock model was cast by itself, so pristine rows do not fit it.
+            ConfigError: ``seed`` or ``max_bytes`` is no such number.
         """
+        _check_integer("seed", seed, -(1 << 63), (1 << 64) - 1)
+        if max_bytes is not None:
+            _check_integer("max_bytes", max_bytes, 0, 1 << 62)
         blank = self._blank
         if blank is None or blank[0] != self.weights_version:
             blank = self._blank = self._new_blank()
@@ -320,3 +325,8 @@ class Core:
         logits: Tensor = self.backbone.model.get_output_embeddings()(hidden)
         cap = getattr(self.backbone.config, "final_logit_softcapping", None)
         return logits if cap is None else torch.tanh(logits / cap) * cap
+
+
+def _check_integer(name: str, value: object, low: int, high: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise ConfigError(name, value=value, reason=f"it must be an integer in {low}..{high}")

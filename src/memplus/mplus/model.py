@@ -81,6 +81,7 @@ class MPlus(Pretrained):
 
         Raises:
             UsageError: the stock model was cast by itself, so pristine rows do not fit it.
+            ConfigError: ``seed`` or ``max_bytes`` is no such number.
         """
         return self.core.new_memory(seed, max_bytes=max_bytes)
 

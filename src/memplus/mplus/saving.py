@@ -24,7 +24,8 @@ from memplus.backbone.layouts import FORMAT, OUR_CONFIG
 from memplus.config import MemoryConfig, PromptConfig
 from memplus.errors import StorageError
 from memplus.errors.base import storage_errors
-from memplus.memory.files import flush
+from memplus.memory.files import as_path, flush
+from memplus.memory.written_text import require_text
 from memplus.mplus.loading import Parts
 
 if TYPE_CHECKING:
@@ -76,8 +77,10 @@ def save_directory(
     Raises:
         StorageError: the disk refused, or ``path`` is a file; what was there is untouched.
         NotFoundError: a part of ``path`` is a file.
+        UsageError: ``path`` is no path, or not in UTF-8.
     """
-    folder = Path(path)
+    folder = as_path(path)
+    require_text("The path", str(folder))  # the libraries that write weights take UTF-8 only
     if folder.exists() and not folder.is_dir():
         raise StorageError(folder, reason="it is a file, not a folder", code=errno.ENOTDIR)
     with storage_errors(folder), _made(folder), _aside(folder) as aside:

@@ -108,7 +108,7 @@ class Writer:
             raise UsageError("A list of memories takes a list of texts, one for each.")
         if not all(isinstance(memory, Memory) for memory in memories):
             raise UsageError("Text is written into memories, as model.new_memory() makes them.")
-        sources = [source] * len(memories) if isinstance(source, str) else list(source)
+        sources = _source_names(source, len(memories))
         if not len(memories) == len(texts) == len(sources):
             raise UsageError(
                 f"{len(memories)} memories, {len(texts)} texts, {len(sources)} sources were given."
@@ -272,6 +272,15 @@ class Writer:
         memory.source_tokens[job.source] = start + tokens
         # A tail is shorter than a chunk, so every write takes in all of it.
         memory.tail, memory.tail_text = [], ""
+
+
+def _source_names(source: Any, count: int) -> list[str]:
+    """One name for all of so many texts, or the name of each."""
+    names = [source] * count if isinstance(source, str) else source
+    for name in names if isinstance(names, list | tuple) else [names]:
+        if not isinstance(name, str):
+            raise UsageError(f"The name of a source is text, not {type(name).__name__}.")
+    return list(names)
 
 
 def _token_ids(text: object) -> list[int]:

@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 
 from memplus.errors import MemoryExistsError, MemplusError, UnknownMemoryError
+from memplus.memory.files import as_path
 from memplus.store.directory import Directory
 from memplus.store.exchange import check_files, export_files, fork_files, import_files
 from memplus.store.folder import Folder
@@ -119,11 +120,13 @@ class Administration:
         Raises:
             UnknownMemoryError, CorruptMemoryError.
             StorageError: the disk refused; an older file is untouched.
+            UsageError: ``path`` is no path.
         """
+        target = as_path(path)
         self._directory.retried(
             name,
             lambda manifest: export_files(
-                self._directory.folder(name), manifest, Path(path), self._directory.disk
+                self._directory.folder(name), manifest, target, self._directory.disk
             ),
         )
 

@@ -60,7 +60,9 @@ def matching(
 def _expression(match: str | re.Pattern[str]) -> re.Pattern[str]:
     if isinstance(match, str):
         return re.compile(re.escape(unicodedata.normalize("NFC", match)), re.IGNORECASE)
-    return re.compile(unicodedata.normalize("NFC", match.pattern), match.flags)
+    if isinstance(match, re.Pattern) and isinstance(match.pattern, str):
+        return re.compile(unicodedata.normalize("NFC", match.pattern), match.flags)
+    raise UsageError(f"What is looked for is text or an expression of text, not {match!r}.")
 
 
 def _spans(found: re.Pattern[str], text: str) -> list[tuple[int, int]]:

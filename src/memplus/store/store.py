@@ -25,6 +25,7 @@ from memplus.errors import (
     UnknownMemoryError,
 )
 from memplus.errors.base import storage_error
+from memplus.memory.files import as_path
 from memplus.memory.state import MemoryHost
 from memplus.store.administration import Administration
 from memplus.store.blocks import Residency
@@ -89,7 +90,7 @@ class MemoryStore(Administration):
             raise ConfigError("durability", value=durability, reason="it must be full or relaxed")
         if ram is not None and ram < 1:
             raise ConfigError("ram", value=ram, reason="it must be at least 1 byte")
-        super().__init__(Directory(Path(path), disk or Disk()), limits or _limits(ram))
+        super().__init__(Directory(as_path(path), disk or Disk()), limits or _limits(ram))
         self.window = window if durability == "relaxed" else 0.0
         self.ram = ram
 
