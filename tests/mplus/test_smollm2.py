@@ -1,0 +1,115 @@
+"""The real smollm2, from its GGUF file to an answer.
+
+Runs where the model is in the cache, or one of its sources can be reached: then it is fetched once,
+into the user's cache. Otherwise these tests are skipped and say why.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from memplus import MemoryConfig, MPlus
+from memplus.backbone.stock import load_stock
+from memplus.errors import BaseUnavailableError, StorageError, UntrainedBaseError
+from memplus.mplus.base_cache import CachedBase, cached_base, pull
+from memplus.mplus.base_files import assemble
+from memplus.mplus.base_progress import QUIET
+from memplus.mplus.base_sources import SOURCES, Unavailable
+from memplus.mplus.bases import find_base
+from memplus.mplus.doctor import require_healthy
+
+BASE = find_base("smollm2")
+SIZES = MemoryConfig(
+    short_term_tokens=512, retrieved_tokens=128, tokens_per_write=64, chunk_tokens=128
+)
+TEXT = (
+    "The ferry to the island leaves at nine from the old harbour, except on Sundays, when it "
+    "leaves at ten. Tickets are sold on board, and dogs travel free of charge. "
+)
+
+
+@pytest.fixture(scope="module")
+def real() -> CachedBase:
+    """The model in the cache; with it ``from_backbone`` needs no network."""
+    try:
+        return pull(BASE)
+    except (BaseUnavailableError, StorageError) as error:
+        pytest.skip(f"smollm2 is not to be had here: {error.message}")
+
+
+@pytest.fixture(scope="module")
+def model(real: CachedBase) -> MPlus:
+    """The model as it is kept, in bfloat16, with a new memory."""
+    torch.manual_seed(0)
+    return MPlus.from_backbone("smollm2", SIZES, local_files_only=True).eval()
+
+
+def test_it_is_in_the_cache_and_listed_there(real: CachedBase) -> None:
+    assert cached_base(BASE) == real
+    assert real.sha256 == BASE.sha256
+    assert abs(real.nbytes - BASE.converted_bytes) < 10_000_000
+    with pytest.raises(UntrainedBaseError, match=r"it lies in .*smollm2"):
+        MPlus.from_pretrained("smollm2")
+
+
+def test_every_check_of_doctor_passes(model: MPlus) -> None:
+    require_healthy(model)
+    assert model.model.num_parameters() == BASE.parameters
+    assert model.backbone.dtype == torch.bfloat16
+
+
+def test_its_chat_template_begins_a_turn_and_has_no_other_first_token(model: MPlus) -> None:
+    tokenizer: Any = model.tokenizer
+    turns = [{"role": "user", "content": "What is the capital of France?"}]
+    text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    assert text.startswith("<|im_start|>system\n")
+    assert text.endswith("<|im_start|>assistant\n")
+    assert tokenizer.decode(tokenizer(text).input_ids) == text
+    ids = tokenizer(text, return_tensors="pt").input_ids
+    answer = model.generate(ids, max_new_tokens=8)[0, ids.shape[1] :]
+    assert "Paris" in tokenizer.decode(answer)
+
+
+def test_it_writes_reads_and_answers(model: MPlus) -> None:
+    memory = model.new_memory(seed=1)
+    for _ in range(16):  # more than the short-term memory holds
+        model.write(memory, TEXT, source="ferry.txt", flush=True)
+    assert len(memory.long_term) > 0
+    # What it says is worth nothing before its memory is trained; where it looked is known.
+    answer = model.ask(memory, "When does the ferry leave?", max_new_tokens=8)
+    assert answer.text == model.ask(memory, "When does the ferry leave?", max_new_tokens=8).text
+    assert {one.source for one in answer.evidence} == {"ferry.txt"}
+    ids = torch.arange(100, 120)
+    assert not torch.equal(model(ids, memory=memory).logits, model(ids).logits)
+
+
+def test_weights_and_logits_are_those_of_the_librarys_own_reading(
+    real: CachedBase, tmp_path: Path
+) -> None:
+    path = tmp_path / "gguf" / BASE.file
+    path.parent.mkdir()
+    reasons: list[str] = []
+    for source in SOURCES:
+        try:
+            assemble(BASE, source(BASE, tmp_path, QUIET), path, QUIET)
+            break
+        except Unavailable as reason:
+            reasons.append(str(reason))
+    if not path.is_file():
+        pytest.skip(f"its GGUF file is not to be had here: {'; '.join(reasons)}")
+    stock: Any = AutoModelForCausalLM.from_pretrained(
+        path.parent, gguf_file=path.name, dtype=torch.float32
+    )
+    ours: Any = load_stock(real.path, None)
+    for name, weight in stock.state_dict().items():
+        assert torch.equal(ours.state_dict()[name], weight.to(torch.bfloat16)), name
+    ids = torch.randint(0, 49_152, (1, 64), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        theirs = stock(ids).logits
+        difference = ours.float()(ids).logits - theirs
+    assert difference.std() < 0.05 * theirs.std()
