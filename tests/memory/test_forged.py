@@ -124,6 +124,20 @@ def test_every_tensor_of_another_dtype_shape_and_range(
     assert {one.partition(":")[0].rpartition(".")[2] for one in accepted} <= possible, accepted
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_number_that_is_none_is_named(
+    tmp_path: Path, saved: tuple[dict[str, Any], dict[str, Tensor]], value: float
+) -> None:
+    header, tensors = saved
+    floats = {name for name, tensor in tensors.items() if tensor.is_floating_point()}
+    assert floats >= {"pool.k", "pool.key", "store.0.key"}
+    for name in floats:
+        changed = tensors[name].clone()
+        changed.view(-1)[-1] = value
+        message = outcome(written(tmp_path / "m", tensors | {name: changed}, header), name)
+        assert f"its {name} holds a value that is infinite or no number" in message
+
+
 def test_a_header_without_a_bottom(
     tmp_path: Path, saved: tuple[dict[str, Any], dict[str, Tensor]]
 ) -> None:

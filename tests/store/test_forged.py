@@ -235,6 +235,25 @@ def test_every_tensor_of_a_segment(tmp_path: Path, exported: Files, every: int) 
         assert message or "one more" in what or ": 7" in what or "birth" in what, what
 
 
+@pytest.mark.parametrize("kind", ["segment", "snapshot", "log"])
+def test_a_number_that_is_none_is_named(tmp_path: Path, exported: Files, kind: str) -> None:
+    name = named(exported, kind)
+    record = opened(exported[name], tmp_path / "original")
+    tensors = {one: record.rows(one) for one in record.names}
+    floats = [one for one, tensor in tensors.items() if tensor.is_floating_point()]
+    for one in floats:
+        if not tensors[one].numel():
+            continue
+        changed = tensors[one].clone()
+        changed.view(-1)[0] = float("nan")
+        forged = container_bytes(record.meta, tensors | {one: changed}, tmp_path)
+        forged += exported[name][record.total :]
+        grown = grown_log(exported, name, len(forged)) if kind == "log" else {}
+        message = imported(tmp_path, exported | {name: forged} | grown, one)
+        assert f"its {one} holds a value that is infinite or no number" in message
+    assert floats
+
+
 COLUMNS = {
     "writes": "id commit_number source start tokens first_char time text ids crc".split(),
     "commits": "number time writes tokens waiting what snapshot log length crc".split(),

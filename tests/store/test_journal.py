@@ -7,6 +7,7 @@ import sqlite3
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -234,4 +235,18 @@ def test_a_source_of_half_characters_is_kept_in_a_store(tmp_path: Path) -> None:
     with store.open("alice", HOST) as memory:
         assert {record.source for record in memory.writes} == {"caf\udce9.txt"}
         assert memory.texts()[9].source == "caf\udce9.txt"
+    store.verify("alice")
+
+
+@pytest.mark.parametrize("clock", [-5.0, 1e13])
+def test_a_clock_out_of_bounds_damages_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: float
+) -> None:
+    store = MemoryStore(tmp_path / "s", limits=SMALL)
+    monkeypatch.setattr(time, "time", lambda: clock)
+    with store.create("alice", HOST) as memory:
+        HOST.write(memory, chunks(0, 9), "a")
+    with store.open("alice", HOST) as memory:
+        assert memory.tokens
+        assert all(datetime.fromtimestamp(one.time, UTC) for one in memory.history())
     store.verify("alice")

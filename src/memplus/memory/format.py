@@ -39,6 +39,7 @@ from memplus.memory.checks import (
     checked,
     parsed,
     require,
+    require_finite,
     require_generator,
     require_within_vocabulary,
     require_writes,
@@ -218,6 +219,7 @@ def _check(
     pool = _group(tensors, _POOL)
     if pool:
         bounds.pool(pool, _POOL, header.count)
+    require_finite(tensors, path)
     require(
         bool(pool) or not header.count, path, f"{_HEADER}.count", "counts rows, and none is there"
     )

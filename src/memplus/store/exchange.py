@@ -18,7 +18,7 @@ from typing import IO, BinaryIO
 
 from memplus.config import MemoryConfig
 from memplus.errors import ConfigError, CorruptMemoryError, NotAnExportError
-from memplus.memory.checks import require, wrong
+from memplus.memory.checks import require, require_finite, wrong
 from memplus.memory.files import aside
 from memplus.memory.records import WriteRecord
 from memplus.store.blocks import Container, read_records
@@ -211,6 +211,7 @@ def check_files(folder: Path, manifest: Manifest, disk: Disk) -> int:
     segments = [(entry, Container.open(folder / entry.name)) for entry in manifest.segments]
     for _, segment in segments:
         segment.check_all()
+        _check_finite(segment)
         total += segment.total
     states: list[_State] = []
     for generation in manifest.generations:
@@ -224,6 +225,11 @@ def check_files(folder: Path, manifest: Manifest, disk: Disk) -> int:
         for commit in kept_commits(journal, manifest):
             require_place(commit, manifest, journal.path)
     return total + (folder / manifest.journal).stat().st_size
+
+
+def _check_finite(container: Container) -> None:
+    for name in container.names:
+        require_finite({name: container.rows(name)}, container.path)
 
 
 @dataclass(frozen=True)
@@ -248,6 +254,7 @@ def _check_generation(
     expected = Expected(_config(manifest, path))
     snapshot = Container.open(folder / generation.snapshot)
     snapshot.check_all()
+    _check_finite(snapshot)
     meta, tensors = check_snapshot(snapshot, generation.physical, expected)
     writes = [
         WriteRecord(number, meta.sources[source], start, tokens)
@@ -259,6 +266,7 @@ def _check_generation(
     total, waiting, count = snapshot.total, len(meta.tail), meta.count
     for part in generation.logs:
         for record in read_records(folder / part.name, part.length):
+            _check_finite(record)
             commit, count = check_record(record, len(writes), count, expected)
             writes += [WriteRecord(*values) for values in commit.writes]
             waiting = len(commit.tail)

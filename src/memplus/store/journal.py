@@ -23,7 +23,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from memplus.errors import CorruptMemoryError, MemoryVersionError
-from memplus.memory.checks import Count, Fields, Text, Time, WriteId, checked, require
+from memplus.memory.checks import LATEST, Count, Fields, Text, Time, WriteId, checked, require
 from memplus.memory.records import Passage, WriteRecord
 from memplus.memory.written_text import WrittenText
 from memplus.store.bounded import Schema, require_schema, schema_of
@@ -354,5 +354,5 @@ def _expected_schema() -> Schema:
 
 
 def now() -> float:
-    """Seconds since 1970, as the journal notes them."""
-    return time.time()
+    """Seconds since 1970, as the journal notes them; what no date can show becomes one that can."""
+    return min(max(0.0, time.time()), LATEST)
