@@ -73,10 +73,10 @@ def test_no_field_is_left_out_of_these_tests() -> None:
 
 
 BAD_PROMPT: dict[str, list[Any]] = {
-    "template": [None, 5, ["{question}"], "no place for it"],
-    "stop": [5, None, "\n", [""], [None], [1]],
+    "template": [None, 5, ["{question}"], "no place for it", "\ud800{question}"],
+    "stop": [5, None, "\n", [""], [None], [1], ["\ud800"]],
     "max_new_tokens": ["a", None, True, 1.5, 0, -3],
-    "abstention": [None, 5, []],
+    "abstention": [None, 5, [], "no \udfff"],
     "min_confidence": ["0.5", None, True, -0.1, 1.1, float("nan"), float("inf"), 10**400],
 }
 

@@ -56,9 +56,14 @@ def _number(name: str, value: object, least: float, most: float = math.inf) -> N
     require(value <= most, name, value, f"it must be at most {most:g}")
 
 
+def _is_text(value: object) -> bool:
+    """Whether it is text that UTF-8 can hold: JSON spells half characters too."""
+    return isinstance(value, str) and not any("\ud800" <= char <= "\udfff" for char in value)
+
+
 def _words(name: str, value: object) -> None:
     """A tuple of texts, none of them empty."""
-    ok = isinstance(value, tuple) and all(isinstance(one, str) and one for one in value)
+    ok = isinstance(value, tuple) and all(_is_text(one) and one for one in value)
     require(ok, name, value, "it must be a list of texts that are not empty")
 
 
@@ -177,7 +182,7 @@ class PromptConfig:
     def __post_init__(self) -> None:
         for name in ("template", "abstention"):
             value = getattr(self, name)
-            require(isinstance(value, str), f"prompt.{name}", value, "it must be text")
+            require(_is_text(value), f"prompt.{name}", value, "it must be text")
         ok = "{question}" in self.template
         require(ok, "prompt.template", self.template, "it has no {question}")
         _words("prompt.stop", self.stop)

@@ -135,7 +135,7 @@ def test_a_number_that_is_none_is_named(
         changed = tensors[name].clone()
         changed.view(-1)[-1] = value
         message = outcome(written(tmp_path / "m", tensors | {name: changed}, header), name)
-        assert f"its {name} holds a value that is infinite or no number" in message
+        assert f"its tensor {name} holds infinite numbers or none" in message
 
 
 def test_a_header_without_a_bottom(

@@ -20,6 +20,7 @@ from tests.fakes import (
 from memplus import MPlus
 from memplus.errors import ConfigError, MemoryMismatchError, UsageError
 from memplus.mplus.arguments import as_batch, check_count, per_row
+from memplus.sessions.conversation import Conversation
 
 TOLERANCE = 2e-5
 WRONG_IDS: dict[str, tuple[Any, str]] = {
@@ -148,6 +149,39 @@ def test_what_is_no_memory_is_refused(memory: Any, message: str) -> None:
     for read in (model, model.generate):
         with pytest.raises(UsageError, match=message):
             read(PROMPTS[0], memory=memory)
+
+
+@pytest.mark.parametrize("memory", [None, 7, (7,), "m", torch.tensor([[1]]), {"a": 1}])
+def test_what_is_no_memory_cannot_be_asked(memory: Any) -> None:
+    model = make_mplus()
+    for question in ("Who?", ["Who?"]):
+        with pytest.raises(UsageError, match=r"needs a memory|must be a"):
+            model.ask(memory, question)
+
+
+@pytest.mark.parametrize("text", [None, 5, b"x", ["x"]])
+def test_what_is_no_text_is_refused_by_every_door(text: Any) -> None:
+    model = make_mplus()
+    memory = several(model)[4]
+    for door in (
+        lambda: model.encode(text),
+        lambda: model.retrieve(memory, text),
+        lambda: Conversation(model, memory).say(text),
+    ):
+        with pytest.raises(UsageError, match=r"must be a string|is text"):
+            door()
+
+
+def test_only_a_memory_is_retrieved_from() -> None:
+    with pytest.raises(UsageError, match="must be a Memory, not NoneType"):
+        make_mplus().retrieve(None, "Who?")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("threshold", ["0.5", True, float("nan"), -1])
+def test_a_threshold_is_a_number_from_0_to_1(threshold: Any) -> None:
+    model = make_mplus()
+    with pytest.raises(ConfigError, match="min_confidence cannot be"):
+        model.ask(several(model)[4], "Who?", min_confidence=threshold)
 
 
 def test_memories_of_another_model_are_refused() -> None:

@@ -159,7 +159,12 @@ def test_tokens_added_later_are_known() -> None:
 
 @pytest.mark.parametrize(
     "template",
-    ["{{ raise_exception('roles must alternate') }}", "{{ messages[7].content.x }}", "{% if %}"],
+    [
+        "{{ raise_exception('no') }}",
+        "{{ messages[7].content.x }}",
+        "{% if %}",
+        "{{ messages }}\ud800",
+    ],
 )
 def test_a_template_that_fails_is_named(template: str) -> None:
     tokenizer = bytewise()

@@ -466,6 +466,8 @@ REFUSED: dict[str, tuple[int, dict[str, Any], str]] = {
     ),
     "no tokens": (4, {"max_new_tokens": 0}, "max_new_tokens"),
     "fewer than none": (4, {"max_new_tokens": -1}, "max_new_tokens"),
+    "a length in words": (4, {"max_length": "a"}, "max_length"),
+    "a least length in words": (4, {"min_new_tokens": "a"}, "min_new_tokens"),
     "half a token": (4, {"max_new_tokens": 1.5}, "max_new_tokens"),
     "a prompt longer than max_length": (5, {"max_length": 12}, "max_length is 12"),
     "greedy sequences": (4, {"num_return_sequences": 2}, "num_return_sequences"),

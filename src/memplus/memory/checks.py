@@ -192,7 +192,7 @@ def require_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
         if tensor.is_floating_point() and tensor.numel():
             ends = torch.stack(tensor.aminmax())  # both are no number where one value is
             ok = bool(torch.isfinite(ends).all())
-            require(ok, path, name, "holds a value that is infinite or no number")
+            require(ok, path, f"tensor {name}", "holds infinite numbers or none")
 
 
 def require_positions(position: Tensor, path: Path, field: str) -> None:

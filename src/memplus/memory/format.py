@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -129,7 +129,7 @@ def load_contents(
         values = _versioned(parsed(file.text, path, _HEADER), path)
         _require_model(values, memory.owner, path)
         tensors = file.tensors()
-    _require_finite(tensors, path)
+    require_finite(tensors, path)
     for version in range(values["version"], VERSION):
         MIGRATIONS[version](values, tensors)
     header = checked(_Header, values, path, _HEADER)
@@ -137,14 +137,6 @@ def load_contents(
     _check(header, tensors, memory, path, example_rows(memory.owner, new_rows))
     _fill(memory, header, tensors)
     memory.saved = SavedFile(path.absolute(), file.digest)
-
-
-def _require_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and tensor.numel():
-            ends = torch.stack(tensor.aminmax())  # NaN anywhere is both of them
-            finite = bool(ends.isfinite().all())
-            require(finite, path, f"tensor {name}", "holds infinite numbers or none")
 
 
 def _versioned(values: Any, path: Path) -> dict[str, Any]:
@@ -219,7 +211,6 @@ def _check(
     pool = _group(tensors, _POOL)
     if pool:
         bounds.pool(pool, _POOL, header.count)
-    require_finite(tensors, path)
     require(
         bool(pool) or not header.count, path, f"{_HEADER}.count", "counts rows, and none is there"
     )

@@ -94,7 +94,7 @@ class Asker:
     ) -> list[Answer]:
         """Answers in the order of the questions; see ``MPlus.ask``."""
         least = self.core.prompt.min_confidence if min_confidence is None else min_confidence
-        if not 0.0 <= least <= 1.0:
+        if isinstance(least, bool) or not isinstance(least, int | float) or not 0 <= least <= 1:
             raise ConfigError("min_confidence", value=least, reason="it is not in 0 to 1")
         if stream is not None and len(questions) != 1:
             raise UsageError("Only the answer to a single question is streamed.")
@@ -171,6 +171,8 @@ class Asker:
     def retrieve(self, memory: Memory, question: str) -> list[Retrieved]:
         """See ``MPlus.retrieve``."""
         ids = torch.tensor([self.encode(question)], device=self.core.device)
+        if not isinstance(memory, Memory):
+            raise UsageError(f"What is asked must be a Memory, not {type(memory).__name__}.")
         with self.core.reading(memory):
             return retrieved_writes(memory, self.reader.prefill(ids, memory))
 

@@ -17,7 +17,7 @@ import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from memplus.errors import BrokenTextError, ChatTemplateError
+from memplus.errors import BrokenTextError, ChatTemplateError, UsageError
 from memplus.mplus.own_tokenizer import encode_whole
 
 if TYPE_CHECKING:
@@ -42,8 +42,11 @@ def require_text(text: str, what: str) -> None:
         what: how the error names it.
 
     Raises:
+        UsageError: it is no string.
         BrokenTextError: it holds a lone surrogate, as names of files that are no UTF-8 do.
     """
+    if not isinstance(text, str):
+        raise UsageError(f"{what} must be a string, not {type(text).__name__}.")
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -105,6 +108,7 @@ def chat_ids(
     ]
     try:
         filled = tokenizer.apply_chat_template(marked, add_generation_prompt=True, tokenize=False)
+        require_text(str(filled), "What it gives")
     except Exception as error:  # a template is a program of the model's makers: anything may come
         reason = str(error).rstrip(".") or type(error).__name__
         raise ChatTemplateError(name, reason=reason) from error

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from memplus.backbone.stock import default_new_tokens
-from memplus.errors import UsageError
+from memplus.errors import ConfigError, UsageError
 from memplus.mplus.arguments import check_count
 
 __all__ = [
@@ -173,6 +173,12 @@ def check_rules(rules: Any, options: dict[str, Any], reading: Reading) -> None:
     for name in ("num_beams", "num_return_sequences"):
         if getattr(rules, name) is not None:
             check_count(name, getattr(rules, name))
+    for name in ("max_length", "min_length", "max_new_tokens", "min_new_tokens"):
+        length = getattr(rules, name)
+        if length is not None and (isinstance(length, bool) or not isinstance(length, int)):
+            raise ConfigError(name, value=length, reason="it must be a whole number")
+    if rules.max_new_tokens is not None:
+        check_count("max_new_tokens", rules.max_new_tokens)
     if rules.stop_strings is not None and options.get("tokenizer") is None:
         raise UsageError("stop_strings need a tokenizer, and the model came without one.")
     if rules.output_attentions:

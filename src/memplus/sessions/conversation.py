@@ -13,7 +13,7 @@ import torch
 
 from memplus.errors import EmptyTextError
 from memplus.memory.state import Memory
-from memplus.mplus.encoding import chat_ids
+from memplus.mplus.encoding import chat_ids, require_text
 
 if TYPE_CHECKING:
     from memplus.mplus.model import MPlus
@@ -62,6 +62,7 @@ class Conversation:
             ChatTemplateError: the model's chat template failed.
             PositionsError: the window does not fit the model.
         """
+        require_text(text, "The message")
         said = text.strip()
         if not said:
             raise EmptyTextError("The message")
