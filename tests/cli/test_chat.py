@@ -24,3 +24,12 @@ def test_a_line_that_is_no_text_is_refused_by_name(
     monkeypatch.setattr(sys, "stdin", io.StringIO("caf\udce9?\n"))
     ran = run("chat", "--memory", tmp_path / "m.memory", "--json")
     assert (ran.code, ran.data["error"]["type"]) == (2, "BrokenTextError")
+
+
+def test_what_was_said_before_a_line_that_is_refused_is_kept(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = ("--memory", tmp_path / "m.memory")
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{NOTE}\ncaf\udce9?\n"))
+    assert run("chat", *place).code == 2
+    assert run("ask", QUESTION, *place).out == "4821\n"

@@ -10,6 +10,7 @@ import typer
 
 from memplus.cli.flags import ModelFlags, OutputFlags, WritingFlags, with_groups
 from memplus.cli.output import Output
+from memplus.errors import MemplusError
 
 __all__ = ["chat"]
 
@@ -34,6 +35,7 @@ def chat(
     out = shown.open()
     model = chosen.load()
     turns = []
+    refused: MemplusError | None = None
     with place.writing(model) as target:
         talk = Conversation(model, target, window=window)
         try:
@@ -46,7 +48,13 @@ def chat(
                     out.text.print(turn.reply or "noted", markup=False)
         except KeyboardInterrupt:
             out.note("")
+        except MemplusError as error:
+            if not turns:
+                raise
+            refused = error  # what was said before is kept all the same
         talk.close()
+    if refused is not None:
+        raise refused
     data = {**place.place.data, "turns": [asdict(turn) for turn in turns]}
     out.result(data, show=lambda console: None)
 
