@@ -14,6 +14,7 @@ from memplus.errors import (
     NotFoundError,
     NotTextError,
     StorageError,
+    UsageError,
 )
 
 WORDS = "Zwölf Boxkämpfer\njagen Viktor."
@@ -50,7 +51,7 @@ def test_nothing_visible_is_empty(raw: bytes) -> None:
 def test_absent_file_and_directory_are_named(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match=r"no file .*absent"):
         read_document(tmp_path / "absent.txt")
-    with pytest.raises(NotFoundError, match="that is a folder"):
+    with pytest.raises(UsageError, match="is a folder"):
         read_document(tmp_path)
 
 

@@ -5,7 +5,7 @@ from functools import cache
 
 import pytest
 
-from memplus.data import facts
+from memplus.data import outside as facts
 from memplus.data.statements import (
     HELD_OUT_TOPICS,
     Correction,

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import zeros
 
-from memplus.errors import NotFoundError, StorageError
+from memplus.errors import NotFoundError, StorageError, UsageError
 from memplus.errors.base import storage_error
 
 
@@ -40,8 +40,8 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path, folder: str) -> Non
 
 def test_a_folder_in_the_place_of_a_file_is_a_usage_error(tmp_path: Path) -> None:
     error = storage_error(tmp_path, caught(tmp_path))
-    assert isinstance(error, NotFoundError)
-    assert error.message == f"There is no file {tmp_path}: that is a folder."
+    assert type(error) is UsageError
+    assert error.message == f"{tmp_path} is a folder. Name the files in it."
 
 
 def test_a_file_lost_inside_a_folder_that_is_there_is_no_mistyped_path(tmp_path: Path) -> None:

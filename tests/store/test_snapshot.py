@@ -14,7 +14,7 @@ from memplus.memory.bounds import example_rows
 from memplus.memory.records import NewRows, Passage, WriteRecord
 from memplus.memory.state import Memory
 from memplus.store.blocks import read_records
-from memplus.store.contents import Expected
+from memplus.store.container_contents import Expected
 from memplus.store.disk import Disk
 from memplus.store.snapshot import Logged, append_record, log_record, replay_record
 

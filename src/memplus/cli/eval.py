@@ -139,7 +139,7 @@ def notes(
     Several in a paragraph, across a chunk border, corrected later, two people with one first name.
     `--names` and `--same-attribute` tell and ask for other notes instead of these layouts.
     """
-    from memplus.data.facts import BUNDLED_NAMES, read_names
+    from memplus.data.outside import BUNDLED_NAMES, read_names
     from memplus.evaluation.experiments import Streams, evaluate_layouts, evaluate_names
     from memplus.evaluation.tasks.outside_names import Names
     from memplus.evaluation.tasks.retention import RetentionSizes, parse_distances
@@ -184,7 +184,7 @@ def statements(
 
     Counts what is right, declined and wrong: a model should decline what it cannot understand.
     """
-    from memplus.data.facts import BUNDLED_STATEMENTS, read_statements
+    from memplus.data.outside import BUNDLED_STATEMENTS, read_statements
     from memplus.evaluation.experiments import evaluate_statements
 
     output = Output(as_json=as_json)

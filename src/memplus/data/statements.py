@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from memplus.data.records import read_records, texts
+from memplus.data.json_lines import read_records, texts
 from memplus.errors import UsageError
 
 __all__ = [

@@ -135,8 +135,8 @@ def storage_error(path: str | os.PathLike[str], error: Exception) -> MemplusErro
         error: an ``OSError``, or a library's own error about a file.
 
     Returns:
-        ``NotFoundError`` where the path leads nowhere, or to a folder in the place of a file;
-        otherwise ``StorageError`` with a hint that fits the reason.
+        ``NotFoundError`` where the path leads nowhere, ``UsageError`` where it leads to a folder in
+        the place of a file, otherwise ``StorageError`` with a hint that fits the reason.
     """
     place = Path(path)
     code = system_code(error)
@@ -147,7 +147,7 @@ def storage_error(path: str | os.PathLike[str], error: Exception) -> MemplusErro
             return NotFoundError(place)
     named = {str(getattr(error, name, None)) for name in ("filename", "filename2")}
     if code == errno.EISDIR and str(place) in named:
-        return NotFoundError(place, note=": that is a folder")
+        return UsageError(f"{place} is a folder. Name the files in it.")
     return StorageError(place, reason=getattr(error, "strerror", None) or str(error), code=code)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import memplus
-from memplus.data.facts import Statement
+from memplus.data.outside import Statement
 from memplus.data.questions import QuestionSet
 from memplus.data.stream import Texts
 from memplus.evaluation.engine.bench import Bench
@@ -19,10 +19,10 @@ from memplus.evaluation.engine.plan import Plan
 from memplus.evaluation.engine.results import Evaluation, Results, evaluate
 from memplus.evaluation.engine.run import Report
 from memplus.evaluation.tasks.note_layouts import ALONE, layouts_plan
+from memplus.evaluation.tasks.ordinary_statements import STATEMENT, statement_judge, statement_plans
 from memplus.evaluation.tasks.outside_names import Names, outside_plan
 from memplus.evaluation.tasks.passages import PROTOCOL, QUESTION, passage_plans
 from memplus.evaluation.tasks.retention import NOTE, RetentionSizes, retention_plan
-from memplus.evaluation.tasks.statements import STATEMENT, statement_judge, statement_plans
 
 __all__ = [
     "Streams",

@@ -19,7 +19,6 @@ from memplus.errors import UnsupportedModelError, UsageError
 from memplus.memory.retriever import MemoryWeights
 from memplus.mplus.arguments import as_name
 from memplus.mplus.core import Core
-from memplus.mplus.facts import Facts
 from memplus.mplus.loading import (
     Parts,
     assemble_model,
@@ -27,6 +26,7 @@ from memplus.mplus.loading import (
     resolve_memory_model,
 )
 from memplus.mplus.placement import LoadOptions, place
+from memplus.mplus.properties import Properties
 from memplus.mplus.saving import Saved, save_directory
 from memplus.passes.pristine import Pristine
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Pretrained"]
 
 
-class Pretrained(Facts):
+class Pretrained(Properties):
     """A stock decoder, what memory adds to it, and where both come from."""
 
     def __init__(

@@ -22,7 +22,7 @@ from memplus.memory.checks import require, require_finite, wrong
 from memplus.memory.files import aside
 from memplus.memory.records import WriteRecord
 from memplus.store.blocks import Container, read_records
-from memplus.store.contents import Expected, check_record, check_segment, check_snapshot
+from memplus.store.container_contents import Expected, check_record, check_segment, check_snapshot
 from memplus.store.disk import Disk, Sink, read
 from memplus.store.folder import Folder, trimmed
 from memplus.store.history import kept_commits, require_place

@@ -17,7 +17,7 @@ from pathlib import Path
 from memplus.memory.bounds import example_rows
 from memplus.memory.state import Memory
 from memplus.store.blocks import Container, read_records
-from memplus.store.contents import Expected, check_segment
+from memplus.store.container_contents import Expected, check_segment
 from memplus.store.folder import Folder, parts_of
 from memplus.store.history import kept_generations, manifest_at, state_after
 from memplus.store.journal import Commit, Journal, Place, now

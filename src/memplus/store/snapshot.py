@@ -22,7 +22,7 @@ from memplus.memory.rows import RowTable
 from memplus.memory.short_term import ShortTermPool
 from memplus.memory.state import Memory
 from memplus.store.blocks import Container, Layout, layout, write_container
-from memplus.store.contents import POOL, Expected, check_record, check_snapshot
+from memplus.store.container_contents import POOL, Expected, check_record, check_snapshot
 from memplus.store.disk import Disk, Sink
 from memplus.store.mapped import MappedTable, Part
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from memplus.data.facts import BUNDLED_NAMES, read_names
+from memplus.data.outside import BUNDLED_NAMES, read_names
 from memplus.data.stream import Reference, Texts
 from memplus.errors import ConfigError
 from memplus.evaluation.engine.bench import Bench

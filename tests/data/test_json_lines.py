@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from memplus.data.records import read_records, texts
+from memplus.data.json_lines import read_records, texts
 from memplus.errors import EmptyTextError, NotFoundError, UsageError
 
 

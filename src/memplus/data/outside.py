@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from memplus.data.documents import read_document
-from memplus.data.records import read_records, texts
+from memplus.data.json_lines import read_records, texts
 
 __all__ = ["BUNDLED_NAMES", "BUNDLED_STATEMENTS", "Statement", "read_names", "read_statements"]
 

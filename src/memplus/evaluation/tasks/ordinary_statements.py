@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from memplus.data.facts import Statement
+from memplus.data.outside import Statement
 from memplus.data.stream import Reference, Told
 from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan, Question, Step

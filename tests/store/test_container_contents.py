@@ -14,7 +14,7 @@ from memplus.errors import CorruptMemoryError
 from memplus.memory.bounds import example_rows
 from memplus.store import MemoryStore
 from memplus.store.blocks import Container, read_records
-from memplus.store.contents import Expected, check_record, check_segment, check_snapshot
+from memplus.store.container_contents import Expected, check_record, check_segment, check_snapshot
 from memplus.store.manifest import Manifest, SegmentEntry
 
 HOST = FakeHost()

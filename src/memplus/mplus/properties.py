@@ -16,10 +16,10 @@ from memplus.passes.pristine import Pristine
 if TYPE_CHECKING:
     from memplus.backbone.stock_types import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["Facts"]
+__all__ = ["Properties"]
 
 
-class Facts(nn.Module):
+class Properties(nn.Module):
     """A model's properties, all of them those of its core."""
 
     core: Core

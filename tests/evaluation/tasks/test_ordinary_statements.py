@@ -1,11 +1,11 @@
 from tests.evaluation.conftest import silent, words
 
 from memplus import MPlus
-from memplus.data.facts import BUNDLED_STATEMENTS, Statement, read_statements
+from memplus.data.outside import BUNDLED_STATEMENTS, Statement, read_statements
 from memplus.evaluation.engine.bench import Bench
 from memplus.evaluation.engine.run import InMemory, run_plans
 from memplus.evaluation.engine.summary import cells_of
-from memplus.evaluation.tasks.statements import STATEMENT, statement_judge, statement_plans
+from memplus.evaluation.tasks.ordinary_statements import STATEMENT, statement_judge, statement_plans
 from memplus.systems.registry import make_systems
 from memplus.systems.shared import Shared
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from memplus.data import notes
-from memplus.data.facts import (
+from memplus.data.outside import (
     BUNDLED_NAMES,
     BUNDLED_STATEMENTS,
     Statement,
