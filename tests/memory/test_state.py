@@ -6,6 +6,7 @@ import copy
 import pickle
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -163,3 +164,19 @@ def test_completion_offers_what_is_for_users() -> None:
     assert {"fork", "save", "load", "forget", "tokens", "tail", "writes"} <= set(names)
     inner = {"take_in", "draw_drop", "commit", "wrote", "derived", "pool", "recent", "clock"}
     assert not inner & set(names)
+
+
+@pytest.mark.parametrize("change", ["cut", "overwritten"])
+def test_a_loaded_memory_does_not_change_with_its_file(tmp_path: Path, change: str) -> None:
+    model = make_mplus()
+    memory = model.new_memory()
+    model.write(memory, some_ids(100).tolist())
+    memory.save(tmp_path / "a.memory")
+    loaded = Memory.load(tmp_path / "a.memory", model)
+    with (tmp_path / "a.memory").open("r+b") as file:  # as `cp` over it would
+        size = file.seek(0, 2)
+        file.seek(0)
+        file.truncate(10) if change == "cut" else file.write(b"\xff" * size)
+    assert_equal(contents(loaded), contents(memory))
+    model.write(loaded, some_ids(30, seed=1).tolist())
+    assert loaded.tokens == 130

@@ -70,13 +70,13 @@ def test_another_file_under_the_same_name_is_not_taken_for_it(
     path, other = tmp_path / "m", tmp_path / "other"
     write_tensors(path, {"a": torch.zeros(9)}, "{}")
     write_tensors(other, {"a": torch.ones(9)}, "{}")
-    mapped = torch.from_file
+    empty = torch.empty
 
     def replaced(*args: Any, **options: Any) -> torch.Tensor:
-        os.replace(other, path)
-        return mapped(*args, **options)
+        os.replace(other, path)  # behind the header, before what follows it
+        return empty(*args, **options)
 
-    monkeypatch.setattr(torch, "from_file", replaced)
+    monkeypatch.setattr(torch, "empty", replaced)
     with opened(path) as file:
         assert not file.tensors()["a"].any()
 

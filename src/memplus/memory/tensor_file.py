@@ -2,7 +2,7 @@
 
 It is read here, not by the library, since nothing of a file is to be believed: the header's every
 length, dtype, shape and place is checked before a tensor is made of it, and all of it comes from
-one open file, whatever takes its name meanwhile. Tensors are views into a private map of that file.
+one open file, whatever takes its name meanwhile. Tensors are views into one copy of it in memory.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import stat
 import struct
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import Annotated, BinaryIO, Literal
@@ -148,17 +148,15 @@ class TensorFile:
 
 
 def _content(file: BinaryIO, path: Path, size: int) -> Tensor:
-    """[size] bytes of an open file: mapped, which holds no descriptor, or else read."""
-    with suppress(UnicodeEncodeError):
-        str(path).encode()  # PyTorch opens names in UTF-8 only
-        mapped = torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8)
-        if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
-            return mapped  # otherwise another file has taken its name by now
+    """[size] bytes of an open file, read: a map of it would change, or end, with the file."""
     content = torch.empty(size, dtype=torch.uint8)
+    rest = memoryview(content.numpy())  # type: ignore[arg-type]
     file.seek(0)
-    view = memoryview(content.numpy())  # type: ignore[arg-type]
-    if file.readinto(view) != size:  # type: ignore[attr-defined]
-        raise CorruptMemoryError(path, reason="it was cut short while it was read")
+    while rest:
+        count = file.readinto(rest)  # type: ignore[attr-defined]
+        if not count:
+            raise CorruptMemoryError(path, reason="it was cut short while it was read")
+        rest = rest[count:]
     return content
 
 

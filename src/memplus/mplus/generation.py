@@ -8,6 +8,7 @@ library's ``GenerationConfig`` and every argument of its ``generate``, each in e
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from memplus.backbone.stock import default_new_tokens
@@ -131,6 +132,8 @@ class Reading:
     """Whether any memory has long-term rows."""
     embedded: bool = False
     """The text is given as embeddings."""
+    cuda: bool = False
+    """Whether the model is on a CUDA device."""
     self_drafting: bool = False
     """Whether the model is to draft for itself."""
     eager: bool = False
@@ -168,8 +171,7 @@ def check_rules(rules: Any, options: dict[str, Any], reading: Reading) -> None:
             continue
         if value is not None and value is not False and value not in (0, _OFF.get(name, 0)):
             raise UsageError(f"{name} is not served: {reason}. Leave it out.")
-    if rules.cache_implementation == "paged":
-        raise UsageError("cache_implementation 'paged' is not served. Leave it out.")
+    _check_cache_kind(rules.cache_implementation, reading)
     for name in ("num_beams", "num_return_sequences"):
         if getattr(rules, name) is not None:
             check_count(name, getattr(rules, name))
@@ -227,6 +229,27 @@ def check_attentions(*, eager: bool, assisted: bool = False) -> None:
 def _assisted(rules: Any, options: dict[str, Any]) -> bool:
     drafting = options.get("assistant_model") is not None
     return drafting or rules.prompt_lookup_num_tokens is not None
+
+
+def _check_cache_kind(kind: str | None, reading: Reading) -> None:
+    """The library itself finds some of these out in the middle of a run."""
+    if kind == "paged":
+        raise UsageError("cache_implementation 'paged' is not served. Leave it out.")
+    if kind is not None and kind.startswith("offloaded") and not reading.cuda:
+        raise UsageError(f"cache_implementation {kind!r} needs a CUDA device. Leave it out.")
+    quantizers = ("optimum.quanto", "hqq")
+    if kind == "quantized" and not any(_installed(name) for name in quantizers):
+        raise UsageError(
+            "cache_implementation 'quantized' needs one of the packages optimum-quanto and hqq. "
+            "Install one, or leave it out."
+        )
+
+
+def _installed(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # of the package that it lies in
+        return False
 
 
 def _check_chunks(rules: Any, reading: Reading) -> None:

@@ -216,6 +216,7 @@ class Reader:
             tail=prompt.tail is not None,
             retrieves=any(memory.long_term_rows for memory in memories),
             embedded=text.embeds is not None,
+            cuda=backbone.device.type == "cuda",
             self_drafting=assistant is not None and assistant.get_decoder() is backbone.decoder,
             eager=backbone.attention_implementation == "eager",
         )
