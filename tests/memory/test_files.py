@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from memplus.errors import MemoryBusyError, NotFoundError, StorageError
+from memplus.errors import MemoryBusyError, NotFoundError, StorageError, UsageError
 from memplus.memory.files import aside, locked, write_aside
 
 
@@ -44,7 +44,7 @@ def test_a_new_file_has_the_rights_that_the_user_asks_for(tmp_path: Path) -> Non
 def test_what_the_disk_refuses_is_a_storage_error(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     for path in (tmp_path / "no" / "a", tmp_path / "folder"):
-        with pytest.raises((NotFoundError, StorageError)):
+        with pytest.raises((UsageError, StorageError)):
             write_aside(path, b"")
     with pytest.raises(NotFoundError, match="no folder"), locked(tmp_path / "no" / "a"):
         raise AssertionError("there is no folder to lock in")

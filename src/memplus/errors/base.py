@@ -147,7 +147,7 @@ def storage_error(path: str | os.PathLike[str], error: Exception) -> MemplusErro
             return NotFoundError(place)
     named = {str(getattr(error, name, None)) for name in ("filename", "filename2")}
     if code == errno.EISDIR and str(place) in named:
-        return UsageError(f"{place} is a folder. Name the files in it.")
+        return UsageError(f"{place} is a folder, where a file is needed.")
     return StorageError(place, reason=getattr(error, "strerror", None) or str(error), code=code)
 
 
