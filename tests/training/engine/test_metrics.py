@@ -50,5 +50,5 @@ def test_without_tensorboard_it_says_how_to_get_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "torch.utils.tensorboard", None)
-    with pytest.raises(TrainingError, match=r"memplus\[tensorboard\]"):
+    with pytest.raises(TrainingError, match=r"pip install tensorboard"):
         Metrics(tmp_path, tensorboard=True)

@@ -114,5 +114,5 @@ def test_without_the_datasets_library_it_says_how_to_get_it(
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "datasets", None)
     config = DataConfig(stream=StreamConfig("x", 1), cache=tmp_path)
-    with pytest.raises(TrainingError, match=r"memplus\[datasets\]"):
+    with pytest.raises(TrainingError, match=r"pip install datasets"):
         load_documents(config, TOKENIZER)
