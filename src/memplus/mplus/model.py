@@ -14,23 +14,17 @@ from typing import TYPE_CHECKING, Any, overload
 import torch
 from torch import Tensor
 
-from memplus.config import MemoryConfig, PromptConfig
 from memplus.memory.records import NewRows, Passage
-from memplus.memory.retriever import MemoryWeights
 from memplus.memory.state import Memory
 from memplus.mplus.arguments import Memories, as_batch
-from memplus.mplus.asking import Answer, Asker, Stream
+from memplus.mplus.asking import Answer, Stream
 from memplus.mplus.evidence import Retrieved
 from memplus.mplus.pretrained import Pretrained
-from memplus.mplus.reader import Reader
-from memplus.mplus.writer import Receipt, Text, Writer
-from memplus.passes.pristine import Pristine
+from memplus.mplus.writer import Receipt, Text
 
 if TYPE_CHECKING:
     from memplus.backbone.stock_types import (
         CausalLMOutputWithPast,
-        PreTrainedModel,
-        PreTrainedTokenizerBase,
     )
 
 __all__ = ["MPlus"]
@@ -42,23 +36,6 @@ class MPlus(Pretrained):
     Made by ``from_pretrained`` or ``from_backbone``. Thread-safe: passes on one model take turns.
     ``copy.deepcopy`` and pickling copy the weights too.
     """
-
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        config: MemoryConfig,
-        weights: MemoryWeights,
-        *,
-        tokenizer: PreTrainedTokenizerBase | None = None,
-        prompt: PromptConfig | None = None,
-        pristine: Pristine | None = None,
-    ) -> None:
-        super().__init__(
-            model, config, weights, tokenizer=tokenizer, prompt=prompt, pristine=pristine
-        )
-        self._writer = Writer(self.core)
-        self._reader = Reader(self.core)
-        self.asker = Asker(self.core, self._reader)
 
     # Writing ------------------------------------------------------------------------------------
 

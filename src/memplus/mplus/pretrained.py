@@ -18,6 +18,7 @@ from memplus.config import MemoryConfig, PromptConfig
 from memplus.errors import UnsupportedModelError, UsageError
 from memplus.memory.retriever import MemoryWeights
 from memplus.mplus.arguments import as_name
+from memplus.mplus.asking import Asker
 from memplus.mplus.core import Core
 from memplus.mplus.loading import (
     Parts,
@@ -27,7 +28,9 @@ from memplus.mplus.loading import (
 )
 from memplus.mplus.placement import LoadOptions, place
 from memplus.mplus.properties import Properties
+from memplus.mplus.reader import Reader
 from memplus.mplus.saving import Saved, save_directory
+from memplus.mplus.writer import Writer
 from memplus.passes.pristine import Pristine
 
 if TYPE_CHECKING:
@@ -37,7 +40,7 @@ __all__ = ["Pretrained"]
 
 
 class Pretrained(Properties):
-    """A stock decoder, what memory adds to it, and where both come from."""
+    """A stock decoder, what memory adds to it, and where both come from; ``MPlus`` adds deeds."""
 
     def __init__(
         self,
@@ -56,6 +59,9 @@ class Pretrained(Properties):
         self.core = Core(
             model, config, weights, tokenizer=tokenizer, prompt=prompt, pristine=pristine
         )
+        self._writer = Writer(self.core)
+        self._reader = Reader(self.core)
+        self.asker = Asker(self.core, self._reader)
 
     def __reduce__(self) -> tuple[Callable[..., Pretrained], tuple[Any, ...]]:
         core = self.core
