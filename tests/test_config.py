@@ -17,6 +17,7 @@ from memplus.config import (
     NoEviction,
     OldestEviction,
     PromptConfig,
+    SpanRetrieval,
 )
 from memplus.errors import ConfigError
 
@@ -25,6 +26,7 @@ CONFIGS = [
     MemoryConfig(retrieved_tokens=0, drop="shared", first_write="tile", bos=False),
     MemoryConfig(eviction=OldestEviction(7), adapters=AdapterConfig(targets=("a", "b"))),
     MemoryConfig(eviction=CounterEviction(every=2, initial=-1.5, decay=0)),
+    MemoryConfig(drop="shared", retrieval=SpanRetrieval(span_rows=32, layer=3)),
 ]
 
 
@@ -47,6 +49,7 @@ BAD_MEMORY: dict[str, list[Any]] = {
     "chunk_tokens": [*NOT_WHOLE, 0],
     "retriever_dim": [*NOT_WHOLE, 0, 10**12],
     "retriever_layers": [*NOT_WHOLE, 0, 3],
+    "retrieval": ["rows", None, [], 5],
     "eviction": ["none", None, [], 5],
     "bos": ["yes", None, 1, 0],
     "adapters": [True, "q_proj", [], 5],
@@ -119,6 +122,30 @@ BAD_EVICTIONS: list[tuple[str, dict[str, Any]]] = [
     ("decay", {"kind": "counter", "decay": -1}),
     ("decay", {"kind": "counter", "decay": "1"}),
 ]
+
+
+BAD_SPANS: list[tuple[str, dict[str, Any]]] = [
+    ("retrieval.kind", {"retrieval": {"kind": "books"}}),
+    ("retrieval.span_rows", {"retrieval": {"kind": "rows", "span_rows": 5}}),
+    ("retrieval.span_rows", {"retrieval": {"kind": "spans", "span_rows": 0}}),
+    ("retrieval.layer", {"retrieval": {"kind": "spans", "layer": -1}}),
+    ("drop", {"drop": "per_layer"}),
+    ("first_write", {"first_write": "tile"}),
+    ("short_term_tokens", {"short_term_tokens": 10_241}),
+    ("retrieved_tokens", {"retrieved_tokens": 100}),
+    ("tokens_per_write", {"tokens_per_write": 100}),
+]
+
+
+@pytest.mark.parametrize(("name", "values"), BAD_SPANS)
+def test_spans_need_whole_spans_that_all_layers_drop(name: str, values: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        MemoryConfig.from_dict({"drop": "shared", "retrieval": {"kind": "spans"}} | values)
+    assert caught.value.fields["field"] == name
+
+
+def test_what_digests_are_made_of_does_not_change_with_the_paper_s_retrieval() -> None:
+    assert "retrieval" not in MemoryConfig().to_dict()
 
 
 @pytest.mark.parametrize(("name", "rule"), BAD_EVICTIONS)

@@ -21,6 +21,9 @@ __all__ = [
     "NoEviction",
     "OldestEviction",
     "PromptConfig",
+    "Retrieval",
+    "RowRetrieval",
+    "SpanRetrieval",
     "require",
 ]
 
@@ -128,6 +131,39 @@ _EVICTIONS: dict[str, type[NoEviction] | type[OldestEviction] | type[CounterEvic
 
 
 @dataclass(frozen=True)
+class RowRetrieval:
+    """The paper's rule: every layer retrieves single rows by its own input (M+ section 3.3)."""
+
+    kind: Literal["rows"] = "rows"
+
+
+@dataclass(frozen=True)
+class SpanRetrieval:
+    """Whole spans of consecutive rows, chosen once per read at one layer and read in all layers.
+
+    A departure from the paper, for pretrained decoders: copying needs a row's neighbours, in every
+    layer. A write then leaves whole spans, and drops whole spans, the same in all layers.
+    """
+
+    span_rows: int = 64
+    """Consecutive rows of one write that are dropped, retrieved and read together."""
+    layer: int = 8
+    """The layer whose input asks, and whose rows carry the retrieval keys."""
+    kind: Literal["spans"] = "spans"
+
+    def __post_init__(self) -> None:
+        _whole("retrieval.span_rows", self.span_rows, 1, _WIDEST)
+        _whole("retrieval.layer", self.layer, 0, _WIDEST)
+
+
+Retrieval = RowRetrieval | SpanRetrieval
+_RETRIEVALS: dict[str, type[RowRetrieval] | type[SpanRetrieval]] = {
+    "rows": RowRetrieval,
+    "spans": SpanRetrieval,
+}
+
+
+@dataclass(frozen=True)
 class AdapterConfig:
     """Two LoRA adapters: ``default`` while writing, ``decoder_adapter`` while reading."""
 
@@ -222,6 +258,8 @@ class MemoryConfig:
     """Width of the retriever's queries and keys."""
     retriever_layers: int = 2
     """Linear layers of each retriever projection: 1, or 2 with SiLU between them."""
+    retrieval: Retrieval = field(default_factory=RowRetrieval)
+    """What a read retrieves: rows, layer by layer, or spans, once for all layers."""
     eviction: Eviction = field(default_factory=NoEviction)
     """What leaves the long-term memory, and when."""
     bos: bool = True
@@ -253,6 +291,23 @@ class MemoryConfig:
         require(isinstance(self.eviction, rules), "eviction", self.eviction, names)
         adapters = isinstance(self.adapters, AdapterConfig | None)
         require(adapters, "adapters", self.adapters, "it must be an AdapterConfig or None")
+        ways = isinstance(self.retrieval, RowRetrieval | SpanRetrieval)
+        require(ways, "retrieval", self.retrieval, "it must be RowRetrieval or SpanRetrieval")
+        if isinstance(self.retrieval, SpanRetrieval):
+            self._check_spans(self.retrieval)
+
+    def _check_spans(self, spans: SpanRetrieval) -> None:
+        require(self.drop == "shared", "drop", self.drop, "spans are dropped in all layers at once")
+        require(self.first_write == "grow", "first_write", self.first_write, "spans are not tiled")
+        for name in ("short_term_tokens", "retrieved_tokens", "tokens_per_write"):
+            value = getattr(self, name)
+            whole = value % spans.span_rows == 0
+            require(whole, name, value, f"it must be whole spans of {spans.span_rows} rows")
+
+    @property
+    def span_rows(self) -> int:
+        """Rows that are dropped and retrieved together: 1 where single rows are."""
+        return self.retrieval.span_rows if isinstance(self.retrieval, SpanRetrieval) else 1
 
     @property
     def has_long_term(self) -> bool:
@@ -260,8 +315,14 @@ class MemoryConfig:
         return self.retrieved_tokens > 0
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return asdict(self)
+        """As plain JSON values; without the retrieval where it is the paper's.
+
+        What is saved and what digests are made of stay as they were before there was a choice.
+        """
+        values = asdict(self)
+        if isinstance(self.retrieval, RowRetrieval):
+            del values["retrieval"]
+        return values
 
     @classmethod
     def from_dict(cls, values: object) -> MemoryConfig:
@@ -272,14 +333,18 @@ class MemoryConfig:
         """
         given = _known(values, cls)
         if isinstance(given.get("eviction"), Mapping):
-            given["eviction"] = _eviction(given["eviction"])
+            given["eviction"] = _chosen(given["eviction"], "eviction", _EVICTIONS, "none")
+        if isinstance(given.get("retrieval"), Mapping):
+            given["retrieval"] = _chosen(given["retrieval"], "retrieval", _RETRIEVALS, "rows")
         if isinstance(given.get("adapters"), Mapping):
             given["adapters"] = AdapterConfig.from_dict(given["adapters"])
         return cls(**given)
 
 
-def _eviction(values: Mapping[str, Any]) -> Eviction:
-    kind = values.get("kind", "none")
-    ok = isinstance(kind, str) and kind in _EVICTIONS
-    require(ok, "eviction.kind", kind, "none, oldest or counter")
-    return _EVICTIONS[kind](**_known(values, _EVICTIONS[kind], "eviction."))
+def _chosen(values: Mapping[str, Any], name: str, kinds: Mapping[str, Any], default: str) -> Any:
+    """One of several kinds of value, named by its field ``kind``."""
+    kind = values.get("kind", default)
+    *most, last = kinds
+    known = isinstance(kind, str) and kind in kinds
+    require(known, f"{name}.kind", kind, f"{', '.join(most)} or {last}")
+    return kinds[kind](**_known(values, kinds[kind], f"{name}."))

@@ -1,8 +1,14 @@
 import pytest
 import torch
 
+from memplus.config import MemoryConfig, SpanRetrieval
 from memplus.memory import retriever
-from memplus.memory.retriever import oldest_first, retrieval_scores
+from memplus.memory.retriever import (
+    MemoryWeights,
+    oldest_first,
+    retrieval_scores,
+    span_scores,
+)
 
 
 @pytest.mark.parametrize("rows", [1, 7, 8, 25])
@@ -80,3 +86,32 @@ def test_gradients_of_scores_reach_queries_and_keys(form: str) -> None:
             rise = (retrieval_scores(*pair, share) - retrieval_scores(queries, keys, share)).sum()
         assert float(tensor.grad.view(-1)[1]) == pytest.approx(float(rise) / step, abs=2e-2)
         assert float(tensor.grad.view(-1)[1]) != 0
+
+
+def test_span_scores_are_the_mean_over_tokens_of_the_best_match_in_each_span():
+    generator = torch.Generator().manual_seed(0)
+    queries = torch.randn(3, 5, generator=generator)
+    keys = torch.randn(8, 5, generator=generator)
+    found = span_scores(queries, keys, 4)
+    for span in range(2):
+        own = keys[4 * span : 4 * span + 4]
+        best = [max(float(q @ k / k.norm()) for k in own) for q in queries]
+        assert float(found[span]) == pytest.approx(sum(best) / 3, abs=1e-5)
+
+
+def test_padding_does_not_count_in_span_scores():
+    queries, keys = torch.randn(2, 4, 5), torch.randn(2, 6, 5)
+    share = torch.tensor([[0.5, 0.5, 0, 0], [0.25] * 4])
+    found = span_scores(queries, keys, 3, share)
+    assert torch.allclose(found[0], span_scores(queries[0, :2], keys[0], 3), atol=1e-6)
+    assert torch.allclose(found[1], span_scores(queries[1], keys[1], 3), atol=1e-6)
+
+
+def test_spans_are_asked_for_at_one_layer_alone():
+    config = MemoryConfig(
+        short_term_tokens=8, retrieved_tokens=8, tokens_per_write=4, chunk_tokens=4, drop="shared",
+        retrieval=SpanRetrieval(span_rows=4, layer=2),
+    )  # fmt: skip
+    weights = MemoryWeights(5, 16, config)
+    assert list(weights.retrieving) == [2]
+    assert weights.layer_retriever(2) is weights.retriever[0]

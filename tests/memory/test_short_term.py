@@ -127,3 +127,22 @@ def test_survivors_of_many_writes_are_close_to_those_of_single_drops() -> None:
     assert (shares[0].diff() > 0.05).all()
     assert torch.allclose(shares[0, -2:], shares[1, -2:], atol=0.02), shares
     assert torch.allclose(shares[0], shares[1], atol=0.12), shares
+
+
+def test_spans_are_dropped_whole_and_in_every_layer():
+    drop = draw_dropped(12, 6, 3, torch.Generator().manual_seed(1), shared=True, span=3)
+    assert drop.shape == (3, 6)
+    assert (drop == drop[0]).all()
+    for span in drop[0].view(2, 3).tolist():
+        assert span == [span[0], span[0] + 1, span[0] + 2]
+        assert span[0] % 3 == 0
+
+
+def test_spans_survive_whole_and_the_newest_write_stays():
+    kept = draw_survivors((2, 4, 24), 6, 12, torch.Generator().manual_seed(1), span=3)
+    assert kept.shape == (2, 4, 12)
+    assert (kept[0] == kept[1]).all()
+    for pool in kept[0]:
+        assert pool[-6:].tolist() == list(range(18, 24))
+        assert all(span % 3 == 0 for span in pool.view(4, 3)[:, 0].tolist())
+        assert (pool.view(4, 3).diff(dim=1) == 1).all()

@@ -110,8 +110,10 @@ class MemoryContents:
         count = 0 if pool is None else pool.dropped_by(new_rows)
         if pool is None or count == 0:
             return None
-        shared = self.config.drop == "shared"
-        drop = draw_dropped(pool.count, count, pool.layers, self.generator, shared=shared)
+        drop = draw_dropped(
+            pool.count, count, pool.layers, self.generator,
+            shared=self.config.drop == "shared", span=self.config.span_rows,
+        )  # fmt: skip
         return drop.to(pool.position.device)
 
     def before_write(self) -> None:

@@ -11,9 +11,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from memplus.config import MemoryConfig
+from memplus.config import MemoryConfig, SpanRetrieval
 
-__all__ = ["LayerRetriever", "MemoryWeights", "oldest_first", "retrieval_scores"]
+__all__ = ["LayerRetriever", "MemoryWeights", "oldest_first", "retrieval_scores", "span_scores"]
 
 _BLOCK = 16_384
 """Rows scored at a time."""
@@ -54,8 +54,12 @@ class MemoryWeights(nn.Module):
             nn.Parameter(torch.randn(layers, 1, hidden_size) * 0.02) if config.bos else None
         )
         self.memory_embedding = nn.Parameter(torch.randn(1, 1, hidden_size) * 0.02)
+        self.retrieving: range = range(layers)
+        """Layers that have a retriever."""
+        if isinstance(config.retrieval, SpanRetrieval):
+            self.retrieving = range(config.retrieval.layer, config.retrieval.layer + 1)
         self.retriever = (
-            nn.ModuleList(LayerRetriever(hidden_size, config) for _ in range(layers))
+            nn.ModuleList(LayerRetriever(hidden_size, config) for _ in self.retrieving)
             if config.has_long_term
             else None
         )
@@ -63,7 +67,7 @@ class MemoryWeights(nn.Module):
     def layer_retriever(self, layer: int) -> LayerRetriever:
         """The retriever of one layer; only where the config has a long-term memory."""
         assert self.retriever is not None
-        module = self.retriever[layer]
+        module = self.retriever[self.retrieving.index(layer)]
         assert isinstance(module, LayerRetriever)
         return module
 
@@ -83,10 +87,7 @@ def retrieval_scores(queries: Tensor, keys: Tensor, share: Tensor | None = None)
     if queries.dim() == 2 and share is None:
         return _scores_of_one(queries, keys)
     matches = torch.sigmoid(queries.float() @ keys.float().transpose(-1, -2))
-    if share is None:
-        return matches.mean(dim=-2)
-    weighed: Tensor = share[..., None, :].to(matches.dtype) @ matches
-    return weighed[..., 0, :].float()
+    return _mean(matches, share)
 
 
 def _scores_of_one(queries: Tensor, keys: Tensor) -> Tensor:
@@ -103,6 +104,37 @@ def _scores_of_one(queries: Tensor, keys: Tensor) -> Tensor:
         block = slice(start, start + _BLOCK)
         torch.mean(torch.sigmoid_(keys[block].float() @ asked), dim=1, out=scores[block])
     return scores
+
+
+def span_scores(queries: Tensor, keys: Tensor, span: int, share: Tensor | None = None) -> Tensor:
+    """Mean over the prompt's tokens of the best match among a span's rows; differentiable.
+
+    Late interaction: every token of the prompt looks for the row that suits it best. Keys are
+    compared by their direction; the length of a query says how much its token counts.
+
+    Args:
+        queries: [..., T, R], of prompt tokens only: no tail, no padding.
+        keys: [..., n, R], as stored, or [n, R] for the whole batch; n is whole spans.
+        span: consecutive rows that make a span, s.
+        share: [..., T] what each token counts, where prompts of a batch differ in length: 0 at
+            padding, 1 together; None counts all tokens alike.
+
+    Returns:
+        [..., n / s], float32 except inside autocast.
+    """
+    unit = nn.functional.normalize(keys.float(), dim=-1)
+    matches = queries.float() @ unit.transpose(-1, -2)
+    best: Tensor = matches.unflatten(-1, (-1, span)).amax(dim=-1)
+    return _mean(best, share)
+
+
+def _mean(matches: Tensor, share: Tensor | None) -> Tensor:
+    """[..., T, n] -> [..., n]: what the prompt's tokens say together."""
+    if share is None:
+        mean: Tensor = matches.mean(dim=-2)
+        return mean
+    weighed: Tensor = share[..., None, :].to(matches.dtype) @ matches
+    return weighed[..., 0, :].float()
 
 
 def oldest_first(selected: Tensor, birth: Tensor) -> Tensor:

@@ -20,7 +20,13 @@ OWN = ("recent", "position", "birth", "write_id")
 
 
 def draw_dropped(
-    rows: int, count: int, layers: int, generator: torch.Generator, *, shared: bool
+    rows: int,
+    count: int,
+    layers: int,
+    generator: torch.Generator,
+    *,
+    shared: bool,
+    span: int = 1,
 ) -> Tensor:
     """Choose at random which of a pool's rows one write drops (MemoryLLM section 3.1.2).
 
@@ -30,16 +36,20 @@ def draw_dropped(
         layers: L.
         generator: on the CPU whatever the device, so that a seed means the same everywhere.
         shared: one draw for all layers; otherwise every layer draws for itself.
+        span: rows that are dropped together; ``rows`` and ``count`` are whole spans.
 
     Returns:
-        [L, c] positions, in random order.
+        [L, c] positions, spans in random order.
     """
-    lots = torch.rand((1 if shared else layers, rows), generator=generator)
-    return lots.topk(count, dim=1).indices.expand(layers, count)
+    lots = torch.rand((1 if shared else layers, rows // span), generator=generator)
+    drawn = lots.topk(count // span, dim=1).indices
+    if span > 1:
+        drawn = (drawn[:, :, None] * span + torch.arange(span)).flatten(1)
+    return drawn.expand(layers, count)
 
 
 def draw_survivors(
-    shape: tuple[int, int, int], new: int, slots: int, generator: torch.Generator
+    shape: tuple[int, int, int], new: int, slots: int, generator: torch.Generator, span: int = 1
 ) -> Tensor:
     """Choose at random which rows a pool holds after many writes (MemoryLLM section 3.1.3).
 
@@ -53,10 +63,17 @@ def draw_survivors(
         new: K.
         slots: N.
         generator: on the CPU.
+        span: rows that are dropped together, the same in all layers where it is above 1; K, N and
+            n are whole spans.
 
     Returns:
         [L, G, N] positions of the rows that are left, rising.
     """
+    if span > 1:
+        layers, pools, rows = shape
+        kept = draw_survivors((1, pools, rows // span), new // span, slots // span, generator)
+        kept = (kept[..., None] * span + torch.arange(span)).flatten(2)
+        return kept.expand(layers, -1, -1)
     age = (shape[2] - 1 - torch.arange(shape[2])) // new
     uniform = torch.rand(shape, generator=generator)
     # Gumbel's trick: the N largest of log odds plus noise are a draw without replacement.

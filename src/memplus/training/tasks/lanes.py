@@ -240,8 +240,12 @@ class LaneMemory:
 
     def _drop(self, excess: int, generators: Sequence[torch.Generator]) -> Rows:
         layers, shared = self._order.shape[1], self.config.drop == "shared"
+        span = self.config.span_rows
         drop = torch.stack(
-            [draw_dropped(self.count, excess, layers, g, shared=shared) for g in generators]
+            [
+                draw_dropped(self.count, excess, layers, g, shared=shared, span=span)
+                for g in generators
+            ]
         )
         dropped = torch.zeros_like(self._order, dtype=torch.bool)
         dropped.scatter_(2, drop.to(dropped.device), value=1)
