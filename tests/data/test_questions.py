@@ -29,7 +29,7 @@ def test_natural_questions_are_read(tmp_path: Path) -> None:
     path.write_text("\n".join(json.dumps(one) for one in NATURAL))
     found = read_questions(path)
     assert found.longest_answer == 4
-    assert found.questions[1] == Asked("where", ("far off",), "It is far off.", "B")
+    assert found.questions[1] == Asked("where", ("far off",), "B. It is far off.", "B")
     assert read_questions(path, 7).longest_answer == 7
 
 

@@ -1,15 +1,14 @@
-"""Question sets with their passages, as they are published: SQuAD and Natural Questions."""
+"""Questions of published sets, one by one, and which of them the papers ask."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from memplus.data.documents import read_bytes
+from memplus.data.passages import Split, parse_passages
 from memplus.errors import ConfigError, QuestionSetError
 
 __all__ = ["Asked", "QuestionSet", "read_questions"]
@@ -56,39 +55,33 @@ class QuestionSet:
         return replace(self, questions=kept)
 
 
-def read_questions(path: Path, longest_answer: int | None = None) -> QuestionSet:
-    """Questions of a SQuAD file (JSON) or a Natural Questions file (JSON lines); also gzipped.
+def read_questions(
+    path: Path, longest_answer: int | None = None, split: Split = "all"
+) -> QuestionSet:
+    """Questions of a SQuAD, Natural Questions or FairytaleQA file; also gzipped.
 
     Args:
-        path: the file.
-        longest_answer: tokens of an answer; None: 3 for SQuAD, 4 for Natural Questions.
+        path: the file, as ``passages`` describes it.
+        longest_answer: tokens of an answer; None: 3 for SQuAD, 4 for sets of JSON lines.
+        split: all of them, what training may read, or what is held out.
 
     Raises:
         NotFoundError, StorageError: it is not there, or cannot be read.
-        QuestionSetError: it is neither.
+        QuestionSetError: it is none of them.
     """
     data = read_bytes(path)
     sha256 = hashlib.sha256(data).hexdigest()
     try:
         text = data.decode("utf-8")
-        if ".jsonl" not in path.suffixes:
-            return QuestionSet(list(_squad(json.loads(text))), longest_answer or 3, sha256)
-        lines = [json.loads(line) for line in text.splitlines() if line.strip()]
-        return QuestionSet([_natural(line) for line in lines], longest_answer or 4, sha256)
-    except (ValueError, TypeError, KeyError, IndexError) as error:
+    except UnicodeDecodeError as error:
         raise QuestionSetError(path) from error
+    found = [
+        Asked(one.question, one.answers, passage.text, passage.topic)
+        for passage in parse_passages(path, text, split)
+        for one in passage.questions
+    ]
+    return QuestionSet(found, longest_answer or _longest_answer(path), sha256)
 
 
-def _squad(data: Any) -> Iterator[Asked]:
-    for article in data["data"]:
-        for paragraph in article["paragraphs"]:
-            for asked in paragraph["qas"]:
-                answers = tuple(dict.fromkeys(str(one["text"]) for one in asked["answers"]))
-                if answers and not asked.get("is_impossible"):
-                    yield Asked(asked["question"], answers, paragraph["context"], article["title"])
-
-
-def _natural(line: Any) -> Asked:
-    passage = line["ctxs"][0]
-    answers = tuple(str(one) for one in line["answers"])
-    return Asked(line["question"], answers, passage["text"], passage["title"])
+def _longest_answer(path: Path) -> int:
+    return 4 if ".jsonl" in path.suffixes else 3
