@@ -14,11 +14,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import LlamaConfig
 
-from memplus.backbone.decoder_config import check_sizes, library_config
+from memplus.backbone.decoder_config import DTYPES, check_sizes, library_config
+from memplus.backbone.references import BaseReference, parse_reference
 from memplus.config import AdapterConfig, CounterEviction, MemoryConfig, PromptConfig
 from memplus.errors import (
     ConfigError,
@@ -29,13 +31,17 @@ from memplus.errors import (
 )
 
 __all__ = [
+    "ADAPTERS",
     "FORMAT",
     "OUR_CONFIG",
     "WHOLE",
     "Checkpoint",
     "Layout",
+    "base_config",
     "is_memory_checkpoint",
     "read_checkpoint",
+    "read_reference",
+    "read_tensors",
     "stock_config",
     "weight_files",
     "weight_shapes",
@@ -58,6 +64,8 @@ class Layout:
 
 WHOLE = Layout()
 """Every weight of the model."""
+ADAPTERS = Layout("adapters", requires=lambda n: "lora_" in n or n.startswith("memplus."))
+"""A bundle: adapters and memory weights; the stock weights are those of its base."""
 
 
 @dataclass
@@ -75,6 +83,10 @@ class Checkpoint:
     published: bool = False
     """Whether the layout is the published one, which always carries its rows."""
     layout: Layout = WHOLE
+    base: BaseReference | None = None
+    """Of a bundle: what it says of its base."""
+    base_path: Path | None = None
+    """Of a bundle: where the base lies."""
 
 
 def is_memory_checkpoint(path: Path) -> bool:
@@ -91,26 +103,30 @@ def _published_kind(raw: Mapping[str, Any]) -> str | None:
     return known[0] if known else None
 
 
-def read_checkpoint(path: Path, retrieved_tokens: int | None = None) -> Checkpoint:
+def read_checkpoint(
+    path: Path, retrieved_tokens: int | None = None, base_path: Path | None = None
+) -> Checkpoint:
     """Read configs and weights of a directory.
 
     Args:
         path: the directory.
         retrieved_tokens: overrides the checkpoint's M; 0 leaves the long-term memory out.
+        base_path: where the base of a bundle lies. Its weights are not read here.
 
     Raises:
         MissingWeightsDirectory, UnknownModelError, UnsupportedModelError, WeightsError.
         ConfigError: a field of one of its configs cannot hold what it holds.
     """
-    files = weight_files(path)
+    files = weight_files(path, WHOLE if base_path is None else ADAPTERS)
     if (path / OUR_CONFIG).is_file():
-        checkpoint = _ours(path)
+        checkpoint = _ours(path, base_path)
     else:
         checkpoint = _published(path, _read_json(path / "config.json"))
     if retrieved_tokens is not None:
         checkpoint.memory = replace(checkpoint.memory, retrieved_tokens=retrieved_tokens)
-    tensors = _read_tensors(path, files)
-    check_sizes(checkpoint.config, {name: tuple(t.shape) for name, t in tensors.items()}, path)
+    tensors = read_tensors(path, files)
+    if base_path is None:
+        check_sizes(checkpoint.config, {name: tuple(t.shape) for name, t in tensors.items()}, path)
     if checkpoint.published:
         tensors, checkpoint.memory = _renamed(tensors, checkpoint.memory)
     if not checkpoint.memory.has_long_term:
@@ -179,7 +195,12 @@ def weight_shapes(path: Path, files: Iterable[Path]) -> dict[str, tuple[int, ...
     return shapes
 
 
-def _read_tensors(path: Path, files: Iterable[Path]) -> dict[str, Tensor]:
+def read_tensors(path: Path, files: Iterable[Path]) -> dict[str, Tensor]:
+    """The weights in these files, by name, in the dtypes in which they are stored.
+
+    Raises:
+        WeightsError: a file is damaged.
+    """
     tensors: dict[str, Tensor] = {}
     for file in files:
         try:
@@ -214,7 +235,32 @@ def stock_config(path: Path) -> Any:
     return library_config(_read_json(path / "config.json"), path)
 
 
-def _ours(path: Path) -> Checkpoint:
+def base_config(path: Path) -> Any:
+    """The library's own config of a directory with every stock weight, with or without a memory.
+
+    Raises:
+        MissingWeightsDirectory, UnknownModelError, ConfigError, UnsupportedModelError: see
+            ``stock_config``.
+    """
+    if (path / OUR_CONFIG).is_file() or not is_memory_checkpoint(path):
+        return stock_config(path)
+    return _published(path, _read_json(path / "config.json")).config
+
+
+def read_reference(path: Path) -> BaseReference | None:
+    """What a bundle says of its base; None: the directory is none of a bundle.
+
+    Raises:
+        UnknownModelError: its config is damaged.
+        ConfigError: a field of it cannot hold what it holds.
+    """
+    if not (path / OUR_CONFIG).is_file():
+        return None
+    raw = _read_json(path / OUR_CONFIG).get("base")
+    return None if raw is None else parse_reference(path / OUR_CONFIG, raw)
+
+
+def _ours(path: Path, base_path: Path | None) -> Checkpoint:
     raw = _read_json(path / OUR_CONFIG)
     if raw.get("format") != FORMAT:
         reason = f"its format is {raw.get('format')!r}; this release reads {FORMAT}"
@@ -226,7 +272,18 @@ def _ours(path: Path) -> Checkpoint:
         field = f"{path / OUR_CONFIG}: {error.fields['field']}"
         value, reason = error.fields["value"], str(error.fields["reason"])
         raise ConfigError(field, value=value, reason=reason) from error
-    return Checkpoint(path, stock_config(path), memory, prompt)
+    if base_path is None:
+        return Checkpoint(path, stock_config(path), memory, prompt)
+    config = base_config(base_path)
+    dtype = raw.get("dtype")
+    if dtype not in DTYPES:
+        reason = f"it must be one of {', '.join(DTYPES)}"
+        raise ConfigError(f"{path / OUR_CONFIG}: dtype", value=dtype, reason=reason)
+    config.dtype = getattr(torch, dtype)
+    reference = parse_reference(path / OUR_CONFIG, raw.get("base"))
+    return Checkpoint(
+        path, config, memory, prompt, layout=ADAPTERS, base=reference, base_path=base_path
+    )
 
 
 def _published(path: Path, raw: dict[str, Any]) -> Checkpoint:

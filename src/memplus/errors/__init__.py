@@ -43,6 +43,13 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 model and memory do not match, 4 corrupt
     |   |-- BaseFileError            4   damaged, or nothing of the base model in it
     |   |-- BasePartsError           2   some parts of that file are missing
     |   |-- UntrainedBaseError       2   a base model without a trained memory
+    |   |-- BundleError              1   adapters over a base, and their base
+    |   |   |-- BundleBaseMissingError   2   the base is not where the bundle says
+    |   |   |-- BundleBaseError          4   another base than the bundle's
+    |   |   |-- BundleAdaptersError      4   other adapters than its config describes
+    |   |   |-- NestedBundleError        2   a bundle in the place of a base
+    |   |   |-- NoBaseError              2   a model whose base has no name
+    |   |   `-- BaseChangedError         2   a model that differs from its base
     |   |-- TokenizerMissingError        text given to a model without tokenizer
     |   `-- SelfTestError                a check of doctor, a write or an answer
     |-- MemoryMismatchError          3   memory and model do not belong together
@@ -70,6 +77,15 @@ from memplus.errors.base import (
     NotFoundError,
     StorageError,
     UsageError,
+)
+from memplus.errors.bundles import (
+    BaseChangedError,
+    BundleAdaptersError,
+    BundleBaseError,
+    BundleBaseMissingError,
+    BundleError,
+    NestedBundleError,
+    NoBaseError,
 )
 from memplus.errors.data import (
     BrokenTextError,
@@ -130,12 +146,17 @@ from memplus.errors.store import (
 )
 
 __all__ = [
+    "BaseChangedError",
     "BaseDigestError",
     "BaseFileError",
     "BasePartsError",
     "BaseUnavailableError",
     "BrokenTextError",
     "BudgetError",
+    "BundleAdaptersError",
+    "BundleBaseError",
+    "BundleBaseMissingError",
+    "BundleError",
     "ChatTemplateError",
     "ConfigError",
     "ConfigFileError",
@@ -154,6 +175,8 @@ __all__ = [
     "MemplusError",
     "MissingWeightsDirectory",
     "ModelError",
+    "NestedBundleError",
+    "NoBaseError",
     "NotADecoderError",
     "NotAMemoryError",
     "NotARunError",

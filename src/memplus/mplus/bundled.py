@@ -8,9 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["BUNDLED", "BundledModel", "bundled_models"]
+__all__ = ["BUNDLED", "BundledModel", "bundle_for", "bundled_models"]
 
 _ASSETS = Path(__file__).parents[1] / "assets"
+BUNDLES = _ASSETS / "bundles"
+"""Where bundles lie that come with the package: a directory for each base model, by its name."""
 
 
 @dataclass(frozen=True)
@@ -50,3 +52,13 @@ BUNDLED = {model.name: model for model in (_NANO,)}
 def bundled_models() -> list[BundledModel]:
     """Every bundled model, by name."""
     return [BUNDLED[name] for name in sorted(BUNDLED)]
+
+
+def bundle_for(base: str) -> Path | None:
+    """The directory of the bundle that comes with a base model; None: none comes with it yet.
+
+    Args:
+        base: a name that ``bases.known_bases`` has.
+    """
+    path = BUNDLES / base
+    return path if (path / "memplus.json").is_file() else None

@@ -30,7 +30,7 @@ from memplus.errors import UnsupportedModelError
 from memplus.memory.retriever import MemoryWeights
 from memplus.mplus.own_tokenizer import own_tokenizer
 
-__all__ = ["WeightsIdentity", "digest", "tokenizer_digest"]
+__all__ = ["WeightsIdentity", "digest", "stored_digest", "tokenizer_digest", "words_digest"]
 
 _PERIOD = 65521
 _SAMPLED = 8
@@ -254,6 +254,33 @@ def _bytes_of(tensor: Tensor) -> bytes:
 def digest(config: MemoryConfig, tensors: Mapping[str, Tensor]) -> str:
     """Sums over every weight's bits and their order: sees any changed number, at memory speed."""
     return _digest(config, {name: _line(name, tensor) for name, tensor in tensors.items()})
+
+
+def stored_digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of weights as they are stored: names, dtypes, shapes and every bit, in hex.
+
+    Made for files, to be compared on other machines and with what others compute: it depends
+    neither on how a checkpoint is divided into files nor on the dtype that it is loaded in.
+    The same numbers stored in another dtype have another digest.
+    """
+    found = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        found.update(f"{name} {dtype} {list(tensor.shape)}\n".encode())
+        bits = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8)
+        found.update(bits.numpy().data)
+    return found.hexdigest()
+
+
+def words_digest(tokenizer: Any) -> str | None:
+    """SHA-256 of a tokenizer's words and their ids, in hex; None: there is no tokenizer.
+
+    Its rules are left out: libraries of different versions spell the same rules differently.
+    """
+    if tokenizer is None:
+        return None
+    content = json.dumps(sorted(tokenizer.get_vocab().items()), ensure_ascii=False)
+    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def tokenizer_digest(tokenizer: Any) -> str:

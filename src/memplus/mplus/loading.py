@@ -14,22 +14,18 @@ from torch import Tensor, nn
 
 from memplus.backbone.access import check_supported
 from memplus.backbone.adapters import add_adapters
+from memplus.backbone.base_weights import adapted_names, untied_state
 from memplus.backbone.layouts import Checkpoint
 from memplus.backbone.stock import empty_model, finish_model
-from memplus.errors import UnknownModelError, UntrainedBaseError, WeightsError
+from memplus.errors import WeightsError
 from memplus.memory.retriever import MemoryWeights
-from memplus.mplus.base_cache import cached_base, pull
-from memplus.mplus.base_progress import watch_on_stderr
-from memplus.mplus.base_sources import SOURCES
-from memplus.mplus.bases import known_bases
-from memplus.mplus.bundled import BUNDLED
-from memplus.mplus.placement import HubOptions
+from memplus.mplus.bundles import base_weights, check_adapters
 from memplus.passes.pristine import Pristine
 
 if TYPE_CHECKING:
     from memplus.backbone.stock_types import PreTrainedModel
 
-__all__ = ["Parts", "assemble_model", "resolve", "resolve_backbone", "resolve_memory_model"]
+__all__ = ["Parts", "assemble_model"]
 
 _PREFIX = "memplus."
 
@@ -45,77 +41,21 @@ class Parts:
     """Weights of the checkpoint that take no part in anything, kept for saving."""
 
 
-def resolve(name: str | Path, hub: HubOptions | None = None) -> Path:
-    """A bundled name, a directory or a hub id -> a directory.
-
-    Args:
-        name: of the model.
-        hub: passed on to the hub's client.
-
-    Raises:
-        UnknownModelError: it is none of them, or the hub cannot be reached.
-    """
-    if str(name) in BUNDLED:
-        return BUNDLED[str(name)].path
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return path
-    text = str(name)
-    if path.exists() or text.count("/") != 1 or text.startswith((".", "/", "~")):
-        raise UnknownModelError(text)
-    from huggingface_hub import snapshot_download
-
-    try:
-        patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
-        options: Any = hub or {}
-        return Path(snapshot_download(text, allow_patterns=patterns, **options))
-    except Exception as error:  # whatever the hub's client raises, the name is not usable
-        raise UnknownModelError(text, reason=f"the hub did not give it: {error}") from error
-
-
-def resolve_memory_model(name: str | Path, hub: HubOptions | None = None) -> Path:
-    """Where a model with memory lies: as ``resolve``.
-
-    Raises:
-        UnknownModelError: see ``resolve``.
-        UntrainedBaseError: it is the name of a base model, which has no memory.
-    """
-    base = known_bases().get(str(name))
-    if base is None:
-        return resolve(name, hub)
-    found = cached_base(base)
-    raise UntrainedBaseError(
-        base.name, state="not fetched yet" if found is None else f"it lies in {found.path}"
-    )
-
-
-def resolve_backbone(name: str | Path, hub: HubOptions | None = None) -> Path:
-    """Where a stock decoder lies: as ``resolve``, or a base model, fetched where it is missing.
-
-    Raises:
-        UnknownModelError: see ``resolve``.
-        ModelError, StorageError: see ``base_cache.pull``.
-    """
-    base = known_bases().get(str(name))
-    if base is None:
-        return resolve(name, hub)
-    local = bool((hub or {}).get("local_files_only"))
-    with watch_on_stderr() as watch:
-        return pull(base, watch=watch, sources=() if local else SOURCES).path
-
-
 def assemble_model(
     checkpoint: Checkpoint, dtype: torch.dtype | None, device: torch.device
 ) -> Parts:
-    """Build the modules of a checkpoint and put its weights in.
+    """Build the modules of a checkpoint and put its weights in, those of a bundle's base too.
 
     Raises:
         WeightsError: anything missing, unexpected or misshapen, by name.
+        BundleError: a bundle's base or its adapters are others than it says.
     """
     check_supported(checkpoint.config)
     dtype = dtype or getattr(checkpoint.config, "dtype", None) or torch.float32
     with torch.device("meta"):
         model = empty_model(checkpoint.config, dtype)
+    base = {} if checkpoint.base is None else base_weights(checkpoint, model)
+    with torch.device("meta"):
         if checkpoint.memory.adapters is not None:
             add_adapters(model, checkpoint.memory.adapters)
         layers = int(checkpoint.config.num_hidden_layers)
@@ -125,36 +65,38 @@ def assemble_model(
     pristine, rest = _take_pristine(ours, checkpoint)
     kept = {n: t for n, t in rest.items() if n.startswith("memplus.kept.")}
     rest = {n.removeprefix(_PREFIX): t for n, t in rest.items() if n not in kept}
+    if checkpoint.base is not None:
+        check_adapters(checkpoint, model)
     _check(checkpoint, model, theirs, weights, rest)
+    names = adapted_names(model.state_dict())
+    theirs |= {names[name]: tensor for name, tensor in base.items()}
     _assign(model, theirs, dtype, device)
     _assign(weights, rest, dtype, device)
-    finish_model(model, checkpoint.config, checkpoint.path, device)
+    finish_model(model, checkpoint.config, _with_rules(checkpoint), device)
     return Parts(
         model, weights, pristine, {n.removeprefix("memplus.kept."): t for n, t in kept.items()}
     )
 
 
-def _expected(model: nn.Module, config: Any) -> dict[str, Tensor]:
-    expected: dict[str, Tensor] = dict(model.state_dict())
-    if getattr(config, "tie_word_embeddings", False):
-        for name in getattr(model, "_tied_weights_keys", None) or {}:
-            expected.pop(name, None)
-    return expected
+def _with_rules(checkpoint: Checkpoint) -> Path:
+    """The directory whose generation rules hold: a bundle may have its own."""
+    own = (checkpoint.path / "generation_config.json").is_file()
+    return checkpoint.path if own or checkpoint.base_path is None else checkpoint.base_path
 
 
 def _check(
     checkpoint: Checkpoint,
-    model: nn.Module,
+    model: PreTrainedModel,
     theirs: dict[str, Tensor],
     weights: MemoryWeights,
     ours: dict[str, Tensor],
 ) -> None:
-    expected = _expected(model, checkpoint.config)
-    expected |= {_PREFIX + name: tensor for name, tensor in weights.state_dict().items()}
+    untied, requires = untied_state(model), checkpoint.layout.requires
+    held = untied | {_PREFIX + name: tensor for name, tensor in weights.state_dict().items()}
+    expected = {name: tensor for name, tensor in held.items() if requires(name)}
     found = theirs | {_PREFIX + name: tensor for name, tensor in ours.items()}
-    requires = checkpoint.layout.requires
-    missing = sorted(name for name in expected if name not in found and requires(name))
-    tied = set(model.state_dict()) - set(expected)
+    missing = sorted(name for name in expected if name not in found)
+    tied = {name for name in model.state_dict() if name not in untied and requires(name)}
     unexpected = sorted(set(found) - set(expected) - tied)
     shapes = {
         name: f"expected {list(expected[name].shape)}, found {list(found[name].shape)}"

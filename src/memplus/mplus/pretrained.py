@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast
 
 import torch
@@ -15,17 +17,14 @@ from memplus.backbone.adapters import add_adapters
 from memplus.backbone.layouts import is_memory_checkpoint, read_checkpoint
 from memplus.backbone.stock import load_stock, load_tokenizer
 from memplus.config import MemoryConfig, PromptConfig
-from memplus.errors import UnsupportedModelError, UsageError
+from memplus.errors import NoBaseError, UnsupportedModelError, UsageError
 from memplus.memory.retriever import MemoryWeights
 from memplus.mplus.arguments import as_name
 from memplus.mplus.asking import Asker
+from memplus.mplus.bundles import bundle_tokenizer, find_base, overlay
 from memplus.mplus.core import Core
-from memplus.mplus.loading import (
-    Parts,
-    assemble_model,
-    resolve_backbone,
-    resolve_memory_model,
-)
+from memplus.mplus.loading import Parts, assemble_model
+from memplus.mplus.locating import Origin, locate_backbone, locate_memory_model
 from memplus.mplus.placement import LoadOptions, place
 from memplus.mplus.properties import Properties
 from memplus.mplus.reader import Reader
@@ -36,7 +35,10 @@ from memplus.passes.pristine import Pristine
 if TYPE_CHECKING:
     from memplus.backbone.stock_types import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["Pretrained"]
+__all__ = ["REFERENCE", "Pretrained"]
+
+REFERENCE = "reference"
+"""For ``save_pretrained``: a bundle over what the model was loaded from."""
 
 
 class Pretrained(Properties):
@@ -56,6 +58,7 @@ class Pretrained(Properties):
         self.model = model
         self.weights = weights
         self.kept: dict[str, Tensor] = {}
+        self.origin: Origin | None = None
         self.core = Core(
             model, config, weights, tokenizer=tokenizer, prompt=prompt, pristine=pristine
         )
@@ -66,7 +69,14 @@ class Pretrained(Properties):
     def __reduce__(self) -> tuple[Callable[..., Pretrained], tuple[Any, ...]]:
         core = self.core
         parts = (self.model, core.memory_config, self.weights)
-        named = (core.optional_tokenizer, core.prompt, core.pristine, self.kept, core.name)
+        named = (
+            core.optional_tokenizer,
+            core.prompt,
+            core.pristine,
+            self.kept,
+            core.name,
+            self.origin,
+        )
         return _rebuilt, (type(self), parts, named)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -84,38 +94,52 @@ class Pretrained(Properties):
         dtype: str | torch.dtype | None = None,
         device: str | int | torch.device | None = None,
         retrieved_tokens: int | None = None,
+        base: str | os.PathLike[str] | None = None,
         **options: Unpack[LoadOptions],
     ) -> Self:
-        """Load a model with memory: ``"nano"`` (bundled), a directory, or a hub id.
+        """Load a model with memory: a name of ``memplus models``, a directory, or a hub id.
+
+        Of a bundle the base is looked for too: a base model that memplus knows is fetched the
+        first time, with a line on stderr that says what, how large and under which licence.
 
         Args:
-            name: our layout or a published one (M+, MemoryLLM); told apart by their fields.
+            name: our layouts (whole, or a bundle) or a published one (M+, MemoryLLM); told apart
+                by their files and fields.
             dtype: of the weights, or its name; the config's own by default (``"auto"``).
             device: where they go, or its name; the CPU by default.
             retrieved_tokens: overrides M; 0 loads the same weights as a MemoryLLM.
+            base: where a bundle's base lies, if not where the bundle says.
             options: ``revision``, ``token``, ``cache_dir``, ``local_files_only`` of a hub id;
                 ``device_map`` that names one device.
 
         Raises:
             ConfigError: an option cannot be had here, or a field of a config is wrong.
             UnknownModelError, MissingWeightsDirectory, NotADecoderError, UnsupportedModelError.
-            UntrainedBaseError: a base model's name; no memory has been trained for one yet.
+            UntrainedBaseError: the name of a base model for which no memory has been trained yet.
+            BundleError: a bundle's base is missing or another, or its adapters are not those that
+                it describes.
+            BaseUnavailableError, BaseDigestError, StorageError: a base cannot be fetched.
             WeightsError: any missing, unexpected or misshapen weight, by name.
-            UsageError: ``name`` is no path and no name.
+            UsageError: ``name`` is no path and no name, or ``base`` is given where no bundle is.
         """
         name, placed = as_name(name, "name"), place(dtype, device, options)
-        path = resolve_memory_model(name, placed.hub)
-        checkpoint = read_checkpoint(path, retrieved_tokens)
+        origin = locate_memory_model(name, placed.hub)
+        under = find_base(origin.path, placed.hub, None if base is None else as_name(base, "base"))
+        if base is not None and under is None:
+            raise UsageError(f"{name} holds every weight itself: it has no base to look for.")
+        checkpoint = read_checkpoint(
+            origin.path, retrieved_tokens, None if under is None else under.path
+        )
         parts = assemble_model(checkpoint, placed.dtype, placed.device)
         made = cls(
             parts.model,
             checkpoint.memory,
             parts.weights,
-            tokenizer=load_tokenizer(path, checkpoint.config),
+            tokenizer=bundle_tokenizer(checkpoint),
             prompt=checkpoint.prompt,
             pristine=parts.pristine,
         )
-        made.kept = parts.kept
+        made.kept, made.origin = parts.kept, under or origin
         made.core.name = name
         return made
 
@@ -152,9 +176,10 @@ class Pretrained(Properties):
         """
         if not isinstance(config, MemoryConfig):
             raise UsageError(f"config must be a MemoryConfig, not {type(config).__name__}.")
-        placed = place(dtype, device, options)
+        placed, origin = place(dtype, device, options), None
         if isinstance(model, str | os.PathLike):
-            path = resolve_backbone(os.fspath(model), placed.hub)
+            origin = locate_backbone(os.fspath(model), placed.hub)
+            path = origin.path
             if is_memory_checkpoint(path):
                 reason = "it has a memory already; load it with MPlus.from_pretrained"
                 raise UnsupportedModelError(str(path), reason=reason)
@@ -167,31 +192,63 @@ class Pretrained(Properties):
         weights = weights.to(device=backbone.device, dtype=backbone.dtype)
         if config.adapters is not None:
             add_adapters(model, config.adapters)
-        return cls(model, config, weights, tokenizer=tokenizer, prompt=prompt)
+        made = cls(model, config, weights, tokenizer=tokenizer, prompt=prompt)
+        made.origin = origin
+        return made
 
     def save_pretrained(
-        self, path: str | os.PathLike[str], *, storage_dtype: torch.dtype | None = None
+        self,
+        path: str | os.PathLike[str],
+        *,
+        storage_dtype: torch.dtype | None = None,
+        base: str | os.PathLike[str] | None = None,
     ) -> None:
         """Save everything in our layout; ``from_pretrained`` gives the same logits, bit for bit.
+
+        With ``base`` what is saved is a bundle: adapters, memory weights and config, and which
+        base they lie over, whose weights are left out. It loads on that base alone.
 
         Args:
             path: directory, made where it is missing; may be the one it was loaded from.
             storage_dtype: keep floating-point weights in this dtype (they are loaded back in the
                 config's own); None keeps them as they are.
+            base: None saves the whole model, ``"reference"`` a bundle over what the model was
+                loaded from; a name, a directory or a hub id says where else those weights lie.
 
         Raises:
             StorageError: the disk refused; a model that was there before is untouched.
+            NoBaseError: ``"reference"``, and the model was not loaded by a name.
+            BaseChangedError: the model's stock weights are not those of its base.
+            NestedBundleError: the base that was named is a bundle.
+            UsageError: ``path`` is the directory of the base.
         """
         parts = Parts(self.model, self.weights, self.pristine, self.kept)
-        saved = Saved(parts, self.memory_config, self.prompt, self.core.optional_tokenizer)
+        tokenizer = self.core.optional_tokenizer
+        saved = Saved(parts, self.memory_config, self.prompt, tokenizer)
+        if self.origin is not None:
+            saved = replace(saved, notice=self.origin.notice)
+        if base is not None:
+            over = overlay(self._base(as_name(base, "base")), self.model, tokenizer)
+            if Path(path).exists() and os.path.samefile(path, over.path):
+                raise UsageError(f"{path} is where the base lies, which would be gone.")
+            kept = tokenizer if over.own_tokenizer else None
+            saved = replace(saved, tokenizer=kept, base=over.base)
         save_directory(saved, path, storage_dtype)
+
+    def _base(self, name: str) -> Origin:
+        """What a bundle of this model is to lie over."""
+        if name != REFERENCE:
+            return locate_backbone(name)
+        if self.origin is None:
+            raise NoBaseError(self.name)
+        return self.origin
 
 
 Made = TypeVar("Made", bound=Pretrained)
 
 
 def _rebuilt(kind: type[Made], parts: tuple[Any, ...], named: tuple[Any, ...]) -> Made:
-    tokenizer, prompt, pristine, kept, name = named
+    tokenizer, prompt, pristine, kept, name, origin = named
     made = kind(*parts, tokenizer=tokenizer, prompt=prompt, pristine=pristine)
-    made.kept, made.core.name = kept, name
+    made.kept, made.core.name, made.origin = kept, name, origin
     return made

@@ -13,19 +13,22 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from memplus.backbone.layouts import FORMAT, OUR_CONFIG
+from memplus.backbone.base_weights import untied_state
+from memplus.backbone.layouts import ADAPTERS, FORMAT, OUR_CONFIG, WHOLE
+from memplus.backbone.references import BaseReference
 from memplus.config import MemoryConfig, PromptConfig
 from memplus.errors import StorageError
 from memplus.errors.base import storage_errors
 from memplus.memory.files import as_path, flush
 from memplus.memory.written_text import require_text
+from memplus.mplus.bundles import NOTICE
 from memplus.mplus.loading import Parts
 
 if TYPE_CHECKING:
@@ -42,6 +45,9 @@ _OF_A_MODEL = (
     "model.safetensors",
     "model-*.safetensors",
     "model.safetensors.index.json",
+    "adapters.safetensors",
+    "adapters-*.safetensors",
+    "adapters.safetensors.index.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "tokenizer.model",
@@ -62,6 +68,11 @@ class Saved:
     memory: MemoryConfig
     prompt: PromptConfig
     tokenizer: PreTrainedTokenizerBase | None
+    """None: it has none, or its base's."""
+    base: BaseReference | None = None
+    """What adapters and memory weights are saved over; None: the whole model is saved."""
+    notice: bytes | None = None
+    """What a file NOTICE must say, where the directory has none yet."""
 
 
 def save_directory(
@@ -87,36 +98,52 @@ def save_directory(
         new, old = aside / "new", aside / "old"
         new.mkdir()
         old.mkdir()
-        _write(saved, new, storage_dtype)
+        kept = replace(saved, notice=None) if (folder / NOTICE).exists() else saved
+        _write(kept, new, storage_dtype)
         for file in [*new.rglob("*"), new]:
             flush(file)
         _swap(new, folder, old)
 
 
 def _write(saved: Saved, folder: Path, storage_dtype: torch.dtype | None) -> None:
+    _write_weights(saved, folder, storage_dtype)
+    model = saved.parts.model
+    if saved.base is None:
+        model.config.save_pretrained(folder)
+        _without_code(folder / "config.json")
+    # As they are: the library's own way refuses rules that it accepted when it loaded them.
+    model.generation_config.to_json_file(folder / "generation_config.json")
+    if saved.tokenizer is not None:
+        saved.tokenizer.save_pretrained(folder)
+    if saved.notice is not None:
+        (folder / NOTICE).write_bytes(saved.notice)
+    ours: dict[str, Any] = {
+        "format": FORMAT,
+        "memory": saved.memory.to_dict(),
+        "prompt": asdict(saved.prompt),
+    }
+    if saved.base is not None:
+        # A whole model's config.json says in what dtype it is loaded; a bundle has none.
+        dtype = getattr(model.config, "dtype", None) or model.dtype
+        ours |= {"base": asdict(saved.base), "dtype": str(dtype).removeprefix("torch.")}
+    (folder / OUR_CONFIG).write_text(json.dumps(ours, indent=2) + "\n", encoding="utf-8")
+
+
+def _write_weights(saved: Saved, folder: Path, storage_dtype: torch.dtype | None) -> None:
     from huggingface_hub import save_torch_state_dict
 
     state = {name: tensor.detach().cpu() for name, tensor in _named_tensors(saved.parts).items()}
+    stem = WHOLE.stem
+    if saved.base is not None:
+        stem = ADAPTERS.stem
+        state = {name: tensor for name, tensor in state.items() if ADAPTERS.requires(name)}
     if storage_dtype is not None:
         state = {
             name: tensor.to(storage_dtype) if tensor.is_floating_point() else tensor
             for name, tensor in state.items()
         }
     state = {name: tensor.contiguous().clone() for name, tensor in state.items()}
-    save_torch_state_dict(state, folder)
-    model = saved.parts.model
-    model.config.save_pretrained(folder)
-    _without_code(folder / "config.json")
-    # As they are: the library's own way refuses rules that it accepted when it loaded them.
-    model.generation_config.to_json_file(folder / "generation_config.json")
-    if saved.tokenizer is not None:
-        saved.tokenizer.save_pretrained(folder)
-    ours = {
-        "format": FORMAT,
-        "memory": saved.memory.to_dict(),
-        "prompt": asdict(saved.prompt),
-    }
-    (folder / OUR_CONFIG).write_text(json.dumps(ours, indent=2) + "\n", encoding="utf-8")
+    save_torch_state_dict(state, folder, filename_pattern=f"{stem}{{suffix}}.safetensors")
 
 
 def _without_code(file: Path) -> None:
@@ -127,11 +154,7 @@ def _without_code(file: Path) -> None:
 
 
 def _named_tensors(parts: Parts) -> dict[str, Tensor]:
-    model: Any = parts.model
-    tensors: dict[str, Tensor] = dict(model.state_dict())
-    if getattr(model.config, "tie_word_embeddings", False):
-        for name in model._tied_weights_keys or {}:
-            tensors.pop(name, None)
+    tensors = untied_state(parts.model)
     groups = {
         "memplus.": parts.weights.state_dict(),
         "memplus.pristine.": parts.pristine.tensors(),

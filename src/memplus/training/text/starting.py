@@ -102,5 +102,5 @@ def with_memory(model: MPlus, config: MemoryConfig) -> MPlus:
         model.model, config, weights,
         tokenizer=model.tokenizer, prompt=model.prompt, pristine=pristine,
     )  # fmt: skip
-    made.kept = model.kept
+    made.kept, made.origin = model.kept, model.origin
     return made

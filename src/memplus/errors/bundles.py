@@ -1,0 +1,119 @@
+"""Bundles: adapters and memory weights over a base that lies elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from memplus.errors.model import ModelError
+
+__all__ = [
+    "BaseChangedError",
+    "BundleAdaptersError",
+    "BundleBaseError",
+    "BundleBaseMissingError",
+    "BundleError",
+    "NestedBundleError",
+    "NoBaseError",
+]
+
+
+class BundleError(ModelError):
+    """A bundle (adapters over a base) and its base do not make a model."""
+
+
+class BundleBaseMissingError(BundleError):
+    """The base of a bundle is not where the bundle says.
+
+    Args:
+        bundle: its directory.
+        base: what the bundle calls its base.
+        reason: why there is nothing to load.
+    """
+
+    template = "The bundle {bundle} needs its base {base}: {reason}."
+    hint = (
+        'Put the base there again, or say where it lies: MPlus.from_pretrained(bundle, base="DIR").'
+    )
+    exit_code = 2
+
+    def __init__(self, bundle: str | Path, *, base: str, reason: str) -> None:
+        self._fill(bundle=str(bundle), base=base, reason=reason)
+
+
+class BundleBaseError(BundleError):
+    """What lies in the place of a bundle's base is another one.
+
+    Args:
+        bundle: its directory.
+        base: the directory that was taken for the base.
+        part: what differs, such as ``"SHA-256 of its weights"``.
+        found: what it is there.
+        expected: what it was when the bundle was made.
+    """
+
+    template = (
+        "{base} is not the base that {bundle} was made on: the {part} is {found}, and {expected} "
+        "is expected."
+    )
+    hint = (
+        "Nothing was loaded: adapters mean nothing on other weights. Fetch the base again, or "
+        'point to the right one: MPlus.from_pretrained(bundle, base="DIR").'
+    )
+    exit_code = 4
+
+    def __init__(
+        self, bundle: str | Path, *, base: str | Path, part: str, found: str, expected: str
+    ) -> None:
+        self._fill(bundle=str(bundle), base=str(base), part=part, found=found, expected=expected)
+
+
+class NestedBundleError(BundleError):
+    """A bundle was given as the base of a bundle."""
+
+    template = "{base} is a bundle itself, so it cannot be the base of a bundle; its base is {own}."
+    hint = "Name the directory of the base model, which holds every weight."
+    exit_code = 2
+
+    def __init__(self, base: str | Path, *, own: str) -> None:
+        self._fill(base=str(base), own=own)
+
+
+class BundleAdaptersError(BundleError):
+    """A bundle's adapters are not those that its config describes.
+
+    Args:
+        bundle: its directory.
+        differs: each difference, with what the config says and what the file holds.
+    """
+
+    template = "The adapters in {bundle} are not those that its memplus.json describes: {differs}."
+    hint = "Nothing was loaded. Take memplus.json and adapters.safetensors from the same save."
+    exit_code = 4
+
+    def __init__(self, bundle: str | Path, *, differs: str) -> None:
+        self._fill(bundle=str(bundle), differs=differs)
+
+
+class NoBaseError(BundleError):
+    """A model came from no directory, hub id or registry name that a bundle could name."""
+
+    template = "{name} was not loaded by a name, so a bundle cannot say what it lies over."
+    hint = (
+        'Say where its stock weights lie: save_pretrained(path, base="DIR"); or save the whole '
+        "model: save_pretrained(path)."
+    )
+    exit_code = 2
+
+    def __init__(self, name: str) -> None:
+        self._fill(name=name)
+
+
+class BaseChangedError(BundleError):
+    """A model's stock weights, config or tokenizer are not those of the base that was named."""
+
+    template = "A bundle over {base} would be another model than this one: {differs}."
+    hint = "Save the whole model instead: save_pretrained(path). Nothing was written."
+    exit_code = 2
+
+    def __init__(self, base: str | Path, *, differs: str) -> None:
+        self._fill(base=str(base), differs=differs)
