@@ -40,7 +40,7 @@ Systems = Annotated[
     typer.Option(
         "--system",
         help="What is evaluated side by side, with commas between: `mplus`, `memoryllm`, "
-        "`nothing`, `bare`. By default the first three.",
+        "`nothing`, `bare`, `in_prompt`. By default the first three.",
     ),
 ]
 Distances = Annotated[

@@ -133,7 +133,7 @@ class Asker:
             options["streamer"] = _Pieces(self, stream, lambda: watch.sharpest(0) >= least)
         ids, mask = _padded(prompts)
         output = self.reader.generate(ids, memories, mask, options, watch)
-        texts = [self._until_stop(text) for text in self._decoded(output[:, ids.shape[1] :])]
+        texts = [self.until_stop(text) for text in self._decoded(output[:, ids.shape[1] :])]
         seconds = (time.perf_counter() - started) / len(prompts)
         answers = []
         for row, (memory, text) in enumerate(zip(memories, texts, strict=True)):
@@ -166,7 +166,7 @@ class Asker:
         if not isinstance(seen.prefix, MemoryPrefix):
             raise TypeError("a read of a memory has no prefix of it")
         generated = self._decoded(output[:, ids.shape[1] :])
-        return Answers([self._until_stop(text) for text in generated], generated, seen.prefix)
+        return Answers([self.until_stop(text) for text in generated], generated, seen.prefix)
 
     def retrieve(self, memory: Memory, question: str) -> list[Retrieved]:
         """See ``MPlus.retrieve``."""
@@ -180,7 +180,7 @@ class Asker:
         found: list[str] = self.core.tokenizer.batch_decode(ids.tolist(), skip_special_tokens=True)
         return found
 
-    def _until_stop(self, text: str) -> str:
+    def until_stop(self, text: str) -> str:
         """What was generated, up to where the prompt's config says that an answer ends."""
         for stop in self.core.prompt.stop:
             text = text.partition(stop)[0] if text.strip() else text
@@ -216,7 +216,7 @@ class _Pieces:
             return
         ids = torch.tensor([self._ids], dtype=torch.int64)
         text = self._asker._decoded(ids)[0] if self._ids else ""
-        sure = self._asker._until_stop(text)
+        sure = self._asker.until_stop(text)
         if not ended:
             sure = self._without_beginning_of_stop(text, sure)
         if sure.startswith(self._given) and len(sure) > len(self._given):

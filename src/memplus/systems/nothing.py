@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
-
 from memplus.errors import EmptyTextError
 from memplus.memory.state import Memory
 from memplus.systems.protocol import Reply, Session, Text, pieces_of
-from memplus.systems.shared import Shared, log_likelihood
+from memplus.systems.shared import Shared, ask_without_memory, log_likelihood
 
 __all__ = ["BareSession", "BareSystem", "NothingSession", "NothingSystem"]
 
@@ -109,18 +107,8 @@ class BareSession(NothingSession):
 
     def ask(self, questions: Sequence[str], *, max_new_tokens: int | None = None) -> list[Reply]:
         """See ``Session.ask``; questions are read one by one."""
-        return [self._asked(question, max_new_tokens) for question in questions]
-
-    def _asked(self, question: str, max_new_tokens: int | None) -> Reply:
-        model = self.shared.mplus
-        ids = torch.tensor([model.asker.encode(question)], device=model.device)
-        longest = max_new_tokens or model.prompt.max_new_tokens
-        output = model.generate(ids, None, max_new_tokens=longest)[0, ids.shape[1] :]
-        generated = str(model.tokenizer.decode(output.tolist(), skip_special_tokens=True))
-        text = generated
-        for stop in model.prompt.stop:
-            text = text.partition(stop)[0] if text.strip() else text
-        return Reply(text.strip(), self.shared.declines(text), generated)
+        longest = max_new_tokens or self.shared.mplus.prompt.max_new_tokens
+        return [ask_without_memory(self.shared, question, longest) for question in questions]
 
     def fork(self) -> BareSession:
         """See ``Session.fork``."""

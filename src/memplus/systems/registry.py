@@ -19,6 +19,7 @@ SYSTEMS = {
     "memoryllm": "memplus.systems.mplus:MemoryLLMSystem",
     "nothing": "memplus.systems.nothing:NothingSystem",
     "bare": "memplus.systems.nothing:BareSystem",
+    "in_prompt": "memplus.systems.in_prompt:InPromptSystem",
 }
 """Name -> module and class; the class is made of a ``Shared``."""
 

@@ -15,8 +15,9 @@ from memplus.errors import EmptyTextError
 from memplus.memory.state import Memory
 from memplus.mplus.model import MPlus
 from memplus.mplus.own_tokenizer import own_tokenizer
+from memplus.systems.protocol import Reply
 
-__all__ = ["Shared", "log_likelihood"]
+__all__ = ["Shared", "ask_without_memory", "log_likelihood"]
 
 
 class Shared:
@@ -81,6 +82,25 @@ def _slow_ends(model: MPlus, text: str) -> list[int]:
     ids = model.encode(text)
     ends = [len(model.decode(ids[: count + 1])) for count in range(len(ids))]
     return [*(min(end, len(text)) for end in ends[:-1]), len(text)] if ends else []
+
+
+def ask_without_memory(shared: Shared, question: str, max_new_tokens: int) -> Reply:
+    """What a model answers by itself, under its read adapter.
+
+    Args:
+        shared: the model.
+        question: with whatever should stand before it; the model's template is put around it.
+        max_new_tokens: most tokens of the answer.
+
+    Raises:
+        EmptyTextError, PositionsError, TokenizerMissingError.
+    """
+    model = shared.mplus
+    ids = torch.tensor([model.asker.encode(question)], device=model.device)
+    output = model.generate(ids, None, max_new_tokens=max_new_tokens)[0, ids.shape[1] :]
+    generated = str(model.tokenizer.decode(output.tolist(), skip_special_tokens=True))
+    text = model.asker.until_stop(generated)
+    return Reply(text, shared.declines(text), generated)
 
 
 @torch.no_grad()
