@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 from tests.cli.conftest import Run
+from tests.mplus.bundle_folders import known_base, ship
 from tests.mplus.gguf_files import entry_for, write_gguf
 
-from memplus.mplus.base_cache import CachedBase, pull
+from memplus.mplus.base_cache import CachedBase, pull, remove_base
 from memplus.mplus.bases import known_bases
 from memplus.mplus.bundled import bundled_models
 
@@ -45,6 +46,27 @@ def test_known_models_are_listed_with_what_fetching_them_costs(run: Run) -> None
         assert listed[name]["sha256"] == base.sha256
     line = "smollm2: 134.5 million weights, not fetched (98.4 MB), Apache-2.0"
     assert line in run("models").out
+
+
+def test_a_bundle_that_comes_with_a_base_model_is_listed_with_its_size(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known_base(tmp_path, monkeypatch)
+
+    def listed() -> object:
+        (one,) = (one for one in run("models", "--json").data["bases"] if one["name"] == "tiny")
+        return one["bundle"]
+
+    assert listed() is None
+    assert "A base model, without a trained memory: for tests." in run("models").out
+    folder = ship(tmp_path)
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    assert listed() == {"path": str(folder), "bytes": size}
+    shown = run("models").out
+    assert f"MB in the cache, memory bundled ({size / 1e6:.1f} MB), Apache-2.0" in shown
+    assert "A base model, with a trained memory: for tests." in shown
+    remove_base("tiny")
+    assert "tiny: 0.1 million weights, not fetched (0.1 MB), memory bundled" in run("models").out
 
 
 def test_a_cached_model_is_listed_with_its_size_until_it_is_removed(

@@ -15,6 +15,7 @@ from tests.mplus.gguf_files import entry_for, write_gguf, write_wheels
 
 from memplus import MemoryConfig, MPlus
 from memplus.mplus import bundled
+from memplus.mplus.base_cache import pull
 from memplus.mplus.bases import Base, known_bases
 
 SIZES = replace(CONFIG, adapters=ADAPTERS)
@@ -79,5 +80,6 @@ def known_base(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Base:
 
 def ship(folder: Path) -> Path:
     """A bundle for the base model ``tiny`` where those lie that come with the package."""
+    pull(known_bases()["tiny"])
     over("tiny").save_pretrained(folder / "bundles" / "tiny", base="reference")
     return folder / "bundles" / "tiny"

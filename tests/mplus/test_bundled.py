@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.mplus.bundle_folders import known_base, ship
 
 from memplus import MPlus
-from memplus.mplus.bundled import BundledModel, bundled_models
+from memplus.mplus.bases import known_bases
+from memplus.mplus.bundled import BundledModel, bundle_for, bundled_models, known_base_of
 
 
 @pytest.mark.parametrize("bundled", bundled_models(), ids=lambda model: model.name)
@@ -26,6 +28,40 @@ def test_every_directory_of_a_model_is_listed() -> None:
     assets = bundled_models()[0].path.parent
     folders = {path.name for path in assets.iterdir() if (path / "memplus.json").is_file()}
     assert folders == {model.name for model in bundled_models()}
+
+
+def test_every_bundle_that_comes_with_the_package_is_of_a_base_model() -> None:
+    folder = bundled_models()[0].path.parent / "bundles"
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    assert names <= set(known_bases())
+    for name in names:
+        path = bundle_for(name)
+        assert path is not None
+        size = sum(file.stat().st_size for file in path.iterdir())
+        assert size < 20_000_000
+        assert known_base_of(name) == known_base_of(str(path)) == known_bases()[name]
+
+
+def test_which_base_model_a_name_or_a_directory_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = known_base(tmp_path, monkeypatch)
+    assert known_base_of("tiny") is None
+    assert bundle_for("tiny") is None
+    path = ship(tmp_path)
+    assert bundle_for("tiny") == path
+    assert known_base_of("tiny") == known_base_of(str(path)) == base
+    assert known_base_of("nano") is None
+    assert known_base_of(str(tmp_path)) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", '{"base": null}', '{"base": {"kind": "name", "name": []}}', "[" * 99999],
+)
+def test_a_damaged_config_needs_no_base_until_it_is_loaded(tmp_path: Path, text: str) -> None:
+    (tmp_path / "memplus.json").write_text(text)
+    assert known_base_of(str(tmp_path)) is None
 
 
 def test_listing_loads_no_model_library() -> None:

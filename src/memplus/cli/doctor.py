@@ -10,7 +10,6 @@ from rich.console import Console
 
 from memplus.cli.flags import ModelFlags, OutputFlags, with_groups
 from memplus.cli.opening import load_to_examine
-from memplus.cli.pull import fetch
 
 __all__ = ["doctor"]
 
@@ -26,14 +25,10 @@ def doctor(
 ) -> None:
     """Check a model: weights, frequencies, whether it reads rows like text and a memory at all.
 
-    A base model gets a new, untrained memory for it.
+    A base model that comes without a trained memory gets a new, untrained one for it.
     """
-    from memplus.mplus.bases import known_bases
-
     out = shown.open()
     chosen = replace(chosen, model=name or chosen.model)
-    if chosen.model in known_bases():
-        fetch(known_bases()[chosen.model], [], out)
     from memplus.mplus.doctor import examine
 
     checks = examine(load_to_examine(chosen.model, device=chosen.device, dtype=chosen.dtype))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -23,7 +24,8 @@ models = typer.Typer(name="models", help="List the models, and remove cached one
 def list_all(ctx: typer.Context, *, as_json: AsJson = False) -> None:
     """List the models that memplus knows: bundled, in the cache, and those to be fetched.
 
-    `--model` also takes a model's directory or a hub id.
+    A base model whose memory is bundled is fetched the first time that it is used. `--model` also
+    takes a model's directory or a hub id.
     """
     if ctx.invoked_subcommand is not None:
         return
@@ -34,12 +36,10 @@ def list_all(ctx: typer.Context, *, as_json: AsJson = False) -> None:
         for one in bundled:
             _show(console, one, f"{one['bytes'] / 1e6:.1f} MB, bundled", f"It {one['purpose']}.")
         for one in bases:
-            _show(
-                console,
-                one,
-                _state(one),
-                f"A base model, without a trained memory: {one['purpose']}.",
+            memory = (
+                "without a trained memory" if one["bundle"] is None else "with a trained memory"
             )
+            _show(console, one, _state(one), f"A base model, {memory}: {one['purpose']}.")
 
     out.result({"models": bundled, "bases": bases}, show=show)
 
@@ -52,8 +52,11 @@ def _show(console: Console, one: dict[str, Any], state: str, words: str) -> None
 
 def _state(one: dict[str, Any]) -> str:
     if one["path"] is not None:
-        return f"{one['bytes'] / 1e6:.1f} MB in the cache"
-    return f"not fetched ({one['fetch_bytes'] / 1e6:.1f} MB)"
+        state = f"{one['bytes'] / 1e6:.1f} MB in the cache"
+    else:
+        state = f"not fetched ({one['fetch_bytes'] / 1e6:.1f} MB)"
+    bundle = one["bundle"]
+    return state if bundle is None else f"{state}, memory bundled ({bundle['bytes'] / 1e6:.1f} MB)"
 
 
 def _bundled() -> list[dict[str, Any]]:
@@ -67,10 +70,11 @@ def _bundled() -> list[dict[str, Any]]:
 def _bases() -> list[dict[str, Any]]:
     from memplus.mplus.base_cache import cached_base
     from memplus.mplus.bases import known_bases
+    from memplus.mplus.bundled import bundle_for
 
     rows: list[dict[str, Any]] = []
     for base in known_bases().values():
-        found = cached_base(base)
+        found, bundle = cached_base(base), bundle_for(base.name)
         rows.append(
             {
                 "name": base.name,
@@ -82,9 +86,15 @@ def _bases() -> list[dict[str, Any]]:
                 "sha256": base.sha256,
                 "path": None if found is None else str(found.path),
                 "bytes": 0 if found is None else found.nbytes,
+                "bundle": None if bundle is None else _size_of(bundle),
             }
         )
     return rows
+
+
+def _size_of(folder: Path) -> dict[str, Any]:
+    size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+    return {"path": str(folder), "bytes": size}
 
 
 @models.command()

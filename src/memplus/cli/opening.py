@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from memplus.cli.fetching import fetch, fetch_base_of
+from memplus.cli.output import Output
+
 if TYPE_CHECKING:
     from memplus.mplus.model import MPlus
 
@@ -14,28 +17,33 @@ __all__ = ["load_model", "load_to_examine"]
 def load_model(name: str, *, device: str | None, dtype: str | None) -> MPlus:
     """The model that ``--model``, ``--device`` and ``--dtype`` ask for, in evaluation mode.
 
+    A base model that it lies over is fetched the first time.
+
     Raises:
         ConfigError: the device or the dtype is not to be had.
-        ModelError: see ``MPlus.from_pretrained``.
+        ModelError, StorageError: see ``MPlus.from_pretrained``.
     """
     _quieten()
+    fetch_base_of(name)
     from memplus.mplus.model import MPlus
 
     return MPlus.from_pretrained(name, dtype=dtype, device=device or "cpu").eval()
 
 
 def load_to_examine(name: str, *, device: str | None, dtype: str | None) -> MPlus:
-    """As ``load_model``; a base model gets a small, untrained memory, so that it can be checked.
+    """As ``load_model``; a base model that no bundle comes with gets a small, untrained memory.
 
     Raises:
         ConfigError, ModelError, StorageError: see ``MPlus.from_pretrained`` and
             ``MPlus.from_backbone``.
     """
     from memplus.mplus.bases import known_bases
+    from memplus.mplus.bundled import bundle_for
 
-    if name not in known_bases():
+    if name not in known_bases() or bundle_for(name) is not None:
         return load_model(name, device=device, dtype=dtype)
     _quieten()
+    fetch(known_bases()[name], [], Output(as_json=False))
     from memplus.config import MemoryConfig
     from memplus.mplus.model import MPlus
 

@@ -62,7 +62,7 @@ Model = Annotated[
     typer.Option(
         "--model",
         envvar="MEMPLUS_MODEL",
-        help="`nano` (bundled), a model's directory, or a hub id.",
+        help="A name that `memplus models` lists, a model's directory, or a hub id.",
     ),
 ]
 MemoryPath = Annotated[

@@ -5,12 +5,16 @@ Knows files and words only, so that listing them loads no model library.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["BUNDLED", "BundledModel", "bundle_for", "bundled_models"]
+from memplus.mplus.bases import Base, known_bases
+
+__all__ = ["BUNDLED", "BundledModel", "bundle_for", "bundled_models", "known_base_of"]
 
 _ASSETS = Path(__file__).parents[1] / "assets"
+_CONFIG = "memplus.json"
 BUNDLES = _ASSETS / "bundles"
 """Where bundles lie that come with the package: a directory for each base model, by its name."""
 
@@ -61,4 +65,24 @@ def bundle_for(base: str) -> Path | None:
         base: a name that ``bases.known_bases`` has.
     """
     path = BUNDLES / base
-    return path if (path / "memplus.json").is_file() else None
+    return path if (path / _CONFIG).is_file() else None
+
+
+def known_base_of(name: str) -> Base | None:
+    """The base model of the registry that must be in the cache before a model can be loaded.
+
+    Args:
+        name: of a base model that a bundle comes with, or a directory; of others it is found out
+            when they are loaded.
+    """
+    known = known_bases()
+    if name in known:
+        return None if bundle_for(name) is None else known[name]
+    file = Path(name).expanduser() / _CONFIG
+    if not file.is_file():
+        return None
+    try:
+        base = json.loads(file.read_text(encoding="utf-8"))["base"]
+        return known.get(base["name"]) if base["kind"] == "name" else None
+    except (OSError, ValueError, RecursionError, LookupError, TypeError):
+        return None  # no bundle, or a damaged one, which loading says

@@ -77,6 +77,8 @@ WRONG: dict[str, tuple[str, dict[str, Any]]] = {
     "small store": ("run.stored_rows", {"memory": {"retrieved_tokens": 8},
                                         "run": {"stored_rows": 4}}),
     "sharded Muon": ("optimizer.kind", {"optimizer": {"kind": "muon"}, "run": {"sharded": True}}),
+    "adapters of a whole": ("run.save", {"run": {"save": "adapters"}}),
+    "unknown form": ("run.save", {"run": {"save": "half"}}),
 }  # fmt: skip
 
 

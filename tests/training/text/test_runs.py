@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
+from tests.mplus.bundle_folders import known_base
 from tests.training.settings import make_config, settings, stored, write_texts
 
 from memplus.errors import ConfigError, NotFiniteError
 from memplus.mplus.model import MPlus
-from memplus.training.text.run_config import TrainingConfig
+from memplus.training.text.run_config import TrainingConfig, parse_config
 from memplus.training.text.runs import TextRun
 
 
@@ -75,6 +77,58 @@ def test_stages_start_from_one_another(tmp_path: Path) -> None:
         assert weight.equal(run.model.model.get_parameter(name)), name
     trained = MPlus.from_pretrained(run.run())
     assert trained.memory_config.retrieved_tokens == 8
+
+
+def adapted(folder: Path, model: dict[str, str], **run: object) -> TrainingConfig:
+    """Two steps of training adapters."""
+    made = settings(folder, model=model | {"trainable": "adapters"}, run={"steps": 2, **run})
+    made["memory"] |= {"adapters": {"rank": 2, "alpha": 4}}
+    return parse_config(yaml.safe_dump(made))
+
+
+def test_adapters_trained_on_a_base_model_are_saved_over_it_stage_after_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known_base(tmp_path / "known", monkeypatch)
+    write_texts(tmp_path)
+    first = adapted(tmp_path, {"backbone": "tiny"})
+    final = TextRun(first).run()
+    assert {path.name for path in final.iterdir()} == {
+        "adapters.safetensors", "generation_config.json", "memplus.json"
+    }  # fmt: skip
+    model = MPlus.from_pretrained(final)
+    for name, weight in weights_of(first).items():
+        assert model.get_parameter(name.removeprefix("model.")).equal(weight), name
+    second = adapted(tmp_path, {"start": str(final)}, out=str(tmp_path / "second"))
+    final = TextRun(second).run()
+    assert json.loads((final / "memplus.json").read_text())["base"]["name"] == "tiny"
+    model = MPlus.from_pretrained(final)
+    for name, weight in weights_of(second).items():
+        assert model.get_parameter(name.removeprefix("model.")).equal(weight), name
+
+
+@pytest.mark.parametrize("save", ["auto", "whole", "adapters"])
+def test_what_a_run_over_a_directory_leaves_is_whole_unless_adapters_are_asked_for(
+    tmp_path: Path, save: str
+) -> None:
+    write_texts(tmp_path)
+    config = adapted(tmp_path, {"backbone": str(tmp_path / "tiny")}, save=save)
+    final = TextRun(config).run()
+    assert (final / "model.safetensors").exists() == (save != "adapters")
+    assert (final / "adapters.safetensors").exists() == (save == "adapters")
+    model = MPlus.from_pretrained(final)
+    for name, weight in weights_of(config).items():
+        assert model.get_parameter(name.removeprefix("model.")).equal(weight), name
+
+
+def test_a_base_model_trained_whole_is_saved_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known_base(tmp_path / "known", monkeypatch)
+    write_texts(tmp_path)
+    model = {"backbone": "tiny", "trainable": "all"}
+    final = TextRun(make_config(tmp_path, model=model, run={"steps": 1})).run()
+    assert (final / "model.safetensors").exists()
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_leaves_the_last_checkpoint(

@@ -45,7 +45,8 @@ class ModelConfig:
     start: str | None = None
     """A model with memory: a directory (an earlier stage's ``final``), a name, or a hub id."""
     backbone: str | None = None
-    """A stock decoder, directory or hub id, that is given a fresh memory."""
+    """A stock decoder that is given a fresh memory: a name of `memplus models`, a directory or a
+    hub id."""
     fresh: Architecture | None = None
     """Sizes of a small decoder made from nothing, with a tokenizer made from the texts."""
     trainable: Literal["adapters", "all"] = "adapters"
@@ -153,6 +154,10 @@ class RunConfig:
     """Steps between two checkpoints."""
     keep: int = 2
     """Checkpoints kept."""
+    save: Literal["auto", "adapters", "whole"] = "auto"
+    """What ``final`` is: the whole model, or a bundle of its adapters over what the run started
+    from. ``auto``: a bundle where only adapters are trained and the run starts from a base model's
+    name or from a bundle."""
     tensorboard: bool = False
     """Write the log for TensorBoard too (``pip install tensorboard``)."""
     memory_gib: float | None = None
@@ -190,6 +195,10 @@ class TrainingConfig:
         require(
             self.model.dtype == "float32" or self.run.precision == "bfloat16",
             "run.precision", self.run.precision, f"model.dtype is {self.model.dtype}",
+        )  # fmt: skip
+        require(
+            self.run.save != "adapters" or self.model.trainable == "adapters",
+            "run.save", self.run.save, f"model.trainable is `{self.model.trainable}`",
         )  # fmt: skip
         require(
             self.optimizer.kind == "adamw" or not self.run.sharded,

@@ -9,7 +9,9 @@ from torch import nn
 
 from memplus.data.corpus import read_texts
 from memplus.errors import ConfigError
+from memplus.mplus.bases import known_bases
 from memplus.mplus.model import MPlus
+from memplus.mplus.pretrained import REFERENCE
 from memplus.passes.pristine import Pristine
 from memplus.training.engine.checkpoints import Checkpoints
 from memplus.training.engine.loop import Loop, Pace, Progress, load_weights
@@ -153,6 +155,7 @@ def save_final(config: TrainingConfig, memory: LaneMemory, folder: Path) -> None
     Raises:
         NotARunError: there is no checkpoint.
         StorageError: the disk refused.
+        BundleError: it is to be saved as adapters, and what it started from has changed.
     """
     newest, _ = Checkpoints(config.run.out).latest()
     model = starting_model(config)
@@ -160,7 +163,15 @@ def save_final(config: TrainingConfig, memory: LaneMemory, folder: Path) -> None
     load_weights(holder, newest)
     full = memory.detached.count == config.memory.short_term_tokens
     model.pristine = pristine_of(memory, config.memory.retrieved_tokens) if full else Pristine()
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, base=REFERENCE if _as_adapters(config, model) else None)
+
+
+def _as_adapters(config: TrainingConfig, model: MPlus) -> bool:
+    """Whether the finished model is saved as a bundle over what the run started from."""
+    origin = model.origin
+    if config.run.save != "auto" or config.model.trainable != "adapters" or origin is None:
+        return config.run.save == "adapters"
+    return origin.bundle is not None or origin.name in known_bases()
 
 
 class _Holder(nn.Module):
