@@ -6,6 +6,7 @@ into the user's cache. Otherwise these tests are skipped and say why.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,14 @@ from transformers import AutoModelForCausalLM
 
 from memplus import MemoryConfig, MPlus
 from memplus.backbone.stock import load_stock
+from memplus.config import AdapterConfig
 from memplus.errors import BaseUnavailableError, StorageError, UntrainedBaseError
 from memplus.mplus.base_cache import CachedBase, cached_base, pull
 from memplus.mplus.base_files import assemble
 from memplus.mplus.base_progress import QUIET
 from memplus.mplus.base_sources import SOURCES, Unavailable
 from memplus.mplus.bases import find_base
+from memplus.mplus.bundled import bundle_for
 from memplus.mplus.doctor import require_healthy
 
 BASE = find_base("smollm2")
@@ -53,8 +56,37 @@ def test_it_is_in_the_cache_and_listed_there(real: CachedBase) -> None:
     assert cached_base(BASE) == real
     assert real.sha256 == BASE.sha256
     assert abs(real.nbytes - BASE.converted_bytes) < 10_000_000
-    with pytest.raises(UntrainedBaseError, match=r"it lies in .*smollm2"):
-        MPlus.from_pretrained("smollm2")
+
+
+def test_its_name_loads_the_bundle_that_comes_with_it_or_says_that_none_does(
+    real: CachedBase,
+) -> None:
+    if bundle_for("smollm2") is None:
+        with pytest.raises(UntrainedBaseError, match=r"it lies in .*smollm2"):
+            MPlus.from_pretrained("smollm2")
+    else:
+        require_healthy(MPlus.from_pretrained("smollm2", dtype="float32", local_files_only=True))
+
+
+def test_adapters_of_rank_8_over_it_are_a_bundle_below_20_mb(
+    real: CachedBase, tmp_path: Path
+) -> None:
+    sizes = replace(SIZES, adapters=AdapterConfig(rank=8), retriever_layers=1)
+    made = MPlus.from_backbone("smollm2", sizes, local_files_only=True).eval()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, weight in made.model.named_parameters():
+            if "lora_B" in name:
+                weight.copy_(torch.randn(weight.shape, generator=generator) * 0.02)
+    made.save_pretrained(tmp_path, base="reference")
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 20_000_000
+    loaded = MPlus.from_pretrained(tmp_path, local_files_only=True)
+    memory, other = made.new_memory(), loaded.new_memory()
+    made.write(memory, TEXT * 8)
+    loaded.write(other, TEXT * 8)
+    ids = torch.tensor([made.encode("When does the ferry leave?")])
+    assert loaded.fingerprint == made.fingerprint
+    assert torch.equal(loaded(ids, memory=other).logits, made(ids, memory=memory).logits)
 
 
 def test_every_check_of_doctor_passes(model: MPlus) -> None:
