@@ -202,6 +202,13 @@ class Stream:
             self._add(Piece(text, ends))
         return told
 
+    def tell_text(self, text: str) -> Told:
+        """Add a text of any kind, as one piece."""
+        (ends,) = self.reference([f" {text}"])
+        told = Told(self.source, self.tokens, self.tokens + len(ends))
+        self._add(Piece(f" {text}", ends))
+        return told
+
     def tell_across(self, border: int, note: Note) -> Told:
         """Add sentences until the note would stand across a multiple of ``border``, then tell it.
 
