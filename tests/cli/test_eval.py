@@ -83,21 +83,45 @@ def test_perplexity(run: Run, tiny: Path, text: Path) -> None:
     assert "over bare model" in run(*given, "--length", 8).out
 
 
-def test_a_question_set(run: Run, tmp_path: Path, tiny: Path) -> None:
+@pytest.fixture
+def nq(tmp_path: Path) -> Path:
     path = tmp_path / "nq.jsonl"
     lines = [
         {
             "question": f"what is {i}",
             "answers": [str(i)],
-            "ctxs": [{"title": i, "text": f"It {i}."}],
+            "ctxs": [{"title": f"T{i}", "text": f"It {i}."}],
         }
-        for i in range(3)
+        for i in range(40)
     ]
     path.write_text("\n".join(json.dumps(line) for line in lines))
-    given = ("eval", "retention", "--questions", path, "--model", tiny, "--notes", 2)
-    ran = run(*given, "--seeds", 1, "--distances", "0,20", "--out", tmp_path / "out", "--json")
+    return path
+
+
+def test_passages_of_a_question_set_are_told_in_one_stream(
+    run: Run, tmp_path: Path, tiny: Path, text: Path, nq: Path
+) -> None:
+    given = ("eval", "retention", text, "--questions", nq, "--model", tiny, "--notes", 2)
+    given += ("--seeds", 1, "--distances", "0,20")
+    ran = run(*given, "--out", tmp_path / "out", "--json")
+    asked = {(cell["kind"], cell["system"], cell["wanted"]) for cell in ran.data["cells"]}
+    assert {("question", "mplus", 20), ("never told", "memoryllm", 0)} < asked
+    lines = (tmp_path / "out" / "answers.jsonl").read_text().splitlines()[1:]
+    held_out = {f"what is {i}" for i in range(0, 40, 5)}
+    assert {json.loads(line)["question"] for line in lines if "question" in line} <= held_out
+    assert "question" in run(*given, "--out", tmp_path / "out").out
+    refused = run(*given, "--split", "train", "--out", tmp_path / "out")
+    assert "another run: held_out" in refused.err
+
+
+def test_a_question_set_by_the_papers_protocol(
+    run: Run, tmp_path: Path, tiny: Path, nq: Path
+) -> None:
+    given = ("eval", "retention", "--questions", nq, "--paper-protocol", "--model", tiny)
+    given += ("--notes", 2, "--seeds", 1, "--distances", "0,20", "--out", tmp_path / "out")
+    ran = run(*given, "--json")
     assert [cell["asked"] for cell in ran.data["cells"]] == [2] * 5
-    shown = run(*given, "--seeds", 1, "--distances", "0,20", "--out", tmp_path / "out")
+    shown = run(*given)
     assert "no memory: " in shown.out
 
 
@@ -136,6 +160,7 @@ def test_confidence_leaves_its_picture_in_its_folder(
         (("retention", "--notes", "5000"), 2, "notes cannot be 5000"),
         (("retention", "absent.txt"), 2, "no file absent.txt"),
         (("retention", "--questions", "absent.json"), 2, "no file absent.json"),
+        (("retention", "--paper-protocol"), 2, "about --questions"),
         (("perplexity", "--tokens", "1k,2k"), 2, "tokens cannot be"),
         (("perplexity", "--model", "absent"), 2, "no model named 'absent'"),
         (("notes", "--seeds", "0"), 2, "seeds"),

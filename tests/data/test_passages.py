@@ -14,6 +14,7 @@ from memplus.data.passages import (
     parse_passages,
     read_fairytale,
     read_nq,
+    read_passages,
     read_squad,
 )
 from memplus.errors import ConfigError, NotFoundError, QuestionSetError
@@ -133,7 +134,10 @@ def test_a_folder_without_stories_is_refused(tmp_path: Path) -> None:
         read_fairytale(tmp_path)
 
 
-def test_the_kind_of_a_set_is_seen_from_its_file() -> None:
+def test_the_kind_of_a_set_is_seen_from_its_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "nq.jsonl", *NATURAL)
+    assert read_passages(path, "held_out") == read_nq(path, "held_out")
+
     def parsed(name: str, data: object) -> list[str]:
         return [one.topic for one in parse_passages(Path(name), json.dumps(data))]
 

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
 
 from memplus.cli.bench import make_folder, open_bench
+from memplus.cli.eval_tables import (
+    show_perplexity,
+    show_results,
+    show_statements,
+    show_trade_off,
+)
 from memplus.cli.options import AsJson, Device, Dtype, Model, Seed
 from memplus.cli.output import Output
 from memplus.data.documents import read_document
+from memplus.errors import UsageError
 
 if TYPE_CHECKING:
+    from memplus.data.passages import Split
+    from memplus.evaluation.engine.bench import Bench
     from memplus.evaluation.engine.results import Results
-    from memplus.evaluation.engine.summary import Cell, Threshold
-    from memplus.evaluation.probes.perplexity import Perplexities
+    from memplus.evaluation.engine.run import Report
+    from memplus.evaluation.experiments import Streams
 
 __all__ = ["evaluation"]
 
@@ -67,13 +74,28 @@ def retention(
         Path | None,
         typer.Option(
             "--questions",
-            help="SQuAD or Natural Questions with passages: the papers' protocol, without notes.",
+            help="SQuAD, Natural Questions or FairytaleQA: passages are told instead of notes.",
         ),
     ] = None,
+    split: Annotated[
+        Literal["held_out", "train", "all"],
+        typer.Option("--split", help="Which passages of that file are asked about."),
+    ] = "held_out",
+    paper_protocol: Annotated[
+        bool,
+        typer.Option(
+            "--paper-protocol",
+            help="A memory for every question, its passage first and unrelated ones after it; "
+            "short answers, in the first 10 tokens. By default one stream tells many passages, "
+            "and any answer counts.",
+        ),
+    ] = False,
     longest_answer: Annotated[
         int | None,
         typer.Option(
-            "--longest-answer", min=1, help="Tokens; 3 for SQuAD and 4 for Natural Questions."
+            "--longest-answer",
+            min=1,
+            help="Tokens, by the papers' protocol; 3 for SQuAD and 4 for Natural Questions.",
         ),
     ] = None,
     out: Out = Path("runs/retention"),
@@ -87,21 +109,52 @@ def retention(
 
     OUT gets answers.jsonl, summary.json and curve.png.
     """
-    from memplus.data.questions import read_questions
-    from memplus.evaluation.experiments import Streams, evaluate_questions, evaluate_retention
+    from memplus.evaluation.experiments import Streams, evaluate_retention
     from memplus.evaluation.tasks.retention import RetentionSizes, parse_distances
 
     output = Output(as_json=as_json)
     streams = Streams(RetentionSizes(notes, parse_distances(distances)), seeds, out)
-    given = _read(texts) if questions is None else []
-    asked = None if questions is None else read_questions(questions, longest_answer)
-    bench = open_bench(system, model, device=device, dtype=dtype)
-    with output.progress() as report:
-        if asked is not None:
-            results = evaluate_questions(bench, asked, streams, report)
-        else:
+    if questions is None:
+        if paper_protocol:
+            raise UsageError("--paper-protocol is about --questions.")
+        given = _read(texts)
+        bench = open_bench(system, model, device=device, dtype=dtype)
+        with output.progress() as report:
             results = evaluate_retention(bench, given, streams, report)
+    else:
+        if paper_protocol:
+            run = _paper_protocol(questions, split, longest_answer, streams)
+        else:
+            run = _passages_told(texts, questions, split, streams)
+        bench = open_bench(system, model, device=device, dtype=dtype)
+        with output.progress() as report:
+            results = run(bench, report)
     _hand_over(output, results, out)
+
+
+_Run = Callable[["Bench", "Report"], "Results"]
+
+
+def _passages_told(texts: list[Path] | None, file: Path, split: Split, streams: Streams) -> _Run:
+    """Passages of a file in one stream per seed, as it is run on a bench."""
+    from memplus.data.passages import read_passages
+    from memplus.evaluation.experiments import Tellings, evaluate_told
+    from memplus.evaluation.tasks.held_out import HeldOut, passage_items
+    from memplus.evaluation.tasks.passages import QUESTION
+
+    given = _read(texts)
+    asked = passage_items(QUESTION, read_passages(file, split), streams.sizes.distances)
+    pool = HeldOut(asked, tuple(read_passages(file)))
+    tellings = Tellings(pool, streams.sizes.notes, streams.seeds, streams.folder)
+    return lambda bench, report: evaluate_told(bench, given, tellings, report)
+
+
+def _paper_protocol(file: Path, split: Split, longest_answer: int | None, streams: Streams) -> _Run:
+    from memplus.data.questions import read_questions
+    from memplus.evaluation.experiments import evaluate_questions
+
+    asked = read_questions(file, longest_answer, split)
+    return lambda bench, report: evaluate_questions(bench, asked, streams, report)
 
 
 @evaluation.command()
@@ -194,18 +247,8 @@ def statements(
         results = evaluate_statements(bench, told, out, min_confidence, report)
     output.result(
         {"folder": str(out), **results.to_dict()},
-        show=lambda console: _show_statements(console, results, out),
+        show=lambda console: show_statements(console, results, out),
     )
-
-
-def _show_statements(console: Console, results: Results, out: Path) -> None:
-    table = Table("", "told", "right", "declined", "wrong")
-    for cell in results.cells:
-        declined = round(cell.asked * cell.declined)
-        counts = (cell.asked, cell.right, declined, cell.asked - cell.right - declined)
-        table.add_row(results.titles[cell.system], *map(str, counts))
-    console.print(table)
-    console.print(f"All answers: {out / 'answers.jsonl'}", markup=False)
 
 
 @evaluation.command()
@@ -248,7 +291,7 @@ def perplexity(
             seed=seed,
             report=report,
         )
-    output.result(asdict(found), show=lambda console: _show_perplexity(console, found))
+    output.result(asdict(found), show=lambda console: show_perplexity(console, found))
 
 
 @evaluation.command()
@@ -291,16 +334,7 @@ def confidence(
     found = trade_off(answers)
     draw_trade_off(found, title=f"{notes} notes, asked after {distances} tokens", path=plot)
     data = {"asked": len(answers), "plot": str(plot), "thresholds": [asdict(one) for one in found]}
-    output.result(data, show=lambda console: _show_trade_off(console, found, plot))
-
-
-def _show_trade_off(console: Console, found: list[Threshold], plot: Path) -> None:
-    table = Table("min confidence", "right", "wrong of given", "declined", "wrongly declined")
-    for one in found[::5]:
-        shares = (one.right, one.wrong, one.declined, one.wrongly_declined)
-        table.add_row(f"{one.min_confidence:.2f}", *(_percent(share) for share in shares))
-    console.print(table)
-    console.print(f"The picture is {plot}.", markup=False)
+    output.result(data, show=lambda console: show_trade_off(console, found, plot))
 
 
 def _read(texts: list[Path] | None) -> list[str]:
@@ -314,73 +348,5 @@ def _read(texts: list[Path] | None) -> list[str]:
 def _hand_over(output: Output, results: Results, out: Path) -> None:
     output.result(
         {"folder": str(out), **results.to_dict()},
-        show=lambda console: _show(console, results, out),
-    )
-
-
-def _show(console: Console, results: Results, out: Path) -> None:
-    for kind in dict.fromkeys(cell.kind for cell in results.cells):
-        _show_kind(console, results, kind)
-    for cell in results.near:
-        console.print(
-            f"{cell.kind}, {results.titles[cell.system]}, up to 1,000 tokens: "
-            f"{_percent(cell.accuracy)} of {cell.asked} right, {_percent(cell.declined)} declined"
-            + (f", {_percent(cell.outdated)} the older value" if cell.outdated else ""),
-            markup=False,
-        )
-    if results.text_read > 1:
-        times = f"{results.text_read:.1f}"
-        console.print(f"The texts are short: one stream read them {times} times.", markup=False)
-    speed = results.writing["tokens_per_second"]
-    written = f"Written at {speed:,.0f} tokens per second. " if speed else ""
-    console.print(f"{written}All of it: {out}", markup=False)
-
-
-def _show_kind(console: Console, results: Results, kind: str) -> None:
-    """A row per distance, a column per system; recall, seconds and bytes are the first one's."""
-    cells = [cell for cell in results.cells if cell.kind == kind]
-    asked = [cell for cell in cells if cell.wanted is not None]
-    by_place = {(cell.system, cell.wanted): cell for cell in asked}
-    systems = [name for name in results.titles if any(cell.system == name for cell in asked)]
-    if systems:
-        table = Table(title=kind, box=SIMPLE)
-        titles = [f"{results.titles[name]} %" for name in systems]
-        for name in ("tokens", "asked", *titles, "recall %", "s", "MB"):
-            table.add_column(name, justify="right", no_wrap=True)
-        for distance in sorted({cell.wanted for cell in asked if cell.wanted is not None}):
-            row = [by_place[name, distance] for name in systems]
-            shares = [_share(cell) for cell in row]
-            table.add_row(f"{distance:,}", str(row[0].asked), *shares, *_costs(row[0]))
-        console.print(table)
-    for cell in cells:
-        if cell.wanted is None:
-            right = f"{_percent(cell.accuracy)} of {cell.asked} right"
-            console.print(f"{results.titles[cell.system]}: {right}", markup=False)
-
-
-def _costs(cell: Cell) -> tuple[str, str, str]:
-    found = cell.recall.get("value")
-    recall = "" if found is None else f"{100 * found['mean']:.1f}"
-    return recall, f"{cell.seconds:.2f}", f"{cell.bytes / 1e6:.0f}"
-
-
-def _share(cell: Cell) -> str:
-    """The share of right answers and its interval, in percent."""
-    low, high = cell.interval
-    return f"{100 * cell.accuracy:.1f} ({100 * low:.0f}-{100 * high:.0f})"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}%"
-
-
-def _show_perplexity(console: Console, found: Perplexities) -> None:
-    last = list(found.titles.values())[-1]
-    table = Table("", "perplexity", f"over {last}", "95%")
-    for name, value in found.perplexity.items():
-        ratio, low, high = found.over_last[name]
-        table.add_row(found.titles[name], f"{value:.2f}", f"{ratio:.4f}", f"{low:.4f}-{high:.4f}")
-    console.print(table)
-    console.print(
-        f"{found.predicted:,} tokens predicted, {found.tokens_read:,} read before.", markup=False
+        show=lambda console: show_results(console, results, out),
     )

@@ -29,6 +29,7 @@ __all__ = [
     "parse_passages",
     "read_fairytale",
     "read_nq",
+    "read_passages",
     "read_squad",
 ]
 
@@ -120,6 +121,17 @@ def read_fairytale(path: Path, split: Split = "all") -> list[PassageQuestions]:
         held_out = _is_held_out(file)
         found += _read(file, split, partial(_stories_of, held_out=held_out))
     return found
+
+
+def read_passages(path: Path, split: Split = "all") -> list[PassageQuestions]:
+    """The passages of a file of any of these sets; which one is seen as ``parse_passages`` does.
+
+    Raises:
+        NotFoundError, StorageError: it is not there, or cannot be read.
+        QuestionSetError: it is none of the three.
+        ConfigError: there is no such split.
+    """
+    return _read(path, split, lambda text: _sniffed(path, text))
 
 
 def parse_passages(path: Path, text: str, split: Split = "all") -> list[PassageQuestions]:

@@ -18,19 +18,24 @@ from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan
 from memplus.evaluation.engine.results import Evaluation, Results, evaluate
 from memplus.evaluation.engine.run import Report
+from memplus.evaluation.tasks.held_out import HeldOut, Part
 from memplus.evaluation.tasks.note_layouts import ALONE, layouts_plan
 from memplus.evaluation.tasks.ordinary_statements import STATEMENT, statement_judge, statement_plans
 from memplus.evaluation.tasks.outside_names import Names, outside_plan
 from memplus.evaluation.tasks.passages import PROTOCOL, QUESTION, passage_plans
 from memplus.evaluation.tasks.retention import NOTE, RetentionSizes, retention_plan
+from memplus.evaluation.tasks.told import TOLD, Telling, alone_plans, told_plan
 
 __all__ = [
     "Streams",
+    "Tellings",
+    "evaluate_alone",
     "evaluate_layouts",
     "evaluate_names",
     "evaluate_questions",
     "evaluate_retention",
     "evaluate_statements",
+    "evaluate_told",
 ]
 
 
@@ -42,6 +47,36 @@ class Streams:
     seeds: int
     """Streams, with the seeds 0, 1, ..."""
     folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Tellings:
+    """How much of what is held out is told, how often, and where the results go."""
+
+    held_out: HeldOut
+    items: int
+    """Of each kind per seed."""
+    seeds: int
+    """Streams, with the seeds 0, 1, ..."""
+    folder: Path
+    part: Part = "figures"
+
+    def deals(self) -> list[Telling]:
+        """What is told, seed by seed."""
+        return [self.held_out.deal(self.items, seed, self.part) for seed in range(self.seeds)]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that the deals follow from, as JSON values."""
+        distances = {one.kind: one.distances for one in self.held_out.items}
+        return {
+            "memplus": memplus.__version__,
+            "held_out": self.held_out.sha256,
+            "distances": distances,
+            "items": self.items,
+            "seeds": self.seeds,
+            "part": self.part,
+        }
 
 
 _MakePlan = Callable[[Texts, int, RetentionSizes, int], Plan]
@@ -94,6 +129,39 @@ def evaluate_statements(
     judge = statement_judge(min_confidence)
     plans = statement_plans(statements, bench.reference, seed=0)
     evaluation = Evaluation("statements", STATEMENT, settings, judge, folder)
+    return evaluate(bench.systems, plans, evaluation, report)
+
+
+def evaluate_told(
+    bench: Bench, texts: Sequence[str], tellings: Tellings, report: Report
+) -> Results:
+    """Held-out passages, statements and corrections told in one stream per seed.
+
+    Args:
+        bench: what is evaluated.
+        texts: what they are told in.
+        tellings: what is told.
+        report: called with (what, done, total).
+    """
+    known = Texts.of(texts, bench.reference)
+    deals = tellings.deals()
+    plans = [told_plan(known, bench.chunk, deal, seed) for seed, deal in enumerate(deals)]
+    settings = {"texts": known.sha256, "text_tokens": known.tokens, **tellings.settings}
+    kind = deals[0].items[0].kind
+    evaluation = Evaluation("told", kind, settings, TOLD, tellings.folder)
+    return evaluate(bench.systems, plans, evaluation, report)
+
+
+def evaluate_alone(bench: Bench, tellings: Tellings, report: Report) -> Results:
+    """The items of ``evaluate_told``, each told to a session of its own and asked at once."""
+    deals = tellings.deals()
+    plans = [
+        plan
+        for seed, deal in enumerate(deals)
+        for plan in alone_plans(deal.items, bench.reference, seed)
+    ]
+    kind = deals[0].items[0].kind
+    evaluation = Evaluation("alone", kind, tellings.settings, TOLD, tellings.folder)
     return evaluate(bench.systems, plans, evaluation, report)
 
 

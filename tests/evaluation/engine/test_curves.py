@@ -28,6 +28,7 @@ def cell(system: str, wanted: int | None, right: int, kind: str = "note") -> Cel
         seeds,
         0,
         0,
+        (0, 0, 0),
         0.1,
         5,
         {},

@@ -14,7 +14,7 @@ def test_figures_of_what_is_recorded(bench: Bench) -> None:
                 common
                 | {"key": f"note/0/{wanted}", "wanted": wanted, "distance": wanted + 3}
                 | {"right": wanted < 4000, "declined": False, "outdated": False}
-                | {"seconds": 0.5, "bytes": 10}
+                | {"said": "May", "answers": ["May"], "seconds": 0.5, "bytes": 10}
             )
         end = {"tokens": 500, "write_seconds": seconds, "bytes": 100 + seed}
         recorder.append({"plan": f"seed {seed}", "key": "end", **end})

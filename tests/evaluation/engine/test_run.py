@@ -227,6 +227,19 @@ def test_where_nothing_was_told_it_is_right_to_decline() -> None:
         assert line["right"] == line["declined"] == declined
 
 
+def test_what_was_withheld_is_judged_where_the_judge_says_so() -> None:
+    question = Question("k", NOTE, "Where?", ("Rome",))
+    withheld = Reply("no note", declined=True, generated="in Rome", confidence=0.2)
+    for judges_withheld in (True, False):
+        judge = Judge("contains", explained=True, judges_withheld=judges_withheld)
+        line = judged(judge, question, withheld)
+        assert (line["right"], line["declined"]) == (judges_withheld, True)
+    # Of a system that does not say how sure it is the answer counts, not what follows it.
+    judge = Judge("contains", explained=True, judges_withheld=True)
+    unmeasured = Reply("in Ulm", declined=False, generated="in Ulm. Or in Rome")
+    assert not judged(judge, question, unmeasured)["right"]
+
+
 def test_all_that_was_generated_is_searched_where_the_judge_says_so() -> None:
     question = Question("k", "question", "Where?", ("Rome",))
     reply = Reply("", declined=False, generated="\nIn Rome, it is")

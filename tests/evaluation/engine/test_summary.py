@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memplus.evaluation.engine.summary import cells_of, pooled, wilson
+from memplus.evaluation.engine.summary import cells_of, mean_interval, pooled, wilson
 
 LONG_TERM, SHORT_TERM, WITHOUT = "mplus", "memoryllm", "nothing"
 
@@ -13,7 +13,7 @@ def line(**changes: Any) -> dict[str, Any]:
     usual = {
         "plan": "seed 0", "seed": 0, "system": LONG_TERM, "key": "k", "kind": "note",
         "wanted": 1000, "distance": 1010, "right": True, "declined": False, "outdated": False,
-        "seconds": 0.5, "bytes": 100,
+        "said": "in May", "answers": ["May", "June"], "seconds": 0.5, "bytes": 100,
     }  # fmt: skip
     return usual | changes
 
@@ -64,6 +64,15 @@ def test_answers_are_counted_by_kind_system_and_distance() -> None:
     assert both.outdated == 0.5
     assert both.interval == wilson(1, 2)
     assert cells["note", WITHOUT, None].accuracy == 0
+
+
+def test_words_in_common_are_those_with_the_best_of_the_right_answers() -> None:
+    (cell,) = cells_of([line(), line(said="May"), line(said="no"), line(answers=[])])
+    assert cell.f1 == mean_interval([2 / 3, 1.0, 0.0, 0.0])
+    middle, low, high = cell.f1
+    assert 0 <= low < middle < high <= 1
+    assert mean_interval([0.5]) == (0.5, 0.0, 1.0)
+    assert mean_interval([]) == (0.0, 0.0, 1.0)
 
 
 def test_near_answers_are_pooled() -> None:

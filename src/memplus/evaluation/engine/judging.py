@@ -34,6 +34,9 @@ class Judge:
     """Whether systems that can say how sure they are do so, and decline where they are not."""
     min_confidence: float | None = None
     """The confidence below which they decline; None: the system's own."""
+    judges_withheld: bool = False
+    """Whether an answer that was withheld for lack of confidence is judged by what it would have
+    been; that it was declined is said beside it."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot judge.

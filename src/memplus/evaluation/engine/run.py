@@ -268,7 +268,8 @@ def judged(judge: Judge, question: Question, reply: Reply) -> dict[str, Any]:
         question: what was asked; without answers it is right to decline.
         reply: what was said.
     """
-    said = reply.generated if judge.takes_all else reply.text
+    withheld = judge.judges_withheld and reply.confidence is not None
+    said = reply.generated if judge.takes_all or withheld else reply.text
     older = question.outdated
     return {
         "kind": question.kind,

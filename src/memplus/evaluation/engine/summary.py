@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
+from memplus.evaluation.engine.judging import token_f1
 from memplus.systems.protocol import Recall
 
-__all__ = ["Cell", "Threshold", "cells_of", "pooled", "wilson"]
+__all__ = ["Cell", "Threshold", "cells_of", "mean_interval", "pooled", "wilson"]
 
 _Z = 1.959964
 """Of a two-sided 95% interval."""
@@ -39,6 +40,9 @@ class Cell:
     """Share of answers that say that there is none."""
     outdated: float
     """Share of answers that were right before a correction."""
+    f1: tuple[float, float, float]
+    """Words in common with the right answer (F1, the best of several), mean and 95% interval;
+    questions without one count as 0."""
     seconds: float
     """Per question."""
     bytes: float
@@ -76,6 +80,15 @@ def wilson(right: int, asked: int) -> tuple[float, float]:
     spread = _Z * ((share * (1 - share) + square / 4) / asked) ** 0.5
     low, high = (middle - spread) / (1 + square), (middle + spread) / (1 + square)
     return max(0.0, low), min(1.0, high)
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean of values from 0 to 1, and its 95% interval by their spread; 0 to 1 of one alone."""
+    middle = fmean(values) if values else 0.0
+    if len(values) < 2:
+        return middle, 0.0, 1.0
+    spread = _Z * stdev(values) / len(values) ** 0.5
+    return middle, max(0.0, middle - spread), min(1.0, middle + spread)
 
 
 def cells_of(lines: Iterable[Line]) -> list[Cell]:
@@ -117,10 +130,15 @@ def _cell(kind: str, system: str, wanted: int | None, group: Sequence[Line]) -> 
         by_seed={seed: fmean(found) for seed, found in by_seed.items()},
         declined=fmean(line["declined"] for line in group),
         outdated=fmean(line["outdated"] for line in group),
+        f1=mean_interval([_f1(line) for line in group]),
         seconds=fmean(line["seconds"] for line in group),
         bytes=fmean(line["bytes"] for line in group),
         recall=_recall([line for line in group if line.get("rows")]),
     )
+
+
+def _f1(line: Line) -> float:
+    return max((token_f1(line["said"], answer) for answer in line["answers"]), default=0.0)
 
 
 def _recall(group: Sequence[Line]) -> dict[str, dict[str, Any]]:

@@ -20,11 +20,14 @@ from random import Random
 
 from memplus.data.stream import Reference, Stream, Texts, Told
 from memplus.errors import ConfigError
+from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan, Question, Step, due_at, steps_of
 
-__all__ = ["NEVER_TOLD", "Asked", "Item", "Telling", "alone_plans", "told_plan"]
+__all__ = ["NEVER_TOLD", "TOLD", "Asked", "Item", "Telling", "alone_plans", "told_plan"]
 
 NEVER_TOLD = "never told"
+TOLD = Judge("contains", explained=True, judges_withheld=True)
+"""The answer must stand in what was said, or would have been said had it not been withheld."""
 
 _SOURCE = "text"
 _BETWEEN = (1, 3)
