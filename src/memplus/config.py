@@ -303,6 +303,15 @@ class MemoryConfig:
             value = getattr(self, name)
             whole = value % spans.span_rows == 0
             require(whole, name, value, f"it must be whole spans of {spans.span_rows} rows")
+        if isinstance(self.eviction, OldestEviction):
+            fits = self.eviction.max_rows >= spans.span_rows
+            reason = f"it must hold a span of {spans.span_rows} rows"
+            require(fits, "eviction.max_rows", self.eviction.max_rows, reason)
+
+    @property
+    def retrieves_spans(self) -> bool:
+        """Whether spans are dropped and retrieved, rather than rows."""
+        return isinstance(self.retrieval, SpanRetrieval)
 
     @property
     def span_rows(self) -> int:
@@ -313,6 +322,30 @@ class MemoryConfig:
     def has_long_term(self) -> bool:
         """Whether dropped rows go to a long-term memory."""
         return self.retrieved_tokens > 0
+
+    def retrieving_layers(self, layers: int) -> range:
+        """Which of a model's layers ask the long-term memory, and so keep retrieval keys.
+
+        Raises:
+            ConfigError: the model has no such layer.
+        """
+        if not isinstance(self.retrieval, SpanRetrieval):
+            return range(layers)
+        layer = self.retrieval.layer
+        require(layer < layers, "retrieval.layer", layer, f"the model has {layers} layers")
+        return range(layer, layer + 1)
+
+    def rows_of_write(self, tokens: int) -> int:
+        """Rows that a write of so many tokens leaves in each layer: K, or fewer whole spans.
+
+        With spans a short chunk leaves only the spans that its share of K begins: rows of older
+        text, computed again to fill the rest of K, would compete with those of that text itself.
+        """
+        if not isinstance(self.retrieval, SpanRetrieval):
+            return self.tokens_per_write
+        span = self.retrieval.span_rows
+        share = math.ceil(tokens * self.tokens_per_write / self.chunk_tokens)
+        return min(self.tokens_per_write, math.ceil(share / span) * span)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values; without the retrieval where it is the paper's.

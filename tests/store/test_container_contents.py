@@ -45,7 +45,7 @@ def test_every_state_of_a_real_memory_passes(
                 writes += len(commit.writes)
     assert (writes, count) == (manifest.writes, CONFIG.short_term_tokens)
     for entry in manifest.segments:
-        check_segment(Container.open(folder / entry.name), entry, tensors, (writes, 10**6))
+        check_segment(Container.open(folder / entry.name), entry, tensors, CONFIG, (writes, 10**6))
 
 
 def test_rows_that_a_snapshot_does_not_know_are_named(kept: tuple[Path, Manifest]) -> None:
@@ -77,12 +77,12 @@ def test_a_segment_without_its_rows_or_columns_is_named(kept: tuple[Path, Manife
     segment = Container.open(folder / entry.name)
     more = SegmentEntry(entry.name, [rows + 1 for rows in entry.rows])
     with pytest.raises(CorruptMemoryError, match=r"0\.\w+ is torch"):
-        check_segment(segment, more, tensors)
+        check_segment(segment, more, tensors, CONFIG)
     with pytest.raises(CorruptMemoryError, match=r"0\.other is missing"):
-        check_segment(segment, entry, {"like.other": torch.zeros(0)})
+        check_segment(segment, entry, {"like.other": torch.zeros(0)}, CONFIG)
     for bounds, named in (((0, 10**6), "write_id holds"), ((46, 0), "birth holds")):
         with pytest.raises(CorruptMemoryError, match=named):
-            check_segment(segment, entry, tensors, bounds)
+            check_segment(segment, entry, tensors, CONFIG, bounds)
 
 
 def test_a_record_after_other_writes_or_rows_is_named(kept: tuple[Path, Manifest]) -> None:

@@ -5,7 +5,7 @@ Shapes: L layers, N slots, n rows in use, K rows of a write, d hidden size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from memplus.memory.checks import (
 from memplus.memory.packing import PACKED, scale_of
 from memplus.memory.records import MemoryOwner, NewRows
 from memplus.memory.short_term import OWN
+from memplus.memory.span_checks import require_alike, require_one_write_each, require_whole
 
 __all__ = ["Bounds", "example_rows"]
 
@@ -71,18 +72,32 @@ class Bounds:
         self._bookkeeping(tensors, stem, whole)
         unused = tensors[f"{stem}write_id"][position >= count]
         require_within(unused, self.path, f"{stem}write_id", 0, 0)
+        if self.config.retrieves_spans:
+            self._pool_spans(tensors, stem, count)
         self._recent(tensors, f"{stem}recent", position.shape[0], count)
         names = [name for name in tensors if name.removeprefix(stem) not in OWN]
         require(bool(names), self.path, f"{stem}k", "is missing")
         if self.like is not None:
             self._only(names, {f"{stem}{name}" for name in self.like.columns})
             for name, column in self.like.columns.items():
-                shape = (*whole, *column.shape[2:])
+                shape = (column.shape[0], slots, *column.shape[2:])
                 self._require(tensors, f"{stem}{name}", column.dtype, shape)
         for name in names:
             found = tensors[name]
-            ok = found.dtype in _FLOATS and tuple(found.shape[:2]) == whole
+            keyed = name == f"{stem}key" and self.config.retrieves_spans
+            own = (1 if keyed else whole[0], slots)
+            ok = found.dtype in _FLOATS and tuple(found.shape[:2]) == own
             require(ok, self.path, name, f"is {found.dtype} {list(found.shape)}")
+
+    def _pool_spans(self, tensors: Mapping[str, Tensor], stem: str, count: int) -> None:
+        """Rows in use by age, in whole spans of one write each, the same in every layer."""
+        span = self.config.span_rows
+        require_whole(count, span, self.path, "count")
+        for name in ("position", "birth", "write_id"):
+            require_alike(list(tensors[f"{stem}{name}"]), self.path, f"{stem}{name}")
+        order = tensors[f"{stem}position"][0].argsort()[:count]
+        field = f"{stem}write_id"
+        require_one_write_each(tensors[field][0, order], span, self.path, field)
 
     def _recent(self, tensors: Mapping[str, Tensor], name: str, layers: int, count: int) -> None:
         hidden = None if self.like is None else self.like.hidden
@@ -92,24 +107,49 @@ class Bounds:
         most = min(self.config.tokens_per_write, count)
         require(found.shape[1] <= most, self.path, name, f"has more than {most} rows")
 
-    def table(self, tensors: Mapping[str, Tensor], stem: str) -> None:
-        """The columns of one layer's long-term rows, by name, each behind ``stem``."""
+    def table(self, tensors: Mapping[str, Tensor], stem: str, layer: int | None = None) -> None:
+        """The columns of one layer's long-term rows.
+
+        Args:
+            tensors: by name, each behind ``stem``.
+            stem: of the names.
+            layer: which one; None: columns that some layer has.
+        """
         birth = self._require(tensors, f"{stem}birth", torch.int64, (None,))
         rows = len(birth)
         self._bookkeeping(tensors, stem, (rows,))
         if self.like is not None:
-            wanted = self.long_term_columns(self.like)
+            wanted = self.long_term_columns(self.like, layer)
             self._only(tensors, {f"{stem}{name}" for name in wanted})
             for name, (dtype, shape) in wanted.items():
                 self._require(tensors, f"{stem}{name}", dtype, (rows, *shape))
         for name, column in tensors.items():
             ok = column.dim() > 0 and len(column) == rows
             require(ok, self.path, name, f"has not {rows} rows but the shape {list(column.shape)}")
+        if self.config.retrieves_spans:
+            span = self.config.span_rows
+            require_whole(rows, span, self.path, f"{stem}birth")
+            field = f"{stem}write_id"
+            require_one_write_each(tensors[field], span, self.path, field)
 
-    def long_term_columns(self, like: NewRows) -> dict[str, _Wanted]:
-        """Name -> dtype and shape of one row, of every column of the long-term memory."""
+    def tables_alike(self, layers: Sequence[Mapping[str, Tensor]]) -> None:
+        """Long-term rows by layer, name -> [n, ...]: the same spans where spans are retrieved."""
+        if self.config.retrieves_spans:
+            for name in ("birth", "write_id"):
+                require_alike([one[name] for one in layers], self.path, f"long-term {name}")
+
+    def long_term_columns(self, like: NewRows, layer: int | None = None) -> dict[str, _Wanted]:
+        """Name -> dtype and shape of one row, of the long-term columns of a layer.
+
+        Args:
+            like: what the model keeps of a row.
+            layer: which one; None: all that some layer has.
+        """
+        keyed = self.config.retrieving_layers(like.hidden.shape[0])
         wanted: dict[str, _Wanted] = {"birth": (torch.int64, ()), "write_id": (torch.int32, ())}
         for name in like.long_term:
+            if name == "key" and layer is not None and layer not in keyed:
+                continue
             column = like.columns[name]
             packed = self.packed and name in PACKED
             dtype = torch.int8 if packed else column.dtype

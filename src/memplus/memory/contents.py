@@ -18,11 +18,16 @@ from torch import Tensor
 from memplus.config import NoEviction, OldestEviction
 from memplus.errors import BudgetError, MemoryMismatchError, UsageError
 from memplus.memory.guards import Guards, changing
-from memplus.memory.long_term import LongTermPool
+from memplus.memory.long_term import LongTermPool, layer_rows
 from memplus.memory.packing import pack
 from memplus.memory.records import MemoryOwner, NewRows, Passage, RowBytes, SavedFile, WriteRecord
 from memplus.memory.rows import RowTable
-from memplus.memory.short_term import ShortTermPool, draw_dropped, stack_like
+from memplus.memory.short_term import (
+    ShortTermPool,
+    draw_dropped,
+    stack_like,
+    whole_spans,
+)
 
 __all__ = ["MemoryContents"]
 
@@ -193,6 +198,8 @@ class MemoryContents:
             raise UsageError(f"drop holds positions outside 0..{pool.count - 1}.")
         if bool((drop.sort(dim=1).values.diff(dim=1) == 0).any()):
             raise UsageError("drop names a position twice in one layer.")
+        if self.config.retrieves_spans and not whole_spans(drop, self.config.span_rows):
+            raise UsageError("drop must name whole spans, the same ones in every layer.")
         return drop
 
     def _keep_dropped(self, dropped: dict[str, Tensor] | None, rows: NewRows) -> None:
@@ -210,7 +217,8 @@ class MemoryContents:
 
     def empty_long_term(self, like: Mapping[str, Tensor]) -> LongTermPool:
         """A long-term memory without rows, with the columns of ``like`` (name -> [L, c, ...])."""
-        layers = next(iter(like.values())).shape[0]
+        layers = like["birth"].shape[0]
+        keyed = self.config.retrieving_layers(layers)
         columns = dict(like)
         if self.config.eviction.kind == "counter":
             columns["counter"] = like["birth"].to(torch.float32)
@@ -218,15 +226,17 @@ class MemoryContents:
             columns = pack(columns, leading=2)
         return self.long_term_of(
             [
-                RowTable({name: column[layer, :0] for name, column in columns.items()})
+                RowTable({name: c[:0] for name, c in layer_rows(columns, layer, keyed).items()})
                 for layer in range(layers)
             ]
         )
 
     def long_term_of(self, tables: Sequence[RowTable]) -> LongTermPool:
         """A long-term memory of these rows, one table per layer, under the memory's rules."""
-        config = self.config
-        return LongTermPool(tables, config.eviction, config.retrieved_tokens, packed=self.packed)
+        config, packed = self.config, self.packed
+        return LongTermPool(
+            tables, config.eviction, config.retrieved_tokens, packed=packed, span=config.span_rows
+        )
 
     def pack(self) -> None:
         """Keep long-term rows in 8 bits from now on, those that are there included."""

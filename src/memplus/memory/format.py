@@ -219,11 +219,14 @@ def _check(
     same = counted == (header.writes_since_merge is not None)
     require(same, path, f"{_HEADER}.writes_since_merge", "and `waiting` go together")
     if counted:
+        tables = []
         for layer in range(like.hidden.shape[0]):
             stem = _stem(layer)
             columns = _group(tensors, stem)
-            bounds.table(columns, stem)
+            bounds.table(columns, stem, layer)
             known |= set(columns)
+            tables.append(_without(columns, stem))
+        bounds.tables_alike(tables)
     for name in tensors:
         require(name in known, path, f"tensor {name}", "does not belong there")
 

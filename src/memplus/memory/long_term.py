@@ -3,7 +3,9 @@
 Per layer, rows lie in the order in which they were dropped. What leaves, and when, is the
 config's eviction rule (M+ section 3.2; the published code's rule is ``CounterEviction``).
 
-Shapes: L layers, n rows of one layer, M retrieved rows.
+With spans every drop is of whole ones, the same in all layers: row i belongs to span i // s.
+
+Shapes: L layers, n rows of one layer, M retrieved rows, m rows that a read gets, s rows of a span.
 """
 
 from __future__ import annotations
@@ -15,24 +17,43 @@ from torch import Tensor
 
 from memplus.config import CounterEviction, Eviction, OldestEviction
 from memplus.memory.packing import pack, scale_of, unpack
-from memplus.memory.retriever import oldest_first, retrieval_scores
+from memplus.memory.retriever import oldest_first, retrieval_scores, span_scores
 from memplus.memory.rows import RowTable
 
-__all__ = ["LongTermPool"]
+__all__ = ["LongTermPool", "layer_rows"]
 
 # A counter at or below this has run out (value of the published code).
 _SPENT = 0.01
+_KEY = "key"
+
+
+def layer_rows(
+    columns: Mapping[str, Tensor], layer: int, keyed: Sequence[int]
+) -> dict[str, Tensor]:
+    """One layer's rows, name -> [c, ...], from those of all layers.
+
+    Args:
+        columns: name -> [L, c, ...]; ``key`` has an entry for each layer in ``keyed`` alone.
+        layer: which one.
+        keyed: the layers that have a retriever, rising.
+    """
+    rows = {name: column[layer] for name, column in columns.items() if name != _KEY}
+    if layer in keyed:
+        rows[_KEY] = columns[_KEY][keyed.index(layer)]
+    return rows
 
 
 class LongTermPool:
     """One ``RowTable`` per layer: what a read needs of a row, its key, birth and write id.
 
     Args:
-        tables: one per layer, with the columns of the row format and ``key`` [n, R],
-            ``birth`` [n] int64, ``write_id`` [n] int32; ``counter`` [n] under counter eviction.
+        tables: one per layer, with the columns of the row format, ``birth`` [n] int64 and
+            ``write_id`` [n] int32; ``key`` [n, R] where the layer has a retriever, ``counter`` [n]
+            under counter eviction.
         eviction: the rule.
         retrieved: M, which the counter rule needs.
         packed: wide columns are kept in 8 bits (``memory.packing``); the tables hold them so.
+        span: rows that are retrieved together, s; 1 where single rows are.
     """
 
     def __init__(
@@ -42,9 +63,13 @@ class LongTermPool:
         retrieved: int,
         *,
         packed: bool = False,
+        span: int = 1,
     ) -> None:
         self.tables = list(tables)
+        self.keyed = [layer for layer, table in enumerate(self.tables) if _KEY in table.names]
+        """Layers that have a retriever."""
         self.packed = packed
+        self.span = span
         self.eviction = eviction
         self.retrieved = retrieved
         self.waiting = 0
@@ -63,7 +88,8 @@ class LongTermPool:
     def fork(self) -> LongTermPool:
         """The same rows, going their own way."""
         tables = [table.fork() for table in self.tables]
-        twin = LongTermPool(tables, self.eviction, self.retrieved, packed=self.packed)
+        rule, packed, span = self.eviction, self.packed, self.span
+        twin = LongTermPool(tables, rule, self.retrieved, packed=packed, span=span)
         twin.waiting = self.waiting
         twin.writes_since_merge = self.writes_since_merge
         return twin
@@ -77,13 +103,13 @@ class LongTermPool:
             if self.packed:
                 dropped = pack(dropped, leading=2)
             for layer, table in enumerate(self.tables):
-                rows = {name: column[layer] for name, column in dropped.items()}
+                rows = layer_rows(dropped, layer, self.keyed)
                 if isinstance(self.eviction, CounterEviction):
                     rows["counter"] = torch.full_like(
                         rows["birth"], self.eviction.initial, dtype=torch.float32
                     )
                 table.append(rows)
-            self.waiting += next(iter(dropped.values())).shape[1]
+            self.waiting += dropped["birth"].shape[1]
         self.writes_since_merge += 1
         if isinstance(self.eviction, CounterEviction):
             self._merge(self.eviction)
@@ -129,13 +155,17 @@ class LongTermPool:
 
     def _evict_oldest(self, max_rows: int) -> None:
         for table in self.tables:
-            excess = len(table) - max_rows
+            excess = len(table) // self.span - max_rows // self.span
             if excess > 0:
-                # Among equal births the row that was dropped first goes first.
-                oldest = table["birth"].sort(stable=True).indices[:excess]
-                mask = torch.ones(len(table), dtype=torch.bool, device=oldest.device)
-                mask[oldest] = False
-                table.keep(mask)
+                # Among equal births the span that was dropped first goes first.
+                oldest = self._births(table).sort(stable=True).indices[:excess]
+                kept = torch.ones(len(table) // self.span, dtype=torch.bool, device=oldest.device)
+                kept[oldest] = False
+                table.keep(kept.repeat_interleave(self.span))
+
+    def _births(self, table: RowTable) -> Tensor:
+        """[n / s]: birth of every span, which is that of its last row."""
+        return table["birth"][self.span - 1 :: self.span]
 
     def retrieve(self, layer: int, queries: Tensor) -> tuple[Tensor, Tensor]:
         """The rows of one layer that a prompt retrieves (M+ section 3.3).
@@ -153,6 +183,26 @@ class LongTermPool:
         best = scores.topk(min(self.retrieved, len(table)), sorted=False).indices.sort().values
         order = oldest_first(torch.arange(len(best), device=best.device), table.take("birth", best))
         return best[order], scores
+
+    def retrieve_spans(self, queries: Tensor) -> tuple[Tensor, Tensor]:
+        """The spans that a prompt retrieves: the same rows in every layer.
+
+        Args:
+            queries: [T, R] f_q of the prompt's tokens at the layer that asks.
+
+        Returns:
+            [m] indices of rows in reading order, span after span, the oldest first, and the
+            scores [n / s] of all spans.
+        """
+        span, table = self.span, self.tables[self.keyed[0]]
+        blocks = table.blocks(_KEY, together=span)
+        scores = torch.cat([span_scores(queries, keys, span) for keys in blocks])
+        count = min(self.retrieved // span, len(scores))
+        best = scores.topk(count, sorted=False).indices.sort().values
+        births = table.take("birth", best * span + span - 1)
+        best = best[oldest_first(torch.arange(count, device=best.device), births)]
+        rows = best[:, None] * span + torch.arange(span, device=best.device)
+        return rows.flatten(), scores
 
     def take(self, layer: int, name: str, chosen: Tensor, dtype: torch.dtype) -> Tensor:
         """[m, ...]: one column of the rows ``chosen`` [m] of one layer, as numbers of ``dtype``."""

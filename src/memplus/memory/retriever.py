@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from memplus.config import MemoryConfig, SpanRetrieval
+from memplus.config import MemoryConfig
 
 __all__ = ["LayerRetriever", "MemoryWeights", "oldest_first", "retrieval_scores", "span_scores"]
 
@@ -54,10 +54,8 @@ class MemoryWeights(nn.Module):
             nn.Parameter(torch.randn(layers, 1, hidden_size) * 0.02) if config.bos else None
         )
         self.memory_embedding = nn.Parameter(torch.randn(1, 1, hidden_size) * 0.02)
-        self.retrieving: range = range(layers)
+        self.retrieving: range = config.retrieving_layers(layers)
         """Layers that have a retriever."""
-        if isinstance(config.retrieval, SpanRetrieval):
-            self.retrieving = range(config.retrieval.layer, config.retrieval.layer + 1)
         self.retriever = (
             nn.ModuleList(LayerRetriever(hidden_size, config) for _ in self.retrieving)
             if config.has_long_term

@@ -66,10 +66,17 @@ class RowTable:
         """[stop - start, ...]: rows of one column, not to be written to."""
         return self[name][start:stop]
 
-    def blocks(self, name: str) -> Iterator[Tensor]:
-        """One column in pieces of ``BLOCK_ROWS`` rows, in order; an empty one has one piece."""
-        for start in range(0, max(1, len(self)), BLOCK_ROWS):
-            yield self.between(name, start, min(start + BLOCK_ROWS, len(self)))
+    def blocks(self, name: str, together: int = 1) -> Iterator[Tensor]:
+        """One column in pieces of ``BLOCK_ROWS`` rows, in order; an empty one has one piece.
+
+        Args:
+            name: of the column.
+            together: so many rows, from the first one on, are never divided: pieces are as much
+                shorter, or longer where ``BLOCK_ROWS`` are fewer than that.
+        """
+        size = max(1, BLOCK_ROWS // together) * together
+        for start in range(0, max(1, len(self)), size):
+            yield self.between(name, start, min(start + size, len(self)))
 
     @property
     def nbytes(self) -> int:

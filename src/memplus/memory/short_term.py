@@ -13,7 +13,14 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-__all__ = ["OWN", "ShortTermPool", "draw_dropped", "draw_survivors", "stack_like"]
+__all__ = [
+    "OWN",
+    "ShortTermPool",
+    "draw_dropped",
+    "draw_survivors",
+    "stack_like",
+    "whole_spans",
+]
 
 OWN = ("recent", "position", "birth", "write_id")
 """The tensors of a pool that are not columns."""
@@ -46,6 +53,16 @@ def draw_dropped(
     if span > 1:
         drawn = (drawn[:, :, None] * span + torch.arange(span)).flatten(1)
     return drawn.expand(layers, count)
+
+
+def whole_spans(drop: Tensor, span: int) -> bool:
+    """Whether positions [L, c] name whole spans, the same ones in every layer."""
+    places = drop.sort(dim=1).values
+    if places.shape[1] % span or not torch.equal(places, places[:1].expand_as(places)):
+        return False
+    spans = places[0].view(-1, span)
+    first = spans[:, :1] // span * span
+    return torch.equal(spans, first + torch.arange(span, device=first.device))
 
 
 def draw_survivors(
@@ -99,15 +116,16 @@ class ShortTermPool:
     """Rows by slot, with their positions, birth clocks and write ids.
 
     ``columns`` hold what a read needs of a row ([L, N, ...] each; see ``passes.rows``), those of
-    heads ([L, N, H, D]) laid out head by head, as attention walks through them;
+    heads ([L, N, H, D]) laid out head by head, as attention walks through them. A column of fewer
+    layers than L is one of rows that lie in the same slots in every layer (shared drops).
     ``recent`` holds the hidden vectors of the newest rows, [L, <= K, d], for the next write.
     A fork shares every tensor until one of the two writes.
     """
 
     def __init__(self, columns: dict[str, Tensor], recent: Tensor, count: int) -> None:
-        any_column = next(iter(columns.values()))
-        layers, slots = any_column.shape[:2]
-        device = any_column.device
+        widest = max(columns.values(), key=lambda column: column.shape[0])
+        layers, slots = widest.shape[:2]
+        device = widest.device
         self.columns = {name: _by_head(column) for name, column in columns.items()}
         self.recent = recent
         self.count = count
@@ -171,7 +189,10 @@ class ShortTermPool:
     def rows_at(self, slots: Tensor) -> dict[str, Tensor]:
         """Copies of the rows in ``slots`` [L, c]: every column [L, c, ...], birth and write id."""
         layer = torch.arange(self.layers, device=slots.device)[:, None]
-        taken = {name: column[layer, slots] for name, column in self.columns.items()}
+        taken = {
+            name: column[layer[: len(column)], slots[: len(column)]]
+            for name, column in self.columns.items()
+        }
         taken["birth"] = self.birth[layer, slots]
         taken["write_id"] = self.write_id[layer, slots]
         return taken
@@ -208,7 +229,8 @@ class ShortTermPool:
             slots, dropped = self._drop(drop, new)
         layer = torch.arange(self.layers, device=birth.device)[:, None]
         for name, column in self.columns.items():
-            column[layer, slots] = rows[name].to(column.dtype)
+            own = slice(len(column))
+            column[layer[own], slots[own]] = rows[name].to(column.dtype)
         self.birth[layer, slots] = birth.expand(self.layers, new)
         self.write_id[layer, slots] = write_id
         self.recent = recent
@@ -264,7 +286,7 @@ class ShortTermPool:
 
     def _row_of(self, layer: int, slots: Tensor) -> dict[str, Tensor]:
         """Copies of rows of one layer, name -> [c, ...]."""
-        taken = {name: column[layer, slots] for name, column in self.columns.items()}
+        taken = {name: column[layer % len(column), slots] for name, column in self.columns.items()}
         own = {"birth": self.birth[layer, slots], "write_id": self.write_id[layer, slots]}
         return taken | own
 

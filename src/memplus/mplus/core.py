@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from memplus.backbone.access import Backbone
 from memplus.backbone.session import running
@@ -105,6 +106,19 @@ class Core:
     def vocabulary(self) -> int:
         """Token ids lie below it."""
         return int(self.backbone.embedding.num_embeddings)
+
+    @property
+    def padding(self) -> int:
+        """The token that stands before a text too short for a span: bos, else end of text, else 0.
+
+        The stock config's own, whether there is a tokenizer or not, since rows depend on it.
+        """
+        config = self.backbone.config
+        for given in (config.bos_token_id, config.eos_token_id):
+            token = given[0] if isinstance(given, list) and given else given
+            if isinstance(token, int) and 0 <= token < self.vocabulary:
+                return token
+        return 0
 
     # What it is ---------------------------------------------------------------------------------
 
@@ -285,10 +299,25 @@ class Core:
     def write_pass(
         self, input_ids: Tensor, context: Tensor, *, first_of_tiled: bool = False
     ) -> WritePass:
-        """One write pass over a batch; arguments as ``passes.write.write_pass`` names them."""
-        rows = self.memory_config.tokens_per_write
+        """One write pass over a batch; arguments as ``passes.write.write_pass`` names them.
+
+        With spans its rows are whole ones. What the chunk does not fill of them is the newest rows,
+        computed again, and in a memory with too few of these the rows of padding.
+        """
+        rows = self.memory_config.rows_of_write(input_ids.shape[1])
+        short = rows - input_ids.shape[1] - context.shape[2]
+        if short <= 0 or not self.memory_config.retrieves_spans:
+            return self._write_pass(input_ids, context, rows, first_of_tiled=first_of_tiled)
+        # Nothing older is there to complete a span with: the text stands behind padding.
+        padded = nn.functional.pad(input_ids, (short, 0), value=self.padding)
+        made = self._write_pass(padded, context, rows)
+        return replace(made, last_hidden=made.last_hidden[:, short:])
+
+    def _write_pass(
+        self, ids: Tensor, context: Tensor, rows: int, *, first_of_tiled: bool = False
+    ) -> WritePass:
         return write_pass(
-            self.backbone, self.weights, input_ids, context, rows, first_of_tiled=first_of_tiled
+            self.backbone, self.weights, ids, context, rows, first_of_tiled=first_of_tiled
         )
 
     def write_rows(self, input_ids: Tensor, context: Tensor) -> Tensor:
@@ -299,7 +328,7 @@ class Core:
             context: [B, L, c, d] newest rows of each memory, c <= K; c may be 0.
 
         Returns:
-            [B, L, K, d].
+            [B, L, K, d]; fewer than K whole spans of a short chunk where spans are retrieved.
         """
         return self.write_pass(input_ids, context).rows
 

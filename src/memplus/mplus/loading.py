@@ -143,11 +143,9 @@ def _take_pristine(
     missing = [name for name in expected if name not in found]
     if missing or wrong:
         raise WeightsError(checkpoint.path, missing=missing, misshapen=wrong)
-    layers = range(int(checkpoint.config.num_hidden_layers))
     lists = {
-        name: [found.pop(f"{stem}{name}.{layer}") for layer in layers]
+        name: [found.pop(one) for one in expected if one.startswith(f"{stem}{name}.")]
         for name in _STORED
-        if f"{stem}{name}.0" in expected
     }
     pristine = Pristine(
         short_term=found.pop(stem + "short_term", None),
@@ -177,11 +175,14 @@ def _pristine_shapes(
         expected[stem + "ages"] = (layers, memory.short_term_tokens)
     stored = any(name.startswith(stem + "long_term") for name in found)
     if memory.has_long_term and (stored or checkpoint.published):
+        keyed = memory.retrieving_layers(layers)
         for layer in range(layers):
             rows = found.get(f"{stem}long_term.{layer}")
             count = int(rows.shape[0]) if rows is not None and rows.dim() else 0
             expected[f"{stem}long_term.{layer}"] = (count, width)
-            expected[f"{stem}long_term_keys.{layer}"] = (count, memory.retriever_dim)
+            if layer in keyed:
+                keys = f"{stem}long_term_keys.{keyed.index(layer)}"
+                expected[keys] = (count, memory.retriever_dim)
             expected[f"{stem}long_term_ages.{layer}"] = (count,)
             if memory.eviction.kind == "counter":
                 expected[f"{stem}long_term_counters.{layer}"] = (count,)

@@ -41,6 +41,7 @@ from memplus.mplus.generation import (
 from memplus.passes.memory_prefix import MemoryPrefix
 from memplus.passes.prompt import Prompt, assemble
 from memplus.passes.read import AttentionWatch, HiddenPrefix, Prefix, ReadSession
+from memplus.passes.span_queries import span_queries
 from memplus.passes.tails import Tails
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class Reader:
         earlier = self._cached.of(cache, memories) if past else None
         tails = _tails(memories)
         prompt = _continued(text, earlier, past) if past else assemble(text.ids, text.mask, tails)
-        session = self._session(earlier, memories, prompt, new_rows)
+        session = self._session(earlier, memories, (text, prompt), new_rows)
         self._check_positions(session, past + prompt.width)
         self._check_frequencies(session, past, past + prompt.width)
         check_room(cache, past + prompt.width)
@@ -128,7 +129,7 @@ class Reader:
         reading = self._described(text, memories, prompt, options)
         check_rules(rules, options, reading)
         adjust(rules, reading)
-        session = self._session(earlier, memories, prompt, None)
+        session = self._session(earlier, memories, (text, prompt))
         needed = prompt.width + new_tokens(rules, text.tokens)
         self._check_positions(session, needed)
         self._check_frequencies(session, reading.cached or prompt.width, needed - 1)
@@ -156,12 +157,12 @@ class Reader:
         text = as_text(backbone, ids, None)
         memories = self._per_row(memory, 1)
         prompt = assemble(text.ids, None, _tails(memories))
-        prefix = MemoryPrefix(backbone, self.core.weights, memories, prompt.asked)
-        session = ReadSession(backbone, prefix, self._tails_of(prompt))
+        session = self._session(None, memories, (text, prompt))
         self._check_positions(session, prompt.width)
         with self._reading(session, memories, None):
             backbone.decoder(input_ids=text.ids, use_cache=False)
-        return prefix
+        assert isinstance(session.prefix, MemoryPrefix)
+        return session.prefix
 
     def _reading(
         self, session: ReadSession, memories: Sequence[Memory], new_rows: Tensor | None
@@ -175,20 +176,35 @@ class Reader:
         self,
         earlier: CachedRead | None,
         memories: Sequence[Memory],
-        prompt: Prompt,
-        new_rows: Tensor | None,
+        asking: tuple[Text, Prompt],
+        new_rows: Tensor | None = None,
     ) -> ReadSession:
+        """The read that an earlier cache belongs to, or a new one of a text and its layout."""
         backbone, weights = self.core.backbone, self.core.weights
+        text, prompt = asking
         if earlier is not None:
             if prompt.tail is not None:
                 earlier.session.tails = self._tails_of(prompt)
             return earlier.session
         prefix = Prefix()
         if memories:
-            prefix = MemoryPrefix(backbone, weights, memories, prompt.asked, extra=new_rows)
+            queries = self._span_queries(memories, text, prompt.asked)
+            prefix = MemoryPrefix(backbone, weights, memories, prompt.asked, new_rows, queries)
         elif new_rows is not None:
             prefix = HiddenPrefix(backbone, weights, new_rows[None])
         return ReadSession(backbone, prefix, self._tails_of(prompt))
+
+    def _span_queries(
+        self, memories: Sequence[Memory], text: Text, asked: Tensor
+    ) -> list[Tensor] | None:
+        """What each row asks for where spans are retrieved and any memory has stored some."""
+        core = self.core
+        if not core.memory_config.retrieves_spans:
+            return None
+        if all(memory.long_term is None for memory in memories):
+            return None
+        given = text.ids if text.embeds is None else text.embeds
+        return span_queries(core.backbone, core.weights, given, asked[:, -text.tokens :])
 
     def _tails_of(self, prompt: Prompt) -> Tails | None:
         return None if prompt.tail is None else Tails(prompt, self.core.backbone.embedding)

@@ -53,6 +53,8 @@ class MemoryPrefix(Prefix):
         prompt: [B, T] true where a token belongs to the prompt: no tail, no padding; what follows
             these T tokens in their pass does not retrieve.
         extra: [k rows] hidden vectors [L, k, d] of rows not yet written, read after the others.
+        queries: per row what retrieves spans for it (``passes.span_queries``), before any layer is
+            read; None where every layer retrieves rows by its own input.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class MemoryPrefix(Prefix):
         memories: Sequence[Memory],
         prompt: Tensor,
         extra: Tensor | None = None,
+        queries: Sequence[Tensor] | None = None,
     ) -> None:
         self.backbone = backbone
         self.weights = weights
@@ -73,6 +76,7 @@ class MemoryPrefix(Prefix):
         """(batch row, layer) -> [m] indices into the long-term rows, in reading order."""
         self.scores: dict[tuple[int, int], Tensor] = {}
         """(batch row, layer) -> [n] retrieval scores of all long-term rows."""
+        self._spans = None if queries is None else self._retrieve_spans(queries)
         self._groups: dict[int, list[tuple[slice, list[Segment]]]] = {}
 
     def shift(self, device: torch.device) -> Tensor:
@@ -86,6 +90,8 @@ class MemoryPrefix(Prefix):
         """Serve every row ``times`` times in a row."""
         self.memories = [memory for memory in self.memories for _ in range(times)]
         self.prompt = self.prompt.repeat_interleave(times, dim=0)
+        if self._spans is not None:
+            self._spans = [found for found in self._spans for _ in range(times)]
         self.rows = len(self.memories)
 
     def spans(self) -> list[tuple[slice, Memory]]:
@@ -113,10 +119,25 @@ class MemoryPrefix(Prefix):
 
     def _queries(self, access: Layer, hidden: Tensor) -> Tensor | None:
         """[B, T, R] f_q of every token, where any memory has a long-term pool."""
-        if self.weights.retriever is None or all(m.long_term is None for m in self.memories):
+        if self._spans is not None or self.weights.retriever is None:
+            return None
+        if all(memory.long_term is None for memory in self.memories):
             return None
         with torch.no_grad():
             return retrieval_queries(self.weights, access, hidden)
+
+    @torch.no_grad()
+    def _retrieve_spans(self, queries: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """Per row the rows that all layers read [m], and the scores of all stored ones [n]."""
+        nothing = self.prompt.new_zeros(0, dtype=torch.int64)
+        found = []
+        for memory, asking in zip(self.memories, queries, strict=True):
+            if memory.long_term is None:
+                found.append((nothing, nothing.float()))
+                continue
+            chosen, scores = memory.long_term.retrieve_spans(asking)
+            found.append((chosen, scores.repeat_interleave(memory.long_term.span)))
+        return found
 
     def _segments(
         self,
@@ -178,10 +199,13 @@ class MemoryPrefix(Prefix):
     ) -> tuple[Tensor, Tensor]:
         """What a batch row retrieves: unrotated keys and values [m, H, D], oldest first."""
         assert memory.long_term is not None
-        assert queries is not None
-        # Candidates of assisted decoding may follow the prompt in its own pass.
-        asking = queries[row, : self.prompt.shape[1]][self.prompt[row]]
-        chosen, scores = memory.long_term.retrieve(access.index, asking)
+        if self._spans is not None:
+            chosen, scores = self._spans[row]
+        else:
+            assert queries is not None
+            # Candidates of assisted decoding may follow the prompt in its own pass.
+            asking = queries[row, : self.prompt.shape[1]][self.prompt[row]]
+            chosen, scores = memory.long_term.retrieve(access.index, asking)
         self.retrieved[row, access.index] = chosen
         self.scores[row, access.index] = scores
         return self._stored(access, memory.long_term, chosen)

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from memplus.backbone.access import Backbone
-from memplus.memory.long_term import LongTermPool
 from memplus.memory.retriever import MemoryWeights
 from memplus.memory.rows import RowTable
 from memplus.memory.short_term import ShortTermPool
@@ -34,7 +33,7 @@ class Pristine:
     long_term: list[Tensor] = field(default_factory=list)
     """Per layer [n, d]."""
     keys: list[Tensor] = field(default_factory=list)
-    """Per layer [n, R]: stored keys, never recomputed."""
+    """Per layer that has a retriever [n, R]: stored keys, never recomputed."""
     long_term_ages: list[Tensor] = field(default_factory=list)
     """Per layer [n]."""
     counters: list[Tensor] = field(default_factory=list)
@@ -76,7 +75,7 @@ def fill_pristine(
             )
             for layer in range(len(pristine.long_term))
         ]
-        memory.long_term = LongTermPool(tables, config.eviction, config.retrieved_tokens)
+        memory.long_term = memory.long_term_of(tables)
 
 
 def _table(
@@ -93,7 +92,9 @@ def _table(
     ]
     names = [name for name in long_term_columns(backbone) if name != "key"]
     columns = {name: torch.cat([block[name][0] for block in blocks]) for name in names}
-    columns["key"] = pristine.keys[layer].to(backbone.device, backbone.dtype)
+    if layer in weights.retrieving:
+        keys = pristine.keys[weights.retrieving.index(layer)]
+        columns["key"] = keys.to(backbone.device, backbone.dtype)
     ages = pristine.long_term_ages[layer].to(backbone.device).long()
     columns["birth"] = -ages
     columns["write_id"] = torch.zeros_like(ages, dtype=torch.int32)

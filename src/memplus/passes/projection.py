@@ -47,8 +47,8 @@ def project_rows(
         layer: project for this layer only.
 
     Returns:
-        ``k`` and ``v`` [L, P, H, D], ``key`` [L, P, R] where there is a retriever, and
-        ``hidden`` [L, P, d] where the long-term memory keeps it.
+        ``k`` and ``v`` [L, P, H, D], ``key`` [layers that have a retriever, P, R] where there are
+        any, and ``hidden`` [L, P, d] where the long-term memory keeps it.
     """
     layers = backbone.layers if layer is None else [backbone.layers[layer]]
     keys, values, retrieval = [], [], []
@@ -57,7 +57,7 @@ def project_rows(
             key, value = access.project(rows)
             keys.append(key)
             values.append(value)
-            if weights.retriever is not None:
+            if weights.retriever is not None and access.index in weights.retrieving:
                 retrieval.append(retrieval_keys(weights, access, rows))
     columns = {"k": torch.stack(keys), "v": torch.stack(values)}
     if retrieval:

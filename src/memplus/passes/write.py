@@ -2,7 +2,8 @@
 
 Layer l attends over [bos_l | newest rows of the pool | chunk]. The memory embedding is added to
 the last K rows of the sequence in every layer; their outputs are the new memory. A chunk shorter
-than K is completed by the newest rows, which are then computed again as queries.
+than K is completed by the newest rows, which are then computed again as queries. Where spans are
+retrieved a short chunk leaves fewer than K rows (``MemoryConfig.rows_of_write``).
 
 Shapes: B batch, L layers, T chunk tokens, c context rows, e context rows computed again,
 r new rows, d hidden size.
@@ -59,8 +60,8 @@ def write_pass(
         backbone: the model.
         weights: bos and memory embedding.
         input_ids: [B, T], no padding.
-        context: [B, L, c, d] hidden vectors of the newest rows, c <= ``new_rows``.
-        new_rows: K.
+        context: [B, L, c, d] hidden vectors of the newest rows, c <= K.
+        new_rows: K, or fewer for a short chunk.
         first_of_tiled: the first write into a pool that it fills by tiling: no prefix, and the
             published code's second embedding on every layer's result but the last.
 

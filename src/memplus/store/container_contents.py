@@ -16,7 +16,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from memplus.config import MemoryConfig
+from memplus.config import MemoryConfig, SpanRetrieval
 from memplus.memory.bounds import Bounds
 from memplus.memory.checks import (
     COUNT,
@@ -36,6 +36,12 @@ from memplus.memory.checks import (
     require_writes,
 )
 from memplus.memory.records import NewRows
+from memplus.memory.span_checks import (
+    require_alike,
+    require_one_write_each,
+    require_whole,
+    require_whole_spans,
+)
 from memplus.store.blocks import Container
 from memplus.store.manifest import SegmentEntry
 from memplus.store.mapped import column_name
@@ -126,6 +132,8 @@ def check_snapshot(
         fits = layers is None or len(physical) == layers
         require(fits, path, "physical", f"has {len(physical)} layers, not {layers}")
         known |= _check_tables(snapshot, tensors, physical, bounds)
+        if expected.config.retrieves_spans:
+            _check_spans(snapshot, tensors, physical, expected.config.span_rows)
     else:
         require(not any(physical), path, "physical", "counts rows, and no long-term row is there")
     for name in tensors:
@@ -166,10 +174,26 @@ def _check_tables(
     return known
 
 
+def _check_spans(
+    snapshot: Container, tensors: Mapping[str, Tensor], physical: Sequence[int], span: int
+) -> None:
+    """Long-term rows are whole spans, and what has left them are the same ones in every layer."""
+    path = snapshot.path
+    require(len(set(physical)) <= 1, path, "physical", "differs between layers, which share spans")
+    require_whole(physical[0] if physical else 0, span, path, "physical")
+    live = [tensors.get(f"live.{layer}") for layer in range(len(physical))]
+    left = [one for one in live if one is not None]
+    if left:
+        ok = len(left) == len(live) and len({len(one) for one in left}) == 1
+        require(ok, path, "live", "differs between layers, which share spans")
+        require_whole_spans(torch.stack(left), span, path, "live")
+
+
 def check_segment(
     segment: Container,
     entry: SegmentEntry,
     snapshot: Mapping[str, Tensor],
+    config: MemoryConfig,
     bounds: tuple[int, int] | None = None,
 ) -> None:
     """The columns of a segment: those that the snapshot's long-term rows have.
@@ -178,6 +202,7 @@ def check_segment(
         segment: its header; the rows too where ``bounds`` are given.
         entry: how many of its rows belong to the memory.
         snapshot: tensors of the snapshot.
+        config: of the memory.
         bounds: how many writes there were, and the clock.
 
     Raises:
@@ -189,8 +214,15 @@ def check_segment(
         if name.startswith(_LIKE)
     }
     path = segment.path
+    layers = len(entry.rows)
+    if isinstance(config.retrieval, SpanRetrieval):
+        asks = config.retrieval.layer
+        require(asks < layers, path, "rows", f"are of {layers} layers, and layer {asks} retrieves")
+    keyed = config.retrieving_layers(layers)
     for layer, rows in enumerate(entry.rows):
         for name, like in likes.items():
+            if name == "key" and layer not in keyed:
+                continue
             column = column_name(layer, name)
             require(column in segment.names, path, column, "is missing")
             shape, dtype = segment.shape(column), segment.dtype(column)
@@ -202,6 +234,25 @@ def check_segment(
             for name, least, most in (("birth", -COUNT, clock), ("write_id", 0, writes)):
                 column = column_name(layer, name)
                 require_within(segment.rows(column, 0, rows), path, column, least, most)
+    if config.retrieves_spans:
+        _check_segment_spans(segment, entry, config.span_rows, read=bounds is not None and likes)
+
+
+def _check_segment_spans(
+    segment: Container, entry: SegmentEntry, span: int, *, read: object
+) -> None:
+    """Whole spans, of one write each and the same in every layer as far as rows are read."""
+    path, rows = segment.path, entry.rows
+    require(len(set(rows)) <= 1, path, "rows", "differ between layers, which share spans")
+    require_whole(rows[0] if rows else 0, span, path, "rows")
+    if not read:
+        return
+    for name in ("birth", "write_id"):
+        columns = [
+            segment.rows(column_name(layer, name), 0, count) for layer, count in enumerate(rows)
+        ]
+        require_alike(columns, path, name)
+    require_one_write_each(columns[0], span, path, "write_id")
 
 
 def check_record(
@@ -237,9 +288,13 @@ def check_record(
         found = require_tensor(tensors, name, path, dtypes, (layers, None, width))
         new = found.shape[1]
         require(1 <= new <= slots, path, name, f"has {new} rows, with {slots} slots")
+        require_whole(new, expected.config.span_rows, path, name)
         known.add(name)
         shape = (found.shape[0], max(0, count + new - slots), count)
         known |= _check_drop(record, tensors, index, shape)
+        if expected.config.retrieves_spans and f"drop.{index}" in known:
+            drop = tensors[f"drop.{index}"]
+            require_whole_spans(drop, expected.config.span_rows, path, f"drop.{index}")
         tiled = expected.config.first_write == "tile" and not count
         count = slots if tiled else min(slots, count + new)
     for name in tensors:

@@ -262,7 +262,8 @@ def _check_generation(
     ]
     if generation is manifest.current:
         for entry, segment in segments:
-            check_segment(segment, entry, tensors, (len(writes), meta.clock))
+            counted = len(writes), meta.clock
+            check_segment(segment, entry, tensors, expected.config, counted)
     total, waiting, count = snapshot.total, len(meta.tail), meta.count
     for part in generation.logs:
         for record in read_records(folder / part.name, part.length):

@@ -99,12 +99,10 @@ class Folder:
             sum(part.rows for part in table.parts[len(table.parts) - absorbed :]) + stop - start
             for table, (start, stop) in zip(tables, bounds, strict=True)
         ]
-        like = tables[0].fresh.columns()
-        shapes = {
-            column_name(layer, name): (column.dtype, [count, *column.shape[1:]])
-            for name, column in like.items()
-            for layer, count in enumerate(rows)
-        }
+        shapes = {}
+        for name, layer in _columns(tables):
+            like = tables[layer].fresh[name]
+            shapes[column_name(layer, name)] = (like.dtype, [rows[layer], *like.shape[1:]])
         path = self.new("segment")
         with self.disk.create(path) as sink:
             plan = layout({"kind": "segment"}, shapes)
@@ -141,15 +139,21 @@ class Folder:
 def _pieces(
     tables: Sequence[MappedTable], absorbed: int, bounds: Sequence[tuple[int, int]]
 ) -> Iterator[Tensor]:
-    for name in tables[0].names:
-        for table, (start, stop) in zip(tables, bounds, strict=True):
-            like = table.fresh[name]
-            yield like.new_empty((0, *like.shape[1:]))  # also where a layer has no rows
-            for part in table.parts[len(table.parts) - absorbed :]:
-                for first in range(0, part.rows, _PIECE_ROWS):
-                    yield part.between(name, first, min(first + _PIECE_ROWS, part.rows))
-            for first in range(start, stop, _PIECE_ROWS):
-                yield table.between(name, first, min(first + _PIECE_ROWS, stop))
+    for name, layer in _columns(tables):
+        table, (start, stop) = tables[layer], bounds[layer]
+        like = table.fresh[name]
+        yield like.new_empty((0, *like.shape[1:]))  # also where a layer has no rows
+        for part in table.parts[len(table.parts) - absorbed :]:
+            for first in range(0, part.rows, _PIECE_ROWS):
+                yield part.between(name, first, min(first + _PIECE_ROWS, part.rows))
+        for first in range(start, stop, _PIECE_ROWS):
+            yield table.between(name, first, min(first + _PIECE_ROWS, stop))
+
+
+def _columns(tables: Sequence[MappedTable]) -> list[tuple[str, int]]:
+    """Name and layer of every column, in the order in which a segment holds them."""
+    names = dict.fromkeys(name for table in tables for name in table.names)
+    return [(name, at) for name in names for at, table in enumerate(tables) if name in table.names]
 
 
 def parts_of(segments: Sequence[Segment], physical: Sequence[int]) -> list[list[Part]]:

@@ -100,7 +100,7 @@ class Keeper:
         snapshot = Container.open(self.folder.path / generation.snapshot)
         tensors = restore(memory, snapshot, parts_of(segments, generation.physical), expected)
         for segment in segments:
-            check_segment(segment.file, segment.entry, tensors)
+            check_segment(segment.file, segment.entry, tensors, memory.config)
         for part in generation.logs:
             for record in read_records(self.folder.path / part.name, part.length):
                 replay_record(memory, record, new_rows, expected)

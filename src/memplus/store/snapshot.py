@@ -142,9 +142,13 @@ def restore(
         memory.pool = ShortTermPool.from_tensors(pool, meta.count)
     if meta.waiting is not None and meta.writes_since_merge is not None:
         like = {name: column.to(device) for name, column in _named(tensors, "like.").items()}
+        keyed = expected.config.retrieving_layers(len(parts))
         tables = [
             MappedTable(
-                part, RowTable(like), tensors.get(f"live.{layer}"), _named(tensors, f"own.{layer}.")
+                part,
+                RowTable(_of_layer(like, layer, keyed)),
+                tensors.get(f"live.{layer}"),
+                _named(tensors, f"own.{layer}."),
             )
             for layer, part in enumerate(parts)
         ]
@@ -152,6 +156,11 @@ def restore(
         memory.long_term.waiting = meta.waiting
         memory.long_term.writes_since_merge = meta.writes_since_merge
     return tensors
+
+
+def _of_layer(like: Mapping[str, Tensor], layer: int, keyed: Sequence[int]) -> dict[str, Tensor]:
+    """The columns that one layer has."""
+    return {name: column for name, column in like.items() if name != "key" or layer in keyed}
 
 
 def _named(tensors: Mapping[str, Tensor], stem: str) -> dict[str, Tensor]:

@@ -70,8 +70,8 @@ def _fresh_folder(config: TrainingConfig, texts: Sequence[str] | None) -> Path:
 def with_memory(model: MPlus, config: MemoryConfig) -> MPlus:
     """The same weights under another memory config: a later stage's.
 
-    A retriever is made anew where there was none or one of another width; rows that come with the
-    model are kept as far as they fit.
+    A retriever is made anew where there was none, or one of another width or rule; rows that come
+    with the model are kept as far as they fit.
 
     Args:
         model: its decoder goes into the result.
@@ -91,6 +91,8 @@ def with_memory(model: MPlus, config: MemoryConfig) -> MPlus:
     weights = MemoryWeights(len(model.backbone.layers), model.backbone.hidden_size, config)
     weights = weights.to(device=model.device, dtype=model.weights.memory_embedding.dtype)
     known, there = model.weights.state_dict(), weights.state_dict()
+    if before.retrieval != config.retrieval:
+        known = {name: one for name, one in known.items() if not name.startswith("retriever.")}
     weights.load_state_dict(
         there | {n: t for n, t in known.items() if n in there and t.shape == there[n].shape}
     )
