@@ -17,6 +17,7 @@ from tests.passes.test_span_queries import SPANS, TOLERANCE
 from memplus import Memory, MPlus
 from memplus.config import CounterEviction, MemoryConfig, OldestEviction, SpanRetrieval
 from memplus.errors import ConfigError, CorruptMemoryError, UsageError
+from memplus.passes.write import padding_token
 from memplus.store import MemoryStore
 from memplus.store.limits import Limits
 
@@ -82,7 +83,7 @@ def test_a_write_leaves_spans_for_its_share_of_a_chunk() -> None:
 
 
 def test_a_text_too_short_for_a_span_stands_behind_padding_in_an_empty_memory() -> None:
-    short, bos = some_ids(3), ONE.core.padding
+    short, bos = some_ids(3), padding_token(ONE.backbone)
     assert bos == 258
     alone = ONE.compress(None, short)
     behind = ONE.compress(None, torch.cat([torch.tensor([bos]), short]))
@@ -99,7 +100,7 @@ def test_the_output_of_a_padded_chunk_covers_its_own_tokens() -> None:
     nothing = ONE.core.context([None])
     made = ONE.core.write_pass(some_ids(1, 3), nothing)
     assert made.last_hidden.shape == (1, 3, 32)
-    padded_ids = torch.cat([torch.full((1, 1), ONE.core.padding), some_ids(1, 3)], dim=1)
+    padded_ids = torch.cat([torch.full((1, 1), padding_token(ONE.backbone)), some_ids(1, 3)], dim=1)
     whole = ONE.core.write_pass(padded_ids, nothing)
     assert torch.equal(made.last_hidden, whole.last_hidden[:, 1:])
 

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from memplus.backbone.access import Backbone
 from memplus.backbone.session import running
@@ -38,7 +37,7 @@ from memplus.passes.memory_prefix import prefix_length
 from memplus.passes.pristine import Pristine, fill_pristine
 from memplus.passes.projection import long_term_columns, project_rows
 from memplus.passes.read import HiddenPrefix, ReadSession
-from memplus.passes.write import WritePass, write_pass
+from memplus.passes.write import WritePass, whole_write_pass, write_pass
 
 if TYPE_CHECKING:
     from memplus.backbone.stock_types import PreTrainedModel, PreTrainedTokenizerBase
@@ -106,19 +105,6 @@ class Core:
     def vocabulary(self) -> int:
         """Token ids lie below it."""
         return int(self.backbone.embedding.num_embeddings)
-
-    @property
-    def padding(self) -> int:
-        """The token that stands before a text too short for a span: bos, else end of text, else 0.
-
-        The stock config's own, whether there is a tokenizer or not, since rows depend on it.
-        """
-        config = self.backbone.config
-        for given in (config.bos_token_id, config.eos_token_id):
-            token = given[0] if isinstance(given, list) and given else given
-            if isinstance(token, int) and 0 <= token < self.vocabulary:
-                return token
-        return 0
 
     # What it is ---------------------------------------------------------------------------------
 
@@ -301,23 +287,13 @@ class Core:
     ) -> WritePass:
         """One write pass over a batch; arguments as ``passes.write.write_pass`` names them.
 
-        With spans its rows are whole ones. What the chunk does not fill of them is the newest rows,
-        computed again, and in a memory with too few of these the rows of padding.
+        With spans its rows are whole ones (``passes.write.whole_write_pass``).
         """
         rows = self.memory_config.rows_of_write(input_ids.shape[1])
-        short = rows - input_ids.shape[1] - context.shape[2]
-        if short <= 0 or not self.memory_config.retrieves_spans:
-            return self._write_pass(input_ids, context, rows, first_of_tiled=first_of_tiled)
-        # Nothing older is there to complete a span with: the text stands behind padding.
-        padded = nn.functional.pad(input_ids, (short, 0), value=self.padding)
-        made = self._write_pass(padded, context, rows)
-        return replace(made, last_hidden=made.last_hidden[:, short:])
-
-    def _write_pass(
-        self, ids: Tensor, context: Tensor, rows: int, *, first_of_tiled: bool = False
-    ) -> WritePass:
+        if self.memory_config.retrieves_spans:
+            return whole_write_pass(self.backbone, self.weights, input_ids, context, rows)
         return write_pass(
-            self.backbone, self.weights, ids, context, rows, first_of_tiled=first_of_tiled
+            self.backbone, self.weights, input_ids, context, rows, first_of_tiled=first_of_tiled
         )
 
     def write_rows(self, input_ids: Tensor, context: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ r new rows, d hidden size.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -29,7 +29,7 @@ from memplus.backbone.rope import rotate
 from memplus.backbone.session import Session, running
 from memplus.memory.retriever import MemoryWeights
 
-__all__ = ["WritePass", "write_pass"]
+__all__ = ["WritePass", "padding_token", "whole_write_pass", "write_pass"]
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,43 @@ def write_pass(
     rows = torch.stack(session.rows, dim=1)
     probe = torch.stack(session.probes) if session.probes else rows.new_zeros(0)
     return WritePass(rows, output.last_hidden_state[:, session.again :], probe)
+
+
+def whole_write_pass(
+    backbone: Backbone, weights: MemoryWeights, input_ids: Tensor, context: Tensor, rows: int
+) -> WritePass:
+    """A write pass that leaves exactly so many rows, for memories of spans.
+
+    What the chunk does not fill is the newest rows, computed again. Where these are too few, as in
+    an empty memory, the text stands behind padding, and some of the rows are the padding's.
+
+    Args:
+        backbone: the model.
+        weights: bos and memory embedding.
+        input_ids: [B, T], no padding.
+        context: [B, L, c, d] hidden vectors of the newest rows.
+        rows: r.
+
+    Returns:
+        r new rows; the output [B, T, d] is that of the chunk alone.
+    """
+    short = max(0, rows - input_ids.shape[1] - context.shape[2])
+    padded = torch.nn.functional.pad(input_ids, (short, 0), value=padding_token(backbone))
+    made = write_pass(backbone, weights, padded, context, rows)
+    return replace(made, last_hidden=made.last_hidden[:, short:])
+
+
+def padding_token(backbone: Backbone) -> int:
+    """What stands before a text too short for a span: bos, else end of text, else token 0.
+
+    The stock config's own, whether there is a tokenizer or not, since rows depend on it.
+    """
+    config = backbone.config
+    for given in (config.bos_token_id, config.eos_token_id):
+        token = given[0] if isinstance(given, list) and given else given
+        if isinstance(token, int) and 0 <= token < int(backbone.embedding.num_embeddings):
+            return token
+    return 0
 
 
 class _WriteSession(Session):
