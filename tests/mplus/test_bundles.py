@@ -9,21 +9,26 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import LoraConfig, inject_adapter_in_model
 from safetensors.torch import load_file, save_file
-from tests.fakes import CONFIG, make_mplus
+from tests.fakes import CONFIG, make_model, make_mplus, make_tokenizer, some_ids
 from tests.mplus.bundle_folders import SIZES, answers, edit, over, write_base
 
-from memplus import MPlus
+from memplus import Memory, MemoryStore, MPlus
 from memplus.errors import (
     BaseChangedError,
     BundleAdaptersError,
     BundleBaseError,
     BundleBaseMissingError,
+    MemoryMismatchError,
     NestedBundleError,
     NoBaseError,
+    TokenizerMissingError,
+    UnknownModelError,
     UsageError,
     WeightsError,
 )
+from memplus.passes.pristine import Pristine
 
 
 @pytest.fixture
@@ -110,6 +115,109 @@ def test_what_a_model_with_memory_has_beside_its_base_does_not_change_the_digest
     over(base, seed=8).save_pretrained(tmp_path / "whole")
     expected = answers(MPlus.from_pretrained(bundle))
     assert torch.equal(answers(MPlus.from_pretrained(bundle, base=tmp_path / "whole")), expected)
+
+
+@pytest.mark.parametrize("retrieved", [0, 4])
+def test_another_number_of_retrieved_rows_may_be_asked_for(
+    bundle: Path, base: Path, tmp_path: Path, retrieved: int
+) -> None:
+    over(base).save_pretrained(tmp_path / "whole")
+    whole, loaded = (
+        MPlus.from_pretrained(path, retrieved_tokens=retrieved)
+        for path in (tmp_path / "whole", bundle)
+    )
+    assert torch.equal(answers(loaded), answers(whole))
+
+
+def test_rows_that_every_memory_starts_from_are_kept(base: Path, tmp_path: Path) -> None:
+    model = over(base)
+    model.pristine = Pristine(short_term=torch.randn(4, 24, 32))
+    model.save_pretrained(tmp_path / "bundle", base="reference")
+    loaded = MPlus.from_pretrained(tmp_path / "bundle")
+    assert loaded.new_memory().short_term_rows == 24
+    assert torch.equal(answers(loaded), answers(model))
+
+
+def test_generation_rules_are_the_models_own_and_else_those_of_its_base(
+    base: Path, bundle: Path
+) -> None:
+    model = MPlus.from_pretrained(bundle)
+    assert model.model.generation_config is not None
+    model.model.generation_config.eos_token_id = [257, 10]
+    model.save_pretrained(bundle, base="reference")
+    assert MPlus.from_pretrained(bundle).model.generation_config.eos_token_id == [257, 10]  # type: ignore[union-attr]
+    (bundle / "generation_config.json").unlink()
+    assert MPlus.from_pretrained(bundle).model.generation_config.eos_token_id == 257  # type: ignore[union-attr]
+
+
+def test_a_tokenizer_that_is_not_the_bases_goes_with_the_bundle(base: Path, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    own = make_tokenizer()
+    own.chat_template = "{{ messages[0]['content'] }}"
+    over(base, tokenizer=own).save_pretrained(bundle, base="reference")
+    assert MPlus.from_pretrained(bundle).tokenizer.chat_template == own.chat_template
+    over(base).save_pretrained(bundle, base="reference")
+    assert not list(bundle.glob("*token*")) + list(bundle.glob("chat*"))
+    assert MPlus.from_pretrained(bundle).tokenizer.chat_template is None
+    for file in [*base.glob("*token*")]:
+        file.unlink()
+    over(base).save_pretrained(bundle, base="reference")
+    with pytest.raises(TokenizerMissingError):
+        _ = MPlus.from_pretrained(bundle).tokenizer
+
+
+def test_a_notice_stays_and_goes_with_every_copy(bundle: Path, tmp_path: Path) -> None:
+    (bundle / "NOTICE").write_text("Made by us.\n")
+    model = MPlus.from_pretrained(bundle)
+    model.save_pretrained(bundle, base="reference")
+    assert (bundle / "NOTICE").read_text() == "Made by us.\n"
+    model.save_pretrained(tmp_path / "copy", base="reference")
+    model.save_pretrained(tmp_path / "whole")
+    for copied in ("copy", "whole"):
+        assert (tmp_path / copied / "NOTICE").read_text() == "Made by us.\n"
+    (tmp_path / "copy" / "NOTICE").write_text("And by others.\n")
+    model.save_pretrained(tmp_path / "copy", base="reference")
+    assert (tmp_path / "copy" / "NOTICE").read_text() == "And by others.\n"
+
+
+def test_a_memory_of_a_bundle_opens_again_with_it_and_with_the_whole_model(
+    bundle: Path, base: Path, tmp_path: Path
+) -> None:
+    model = MPlus.from_pretrained(bundle)
+    store = MemoryStore(tmp_path / "store")
+    with store.create("alice", model) as memory:
+        model.write(memory, some_ids(60).tolist(), source="notes")
+        memory.save(tmp_path / "alice.memory")
+    model.save_pretrained(tmp_path / "whole")
+    question = some_ids(1, 7)
+    expected = model(question, memory=Memory.load(tmp_path / "alice.memory", model)).logits
+    for path in (bundle, tmp_path / "whole"):
+        again = MPlus.from_pretrained(path)
+        with MemoryStore(tmp_path / "store").open("alice", again) as opened:
+            assert torch.equal(again(question, memory=opened).logits, expected)
+        loaded = Memory.load(tmp_path / "alice.memory", again)
+        assert torch.equal(again(question, memory=loaded).logits, expected)
+
+
+@pytest.mark.parametrize("other", ["adapters", "base"])
+def test_a_memory_is_refused_by_other_adapters_and_by_another_base(
+    bundle: Path, base: Path, tmp_path: Path, other: str
+) -> None:
+    model = MPlus.from_pretrained(bundle)
+    with MemoryStore(tmp_path / "store").create("alice", model) as memory:
+        model.write(memory, some_ids(60).tolist())
+        memory.save(tmp_path / "alice.memory")
+    if other == "base":
+        base = write_base(tmp_path / "other", seed=5)
+    over(base, seed=1 if other == "adapters" else 0).save_pretrained(
+        tmp_path / "second", base="reference"
+    )
+    second = MPlus.from_pretrained(tmp_path / "second")
+    named = {"adapters": "adapters", "base": "weights"}[other]
+    with pytest.raises(MemoryMismatchError, match=named):
+        MemoryStore(tmp_path / "store").open("alice", second)
+    with pytest.raises(MemoryMismatchError):
+        Memory.load(tmp_path / "alice.memory", second)
 
 
 # Refused ----------------------------------------------------------------------------------------
@@ -215,9 +323,40 @@ def test_a_model_whose_stock_weights_were_changed_is_no_bundle(base: Path, tmp_p
         model.save_pretrained(tmp_path / "bundle", base="reference")
     with pytest.raises(BaseChangedError):
         over(base).save_pretrained(tmp_path / "bundle", base=write_base(tmp_path / "b", seed=2))
-    with pytest.raises(BaseChangedError, match="missing"):
+    with pytest.raises(BaseChangedError, match="model_type is llama in its config, and gpt_neox"):
         over(base).save_pretrained(tmp_path / "bundle", base=write_base(tmp_path / "c", "gpt_neox"))
+    with pytest.raises(BaseChangedError, match=r"its stock weights differ|missing|misshapen"):
+        wider = write_base(tmp_path / "d", changes={"intermediate_size": 64})
+        over(base).save_pretrained(tmp_path / "bundle", base=wider)
     assert not (tmp_path / "bundle").exists()
+
+
+def test_a_config_that_makes_something_else_of_the_same_weights_is_refused(
+    bundle: Path, base: Path
+) -> None:
+    model = MPlus.from_pretrained(bundle)
+    edit(base / "config.json", lambda held: held["rope_parameters"].update(rope_theta=20000.0))
+    with pytest.raises(BundleBaseError, match=r"rope_theta of its config is 20000\.0, and 10000"):
+        MPlus.from_pretrained(bundle)
+    with pytest.raises(BaseChangedError, match=r"rope_theta is 10000\.0 in its config, and 20000"):
+        model.save_pretrained(bundle, base="reference")
+
+
+def test_a_model_with_adapters_that_are_not_its_memorys_is_no_bundle(
+    base: Path, tmp_path: Path
+) -> None:
+    stock = make_model()
+    inject_adapter_in_model(LoraConfig(target_modules=["q_proj"]), stock, adapter_name="own")
+    model = MPlus.from_backbone(stock, CONFIG, tokenizer=make_tokenizer())
+    with pytest.raises(BaseChangedError, match="adapters that its memory does not know: own"):
+        model.save_pretrained(tmp_path / "bundle", base=base)
+
+
+def test_a_base_that_is_gone_by_the_time_of_saving_is_named(base: Path, tmp_path: Path) -> None:
+    model = over(base)
+    shutil.rmtree(base)
+    with pytest.raises(UnknownModelError, match="the model was loaded from is gone"):
+        model.save_pretrained(tmp_path / "bundle", base="reference")
 
 
 def test_a_model_that_was_loaded_by_no_name_needs_one(base: Path, tmp_path: Path) -> None:

@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
+import json
 import re
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from memplus.errors import ConfigError
 
-__all__ = ["BaseReference", "parse_reference"]
+__all__ = ["BaseReference", "computing_fields", "first_difference", "parse_reference"]
 
 _KINDS = ("name", "folder", "hub")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_COMPUTING = (
+    "model_type",
+    "hidden_act",
+    "hidden_activation",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "rms_norm_eps",
+    "layer_norm_eps",
+    "tie_word_embeddings",
+    "use_parallel_residual",
+    "use_sliding_window",
+    "sliding_window",
+    "layer_types",
+    "no_rope_layers",
+    "query_pre_attn_scalar",
+    "attn_logit_softcapping",
+    "final_logit_softcapping",
+    "rope_parameters",
+)
 
 
 @dataclass(frozen=True)
@@ -29,6 +51,8 @@ class BaseReference:
     there is none."""
     revision: str | None = None
     """Commit of a hub id."""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of its config that decide what the weights compute; see ``computing_fields``."""
 
 
 def parse_reference(file: Path, raw: object) -> BaseReference:
@@ -58,7 +82,43 @@ def parse_reference(file: Path, raw: object) -> BaseReference:
     words, revision = known.get("words"), known.get("revision")
     check("words", "64 digits in hex, or null", ok=words is None or _is_digest(words))
     check("revision", "text that is not empty, or null", ok=revision is None or _is_text(revision))
+    config = known.get("config", {})
+    check("config", "an object with named fields", ok=isinstance(config, dict))
     return BaseReference(**known)
+
+
+def computing_fields(config: Any) -> dict[str, Any]:
+    """What a decoder's config says beside the shapes of its weights: heads, norms, positions.
+
+    Args:
+        config: the library's.
+
+    Returns:
+        Plain JSON values by name, nested ones as ``rope_parameters.rope_theta``. Fields that are
+        null are left out: libraries of different versions know different ones.
+    """
+    found: dict[str, Any] = {}
+    for name in _COMPUTING:
+        _flatten(name, getattr(config, name, None), found)
+    plain: dict[str, Any] = json.loads(json.dumps(found))
+    return plain
+
+
+def _flatten(name: str, value: Any, into: dict[str, Any]) -> None:
+    if isinstance(value, Mapping):
+        for key, one in value.items():
+            _flatten(f"{name}.{key}", one, into)
+    elif value is not None:
+        into[name] = value
+
+
+def first_difference(
+    one: Mapping[str, Any], other: Mapping[str, Any]
+) -> tuple[str, object, object] | None:
+    """The first field that both have with different values, and the two values."""
+    differing = (name for name in one if name in other and one[name] != other[name])
+    name = next(differing, None)
+    return None if name is None else (name, one[name], other[name])
 
 
 def _is_text(value: object) -> bool:

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from memplus.backbone.access import Backbone
 from memplus.backbone.base_weights import adapted_names, stored_weights
-from memplus.backbone.layouts import Checkpoint, read_reference
-from memplus.backbone.references import BaseReference
+from memplus.backbone.layouts import Checkpoint, base_config, read_reference
+from memplus.backbone.references import BaseReference, computing_fields, first_difference
 from memplus.backbone.stock import load_tokenizer
 from memplus.errors import (
     BaseChangedError,
@@ -131,7 +132,8 @@ def base_weights(checkpoint: Checkpoint, model: PreTrainedModel) -> dict[str, Te
 
     Raises:
         BundleBaseMissingError: the base holds no weights.
-        BundleBaseError: they are others than those that the bundle was made on.
+        BundleBaseError: they are others than those that the bundle was made on, or its config
+            makes something else of them.
         WeightsError: some are missing, left over or misshapen.
     """
     base, path = checkpoint.base, checkpoint.base_path
@@ -146,6 +148,13 @@ def base_weights(checkpoint: Checkpoint, model: PreTrainedModel) -> dict[str, Te
     if found != base.weights:
         raise BundleBaseError(
             checkpoint.path, base=path, part=_WEIGHTS, found=found, expected=base.weights
+        )
+    differs = first_difference(base.config, computing_fields(checkpoint.config))
+    if differs is not None:
+        name, expected, there = differs
+        part, values = f"{name} of its config", (str(there), str(expected))
+        raise BundleBaseError(
+            checkpoint.path, base=path, part=part, found=values[0], expected=values[1]
         )
     return stored
 
@@ -216,24 +225,27 @@ class Overlay:
 
 
 def overlay(
-    origin: Origin, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None
+    origin: Origin, backbone: Backbone, tokenizer: PreTrainedTokenizerBase | None
 ) -> Overlay:
     """A model as adapters over the base that it came from.
 
     Args:
         origin: where its stock weights came from.
-        model: with its adapters.
+        backbone: the stock decoder with its adapters.
         tokenizer: the model's.
 
     Raises:
-        BaseChangedError: the model's stock weights are not those that are stored there.
+        BaseChangedError: the model's stock weights, or what its config makes of them, are not
+            those that are stored there.
         NestedBundleError: a bundle is stored there.
         ModelError, StorageError: the base is gone and cannot be found again.
     """
-    if not origin.path.is_dir():
-        origin = locate_backbone(origin.name)
-    path = origin.path
+    origin = _still_there(origin)
+    path, model = origin.path, backbone.model
     refuse_bundle(path)
+    _refuse_foreign_adapters(path, backbone)
+    fields = computing_fields(model.config)
+    _refuse_other_config(path, fields)
     state = model.state_dict()
     try:
         stored = stored_weights(path, model)
@@ -253,8 +265,34 @@ def overlay(
         weights=stored_digest(stored),
         words=words_digest(own) if same else None,
         revision=origin.revision,
+        config=fields,
     )
     return Overlay(reference, path, own_tokenizer=not same and tokenizer is not None)
+
+
+def _still_there(origin: Origin) -> Origin:
+    """The same base, found again where the directory that it was loaded from is gone."""
+    if origin.path.is_dir():
+        return origin
+    if origin.kind == "folder":
+        reason = "the directory that the model was loaded from is gone"
+        raise UnknownModelError(origin.name, reason=reason)
+    return locate_backbone(origin.name, {"revision": origin.revision} if origin.revision else None)
+
+
+def _refuse_foreign_adapters(path: Path, backbone: Backbone) -> None:
+    known = {backbone.adapters.writing, backbone.adapters.reading}
+    names = {name.split(".")[-2] for name in backbone.model.state_dict() if ".lora_A." in name}
+    if foreign := sorted(names - known):
+        differs = f"it carries adapters that its memory does not know: {', '.join(foreign)}"
+        raise BaseChangedError(path, differs=differs)
+
+
+def _refuse_other_config(path: Path, fields: Mapping[str, Any]) -> None:
+    differs = first_difference(computing_fields(base_config(path)), fields)
+    if differs is not None:
+        name, there, here = differs
+        raise BaseChangedError(path, differs=f"{name} is {here} in its config, and {there} there")
 
 
 def _same(stored: Tensor, held: Tensor) -> bool:

@@ -228,7 +228,7 @@ class Pretrained(Properties):
         if self.origin is not None:
             saved = replace(saved, notice=self.origin.notice)
         if base is not None:
-            over = overlay(self._base(as_name(base, "base")), self.model, tokenizer)
+            over = overlay(self._base(as_name(base, "base")), self.core.backbone, tokenizer)
             if Path(path).exists() and os.path.samefile(path, over.path):
                 raise UsageError(f"{path} is where the base lies, which would be gone.")
             kept = tokenizer if over.own_tokenizer else None
