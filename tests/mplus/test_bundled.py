@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
-from tests.mplus.bundle_folders import known_base, ship
+from tests.mplus.bundle_folders import known_base, over, ship, write_base
 
 from memplus import MPlus
 from memplus.mplus.bases import known_bases
@@ -40,6 +41,16 @@ def test_every_bundle_that_comes_with_the_package_is_of_a_base_model() -> None:
         size = sum(file.stat().st_size for file in path.iterdir())
         assert size < 20_000_000
         assert known_base_of(name) == known_base_of(str(path)) == known_bases()[name]
+
+
+def test_every_file_of_a_bundle_would_be_part_of_the_package(tmp_path: Path) -> None:
+    settings = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    globs = settings["tool"]["setuptools"]["package-data"]["memplus"]
+    folder = tmp_path / "assets" / "bundles" / "tiny"
+    over(write_base(tmp_path / "base")).save_pretrained(folder, base="reference")
+    (folder / "NOTICE").write_text("Made by us.")
+    packed = {path for glob in globs for path in tmp_path.glob(glob)}
+    assert set(folder.iterdir()) <= packed
 
 
 def test_which_base_model_a_name_or_a_directory_needs(

@@ -6,14 +6,16 @@ import errno
 import json
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests.fakes import CONFIG, make_mplus, some_ids
+from tests.mplus.bundle_folders import over, write_base
 
 from memplus import MPlus
 from memplus.errors import ModelError, NotFoundError, StorageError
@@ -133,7 +135,7 @@ def test_a_refusal_at_any_move_takes_all_moves_back(
     assert torch.equal(logits(MPlus.from_pretrained(folder)), logits(make_mplus(seed=2)))
 
 
-def killed_at(move: int, folder: Path) -> bool:
+def killed_at(move: int, save: Callable[[], None]) -> bool:
     """Save in a process that dies before that move; whether it came so far."""
     child = os.fork()
     if child == 0:
@@ -148,7 +150,7 @@ def killed_at(move: int, folder: Path) -> bool:
 
         Path.replace = replace  # type: ignore[assignment]
         try:
-            make_mplus(seed=2).save_pretrained(folder)
+            save()
         finally:
             os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
@@ -161,7 +163,7 @@ def test_a_killed_save_never_leaves_a_mixture(tmp_path: Path) -> None:
     for move in range(1, 40):
         folder = tmp_path / str(move)
         make_mplus(seed=1).save_pretrained(folder)
-        died = killed_at(move, folder)
+        died = killed_at(move, partial(make_mplus(seed=2).save_pretrained, folder))
         try:
             found = logits(MPlus.from_pretrained(folder))
         except ModelError:
@@ -172,6 +174,56 @@ def test_a_killed_save_never_leaves_a_mixture(tmp_path: Path) -> None:
         if not died:
             break
     assert seen == {"old", "refused", "new"}
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("before", "after"), [(None, "reference"), ("reference", None), ("reference", "reference")]
+)
+def test_a_killed_save_never_leaves_a_mixture_of_a_bundle_and_another_model(
+    tmp_path: Path, before: str | None, after: str | None
+) -> None:
+    base = write_base(tmp_path / "base")
+    first, second = over(base, seed=1), over(base, seed=2)
+    old, new = logits(first), logits(second)
+    seen = set()
+    for move in range(1, 40):
+        folder = tmp_path / str(move)
+        first.save_pretrained(folder, base=before)
+        died = killed_at(move, partial(second.save_pretrained, folder, base=after))
+        try:
+            found = logits(MPlus.from_pretrained(folder))
+        except ModelError:
+            seen.add("refused")
+        else:
+            assert torch.equal(found, old) or torch.equal(found, new)
+            seen.add("old" if torch.equal(found, old) else "new")
+        if not died:
+            break
+    assert seen == {"old", "refused", "new"}
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_killed_save_of_a_first_bundle_leaves_nothing_that_loads(tmp_path: Path) -> None:
+    model = over(write_base(tmp_path / "base"))
+    for move in range(1, 4):
+        assert killed_at(
+            move, partial(model.save_pretrained, tmp_path / str(move), base="reference")
+        )
+        with pytest.raises(ModelError):
+            MPlus.from_pretrained(tmp_path / str(move))
+
+
+@pytest.mark.parametrize("limit", [200, 1500, 10_000])
+def test_a_full_disk_leaves_the_older_model_or_no_folder_in_the_place_of_a_bundle(
+    folder: Path, tmp_path: Path, limit: int
+) -> None:
+    model, before = over(write_base(tmp_path / "base")), files(folder)
+    for place in (folder, tmp_path / "new"):
+        with full_disk(limit), pytest.raises(StorageError):
+            model.save_pretrained(place, base="reference")
+    assert files(folder) == before
+    assert not (tmp_path / "new").exists()
 
 
 def test_rules_that_the_library_calls_invalid_are_saved_as_they_are(tmp_path: Path) -> None:
