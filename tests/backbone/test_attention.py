@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from memplus.backbone import attention
 from memplus.backbone.attention import (
     AttentionCall,
     Segment,
@@ -149,3 +150,31 @@ def test_who_runs_no_session_gets_the_stock_function_and_mask(ours: str, stock: 
     assert name in ALL_MASK_ATTENTION_FUNCTIONS.valid_keys()
     assert torch.equal(model(ids).logits, expected[0])
     assert torch.equal(model.generate(ids, max_new_tokens=3, do_sample=False), expected[1])
+
+
+@pytest.mark.parametrize("queries", [1, 3, TEXT])
+@pytest.mark.parametrize("shared", [False, True])
+@torch.no_grad()
+def test_products_and_the_fused_kernel_are_merged_alike(queries: int, shared: bool) -> None:
+    """Keys whose rows lie side by side go through products, the others through the kernel."""
+    call = a_call(queries=queries)
+    segments = some_segments(1 if shared else 2, 1, 6)
+    laid = [(k.transpose(2, 3).contiguous().transpose(2, 3), v) for k, v in segments]
+    close(attend_merged(call, laid), plain(call, segments))
+    close(attend_merged(call, [segments[0], laid[1]]), plain(call, segments))
+
+
+@torch.no_grad()
+def test_rows_that_a_batch_shares_go_through_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[tuple[int, ...]] = []
+    whole = attention._attend
+
+    def counted(query: Tensor, *args: Any, **options: Any) -> tuple[Tensor, Tensor]:
+        called.append(tuple(query.shape))
+        return whole(query, *args, **options)
+
+    monkeypatch.setattr(attention, "_attend", counted)
+    call, segments = a_call(batch=3, queries=2), some_segments(1, 6)
+    close(attend_merged(call, segments), plain(call, segments))
+    folded = HEADS // GROUPS * 2
+    assert called == [(1, GROUPS, 3 * folded, WIDTH), (3, GROUPS, folded, WIDTH)]

@@ -6,7 +6,8 @@ stock mask. For the one that does, two ways to the same numbers:
 
 - training, eager and anything unusual: concatenate the prefix, pad the mask, call the stock
   function;
-- inference: one attention per segment, none of them copied, merged by log-sum-exp.
+- inference: one attention per segment, none of them copied, merged by log-sum-exp; each by the
+  library's fused kernel or in plain products (``backbone.products``), whichever is the quicker.
 
 Shapes: B batch, H heads, G key/value heads, T queries, S text keys, P prefix rows, D head width.
 """
@@ -27,6 +28,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, eager_mask,
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from memplus.backbone.current import session_here
+from memplus.backbone.products import attend_rows, products_serve
 
 __all__ = [
     "Attended",
@@ -38,7 +40,8 @@ __all__ = [
 ]
 
 Segment = tuple[Tensor, Tensor]
-"""Rotated keys and values of consecutive prefix rows, [B or 1, G, P, D] each."""
+"""Rotated keys and values of consecutive prefix rows, [B or 1, G, P, D] each: 1 where all batch
+rows read the same ones."""
 
 Attended = tuple[Tensor, Tensor | None]
 """Output [B, T, H, D], and where the attention is eager its weights [B, H, T, P + S]."""
@@ -202,13 +205,28 @@ def attend_merged(
     if causal:
         return _causal(call, segments, groups)
     folded = _fold(query, groups)
-    parts = [_attend(folded, key, value, call.scale) for key, value in segments]
+    parts = [_attend_segment(folded, segment, call.scale) for segment in segments]
     mask = _additive(call.mask, query.dtype)
     if mask is not None and groups > 1:
         mask = mask.repeat(1, 1, groups, 1)
     parts.append(_attend(folded, call.key, call.value, call.scale, mask=mask))
     merged = _merge(parts).reshape(query.shape)
     return merged.transpose(1, 2).contiguous()
+
+
+def _attend_segment(query: Tensor, segment: Segment, scale: float) -> tuple[Tensor, Tensor]:
+    """Queries [B, G, R, D] over rows of their own or shared: [B, G, R, D] and [B, G, R].
+
+    The queries of all batch rows that share a segment go through it together, so that it is read
+    once.
+    """
+    key, value = segment
+    batch, heads, rows, width = query.shape
+    if key.shape[0] == batch:
+        return _attend(query, key, value, scale)
+    out, lse = _attend(query.transpose(0, 1).reshape(1, heads, -1, width), key, value, scale)
+    own = out.reshape(heads, batch, rows, width), lse.reshape(heads, batch, rows)
+    return own[0].transpose(0, 1), own[1].transpose(0, 1)
 
 
 def _merge(parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
@@ -286,8 +304,8 @@ def _attend(
 ) -> tuple[Tensor, Tensor]:
     """Softmax attention with the log of its denominator: [B, G, T, D] and [B, G, T] float32."""
     if query.device.type == "cpu":
-        key = key.expand(query.shape[0], -1, -1, -1)
-        value = value.expand(query.shape[0], -1, -1, -1)
+        if mask is None and not causal and products_serve(query, key):
+            return attend_rows(query, key, value, scale)
         if mask is not None:
             mask = mask.expand(query.shape[0], -1, -1, -1)
         out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(

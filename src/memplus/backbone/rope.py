@@ -164,12 +164,13 @@ def rotate(states: Tensor, angles: Angles) -> Tensor:
 
 
 def rotate_into(out: Tensor, states: Tensor, angles: Angles, positions: Tensor) -> None:
-    """Rotate keys [P, H, D] at ``positions`` [P] into ``out`` [H, P, D], without a temporary.
+    """Rotate keys [P, H, D] at ``positions`` [P] into ``out`` [H, P, D].
 
     Works in blocks that stay in the processor's cache: a read after a write turns every
-    short-term row again, so this is the inner loop of its first token.
+    short-term row again, so this is the inner loop of its first token. A room whose rows lie side
+    by side gets every block from one beside it, since products of strided numbers are slow.
     """
-    half = angles[0].shape[-1]
+    aside = out.stride(-1) != 1
     for start in range(0, states.shape[0], _BLOCK):
         block = slice(start, start + _BLOCK)
         at = positions[block]
@@ -178,8 +179,20 @@ def rotate_into(out: Tensor, states: Tensor, angles: Angles, positions: Tensor) 
             out[:, block] = rotate(states[block], (cos, sin)).transpose(0, 1)
             continue
         source, target = states[block].transpose(0, 1), out[:, block]
-        first, second = source[..., :half], source[..., half : 2 * half]
-        torch.mul(first, cos, out=target[..., :half]).addcmul_(second, sin, value=-1)
-        torch.mul(second, cos, out=target[..., half : 2 * half]).addcmul_(first, sin)
-        if 2 * half < states.shape[-1]:
-            target[..., 2 * half :] = source[..., 2 * half :]
+        if not aside:
+            _turn(target, source, cos, sin)
+            continue
+        turned = source.new_empty(source.shape)
+        _turn(turned, source, cos, sin)
+        for head, own in zip(target, turned, strict=True):  # quicker than all heads in one copy
+            head.copy_(own)
+
+
+def _turn(target: Tensor, source: Tensor, cos: Tensor, sin: Tensor) -> None:
+    """Rotate [H, P, D] by [P, R / 2] into ``target``, without a temporary."""
+    half = cos.shape[-1]
+    first, second = source[..., :half], source[..., half : 2 * half]
+    torch.mul(first, cos, out=target[..., :half]).addcmul_(second, sin, value=-1)
+    torch.mul(second, cos, out=target[..., half : 2 * half]).addcmul_(first, sin)
+    if 2 * half < source.shape[-1]:
+        target[..., 2 * half :] = source[..., 2 * half :]

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from memplus.backbone.access import Backbone, Layer
 from memplus.backbone.attention import Segment
+from memplus.backbone.products import empty_keys
 from memplus.backbone.rope import Angles, rotate, rotate_into
 from memplus.memory.long_term import LongTermPool
 from memplus.memory.retriever import MemoryWeights
@@ -232,7 +233,7 @@ class MemoryPrefix(Prefix):
             again = known is not None and known[0] == memory.version
             if turned is None or tuple(turned.shape) != shape or again:
                 with torch.inference_mode(mode=False):  # kept for later reads
-                    turned = keys.new_empty(shape)
+                    turned = empty_keys(keys, *shape)
             positions = pool.position[access.index, : pool.count] + offset
             rotate_into(turned, keys, angles, positions)
             cache[access.index] = (state, turned)

@@ -1,0 +1,114 @@
+"""Attention over many rows in plain products, on the CPU.
+
+The fused kernel of the library multiplies bfloat16 slowly and wants keys row by row. Here the
+queries of a lane are the rows of one product with a block of keys and of one with its values. The
+softmax between them is online: the scores of a block stay in the processor's cache, maxima and
+denominators are float32.
+
+Shapes: B batch, G key heads, C lanes (B times G), R queries of a lane, P rows, D head width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from memplus.backbone.processor import multiplies_fast
+
+__all__ = ["attend_rows", "empty_keys", "products_serve"]
+
+_SCORES = 1 << 18
+"""Scores worked out at a time: 1 MiB of float32, which a second-level cache holds."""
+_QUERIES = 128
+"""Most queries of a lane in one product."""
+_BLOCK = 512
+"""Least rows in one product."""
+_SMALL = 1 << 22
+"""Up to so many multiplications the fused kernel's single call is the quicker."""
+_FEW = 32
+"""Up to so many queries of a lane, rows that have to be converted first take longer."""
+_LARGE = 1 << 18
+"""From so many numbers on, keys are laid out for products."""
+
+
+def products_serve(query: Tensor, key: Tensor) -> bool:
+    """Whether plain products are quicker than the fused kernel, or the only way.
+
+    Args:
+        query: [B, G, R, D].
+        key: [B, G, P, D], which the fused kernel takes only with its numbers side by side.
+    """
+    if key.stride(-1) != 1:
+        return True
+    if query.dtype not in (torch.bfloat16, torch.float16):
+        return False
+    queries = query.shape[2]
+    if query.numel() * key.shape[2] <= _SMALL:
+        return False
+    return queries > _FEW or multiplies_fast(query.dtype)
+
+
+def empty_keys(like: Tensor, heads: int, rows: int, width: int) -> Tensor:
+    """Room for keys [heads, rows, width] of the dtype and on the device of ``like``.
+
+    In float32 on the CPU the rows lie side by side, number by number: few queries then go through
+    the keys as fast as the memory gives them.
+    """
+    large = heads * rows * width >= _LARGE
+    if large and like.dtype == torch.float32 and like.device.type == "cpu":
+        return like.new_empty((heads, width, rows)).transpose(1, 2)
+    return like.new_empty((heads, rows, width))
+
+
+def attend_rows(query: Tensor, key: Tensor, value: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """Softmax attention without a mask, with the log of its denominator.
+
+    Args:
+        query: [B, G, R, D].
+        key: [B, G, P, D], P > 0.
+        value: [B, G, P, D].
+        scale: what scores are multiplied by.
+
+    Returns:
+        [B, G, R, D] in the query's dtype, and [B, G, R] float32.
+    """
+    queries, width = query.shape[2:]
+    dtype = query.dtype if multiplies_fast(query.dtype) else torch.float32
+    lanes = (query.float() * scale).to(dtype).flatten(0, 1)
+    keys, values = key.flatten(0, 1), value.flatten(0, 1)
+    taken = min(queries, _QUERIES)
+    block = min(keys.shape[1], max(_SCORES // taken, _BLOCK))
+    together = max(1, _SCORES // (taken * block))
+    out = query.new_empty((len(lanes), queries, width))
+    lse = query.new_empty((len(lanes), queries), dtype=torch.float32)
+    for lane in range(0, len(lanes), together):
+        these = slice(lane, lane + together)
+        for first in range(0, queries, taken):
+            some = slice(first, first + taken)
+            found = _online(lanes[these, some], keys[these], values[these], block)
+            out[these, some], lse[these, some] = found
+    return out.reshape(query.shape), lse.reshape(query.shape[:3])
+
+
+def _online(query: Tensor, key: Tensor, value: Tensor, block: int) -> tuple[Tensor, Tensor]:
+    """Attention of a few lanes, block of rows by block: [C, R, D] and [C, R], float32."""
+    output, total, top = _attend_block(query, key[:, :block], value[:, :block])
+    for start in range(block, key.shape[1], block):
+        rows = slice(start, start + block)
+        other, other_total, other_top = _attend_block(query, key[:, rows], value[:, rows])
+        highest = torch.maximum(top, other_top)
+        mine, theirs = torch.exp(top - highest), torch.exp(other_top - highest)
+        output.mul_(mine).add_(other.mul_(theirs))
+        total.mul_(mine).add_(other_total.mul_(theirs))
+        top = highest
+    return output.div_(total), total.log_().add_(top)[..., 0]
+
+
+def _attend_block(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Unnormalised output [C, R, D], denominators [C, R, 1] and maxima [C, R, 1], float32."""
+    dtype = query.dtype
+    scores = torch.bmm(query, key.to(dtype).transpose(1, 2)).float()
+    top = scores.amax(dim=-1, keepdim=True)
+    weights = scores.sub_(top).exp_()
+    total = weights.sum(dim=-1, keepdim=True)
+    return torch.bmm(weights.to(dtype), value.to(dtype)).float(), total, top

@@ -1,0 +1,113 @@
+"""Reads in bfloat16, through products of their own, beside the same reads in float32.
+
+Both have the same weights and the same rows, so what differs is the arithmetic of the read.
+Tolerance: logits 0.1, where they are around 1, as the fused kernel has.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tests.fakes import CONFIGS, eager_for, holding, layer_inputs, make_model, some_ids
+from torch import Tensor
+
+from memplus import Memory, MPlus
+from memplus.backbone import products
+from memplus.data.notes import make_notes
+from memplus.memory.rows import RowTable
+
+HALF = torch.bfloat16
+TOLERANCE = 0.1
+FAMILIES = [name for name in CONFIGS if eager_for(name) == "sdpa"]
+
+
+@pytest.fixture(params=[True, False], ids=["own products", "products in float32"])
+def in_products(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Every read of rows goes through products; counts how many did."""
+    monkeypatch.setattr(products, "multiplies_fast", lambda dtype: request.param)
+    monkeypatch.setattr(products, "_SMALL", 0)
+    monkeypatch.setattr(products, "_FEW", 0)
+    done: list[int] = []
+    whole = products._online
+
+    def counted(*args: Tensor | int) -> tuple[Tensor, Tensor]:
+        done.append(1)
+        return whole(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(products, "_online", counted)
+    return done
+
+
+@pytest.mark.parametrize("stored", [0, 5])
+@pytest.mark.parametrize("name", FAMILIES)
+@torch.no_grad()
+def test_logits_are_those_of_float32(name: str, stored: int, in_products: list[int]) -> None:
+    half, full = make_model(name, dtype=HALF), make_model(name)
+    full.load_state_dict({key: weight.float() for key, weight in half.state_dict().items()})
+    rows = layer_inputs(half, some_ids(1, 33), 20)
+    text = some_ids(2, 9, seed=4)
+    model, exact = holding(half, rows, stored), holding(full, rows.float(), stored)
+    found = model(text, memory=model.new_memory()).logits
+    assert in_products
+    expected = exact(text, memory=exact.new_memory()).logits
+    assert float((found.float() - expected).abs().max()) <= TOLERANCE
+
+
+@pytest.mark.parametrize("heads", [(4, 4), (6, 2), (8, 1)])
+@torch.no_grad()
+def test_heads_may_share_keys_in_any_number(heads: tuple[int, int], in_products: list[int]) -> None:
+    changes = {"num_attention_heads": heads[0], "num_key_value_heads": heads[1], "head_dim": 8}
+    half, full = (
+        make_model("llama", dtype=dtype, changes=changes) for dtype in (HALF, torch.float32)
+    )
+    full.load_state_dict({key: weight.float() for key, weight in half.state_dict().items()})
+    rows = layer_inputs(half, some_ids(1, 33), 20)
+    model, exact = holding(half, rows), holding(full, rows.float())
+    text = some_ids(3, 1, seed=4)
+    found = model(text, memory=model.new_memory()).logits
+    assert in_products
+    expected = exact(text, memory=exact.new_memory()).logits
+    assert float((found.float() - expected).abs().max()) <= TOLERANCE
+
+
+@torch.no_grad()
+def test_the_nano_retrieves_the_same_rows_and_answers_alike(in_products: list[int]) -> None:
+    """At least 99% of the rows, and 38 of 40 answers to the letter."""
+    half = MPlus.from_pretrained("nano", dtype=HALF)
+    full = MPlus.from_pretrained("nano")
+    for ours, theirs in ((full.model, half.model), (full.weights, half.weights)):
+        ours.load_state_dict({key: one.float() for key, one in theirs.state_dict().items()})
+    notes = make_notes(3, 40, "held_out")
+    memories = [model.new_memory() for model in (half, full)]
+    for model, memory in zip((half, full), memories, strict=True):
+        for note in notes:
+            model.write(memory, note.statement + " ")
+    copy_rows(*memories)
+    questions = [note.question for note in notes]
+    found, expected = (
+        model.asker.ask_together(memory, questions)
+        for model, memory in zip((half, full), memories, strict=True)
+    )
+    assert in_products
+    assert sum(a == b for a, b in zip(found.texts, expected.texts, strict=True)) >= 38
+    shared = total = 0
+    for place, rows in expected.prefix.retrieved.items():
+        shared += len(set(rows.tolist()) & set(found.prefix.retrieved[place].tolist()))
+        total += len(rows)
+    assert total
+    assert shared / total >= 0.99
+
+
+def copy_rows(source: Memory, target: Memory) -> None:
+    """Give one memory the rows of another, number by number, in float32."""
+    assert source.pool is not None
+    assert target.pool is not None
+    assert source.long_term is not None
+    assert target.long_term is not None
+    for name, column in source.pool.columns.items():
+        target.pool.columns[name].copy_(column)
+    assert torch.equal(source.pool.position, target.pool.position)
+    target.long_term.tables = [
+        RowTable({n: c.float() if c.is_floating_point() else c for n, c in table.columns().items()})
+        for table in source.long_term.tables
+    ]
