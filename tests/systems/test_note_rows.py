@@ -1,20 +1,24 @@
 """Rows of a note, found by arithmetic, against a count that follows every row by hand."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tests.fakes import make_mplus, some_ids
 from tests.systems.conftest import SMALL
 
 from memplus import MemoryConfig, MPlus
+from memplus.config import SpanRetrieval
 from memplus.data.stream import Told
 from memplus.memory.state import Memory
 from memplus.systems.note_rows import (
     CHUNK,
     STATEMENT,
     VALUE,
-    note_spans,
+    note_place,
     recall,
     rows_of_note,
+    spans_of_note,
 )
 from memplus.systems.protocol import Recall
 
@@ -56,9 +60,9 @@ def test_stored_rows_are_those_of_a_slow_count(config: MemoryConfig, span: tuple
     model = make_mplus(config=config)
     memory, told = written(model), Told("text", *span)
     assert memory.long_term is not None
-    spans = note_spans(memory, told)
+    place = note_place(memory, told)
     for layer, table in enumerate(memory.long_term.tables):
-        rows = rows_of_note(table["write_id"], table["birth"], spans)
+        rows = rows_of_note(table["write_id"], table["birth"], place)
         assert rows[CHUNK].numel() == slow(memory, told, layer, whole=True)
         assert rows[STATEMENT].numel() == slow(memory, told, layer, whole=False)
         if config is COMPRESSING:
@@ -68,11 +72,11 @@ def test_stored_rows_are_those_of_a_slow_count(config: MemoryConfig, span: tuple
 def test_rows_of_the_value_are_the_last_ones_of_the_statement() -> None:
     memory = written(make_mplus(config=SMALL))
     assert memory.long_term is not None
-    spans = note_spans(memory, Told("text", 3, 25, value=20))
-    only = note_spans(memory, Told("text", 20, 25))
+    place = note_place(memory, Told("text", 3, 25, value=20))
+    only = note_place(memory, Told("text", 20, 25))
     held = 0
     for table in memory.long_term.tables:
-        rows = rows_of_note(table["write_id"], table["birth"], spans)
+        rows = rows_of_note(table["write_id"], table["birth"], place)
         own = rows_of_note(table["write_id"], table["birth"], only)[STATEMENT]
         assert torch.equal(rows[VALUE], own)
         held += len(own)
@@ -85,8 +89,8 @@ def test_every_row_of_a_write_is_somebodys() -> None:
     table = memory.long_term.tables[1]
 
     def rows(start: int, end: int) -> dict[str, torch.Tensor]:
-        spans = note_spans(memory, Told("text", start, end))
-        return rows_of_note(table["write_id"], table["birth"], spans)
+        place = note_place(memory, Told("text", start, end))
+        return rows_of_note(table["write_id"], table["birth"], place)
 
     for start in range(0, LENGTH, 6):
         parts = [rows(token, token + 1)[STATEMENT] for token in range(start, start + 6)]
@@ -99,13 +103,13 @@ def test_recall_is_the_share_of_what_the_question_retrieved() -> None:
     questions = ["Who?", "What is it that was told?"]
     answers = model.asker.ask_together(memory, questions, 2)
     assert memory.long_term is not None
-    spans = note_spans(memory, told)
+    place = note_place(memory, told)
     for row in range(2):
         found = recall(memory, answers.prefix, row, told)
         for layer, table in enumerate(memory.long_term.tables):
             called = set(answers.prefix.retrieved[row, layer].tolist())
             assert len(called) == SMALL.retrieved_tokens
-            for name, rows in rows_of_note(table["write_id"], table["birth"], spans).items():
+            for name, rows in rows_of_note(table["write_id"], table["birth"], place).items():
                 assert found[name].stored[layer] == rows.numel()
                 assert found[name].retrieved[layer] == len(called & set(rows.tolist()))
 
@@ -113,7 +117,7 @@ def test_recall_is_the_share_of_what_the_question_retrieved() -> None:
 def test_a_note_that_was_never_written_has_no_rows() -> None:
     model = make_mplus(config=SMALL)
     memory = written(model)
-    assert note_spans(memory, Told("elsewhere", 0, 9)) is None
+    assert note_place(memory, Told("elsewhere", 0, 9)) is None
     answers = model.asker.ask_together(memory, ["Who?"], 2)
     found = recall(memory, answers.prefix, 0, Told("text", LENGTH, LENGTH + 3))
     assert found[CHUNK] == Recall([0] * 4, [0] * 4)
@@ -126,3 +130,49 @@ def test_nothing_is_retrieved_while_the_long_term_memory_is_empty() -> None:
     model.write(memory, some_ids(12).tolist(), source="text")
     answers = model.asker.ask_together(memory, ["Who?"], 2)
     assert recall(memory, answers.prefix, 0, Told("text", 0, 6))[CHUNK].mean is None
+
+
+SPANS = replace(
+    SMALL, retrieval=SpanRetrieval(span_rows=3, layer=1), drop="shared", retrieved_tokens=6
+)
+
+
+@pytest.mark.parametrize("span", [(0, 4), (3, 5), (4, 9), (10, 25), (17, 18), (30, 36)])
+def test_spans_of_a_note_are_those_that_hold_its_tokens(span: tuple[int, int]) -> None:
+    model = make_mplus(config=SPANS)
+    memory, told = written(model), Told("text", *span, value=span[1] - 1)
+    assert memory.long_term is not None
+    table = memory.long_term.tables[0]
+    found = spans_of_note(memory, told)
+    wanted: dict[str, list[int]] = {VALUE: [], STATEMENT: [], CHUNK: []}
+    for at in range(len(table) // 3):
+        record = memory.writes[int(table["write_id"][3 * at]) - 1]
+        if record.source != "text":
+            continue
+        # One row for each token, and as many older ones or paddings before as fill a span.
+        newest = sum(SPANS.rows_of_write(one.tokens) for one in memory.writes[: record.id])
+        births = table["birth"][3 * at : 3 * at + 3].tolist()
+        tokens = {record.start + record.tokens - 1 - (newest - birth) for birth in births}
+        wanted[VALUE] += [at] if span[1] - 1 in tokens else []
+        wanted[STATEMENT] += [at] if tokens & set(range(*span)) else []
+        wanted[CHUNK] += [at] if record.start < span[1] and span[0] < record.start + 6 else []
+    assert {name: spans.tolist() for name, spans in found.items()} == wanted
+
+
+def test_recall_counts_the_spans_that_a_question_retrieved() -> None:
+    model = make_mplus(config=SPANS)
+    memory, told = written(model), Told("text", 8, 90)
+    answers = model.asker.ask_together(memory, ["Who?", "What is it that was told?"], 2)
+    seen = 0
+    for row in range(2):
+        rows = answers.prefix.retrieved[row, 0].tolist()
+        chosen = {at // 3 for at in rows}
+        assert len(chosen) == 2
+        found = recall(memory, answers.prefix, row, told)
+        for name, spans in spans_of_note(memory, told).items():
+            both = len(chosen & set(spans.tolist()))
+            assert found[name] == Recall([len(spans)], [both])
+            seen += both
+    assert seen
+    nothing = recall(memory, answers.prefix, 0, Told("text", LENGTH, LENGTH + 3))
+    assert nothing[CHUNK] == Recall([0], [0])

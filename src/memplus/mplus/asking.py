@@ -39,12 +39,12 @@ class Answer:
 
     text: str
     evidence: list[Evidence] = field(default_factory=list)
-    """Writes, and the tail, by attention paid, most first."""
+    """Writes, or spans where these are retrieved, and the tail, by attention paid, most first."""
     seconds: float = 0.0
     """Of its batch, divided by the questions in it."""
     confidence: float = 0.0
-    """Most attention, 0 to 1, that any head paid to one write as the answer began, beyond what it
-    pays whatever is asked; 0 where nothing was written."""
+    """Most attention, 0 to 1, that any head paid to one write (or span) as the answer began, beyond
+    what it pays whatever is asked; 0 where nothing was written."""
     withheld: str = ""
     """The answer that was not confident enough to be given; ``text`` is then the abstention."""
 
@@ -140,7 +140,7 @@ class Asker:
             confidence = watch.sharpest(row)
             withheld = "" if confidence >= least else text
             given = self.core.prompt.abstention if confidence < least else text
-            evidence = ranked(memory, watch.paid[row], self.core.decode)
+            evidence = ranked(memory, watch.paid[row], self.core.decode, watch.parts[row])
             answers.append(Answer(given, evidence, seconds, confidence, withheld))
         if stream is not None and watch.sharpest(0) < least:
             stream(answers[0].text)

@@ -1,4 +1,6 @@
-"""Where an answer came from: the attention paid to the rows of each write as the answer began.
+"""Where an answer came from: the attention paid to the rows of each part as the answer began.
+
+A part is a write, or a span of one where spans are retrieved (``mplus.evidence_parts``).
 
 Evidence is measured, not guessed: it is what is paid beyond what is paid whatever the question, by
 the head that paid it most.
@@ -17,6 +19,7 @@ from torch import Tensor
 from memplus.backbone.attention import AttentionCall, Segment
 from memplus.memory.records import WriteRecord
 from memplus.memory.state import Memory
+from memplus.mplus.evidence_parts import Parts, SpanParts, WriteParts, parts_of, quoted
 from memplus.passes.memory_prefix import MemoryPrefix
 from memplus.passes.read import Prefix
 
@@ -29,25 +32,26 @@ Groups = Sequence[tuple[slice, list[Segment]]]
 
 @dataclass(frozen=True)
 class Evidence:
-    """One write that an answer drew on, or the text that waits to be written."""
+    """One write, or span of one, that an answer drew on, or the text that waits to be written."""
 
     write_id: int | None
     """Id of the write; None for the tail."""
     source: str
     start: int
-    """First token of the write, counted from the beginning of its source."""
+    """First token of it, counted from the beginning of its source."""
     tokens: int
     share: float
     """Part of the attention counted, 0 to 1."""
     text: str = ""
-    """What the write said, where the memory keeps texts (a memory in a store); always of the
-    tail."""
+    """What it said, where the memory keeps texts (a memory in a store); always of the tail."""
     first_char: int | None = None
     """Where that text begins, counted from the beginning of its source."""
+    score: float | None = None
+    """What the span was retrieved by; None of others, and where rows are retrieved."""
 
 
 class Watch:
-    """Measures the attention that a read pays to the rows of each write as its answers begin.
+    """Measures the attention that a read pays to the rows of each part as its answers begin.
 
     Heads park attention on some rows whatever is asked. What the prompt's first token pays, which
     asks nothing yet, is therefore taken off; and of all heads the one that pays most counts, since
@@ -57,23 +61,27 @@ class Watch:
         memories: one per batch row.
 
     Attributes:
-        paid: per batch row [writes + 2], most of any head of any layer; the first is for rows of
+        parts: per batch row what attention is counted for.
+        paid: per batch row [parts + 1], most of any head of any layer; the first is for rows of
             the model, the last for the tail, which is read as text before the prompt.
     """
 
     def __init__(self, memories: Sequence[Memory]) -> None:
         self.memories = memories
-        self.paid = [torch.zeros(len(memory.writes) + 2) for memory in memories]
+        self.parts: list[Parts] = [WriteParts(memory) for memory in memories]
+        self.paid = [torch.zeros(len(parts) + 1) for parts in self.parts]
         self.prefix: Prefix = Prefix()
         self._begun: set[int] = set()
 
     def sharpest(self, row: int) -> float:
-        """Most that any head of a batch row paid to one write, or to the tail."""
+        """Most that any head of a batch row paid to one part, or to the tail."""
         return float(self.paid[row][1:].max())
 
     def on(self, prefix: Prefix) -> Watch:
         """Watch the read of this prefix."""
         self.prefix = prefix
+        self.parts = [parts_of(one, prefix, row) for row, one in enumerate(self.memories)]
+        self.paid = [torch.zeros(len(parts) + 1) for parts in self.parts]
         return self
 
     def __call__(self, call: AttentionCall, groups: Groups) -> None:
@@ -95,23 +103,10 @@ class Watch:
         beyond = _attention(call, keys, row, -1) - _attention(call, keys, row, first)
         paid = self.paid[row]
         tail = torch.full((waiting,), len(paid) - 1)
-        ids = torch.cat([self._write_ids(row, call.layer), tail])
+        ids = torch.cat([self.parts[row].of_rows(call.layer), tail])
         rows = beyond.clamp(min=0).flatten(0, 1)[:, beyond.shape[2] - ids.shape[0] :].cpu()
-        by_write = torch.zeros((rows.shape[0], len(paid))).index_add_(1, ids, rows)
-        self.paid[row] = torch.maximum(paid, by_write.amax(dim=0))
-
-    def _write_ids(self, row: int, layer: int) -> Tensor:
-        """Write id of every row after bos, in the order of the segments."""
-        parts: list[Tensor] = []
-        memory, prefix = self.memories[row], self.prefix
-        chosen = prefix.retrieved.get((row, layer)) if isinstance(prefix, MemoryPrefix) else None
-        if chosen is not None and memory.long_term is not None:
-            parts.append(memory.long_term.tables[layer].take("write_id", chosen))
-        pool = memory.pool
-        if pool is not None:
-            parts.append(pool.write_id[layer, : pool.count])
-        ids = torch.cat(parts) if parts else torch.zeros(0)
-        return ids.long().cpu()
+        by_part = torch.zeros((rows.shape[0], len(paid))).index_add_(1, ids, rows)
+        self.paid[row] = torch.maximum(paid, by_part.amax(dim=0))
 
 
 class Seen:
@@ -127,9 +122,9 @@ class Seen:
 
 def _keys_of(groups: Groups, row: int) -> list[Tensor]:
     """Keys [G, part of P, D] of the prefix that a batch row sees."""
-    for span, segments in groups:
-        if span.start <= row < span.stop:
-            return [key[row - span.start if key.shape[0] > 1 else 0] for key, _ in segments]
+    for run, segments in groups:
+        if run.start <= row < run.stop:
+            return [key[row - run.start if key.shape[0] > 1 else 0] for key, _ in segments]
     return []
 
 
@@ -150,22 +145,24 @@ def _attention(call: AttentionCall, keys: Sequence[Tensor], row: int, token: int
 
 @dataclass(frozen=True)
 class Retrieved:
-    """Rows of one write that a question retrieved from the long-term memory."""
+    """Rows of one write, or span of one, that a question retrieved from the long-term memory."""
 
     write_id: int
     """0 stands for rows that came with the model."""
     source: str
     start: int
-    """First token of the write, counted from the beginning of its source."""
+    """First token of it, counted from the beginning of its source."""
     tokens: int
     rows: int
     """Rows retrieved, over all layers."""
     score: float
-    """Highest retrieval score among them, 0 to 1."""
+    """Highest retrieval score among them, 0 to 1; of a span the mean of its best matches."""
 
 
 def retrieved_writes(memory: Memory, prefix: MemoryPrefix) -> list[Retrieved]:
-    """Retrieved rows of batch row 0, by write, most rows first."""
+    """Retrieved rows of batch row 0: by write, most rows first, or by span, best score first."""
+    if memory.config.retrieves_spans:
+        return _retrieved_spans(memory, prefix)
     counts = torch.zeros(len(memory.writes) + 1, dtype=torch.int64)
     best = torch.zeros(len(memory.writes) + 1)
     for (row, layer), chosen in prefix.retrieved.items():
@@ -184,32 +181,52 @@ def retrieved_writes(memory: Memory, prefix: MemoryPrefix) -> list[Retrieved]:
     ]
 
 
-def ranked(memory: Memory, paid: Tensor, decode: Callable[[list[int]], str]) -> list[Evidence]:
-    """The writes, and the tail, that were paid most, most first.
+def _retrieved_spans(memory: Memory, prefix: MemoryPrefix) -> list[Retrieved]:
+    layers = 0 if memory.long_term is None else len(memory.long_term.tables)
+    found = []
+    for one in SpanParts(memory, prefix, 0).retrieved():
+        record = memory.writes[one.write_id - 1]
+        place = (record.id, record.source, record.start + one.start, one.stop - one.start)
+        found.append(Retrieved(*place, rows=one.rows * layers, score=one.score or 0.0))
+    return found
+
+
+def ranked(
+    memory: Memory,
+    paid: Tensor,
+    decode: Callable[[list[int]], str],
+    parts: Parts | None = None,
+) -> list[Evidence]:
+    """The parts, and the tail, that were paid most, most first.
 
     Rows that came with the model are counted in the shares and never named: nobody wrote them.
 
     Args:
         memory: that was asked.
-        paid: [writes + 2] of one row of a ``Watch``.
-        decode: token ids -> text, for a tail whose text is not kept.
+        paid: [parts + 1] of one row of a ``Watch``.
+        decode: token ids -> text, for a tail whose text is not kept, and for spans.
+        parts: what was paid; None: the writes.
     """
+    parts = WriteParts(memory) if parts is None else parts
     total = float(paid.sum())
     order = paid.argsort(descending=True)[: _KEPT + 1].tolist()
     best = [index for index in order if index and paid[index] > 0][:_KEPT]
-    said = memory.texts(index for index in best if index <= len(memory.writes))
+    said = memory.texts({parts[index].write_id for index in best if index < len(parts)})
     found: list[Evidence] = []
     for index in best:
         share = float(paid[index]) / total
-        if index > len(memory.writes):
+        if index >= len(parts):
             start = memory.source_tokens.get(memory.tail_source, 0)
             text = memory.tail_text or decode(memory.tail)
             tail = Evidence(None, memory.tail_source, start, len(memory.tail), share, text)
             found.append(tail)
             continue
-        record = memory.writes[index - 1]
-        one = Evidence(record.id, record.source, record.start, record.tokens, share)
-        if index in said:
-            one = replace(one, text=said[index].text, first_char=said[index].first_char)
+        part = parts[index]
+        record = memory.writes[part.write_id - 1]
+        place = record.start + part.start, part.stop - part.start
+        one = Evidence(record.id, record.source, *place, share, score=part.score)
+        if record.id in said:
+            text, first_char = quoted(said[record.id], part, decode)
+            one = replace(one, text=text, first_char=first_char)
         found.append(one)
     return found

@@ -95,18 +95,18 @@ class MemoryPrefix(Prefix):
             self._spans = [found for found in self._spans for _ in range(times)]
         self.rows = len(self.memories)
 
-    def spans(self) -> list[tuple[slice, Memory]]:
+    def runs(self) -> list[tuple[slice, Memory]]:
         """Consecutive batch rows that read the same memory."""
-        spans: list[tuple[slice, Memory]] = []
+        runs: list[tuple[slice, Memory]] = []
         start = 0
         for row in range(1, self.rows + 1):
             if row == self.rows or self.memories[row] is not self.memories[start]:
-                spans.append((slice(start, row), self.memories[start]))
+                runs.append((slice(start, row), self.memories[start]))
                 start = row
-        return spans
+        return runs
 
     def groups(self, layer: int) -> list[tuple[slice, list[Segment]]]:
-        """Segments of each span, as prepared in the prefill."""
+        """Segments of each run, as prepared in the prefill."""
         return self._groups[layer]
 
     def prepare(self, layer: int, hidden: Tensor, length: int) -> None:
@@ -114,8 +114,8 @@ class MemoryPrefix(Prefix):
         access = self.backbone.layers[layer]
         queries = self._queries(access, hidden)
         self._groups[layer] = [
-            (span, self._segments(access, memory, span, queries, hidden, length))
-            for span, memory in self.spans()
+            (run, self._segments(access, memory, run, queries, hidden, length))
+            for run, memory in self.runs()
         ]
 
     def _queries(self, access: Layer, hidden: Tensor) -> Tensor | None:
@@ -126,6 +126,13 @@ class MemoryPrefix(Prefix):
             return None
         with torch.no_grad():
             return retrieval_queries(self.weights, access, hidden)
+
+    def span_rows(self, row: int) -> tuple[Tensor, Tensor] | None:
+        """What a batch row reads in every layer, span after span [m], and the scores [n].
+
+        None where layers retrieve rows, each for itself.
+        """
+        return None if self._spans is None else self._spans[row]
 
     @torch.no_grad()
     def _retrieve_spans(self, queries: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
@@ -144,7 +151,7 @@ class MemoryPrefix(Prefix):
         self,
         access: Layer,
         memory: Memory,
-        span: slice,
+        run: slice,
         queries: Tensor | None,
         hidden: Tensor,
         length: int,
@@ -154,7 +161,7 @@ class MemoryPrefix(Prefix):
         segments: list[Segment] = []
         if needed:
             angles = self.backbone.angles(access, max(needed, length), hidden)
-            called = self._retrieved_segment(access, memory, span, queries, angles)
+            called = self._retrieved_segment(access, memory, run, queries, angles)
             if called is not None:
                 segments.append(called)
             if memory.short_term_rows:
@@ -170,22 +177,22 @@ class MemoryPrefix(Prefix):
         return segments
 
     def _retrieved_segment(
-        self, access: Layer, memory: Memory, span: slice, queries: Tensor | None, angles: Angles
+        self, access: Layer, memory: Memory, run: slice, queries: Tensor | None, angles: Angles
     ) -> Segment | None:
-        """bos and the retrieved rows of every row of a span: [B or 1, H, 1 + m, D] each."""
+        """bos and the retrieved rows of every row of a run: [B or 1, H, 1 + m, D] each."""
         bos = self.weights.bos_embedding
         first = int(bos is not None)
         count = 0 if memory.long_term is None else memory.long_term.reading_count(access.index)
         if not first + count:
             return None
-        batch = span.stop - span.start if count else 1
+        batch = run.stop - run.start if count else 1
         shape = (batch, self.backbone.kv_heads, first + count, access.head_dim)
         keys, values = (angles[0].new_empty(shape, dtype=self.backbone.dtype) for _ in range(2))
         # A layer with fewer rows than another leaves the positions before them free.
         start = first + _retrieved(memory) - count
         positions = torch.arange(start, start + count, device=keys.device)
         for row in range(batch if count else 0):
-            key, value = self._retrieve(access, memory, span.start + row, queries)
+            key, value = self._retrieve(access, memory, run.start + row, queries)
             rotate_into(keys[row, :, first:], key, angles, positions)
             values[row, :, first:] = value.transpose(0, 1)
         if bos is not None:

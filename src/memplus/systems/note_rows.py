@@ -1,4 +1,4 @@
-"""Which stored rows hold a note, and how many of them a question retrieved.
+"""Which stored rows or spans hold a note, and how many of them a question retrieved.
 
 Three definitions. *Value*: the rows of the tokens that state the value, from the verb on: the only
 ones that can hold the answer, since an earlier row knows nothing of what comes after it.
@@ -7,18 +7,22 @@ compresses they are all rows of the note's chunks. *Chunk*: all rows of the writ
 token of the note. Each counts only rows that lie in the long-term memory when the question is
 asked: those still in the short-term pool are read anyway.
 
-Shapes: n stored rows, m retrieved rows.
+Where spans are retrieved, they are counted instead, once for all layers: those that hold a token of
+the value, or of the statement, and those of its writes.
+
+Shapes: n stored rows, m retrieved rows, s rows of a span.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from memplus.data.stream import Told
 from memplus.memory.records import WriteRecord
+from memplus.memory.span_places import SpanPlaces
 from memplus.memory.state import Memory
 from memplus.passes.memory_prefix import MemoryPrefix
 from memplus.systems.protocol import Recall
@@ -27,10 +31,11 @@ __all__ = [
     "CHUNK",
     "STATEMENT",
     "VALUE",
-    "NoteSpans",
-    "note_spans",
+    "NotePlace",
+    "note_place",
     "recall",
     "rows_of_note",
+    "spans_of_note",
 ]
 
 VALUE, STATEMENT, CHUNK = "value", "statement", "chunk"
@@ -48,18 +53,20 @@ def recall(memory: Memory, prefix: MemoryPrefix, row: int, told: Told) -> dict[s
     found = {name: Recall([], []) for name in (VALUE, STATEMENT, CHUNK)}
     if memory.long_term is None:
         return found
-    spans = note_spans(memory, told)
+    if memory.config.retrieves_spans:
+        return _span_recall(memory, prefix, row, told)
+    place = note_place(memory, told)
     for layer, table in enumerate(memory.long_term.tables):
         # A layer without long-term rows retrieved nothing.
         retrieved = prefix.retrieved.get((row, layer), table["birth"][:0])
-        for name, rows in rows_of_note(table["write_id"], table["birth"], spans).items():
+        for name, rows in rows_of_note(table["write_id"], table["birth"], place).items():
             found[name].stored.append(rows.numel())
             found[name].retrieved.append(int(torch.isin(retrieved, rows).sum()))
     return found
 
 
 @dataclass(frozen=True, slots=True)
-class NoteSpans:
+class NotePlace:
     """The writes that took in a note, and the births of its own rows, ends included."""
 
     writes: tuple[int, int]
@@ -69,7 +76,7 @@ class NoteSpans:
     """Birth of the first row that states the value."""
 
 
-def note_spans(memory: Memory, told: Told) -> NoteSpans | None:
+def note_place(memory: Memory, told: Told) -> NotePlace | None:
     """Where the rows of a note are to be looked for; None where it was never written."""
     writes = [record for record in memory.writes if _overlaps(record, told)]
     if not writes:
@@ -86,30 +93,69 @@ def note_spans(memory: Memory, told: Told) -> NoteSpans | None:
             clock + per_write * (last.id - 1) + told.end - last.start,
         )
         value = zero + (told.start if told.value is None else told.value) + 1
-    return NoteSpans((first.id, last.id), births, value)
+    return NotePlace((first.id, last.id), births, value)
 
 
-def rows_of_note(write_id: Tensor, birth: Tensor, spans: NoteSpans | None) -> dict[str, Tensor]:
+def rows_of_note(write_id: Tensor, birth: Tensor, place: NotePlace | None) -> dict[str, Tensor]:
     """Indices of the rows that were made of a note, by definition.
 
     Args:
         write_id: [n] int32.
         birth: [n] int64.
-        spans: of the note.
+        place: of the note.
 
     Returns:
         "value", "statement" and "chunk" -> [rows] indices.
     """
-    if spans is None:
+    if place is None:
         nothing = torch.zeros(0, dtype=torch.int64, device=birth.device)
         return {VALUE: nothing, STATEMENT: nothing, CHUNK: nothing}
-    chunk = ((write_id >= spans.writes[0]) & (write_id <= spans.writes[1])).nonzero().squeeze(1)
-    if spans.births is None:
+    chunk = ((write_id >= place.writes[0]) & (write_id <= place.writes[1])).nonzero().squeeze(1)
+    if place.births is None:
         return {VALUE: chunk, STATEMENT: chunk, CHUNK: chunk}
     born = birth[chunk]
-    inside = (born >= spans.births[0]) & (born <= spans.births[1])
-    value = chunk[inside & (born >= spans.value)]
+    inside = (born >= place.births[0]) & (born <= place.births[1])
+    value = chunk[inside & (born >= place.value)]
     return {VALUE: value, STATEMENT: chunk[inside], CHUNK: chunk}
+
+
+def _span_recall(memory: Memory, prefix: MemoryPrefix, row: int, told: Told) -> dict[str, Recall]:
+    """As ``recall``, in spans, which are the same in every layer."""
+    size, found = memory.config.span_rows, prefix.span_rows(row)
+    chosen = torch.zeros(0, dtype=torch.int64) if found is None else found[0][::size].cpu() // size
+    return {
+        name: Recall([len(spans)], [int(torch.isin(chosen, spans).sum())])
+        for name, spans in spans_of_note(memory, told).items()
+    }
+
+
+def spans_of_note(memory: Memory, told: Told) -> dict[str, Tensor]:
+    """Indices of the stored spans that were made of a note, by definition.
+
+    Args:
+        memory: whose config retrieves spans.
+        told: where the note was told.
+
+    Returns:
+        "value", "statement" and "chunk" -> [spans] indices.
+    """
+    indices: dict[str, list[int]] = {VALUE: [], STATEMENT: [], CHUNK: []}
+    records = {one.id: one for one in memory.writes if _overlaps(one, told)}
+    if memory.long_term is not None and records:
+        size, table = memory.config.span_rows, memory.long_term.tables[0]
+        places = SpanPlaces.of(memory)
+        ids = table["write_id"][size - 1 :: size].cpu()
+        value = told if told.value is None else replace(told, start=told.value)
+        for at in torch.isin(ids, torch.tensor(list(records))).nonzero().flatten().tolist():
+            record = records[int(ids[at])]
+            birth = int(table.between("birth", at * size + size - 1, at * size + size))
+            start, stop = places.tokens(record.id, birth)
+            own = replace(record, start=record.start + start, tokens=stop - start)
+            indices[CHUNK].append(at)
+            for name, part in ((STATEMENT, told), (VALUE, value)):
+                if _overlaps(own, part):
+                    indices[name].append(at)
+    return {name: torch.tensor(found, dtype=torch.int64) for name, found in indices.items()}
 
 
 def _overlaps(record: WriteRecord, told: Told) -> bool:
