@@ -20,11 +20,14 @@ from memplus.errors import (
     BundleAdaptersError,
     BundleBaseError,
     BundleBaseMissingError,
+    ConfigError,
     MemoryMismatchError,
+    MissingWeightsDirectory,
     NestedBundleError,
     NoBaseError,
     TokenizerMissingError,
     UnknownModelError,
+    UnsupportedModelError,
     UsageError,
     WeightsError,
 )
@@ -175,6 +178,9 @@ def test_a_notice_stays_and_goes_with_every_copy(bundle: Path, tmp_path: Path) -
     model.save_pretrained(tmp_path / "whole")
     for copied in ("copy", "whole"):
         assert (tmp_path / copied / "NOTICE").read_text() == "Made by us.\n"
+    again = MPlus.from_pretrained(tmp_path / "whole")
+    again.save_pretrained(tmp_path / "third")
+    assert (tmp_path / "third" / "NOTICE").read_text() == "Made by us.\n"
     (tmp_path / "copy" / "NOTICE").write_text("And by others.\n")
     model.save_pretrained(tmp_path / "copy", base="reference")
     assert (tmp_path / "copy" / "NOTICE").read_text() == "And by others.\n"
@@ -235,10 +241,46 @@ def test_a_missing_base_is_named_and_may_lie_elsewhere(
     assert torch.equal(answers(MPlus.from_pretrained(bundle, base=tmp_path / "moved")), expected)
 
 
-def test_a_base_without_weights_is_a_missing_one(bundle: Path, base: Path) -> None:
+def test_a_base_without_weights_or_config_is_a_missing_one(bundle: Path, base: Path) -> None:
     (base / "model.safetensors").unlink()
     with pytest.raises(BundleBaseMissingError, match=r"lacks model\.safetensors"):
         MPlus.from_pretrained(bundle)
+    (base / "config.json").unlink()
+    with pytest.raises(BundleBaseMissingError, match=r"lacks config\.json"):
+        MPlus.from_pretrained(bundle)
+
+
+def test_a_bundle_without_its_adapters_is_refused_before_its_base_is_looked_for(
+    bundle: Path, base: Path
+) -> None:
+    (bundle / "adapters.safetensors").unlink()
+    shutil.rmtree(base)
+    with pytest.raises(MissingWeightsDirectory, match=r"looked for adapters\.safetensors"):
+        MPlus.from_pretrained(bundle)
+
+
+def test_a_bundle_of_another_release_is_refused_as_such(bundle: Path) -> None:
+    edit(bundle / "memplus.json", lambda held: held.update(format=9, base={"of": "tomorrow"}))
+    with pytest.raises(UnsupportedModelError, match="its format is 9; this release reads 1"):
+        MPlus.from_pretrained(bundle)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"dtype": "int3"}, "dtype"),
+        ({"dtype": None}, "dtype"),
+        ({"base": {"kind": "folder"}}, "base.name"),
+        ({"base": "smollm2"}, "base"),
+    ],
+)
+def test_a_field_that_cannot_be_is_named(
+    bundle: Path, change: dict[str, object], named: str
+) -> None:
+    edit(bundle / "memplus.json", lambda held: held.update(change))
+    with pytest.raises(ConfigError) as refused:
+        MPlus.from_pretrained(bundle)
+    assert refused.value.fields["field"] == f"{bundle / 'memplus.json'}: {named}"
 
 
 @pytest.mark.parametrize("kind", ["one number", "another dtype", "another family"])

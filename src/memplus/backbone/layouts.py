@@ -252,19 +252,26 @@ def read_reference(path: Path) -> BaseReference | None:
 
     Raises:
         UnknownModelError: its config is damaged.
+        UnsupportedModelError: another release wrote it, in another format.
         ConfigError: a field of it cannot hold what it holds.
     """
     if not (path / OUR_CONFIG).is_file():
         return None
-    raw = _read_json(path / OUR_CONFIG).get("base")
+    whole = _read_json(path / OUR_CONFIG)
+    _check_format(path, whole)
+    raw = whole.get("base")
     return None if raw is None else parse_reference(path / OUR_CONFIG, raw)
+
+
+def _check_format(path: Path, raw: Mapping[str, Any]) -> None:
+    if raw.get("format") != FORMAT:
+        reason = f"its format is {raw.get('format')!r}; this release reads {FORMAT}"
+        raise UnsupportedModelError(str(path), reason=reason)
 
 
 def _ours(path: Path, base_path: Path | None) -> Checkpoint:
     raw = _read_json(path / OUR_CONFIG)
-    if raw.get("format") != FORMAT:
-        reason = f"its format is {raw.get('format')!r}; this release reads {FORMAT}"
-        raise UnsupportedModelError(str(path), reason=reason)
+    _check_format(path, raw)
     try:
         memory = MemoryConfig.from_dict(raw.get("memory"))
         prompt = PromptConfig.from_dict(raw.get("prompt", {}))

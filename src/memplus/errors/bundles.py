@@ -32,7 +32,8 @@ class BundleBaseMissingError(BundleError):
 
     template = "The bundle {bundle} needs its base {base}: {reason}."
     hint = (
-        'Put the base there again, or say where it lies: MPlus.from_pretrained(bundle, base="DIR").'
+        "Put the base there again, or say where it lies: in the bundle's memplus.json, or by "
+        'MPlus.from_pretrained(bundle, base="DIR").'
     )
     exit_code = 2
 
@@ -56,8 +57,9 @@ class BundleBaseError(BundleError):
         "is expected."
     )
     hint = (
-        "Nothing was loaded: adapters mean nothing on other weights. Fetch the base again, or "
-        'point to the right one: MPlus.from_pretrained(bundle, base="DIR").'
+        "Nothing was loaded: adapters mean nothing on other weights. Fetch the base again (a base "
+        "model by `memplus models remove` and `memplus pull`), or say where the right one lies: "
+        'MPlus.from_pretrained(bundle, base="DIR").'
     )
     exit_code = 4
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from memplus.backbone.access import Backbone
 from memplus.backbone.base_weights import adapted_names, stored_weights
-from memplus.backbone.layouts import Checkpoint, base_config, read_reference
+from memplus.backbone.layouts import ADAPTERS, Checkpoint, base_config, read_reference, weight_files
 from memplus.backbone.references import BaseReference, computing_fields, first_difference
 from memplus.backbone.stock import load_tokenizer
 from memplus.errors import (
@@ -34,14 +34,13 @@ from memplus.errors import (
 from memplus.mplus.bases import known_bases
 from memplus.mplus.bundled import BUNDLED
 from memplus.mplus.fingerprint import stored_digest, tokenizer_digest, words_digest
-from memplus.mplus.locating import Origin, locate_backbone
+from memplus.mplus.locating import Origin, locate_backbone, notice_in
 from memplus.mplus.placement import HubOptions
 
 if TYPE_CHECKING:
     from memplus.backbone.stock_types import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = [
-    "NOTICE",
     "Overlay",
     "base_weights",
     "bundle_tokenizer",
@@ -51,7 +50,6 @@ __all__ = [
     "refuse_bundle",
 ]
 
-NOTICE = "NOTICE"
 _SHOWN = 3
 _WEIGHTS, _WORDS = "SHA-256 of its weights", "SHA-256 of its tokenizer's words"
 
@@ -73,7 +71,8 @@ def find_base(
         None where the directory is none of a bundle.
 
     Raises:
-        BundleBaseMissingError: it is not there; says what is.
+        BundleBaseMissingError: it is not there.
+        MissingWeightsDirectory: the bundle's own weights are not there.
         NestedBundleError: a bundle lies there.
         ModelError, StorageError: a base model cannot be fetched; see ``base_cache.pull``.
         ConfigError, UnknownModelError: the bundle's config is damaged.
@@ -81,6 +80,7 @@ def find_base(
     reference = read_reference(bundle)
     if reference is None:
         return None
+    weight_files(bundle, ADAPTERS)  # before anything is fetched for what is no whole bundle
     name = reference.name if elsewhere is None else os.fspath(elsewhere)
     if elsewhere is None:
         _check_kind(bundle, reference)
@@ -94,8 +94,13 @@ def find_base(
         reason = str(error.fields["reason"])
         raise BundleBaseMissingError(bundle, base=name, reason=reason) from error
     refuse_bundle(found.path)
-    file = bundle / NOTICE
-    return replace(found, bundle=bundle, notice=file.read_bytes() if file.is_file() else None)
+    if not (found.path / "config.json").is_file():
+        raise BundleBaseMissingError(bundle, base=name, reason=_lacks("config.json"))
+    return replace(found, bundle=bundle, notice=notice_in(bundle) or found.notice)
+
+
+def _lacks(file: object) -> str:
+    return f"its directory lacks {file}"
 
 
 def _check_kind(bundle: Path, reference: BaseReference) -> None:
@@ -142,7 +147,7 @@ def base_weights(checkpoint: Checkpoint, model: PreTrainedModel) -> dict[str, Te
     try:
         stored = stored_weights(path, model)
     except MissingWeightsDirectory as error:
-        reason = f"its directory lacks {error.fields['expected']}"
+        reason = _lacks(error.fields["expected"])
         raise BundleBaseMissingError(checkpoint.path, base=base.name, reason=reason) from error
     found = stored_digest(stored)
     if found != base.weights:

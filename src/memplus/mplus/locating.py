@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from memplus.errors import UnknownModelError, UntrainedBaseError
+from memplus.errors.base import storage_errors
 from memplus.mplus.base_cache import cached_base, pull
 from memplus.mplus.base_progress import watch_on_stderr
 from memplus.mplus.base_sources import SOURCES
@@ -15,7 +16,9 @@ from memplus.mplus.bases import known_bases
 from memplus.mplus.bundled import BUNDLED, bundle_for
 from memplus.mplus.placement import HubOptions
 
-__all__ = ["Origin", "locate", "locate_backbone", "locate_memory_model"]
+__all__ = ["NOTICE", "Origin", "locate", "locate_backbone", "locate_memory_model", "notice_in"]
+
+NOTICE = "NOTICE"
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -32,7 +35,7 @@ class Origin:
     bundle: Path | None = None
     """The bundle whose base this is; None where the directory holds the whole model."""
     notice: bytes | None = None
-    """What the bundle's file NOTICE says, which goes with every copy."""
+    """What its file NOTICE says, or that of the bundle: it goes with every copy."""
 
     @property
     def revision(self) -> str | None:
@@ -53,22 +56,34 @@ def locate(name: str | Path, hub: HubOptions | None = None) -> Origin:
     """
     text = str(name)
     if text in BUNDLED:
-        return Origin("name", text, BUNDLED[text].path)
+        return Origin("name", text, BUNDLED[text].path, notice=notice_in(BUNDLED[text].path))
     path = Path(name).expanduser()
     if path.is_dir():
-        return Origin("folder", str(path.resolve()), path)
+        return Origin("folder", str(path.resolve()), path, notice=notice_in(path))
     if path.exists() or text.count("/") != 1 or text.startswith((".", "/", "~")):
         raise UnknownModelError(text)
     from huggingface_hub import snapshot_download
 
     try:
-        patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "NOTICE"]
+        patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", NOTICE]
         options: Any = hub or {}
-        return Origin(
-            "hub", text, Path(snapshot_download(text, allow_patterns=patterns, **options))
-        )
+        path = Path(snapshot_download(text, allow_patterns=patterns, **options))
     except Exception as error:  # whatever the hub's client raises, the name is not usable
         raise UnknownModelError(text, reason=f"the hub did not give it: {error}") from error
+    return Origin("hub", text, path, notice=notice_in(path))
+
+
+def notice_in(folder: Path) -> bytes | None:
+    """What a directory's file NOTICE says; None: it has none.
+
+    Raises:
+        StorageError: it cannot be read.
+    """
+    file = folder / NOTICE
+    if not file.is_file():
+        return None
+    with storage_errors(file):
+        return file.read_bytes()
 
 
 def locate_memory_model(name: str | Path, hub: HubOptions | None = None) -> Origin:

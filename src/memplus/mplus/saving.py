@@ -28,8 +28,8 @@ from memplus.errors import StorageError
 from memplus.errors.base import storage_errors
 from memplus.memory.files import as_path, flush
 from memplus.memory.written_text import require_text
-from memplus.mplus.bundles import NOTICE
 from memplus.mplus.loading import Parts
+from memplus.mplus.locating import NOTICE
 
 if TYPE_CHECKING:
     from memplus.backbone.stock_types import PreTrainedTokenizerBase
