@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from memplus.cli.bench import make_folder, open_bench
+from memplus.cli.bench import make_folder, open_bench, open_table_bench, read_texts
 from memplus.errors import ConfigError, MemplusError
 
 
@@ -29,3 +29,17 @@ def test_a_folder_for_results_is_made_where_it_can_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(MemplusError):
         make_folder(tmp_path / "file" / "c")
+
+
+def test_the_table_has_the_text_in_the_prompt_beside_the_usual_systems(tiny: Path) -> None:
+    bench = open_table_bench(str(tiny), device=None, dtype=None)
+    names = [system.name for system in bench.systems]
+    assert names == ["in_prompt", "mplus", "memoryllm", "nothing"]
+
+
+def test_texts_are_files_or_the_documentation_of_the_language(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("One.")
+    (tmp_path / "b.jsonl").write_text('{"text": "Two."}\n{"text": "Three."}\n')
+    assert read_texts([tmp_path / "a.txt", tmp_path / "b.jsonl"]) == ["One.", "Two.", "Three."]
+    (documentation,) = read_texts(None)
+    assert "statement" in documentation

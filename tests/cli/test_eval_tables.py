@@ -67,7 +67,7 @@ def test_perplexities_stand_beside_the_last() -> None:
     ratio = {"mplus": (1.25, 1.0, 1.5), "bare": (1.0, 1.0, 1.0)}
     show_perplexity(
         to,
-        Perplexities(1000, 64, {"mplus": "M+", "bare": "bare model"}, {"mplus": 10.0}, ratio),
+        Perplexities(1000, 64, 2, {"mplus": "M+", "bare": "bare model"}, {"mplus": 10.0}, ratio),
     )
     assert any("1.2500" in line and "1.0000-1.5000" in line for line in printed(to))
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from memplus.cli.bench import make_folder, open_bench
+from memplus.cli.bench import TextFiles, make_folder, open_bench, read_texts
+from memplus.cli.eval_table import table
 from memplus.cli.eval_tables import (
     show_perplexity,
     show_results,
@@ -18,7 +19,6 @@ from memplus.cli.eval_tables import (
 )
 from memplus.cli.options import AsJson, Device, Dtype, Model, Seed
 from memplus.cli.output import Output
-from memplus.data.documents import read_document
 from memplus.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,10 +34,6 @@ evaluation = typer.Typer(
     name="eval", help="Measure what a model keeps in its memory.", no_args_is_help=True
 )
 
-TextFiles = Annotated[
-    list[Path] | None,
-    typer.Argument(help="Texts to read, also `.gz`; Python's own documentation if none is given."),
-]
 Seeds = Annotated[int, typer.Option("--seeds", min=1, help="How many streams: seeds 0, 1, ...")]
 Out = Annotated[
     Path, typer.Option("--out", help="Folder of the results; a run that is there is resumed.")
@@ -117,7 +113,7 @@ def retention(
     if questions is None:
         if paper_protocol:
             raise UsageError("--paper-protocol is about --questions.")
-        given = _read(texts)
+        given = read_texts(texts)
         bench = open_bench(system, model, device=device, dtype=dtype)
         with output.progress() as report:
             results = evaluate_retention(bench, given, streams, report)
@@ -142,7 +138,7 @@ def _passages_told(texts: list[Path] | None, file: Path, split: Split, streams: 
     from memplus.evaluation.tasks.held_out import HeldOut, passage_items
     from memplus.evaluation.tasks.passages import QUESTION
 
-    given = _read(texts)
+    given = read_texts(texts)
     asked = passage_items(QUESTION, read_passages(file, split), streams.sizes.distances)
     pool = HeldOut(asked, tuple(read_passages(file)))
     tellings = Tellings(pool, streams.sizes.notes, streams.seeds, streams.folder)
@@ -199,7 +195,7 @@ def notes(
 
     output = Output(as_json=as_json)
     streams = Streams(RetentionSizes(notes, parse_distances(distances)), seeds, out)
-    given = _read(texts)
+    given = read_texts(texts)
     path = BUNDLED_NAMES if names == "bundled" else Path(names or "")
     people = Names(tuple(read_names(path)) if names else (), same_attribute)
     bench = open_bench(system, model, device=device, dtype=dtype)
@@ -251,6 +247,9 @@ def statements(
     )
 
 
+evaluation.command()(table)
+
+
 @evaluation.command()
 def perplexity(
     texts: TextFiles = None,
@@ -279,7 +278,7 @@ def perplexity(
 
     output = Output(as_json=as_json)
     count = parse_tokens(tokens)
-    given = _read(texts)
+    given = read_texts(texts)
     bench = open_bench(system, model, device=device, dtype=dtype)
     known = Texts.of(given, bench.reference)
     with output.progress() as report:
@@ -324,7 +323,7 @@ def confidence(
 
     output = Output(as_json=as_json)
     sizes = RetentionSizes(notes, parse_distances(distances))
-    given = _read(texts)
+    given = read_texts(texts)
     bench = open_bench(system, model, device=device, dtype=dtype)
     require_confidence(bench.systems[0])
     plan = retention_plan(Texts.of(given, bench.reference), bench.chunk, sizes, seed)
@@ -335,14 +334,6 @@ def confidence(
     draw_trade_off(found, title=f"{notes} notes, asked after {distances} tokens", path=plot)
     data = {"asked": len(answers), "plot": str(plot), "thresholds": [asdict(one) for one in found]}
     output.result(data, show=lambda console: show_trade_off(console, found, plot))
-
-
-def _read(texts: list[Path] | None) -> list[str]:
-    if texts:
-        return [read_document(path).text for path in texts]
-    from memplus.evaluation.tasks.demonstration import language_documentation
-
-    return [language_documentation()]
 
 
 def _hand_over(output: Output, results: Results, out: Path) -> None:

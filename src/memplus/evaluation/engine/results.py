@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from memplus.evaluation.engine.runfile import RunFile
 from memplus.evaluation.engine.summary import Cell, cells_of, pooled
 from memplus.systems.protocol import Predicts, System
 
-__all__ = ["Evaluation", "Results", "evaluate", "results_of"]
+__all__ = ["Evaluation", "Results", "evaluate", "results_of", "write_summary"]
 
 _NEAR = 1000
 """Tokens within which a note counts as just told."""
@@ -53,6 +53,8 @@ class Results:
     """Distance -> chance that something is still kept, where a system knows it."""
     text_read: float = 0.0
     """How often the longest stream read the texts: above 1, text was repeated; 0: no texts."""
+    lines: list[dict[str, Any]] = field(default_factory=list, repr=False)
+    """What they were made of, as it is recorded."""
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -93,12 +95,7 @@ def evaluate(
     run_plans(systems, plans, evaluation.judge, answers, report)
     results = results_of(systems, answers, evaluation.settings.get("text_tokens", 0))
     model = ", ".join(dict.fromkeys(system.model for system in systems))
-    summary = {"model": model, "run": identity, **results.to_dict()}
-    try:
-        text = json.dumps(summary, ensure_ascii=False, indent=2) + "\n"
-        (evaluation.folder / "summary.json").write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise storage_error(evaluation.folder, error) from error
+    write_summary(evaluation.folder, {"model": model, "run": identity, **results.to_dict()})
     asked = max(cell.asked for cell in results.cells)
     draw_retention(
         results.cells,
@@ -108,6 +105,19 @@ def evaluate(
         path=evaluation.folder / "curve.png",
     )
     return results
+
+
+def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
+    """Leave figures in a folder, as summary.json.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    try:
+        text = json.dumps(summary, ensure_ascii=False, indent=2) + "\n"
+        (folder / "summary.json").write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise storage_error(folder, error) from error
 
 
 def results_of(systems: Sequence[System], answers: Recorder, text_tokens: int = 0) -> Results:
@@ -134,4 +144,5 @@ def results_of(systems: Sequence[System], answers: Recorder, text_tokens: int = 
         },
         survival={at: theory.survival(at) for at in wanted if theory is not None},
         text_read=longest / text_tokens if text_tokens else 0.0,
+        lines=lines,
     )

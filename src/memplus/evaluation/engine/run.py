@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Protocol
 
+from memplus.data.stream import Told
 from memplus.errors import ConfigError, DamagedRunError
 from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan, Question, Step
@@ -222,8 +223,10 @@ class _Runner:
             if reply.confidence is not None:
                 line["confidence"] = reply.confidence
             # A note's place is known in a system's tokens where these are the plan's.
-            if isinstance(session, Recalls) and question.told is not None and exact_places:
-                line |= dict(_probed(session, reply, question))
+            if question.told is not None and exact_places:
+                line |= dict(_cited(reply, question.told))
+                if isinstance(session, Recalls):
+                    line |= dict(_probed(session, reply, question))
             lines.append(line)
         return lines
 
@@ -240,6 +243,14 @@ class _Runner:
             Reply(max(zip(found, question.options, strict=True))[1], declined=False)
             for question, found in zip(batch, scores, strict=True)
         ]
+
+
+def _cited(reply: Reply, told: Told) -> Iterator[tuple[str, bool]]:
+    """Whether the first piece of evidence holds some of what was told, where it was measured."""
+    if reply.confidence is not None:
+        first = reply.evidence[0] if reply.evidence else None
+        overlaps = first is not None and first.start < told.end and told.start < first.end
+        yield "cited", overlaps and first is not None and first.source == told.source
 
 
 def _probed(

@@ -13,7 +13,7 @@ from memplus.evaluation.engine.run import Report
 from memplus.evaluation.tasks.retention import other_notes, read_among_others
 from memplus.systems.protocol import Follows, Scores, Session, System
 
-__all__ = ["Perplexities", "Windows", "measure_perplexity"]
+__all__ = ["Perplexities", "Windows", "measure_perplexity", "require_text"]
 
 _PIECES = 64
 """Most pieces of text written between two signs of progress."""
@@ -35,6 +35,8 @@ class Perplexities:
     tokens_read: int
     predicted: int
     """Tokens, in the last system's own."""
+    windows: int
+    """Texts that were predicted."""
     titles: dict[str, str]
     """System -> what people call it."""
     perplexity: dict[str, float]
@@ -65,10 +67,7 @@ def measure_perplexity(
     Raises:
         ConfigError: the texts are too short for both, or a system gives no likelihoods.
     """
-    wanted = windows.count * windows.length
-    if texts.tokens < wanted + tokens:
-        reason = f"with the windows it takes {wanted + tokens}, the texts have {texts.tokens}"
-        raise ConfigError("tokens", value=tokens, reason=reason)
+    require_text(texts, tokens, windows)
     stream = Stream(texts, seed, "text")
     unread = [_window(stream, windows.length) for _ in range(windows.count)]
     stream.pieces, stream.tokens = [], 0
@@ -86,10 +85,23 @@ def measure_perplexity(
     return Perplexities(
         tokens_read=stream.tokens,
         predicted=predicted,
+        windows=windows.count,
         titles={system.name: system.title for system in systems},
         perplexity={name: math.exp(fmean(found)) for name, found in losses.items()},
         over_last={name: _over(found, losses[last]) for name, found in losses.items()},
     )
+
+
+def require_text(texts: Texts, tokens: int, windows: Windows) -> None:
+    """Refuse texts that are too short to write so many tokens and to predict windows of others.
+
+    Raises:
+        ConfigError: they are.
+    """
+    wanted = windows.count * windows.length + tokens
+    if texts.tokens < wanted:
+        reason = f"with the windows it takes {wanted}, the texts have {texts.tokens}"
+        raise ConfigError("tokens", value=tokens, reason=reason)
 
 
 def _window(stream: Stream, length: int) -> str:
