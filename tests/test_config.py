@@ -185,3 +185,19 @@ def test_the_bundled_model_declines_what_it_does_not_understand() -> None:
 def test_a_prompt_is_filled_without_reading_its_braces() -> None:
     prompt = PromptConfig(template='{"q": "{question}", "n": {}}')
     assert prompt.filled("why {question}?") == '{"q": "why {question}?", "n": {}}'
+
+
+def test_layers_that_retrieve_are_all_or_the_one_that_is_named() -> None:
+    assert list(MemoryConfig().retrieving_layers(3)) == [0, 1, 2]
+    spans = MemoryConfig(drop="shared", retrieval=SpanRetrieval(span_rows=64, layer=2))
+    assert list(spans.retrieving_layers(3)) == [2]
+    with pytest.raises(ConfigError, match="the model has 2 layers"):
+        spans.retrieving_layers(2)
+
+
+def test_a_short_write_leaves_whole_spans_of_its_share() -> None:
+    rows = MemoryConfig()
+    assert {rows.rows_of_write(tokens) for tokens in (1, 300, 512)} == {256}
+    spans = MemoryConfig(drop="shared", retrieval=SpanRetrieval(span_rows=64, layer=2))
+    found = [spans.rows_of_write(tokens) for tokens in (1, 128, 129, 500, 512, 600)]
+    assert found == [64, 64, 128, 256, 256, 256]

@@ -151,3 +151,63 @@ def test_forks_share_storage_until_both_append() -> None:
     for table, other in zip(store.tables, fork.tables, strict=True):
         assert table["v"][:, 0].tolist() == [0, 1, 10, 30]
         assert other["v"][:, 0].tolist() == [0, 1, 20]
+
+
+def span_store(rule: Eviction, retrieved: int, span: int) -> LongTermPool:
+    """Of spans, with keys in layer 1 alone."""
+    tables = []
+    for layer, table in enumerate(empty_store(rule, retrieved).tables):
+        columns = {n: c for n, c in table.columns().items() if n != "key" or layer == 1}
+        tables.append(RowTable(columns))
+    return LongTermPool(tables, rule, retrieved, span=span)
+
+
+def dropped_spans(births: list[int], span: int, write: int = 1) -> dict[str, torch.Tensor]:
+    """One span for each birth of a last row."""
+    rows = [birth - back for birth in births for back in reversed(range(span))]
+    columns = dropped_rows([rows] * LAYERS, 10 * write, write)
+    return columns | {"key": columns["key"][1:]}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    births=st.lists(st.integers(-3, 3), min_size=1, max_size=12),
+    wanted=st.integers(1, 4),
+    span=st.integers(1, 4),
+    seed=st.integers(0, 100),
+)
+def test_retrieving_spans_equals_a_sort_in_plain_python(
+    births: list[int], wanted: int, span: int, seed: int
+) -> None:
+    store = span_store(NoEviction(), wanted * span, span)
+    columns = dropped_spans(births, span)
+    store.append(columns)
+    generator = torch.Generator().manual_seed(seed)
+    prompts = [torch.randn(tokens, 2, generator=generator) for tokens in (3, 1)]
+    for queries, (chosen, scores) in zip(prompts, store.retrieve_spans(prompts), strict=True):
+        slow = []
+        for at in range(len(births)):
+            keys = [key / key.norm() for key in columns["key"][0, at * span : at * span + span]]
+            best = [max(float(query @ key) for key in keys) for query in queries]
+            slow.append(sum(best) / len(best))
+        assert scores.tolist() == pytest.approx(slow, abs=1e-5)
+        found = sorted(range(len(slow)), key=lambda i: -slow[i])[:wanted]
+        found = sorted(found, key=lambda i: (births[i], -i))
+        assert chosen.tolist() == [at * span + row for at in found for row in range(span)]
+
+
+def test_the_oldest_spans_go_whole() -> None:
+    store = span_store(OldestEviction(max_rows=8), 3, 3)
+    store.append(dropped_spans([9, 3], 3))
+    fork = store.fork()
+    assert fork.span == 3
+    fork.append(dropped_spans([6], 3, 2))
+    for table in fork.tables:
+        assert table["birth"].tolist() == [7, 8, 9, 4, 5, 6]
+    assert [len(table) for table in store.tables] == [6, 6]
+    assert [("key" in table.names) for table in fork.tables] == [False, True]
+
+
+def test_no_span_is_retrieved_where_none_is_stored() -> None:
+    ((chosen, scores),) = span_store(NoEviction(), 3, 3).retrieve_spans([torch.ones(2, 2)])
+    assert len(chosen) == len(scores) == 0

@@ -5,6 +5,8 @@ from memplus.config import MemoryConfig, SpanRetrieval
 from memplus.memory import retriever
 from memplus.memory.retriever import (
     MemoryWeights,
+    direction_scores,
+    directions,
     oldest_first,
     retrieval_scores,
     span_scores,
@@ -115,3 +117,11 @@ def test_spans_are_asked_for_at_one_layer_alone():
     weights = MemoryWeights(5, 16, config)
     assert list(weights.retrieving) == [2]
     assert weights.layer_retriever(2) is weights.retriever[0]
+
+
+def test_scores_by_directions_are_those_of_the_keys():
+    queries, keys = torch.randn(3, 5), torch.randn(8, 5).to(torch.bfloat16)
+    unit = directions(keys)
+    assert unit.dtype == torch.float32
+    assert torch.allclose(unit.norm(dim=1), torch.ones(8))
+    assert torch.equal(direction_scores(queries, unit, 4), span_scores(queries, keys, 4))

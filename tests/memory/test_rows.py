@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from memplus.memory.rows import BLOCK_ROWS, RowTable
@@ -70,3 +71,13 @@ def test_rows_are_taken_by_index_as_copies() -> None:
     assert made["b"].tolist() == [0, 1, 2, 3, 4, 5]
     assert taken.tolist() == [104, 100]
     assert made.between("b", 2, 4).tolist() == [2, 3]
+
+
+@pytest.mark.parametrize("together", [1, 7, BLOCK_ROWS - 1, BLOCK_ROWS + 3])
+def test_blocks_divide_no_rows_that_belong_together(together: int) -> None:
+    made = table(3 * BLOCK_ROWS // together * together + together)
+    pieces = list(made.blocks("b", together))
+    assert all(len(piece) % together == 0 for piece in pieces)
+    assert all(len(piece) <= max(BLOCK_ROWS, together) for piece in pieces)
+    assert len(pieces) > 1
+    assert torch.equal(torch.cat(pieces), made["b"])

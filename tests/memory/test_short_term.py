@@ -16,6 +16,7 @@ from memplus.memory.short_term import (
     draw_dropped,
     draw_survivors,
     stack_like,
+    whole_spans,
 )
 
 LAYERS = 2
@@ -146,3 +147,34 @@ def test_spans_survive_whole_and_the_newest_write_stays():
         assert pool[-6:].tolist() == list(range(18, 24))
         assert all(span % 3 == 0 for span in pool.view(4, 3)[:, 0].tolist())
         assert (pool.view(4, 3).diff(dim=1) == 1).all()
+
+
+def test_a_column_of_one_layer_follows_rows_that_all_layers_drop_alike():
+    def rows(first: int) -> dict[str, torch.Tensor]:
+        names = torch.arange(first, first + 2.0).expand(3, 2)
+        return {"k": names[..., None].clone(), "key": names[:1, :, None].clone()}
+
+    pool = ShortTermPool(stack_like(rows(0), 4), torch.zeros(3, 0, 5), 0)
+    assert (pool.layers, pool.slots) == (3, 4)
+    recent = torch.zeros(3, 2, 5)
+    for write, drop in ((1, None), (2, None), (3, [[2, 1]] * 3), (4, [[0, 3]] * 3)):
+        birth = torch.arange(2 * write - 1, 2 * write + 1)
+        places = None if drop is None else torch.tensor(drop)
+        dropped = pool.replace(rows(10 * write), recent, birth, write, places)
+        if dropped is not None:
+            assert torch.equal(dropped["k"][:1], dropped["key"])
+        assert torch.equal(pool.columns["k"][:1], pool.columns["key"])
+    pool.forget(torch.tensor([3], dtype=torch.int32))
+    assert pool.count == 3
+    assert torch.equal(pool.columns["k"][:1], pool.columns["key"])
+    twin = ShortTermPool.from_tensors(dict(sorted(pool.tensors().items())), pool.count)
+    assert twin.layers == 3
+
+
+@pytest.mark.parametrize(
+    ("places", "whole"),
+    [([[2, 3]], True), ([[3, 2], [2, 3]], True), ([[1, 2]], False), ([[0, 1, 2]], False),
+     ([[0, 1], [2, 3]], False), ([[0, 2]], False), ([[]], True)],
+)  # fmt: skip
+def test_whole_spans_are_told_from_others(places: list[list[int]], whole: bool):
+    assert whole_spans(torch.tensor(places, dtype=torch.int64), 2) == whole

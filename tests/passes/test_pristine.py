@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 from tests.fakes import CONFIG, HIDDEN, LAYERS, holding, make_model, make_mplus, some_ids
 
 from memplus import Memory, MPlus
-from memplus.config import CounterEviction, MemoryConfig
+from memplus.config import CounterEviction, MemoryConfig, SpanRetrieval
+from memplus.errors import ConfigError
 from memplus.passes.pristine import Pristine, fill_pristine
 from memplus.passes.projection import project_rows
 
@@ -118,3 +122,46 @@ def test_new_memories_share_the_rows_and_go_their_own_ways() -> None:
         before = model(some_ids(4), memory=first).logits
         assert torch.equal(model(some_ids(4), memory=model.new_memory()).logits, before)
         assert not torch.equal(model(some_ids(4), memory=second).logits, before)
+
+
+SPANS = replace(CONFIG, **{
+    "tokens_per_write": 8, "drop": "shared", "retrieval": SpanRetrieval(span_rows=4, layer=2),
+})  # fmt: skip
+
+
+def spans(**changes: object) -> Pristine:
+    stored = {
+        "long_term": [draw(8, HIDDEN, seed=layer) for layer in range(LAYERS)],
+        "keys": [draw(8, SPANS.retriever_dim, seed=9)],
+        "long_term_ages": [torch.arange(8) + 100 for _ in range(LAYERS)],
+        "counters": [],
+    }
+    return pristine(**stored | changes)
+
+
+def test_spans_come_with_keys_of_one_layer(tmp_path: Path) -> None:
+    model, memory = filled(spans(), SPANS)
+    assert memory.long_term is not None
+    keyed = ["key" in table.names for table in memory.long_term.tables]
+    assert keyed == [False, False, True, False]
+    assert torch.equal(memory.long_term.tables[2]["key"], spans().keys[0])
+    model.pristine = spans(short_term=draw(LAYERS, 24, HIDDEN), ages=None)
+    model.save_pretrained(tmp_path / "model")
+    again = MPlus.from_pretrained(tmp_path / "model").new_memory()
+    assert again.long_term is not None
+    assert torch.equal(again.long_term.tables[2]["key"], spans().keys[0])
+    assert again.short_term_rows == 24
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"short_term": draw(LAYERS, 11, HIDDEN), "ages": None},
+        {"ages": torch.arange(LAYERS * ROWS).view(LAYERS, ROWS)},
+        {"long_term_ages": [torch.arange(8) + layer for layer in range(LAYERS)]},
+        {"long_term_ages": [torch.arange(7)] * LAYERS},
+    ],
+)
+def test_rows_that_are_no_spans_are_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match="not whole spans"):
+        filled(spans(**changes), SPANS)

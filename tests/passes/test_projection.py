@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from tests.fakes import ADAPTERS, CONFIG, HIDDEN, LAYERS, distance, eager_for, m
 
 from memplus import MPlus
 from memplus.backbone.rope import rotate
-from memplus.config import MemoryConfig
+from memplus.config import MemoryConfig, SpanRetrieval
 from memplus.passes.projection import long_term_columns, project_rows, stored_as_hidden
 
 
@@ -114,3 +115,21 @@ def test_nothing_of_the_graph_is_kept() -> None:
     model = make_mplus()
     found = project_rows(model.backbone, model.weights, rows().requires_grad_())
     assert not any(column.requires_grad for column in found.values())
+
+
+def test_only_the_layer_that_retrieves_gives_keys() -> None:
+    spans = SpanRetrieval(span_rows=2, layer=1)
+    model = make_mplus(config=replace(CONFIG, drop="shared", retrieval=spans))
+    rows = torch.randn(LAYERS, 3, HIDDEN, generator=torch.Generator().manual_seed(1))
+    columns = project_rows(model.backbone, model.weights, rows)
+    assert columns["k"].shape[0] == LAYERS
+    assert columns["key"].shape == (1, 3, CONFIG.retriever_dim)
+    access = model.backbone.layers[1]
+    expected = model.weights.layer_retriever(1).key_proj(access.norm(rows[1]))
+    assert torch.equal(columns["key"][0], expected)
+    alone = [
+        project_rows(model.backbone, model.weights, rows[layer][None], layer=layer)
+        for layer in range(LAYERS)
+    ]
+    assert ["key" in one for one in alone] == [False, True, False, False]
+    assert torch.equal(alone[1]["key"], columns["key"])

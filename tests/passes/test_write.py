@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from tests.fakes import (
@@ -17,7 +19,7 @@ from tests.fakes import (
 )
 
 from memplus import MPlus
-from memplus.passes.write import WritePass, write_pass
+from memplus.passes.write import WritePass, padding_token, whole_write_pass, write_pass
 
 TOLERANCE = 5e-5
 ROWS = CONFIG.tokens_per_write
@@ -115,3 +117,32 @@ def test_a_write_changes_neither_its_input_nor_the_model() -> None:
     assert ids.tolist() == some_ids(1, 4).tolist()
     assert all(torch.equal(w, weights[n]) for n, w in model.named_parameters())
     assert model.model.config._attn_implementation == "sdpa"
+
+
+@pytest.mark.parametrize("context", [0, 2, 6])
+@pytest.mark.parametrize("tokens", [1, 3, 9])
+def test_a_whole_write_leaves_as_many_rows_as_asked_for(tokens: int, context: int) -> None:
+    model = make_mplus()
+    rows = torch.randn(2, LAYERS, context, HIDDEN, generator=torch.Generator().manual_seed(3))
+    ids = some_ids(2, tokens)
+    with torch.no_grad():
+        made = whole_write_pass(model.backbone, model.weights, ids, rows, 4)
+    assert made.rows.shape == (2, LAYERS, 4, HIDDEN)
+    assert made.last_hidden.shape == (2, tokens, HIDDEN)
+    short = max(0, 4 - tokens - context)
+    before = torch.full((2, short), padding_token(model.backbone))
+    with torch.no_grad():
+        padded = torch.cat([before, ids], dim=1)
+        expected = write_pass(model.backbone, model.weights, padded, rows, 4)
+    assert torch.equal(made.rows, expected.rows)
+    assert torch.equal(made.last_hidden, expected.last_hidden[:, short:])
+
+
+@pytest.mark.parametrize(
+    ("bos", "eos", "token"),
+    [(258, 257, 258), (None, 257, 257), (None, [255, 257], 255), (None, None, 0), (10**6, [], 0)],
+)
+def test_padding_is_a_token_that_the_model_has(bos: Any, eos: Any, token: int) -> None:
+    model = make_mplus()
+    model.backbone.config.bos_token_id, model.backbone.config.eos_token_id = bos, eos
+    assert padding_token(model.backbone) == token

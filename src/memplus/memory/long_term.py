@@ -17,7 +17,12 @@ from torch import Tensor
 
 from memplus.config import CounterEviction, Eviction, OldestEviction
 from memplus.memory.packing import pack, scale_of, unpack
-from memplus.memory.retriever import oldest_first, retrieval_scores, span_scores
+from memplus.memory.retriever import (
+    direction_scores,
+    directions,
+    oldest_first,
+    retrieval_scores,
+)
 from memplus.memory.rows import RowTable
 
 __all__ = ["LongTermPool", "layer_rows"]
@@ -184,19 +189,28 @@ class LongTermPool:
         order = oldest_first(torch.arange(len(best), device=best.device), table.take("birth", best))
         return best[order], scores
 
-    def retrieve_spans(self, queries: Tensor) -> tuple[Tensor, Tensor]:
-        """The spans that a prompt retrieves: the same rows in every layer.
+    def retrieve_spans(self, prompts: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """The spans that each of several prompts retrieves: the same rows in every layer.
+
+        Every key is looked up once, however many prompts there are.
 
         Args:
-            queries: [T, R] f_q of the prompt's tokens at the layer that asks.
+            prompts: [T, R] f_q of each prompt's tokens at the layer that asks.
 
         Returns:
-            [m] indices of rows in reading order, span after span, the oldest first, and the
-            scores [n / s] of all spans.
+            For every prompt [m] indices of rows in reading order, span after span, the oldest
+            first, and the scores [n / s] of all spans.
         """
+        scores: list[list[Tensor]] = [[] for _ in prompts]
+        for keys in self.tables[self.keyed[0]].blocks(_KEY, together=self.span):
+            unit = directions(keys)
+            for found, queries in zip(scores, prompts, strict=True):
+                found.append(direction_scores(queries, unit, self.span))
+        return [self._best_spans(torch.cat(found)) for found in scores]
+
+    def _best_spans(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows [m] of the spans of highest scores [n / s], oldest first, and the scores."""
         span, table = self.span, self.tables[self.keyed[0]]
-        blocks = table.blocks(_KEY, together=span)
-        scores = torch.cat([span_scores(queries, keys, span) for keys in blocks])
         count = min(self.retrieved // span, len(scores))
         best = scores.topk(count, sorted=False).indices.sort().values
         births = table.take("birth", best * span + span - 1)

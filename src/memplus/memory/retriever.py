@@ -13,7 +13,15 @@ from torch import Tensor, nn
 
 from memplus.config import MemoryConfig
 
-__all__ = ["LayerRetriever", "MemoryWeights", "oldest_first", "retrieval_scores", "span_scores"]
+__all__ = [
+    "LayerRetriever",
+    "MemoryWeights",
+    "direction_scores",
+    "directions",
+    "oldest_first",
+    "retrieval_scores",
+    "span_scores",
+]
 
 _BLOCK = 16_384
 """Rows scored at a time."""
@@ -120,7 +128,19 @@ def span_scores(queries: Tensor, keys: Tensor, span: int, share: Tensor | None =
     Returns:
         [..., n / s], float32 except inside autocast.
     """
-    unit = nn.functional.normalize(keys.float(), dim=-1)
+    return direction_scores(queries, directions(keys), span, share)
+
+
+def directions(keys: Tensor) -> Tensor:
+    """Keys [..., n, R] at unit length, in float32: worked out once for many prompts."""
+    unit: Tensor = nn.functional.normalize(keys.float(), dim=-1)
+    return unit
+
+
+def direction_scores(
+    queries: Tensor, unit: Tensor, span: int, share: Tensor | None = None
+) -> Tensor:
+    """``span_scores``, given the ``directions`` of the keys."""
     matches = queries.float() @ unit.transpose(-1, -2)
     best: Tensor = matches.unflatten(-1, (-1, span)).amax(dim=-1)
     return _mean(best, share)

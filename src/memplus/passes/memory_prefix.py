@@ -138,13 +138,14 @@ class MemoryPrefix(Prefix):
     def _retrieve_spans(self, queries: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
         """Per row the rows that all layers read [m], and the scores of all stored ones [n]."""
         nothing = self.prompt.new_zeros(0, dtype=torch.int64)
-        found = []
-        for memory, asking in zip(self.memories, queries, strict=True):
-            if memory.long_term is None:
-                found.append((nothing, nothing.float()))
+        found: list[tuple[Tensor, Tensor]] = []
+        for run, memory in self.runs():
+            pool = memory.long_term
+            if pool is None:
+                found += [(nothing, nothing.float())] * (run.stop - run.start)
                 continue
-            chosen, scores = memory.long_term.retrieve_spans(asking)
-            found.append((chosen, scores.repeat_interleave(memory.long_term.span)))
+            for chosen, scores in pool.retrieve_spans(queries[run]):
+                found.append((chosen, scores.repeat_interleave(pool.span)))
         return found
 
     def _segments(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from memplus.backbone.access import Backbone
+from memplus.config import MemoryConfig, require
 from memplus.memory.retriever import MemoryWeights
 from memplus.memory.rows import RowTable
 from memplus.memory.short_term import ShortTermPool
@@ -58,8 +59,14 @@ class Pristine:
 def fill_pristine(
     memory: Memory, backbone: Backbone, weights: MemoryWeights, pristine: Pristine
 ) -> None:
-    """Give an empty memory the rows that came with the model."""
+    """Give an empty memory the rows that came with the model.
+
+    Raises:
+        ConfigError: the memory is one of spans, and the rows are not.
+    """
     config = memory.config
+    if config.retrieves_spans:
+        _require_spans(config, pristine)
     if pristine.short_term is not None:
         hidden = pristine.short_term.to(backbone.device, backbone.dtype, copy=True)
         columns = project_rows(backbone, weights, hidden)
@@ -76,6 +83,18 @@ def fill_pristine(
             for layer in range(len(pristine.long_term))
         ]
         memory.long_term = memory.long_term_of(tables)
+
+
+def _require_spans(config: MemoryConfig, pristine: Pristine) -> None:
+    """Refuse rows that are no whole spans, or not the same ones in every layer."""
+    columns = [] if pristine.ages is None else [list(pristine.ages)]
+    columns += [pristine.long_term_ages] if config.has_long_term else []
+    counts = [0 if pristine.short_term is None else pristine.short_term.shape[1]]
+    counts += [len(ages) for layers in columns for ages in layers]
+    whole = all(count % config.span_rows == 0 for count in counts)
+    alike = all(torch.equal(ages, layers[0]) for layers in columns for ages in layers)
+    reason = "the rows that come with the model are not whole spans, the same in every layer"
+    require(whole and alike, "retrieval", config.retrieval, reason)
 
 
 def _table(

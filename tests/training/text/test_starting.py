@@ -8,6 +8,7 @@ import torch
 from tests.fakes import ADAPTERS, CONFIG, make_mplus, make_tokenizer, some_ids
 from tests.training.settings import MEMORY, make_config, write_texts
 
+from memplus.config import SpanRetrieval
 from memplus.errors import ConfigError
 from memplus.training.text.runs import TextRun
 from memplus.training.text.starting import starting_model, with_memory
@@ -73,3 +74,18 @@ def test_a_target_without_positions_is_refused(tmp_path: Path) -> None:
     tasks = [{"task": "language", "target_tokens": 250}]
     with pytest.raises(ConfigError, match="positions for 231"):
         TextRun(make_config(tmp_path, tasks=tasks, data={"min_tokens": 2}))
+
+
+def test_another_rule_of_retrieval_gets_a_retriever_of_its_own() -> None:
+    model = make_mplus()
+    layer = SpanRetrieval(span_rows=2, layer=2)
+    config = replace(CONFIG, drop="shared", retrieval=layer)
+    spans = with_memory(model, config)
+    assert spans.weights.retriever is not None
+    assert model.weights.retriever is not None
+    assert len(spans.weights.retriever) == 1
+    mine = next(spans.weights.retriever.parameters())
+    assert not any(torch.equal(mine, one) for one in model.weights.retriever.parameters())
+    again = with_memory(spans, replace(config, short_term_tokens=12))
+    assert again.weights.retriever is not None
+    assert torch.equal(next(again.weights.retriever.parameters()), mine)
