@@ -159,6 +159,9 @@ def test_a_tokenizer_that_is_not_the_bases_goes_with_the_bundle(base: Path, tmp_
     own.chat_template = "{{ messages[0]['content'] }}"
     over(base, tokenizer=own).save_pretrained(bundle, base="reference")
     assert MPlus.from_pretrained(bundle).tokenizer.chat_template == own.chat_template
+    own.chat_template = {"default": "{{ messages }}", "tools": "{{ tools }}"}
+    over(base, tokenizer=own).save_pretrained(bundle, base="reference")
+    assert MPlus.from_pretrained(bundle).tokenizer.chat_template == own.chat_template
     over(base).save_pretrained(bundle, base="reference")
     assert not list(bundle.glob("*token*")) + list(bundle.glob("chat*"))
     assert MPlus.from_pretrained(bundle).tokenizer.chat_template is None
@@ -319,6 +322,8 @@ def test_a_bundle_is_no_base_of_a_bundle(bundle: Path, base: Path, tmp_path: Pat
         MPlus.from_pretrained(bundle, base=bundle)
     with pytest.raises(NestedBundleError):
         over(base).save_pretrained(tmp_path / "new", base=bundle)
+    with pytest.raises(UnsupportedModelError, match="it has a memory already"):
+        over(bundle)
     edit(bundle / "memplus.json", lambda held: held["base"].update(name=str(bundle)))
     with pytest.raises(NestedBundleError):
         MPlus.from_pretrained(bundle)

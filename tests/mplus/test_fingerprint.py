@@ -22,7 +22,13 @@ from memplus.backbone.access import Backbone
 from memplus.config import MemoryConfig
 from memplus.errors import MemoryMismatchError, UnsupportedModelError, UsageError
 from memplus.memory.retriever import MemoryWeights
-from memplus.mplus.fingerprint import WeightsIdentity, digest, tokenizer_digest
+from memplus.mplus.fingerprint import (
+    WeightsIdentity,
+    digest,
+    stored_digest,
+    tokenizer_digest,
+    words_digest,
+)
 from memplus.store import MemoryStore
 
 ADAPTED = MemoryConfig(**{**CONFIG.__dict__, "adapters": ADAPTERS})
@@ -240,6 +246,32 @@ def test_the_identity_of_an_unmodified_model_is_the_digest_of_its_tensors() -> N
             "adapters": slow_digest(config, lora),
             "memory weights": slow_digest(config, model.weights.state_dict()),
         }
+
+
+def test_the_digest_of_what_is_stored_can_be_computed_by_others() -> None:
+    rows = torch.arange(6, dtype=torch.float32).reshape(2, 3)
+    tensors = {"b.weight": rows.bfloat16(), "a.weight": rows.t(), "c": torch.tensor(7)}
+    content = b"a.weight float32 [3, 2]\n" + rows.t().contiguous().numpy().tobytes()
+    content += b"b.weight bfloat16 [2, 3]\n"
+    content += rows.bfloat16().view(torch.int16).numpy().tobytes()
+    content += b"c int64 []\n" + (7).to_bytes(8, "little")
+    assert stored_digest(tensors) == hashlib.sha256(content).hexdigest()
+    assert stored_digest(dict(reversed(tensors.items()))) == stored_digest(tensors)
+    for name, other in [("c", torch.tensor(8)), ("a.weight", rows), ("d", torch.zeros(0))]:
+        assert stored_digest(tensors | {name: other}) != stored_digest(tensors)
+
+
+def test_the_digest_of_a_tokenizers_words_sees_their_ids_and_no_rules() -> None:
+    tokenizer = make_tokenizer()
+    found = words_digest(tokenizer)
+    words = json.dumps(sorted(tokenizer.get_vocab().items()), ensure_ascii=False)
+    assert found == hashlib.sha256(words.encode()).hexdigest()
+    tokenizer.padding_side = "left"
+    tokenizer.chat_template = "{{ messages }}"
+    assert words_digest(tokenizer) == found
+    tokenizer.add_tokens(["ferry"])
+    assert words_digest(tokenizer) != found
+    assert words_digest(None) is None
 
 
 def test_a_model_quantised_under_our_hands_is_another() -> None:

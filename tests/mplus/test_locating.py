@@ -65,6 +65,23 @@ def test_a_snapshot_of_the_hub_is_called_by_its_commit(
         MPlus.from_pretrained(tmp_path / "bundle", cache_dir=tmp_path / "hub")
 
 
+def test_a_bundle_of_the_hub_is_put_on_its_base(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known_base(tmp_path, monkeypatch)
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    there = tmp_path / "hub" / "models--nobody--bundle"
+    shutil.copytree(ship(tmp_path), there / "snapshots" / commit)
+    (there / "snapshots" / commit / "NOTICE").write_text("Made by nobody.")
+    (there / "refs").mkdir()
+    (there / "refs" / "main").write_text(commit)
+    loaded = MPlus.from_pretrained("nobody/bundle", revision=commit, cache_dir=tmp_path / "hub")
+    assert torch.equal(answers(loaded), answers(MPlus.from_pretrained("tiny")))
+    loaded.save_pretrained(tmp_path / "own", base="reference")
+    assert (tmp_path / "own" / "NOTICE").read_text() == "Made by nobody."
+    assert '"name": "tiny"' in (tmp_path / "own" / "memplus.json").read_text()
+
+
 def test_what_is_nothing_of_these_is_unknown(tmp_path: Path) -> None:
     for name in ("nanno", str(tmp_path / "missing"), "./a/b", "a/b/c"):
         with pytest.raises(UnknownModelError):

@@ -99,6 +99,23 @@ def test_shards_of_the_older_model_are_not_read_with_the_newer_one(folder: Path)
     assert torch.equal(logits(MPlus.from_pretrained(folder)), logits(newer))
 
 
+@pytest.mark.parametrize("base", [None, "reference"])
+def test_who_may_read_a_new_file_may_read_a_saved_model(tmp_path: Path, base: str | None) -> None:
+    over(write_base(tmp_path / "base")).save_pretrained(tmp_path / "model", base=base)
+    (tmp_path / "new").write_text("")
+    rights = {file.stat().st_mode for file in (tmp_path / "model").iterdir()}
+    assert rights == {(tmp_path / "new").stat().st_mode}
+
+
+def test_chat_templates_of_the_older_model_do_not_join_those_of_the_newer_one(folder: Path) -> None:
+    older, newer = make_mplus(seed=1), make_mplus(seed=2)
+    older.tokenizer.chat_template = {"default": "{{ messages }}", "tools": "{{ tools }}"}
+    newer.tokenizer.chat_template = "{{ messages }}"
+    older.save_pretrained(folder)
+    newer.save_pretrained(folder)
+    assert MPlus.from_pretrained(folder).tokenizer.chat_template == "{{ messages }}"
+
+
 def test_files_that_are_no_models_stay(folder: Path) -> None:
     (folder / "README.md").write_text("about it")
     (folder / "step-100").mkdir()

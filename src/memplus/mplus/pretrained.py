@@ -44,6 +44,9 @@ REFERENCE = "reference"
 class Pretrained(Properties):
     """A stock decoder, what memory adds to it, and where both come from; ``MPlus`` adds deeds."""
 
+    origin: Origin | None
+    """Where the stock weights were loaded from; None: the decoder was given as an object."""
+
     def __init__(
         self,
         model: PreTrainedModel,

@@ -54,6 +54,7 @@ _OF_A_MODEL = (
     "special_tokens_map.json",
     "added_tokens.json",
     "chat_template.j*",
+    "additional_chat_templates",
     "vocab.json",
     "vocab.txt",
     "merges.txt",
@@ -100,6 +101,10 @@ def save_directory(
         old.mkdir()
         kept = replace(saved, notice=None) if (folder / NOTICE).exists() else saved
         _write(kept, new, storage_dtype)
+        rights = (new / OUR_CONFIG).stat().st_mode
+        for file in new.rglob("*"):
+            if file.is_file():
+                file.chmod(rights)  # libraries keep the weights from other users
         for file in [*new.rglob("*"), new]:
             flush(file)
         _swap(new, folder, old)
