@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,6 +23,7 @@ def failed(model: MPlus) -> dict[str, str]:
 def test_a_healthy_model_passes_every_check(family: str) -> None:
     model = make_mplus(family)
     assert [check.name for check in examine(model)] == [
+        "dtype",
         "weights",
         "frequencies",
         "oracle",
@@ -28,6 +31,17 @@ def test_a_healthy_model_passes_every_check(family: str) -> None:
     ]
     assert failed(model) == {}
     require_healthy(model)
+
+
+def test_the_dtype_is_said_with_its_reason(tmp_path: Path) -> None:
+    given = make_mplus()
+    assert examine(given)[0].detail == "float32, as it was given"
+    given.save_pretrained(tmp_path)
+    asked = MPlus.from_pretrained(tmp_path, dtype="bfloat16")
+    assert examine(asked)[0].detail == "bfloat16, as asked for"
+    own = MPlus.from_pretrained(tmp_path)
+    assert examine(own)[0].detail == "float32, the checkpoint's own"
+    assert examine(copy.deepcopy(own))[0].detail == "float32, the checkpoint's own"
 
 
 def no_number(model: MPlus) -> None:

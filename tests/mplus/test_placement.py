@@ -11,7 +11,8 @@ from tests.fakes import CONFIG, make_model, make_mplus, some_ids
 
 from memplus import MPlus
 from memplus.errors import ConfigError, UnknownModelError, UsageError
-from memplus.mplus.placement import place
+from memplus.mplus import placement
+from memplus.mplus.placement import dtype_for, place
 
 
 @pytest.fixture
@@ -121,3 +122,38 @@ def test_the_options_of_the_hub_reach_its_client(
 def test_what_is_not_kept_is_not_fetched_when_nothing_may_be(tmp_path: Path) -> None:
     with pytest.raises(UnknownModelError, match="the hub did not give it"):
         MPlus.from_pretrained("no/such", cache_dir=tmp_path, local_files_only=True)
+
+
+@pytest.mark.parametrize("unit", ["AMX", "AVX512-BF16", None])
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_base_on_the_cpu_is_in_bfloat16_where_the_processor_multiplies_it(
+    unit: str | None, fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(placement, "bfloat16_unit", lambda: unit)
+    monkeypatch.setattr(placement, "multiplies_fast", lambda dtype: fast)
+    chosen = dtype_for(place(None, None, {}), over_base=True)
+    assert chosen.dtype == (torch.float32 if unit is None else torch.bfloat16)
+    assert ("neither" if unit is None else f"natively ({unit})") in chosen.why
+    assert ("no faster" in chosen.why) is (unit is not None and not fast)
+
+
+@pytest.mark.parametrize(
+    ("given", "over_base", "expected"),
+    [
+        ("float32", True, torch.float32),
+        (torch.float16, True, torch.float16),
+        ("bfloat16", False, torch.bfloat16),
+        ("auto", True, None),
+        ("auto", False, None),
+        (None, False, None),
+    ],
+)
+def test_what_is_asked_for_and_other_models_are_as_ever(
+    given: Any, over_base: bool, expected: torch.dtype | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the processor."""
+    for unit in ("AMX", None):
+        monkeypatch.setattr(placement, "bfloat16_unit", lambda unit=unit: unit)
+        chosen = dtype_for(place(given, None, {}), over_base=over_base)
+        assert chosen.dtype == expected
+        assert chosen.why == ("the checkpoint's own" if expected is None else "as asked for")

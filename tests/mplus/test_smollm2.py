@@ -15,6 +15,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from memplus import MemoryConfig, MPlus
+from memplus.backbone.processor import bfloat16_unit
 from memplus.backbone.stock import load_stock
 from memplus.config import AdapterConfig
 from memplus.errors import BaseUnavailableError, StorageError, UntrainedBaseError
@@ -47,7 +48,7 @@ def real() -> CachedBase:
 
 @pytest.fixture(scope="module")
 def model(real: CachedBase) -> MPlus:
-    """The model as it is kept, in bfloat16, with a new memory."""
+    """The model in the dtype that suits the processor, with a new memory."""
     torch.manual_seed(0)
     return MPlus.from_backbone("smollm2", SIZES, local_files_only=True).eval()
 
@@ -92,7 +93,17 @@ def test_adapters_of_rank_8_over_it_are_a_bundle_below_20_mb(
 def test_every_check_of_doctor_passes(model: MPlus) -> None:
     require_healthy(model)
     assert model.model.num_parameters() == BASE.parameters
-    assert model.backbone.dtype == torch.bfloat16
+
+
+def test_its_dtype_is_the_processors_and_that_of_a_bundle_over_it_too(
+    model: MPlus, tmp_path: Path
+) -> None:
+    suits = torch.float32 if bfloat16_unit() is None else torch.bfloat16
+    assert model.backbone.dtype == suits
+    model.save_pretrained(tmp_path / "bundle", base="reference")
+    assert MPlus.from_pretrained(tmp_path / "bundle").backbone.dtype == suits
+    other = MPlus.from_pretrained(tmp_path / "bundle", dtype="float32")
+    assert other.backbone.dtype == torch.float32
 
 
 def test_its_chat_template_begins_a_turn_and_has_no_other_first_token(model: MPlus) -> None:

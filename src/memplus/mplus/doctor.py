@@ -39,7 +39,7 @@ class Check:
 
 def examine(model: MPlus) -> list[Check]:
     """Run every check; never raises for a sick model."""
-    checks = (_weights, _frequencies, _oracle, _memory_is_read)
+    checks = (_dtype, _weights, _frequencies, _oracle, _memory_is_read)
     return [check(model) for check in checks]
 
 
@@ -52,6 +52,12 @@ def require_healthy(model: MPlus) -> None:
     for check in examine(model):
         if not check.ok:
             raise SelfTestError(model.name, detail=f"{check.name}: {check.detail}")
+
+
+def _dtype(model: MPlus) -> Check:
+    """In what it computes, and why; nothing can be wrong with it."""
+    name = str(model.backbone.dtype).removeprefix("torch.")
+    return Check("dtype", ok=True, detail=f"{name}, {model.dtype_reason}")
 
 
 def _weights(model: MPlus) -> Check:

@@ -38,6 +38,11 @@ class Origin:
     """What its file NOTICE says, or that of the bundle: it goes with every copy."""
 
     @property
+    def known_base(self) -> bool:
+        """Whether it is a base model that memplus knows by name."""
+        return self.kind == "name" and self.name in known_bases()
+
+    @property
     def revision(self) -> str | None:
         """Commit of a hub id."""
         known = self.kind == "hub" and _COMMIT.fullmatch(self.path.name)

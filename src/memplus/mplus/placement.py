@@ -14,9 +14,10 @@ from typing import Any, TypedDict
 import torch
 
 from memplus.backbone.decoder_config import DTYPES
+from memplus.backbone.processor import bfloat16_unit, multiplies_fast
 from memplus.errors import ConfigError
 
-__all__ = ["HubOptions", "LoadOptions", "Placement", "place"]
+__all__ = ["DtypeChoice", "HubOptions", "LoadOptions", "Placement", "dtype_for", "place"]
 
 
 class HubOptions(TypedDict, total=False):
@@ -47,6 +48,18 @@ class Placement:
     """None: the checkpoint's own."""
     device: torch.device
     hub: HubOptions
+    dtype_given: bool
+    """Whether the caller said anything of the dtype, ``"auto"`` included."""
+
+
+@dataclass(frozen=True)
+class DtypeChoice:
+    """In what dtype a model is loaded, and why."""
+
+    dtype: torch.dtype | None
+    """None: the checkpoint's own."""
+    why: str
+    """In words that go on after the dtype's name."""
 
 
 def place(
@@ -57,7 +70,8 @@ def place(
     """What the keywords of a loading call ask for.
 
     Args:
-        dtype: a torch dtype, its name, or ``"auto"`` (None): the checkpoint's own.
+        dtype: a torch dtype, its name, or ``"auto"``: the checkpoint's own; None leaves it to
+            ``dtype_for``.
         device: a torch device, its name, or the number of a GPU; None: the CPU.
         options: see ``LoadOptions``.
 
@@ -75,7 +89,29 @@ def place(
         reason = f"device is {device}; give one of the two"
         raise ConfigError("device_map", value=mapped, reason=reason)
     hub: Any = {name: value for name, value in given.items() if value is not None}
-    return Placement(_dtype(dtype), _device(mapped if device is None else device), hub)
+    where = _device(mapped if device is None else device)
+    return Placement(_dtype(dtype), where, hub, dtype is not None)
+
+
+def dtype_for(placed: Placement, *, over_base: bool) -> DtypeChoice:
+    """In what dtype a model is loaded: what was asked for, or what suits it and the processor.
+
+    Args:
+        placed: what was asked for.
+        over_base: whether it is, or lies over, a base model that memplus knows by name
+            (``bases.known_bases``). Only such a model is fitted to the processor.
+    """
+    if placed.dtype is not None:
+        return DtypeChoice(placed.dtype, "as asked for")
+    if placed.dtype_given or not over_base or placed.device.type != "cpu":
+        return DtypeChoice(None, "the checkpoint's own")
+    unit = bfloat16_unit()
+    if unit is None:
+        return DtypeChoice(torch.float32, "since this processor has neither AVX512-BF16 nor AMX")
+    why = f"since this processor multiplies it natively ({unit})"
+    if not multiplies_fast(torch.bfloat16):
+        why += ", in half the bytes of float32, but no faster: it has no AMX here"
+    return DtypeChoice(torch.bfloat16, why)
 
 
 def _dtype(given: object) -> torch.dtype | None:

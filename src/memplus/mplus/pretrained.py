@@ -25,7 +25,7 @@ from memplus.mplus.bundles import bundle_tokenizer, find_base, overlay
 from memplus.mplus.core import Core
 from memplus.mplus.loading import Parts, assemble_model
 from memplus.mplus.locating import Origin, locate_backbone, locate_memory_model
-from memplus.mplus.placement import LoadOptions, place
+from memplus.mplus.placement import LoadOptions, dtype_for, place
 from memplus.mplus.properties import Properties
 from memplus.mplus.reader import Reader
 from memplus.mplus.saving import Saved, save_directory
@@ -62,6 +62,8 @@ class Pretrained(Properties):
         self.weights = weights
         self.kept: dict[str, Tensor] = {}
         self.origin: Origin | None = None
+        self.dtype_reason = "as it was given"
+        """Why its weights are in their dtype, in words."""
         self.core = Core(
             model, config, weights, tokenizer=tokenizer, prompt=prompt, pristine=pristine
         )
@@ -79,6 +81,7 @@ class Pretrained(Properties):
             self.kept,
             core.name,
             self.origin,
+            self.dtype_reason,
         )
         return _rebuilt, (type(self), parts, named)
 
@@ -108,7 +111,9 @@ class Pretrained(Properties):
         Args:
             name: our layouts (whole, or a bundle) or a published one (M+, MemoryLLM); told apart
                 by their files and fields.
-            dtype: of the weights, or its name; the config's own by default (``"auto"``).
+            dtype: of the weights, or its name; ``"auto"`` for the config's own, which is the
+                default too, but on a CPU for a bundle over a base model that memplus knows:
+                bfloat16 where the processor multiplies it natively, else float32.
             device: where they go, or its name; the CPU by default.
             retrieved_tokens: overrides M; 0 loads the same weights as a MemoryLLM.
             base: where a bundle's base lies, if not where the bundle says.
@@ -133,7 +138,8 @@ class Pretrained(Properties):
         checkpoint = read_checkpoint(
             origin.path, retrieved_tokens, None if under is None else under.path
         )
-        parts = assemble_model(checkpoint, placed.dtype, placed.device)
+        chosen = dtype_for(placed, over_base=under is not None and under.known_base)
+        parts = assemble_model(checkpoint, chosen.dtype, placed.device)
         made = cls(
             parts.model,
             checkpoint.memory,
@@ -143,7 +149,7 @@ class Pretrained(Properties):
             pristine=parts.pristine,
         )
         made.kept, made.origin = parts.kept, under or origin
-        made.core.name = name
+        made.core.name, made.dtype_reason = name, chosen.why
         return made
 
     @classmethod
@@ -179,7 +185,7 @@ class Pretrained(Properties):
         """
         if not isinstance(config, MemoryConfig):
             raise UsageError(f"config must be a MemoryConfig, not {type(config).__name__}.")
-        placed, origin = place(dtype, device, options), None
+        placed, origin, why = place(dtype, device, options), None, ""
         if isinstance(model, str | os.PathLike):
             origin = locate_backbone(os.fspath(model), placed.hub)
             path = origin.path
@@ -187,7 +193,8 @@ class Pretrained(Properties):
                 reason = "it has a memory already; load it with MPlus.from_pretrained"
                 raise UnsupportedModelError(str(path), reason=reason)
             tokenizer = load_tokenizer(path) if tokenizer is None else tokenizer
-            model = load_stock(path, placed.dtype, placed.device)
+            chosen = dtype_for(placed, over_base=origin.known_base)
+            model, why = load_stock(path, chosen.dtype, placed.device), chosen.why
         elif options or not (dtype is None and device is None):
             raise UsageError("The model is loaded already: move and cast it before.")
         backbone = Backbone(model)
@@ -197,6 +204,7 @@ class Pretrained(Properties):
             add_adapters(model, config.adapters)
         made = cls(model, config, weights, tokenizer=tokenizer, prompt=prompt)
         made.origin = origin
+        made.dtype_reason = why or made.dtype_reason
         return made
 
     def save_pretrained(
@@ -251,7 +259,7 @@ Made = TypeVar("Made", bound=Pretrained)
 
 
 def _rebuilt(kind: type[Made], parts: tuple[Any, ...], named: tuple[Any, ...]) -> Made:
-    tokenizer, prompt, pristine, kept, name, origin = named
+    tokenizer, prompt, pristine, kept, name, origin, why = named
     made = kind(*parts, tokenizer=tokenizer, prompt=prompt, pristine=pristine)
-    made.kept, made.core.name, made.origin = kept, name, origin
+    made.kept, made.core.name, made.origin, made.dtype_reason = kept, name, origin, why
     return made
