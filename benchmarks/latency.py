@@ -1,36 +1,47 @@
 """How long writes, first tokens and next tokens take beside the bare transformer.
 
     python benchmarks/latency.py --shape smollm2-135m --threads 1
+    python benchmarks/latency.py --dtype bf16 --dtype fp32
 
 The bare transformer is the same weights without memory, given the same text tokens in the same
 round: a forward without head and cache beside a write, a forward with the head on the last
 position and a DynamicCache beside a first token, a decoding step beside a next token. On the CPU
 process time is counted, so other programs on the machine matter little; on a GPU the time until
-its queue is empty. An answer with evidence stands beside the same answer without it. Figures
-are medians over rounds. The last line of the output is JSON.
+its queue is empty. An answer with evidence stands beside the same answer without it.
+
+Each dtype has a process of its own, so that its peak of resident memory is its own; their rounds
+take turns, so that they see the same machine. Figures are medians over rounds. The last line of
+the output is JSON.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import platform
+import resource
 import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from shapes import SHAPES, Shape, build
+from shapes import DTYPES, SHAPES, Shape, build
 from torch import Tensor
 from transformers import DynamicCache
 
 from memplus import Memory, MPlus
+from memplus.backbone.processor import bfloat16_unit
 from memplus.mplus.evidence import Watch
+from memplus.passes.pristine import Pristine
 
 __all__ = ["main"]
 
@@ -67,6 +78,11 @@ class Times:
         """Round by round."""
         return [ours / plain for ours, plain in zip(self.memory, self.plain, strict=True)]
 
+    def take(self, other: Times) -> None:
+        """Add the times of further rounds."""
+        self.memory += other.memory
+        self.plain += other.plain
+
 
 class Bench:
     """One model, one memory, and the bare transformer beside them.
@@ -80,6 +96,7 @@ class Bench:
         self.model: MPlus = build(shape)
         self.bare: Any = self.model.model
         self.memory: Memory = self.model.new_memory()
+        self.model.pristine = Pristine()  # as a model that reads a memory of its own
         self._texts = torch.Generator().manual_seed(1)
 
     def text(self, length: int) -> Tensor:
@@ -141,21 +158,18 @@ class Bench:
         self.model(ids, memory=self.memory, past_key_values=cache, logits_to_keep=1)
 
     @torch.no_grad()
-    def rounds(self, count: int) -> dict[str, Times]:
-        """Every kind of work once a round."""
-        for counted in (WARM_UP, count):
-            times = {kind: Times() for kind in KINDS}
-            for _ in range(counted):
-                self.write(times["write"])
-                self.read(times["first_token"], times["next_token"])
-                self.read(times["first_token_warm"])
-                self.answer(times["evidence"])
+    def round(self) -> dict[str, Times]:
+        """Every kind of work once."""
+        times = {kind: Times() for kind in KINDS}
+        self.write(times["write"])
+        self.read(times["first_token"], times["next_token"])
+        self.read(times["first_token_warm"])
+        self.answer(times["evidence"])
         return times
 
     @torch.no_grad()
     def growth(self) -> float:
         """How much dearer late writes are than early ones, each beside a plain forward."""
-        self.memory = self.model.new_memory()
         early, late = Times(), Times()
         for number in range(1, LATE.stop):
             self.write(early if number in EARLY else late if number in LATE else Times())
@@ -179,12 +193,137 @@ class Bench:
         }
 
 
+# In the process of a dtype ------------------------------------------------------------------------
+
+_BENCHES: list[Bench] = []
+
+
+def _open(shape: Shape, threads: int) -> None:
+    torch.set_num_threads(threads)
+    _BENCHES.append(Bench(shape))
+    for _ in range(WARM_UP):
+        _BENCHES[0].round()
+    reset = Path("/proc/self/clear_refs")
+    if reset.exists():
+        reset.write_text("5")  # the peak that Linux keeps starts anew, without that of building
+
+
+def _round() -> dict[str, Times]:
+    return _BENCHES[0].round()
+
+
+def _growth() -> float:
+    return _BENCHES[0].growth()
+
+
+def _row_bytes() -> dict[str, float]:
+    return _BENCHES[0].row_bytes()
+
+
+def _peak_bytes() -> int:
+    """Most resident memory of this process: since it was reset, or on other systems ever."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
+        return 1024 * int(line.split()[1])
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+# In the process that was called -------------------------------------------------------------------
+
+
+@dataclass
+class Measured:
+    """What was found for one dtype."""
+
+    shape: Shape
+    times: dict[str, Times]
+    peak: int
+    growth: float | None
+    row_bytes: dict[str, float]
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Text tokens that go into the memory in a second."""
+        return self.shape.memory.chunk_tokens / statistics.median(self.times["write"].memory)
+
+    def table(self) -> str:
+        """Milliseconds and ratios, a line per kind of work, and what they come to."""
+        lines = [f"{'':42}{'with memory':>14}{'plain':>12}{'ratio':>8}"]
+        for kind, label in KINDS.items():
+            one = self.times[kind]
+            ours, plain = (1000 * statistics.median(t) for t in (one.memory, one.plain))
+            lines.append(f"{label:42}{ours:11.1f} ms{plain:9.1f} ms{one.ratio:8.2f}")
+        lines.append(
+            f"reads {self.tokens_per_second:,.0f} tokens a second; "
+            f"at most {self.peak / 1e6:,.0f} MB resident"
+        )
+        if self.growth is not None:
+            label = "writes 190-200 over writes 10-20, each beside a plain forward"
+            lines.append(f"{label}: {self.growth:.3f}")
+        return "\n".join(lines)
+
+    def figures(self) -> dict[str, Any]:
+        """For the last line of the output."""
+        return {
+            **{f"{kind}_ratio": self.times[kind].ratio for kind in KINDS},
+            **{f"{kind}_ms": 1000 * statistics.median(self.times[kind].memory) for kind in KINDS},
+            "write_growth": self.growth,
+            "tokens_per_second": self.tokens_per_second,
+            "peak_bytes": self.peak,
+            **self.row_bytes,
+        }
+
+
+def measure(shapes: dict[str, Shape], threads: int, rounds: int, *, growth: bool) -> list[Measured]:
+    """All shapes, round by round in turns."""
+    spawn = multiprocessing.get_context("spawn")
+    with ExitStack() as stack:
+        pools: dict[str, Executor] = {
+            name: stack.enter_context(
+                ProcessPoolExecutor(1, spawn, initializer=_open, initargs=(shape, threads))
+            )
+            for name, shape in shapes.items()
+        }
+        for pool in pools.values():
+            pool.submit(_row_bytes).result()  # one is built and warmed up after another
+        times = {name: {kind: Times() for kind in KINDS} for name in shapes}
+        for _ in range(rounds):
+            for name, pool in pools.items():
+                for kind, more in pool.submit(_round).result().items():
+                    times[name][kind].take(more)
+        return [
+            Measured(
+                shape,
+                times[name],
+                pools[name].submit(_peak_bytes).result(),
+                pools[name].submit(_growth).result() if growth else None,
+                pools[name].submit(_row_bytes).result(),
+            )
+            for name, shape in shapes.items()
+        ]
+
+
+def compared(names: list[str], found: list[Measured]) -> dict[str, float]:
+    """How many times as fast the first dtype is as the second, with memory."""
+    first, second = (
+        {kind: statistics.median(times.memory) for kind, times in one.times.items()}
+        for one in found
+    )
+    faster = {kind: second[kind] / first[kind] for kind in KINDS if kind != "evidence"}
+    words = ", ".join(f"{kind.replace('_', ' ')} {times:.2f}" for kind, times in faster.items())
+    print(f"{names[0]} against {names[1]}, times as fast with memory: {words}")
+    return faster
+
+
 def machine(shape: Shape, threads: int) -> dict[str, Any]:
     """Where the figures come from."""
     gpu = torch.cuda.get_device_name() if shape.device == "cuda" else None
     return {
         "processor": platform.machine(),
         "cores": os.cpu_count(),
+        "bfloat16": bfloat16_unit(),
         "threads": threads,
         "gpu": gpu,
         "torch": torch.__version__,
@@ -193,22 +332,21 @@ def machine(shape: Shape, threads: int) -> dict[str, Any]:
     }
 
 
-def table(times: dict[str, Times]) -> str:
-    """Milliseconds and ratios, a line per kind of work."""
-    lines = [f"{'':42}{'with memory':>14}{'plain':>12}{'ratio':>8}"]
-    for kind, label in KINDS.items():
-        ours, plain = (1000 * statistics.median(t) for t in (times[kind].memory, times[kind].plain))
-        lines.append(f"{label:42}{ours:11.1f} ms{plain:9.1f} ms{times[kind].ratio:8.2f}")
-    return "\n".join(lines)
-
-
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Latency of M+ beside the bare transformer.")
     parser.add_argument("--shape", choices=sorted(SHAPES), default="smollm2-135m")
+    parser.add_argument(
+        "--dtype",
+        choices=sorted(DTYPES),
+        action="append",
+        help="of the model and its memory, the shape's own by default; give both to compare them",
+    )
     parser.add_argument("--threads", type=int, default=1, help="processor threads")
     parser.add_argument("--rounds", type=int, default=7, help="rounds counted, after warm-up")
     parser.add_argument(
-        "--no-growth", action="store_true", help="leave out the 200 writes of write_growth"
+        "--growth",
+        action="store_true",
+        help="measure what 200 writes one after another cost too, which takes minutes",
     )
     return parser.parse_args(arguments)
 
@@ -220,16 +358,20 @@ def main(arguments: list[str] | None = None) -> int:
     if shape.device == "cuda" and not torch.cuda.is_available():
         print(f"{given.shape} needs a CUDA GPU, and this machine has none.", file=sys.stderr)
         return 1
-    torch.set_num_threads(given.threads)
-    bench = Bench(shape)
-    times = bench.rounds(given.rounds)
-    print(table(times), flush=True)
-    growth = None if given.no_growth else bench.growth()
-    if growth is not None:
-        print(f"writes 190-200 over writes 10-20, each beside a plain forward: {growth:.3f}")
-    figures = {f"{kind}_ratio": times[kind].ratio for kind in KINDS}
-    result = {"shape": given.shape, "rounds": given.rounds, **figures, "write_growth": growth}
-    print(json.dumps({**result, **bench.row_bytes(), "machine": machine(shape, given.threads)}))
+    own = next(name for name, dtype in DTYPES.items() if dtype == shape.dtype)
+    names = list(dict.fromkeys(given.dtype or [own]))
+    shapes = {name: replace(shape, dtype=DTYPES[name]) for name in names}
+    found = measure(shapes, given.threads, given.rounds, growth=given.growth)
+    for name, one in zip(names, found, strict=True):
+        print(f"{name}\n{one.table()}\n", flush=True)
+    result: dict[str, Any] = {
+        "shape": given.shape,
+        "rounds": given.rounds,
+        "dtypes": {name: one.figures() for name, one in zip(names, found, strict=True)},
+    }
+    if len(names) > 1:
+        result["times_as_fast"] = compared(names, found)
+    print(json.dumps({**result, "machine": machine(shape, given.threads)}))
     return 0
 
 

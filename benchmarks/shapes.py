@@ -18,7 +18,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from memplus import MemoryConfig, MPlus
 from memplus.passes.pristine import Pristine
 
-__all__ = ["SHAPES", "Shape", "build"]
+__all__ = ["DTYPES", "SHAPES", "Shape", "build"]
+
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+"""By the names that the commands have for them."""
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,18 @@ import pytest
 import torch
 
 LATENCY = Path(__file__).parents[1] / "benchmarks" / "latency.py"
-FIGURES = {
+RATIOS = {
     "write_ratio",
     "first_token_ratio",
     "first_token_warm_ratio",
     "next_token_ratio",
     "evidence_ratio",
-    "write_growth",
+}
+FIGURES = {
+    *RATIOS,
+    *(name.replace("_ratio", "_ms") for name in RATIOS),
+    "tokens_per_second",
+    "peak_bytes",
     "kv_bytes_ratio",
     "key_bytes",
     "bookkeeping_bytes",
@@ -26,18 +31,35 @@ def latency(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_tiny_shape_runs_end_to_end_and_ends_in_json() -> None:
-    done = latency("--shape", "tiny", "--threads", "1", "--rounds", "1")
+    done = latency("--shape", "tiny", "--threads", "1", "--rounds", "1", "--growth")
 
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
-    assert result.keys() == FIGURES | {"shape", "rounds", "machine"}
-    assert all(result[name] > 0 for name in FIGURES)
-    # 2 of 6 heads of width 8 carry keys and values: 2 * 2 * 8 numbers beside a vector of 48.
-    assert result["kv_bytes_ratio"] == pytest.approx(2 / 3)
-    assert result["key_bytes"] == 8 * 4
-    # The clock of its making in 8 bytes and the id of its write in 4.
-    assert result["bookkeeping_bytes"] == 12
+    assert result.keys() == {"shape", "rounds", "dtypes", "machine"}
     assert result["machine"]["threads"] == 1
+    figures = result["dtypes"]["fp32"]
+    assert figures.keys() == FIGURES | {"write_growth"}
+    assert all(figure > 0 for figure in figures.values())
+    # 2 of 6 heads of width 8 carry keys and values: 2 * 2 * 8 numbers beside a vector of 48.
+    assert figures["kv_bytes_ratio"] == pytest.approx(2 / 3)
+    assert figures["key_bytes"] == 8 * 4
+    # The clock of its making in 8 bytes and the id of its write in 4.
+    assert figures["bookkeeping_bytes"] == 12
+    # Sixteen tokens a write.
+    assert figures["tokens_per_second"] == pytest.approx(16 / figures["write_ms"] * 1000)
+
+
+def test_both_dtypes_are_measured_side_by_side_and_compared() -> None:
+    """Growth is left out unless it is asked for."""
+    done = latency("--shape", "tiny", "--rounds", "1", "--dtype", "bf16", "--dtype", "fp32")
+
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    half, full = (result["dtypes"][name] for name in ("bf16", "fp32"))
+    assert half["write_growth"] is full["write_growth"] is None
+    assert half["key_bytes"] == full["key_bytes"] / 2
+    for kind, times in result["times_as_fast"].items():
+        assert times == pytest.approx(full[f"{kind}_ms"] / half[f"{kind}_ms"])
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
