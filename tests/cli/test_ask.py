@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 from tests.cli.conftest import QUESTION, Run
+from tests.fakes import make_mplus
+from tests.passes.test_span_queries import SPANS
 
 from memplus.cli.main import main
 from memplus.mplus.asking import Answer
@@ -110,3 +112,21 @@ def test_an_answer_is_streamed_to_a_terminal(monkeypatch: pytest.MonkeyPatch, to
 def test_json_on_a_terminal_is_whole(monkeypatch: pytest.MonkeyPatch, told: Path) -> None:
     pieces = asked_on_a_terminal(monkeypatch, QUESTION, "--memory", told, "--json")
     assert json.loads("".join(pieces))["text"] == "4821"
+
+
+def test_evidence_of_spans_quotes_the_span_and_not_the_whole_write(
+    run: Run, tmp_path: Path
+) -> None:
+    text = "It rained all day. Ada likes red pears. The train came late, and nobody minded. " * 2
+    (tmp_path / "diary.txt").write_text(text)
+    make_mplus(config=SPANS).save_pretrained(tmp_path / "model")
+    place = ("--model", tmp_path / "model", "--store", tmp_path / "s", "--id", "a")
+    assert run("write", tmp_path / "diary.txt", *place).code == 0
+    ran = run("ask", "What does Ada like?", *place, "--evidence", "--max-new-tokens", 2, "--json")
+    found = ran.data["evidence"]
+    assert any(one["score"] is not None for one in found)
+    for one in found:
+        if one["write_id"] is not None:
+            assert one["tokens"] == SPANS.span_rows
+            assert one["text"] == text[one["first_char"] :][: len(one["text"])]
+            assert 0 < len(one["text"]) <= SPANS.span_rows

@@ -17,7 +17,9 @@ from tests.passes.test_span_queries import SPANS, TOLERANCE
 from memplus import Memory, MPlus
 from memplus.config import CounterEviction, MemoryConfig, OldestEviction, SpanRetrieval
 from memplus.errors import ConfigError, CorruptMemoryError, UsageError
+from memplus.mplus.doctor import examine
 from memplus.passes.write import padding_token
+from memplus.sessions.inspection import bytes_per_token
 from memplus.store import MemoryStore
 from memplus.store.limits import Limits
 
@@ -355,3 +357,21 @@ def test_files_whose_rows_are_no_spans_are_refused(
     memory.save(tmp_path / "m")
     with pytest.raises(CorruptMemoryError, match="span"):
         Memory.load(tmp_path / "m", ONE)
+
+
+def test_sizes_and_the_self_test_know_spans() -> None:
+    row = ONE.core.row_bytes()
+    assert bytes_per_token(ONE) == row.long_term
+    assert bytes_per_token(ONE, packed=True) < row.long_term
+    assert all(check.ok for check in examine(ONE))
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen2"])
+def test_in_bfloat16_a_read_is_close_to_that_in_float32(name: str) -> None:
+    exact, half = (make_mplus(name, SPANS, dtype=d) for d in (torch.float32, torch.bfloat16))
+    memories = [told(one, one.new_memory(seed=1)) for one in (exact, half.to(torch.bfloat16))]
+    memories[0].long_term = memories[1].long_term = None  # which spans are found may differ
+    found = [logits(one, memory).float() for one, memory in zip((exact, half), memories)]
+    assert distance(*found) <= 0.35
+    again = told(half, half.new_memory(seed=1))
+    assert bool(logits(half, again).isfinite().all())

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from memplus.config import MemoryConfig
+from memplus.config import MemoryConfig, SpanRetrieval
 from memplus.memory.records import NewRows, Passage, WriteRecord
 from memplus.memory.state import Memory
 from memplus.store.limits import Limits
@@ -28,6 +29,10 @@ CONFIG = MemoryConfig(
     chunk_tokens=4,
     retriever_dim=RETRIEVER,
 )
+SPANS = replace(
+    CONFIG, retrieved_tokens=4, drop="shared", retrieval=SpanRetrieval(span_rows=2, layer=1)
+)
+"""The same in spans of two rows."""
 SMALL = Limits(log=20_000, segment=8_000, history=400_000, snapshots=0)
 """Limits that a few writes reach, so that checkpoints and joined segments are ordinary."""
 
@@ -77,7 +82,8 @@ class FakeHost:
     def new_rows(self, hidden: Tensor) -> NewRows:
         layers, count, _ = hidden.shape
         k = (hidden * 3 + self.weights).reshape(layers, count, HEADS, WIDTH // HEADS)
-        columns = {"k": k, "v": k - 1, "key": hidden[..., :RETRIEVER] / 7, "hidden": hidden.clone()}
+        keys = hidden[list(self.memory_config.retrieving_layers(layers)), :, :RETRIEVER] / 7
+        columns = {"k": k, "v": k - 1, "key": keys, "hidden": hidden.clone()}
         return NewRows(hidden, columns, ("hidden", "key"))
 
     def hidden(self, memory: Memory, tokens: Sequence[int]) -> Tensor:
