@@ -96,13 +96,13 @@ def test_adapters_trained_on_a_base_model_are_saved_over_it_stage_after_stage(
     assert {path.name for path in final.iterdir()} == {
         "adapters.safetensors", "generation_config.json", "memplus.json"
     }  # fmt: skip
-    model = MPlus.from_pretrained(final)
+    model = MPlus.from_pretrained(final, dtype="auto")
     for name, weight in weights_of(first).items():
         assert model.get_parameter(name.removeprefix("model.")).equal(weight), name
     second = adapted(tmp_path, {"start": str(final)}, out=str(tmp_path / "second"))
     final = TextRun(second).run()
     assert json.loads((final / "memplus.json").read_text())["base"]["name"] == "tiny"
-    model = MPlus.from_pretrained(final)
+    model = MPlus.from_pretrained(final, dtype="auto")
     for name, weight in weights_of(second).items():
         assert model.get_parameter(name.removeprefix("model.")).equal(weight), name
 
