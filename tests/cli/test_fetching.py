@@ -56,8 +56,10 @@ def test_doctor_checks_the_bundle_where_one_comes_with_the_base_model(
     trained = run("doctor", "tiny", *FLOATS, "--json").data
     assert untrained["healthy"]
     assert trained["healthy"]
-    numbers = [data["checks"][0]["detail"] for data in (untrained, trained)]
-    assert numbers[0] != numbers[1]  # the bundle has adapters
+    found = [
+        {one["name"]: one["detail"] for one in data["checks"]} for data in (untrained, trained)
+    ]
+    assert found[0]["weights"] != found[1]["weights"]  # the bundle has adapters
 
 
 def test_without_a_bundle_nothing_is_fetched_before_it_is_refused(run: Run, base: Base) -> None:
