@@ -7,7 +7,16 @@ from tests.evaluation.conftest import BOOKS, words, words_of
 from tests.systems.conftest import SHARED
 
 from memplus.data.notes import make_notes
-from memplus.data.stream import Piece, RunningText, Stream, Texts, cut, sentences_of
+from memplus.data.stream import (
+    Piece,
+    RunningText,
+    Stream,
+    Texts,
+    Told,
+    cut,
+    sentences_of,
+    stated_at,
+)
 from memplus.errors import ConfigError, EmptyTextError
 
 TEXTS = Texts.of(BOOKS, words)
@@ -123,3 +132,31 @@ def test_a_piece_that_is_read_otherwise_in_parts_is_left_whole() -> None:
         return [[len(text) - 1, len(text)] for text in texts]
 
     assert cut(Piece("four", [3, 4]), 1, backwards) is None
+
+
+def test_the_place_of_a_value_is_that_of_its_tokens() -> None:
+    text = " Ann Lee lives in Bad Ems."
+    piece = Piece(text, [4, 8, 14, 17, 21, 25, 26])
+    told = Told("text", 100, 107)
+    found = stated_at(told, piece, ["absent", "bad EMS"])
+    assert (found.value, found.value_end) == (104, 106)
+    assert found.stated == (104, 106)
+    assert stated_at(told, piece, ["Bad Ems."]).stated == (104, 107)
+    assert stated_at(told, piece, ["ive"]).stated == (102, 103)
+
+
+def test_a_value_that_stands_nowhere_is_stated_by_all_of_it() -> None:
+    told = Told("text", 100, 102)
+    assert stated_at(told, Piece(" No more", [3, 8]), ["Ulm", ""]) == told
+    assert told.stated == (100, 102)
+    assert Told("text", 0, 9, value=4).stated == (4, 9)
+
+
+def test_a_text_is_told_as_one_piece() -> None:
+    stream = Stream(TEXTS, 0, "s")
+    stream.read(2)
+    before = stream.tokens
+    told = stream.tell_text("Two sentences. Here.")
+    assert (told.source, told.start, told.end) == ("s", before, stream.tokens)
+    assert stream.pieces[-1].text == " Two sentences. Here."
+    assert len(stream.pieces[-1]) == told.end - told.start

@@ -97,9 +97,24 @@ def test_evidence_is_looked_at_for_right_answers_at_the_longest_distance() -> No
         *lines("SQuAD", "mplus", 9, 1, of=1, cited=False),
     ]
     rows = by_measure(Lines(ALONE, told))
-    row = rows["SQuAD, right answers after 9 tokens: the text itself first in the evidence"]
+    row = rows["SQuAD, after 9 tokens, right answers: it stands first in the evidence"]
     assert (row.figures["mplus"].value, row.figures["mplus"].asked) == (0.8, 5)
     assert row.reached is False
+
+
+def test_spans_are_found_or_not_and_rows_by_their_share() -> None:
+    def rows(stored: list[int], retrieved: list[int]) -> dict[str, Any]:
+        return {"value": {"stored": stored, "retrieved": retrieved}}
+
+    measure = "SQuAD, after 9 tokens: what states the answer retrieved"
+    spans = [rows([2], [1]), rows([1], [1]), rows([1], [0]), rows([0], [0])]
+    told = [one for each in spans for one in lines("SQuAD", "mplus", 9, 0, of=1, rows=each)]
+    row = by_measure(Lines(ALONE, told))[measure]
+    assert (row.figures["mplus"].value, row.figures["mplus"].asked) == (pytest.approx(2 / 3), 3)
+    assert row.goal == "at least 95%"
+    layers = rows([4, 4], [1, 3])
+    told = lines("SQuAD", "mplus", 9, 0, of=1, rows=layers)
+    assert by_measure(Lines(ALONE, told))[measure].figures["mplus"].value == 0.5
 
 
 def test_perplexity_is_a_ratio_and_no_share() -> None:

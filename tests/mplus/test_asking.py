@@ -13,6 +13,7 @@ from torch import Tensor
 from memplus import Memory, MPlus
 from memplus.config import PromptConfig
 from memplus.errors import ConfigError, EmptyTextError, PositionsError, UsageError
+from memplus.mplus.evidence import Watch
 
 
 def test_evidence_is_the_attention_beyond_the_idle_one_as_the_stock_model_pays_it() -> None:
@@ -243,6 +244,16 @@ def test_more_questions_than_fit_one_batch_are_all_answered() -> None:
     assert len(answers) == 35
     for number in (0, 31, 32, 34):
         assert answers[number].text == model.ask(memory, questions[number], max_new_tokens=2).text
+
+
+def test_each_batch_shows_what_was_seen_of_it() -> None:
+    model, memory = told(2, 30)
+    watches: list[Watch] = []
+    questions = [f"Question number {number}?" for number in range(35)]
+    answers = model.asker.ask(memory, questions, max_new_tokens=1, watched=watches.append)
+    assert [len(one.memories) for one in watches] == [32, 3]
+    seen = [one.sharpest(row) for one in watches for row in range(len(one.memories))]
+    assert seen == [answer.confidence for answer in answers]
 
 
 def test_a_streamed_answer_is_the_answer_in_pieces() -> None:

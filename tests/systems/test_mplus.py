@@ -43,8 +43,18 @@ def test_a_read_is_probed_where_something_was_retrieved() -> None:
     short = MemoryLLMSystem(SHARED).follow(session)
     (reply,) = short.ask(["What is red?"], max_new_tokens=2)
     assert short.recalled(reply, Told("text", 4, 15)) is None
-    (explained,) = session.explain(["What is red?"], max_new_tokens=2)
-    assert session.recalled(explained, Told("text", 4, 15)) is None
+
+
+def test_what_a_read_with_evidence_retrieved_is_what_the_bare_read_did() -> None:
+    session = MPlusSystem(SHARED).open(0)
+    session.write(TEXT * 2, "text")
+    questions = [f"{chr(place) * 3} said what?" for place in range(65, 99)]
+    told = Told("text", 4, 15)
+    bare = [one for i in (0, 32) for one in session.ask(questions[i : i + 32], max_new_tokens=1)]
+    explained = session.explain(questions, max_new_tokens=1)
+    found = [session.recalled(one, told) for one in explained]
+    assert found == [session.recalled(one, told) for one in bare]
+    assert len({str(one) for one in found}) > 1
 
 
 def test_rows_that_came_with_the_model_are_no_evidence() -> None:

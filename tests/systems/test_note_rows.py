@@ -69,6 +69,28 @@ def test_stored_rows_are_those_of_a_slow_count(config: MemoryConfig, span: tuple
             assert torch.equal(rows[CHUNK], rows[STATEMENT])
 
 
+def test_rows_of_a_value_inside_are_those_of_its_tokens_alone() -> None:
+    memory = written(make_mplus(config=SMALL))
+    assert memory.long_term is not None
+    place = note_place(memory, Told("text", 3, 25, value=5, value_end=14))
+    only = note_place(memory, Told("text", 5, 14))
+    held = 0
+    for table in memory.long_term.tables:
+        rows = rows_of_note(table["write_id"], table["birth"], place)
+        own = rows_of_note(table["write_id"], table["birth"], only)[STATEMENT]
+        assert torch.equal(rows[VALUE], own)
+        held += len(own)
+    assert held
+
+
+def test_spans_of_a_value_inside_are_those_that_hold_its_tokens() -> None:
+    memory = written(make_mplus(config=SPANS))
+    inside = spans_of_note(memory, Told("text", 3, 25, value=5, value_end=14))
+    only = spans_of_note(memory, Told("text", 5, 14))
+    assert torch.equal(inside[VALUE], only[STATEMENT])
+    assert 0 < len(inside[VALUE]) < len(inside[STATEMENT])
+
+
 def test_rows_of_the_value_are_the_last_ones_of_the_statement() -> None:
     memory = written(make_mplus(config=SMALL))
     assert memory.long_term is not None

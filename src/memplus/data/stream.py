@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from memplus.data.notes import Note
 from memplus.errors import ConfigError, EmptyTextError
 
-__all__ = ["Piece", "Reference", "RunningText", "Stream", "Texts", "Told", "cut", "sentences_of"]
+__all__ = ["Piece", "Reference", "RunningText", "Stream", "Texts", "Told", "cut", "sentences_of", "stated_at"]
 
 Reference = Callable[[list[str]], list[list[int]]]
 """Texts -> the character behind each token of each, the last one being the text's end; without
@@ -38,6 +39,14 @@ class Told:
     end: int
     value: int | None = None
     """First token of the part that states the value; None: all of it."""
+    value_end: int | None = None
+    """The token after that part; None: it goes to the end."""
+
+    @property
+    def stated(self) -> tuple[int, int]:
+        """The first token of the part that states the value, and the one after its last."""
+        first = self.start if self.value is None else self.value
+        return first, self.end if self.value_end is None else self.value_end
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +59,23 @@ class Piece:
 
     def __len__(self) -> int:
         return len(self.ends)
+
+
+def stated_at(told: Told, piece: Piece, values: Sequence[str]) -> Told:
+    """The same place, with where the first of some values stands that stands there at all.
+
+    Args:
+        told: all of the piece.
+        piece: what was told.
+        values: any of them, but for case; where none stands there all of it states the value.
+    """
+    text = piece.text.lower()
+    value = next((one.lower() for one in values if one.lower() in text), "")
+    if not value:
+        return told
+    at = text.find(value)
+    first, last = (bisect_right(piece.ends, place) for place in (at, at + len(value) - 1))
+    return replace(told, value=told.start + first, value_end=told.start + last + 1)
 
 
 def cut(piece: Piece, tokens: int, reference: Reference) -> tuple[list[Piece], list[Piece]] | None:

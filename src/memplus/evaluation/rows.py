@@ -16,6 +16,7 @@ from memplus.evaluation.engine.summary import mean_interval, wilson
 from memplus.evaluation.probes.perplexity import Perplexities
 from memplus.evaluation.tasks.held_out import CORRECTION, STATEMENT
 from memplus.evaluation.tasks.told import NEVER_TOLD
+from memplus.systems.protocol import Recall
 
 __all__ = ["Figure", "Lines", "Row", "markdown", "rows_of", "shown"]
 
@@ -26,6 +27,7 @@ _OF_PROMPT = {0: 0.95, 16_000: 0.90, 160_000: 0.85}
 _STATEMENTS = {0: 0.85, 16_000: 0.80, 160_000: 0.75}
 _CORRECTIONS = {1_000: 0.85, 16_000: 0.80}
 _DECLINED, _WRONGLY_DECLINED = 0.85, 0.10
+_RETRIEVED = {"SQuAD": 0.95, "NQ": 0.90, STATEMENT: 0.95}
 _CITED = 0.85
 _PERPLEXITY = 1.02
 
@@ -103,7 +105,8 @@ def rows_of(lines: Lines) -> list[Row]:
         goals = {STATEMENT: _STATEMENTS, CORRECTION: _CORRECTIONS}.get(kind)
         rows += _kind_rows(lines, kind, goals)
     rows += _declining_rows(lines)
-    rows += _evidence_rows(lines)
+    for kind in lines.kinds:
+        rows += _evidence_rows(lines, kind)
     if lines.perplexity is not None:
         rows.append(_perplexity_row(lines.perplexity))
     return rows
@@ -173,19 +176,33 @@ def _declining_rows(lines: Lines) -> Iterator[Row]:
         yield Row("told: answered, and rightly", still)
 
 
-def _evidence_rows(lines: Lines) -> Iterator[Row]:
-    """Of the right answers at the longest distance: what stood first in the evidence."""
-    for kind in lines.kinds:
-        distances = lines.distances(kind)
-        if not distances:
-            continue
-        figures: dict[str, Figure] = {}
-        for name, group in lines.asked(kind, distances[-1]).items():
-            right = [bool(line["cited"]) for line in group if line["right"] and "cited" in line]
-            figures |= {name: _share(right)} if right else {}
-        if figures:
-            measure = f"{kind}, right answers after {distances[-1]:,} tokens: the text itself first"
-            yield _at_least(f"{measure} in the evidence", figures, _CITED)
+def _evidence_rows(lines: Lines, kind: str) -> Iterator[Row]:
+    """At the longest distance: what was retrieved, and what stood first in the evidence."""
+    distances = lines.distances(kind)
+    asked = lines.asked(kind, distances[-1]) if distances else {}
+    found: dict[str, Figure] = {}
+    cited: dict[str, Figure] = {}
+    for name, group in asked.items():
+        shares = [share for line in group if (share := _retrieved(line)) is not None]
+        found |= {name: Figure(*mean_interval(shares), len(shares))} if shares else {}
+        right = [bool(line["cited"]) for line in group if line["right"] and "cited" in line]
+        cited |= {name: _share(right)} if right else {}
+    measure = f"{kind}, after {distances[-1] if distances else 0:,} tokens"
+    if found:
+        yield _at_least(f"{measure}: what states the answer retrieved", found, _RETRIEVED.get(kind))
+    if cited:
+        yield _at_least(f"{measure}, right answers: it stands first in the evidence", cited, _CITED)
+
+
+def _retrieved(line: Line) -> float | None:
+    """Whether a span that states the answer was retrieved, 1 or 0; the share of such rows where
+    layers retrieve rows; None where none of them is in the long-term memory."""
+    rows = line.get("rows")
+    if not rows:
+        return None
+    recall = Recall(**rows["value"])
+    spans = len(recall.stored) == 1
+    return recall.mean if recall.mean is None or not spans else float(recall.retrieved[0] > 0)
 
 
 def _perplexity_row(found: Perplexities) -> Row:

@@ -91,8 +91,12 @@ class Asker:
         max_new_tokens: int | None = None,
         min_confidence: float | None = None,
         stream: Stream | None = None,
+        watched: Callable[[Watch], None] | None = None,
     ) -> list[Answer]:
-        """Answers in the order of the questions; see ``MPlus.ask``."""
+        """Answers in the order of the questions; see ``MPlus.ask``.
+
+        ``watched`` is called with what was seen of each batch, of at most 32 questions.
+        """
         least = self.core.prompt.min_confidence if min_confidence is None else min_confidence
         if isinstance(least, bool) or not isinstance(least, int | float) or not 0 <= least <= 1:
             raise ConfigError("min_confidence", value=least, reason="it is not in 0 to 1")
@@ -106,7 +110,10 @@ class Asker:
         for start in range(0, len(prompts), _TOGETHER):
             batch = slice(start, start + _TOGETHER)
             with self.core.reading(memories[batch]):
-                answers += self._batch(memories[batch], prompts[batch], count, least, stream)
+                watch = Watch(memories[batch])
+                answers += self._batch(watch, prompts[batch], count, least, stream)
+            if watched is not None:
+                watched(watch)
         return answers
 
     def _longest(self, max_new_tokens: int | None) -> int:
@@ -117,14 +124,13 @@ class Asker:
     @torch.no_grad()
     def _batch(
         self,
-        memories: Sequence[Memory],
+        watch: Watch,
         prompts: Sequence[list[int]],
         count: int,
         least: float,
         stream: Stream | None,
     ) -> list[Answer]:
-        started = time.perf_counter()
-        watch = Watch(memories)
+        started, memories = time.perf_counter(), watch.memories
         options: dict[str, object] = {
             "max_new_tokens": count,
             "logits_processor": [FiniteScores(self.core.name)],

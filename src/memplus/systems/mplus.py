@@ -18,7 +18,9 @@ from memplus.errors import ConfigError
 from memplus.memory.records import Passage
 from memplus.memory.state import Memory
 from memplus.mplus.asking import Answer
+from memplus.mplus.evidence import Watch
 from memplus.passes.memory_prefix import MemoryPrefix
+from memplus.passes.read import Prefix
 from memplus.systems.note_rows import recall
 from memplus.systems.protocol import Evidence, Recalled, Reply, Session, Text, pieces_of
 from memplus.systems.shared import Shared, log_likelihood
@@ -87,23 +89,32 @@ class MemorySession:
         min_confidence: float | None = None,
     ) -> list[Reply]:
         """See ``Explains.explain``."""
-        answers = self.shared.mplus.ask(
+        watches: list[Watch] = []
+        answers = self.shared.mplus.asker.ask(
             self.memory,
             list(questions),
             max_new_tokens=max_new_tokens,
             min_confidence=min_confidence,
+            watched=watches.append,
         )
-        return [self._explained(answer) for answer in answers]
+        reads = [(one.prefix, row) for one in watches for row in range(len(one.memories))]
+        return [self._explained(*one) for one in zip(answers, reads, strict=True)]
 
-    def _explained(self, answer: Answer) -> Reply:
+    def _explained(self, answer: Answer, read: tuple[Prefix, int]) -> Reply:
         evidence = tuple(
             Evidence(one.source, one.start, one.start + one.tokens, one.share, one.text)
             for one in answer.evidence
             if one.write_id != 0  # rows that came with the model say nothing that was written
         )
-        declined = self.shared.declines(answer.text)
-        said = answer.withheld or answer.text
-        return Reply(answer.text, declined, said, answer.confidence, evidence)
+        return _Read(
+            answer.text,
+            self.shared.declines(answer.text),
+            answer.withheld or answer.text,
+            answer.confidence,
+            evidence,
+            prefix=read[0] if isinstance(read[0], MemoryPrefix) else None,
+            row=read[1],
+        )
 
     def score(
         self, prompts: Sequence[str], options: Sequence[Sequence[str]]

@@ -1,7 +1,7 @@
 """Which stored rows or spans hold a note, and how many of them a question retrieved.
 
-Three definitions. *Value*: the rows of the tokens that state the value, from the verb on: the only
-ones that can hold the answer, since an earlier row knows nothing of what comes after it.
+Three definitions. *Value*: the rows of the tokens that state the value, of a note from the verb on:
+the only ones that can hold the answer, since an earlier row knows nothing of what comes after it.
 *Statement*: the rows of all of the note's own tokens. Both need one row per token; where a write
 compresses they are all rows of the note's chunks. *Chunk*: all rows of the writes that took in a
 token of the note. Each counts only rows that lie in the long-term memory when the question is
@@ -72,8 +72,8 @@ class NotePlace:
     writes: tuple[int, int]
     births: tuple[int, int] | None
     """None where a write does not make one row per token."""
-    value: int = 0
-    """Birth of the first row that states the value."""
+    value: tuple[int, int] = (0, 0)
+    """Births of the first and the last row that state the value."""
 
 
 def note_place(memory: Memory, told: Told) -> NotePlace | None:
@@ -83,16 +83,14 @@ def note_place(memory: Memory, told: Told) -> NotePlace | None:
         return None
     first, last = writes[0], writes[-1]
     per_write = memory.config.tokens_per_write
-    births, value = None, 0
+    births, value = None, (0, 0)
     if all(record.tokens == per_write for record in writes):
         # The newest row of a write is born at the clock after it.
         clock = memory.clock - per_write * len(memory.writes)
         zero = clock + per_write * (first.id - 1) - first.start
-        births = (
-            zero + told.start + 1,
-            clock + per_write * (last.id - 1) + told.end - last.start,
-        )
-        value = zero + (told.start if told.value is None else told.value) + 1
+        behind = clock + per_write * (last.id - 1) - last.start
+        births = (zero + told.start + 1, behind + told.end)
+        value = (zero + told.stated[0] + 1, behind + told.stated[1])
     return NotePlace((first.id, last.id), births, value)
 
 
@@ -115,7 +113,7 @@ def rows_of_note(write_id: Tensor, birth: Tensor, place: NotePlace | None) -> di
         return {VALUE: chunk, STATEMENT: chunk, CHUNK: chunk}
     born = birth[chunk]
     inside = (born >= place.births[0]) & (born <= place.births[1])
-    value = chunk[inside & (born >= place.value)]
+    value = chunk[inside & (born >= place.value[0]) & (born <= place.value[1])]
     return {VALUE: value, STATEMENT: chunk[inside], CHUNK: chunk}
 
 
@@ -145,7 +143,7 @@ def spans_of_note(memory: Memory, told: Told) -> dict[str, Tensor]:
         size, table = memory.config.span_rows, memory.long_term.tables[0]
         places = SpanPlaces.of(memory)
         ids = table["write_id"][size - 1 :: size].cpu()
-        value = told if told.value is None else replace(told, start=told.value)
+        value = replace(told, start=told.stated[0], end=told.stated[1])
         for at in torch.isin(ids, torch.tensor(list(records))).nonzero().flatten().tolist():
             record = records[int(ids[at])]
             birth = int(table.between("birth", at * size + size - 1, at * size + size))

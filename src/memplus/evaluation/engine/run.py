@@ -246,11 +246,14 @@ class _Runner:
 
 
 def _cited(reply: Reply, told: Told) -> Iterator[tuple[str, bool]]:
-    """Whether the first piece of evidence holds some of what was told, where it was measured."""
+    """Whether the first piece of evidence holds some of what states the value, where it says so."""
     if reply.confidence is not None:
-        first = reply.evidence[0] if reply.evidence else None
-        overlaps = first is not None and first.start < told.end and told.start < first.end
-        yield "cited", overlaps and first is not None and first.source == told.source
+        start, end = told.stated
+        best = reply.evidence[:1]
+        yield (
+            "cited",
+            any(one.source == told.source and one.start < end and start < one.end for one in best),
+        )
 
 
 def _probed(

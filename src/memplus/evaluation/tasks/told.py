@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
-from memplus.data.stream import Reference, Stream, Texts, Told
+from memplus.data.stream import Piece, Reference, Stream, Texts, Told, stated_at
 from memplus.errors import ConfigError
 from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan, Question, Step, due_at, steps_of
@@ -130,13 +130,16 @@ class _Placed:
     index: int
     item: Item
     told: Told
+    piece: Piece
+    """As it was told."""
 
     def due(self, chunk: int) -> Iterator[tuple[int, Question]]:
         """Its questions, each with the tokens to be written before it."""
         for distance in self.item.distances:
             at = due_at(self.told.end, distance, chunk)
             for one in _blank(self.item, self.index):
-                yield at, _at(one, distance, at - self.told.end, self.told)
+                told = stated_at(self.told, self.piece, one.answers)
+                yield at, _at(one, distance, at - told.end, told)
 
 
 def _blank(item: Item, index: int, kind: str = "") -> tuple[Question, ...]:
@@ -177,7 +180,8 @@ def _tell(stream: Stream, items: Sequence[Item], random: Random) -> Iterator[_Pl
 
 def _told(stream: Stream, index: int, item: Item, random: Random) -> _Placed:
     _apart(stream, random)
-    return _Placed(index, item, stream.tell_text(item.text))
+    told = stream.tell_text(item.text)
+    return _Placed(index, item, told, stream.pieces[-1])
 
 
 def _apart(stream: Stream, random: Random) -> None:
