@@ -13,7 +13,8 @@ from memplus.backbone.session import running
 from memplus.memory.state import Memory
 from memplus.mplus.model import MPlus
 from memplus.passes.read import HiddenPrefix, ReadSession
-from memplus.training.notes.pool_prefix import PoolPrefix, PoolReadSession, Retrieval
+from memplus.training.notes.pool_prefix import PoolPrefix, Retrieval
+from memplus.training.tasks.grouped_read import GroupedReadSession
 
 NEW, LIMIT = SMALL.memory.tokens_per_write, SMALL.memory.short_term_tokens
 NONE = torch.zeros(0, dtype=torch.int64)
@@ -39,7 +40,7 @@ def written(model: MPlus, chunks: int) -> tuple[Memory, list[Tensor], Tensor]:
 
 
 def logits_of(model: MPlus, prefix: PoolPrefix, ids: Tensor) -> Tensor:
-    session = PoolReadSession(model.backbone, prefix)
+    session = GroupedReadSession(model.backbone, prefix)
     with torch.no_grad(), running(model.backbone, session, None):
         return model.core.logits(model.backbone.decoder(input_ids=ids).last_hidden_state)
 
@@ -100,7 +101,7 @@ def test_learned_scores_carry_gradients_into_the_retriever(model: MPlus) -> None
     prompt = torch.ones(ids.shape, dtype=torch.bool)
     told = torch.zeros((1, 2 * NEW), dtype=torch.bool)
     retrieval = Retrieval(4, prompt, told, torch.zeros(1, dtype=torch.bool), torch.tensor([0]))
-    session = PoolReadSession(model.backbone, PoolPrefix(model, rows, held[:, None], retrieval))
+    session = GroupedReadSession(model.backbone, PoolPrefix(model, rows, held[:, None], retrieval))
     with running(model.backbone, session, None):
         model.backbone.decoder(input_ids=ids)
     assert [tuple(scores.shape) for scores in retrieval.scores] == [(1, 2 * NEW)] * 2
@@ -119,7 +120,7 @@ def test_gradients_are_those_of_a_concatenated_read(model: MPlus) -> None:
         pool = [layer.clone().requires_grad_() for layer in rows]
         if way:
             kept = torch.arange(NEW).expand(2, 1, -1)
-            session: ReadSession = PoolReadSession(model.backbone, PoolPrefix(model, pool, kept))
+            session: ReadSession = GroupedReadSession(model.backbone, PoolPrefix(model, pool, kept))
         else:
             stacked = torch.stack(pool)[None].expand(2, -1, -1, -1)
             session = ReadSession(

@@ -22,13 +22,16 @@ from memplus.training.text.runs import TextRun
 
 
 def test_every_task_is_made_from_its_name_and_is_a_task_already() -> None:
-    assert {one.kind for one in TASKS} == {"completion", "repetition", "revisit", "language"}
+    kinds = {"completion", "repetition", "revisit", "language", "questions"}
+    assert {one.kind for one in TASKS} == kinds
     for one in TASKS:
-        task = task_from({"task": one.kind, "name": "mine", "weight": 2})
+        needed = {"sources": [{"kind": "statements"}]} if one.kind == "questions" else {}
+        entry = {"task": one.kind} | needed
+        task = task_from(entry | {"name": "mine", "weight": 2})
         assert type(task) is one
         assert (task.label, task.weight) == ("mine", 2.0)
         assert task_from(task) is task
-        assert task_from({"task": one.kind}).label == one.kind
+        assert task_from(entry).label == one.kind
 
 
 @pytest.mark.parametrize(

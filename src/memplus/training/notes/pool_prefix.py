@@ -17,14 +17,14 @@ import torch
 from torch import Tensor
 
 from memplus.backbone.access import Layer
-from memplus.backbone.attention import Attended, AttentionCall, Segment
+from memplus.backbone.attention import Segment
 from memplus.backbone.rope import rotate
 from memplus.memory.retriever import retrieval_scores
 from memplus.mplus.model import MPlus
 from memplus.passes.projection import retrieval_keys, retrieval_queries
-from memplus.passes.read import Prefix, ReadSession
+from memplus.training.tasks.grouped_read import GroupedPrefix, GroupedRows, gather_rows
 
-__all__ = ["PoolPrefix", "PoolReadSession", "Retrieval"]
+__all__ = ["PoolPrefix", "Retrieval"]
 
 
 @dataclass
@@ -59,17 +59,7 @@ class Retrieval:
         return hidden.gather(1, self._places[:, :, None].expand(-1, -1, hidden.shape[2]))
 
 
-@dataclass(frozen=True)
-class _LayerRows:
-    """One layer's prefix, rotated."""
-
-    shared: Segment
-    """[G, K, 1 + n, D] bos and each group's short-term rows."""
-    own: Segment | None
-    """[Q, K, M, D] what each question retrieved."""
-
-
-class PoolPrefix(Prefix):
+class PoolPrefix(GroupedPrefix):
     """Rows [L][R, d] as the prefix of a batch of questions.
 
     Args:
@@ -86,12 +76,12 @@ class PoolPrefix(Prefix):
         short_term: Tensor,
         retrieval: Retrieval | None = None,
     ) -> None:
+        super().__init__()
         self.model = model
         self.pool = rows
         self.short_term = short_term
         self.retrieval = retrieval
         self.retrieved = retrieval.count if retrieval is not None else 0
-        self.layers: dict[int, _LayerRows] = {}
 
     def shift(self, device: torch.device) -> Tensor:
         """[1]: bos, retrieved and short-term rows."""
@@ -107,19 +97,19 @@ class PoolPrefix(Prefix):
         angles = self.model.backbone.angles(access, 1 + self.retrieved + count, hidden)
         start = 1 + self.retrieved
         places = (angles[0][start:], angles[1][start:])
-        pool_keys = rotate(_gather(keys, kept), places).transpose(1, 2)
-        pool_values = _gather(values, kept).transpose(1, 2)
+        pool_keys = rotate(gather_rows(keys, kept), places).transpose(1, 2)
+        pool_values = gather_rows(values, kept).transpose(1, 2)
         own = None
         if chosen is not None:
             places = (angles[0][1:start], angles[1][1:start])
-            called = rotate(_gather(keys, chosen), places).transpose(1, 2)
-            own = called, _gather(values, chosen).transpose(1, 2)
+            called = rotate(gather_rows(keys, chosen), places).transpose(1, 2)
+            own = called, gather_rows(values, chosen).transpose(1, 2)
         first = [part.expand(groups, -1, -1, -1) for part in self._bos(access)]
         shared = (
             torch.cat([first[0], pool_keys], dim=2),
             torch.cat([first[1], pool_values], dim=2),
         )
-        self.layers[layer] = _LayerRows(shared, own)
+        self.layers[layer] = GroupedRows(shared, own)
 
     def _bos(self, access: Layer) -> Segment:
         bos = self.model.weights.bos_embedding
@@ -151,65 +141,3 @@ class PoolPrefix(Prefix):
             wanted.found.append(float(hit.float().mean()) if len(hit) else 0.0)
             scores += 2.0 * (wanted.told & wanted.forced[:, None] & (scores >= 0))
             return scores.topk(wanted.count, dim=1).indices.sort(dim=1).values
-
-
-class PoolReadSession(ReadSession):
-    """A read of a ``PoolPrefix``: each group's questions attend to its rows without a copy of them.
-
-    One softmax in plain operations over [shared | own | text]; on a CPU faster forth and back than
-    the fused kernel over a concatenation, and the same numbers to rounding.
-    """
-
-    prefix: PoolPrefix
-
-    def attend(self, call: AttentionCall) -> Attended:
-        """[Q, t, H, D]; the weights stay here."""
-        rows = self.prefix.layers[call.layer]
-        count, heads, length, width = call.query.shape
-        pools, kv_heads, before = rows.shared[0].shape[:3]
-        query = (call.query * call.scale).view(count, kv_heads, -1, width)
-        keys, values = call.key, call.value
-        if rows.own is not None:
-            keys = torch.cat([rows.own[0].to(keys.dtype), keys], dim=2)
-            values = torch.cat([rows.own[1].to(values.dtype), values], dim=2)
-        scores = torch.cat(
-            [
-                _spread(_grouped(query, pools) @ rows.shared[0].transpose(-1, -2), count),
-                query @ keys.transpose(-1, -2) + _text_mask(call, keys.shape[2]),
-            ],
-            dim=3,
-        )
-        weights = torch.softmax(scores, dim=3, dtype=scores.dtype)
-        seen = _spread(_grouped(weights[..., :before], pools) @ rows.shared[1], count)
-        output = (seen + weights[..., before:] @ values).view(count, heads, length, width)
-        return output.transpose(1, 2).contiguous(), None
-
-
-def _grouped(rows: Tensor, pools: int) -> Tensor:
-    """[Q, K, r * t, x] -> [G, K, q * r * t, x]."""
-    count, kv_heads, length, width = rows.shape
-    parts = rows.view(pools, count // pools, kv_heads, length, width)
-    return parts.transpose(1, 2).reshape(pools, kv_heads, -1, width)
-
-
-def _spread(rows: Tensor, count: int) -> Tensor:
-    """Undo ``_grouped``."""
-    pools, kv_heads, _, width = rows.shape
-    parts = rows.view(pools, kv_heads, count // pools, -1, width)
-    return parts.transpose(1, 2).reshape(count, kv_heads, -1, width)
-
-
-def _text_mask(call: AttentionCall, keys: int) -> Tensor:
-    """[1 or Q, 1, r * t, keys] to add: what is retrieved is seen by all, the text causally."""
-    mask, dtype = call.mask, call.query.dtype
-    assert mask is not None, "the registered mask functions always return a mask"
-    if mask.dtype == torch.bool:
-        hidden = torch.finfo(dtype).min / 2
-        mask = torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, hidden)
-    mask = torch.nn.functional.pad(mask.to(dtype), (keys - mask.shape[3], 0))
-    return mask.repeat(1, 1, call.query.shape[1] // call.key.shape[1], 1)
-
-
-def _gather(rows: Tensor, indices: Tensor) -> Tensor:
-    """Rows [R, H, D] by indices [B, n] -> [B, n, H, D]."""
-    return rows.index_select(0, indices.reshape(-1)).view(*indices.shape, *rows.shape[1:])

@@ -20,8 +20,9 @@ from memplus.memory.short_term import draw_survivors
 from memplus.mplus.model import MPlus
 from memplus.passes.write import write_pass
 from memplus.training.notes.episodes import IGNORED, Episode
-from memplus.training.notes.pool_prefix import PoolPrefix, PoolReadSession, Retrieval
+from memplus.training.notes.pool_prefix import PoolPrefix, Retrieval
 from memplus.training.notes.recipe import Recipe, Stage
+from memplus.training.tasks.grouped_read import GroupedReadSession
 from memplus.training.tasks.losses import answer_loss, exactly_right, recall, retrieval_loss
 
 __all__ = ["Stepper"]
@@ -187,7 +188,7 @@ class Stepper:
 
 def _read_pass(model: MPlus, ids: Tensor, prefix: PoolPrefix) -> Tensor:
     """[Q, t, d] after the final norm; padding stands on the right, where nothing looks at it."""
-    session = PoolReadSession(model.backbone, prefix)
+    session = GroupedReadSession(model.backbone, prefix)
     with running(model.backbone, session, model.backbone.adapters.reading):
         hidden: Tensor = model.backbone.decoder(input_ids=ids, use_cache=False).last_hidden_state
     return hidden

@@ -22,12 +22,17 @@ from torch import Tensor
 from memplus.config import MemoryConfig
 from memplus.memory.short_term import draw_dropped
 
-__all__ = ["DroppedRows", "LaneMemory", "Rows"]
+__all__ = ["DroppedRows", "LaneMemory", "Rows", "no_keys"]
 
 _SAVED = "store"
 """Stem of the dropped rows' tensors in checkpoints, as the first of them had it."""
 KeysOf = Callable[[int, Tensor], Tensor]
-"""(layer, rows [B, c, d]) -> retrieval keys [B, c, R]."""
+"""(layer, rows [B, c, d]) -> retrieval keys [B, c, R]; [B, c, 0] where they are not kept."""
+
+
+def no_keys(layer: int, rows: Tensor) -> Tensor:
+    """[B, c, 0]: for rows whose keys are worked out when they are asked for."""
+    return rows[..., :0]
 
 
 @dataclass
@@ -154,6 +159,10 @@ class DroppedRows:
             places = places[..., None].expand(-1, -1, -1, column.shape[3])
         column.scatter_(2, places, values)
 
+    def clear(self) -> None:
+        """Forget all rows."""
+        self.filled = 0
+
     def tensors(self) -> dict[str, Tensor]:
         """By name, for saving: the rows there are."""
         keys = self.keys[:, :, : self.filled]
@@ -192,6 +201,14 @@ class LaneMemory:
         """The short-term pool as of the last ``detach_new_rows``."""
         self._fresh: list[Rows] = []
         self._order = self._all(0)
+
+    def clear(self) -> None:
+        """Forget all rows; the clock and the count of writes go on."""
+        batch, layers, _, width = self.detached.vectors.shape
+        self._fresh = []
+        self.start_from(Rows.empty((batch, layers, width), self.detached.vectors))
+        if self.long_term is not None:
+            self.long_term.clear()
 
     def start_from(self, rows: Rows) -> None:
         """Start from rows that are there already."""
@@ -252,10 +269,9 @@ class LaneMemory:
         shape = (*self._order.shape[:2], -1)
         places, self._order = self._order[dropped].view(shape), self._order[~dropped].view(shape)
         vectors = [self._vectors(layer, places[:, layer]) for layer in range(places.shape[1])]
-        births = torch.cat([self.detached.birth, *(one.birth for one in self._fresh)], dim=2)
         return Rows(
             torch.stack(vectors, dim=1).detach(),
-            births.gather(2, places),
+            self._births().gather(2, places),
             self._write_ids().gather(2, places),
         )
 
@@ -272,6 +288,13 @@ class LaneMemory:
     def write_ids(self) -> Tensor:
         """[B, L, n] of the rows that ``rows`` gives."""
         return self._write_ids().gather(2, self._order)
+
+    def births(self) -> Tensor:
+        """[B, L, n] clock at which each of the rows that ``rows`` gives was made."""
+        return self._births().gather(2, self._order)
+
+    def _births(self) -> Tensor:
+        return torch.cat([self.detached.birth, *(one.birth for one in self._fresh)], dim=2)
 
     def _write_ids(self) -> Tensor:
         parts = [self.detached.write_id, *(one.write_id for one in self._fresh)]

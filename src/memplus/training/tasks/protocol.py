@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from memplus.training.tasks.asked import Asked
+    from memplus.training.tasks.question_texts import Item, QuestionSource, Spelling
+
 __all__ = ["NOTHING", "Draw", "Job", "KeptTarget", "Plan", "Sizes", "Target", "Task", "Texts"]
 
 
@@ -67,6 +70,8 @@ class Sizes:
     target_tokens: int
     gradient_writes: int = 0
     """Gradients flow back through the last so many writes."""
+    reads: int = 1
+    """Targets read side by side, none of which sees another."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +117,7 @@ class Plan:
     @property
     def tokens(self) -> int:
         """Tokens that the model sees of each document."""
-        return self.written + self.sizes.target_tokens
+        return self.written + self.sizes.reads * self.sizes.target_tokens
 
     def seeds(self, seed: int, documents: int) -> list[int]:
         """A seed per document, for what its memory drops."""
@@ -135,6 +140,10 @@ class Job:
     """Of this process's documents: what each drops. Given by the run."""
     documents: int = 1
     """In all processes. Given by the run."""
+    asked: Asked | None = None
+    """Questions that are read instead of ``ids``, each for itself."""
+    forgets: bool = False
+    """The memories are empty before anything is written."""
 
     @property
     def label(self) -> str:
@@ -179,6 +188,20 @@ class Texts(Protocol):
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text."""
+        ...
+
+    @property
+    def memory(self) -> MemoryConfig:
+        """Sizes and rules of the documents' memories."""
+        ...
+
+    @property
+    def spelling(self) -> Spelling:
+        """How the model's tokenizer writes texts, questions and answers."""
+        ...
+
+    def items(self, source: QuestionSource) -> list[Item]:
+        """Passages with questions; encoded once for a run."""
         ...
 
 

@@ -10,6 +10,7 @@ from memplus.training.engine.config_file import WHOLE, checked
 from memplus.training.tasks.completion import Completion
 from memplus.training.tasks.language import Language
 from memplus.training.tasks.protocol import Task
+from memplus.training.tasks.questions import Questions
 from memplus.training.tasks.repetition import Repetition
 from memplus.training.tasks.revisit import Revisit
 
@@ -20,6 +21,7 @@ TASKS: list[type[Task]] = [
     Repetition,
     Revisit,
     Language,
+    Questions,
 ]
 
 

@@ -27,12 +27,14 @@ class RetrieverConfig:
     penalty: float = 0.001
     """Weight of s(1 - s), which drives scores s towards 0 and 1 (binary)."""
     temperature: float = 0.015
-    """Scores are divided by it (ranking)."""
+    """Scores are divided by it (ranking, and spans)."""
     random_query: bool = True
     """Only the first so many tokens ask, a number drawn each time."""
     detach: bool = True
     """The loss moves the retriever alone, not the model that feeds it."""
     scored_stored: int = 4096
     """Most rows of the long-term memory that one loss covers; right rows come first."""
+    forced: float = 0.5
+    """Share of questions that retrieve the right spans whatever their scores (spans)."""
     fresh_keys: bool = False
     """Compute stored keys anew at every read instead of keeping those of the drop."""

@@ -64,7 +64,8 @@ def _activations(model: MPlus, config: TrainingConfig, task: Task) -> int:
     layers, width = len(model.backbone.layers), model.backbone.hidden_size
     heads, head = int(stock.num_attention_heads), model.backbone.head_dim
     largest = task.largest(rows)
-    target, chunk = largest.target_tokens, largest.chunk_tokens
+    each, chunk = largest.target_tokens, largest.chunk_tokens
+    target = largest.reads * each
     writes = min(largest.gradient_writes, largest.chunks)
     prefix = rows.short_term_tokens + rows.retrieved_tokens
     item = 2 if config.run.precision == "bfloat16" else _FLOAT
@@ -76,7 +77,7 @@ def _activations(model: MPlus, config: TrainingConfig, task: Task) -> int:
     if model.device.type == "cpu":
         # Training takes plain attention on a CPU.
         keys = rows.tokens_per_write + chunk
-        scores = _SCORES * heads * (target * (prefix + target) + writes * chunk * keys)
+        scores = _SCORES * heads * (target * (prefix + each) + writes * chunk * keys)
     layer = (tokens * inner + scores) * item
     kept = layers * layer
     if config.model.gradient_checkpointing:

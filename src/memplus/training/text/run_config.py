@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from memplus.config import MemoryConfig, require
+from memplus.config import MemoryConfig, PromptConfig, require
 from memplus.errors import ConfigError
 from memplus.training.engine.common_config import STRICT, Architecture, OptimizerConfig
 from memplus.training.engine.config_file import (
@@ -158,6 +158,9 @@ class RunConfig:
     """What ``final`` is: the whole model, or a bundle of its adapters over what the run started
     from. ``auto``: a bundle where only adapters are trained and the run starts from a base model's
     name or from a bundle."""
+    keeps_rows: bool = True
+    """The finished model comes with the first document's rows, and new memories begin with them;
+    otherwise they begin empty."""
     tensorboard: bool = False
     """Write the log for TensorBoard too (``pip install tensorboard``)."""
     memory_gib: float | None = None
@@ -181,6 +184,8 @@ class TrainingConfig:
     data: DataConfig
     tasks: Annotated[tuple[Task, ...], parts("tasks", task_from)]
     run: RunConfig
+    prompt: Annotated[PromptConfig | None, part("prompt", PromptConfig.from_dict)] = None
+    """How questions are put; None: as the model to start from has it."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     retriever: RetrieverConfig = field(default_factory=RetrieverConfig)
 

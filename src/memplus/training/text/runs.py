@@ -161,7 +161,7 @@ def save_final(config: TrainingConfig, memory: LaneMemory, folder: Path) -> None
     model = starting_model(config)
     holder = _Holder(model)
     load_weights(holder, newest)
-    full = memory.detached.count == config.memory.short_term_tokens
+    full = config.run.keeps_rows and memory.detached.count == config.memory.short_term_tokens
     model.pristine = pristine_of(memory, config.memory.retrieved_tokens) if full else Pristine()
     model.save_pretrained(folder, base=REFERENCE if _as_adapters(config, model) else None)
 

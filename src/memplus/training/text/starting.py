@@ -20,7 +20,7 @@ from memplus.training.engine.fresh import write_fresh
 from memplus.training.engine.optimizers import choose_trainable
 from memplus.training.text.run_config import TrainingConfig
 
-__all__ = ["starting_model", "with_memory"]
+__all__ = ["begin_as_stock", "starting_model", "with_memory"]
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 _FRESH = "fresh"
@@ -44,12 +44,38 @@ def starting_model(config: TrainingConfig, texts: Sequence[str] | None = None) -
         model = with_memory(MPlus.from_pretrained(given.start, dtype=dtype), config.memory)
     elif given.backbone is not None:
         model = MPlus.from_backbone(given.backbone, config.memory, dtype=dtype)
+        begin_as_stock(model)
     else:
         model = MPlus.from_backbone(_fresh_folder(config, texts), config.memory)
+    if config.prompt is not None:
+        model.prompt = config.prompt
     choose_trainable(model, given.trainable)
     if given.gradient_checkpointing:
         model.model.activation_checkpointing_enable()
     return model
+
+
+@torch.no_grad()
+def begin_as_stock(model: MPlus) -> None:
+    """Let a pretrained decoder's fresh memory disturb it as little as possible.
+
+    A pretrained decoder looks at its first token whenever nothing else is worth looking at, so bos
+    begins as what that token is in each layer; the memory embedding begins at zero.
+
+    Args:
+        model: is changed.
+    """
+    model.weights.memory_embedding.zero_()
+    bos = model.weights.bos_embedding
+    if bos is None or model.core.optional_tokenizer is None:
+        return
+    tokenizer = model.tokenizer
+    first = tokenizer.bos_token_id
+    if first is None:
+        first = tokenizer.encode("\n", add_special_tokens=False)[0]
+    ids = torch.tensor([[first]], device=model.device)
+    output = model.backbone.decoder(input_ids=ids, use_cache=False, output_hidden_states=True)
+    bos.copy_(torch.stack([one[0] for one in output.hidden_states[: len(bos)]]))
 
 
 def _fresh_folder(config: TrainingConfig, texts: Sequence[str] | None) -> Path:

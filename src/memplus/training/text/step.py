@@ -25,6 +25,7 @@ from memplus.training.engine.workload import Figures
 from memplus.training.tasks.lanes import LaneMemory
 from memplus.training.tasks.losses import text_losses
 from memplus.training.tasks.protocol import Job, KeptTarget
+from memplus.training.tasks.question_reading import read_questions
 from memplus.training.tasks.retrieval import LaneReading
 from memplus.training.text.run_config import TrainingConfig
 
@@ -51,8 +52,12 @@ class TextStep(nn.Module):
     def forward(self, job: Job) -> tuple[Tensor, Figures]:
         """The loss [] of a job, averaged over this process's documents, and its figures."""
         plan, memory = job.plan, self.memory
-        first = memory.writes + 1
+        if job.forgets:
+            memory.clear()
+        first, clock = memory.writes + 1, memory.clock
         written = self._write(job)
+        if job.asked is not None:
+            return self._ask(job, written, clock)
         target = plan.task.target(first, memory.writes, self.kept)
         reading = None
         if plan.whole:
@@ -60,10 +65,8 @@ class TextStep(nn.Module):
                 self.model, memory, target, plan.query_tokens, self.config.retriever
             )
         text = plan.task.loss(self._read(job, reading, written), job).mean()
-        loss, figures = text, {f"loss.{job.label}": text.detach()}
-        if written.language is not None and self.config.run.language:
-            loss = loss + self.config.run.language * written.language
-            figures["language"] = written.language.detach()
+        loss, figures = self._with_language(text, written)
+        figures[f"loss.{job.label}"] = text.detach()
         if reading is not None and reading.asked and not target.empty:
             learned = reading.loss()
             loss = loss + self.config.retriever.weight * learned
@@ -73,6 +76,19 @@ class TextStep(nn.Module):
         memory.detach_new_rows()
         self.kept = plan.task.remember(job, target, self.kept)
         return loss, figures
+
+    def _ask(self, job: Job, written: _Written, clock: int) -> tuple[Tensor, Figures]:
+        """The loss of a job's questions."""
+        losses, figures = read_questions(self.model, self.memory, job, clock, self.config.retriever)
+        loss, language = self._with_language(losses.mean(), written)
+        self.memory.detach_new_rows()
+        return loss, figures | language | {"loss": loss.detach()}
+
+    def _with_language(self, loss: Tensor, written: _Written) -> tuple[Tensor, Figures]:
+        if written.language is None or not self.config.run.language:
+            return loss, {}
+        whole = loss + self.config.run.language * written.language
+        return whole, {"language": written.language.detach()}
 
     def _write(self, job: Job) -> _Written:
         generators = [torch.Generator().manual_seed(seed) for seed in job.seeds]

@@ -16,9 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from memplus.config import SpanRetrieval
 from memplus.errors import ConfigError
 from memplus.mplus.model import MPlus
-from memplus.training.tasks.lanes import DroppedRows, LaneMemory, Rows
+from memplus.training.tasks.lanes import DroppedRows, LaneMemory, Rows, no_keys
 from memplus.training.tasks.protocol import Job, KeptTarget, Target
 from memplus.training.tasks.retrieval import retrieval_key
 from memplus.training.tasks.task_plan import Planner
@@ -113,9 +114,11 @@ def lane_memory(model: MPlus, config: TrainingConfig, share: int) -> LaneMemory:
     like = torch.empty(0, dtype=model.backbone.dtype, device=model.device)
     long_term = None
     if rows.has_long_term:
-        shape = (share, layers, width, rows.retriever_dim)
+        # Spans are asked for by fresh keys of one layer, so none are kept.
+        spans = isinstance(rows.retrieval, SpanRetrieval)
+        keys_of = no_keys if spans else partial(retrieval_key, model)
+        shape = (share, layers, width, 0 if spans else rows.retriever_dim)
         on_cpu = config.run.store_on_cpu
-        keys_of = partial(retrieval_key, model)
         long_term = DroppedRows(config.run.stored_rows, shape, like, keys_of, on_cpu=on_cpu)
     memory = LaneMemory(rows, (share, layers, width), like, long_term)
     given = model.pristine.short_term

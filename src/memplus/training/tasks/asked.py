@@ -1,0 +1,84 @@
+"""Questions about what a pass writes, as tensors; torch is loaded when they are made.
+
+Shapes: B documents of a process, q questions of a document, Q = B * q, t tokens of a question row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+__all__ = ["IGNORED", "Asked", "AskedRow", "Kind", "asked_of"]
+
+IGNORED = -100
+"""The label of tokens that are not predicted."""
+
+
+class Kind(IntEnum):
+    """What a row asks for."""
+
+    TOLD = 0
+    """The answer is in what was written."""
+    UNTOLD = 1
+    """It was never written: the answer is the abstention."""
+    CONTINUED = 2
+    """No question: a piece of what was written, to go on with."""
+
+
+@dataclass(frozen=True)
+class AskedRow:
+    """One row, as token ids."""
+
+    kind: Kind
+    tail: Sequence[int]
+    """Text that is not written yet, read before the prompt."""
+    prompt: Sequence[int]
+    answer: Sequence[int]
+    """Predicted, its last token too."""
+    rows: tuple[int, int] | None = None
+    """First and last of the rows that can hold the answer, counted from the first row that the
+    pass writes; None: it stands in the tail, or nowhere."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """All rows of a pass; those of document i are the i-th q."""
+
+    ids: Tensor
+    """[Q, t] tail, prompt, and the answer but for its last token; padded on the right."""
+    labels: Tensor
+    """[Q, t] the answer's tokens where they are predicted, else ``IGNORED``."""
+    prompt: Tensor
+    """[Q, t] true where a token asks the retriever."""
+    kinds: Tensor
+    """[Q] of ``Kind``."""
+    rows: Tensor
+    """[Q, 2] first and last row that can hold the answer; (0, -1) where none does."""
+
+
+def asked_of(rows: Sequence[AskedRow], device: torch.device) -> Asked:
+    """The tensors of rows, those of a document side by side."""
+    import torch
+
+    length = max(len(r.tail) + len(r.prompt) + len(r.answer) for r in rows) - 1
+    shape = (len(rows), length)
+    ids = torch.zeros(shape, dtype=torch.int64)
+    labels = torch.full(shape, IGNORED)
+    prompt = torch.zeros(shape, dtype=torch.bool)
+    for place, row in enumerate(rows):
+        begin = len(row.tail)
+        answer = begin + len(row.prompt)
+        whole = torch.tensor([*row.tail, *row.prompt, *row.answer])
+        ids[place, : len(whole) - 1] = whole[:-1]
+        labels[place, answer - 1 : len(whole) - 1] = whole[answer:]
+        prompt[place, begin:answer] = True
+    right = torch.tensor([row.rows or (0, -1) for row in rows])
+    kinds = torch.tensor([int(row.kind) for row in rows])
+    parts = (ids, labels, prompt, kinds, right)
+    return Asked(*(part.to(device) for part in parts))

@@ -1,0 +1,86 @@
+"""Questions read side by side against the same rows read one question at a time."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tests.training.tasks.question_lanes import (
+    DOCUMENTS,
+    EACH,
+    FAMILIES,
+    NEVER,
+    QUIET,
+    SPAN,
+    asked,
+    model_of,
+    written,
+)
+from torch import Tensor
+
+from memplus.mplus.model import MPlus
+from memplus.passes.read import HiddenPrefix
+from memplus.training.tasks.asked import IGNORED, Asked
+from memplus.training.tasks.lanes import LaneMemory
+from memplus.training.tasks.protocol import Job
+from memplus.training.tasks.question_reading import read_questions
+from memplus.training.tasks.question_spans import Found, find_spans
+
+
+@pytest.fixture(params=FAMILIES)
+def model(request: pytest.FixtureRequest) -> MPlus:
+    return model_of(request.param)
+
+
+def job_of(questions: Asked) -> Job:
+    return Job(None, questions.ids, questions.ids, seeds=(1, 2), asked=questions)  # type: ignore[arg-type]
+
+
+def rows_of(model: MPlus, memory: LaneMemory, spans: Tensor, document: int) -> Tensor:
+    """[1, L, m + n, d] of one question, taken span by span."""
+    assert memory.long_term is not None
+    held = memory.long_term.held.vectors[document]
+    found = [held[:, int(span) * SPAN : (int(span) + 1) * SPAN] for span in spans]
+    pool = torch.stack(
+        [memory.rows(layer)[document] for layer in range(len(model.backbone.layers))]
+    )
+    return torch.cat([*found, pool], dim=1)[None]
+
+
+def slow_losses(model: MPlus, memory: LaneMemory, questions: Asked, found: Found | None) -> Tensor:
+    """[Q] sum of each question's losses, read alone without padding."""
+    sums = []
+    for index, (ids, labels) in enumerate(zip(questions.ids, questions.labels, strict=True)):
+        spans = torch.empty(0) if found is None else found.spans[index]
+        rows = rows_of(model, memory, spans, index // EACH)
+        length = int((labels != IGNORED).nonzero().max()) + 1
+        prefix = HiddenPrefix(model.backbone, model.weights, rows)
+        logits = model.core.logits(model.core.read_rows(ids[None, :length], prefix))[0]
+        own = labels[:length]
+        losses = torch.nn.functional.cross_entropy(logits, own, reduction="none")
+        sums.append(losses.sum())
+    return torch.stack(sums)
+
+
+@pytest.mark.parametrize("chunks", [1, 2, 5])
+@torch.no_grad()
+def test_questions_side_by_side_have_the_losses_of_single_reads(model: MPlus, chunks: int) -> None:
+    memory, questions = written(model, chunks), asked(None)
+    assert memory.long_term is not None
+    loss, _ = read_questions(model, memory, job_of(questions), 0, QUIET)
+    found = None
+    if memory.long_term.filled:
+        found = find_spans(model, memory, questions, 0, QUIET, NEVER)
+        loss = loss - QUIET.weight * found.loss
+    sums = slow_losses(model, memory, questions, found).view(DOCUMENTS, EACH).sum(dim=1)
+    counts = (questions.labels != IGNORED).sum(dim=1).view(DOCUMENTS, EACH).sum(dim=1)
+    torch.testing.assert_close(loss, sums / counts, atol=2e-5, rtol=1e-5)
+
+
+def test_what_is_not_read_teaches_nothing(model: MPlus) -> None:
+    memory = written(model, 1)
+    seen, unseen = asked((0, 3)), asked((2000, 2003))
+    full = read_questions(model, memory, job_of(seen), 0, QUIET)
+    none = read_questions(model, memory, job_of(unseen), 0, QUIET)
+    assert (full[0] > 0).all()
+    assert none[0].tolist() == [0.0] * DOCUMENTS
+    assert float(none[1]["seen"]) == 0.0

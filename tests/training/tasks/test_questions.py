@@ -1,0 +1,174 @@
+"""The questions task: what it writes and asks, equal for equal seeds, and a run of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.training.settings import make_config, write_texts
+
+from memplus.config import MemoryConfig
+from memplus.errors import ConfigError
+from memplus.mplus.model import MPlus
+from memplus.training.engine.loop import Progress
+from memplus.training.tasks.asked import IGNORED, Kind
+from memplus.training.tasks.questions import Questions
+from memplus.training.tasks.registry import task_from
+from memplus.training.text.runs import TextRun
+
+SPANS = {"drop": "shared", "retrieval": {"kind": "spans", "span_rows": 4, "layer": 1}}
+MEMORY = {
+    "short_term_tokens": 32,
+    "retrieved_tokens": 16,
+    "tokens_per_write": 16,
+    "chunk_tokens": 16,
+    "retriever_dim": 8,
+} | SPANS
+TASK: dict[str, Any] = {
+    "task": "questions",
+    "sources": [{"kind": "statements", "weight": 3}, {"kind": "corrections"}],
+    "chunks": [2, 4],
+    "gradient_writes": 2,
+    "asked": 6,
+    "untold": 0.2,
+    "plain": 0.2,
+    "tails": 0.3,
+    "tail_tokens": 12,
+    "forgets": 0.3,
+}
+
+
+def config_of(folder: Path, task: dict[str, Any] | None = None, **changes: Any) -> Any:
+    write_texts(folder, words=200)
+    run = {"stored_rows": 64, "documents": 2, "keeps_rows": False} | changes.pop("run", {})
+    memory = MEMORY | changes.pop("memory", {})
+    task = TASK | (task or {})
+    prompt = {"template": "<q> {question} <a>\n"}
+    return make_config(folder, memory=memory, tasks=[task], run=run, prompt=prompt, **changes)
+
+
+def test_equal_seeds_draw_equal_passes_whatever_the_process(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    one, two = (TextRun(config).workload for _ in range(2))
+    for step in range(4):
+        first, second = one.draw(step, 0), two.draw(step, 0)
+        assert first.chunks.equal(second.chunks)
+        assert first.asked is not None
+        assert second.asked is not None
+        assert first.asked.ids.equal(second.asked.ids)
+        assert first.forgets == second.forgets
+    assert not one.draw(1, 0).chunks.equal(one.draw(2, 0).chunks[:, :2])
+
+
+def test_what_is_asked_stands_in_the_rows_that_are_named(tmp_path: Path) -> None:
+    config = config_of(tmp_path, {"tails": 0.0, "plain": 0.0, "chunks": 4})
+    workload = TextRun(config).workload
+    for step in range(5):
+        job = workload.draw(step, 0)
+        asked = job.asked
+        assert asked is not None
+        text = job.chunks.flatten(1)  # K is the chunk: a row for every token
+        for index in range(len(asked.ids)):
+            if asked.kinds[index] != Kind.CONTINUED:
+                continue
+            first, last = asked.rows[index].tolist()
+            labels = asked.labels[index]
+            own = text[index // TASK["asked"], first : last + 1]
+            assert labels[labels != IGNORED].equal(own)
+
+
+def test_each_share_gives_its_kind(tmp_path: Path) -> None:
+    config = config_of(tmp_path, {"untold": 1.0, "continued": 2})
+    job = TextRun(config).workload.draw(0, 0)
+    assert job.asked is not None
+    kinds = job.asked.kinds.view(2, -1)
+    assert (kinds == Kind.CONTINUED).sum(dim=1).tolist() == [2, 2]
+    assert (kinds == Kind.UNTOLD).sum(dim=1).tolist() == [4, 4]
+    none = TextRun(config_of(tmp_path, {"untold": 0.0, "chunks": 4, "tails": 0.0})).workload
+    drawn = [none.draw(step, 0).asked for step in range(3)]
+    assert all(not (one.kinds == Kind.UNTOLD).any() for one in drawn if one is not None)
+
+
+def test_the_abstention_is_what_the_prompt_says(tmp_path: Path) -> None:
+    run = TextRun(config_of(tmp_path, {"untold": 1.0, "continued": 0}))
+    job = run.workload.draw(0, 0)
+    assert job.asked is not None
+    labels = job.asked.labels[0]
+    expected = run.workload.texts.spelling.abstention
+    assert labels[labels != IGNORED].tolist() == expected
+
+
+@pytest.mark.parametrize("retrieved", [0, 16])
+def test_a_run_learns_resumes_to_the_bit_and_ends_with_an_empty_memory(
+    tmp_path: Path, retrieved: int
+) -> None:
+    stored = 64 if retrieved else 0
+    memory = {"retrieved_tokens": retrieved}
+
+    def run_of(name: str) -> Any:
+        run = {"out": str(tmp_path / name), "steps": 6, "checkpoint": 3, "stored_rows": stored}
+        return config_of(tmp_path, memory=memory, run=run)
+
+    def stop(now: Progress) -> None:
+        if now.step == 4:
+            raise KeyboardInterrupt
+
+    whole = TextRun(run_of("whole")).run()
+    with pytest.raises(KeyboardInterrupt):
+        TextRun(run_of("parts")).run(stop)
+    final = TextRun(run_of("parts"), resume=True).run()
+    first, second = (MPlus.from_pretrained(folder) for folder in (whole, final))
+    for name, weight in first.named_parameters():
+        assert weight.equal(second.get_parameter(name)), name
+    assert first.new_memory().short_term_rows == 0
+    assert first.prompt.template == "<q> {question} <a>\n"
+    lines = (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()
+    assert "loss.continued" in json.loads(lines[-1])
+
+
+def test_the_loss_of_a_pass_falls(tmp_path: Path) -> None:
+    """Gradients reach what writes and what reads."""
+    config = config_of(
+        tmp_path, {"chunks": 2, "tails": 0.0, "forgets": 1.0}, memory={"retrieved_tokens": 0},
+        run={"stored_rows": 0},
+    )  # fmt: skip
+    run = TextRun(config)
+    job = run.workload.draw(0, 0)
+    weights = [w for w in run.model.parameters() if w.requires_grad]
+    optimizer = torch.optim.Adam(weights, lr=1e-2)
+    losses = []
+    for _ in range(8):
+        loss, _ = run.workload.module(job)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.8 * losses[0]
+    embedding = run.model.weights.memory_embedding
+    assert embedding.grad is not None
+    assert float(embedding.grad.abs().sum()) > 0
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("untold", 1.5), ("one_topic", -0.1), ("plain", 1.0), ("asked", 0), ("continued", 7),
+        ("tail_tokens", 0), ("sources", []), ("forgets", 2),
+    ],
+)  # fmt: skip
+def test_fields_are_checked(field: str, value: Any) -> None:
+    with pytest.raises(ConfigError) as caught:
+        task_from(TASK | {field: value})
+    assert caught.value.fields["field"] == field
+
+
+def test_a_chunk_makes_no_more_rows_than_it_has_tokens() -> None:
+    task = task_from(TASK | {"chunk_tokens": 8})
+    assert isinstance(task, Questions)
+    with pytest.raises(ConfigError, match="chunk_tokens"):
+        task.check(MemoryConfig.from_dict(MEMORY))
+    replace(task, chunk_tokens=None).check(MemoryConfig.from_dict(MEMORY))
