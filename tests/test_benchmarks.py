@@ -85,3 +85,15 @@ def test_the_store_is_measured_end_to_end() -> None:
     assert result["int8_bytes_over_bf16_rows"] == pytest.approx(132 / 256)
     assert result["int8_overlap"] >= 0.99
     assert 0 <= result["notes_right_forgotten"] <= result["notes"] == 2
+
+
+def test_many_questions_are_measured_beside_single_ones() -> None:
+    command = [sys.executable, str(LATENCY.with_name("questions.py")), "--shape", "tiny"]
+    sizes = ["--questions", "5", "--single", "3", "--answer-tokens", "4"]
+    done = subprocess.run([*command, *sizes], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["questions"] == 5
+    assert result["together_seconds"] > 0
+    assert result["ratio"] == pytest.approx(result["together_seconds"] / result["single_seconds"])

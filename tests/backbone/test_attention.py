@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -178,3 +179,34 @@ def test_rows_that_a_batch_shares_go_through_one_call(monkeypatch: pytest.Monkey
     close(attend_merged(call, segments), plain(call, segments))
     folded = HEADS // GROUPS * 2
     assert called == [(1, GROUPS, 3 * folded, WIDTH), (3, GROUPS, folded, WIDTH)]
+
+
+@pytest.mark.parametrize("queries", [1, 4, TEXT])
+@torch.no_grad()
+def test_padding_does_not_go_through_shared_rows(
+    queries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands in its place is a number, and other tokens are as without padding."""
+    call, segments = a_call(batch=3, queries=queries), some_segments(1, 6)
+    assert call.mask is not None
+    mask = call.mask.clone()
+    padding = TEXT - 2, 0, 3
+    for row, count in enumerate(padding):
+        mask[row, :, :, :count] = False
+    padded = replace(call, mask=mask)
+    gone = sum(max(0, count - (TEXT - queries)) for count in padding)
+    asked: list[int] = []
+    whole = attention._attend
+
+    def counted(query: Tensor, *args: Any, **options: Any) -> tuple[Tensor, Tensor]:
+        asked.append(query.shape[0] * query.shape[2])
+        return whole(query, *args, **options)
+
+    monkeypatch.setattr(attention, "_attend", counted)
+    found = attend_merged(padded, segments)
+    assert asked[0] == HEADS // GROUPS * (3 * queries - gone)
+    assert bool(found.isfinite().all())
+    expected = plain(padded, segments)
+    for row, count in enumerate(padding):
+        first = max(0, count - (TEXT - queries))
+        close(found[row, first:], expected[row, first:])

@@ -204,8 +204,13 @@ def attend_merged(
     groups = heads // call.key.shape[1]
     if causal:
         return _causal(call, segments, groups)
-    folded = _fold(query, groups)
-    parts = [_attend_segment(folded, segment, call.scale) for segment in segments]
+    folded, there = _fold(query, groups), _tokens_of(call)
+    parts = [
+        _attend(folded, *segment, call.scale)
+        if segment[0].shape[0] == len(query)
+        else _attend_shared(query, segment, call.scale, there)
+        for segment in segments
+    ]
     mask = _additive(call.mask, query.dtype)
     if mask is not None and groups > 1:
         mask = mask.repeat(1, 1, groups, 1)
@@ -214,19 +219,44 @@ def attend_merged(
     return merged.transpose(1, 2).contiguous()
 
 
-def _attend_segment(query: Tensor, segment: Segment, scale: float) -> tuple[Tensor, Tensor]:
-    """Queries [B, G, R, D] over rows of their own or shared: [B, G, R, D] and [B, G, R].
+def _tokens_of(call: AttentionCall) -> Tensor | None:
+    """Indices of the tokens that are no padding, in the flattened batch; None: all or one row."""
+    batch, _, length, _ = call.query.shape
+    if batch == 1 or length == 1 or call.mask is None:
+        return None
+    there = call.mask[:, 0].any(dim=-1).expand(batch, -1).reshape(-1)
+    return None if bool(there.all()) else torch.nonzero(there).squeeze(1)
 
-    The queries of all batch rows that share a segment go through it together, so that it is read
-    once.
+
+def _attend_shared(
+    query: Tensor, segment: Segment, scale: float, there: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Queries over rows that all batch rows share, folded: [B, G, H / G * T, D] and the logs.
+
+    They go through the rows together, so that those are read once, and without padding.
+
+    Args:
+        query: [B, H, T, D].
+        segment: of one batch row, for all.
+        scale: what scores are multiplied by.
+        there: [n] indices of tokens that are no padding; None: all.
     """
     key, value = segment
-    batch, heads, rows, width = query.shape
-    if key.shape[0] == batch:
-        return _attend(query, key, value, scale)
-    out, lse = _attend(query.transpose(0, 1).reshape(1, heads, -1, width), key, value, scale)
-    own = out.reshape(heads, batch, rows, width), lse.reshape(heads, batch, rows)
-    return own[0].transpose(0, 1), own[1].transpose(0, 1)
+    batch, heads, length, width = query.shape
+    kv_heads = key.shape[1]
+    groups = heads // kv_heads
+    tokens = query.transpose(1, 2).reshape(batch * length, kv_heads, groups, width)
+    some = tokens if there is None else tokens[there]
+    lanes = some.transpose(0, 1).reshape(1, kv_heads, -1, width)
+    out, lse = _attend(lanes, key, value, scale)
+    out = out.reshape(kv_heads, -1, groups, width).transpose(0, 1)
+    lse = lse.reshape(kv_heads, -1, groups).transpose(0, 1)
+    if there is not None:
+        out = torch.zeros_like(tokens).index_copy_(0, there, out.contiguous())
+        lse = lse.new_zeros(tokens.shape[:3]).index_copy_(0, there, lse.contiguous())
+    out = out.reshape(batch, length, kv_heads, groups, width).permute(0, 2, 3, 1, 4)
+    lse = lse.reshape(batch, length, kv_heads, groups).permute(0, 2, 3, 1)
+    return out.flatten(2, 3), lse.flatten(2, 3)
 
 
 def _merge(parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
