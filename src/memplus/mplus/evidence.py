@@ -80,14 +80,16 @@ class Watch:
     def on(self, prefix: Prefix) -> Watch:
         """Watch the read of this prefix."""
         self.prefix = prefix
-        self.parts = [parts_of(one, prefix, row) for row, one in enumerate(self.memories)]
-        self.paid = [torch.zeros(len(parts) + 1) for parts in self.parts]
         return self
 
     def __call__(self, call: AttentionCall, groups: Groups) -> None:
         """Take in one layer's attention, once."""
         if call.layer in self._begun:
             return
+        if not self._begun:  # what is retrieved is known by now
+            rows = enumerate(self.memories)
+            self.parts = [parts_of(one, self.prefix, row) for row, one in rows]
+            self.paid = [torch.zeros(len(parts) + 1) for parts in self.parts]
         self._begun.add(call.layer)
         for row in range(len(self.memories)):
             self._take_in(call, row, _keys_of(groups, row))

@@ -7,8 +7,8 @@ Shapes: B batch, T tokens, W tokens with tails, L layers, k new rows, d hidden s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -83,7 +83,7 @@ class Reader:
         earlier = self._cached.of(cache, memories) if past else None
         tails = _tails(memories)
         prompt = _continued(text, earlier, past) if past else assemble(text.ids, text.mask, tails)
-        session = self._session(earlier, memories, (text, prompt), new_rows)
+        session = self._session(earlier, memories, prompt, new_rows)
         self._check_positions(session, past + prompt.width)
         self._check_frequencies(session, past, past + prompt.width)
         check_room(cache, past + prompt.width)
@@ -92,7 +92,7 @@ class Reader:
             labels = check_labels(options["labels"], text.ids, vocabulary)
             options["labels"] = _own_labels(labels, prompt)
         as_object = options.pop("return_dict", None) is not False
-        with self._reading(session, memories, new_rows):
+        with self._reading(session, text, new_rows):
             output = backbone.model(
                 attention_mask=prompt.attention_mask,
                 past_key_values=cache,
@@ -129,7 +129,7 @@ class Reader:
         reading = self._described(text, memories, prompt, options)
         check_rules(rules, options, reading)
         adjust(rules, reading)
-        session = self._session(earlier, memories, (text, prompt))
+        session = self._session(earlier, memories, prompt)
         needed = prompt.width + new_tokens(rules, text.tokens)
         self._check_positions(session, needed)
         self._check_frequencies(session, reading.cached or prompt.width, needed - 1)
@@ -142,7 +142,7 @@ class Reader:
             options["inputs_embeds"] = text.embeds
         options["inputs"] = text.ids if text.has_ids else None
         options["attention_mask"] = torch.ones_like(text.ids) if text.mask is None else text.mask
-        with self._reading(session, memories, None):
+        with self._reading(session, text):
             output = _generated(under_rules(stock, rules), session, options)
         if not isinstance(output, Tensor):
             searched = (rules.num_beams or 1) > 1
@@ -157,54 +157,55 @@ class Reader:
         text = as_text(backbone, ids, None)
         memories = self._per_row(memory, 1)
         prompt = assemble(text.ids, None, _tails(memories))
-        session = self._session(None, memories, (text, prompt))
+        session = self._session(None, memories, prompt)
         self._check_positions(session, prompt.width)
-        with self._reading(session, memories, None):
+        with self._reading(session, text):
             backbone.decoder(input_ids=text.ids, use_cache=False)
         assert isinstance(session.prefix, MemoryPrefix)
         return session.prefix
 
+    @contextmanager
     def _reading(
-        self, session: ReadSession, memories: Sequence[Memory], new_rows: Tensor | None
-    ) -> AbstractContextManager[None]:
+        self, session: ReadSession, text: Text, new_rows: Tensor | None = None
+    ) -> Iterator[None]:
+        """The pass that reads a text in a session, which may have read others before it."""
         adapters = self.core.backbone.adapters
-        only_new = not memories and new_rows is not None
+        only_new = new_rows is not None and not isinstance(session.prefix, MemoryPrefix)
         adapter = adapters.writing if only_new else adapters.reading
-        return running(self.core.backbone, session, adapter)
+        with self.core.backbone.lock:
+            if not session.prefilled:
+                self._retrieve_spans(session.prefix, text)
+            with running(self.core.backbone, session, adapter):
+                yield
 
     def _session(
         self,
         earlier: CachedRead | None,
         memories: Sequence[Memory],
-        asking: tuple[Text, Prompt],
+        prompt: Prompt,
         new_rows: Tensor | None = None,
     ) -> ReadSession:
-        """The read that an earlier cache belongs to, or a new one of a text and its layout."""
         backbone, weights = self.core.backbone, self.core.weights
-        text, prompt = asking
         if earlier is not None:
             if prompt.tail is not None:
                 earlier.session.tails = self._tails_of(prompt)
             return earlier.session
         prefix = Prefix()
         if memories:
-            queries = self._span_queries(memories, text, prompt.asked)
-            prefix = MemoryPrefix(backbone, weights, memories, prompt.asked, new_rows, queries)
+            prefix = MemoryPrefix(backbone, weights, memories, prompt.asked, extra=new_rows)
         elif new_rows is not None:
             prefix = HiddenPrefix(backbone, weights, new_rows[None])
         return ReadSession(backbone, prefix, self._tails_of(prompt))
 
-    def _span_queries(
-        self, memories: Sequence[Memory], text: Text, asked: Tensor
-    ) -> list[Tensor] | None:
-        """What each row asks for where spans are retrieved and any memory has stored some."""
+    def _retrieve_spans(self, prefix: Prefix, text: Text) -> None:
+        """Where spans are retrieved and any memory has stored some, choose those of a new read."""
         core = self.core
-        if not core.memory_config.retrieves_spans:
-            return None
-        if all(memory.long_term is None for memory in memories):
-            return None
-        given = text.ids if text.embeds is None else text.embeds
-        return span_queries(core.backbone, core.weights, given, asked[:, -text.tokens :])
+        if not isinstance(prefix, MemoryPrefix) or not core.memory_config.retrieves_spans:
+            return
+        if any(memory.long_term is not None for memory in prefix.memories):
+            given = text.ids if text.embeds is None else text.embeds
+            asked = prefix.prompt[:, -text.tokens :]
+            prefix.retrieve_spans(span_queries(core.backbone, core.weights, given, asked))
 
     def _tails_of(self, prompt: Prompt) -> Tails | None:
         return None if prompt.tail is None else Tails(prompt, self.core.backbone.embedding)

@@ -54,8 +54,6 @@ class MemoryPrefix(Prefix):
         prompt: [B, T] true where a token belongs to the prompt: no tail, no padding; what follows
             these T tokens in their pass does not retrieve.
         extra: [k rows] hidden vectors [L, k, d] of rows not yet written, read after the others.
-        queries: per row what retrieves spans for it (``passes.span_queries``), before any layer is
-            read; None where every layer retrieves rows by its own input.
     """
 
     def __init__(
@@ -65,7 +63,6 @@ class MemoryPrefix(Prefix):
         memories: Sequence[Memory],
         prompt: Tensor,
         extra: Tensor | None = None,
-        queries: Sequence[Tensor] | None = None,
     ) -> None:
         self.backbone = backbone
         self.weights = weights
@@ -77,7 +74,7 @@ class MemoryPrefix(Prefix):
         """(batch row, layer) -> [m] indices into the long-term rows, in reading order."""
         self.scores: dict[tuple[int, int], Tensor] = {}
         """(batch row, layer) -> [n] retrieval scores of all long-term rows."""
-        self._spans = None if queries is None else self._retrieve_spans(queries)
+        self._spans: list[tuple[Tensor, Tensor]] | None = None
         self._groups: dict[int, list[tuple[slice, list[Segment]]]] = {}
 
     def shift(self, device: torch.device) -> Tensor:
@@ -135,8 +132,12 @@ class MemoryPrefix(Prefix):
         return None if self._spans is None else self._spans[row]
 
     @torch.no_grad()
-    def _retrieve_spans(self, queries: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
-        """Per row the rows that all layers read [m], and the scores of all stored ones [n]."""
+    def retrieve_spans(self, queries: Sequence[Tensor]) -> None:
+        """Choose the spans that every layer reads, before any layer is read.
+
+        Args:
+            queries: per row what it asks for (``passes.span_queries``).
+        """
         nothing = self.prompt.new_zeros(0, dtype=torch.int64)
         found: list[tuple[Tensor, Tensor]] = []
         for run, memory in self.runs():
@@ -146,7 +147,7 @@ class MemoryPrefix(Prefix):
                 continue
             for chosen, scores in pool.retrieve_spans(queries[run]):
                 found.append((chosen, scores.repeat_interleave(pool.span)))
-        return found
+        self._spans = found
 
     def _segments(
         self,
