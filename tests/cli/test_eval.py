@@ -139,20 +139,6 @@ def test_the_columns_are_the_systems_that_were_asked_for(
     assert "bare model: " in shown
 
 
-def test_confidence_leaves_its_picture_in_its_folder(
-    run: Run, tmp_path: Path, tiny: Path, text: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    given = ("eval", "confidence", text, "--model", tiny, "--notes", 2, "--distances", "0")
-    ran = run(*given, "--out", "out", "--json")
-    assert ran.data["asked"] == 4
-    assert (tmp_path / "out" / "confidence.png").read_bytes().startswith(b"\x89PNG")
-    assert {path.name for path in tmp_path.iterdir()} == {"out", text.name}
-    assert "min confidence" in run(*given, "--out", "out").out
-    (tmp_path / "file").write_text("")
-    assert run(*given, "--out", "file").code != 0
-
-
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [

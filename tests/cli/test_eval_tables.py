@@ -75,8 +75,9 @@ def test_perplexities_stand_beside_the_last() -> None:
 def test_every_fifth_threshold_is_shown() -> None:
     to = console()
     found = [Threshold(number / 10, 0.9, 0.1, 0.8, 0.05) for number in range(10)]
-    show_trade_off(to, found, Path("a.png"))
+    show_trade_off(to, found, found[4], Path("a.png"))
     text = "\n".join(" ".join(line) for line in printed(to))
     assert "0.50" in text
     assert "0.40" not in text
+    assert "min_confidence 0.4 declines 80.0% of what was never told and 5.0% of what was." in text
     assert "a.png" in text

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from memplus.cli.bench import TextFiles, make_folder, open_bench, read_texts
+from memplus.cli.bench import TextFiles, open_bench, read_texts
+from memplus.cli.eval_confidence import confidence
 from memplus.cli.eval_table import table
 from memplus.cli.eval_tables import (
     show_perplexity,
     show_results,
     show_statements,
-    show_trade_off,
 )
 from memplus.cli.options import AsJson, Device, Dtype, Model, Seed
 from memplus.cli.output import Output
@@ -293,47 +293,7 @@ def perplexity(
     output.result(asdict(found), show=lambda console: show_perplexity(console, found))
 
 
-@evaluation.command()
-def confidence(
-    texts: TextFiles = None,
-    *,
-    distances: Distances = "16k",
-    notes: Annotated[int, typer.Option("--notes", min=1, help="Notes told and asked.")] = 200,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the picture.")] = Path(
-        "runs/confidence"
-    ),
-    system: Annotated[
-        str, typer.Option("--system", help="The one whose confidence is measured.")
-    ] = "mplus",
-    model: Model = "nano",
-    seed: Seed = 0,
-    device: Device = None,
-    dtype: Dtype = None,
-    as_json: AsJson = False,
-) -> None:
-    """Draw what `--min-confidence` gains and costs, on held-out notes: OUT/confidence.png."""
-    from memplus.data.stream import Texts
-    from memplus.evaluation.engine.curves import draw_trade_off
-    from memplus.evaluation.probes.confidence import (
-        ask_with_confidence,
-        require_confidence,
-        trade_off,
-    )
-    from memplus.evaluation.tasks.retention import RetentionSizes, parse_distances, retention_plan
-
-    output = Output(as_json=as_json)
-    sizes = RetentionSizes(notes, parse_distances(distances))
-    given = read_texts(texts)
-    bench = open_bench(system, model, device=device, dtype=dtype)
-    require_confidence(bench.systems[0])
-    plan = retention_plan(Texts.of(given, bench.reference), bench.chunk, sizes, seed)
-    plot = make_folder(out) / "confidence.png"
-    with output.progress() as report:
-        answers = ask_with_confidence(bench.systems[0], plan, report)
-    found = trade_off(answers)
-    draw_trade_off(found, title=f"{notes} notes, asked after {distances} tokens", path=plot)
-    data = {"asked": len(answers), "plot": str(plot), "thresholds": [asdict(one) for one in found]}
-    output.result(data, show=lambda console: show_trade_off(console, found, plot))
+evaluation.command()(confidence)
 
 
 def _hand_over(output: Output, results: Results, out: Path) -> None:

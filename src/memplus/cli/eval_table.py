@@ -9,21 +9,15 @@ import typer
 from rich.console import Console
 
 from memplus.cli.bench import TextFiles, open_table_bench, read_texts
+from memplus.cli.held_out import Nq, Squad, held_out_pool
 from memplus.cli.options import AsJson, Device, Dtype, Model
 from memplus.cli.output import Output
 
 if TYPE_CHECKING:
-    from memplus.data.passages import PassageQuestions
     from memplus.evaluation.table import Predicted, Table
-    from memplus.evaluation.tasks.held_out import HeldOut
-    from memplus.evaluation.tasks.told import Item
 
 __all__ = ["table"]
 
-Squad = Annotated[Path | None, typer.Option("--squad", help="SQuAD, as published.")]
-Nq = Annotated[
-    Path | None, typer.Option("--nq", help="Natural Questions with gold passages, JSON lines.")
-]
 Items = Annotated[
     int, typer.Option("--items", min=1, help="Passages and statements of each kind per seed.")
 ]
@@ -79,7 +73,7 @@ def table(
 
     output = Output(as_json=as_json)
     asked = parse_distances(distances)
-    pool = _pool(squad, nq, asked, parse_distances(corrected))
+    pool = held_out_pool(squad, nq, asked, parse_distances(corrected))
     given = read_texts(texts)
     tellings = Tellings(pool, items, seeds, out)
     bench = open_table_bench(model, device=device, dtype=dtype)
@@ -88,22 +82,6 @@ def table(
         found = evaluate_table(bench, given, tellings, predicted, min_confidence, report)
     data = {"folder": str(out), **found.to_dict()}
     output.result(data, show=lambda console: _show(console, found, out))
-
-
-def _pool(
-    squad: Path | None, nq: Path | None, distances: tuple[int, ...], corrected: tuple[int, ...]
-) -> HeldOut:
-    """What is held out of the given sets and of the bundled statements."""
-    from memplus.data.passages import read_nq, read_squad
-    from memplus.evaluation.tasks.held_out import HeldOut, passage_items, statement_items
-
-    items: list[Item] = []
-    others: list[PassageQuestions] = []
-    for kind, path, read in (("SQuAD", squad, read_squad), ("NQ", nq, read_nq)):
-        if path is not None:
-            items += passage_items(kind, read(path, "held_out"), distances)
-            others += read(path, "all")
-    return HeldOut((*items, *statement_items(distances, corrected)), tuple(others))
 
 
 def _predicted(windows: int, tokens: int) -> Predicted | None:

@@ -98,11 +98,16 @@ def show_perplexity(console: Console, found: Perplexities) -> None:
     )
 
 
-def show_trade_off(console: Console, found: list[Threshold], plot: Path) -> None:
-    """Every fifth threshold, and where the picture lies."""
+def show_trade_off(console: Console, found: list[Threshold], chosen: Threshold, plot: Path) -> None:
+    """Every fifth threshold, the chosen one, and where the picture lies."""
     table = Table("min confidence", "right", "wrong of given", "declined", "wrongly declined")
     for one in found[::5]:
         shares = (one.right, one.wrong, one.declined, one.wrongly_declined)
         table.add_row(f"{one.min_confidence:.2f}", *(_percent(share) for share in shares))
     console.print(table)
+    console.print(
+        f"min_confidence {chosen.min_confidence:.4g} declines {_percent(chosen.declined)} of what "
+        f"was never told and {_percent(chosen.wrongly_declined)} of what was.",
+        markup=False,
+    )
     console.print(f"The picture is {plot}.", markup=False)

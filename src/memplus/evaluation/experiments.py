@@ -30,6 +30,7 @@ __all__ = [
     "Streams",
     "Tellings",
     "evaluate_alone",
+    "evaluate_confidence",
     "evaluate_layouts",
     "evaluate_names",
     "evaluate_questions",
@@ -57,13 +58,15 @@ class Tellings:
     items: int
     """Of each kind per seed."""
     seeds: int
-    """Streams, with the seeds 0, 1, ..."""
+    """Streams, with seeds that follow each other."""
     folder: Path
     part: Part = "figures"
+    first_seed: int = 0
 
-    def deals(self) -> list[Telling]:
-        """What is told, seed by seed."""
-        return [self.held_out.deal(self.items, seed, self.part) for seed in range(self.seeds)]
+    def deals(self) -> list[tuple[int, Telling]]:
+        """Seeds, and what is told in the stream of each."""
+        seeds = range(self.first_seed, self.first_seed + self.seeds)
+        return [(seed, self.held_out.deal(self.items, seed, self.part)) for seed in seeds]
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -75,6 +78,7 @@ class Tellings:
             "distances": distances,
             "items": self.items,
             "seeds": self.seeds,
+            "first_seed": self.first_seed,
             "part": self.part,
         }
 
@@ -132,6 +136,33 @@ def evaluate_statements(
     return evaluate(bench.systems, plans, evaluation, report)
 
 
+def evaluate_confidence(
+    bench: Bench,
+    texts: Sequence[str],
+    sizes: RetentionSizes,
+    seed: int,
+    folder: Path,
+    report: Report,
+) -> Results:
+    """Notes as in ``evaluate_retention``, of one seed, with the confidence of every answer.
+
+    Args:
+        bench: systems that know how sure they are.
+        texts: what the notes are told in.
+        sizes: how much.
+        seed: of the stream.
+        folder: of the results.
+        report: called with (what, done, total).
+    """
+    known = Texts.of(texts, bench.reference)
+    settings = {"memplus": memplus.__version__, "seed": seed, **asdict(sizes)}
+    settings |= {"texts": known.sha256, "text_tokens": known.tokens}
+    judge = Judge(explained=True, judges_withheld=True)
+    plan = retention_plan(known, bench.chunk, sizes, seed)
+    evaluation = Evaluation("confidence", NOTE, settings, judge, folder)
+    return evaluate(bench.systems, [plan], evaluation, report)
+
+
 def evaluate_told(
     bench: Bench, texts: Sequence[str], tellings: Tellings, report: Report
 ) -> Results:
@@ -145,9 +176,9 @@ def evaluate_told(
     """
     known = Texts.of(texts, bench.reference)
     deals = tellings.deals()
-    plans = [told_plan(known, bench.chunk, deal, seed) for seed, deal in enumerate(deals)]
+    plans = [told_plan(known, bench.chunk, deal, seed) for seed, deal in deals]
     settings = {"texts": known.sha256, "text_tokens": known.tokens, **tellings.settings}
-    kind = deals[0].items[0].kind
+    kind = deals[0][1].items[0].kind
     evaluation = Evaluation("told", kind, settings, TOLD, tellings.folder)
     return evaluate(bench.systems, plans, evaluation, report)
 
@@ -156,11 +187,9 @@ def evaluate_alone(bench: Bench, tellings: Tellings, report: Report) -> Results:
     """The items of ``evaluate_told``, each told to a session of its own and asked at once."""
     deals = tellings.deals()
     plans = [
-        plan
-        for seed, deal in enumerate(deals)
-        for plan in alone_plans(deal.items, bench.reference, seed)
+        plan for seed, deal in deals for plan in alone_plans(deal.items, bench.reference, seed)
     ]
-    kind = deals[0].items[0].kind
+    kind = deals[0][1].items[0].kind
     evaluation = Evaluation("alone", kind, tellings.settings, TOLD, tellings.folder)
     return evaluate(bench.systems, plans, evaluation, report)
 

@@ -5,12 +5,19 @@ from pathlib import Path
 import pytest
 from tests.evaluation.conftest import silent
 
-from memplus.data.stream import Texts
 from memplus.errors import ConfigError
 from memplus.evaluation.engine.bench import Bench
 from memplus.evaluation.engine.curves import draw_trade_off
-from memplus.evaluation.probes.confidence import Asked, ask_with_confidence, trade_off
-from memplus.evaluation.tasks.retention import NOTE, UNKNOWN, RetentionSizes, retention_plan
+from memplus.evaluation.engine.summary import Threshold
+from memplus.evaluation.experiments import evaluate_confidence
+from memplus.evaluation.probes.confidence import (
+    Asked,
+    asked_of,
+    choose,
+    require_confidence,
+    trade_off,
+)
+from memplus.evaluation.tasks.retention import NOTE, UNKNOWN, RetentionSizes
 
 ANSWERS = [
     Asked(NOTE, answerable=True, right=True, declined=False, confidence=0.8),
@@ -38,23 +45,47 @@ def test_nothing_asked_has_no_shares() -> None:
     assert all(one.right == one.wrong == 0 for one in trade_off([]))
 
 
-def test_notes_and_what_was_never_told_are_asked(bench: Bench, tmp_path: Path) -> None:
-    texts = Texts.of(["The road went down to the sea. Nobody was there. "] * 3, bench.reference)
-    plan = retention_plan(texts, bench.chunk, RetentionSizes(4, (50,)), 0)
-    steps: list[tuple[str, int, int]] = []
-    answers = ask_with_confidence(bench.systems[0], plan, lambda *step: steps.append(step))
+def test_the_threshold_chosen_tells_the_untold_best_within_what_may_be_declined() -> None:
+    found = [
+        Threshold(0.0, 0.9, 0.5, 0.1, 0.0),
+        Threshold(0.2, 0.9, 0.3, 0.6, 0.04),
+        Threshold(0.3, 0.9, 0.3, 0.6, 0.04),
+        Threshold(0.4, 0.8, 0.1, 0.9, 0.2),
+        Threshold(0.6, 0.1, 0.1, 1.0, 0.9),
+    ]
+    assert choose(found, 0.1).min_confidence == 0.2
+    assert choose(found, 0.2).min_confidence == 0.4
+    assert choose(found, 1.0).min_confidence == 0.4
+    assert choose(found[3:], 0.1).min_confidence == 0.4
+
+
+def test_answers_are_taken_from_a_run_as_they_were_before_any_threshold(
+    bench: Bench, tmp_path: Path
+) -> None:
+    texts = ["The road went down to the sea. Nobody was there. "] * 3
+    one = Bench(bench.systems[:1], bench.reference)
+    results = evaluate_confidence(one, texts, RetentionSizes(4, (50,)), 0, tmp_path, silent)
+    answers = asked_of(results.lines, one.systems[0])
     assert sum(one.answerable for one in answers) == 4
     assert sum(not one.answerable for one in answers) == 2
     assert all(0 < one.confidence <= 1 for one in answers)
-    assert steps[-1][1] == steps[-1][2]
     path = tmp_path / "trade.png"
     draw_trade_off(trade_off(answers), title="a title", path=path)
     assert path.read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_system_that_does_not_say_how_sure_it_is_cannot_be_measured(
-    bench: Bench, texts: Texts
-) -> None:
-    plan = retention_plan(texts, bench.chunk, RetentionSizes(1, (0,)), 0)
+def test_a_withheld_answer_is_no_abstention_of_the_models_own(bench: Bench) -> None:
+    said = {"key": "k", "system": "mplus", "kind": NOTE, "answers": ["a"], "right": True}
+    lines = [
+        said | {"said": "I have no note of that.", "declined": True, "confidence": 0.9},
+        said | {"said": "a", "declined": True, "confidence": 0.1},
+        said | {"system": "memoryllm"},
+        {"key": "end", "system": "mplus"},
+    ]
+    assert [one.declined for one in asked_of(lines, bench.systems[0])] == [True, False]
+
+
+def test_a_system_that_does_not_say_how_sure_it_is_cannot_be_measured(bench: Bench) -> None:
+    require_confidence(bench.systems[0])
     with pytest.raises(ConfigError, match="'nothing': it does not say how sure"):
-        ask_with_confidence(bench.systems[2], plan, silent)
+        require_confidence(bench.systems[2])

@@ -1,23 +1,21 @@
 """What withholding unsure answers gains and costs: the trade-off behind ``min_confidence``.
 
-Notes are told and asked by a plan as in ``retention``; each answer comes with its confidence. For
-every threshold: how many questions with an answer are still answered rightly, how many of the
-answers given are wrong, how many questions without an answer are declined.
+Notes are told and asked as in ``retention``, or what is held out as in ``told``; each answer comes
+with its confidence. For every threshold: how many questions with an answer are still answered
+rightly, how many of the answers given are wrong, how many questions without an answer are declined.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from memplus.errors import ConfigError
-from memplus.evaluation.engine.judging import Judge
-from memplus.evaluation.engine.plan import Plan, Question
-from memplus.evaluation.engine.run import Report, judged
 from memplus.evaluation.engine.summary import Threshold
-from memplus.systems.protocol import Explains, Reply, System
+from memplus.systems.protocol import Explains, System
 
-__all__ = ["Asked", "ask_with_confidence", "require_confidence", "trade_off"]
+__all__ = ["Asked", "asked_of", "choose", "require_confidence", "trade_off"]
 
 _STEPS = 50
 
@@ -45,29 +43,24 @@ def require_confidence(system: System) -> None:
         raise ConfigError("system", value=system.name, reason="it does not say how sure it is")
 
 
-def ask_with_confidence(system: System, plan: Plan, report: Report) -> list[Asked]:
-    """Write and ask by a plan, nothing withheld.
+def asked_of(lines: Iterable[Mapping[str, Any]], system: System) -> list[Asked]:
+    """A system's answers as a run recorded them, whatever was withheld.
 
     Args:
-        system: one that says how sure it is.
-        plan: what is told, and asked.
-        report: called with (what, done, total).
-
-    Raises:
-        ConfigError: the system does not say how sure it is.
+        lines: of a run whose judge looks at what was withheld.
+        system: whose answers.
     """
-    require_confidence(system)
-    session = system.open(plan.seed)
-    assert isinstance(session, Explains)
-    answers: list[Asked] = []
-    done = 0
-    for step in plan.steps:
-        session.write(step.pieces, step.source)
-        done += step.tokens
-        report("reading", done, plan.tokens)
-        replies = session.explain([one.text for one in step.questions], min_confidence=0.0)
-        answers += map(_asked, step.questions, replies)
-    return answers
+    return [
+        Asked(
+            line["kind"],
+            bool(line["answers"]),
+            line["right"],
+            system.declines(line["said"]),
+            line["confidence"],
+        )
+        for line in lines
+        if line["key"] != "end" and line["system"] == system.name
+    ]
 
 
 def trade_off(answers: Sequence[Asked]) -> list[Threshold]:
@@ -76,11 +69,19 @@ def trade_off(answers: Sequence[Asked]) -> list[Threshold]:
     return [_at(answers, highest * step / _STEPS) for step in range(_STEPS + 1)]
 
 
-def _asked(question: Question, reply: Reply) -> Asked:
-    line = judged(Judge(), question, reply)
-    answerable = bool(question.answers)
-    confidence = reply.confidence or 0.0
-    return Asked(question.kind, answerable, line["right"], reply.declined, confidence)
+def choose(thresholds: Sequence[Threshold], most_declined: float) -> Threshold:
+    """The threshold that tells best what was never told from what was.
+
+    That is the largest difference between the shares declined of the one and of the other; of equal
+    ones the lowest threshold.
+
+    Args:
+        thresholds: rising; at least one.
+        most_declined: of what was told, at most so large a share may be declined; where even the
+            lowest threshold declines more, it is chosen.
+    """
+    bearable = [one for one in thresholds if one.wrongly_declined <= most_declined]
+    return max(bearable or thresholds[:1], key=lambda one: one.declined - one.wrongly_declined)
 
 
 def _at(answers: Sequence[Asked], least: float) -> Threshold:

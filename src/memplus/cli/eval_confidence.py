@@ -1,0 +1,106 @@
+"""``memplus eval confidence``: what withholding unsure answers gains and costs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from memplus.cli.bench import TextFiles, make_folder, open_bench, read_texts
+from memplus.cli.eval_tables import show_trade_off
+from memplus.cli.held_out import Nq, Squad, held_out_pool
+from memplus.cli.options import AsJson, Device, Dtype, Model, Seed
+from memplus.cli.output import Output
+
+if TYPE_CHECKING:
+    from memplus.evaluation.engine.bench import Bench
+    from memplus.evaluation.engine.results import Results
+    from memplus.evaluation.engine.run import Report
+
+__all__ = ["confidence"]
+
+
+def confidence(
+    texts: TextFiles = None,
+    *,
+    squad: Squad = None,
+    nq: Nq = None,
+    held_out: Annotated[
+        bool,
+        typer.Option(
+            "--held-out",
+            help="Held-out statements instead of notes, and passages of `--squad` and `--nq`, "
+            "which imply it: the quarter of them that is in no figure of `memplus eval table`.",
+        ),
+    ] = False,
+    distances: Annotated[
+        str, typer.Option("--distances", help="Tokens between a note and its question.")
+    ] = "16k",
+    notes: Annotated[
+        int, typer.Option("--notes", min=1, help="Notes told and asked, or items of each kind.")
+    ] = 200,
+    most_declined: Annotated[
+        float,
+        typer.Option(
+            "--most-declined",
+            min=0,
+            max=1,
+            help="Share of what was told that the chosen threshold may decline.",
+        ),
+    ] = 0.1,
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder of answers and picture; a run there is resumed.")
+    ] = Path("runs/confidence"),
+    system: Annotated[
+        str, typer.Option("--system", help="The one whose confidence is measured.")
+    ] = "mplus",
+    model: Model = "nano",
+    seed: Seed = 0,
+    device: Device = None,
+    dtype: Dtype = None,
+    as_json: AsJson = False,
+) -> None:
+    """Draw what `--min-confidence` gains and costs, and choose a threshold: OUT/confidence.png.
+
+    On held-out notes, or with `--held-out` on statements and passages. The threshold is the one
+    that tells best what was never told from what was; a model's `min_confidence` is to be that.
+    """
+    from memplus.evaluation.engine.curves import draw_trade_off
+    from memplus.evaluation.experiments import Tellings, evaluate_confidence, evaluate_told
+    from memplus.evaluation.probes.confidence import (
+        asked_of,
+        choose,
+        require_confidence,
+        trade_off,
+    )
+    from memplus.evaluation.tasks.retention import RetentionSizes, parse_distances
+
+    output = Output(as_json=as_json)
+    sizes = RetentionSizes(notes, parse_distances(distances))
+    given = read_texts(texts)
+
+    def run(bench: Bench, report: Report) -> Results:
+        if not (held_out or squad or nq):
+            return evaluate_confidence(bench, given, sizes, seed, out, report)
+        pool = held_out_pool(squad, nq, sizes.distances, ())
+        tellings = Tellings(pool, notes, 1, out, "threshold", seed)
+        return evaluate_told(bench, given, tellings, report)
+
+    bench = open_bench(system, model, device=device, dtype=dtype)
+    require_confidence(bench.systems[0])
+    plot = make_folder(out) / "confidence.png"
+    with output.progress() as report:
+        answers = asked_of(run(bench, report).lines, bench.systems[0])
+    found = trade_off(answers)
+    chosen = choose(found, most_declined)
+    title = f"{len(answers)} questions, asked after {distances} tokens"
+    draw_trade_off(found, title=title, path=plot)
+    data = {
+        "asked": len(answers),
+        "plot": str(plot),
+        "chosen": asdict(chosen),
+        "thresholds": [asdict(one) for one in found],
+    }
+    output.result(data, show=lambda console: show_trade_off(console, found, chosen, plot))
