@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from memplus.evaluation.engine.summary import wilson
+from memplus.evaluation.probes.bm25 import Found
 from memplus.evaluation.probes.perplexity import Perplexities
 from memplus.evaluation.rows import Lines, Row, markdown, rows_of, shown
 
@@ -112,6 +113,9 @@ def test_spans_are_found_or_not_and_rows_by_their_share() -> None:
     row = by_measure(Lines(ALONE, told))[measure]
     assert (row.figures["mplus"].value, row.figures["mplus"].asked) == (pytest.approx(2 / 3), 3)
     assert row.goal == "at least 95%"
+    found = (Found("SQuAD", 9, found=True), Found("NQ", 9, found=False))
+    row = by_measure(Lines(ALONE, told, by_words=found))[measure]
+    assert (row.figures["bm25"].value, row.figures["bm25"].asked) == (1.0, 1)
     layers = rows([4, 4], [1, 3])
     told = lines("SQuAD", "mplus", 9, 0, of=1, rows=layers)
     assert by_measure(Lines(ALONE, told))[measure].figures["mplus"].value == 0.5

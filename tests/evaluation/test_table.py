@@ -9,6 +9,7 @@ from tests.systems.conftest import SHARED
 from memplus.errors import ConfigError
 from memplus.evaluation.engine.bench import Bench
 from memplus.evaluation.experiments import Tellings
+from memplus.evaluation.probes.bm25 import installed
 from memplus.evaluation.probes.perplexity import Windows
 from memplus.evaluation.table import Predicted, Table, evaluate_table
 from memplus.systems.registry import make_systems
@@ -44,9 +45,11 @@ def test_every_part_is_in_the_table_and_in_the_folder(folder: Path) -> None:
         row["figures"]["mplus"]["value"] for measure, row in rows.items()
         if measure == "set, after 30 tokens: contained"
     )  # fmt: skip
+    assert summary["systems"].get("bm25") == ("BM25" if installed() else None)
     text = (folder / "table.md").read_text()
     assert all(f"| {measure} |" in text for measure in rows)
     assert "| text in the prompt | M+ | MemoryLLM | no memory |" in text
+    assert ("| BM25 |" in text) == installed()
 
 
 def test_what_is_known_is_not_run_again(folder: Path) -> None:

@@ -1,10 +1,14 @@
+from dataclasses import replace
 from math import comb
 
 import pytest
+from tests.fakes import make_mplus
 from tests.systems.conftest import SHARED, SMALL
 
+from memplus.config import SpanRetrieval
 from memplus.data.stream import Told
 from memplus.systems.mplus import MemoryLLMSystem, MPlusSystem
+from memplus.systems.shared import Shared
 
 TEXT = "The gate is red, and nobody came. It rained for days on end; the keeper slept. "
 
@@ -71,3 +75,18 @@ def test_survival_is_the_chance_that_no_write_drops_the_row(writes: int) -> None
     # One write drops 6 of 24 rows: the choices among the other 23 spare the row.
     spared = comb(23, 6) / comb(24, 6)
     assert system.survival(writes * SMALL.chunk_tokens) == pytest.approx(spared**writes)
+
+
+def test_what_is_retrieved_as_one_is_a_span_or_a_chunk() -> None:
+    rows = MPlusSystem(SHARED)
+    assert (rows.span_tokens, rows.spans_retrieved) == (6, 1)
+    config = replace(
+        SMALL,
+        retrieval=SpanRetrieval(span_rows=3, layer=1),
+        drop="shared",
+        retrieved_tokens=9,
+        chunk_tokens=12,
+    )
+    spans = MPlusSystem(Shared(lambda: make_mplus(config=config)))
+    # Two tokens a row.
+    assert (spans.span_tokens, spans.spans_retrieved) == (6, 3)

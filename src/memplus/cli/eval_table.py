@@ -93,6 +93,7 @@ def _predicted(windows: int, tokens: int) -> Predicted | None:
 
 def _show(console: Console, found: Table, out: Path) -> None:
     """A measure a line, its figures below it: the table is too wide for most terminals."""
+    from memplus.evaluation.probes.bm25 import installed
     from memplus.evaluation.rows import shown
 
     for row in found.rows:
@@ -106,4 +107,6 @@ def _show(console: Console, found: Table, out: Path) -> None:
             figures.append(f"{row.goal}: {'reached' if row.reached else 'not reached'}")
         for figure in figures:
             console.print(f"    {figure}", markup=False, soft_wrap=True)
+    if not installed():
+        console.print("BM25 is left out: pip install 'memplus[bm25]' brings it.", markup=False)
     console.print(f"The table is {out / 'table.md'}; all answers lie in {out}.", markup=False)

@@ -18,6 +18,7 @@ from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan
 from memplus.evaluation.engine.results import Evaluation, Results, evaluate
 from memplus.evaluation.engine.run import Report
+from memplus.evaluation.probes.bm25 import Found, Spans, found_by_words, installed
 from memplus.evaluation.tasks.held_out import HeldOut, Part
 from memplus.evaluation.tasks.note_layouts import ALONE, layouts_plan
 from memplus.evaluation.tasks.ordinary_statements import STATEMENT, statement_judge, statement_plans
@@ -25,6 +26,7 @@ from memplus.evaluation.tasks.outside_names import Names, outside_plan
 from memplus.evaluation.tasks.passages import PROTOCOL, QUESTION, passage_plans
 from memplus.evaluation.tasks.retention import NOTE, RetentionSizes, retention_plan
 from memplus.evaluation.tasks.told import TOLD, Telling, alone_plans, told_plan
+from memplus.systems.protocol import Retrieves
 
 __all__ = [
     "Streams",
@@ -37,6 +39,7 @@ __all__ = [
     "evaluate_retention",
     "evaluate_statements",
     "evaluate_told",
+    "search_by_words",
 ]
 
 
@@ -181,6 +184,21 @@ def evaluate_told(
     kind = deals[0][1].items[0].kind
     evaluation = Evaluation("told", kind, settings, TOLD, tellings.folder)
     return evaluate(bench.systems, plans, evaluation, report)
+
+
+def search_by_words(bench: Bench, texts: Sequence[str], tellings: Tellings) -> list[Found]:
+    """What BM25 finds in the streams of ``evaluate_told``, cut as the first system cuts them.
+
+    Returns:
+        Nothing where that system retrieves nothing, or bm25s is not installed.
+    """
+    system = bench.systems[0]
+    if not (isinstance(system, Retrieves) and system.spans_retrieved and installed()):
+        return []
+    spans = Spans(system.span_tokens, system.spans_retrieved)
+    known = Texts.of(texts, bench.reference)
+    plans = [told_plan(known, bench.chunk, deal, seed) for seed, deal in tellings.deals()]
+    return [one for plan in plans for one in found_by_words(plan, bench.reference, spans)]
 
 
 def evaluate_alone(bench: Bench, tellings: Tellings, report: Report) -> Results:

@@ -13,14 +13,15 @@ from typing import Any
 
 from memplus.evaluation.engine.judging import token_f1
 from memplus.evaluation.engine.summary import mean_interval, wilson
+from memplus.evaluation.probes.bm25 import Found
 from memplus.evaluation.probes.perplexity import Perplexities
 from memplus.evaluation.tasks.held_out import CORRECTION, STATEMENT
 from memplus.evaluation.tasks.told import NEVER_TOLD
 from memplus.systems.protocol import Recall
 
-__all__ = ["Figure", "Lines", "Row", "markdown", "rows_of", "shown"]
+__all__ = ["BM25", "Figure", "Lines", "Row", "markdown", "rows_of", "shown"]
 
-IN_PROMPT, MPLUS, MEMORYLLM, NOTHING = "in_prompt", "mplus", "memoryllm", "nothing"
+IN_PROMPT, MPLUS, MEMORYLLM, BM25 = "in_prompt", "mplus", "memoryllm", "bm25"
 
 _OF_PROMPT = {0: 0.95, 16_000: 0.90, 160_000: 0.85}
 """Distance -> least share right, as a part of what is right with the text in the prompt."""
@@ -69,6 +70,8 @@ class Lines:
     told: Sequence[Line]
     """Answers of items told in a stream."""
     perplexity: Perplexities | None = None
+    by_words: Sequence[Found] = ()
+    """What BM25 found at the longest distance."""
     declined: Callable[[Line], bool] = field(default=lambda line: bool(line["declined"]))
     """Whether an answer counts as declined."""
 
@@ -187,6 +190,8 @@ def _evidence_rows(lines: Lines, kind: str) -> Iterator[Row]:
         found |= {name: Figure(*mean_interval(shares), len(shares))} if shares else {}
         right = [bool(line["cited"]) for line in group if line["right"] and "cited" in line]
         cited |= {name: _share(right)} if right else {}
+    words = [one.found for one in lines.by_words if one.kind == kind]
+    found |= {BM25: _share(words)} if found and words else {}
     measure = f"{kind}, after {distances[-1] if distances else 0:,} tokens"
     if found:
         yield _at_least(f"{measure}: what states the answer retrieved", found, _RETRIEVED.get(kind))

@@ -18,14 +18,19 @@ from memplus.evaluation.engine.bench import Bench
 from memplus.evaluation.engine.results import write_summary
 from memplus.evaluation.engine.run import Report
 from memplus.evaluation.engine.runfile import RunFile
-from memplus.evaluation.experiments import Tellings, evaluate_alone, evaluate_told
+from memplus.evaluation.experiments import (
+    Tellings,
+    evaluate_alone,
+    evaluate_told,
+    search_by_words,
+)
 from memplus.evaluation.probes.perplexity import (
     Perplexities,
     Windows,
     measure_perplexity,
     require_text,
 )
-from memplus.evaluation.rows import Lines, Row, markdown, rows_of
+from memplus.evaluation.rows import BM25, Lines, Row, markdown, rows_of
 from memplus.systems.protocol import Explains, Follows, Scores, System
 
 __all__ = ["Predicted", "Table", "evaluate_table"]
@@ -102,8 +107,9 @@ def evaluate_table(
         scoring = [one for one in by_itself if issubclass(one.sessions, Scores)]
         perplexity = _perplexities(scoring, known, predicted, folder, report)
     declined = _declines(bench.systems[0], min_confidence)
-    rows = rows_of(Lines(alone.lines, told.lines, perplexity, declined))
-    titles = {one.name: one.title for one in bench.systems}
+    by_words = search_by_words(Bench(streamed, bench.reference), texts, part)
+    rows = rows_of(Lines(alone.lines, told.lines, perplexity, by_words, declined))
+    titles = {one.name: one.title for one in bench.systems} | ({BM25: "BM25"} if by_words else {})
     table = Table(bench.systems[0].model, rows, titles)
     _write(folder, table, min_confidence)
     return table

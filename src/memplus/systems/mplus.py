@@ -194,6 +194,21 @@ class MPlusSystem:
         """See ``System.declines``."""
         return self.shared.declines(text)
 
+    @property
+    def span_tokens(self) -> int:
+        """See ``Retrieves.span_tokens``; where layers retrieve single rows, a whole chunk's."""
+        return self._rows_together * self.config.chunk_tokens // self.config.tokens_per_write
+
+    @property
+    def spans_retrieved(self) -> int:
+        """See ``Retrieves.spans_retrieved``; of chunks as many as have so many rows."""
+        return self.config.retrieved_tokens // self._rows_together
+
+    @property
+    def _rows_together(self) -> int:
+        config = self.config
+        return config.span_rows if config.retrieves_spans else config.tokens_per_write
+
     def survival(self, tokens: float) -> float:
         """Chance that a row is still in the short-term pool (2402.04624, 3.1.3).
 

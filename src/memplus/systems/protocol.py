@@ -24,6 +24,7 @@ __all__ = [
     "Recalled",
     "Recalls",
     "Reply",
+    "Retrieves",
     "Saves",
     "Scores",
     "Session",
@@ -258,6 +259,21 @@ class Predicts(Protocol):
 
     def survival(self, tokens: float) -> float:
         """Chance, 0 to 1, that something is still kept after so many tokens more."""
+        ...
+
+
+@runtime_checkable
+class Retrieves(Protocol):
+    """A system that reads some of what it stored, chosen for each question."""
+
+    @property
+    def span_tokens(self) -> int:
+        """Tokens of the text behind what is chosen as one."""
+        ...
+
+    @property
+    def spans_retrieved(self) -> int:
+        """How many are chosen for a question, at most."""
         ...
 
 
