@@ -1,15 +1,18 @@
 # Two recipes for a newcomer, each works from a fresh clone: `make demo` and `make test`.
 PYTHON ?= python3
 JOBS ?= 2
+# `make demo MODEL=smollm2` runs another model: what `memplus models` lists, a directory, a hub id.
+MODEL ?= nano
 VENV := .venv
 BIN := $(VENV)/bin
 # Small models: more threads would only get in each other's way.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -q
+ONE_THREAD := OMP_NUM_THREADS=1
+PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) -q
 
 .PHONY: demo test test-all lint docs clean
 
 demo: $(VENV)/.installed
-	OMP_NUM_THREADS=1 $(BIN)/memplus demo
+	$(if $(filter nano,$(MODEL)),$(ONE_THREAD)) $(BIN)/memplus demo --model $(MODEL)
 
 test: lint
 	$(PYTEST)

@@ -12,8 +12,16 @@ from memplus.errors.base import storage_error
 
 if TYPE_CHECKING:
     from memplus.evaluation.engine.bench import Bench
+    from memplus.systems.shared import Shared
 
-__all__ = ["TextFiles", "make_folder", "open_bench", "open_table_bench", "read_texts"]
+__all__ = [
+    "TextFiles",
+    "make_folder",
+    "open_bench",
+    "open_shared",
+    "open_table_bench",
+    "read_texts",
+]
 
 TextFiles = Annotated[
     list[Path] | None,
@@ -22,6 +30,19 @@ TextFiles = Annotated[
         "documentation if none is given."
     ),
 ]
+
+
+def open_shared(model: str, *, device: str | None, dtype: str | None) -> Shared:
+    """The model that systems share, loaded when one of them first needs it.
+
+    Args:
+        model: as ``--model`` gives it.
+        device: as ``--device`` gives it.
+        dtype: as ``--dtype`` gives it.
+    """
+    from memplus.systems.shared import Shared
+
+    return Shared(lambda: load_model(model, device=device, dtype=dtype))
 
 
 def open_bench(systems: str | None, model: str, *, device: str | None, dtype: str | None) -> Bench:
@@ -39,9 +60,8 @@ def open_bench(systems: str | None, model: str, *, device: str | None, dtype: st
     """
     from memplus.evaluation.engine.bench import Bench
     from memplus.systems.registry import make_systems, usual_systems
-    from memplus.systems.shared import Shared
 
-    shared = Shared(lambda: load_model(model, device=device, dtype=dtype))
+    shared = open_shared(model, device=device, dtype=dtype)
     if systems is None:
         return Bench(usual_systems(shared), shared.reference)
     names = [name.strip() for name in systems.split(",")]
@@ -61,9 +81,8 @@ def open_table_bench(model: str, *, device: str | None, dtype: str | None) -> Be
     """
     from memplus.evaluation.engine.bench import Bench
     from memplus.systems.registry import make_systems, usual_systems
-    from memplus.systems.shared import Shared
 
-    shared = Shared(lambda: load_model(model, device=device, dtype=dtype))
+    shared = open_shared(model, device=device, dtype=dtype)
     return Bench([*make_systems(["in_prompt"], shared), *usual_systems(shared)], shared.reference)
 
 

@@ -1,37 +1,58 @@
-"""``memplus demo``: a long text read into memory, and what is left of the notes in it."""
+"""``memplus demo``: a long text read into memory, and what is left of what was told in it."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from memplus.cli.bench import open_bench
+from memplus.cli.bench import open_shared, read_texts
 from memplus.cli.options import AsJson, Device, Dtype, Model, Seed
 from memplus.cli.output import Output
 from memplus.cli.place import require_folder
-from memplus.data.documents import read_document
+from memplus.data.documents import source_of
 
 if TYPE_CHECKING:
+    from memplus.data.stream import Texts
     from memplus.evaluation.engine.summary import Cell
     from memplus.evaluation.tasks.demonstration import Demonstration
+    from memplus.evaluation.tasks.demonstration_plans import ToTell
+    from memplus.mplus.model import MPlus
 
 __all__ = ["demo"]
+
+Told = Literal["notes", "statements"]
+
+_KNOWS_NOTES = "nano"
+"""The model that understands notes and nothing else."""
 
 
 def demo(
     *,
     text: Annotated[
-        Path | None,
-        typer.Option("--text", help="A UTF-8 text to read instead of Python's documentation."),
+        list[Path] | None,
+        typer.Option(
+            "--text", help="Texts to read instead of Python's documentation; may be repeated."
+        ),
+    ] = None,
+    tell: Annotated[
+        Told | None,
+        typer.Option(
+            "--tell",
+            help="What is told in it: notes of the kind that the nano knows, or ordinary "
+            "statements. By default notes to the nano and statements to any other model.",
+        ),
     ] = None,
     notes: Annotated[
-        int, typer.Option("--notes", min=3, help="How many notes are told in it.")
-    ] = 20,
+        int | None,
+        typer.Option(
+            "--notes", min=3, help="How many of them are told: 20 notes or 30 statements."
+        ),
+    ] = None,
     picture: Annotated[
         Path, typer.Option("--picture", help="Where the curve is drawn (PNG).")
     ] = Path("memplus-demo.png"),
@@ -41,56 +62,68 @@ def demo(
     dtype: Dtype = None,
     as_json: AsJson = False,
 ) -> None:
-    """Read a long text with notes told in it, ask for them later and later, draw what was kept.
+    """Read a long text with notes or statements told in it, ask for them later and later.
 
-    The same memory answers twice: with its long-term memory (M+) and without it (MemoryLLM).
+    The curve of what was kept is drawn. The same memory answers twice: with its long-term memory
+    (M+) and without it (MemoryLLM).
     """
+    from memplus.data.stream import Texts
+    from memplus.evaluation.engine.bench import Bench
     from memplus.evaluation.engine.curves import draw_retention
-    from memplus.evaluation.tasks.demonstration import (
-        DISTANCES,
-        demonstrate,
-        language_documentation,
-    )
-    from memplus.evaluation.tasks.retention import NOTE, RetentionSizes
+    from memplus.evaluation.tasks.demonstration import demonstrate
+    from memplus.systems.registry import usual_systems
 
     out = Output(as_json=as_json)
     require_folder(picture)
-    if text is None:
-        source, content = "Python's documentation", language_documentation()
-    else:
-        document = read_document(text)
-        source, content = document.source, document.text
-    bench = open_bench(None, model, device=device, dtype=dtype)
-    sizes = RetentionSizes(notes, DISTANCES)
+    source = ", ".join(source_of(path) for path in text) if text else "Python's documentation"
+    given = read_texts(text)
+    shared = open_shared(model, device=device, dtype=dtype)
+    bench = Bench(usual_systems(shared), shared.reference)
+    texts = Texts.of(given, bench.reference)
+    chosen = tell or ("notes" if bench.systems[0].model == _KNOWS_NOTES else "statements")
+    telling = _to_tell(chosen, notes, (texts, bench.chunk, seed))
+    out.note(_sizes(telling, shared.mplus, source))
     with out.progress() as report:
-        shown = demonstrate(bench, content, sizes, seed=seed, report=report)
-    title = f"{shown.notes} notes in {shown.tokens:,} tokens of {source}"
-    draw_retention(shown.cells, bench.systems, kind=NOTE, title=title, path=picture)
+        shown = demonstrate(bench, texts, telling, report)
+    title = f"{shown.told} {shown.kind}s in {shown.tokens:,} tokens of {source}"
+    draw_retention(shown.cells, bench.systems, kind=shown.kind, title=title, path=picture)
     titles = {system.name: system.title for system in bench.systems}
     data = asdict(shown) | {"source": source, "picture": str(picture), "accuracy": shown.accuracy}
     out.result(data, show=lambda console: _show(console, shown, titles, (title, picture)))
 
 
+def _to_tell(chosen: Told, count: int | None, planned: tuple[Texts, int, int]) -> ToTell:
+    """What is told: of which kind, how much, and the texts, chunk and seed of its plan."""
+    from memplus.evaluation.tasks import demonstration_plans as plans
+
+    sizes, make = plans.STATEMENT_SIZES, plans.statements_to_tell
+    if chosen == "notes":
+        sizes, make = plans.NOTE_SIZES, plans.notes_to_tell
+    texts, chunk, seed = planned
+    return make(texts, chunk, sizes if count is None else replace(sizes, notes=count), seed)
+
+
+def _sizes(telling: ToTell, model: MPlus, source: str) -> str:
+    """What will be read and asked, and what the memory will take."""
+    from memplus.sessions.inspection import bytes_per_token
+
+    tokens, distances = telling.plan.tokens, telling.distances
+    size = tokens * bytes_per_token(model) / 1e6
+    asked = len(list(telling.plan.questions))
+    return (
+        f"{model.name} is told {telling.count} {telling.kind}s in {tokens:,} tokens of {source} "
+        f"and asked {asked} questions, {distances[0]:,} to {distances[-1]:,} tokens later. "
+        f"Its long-term memory will take about {size:,.0f} MB."
+    )
+
+
 def _show(
     console: Console, shown: Demonstration, titles: dict[str, str], named: tuple[str, Path]
 ) -> None:
-    from memplus.evaluation.tasks.retention import NOTE
-
     title, picture = named
-    by_place = {(one.kind, one.system, one.wanted): one for one in shown.cells}
-    table = Table(title=title)
-    for name in ("tokens since the note", "asked", *titles.values()):
-        table.add_column(name, justify="right")
-    for wanted in sorted({one.wanted for one in shown.cells if one.wanted is not None}):
-        # What keeps nothing was asked once, whatever the distance.
-        found = [
-            by_place.get((NOTE, name, wanted)) or by_place.get((NOTE, name, None))
-            for name in titles
-        ]
-        table.add_row(f"{wanted:,}", str(shown.notes), *(_percent(one) for one in found))
-    table.add_row("all", "", *(f"{100 * shown.accuracy.get(name, 0):.0f}%" for name in titles))
-    console.print(table)
-    console.print(_outside(shown))
+    console.print(_curve(shown, titles, title))
+    if shown.outside:
+        console.print(_outside(shown))
     for one in shown.shown:
         verdict = "right" if one.right else f"wrong, it is {one.right_answer}"
         quote = " ".join(one.quote.split())
@@ -100,15 +133,33 @@ def _show(
             markup=False,
         )
     first = next(iter(titles))
-    untold = [one for one in shown.cells if one.kind != NOTE and one.system == first]
+    untold = [one for one in shown.cells if one.kind != shown.kind and one.system == first]
     asked, right = sum(one.asked for one in untold), sum(one.right for one in untold)
     console.print(
-        f"\n{100 * shown.note_first:.0f}% of the right answers after all of it attended most to "
-        f"the note itself.\nAsked for what was never told, it said so {right} of {asked} times.\n"
-        f"Read in {shown.write_seconds:.0f} s; the memory takes {shown.memory_bytes / 1e6:.0f} MB. "
-        f"Picture: {picture}",
+        f"\n{100 * shown.told_first:.0f}% of the right answers after all of it attended most to "
+        f"the {shown.kind} itself.\nAsked for what was never told, it said so {right} of {asked} "
+        f"times.\nRead in {shown.write_seconds:.0f} s; the memory takes "
+        f"{shown.memory_bytes / 1e6:.0f} MB. Picture: {picture}",
         markup=False,
     )
+
+
+def _curve(shown: Demonstration, titles: dict[str, str], title: str) -> Table:
+    """The share of right answers, a row per distance, a column per system."""
+    by_place = {(one.kind, one.system, one.wanted): one for one in shown.cells}
+    table = Table(title=title)
+    for name in (f"tokens since the {shown.kind}", "asked", *titles.values()):
+        table.add_column(name, justify="right")
+    asked = {one.wanted for one in shown.cells if one.wanted is not None}
+    for wanted in sorted(asked):
+        # What keeps nothing was asked once, whatever the distance.
+        found = [
+            by_place.get((shown.kind, name, wanted)) or by_place.get((shown.kind, name, None))
+            for name in titles
+        ]
+        table.add_row(f"{wanted:,}", str(shown.told), *(_percent(one) for one in found))
+    table.add_row("all", "", *(f"{100 * shown.accuracy.get(name, 0):.0f}%" for name in titles))
+    return table
 
 
 def _outside(shown: Demonstration) -> Table:
