@@ -60,6 +60,14 @@ def test_passages_are_measured_against_the_text_in_the_prompt() -> None:
     assert (at_once.figures["mplus"].low, at_once.figures["mplus"].high) == wilson(7, 10)
 
 
+def test_where_the_text_in_the_prompt_serves_nothing_there_is_nothing_to_reach() -> None:
+    alone = [*lines("SQuAD", "in_prompt", 0, 0), *lines("SQuAD", "mplus", 0, 0)]
+    row = by_measure(Lines(alone, lines("SQuAD", "mplus", 0, 0)))[
+        "SQuAD, after 0 tokens: contained"
+    ]
+    assert (row.goal, row.reached) == ("", None)
+
+
 def test_statements_and_corrections_have_goals_of_their_own() -> None:
     alone = [*lines("statement", "mplus", 0, 9), *lines("correction", "mplus", 0, 9)]
     told = [
@@ -111,7 +119,9 @@ def test_spans_are_found_or_not_and_rows_by_their_share() -> None:
     spans = [rows([2], [1]), rows([1], [1]), rows([1], [0]), rows([0], [0])]
     told = [one for each in spans for one in lines("SQuAD", "mplus", 9, 0, of=1, rows=each)]
     row = by_measure(Lines(ALONE, told))[measure]
-    assert (row.figures["mplus"].value, row.figures["mplus"].asked) == (pytest.approx(2 / 3), 3)
+    found_figure = row.figures["mplus"]
+    assert (found_figure.value, found_figure.asked) == (pytest.approx(2 / 3), 3)
+    assert (found_figure.low, found_figure.high) == wilson(2, 3)
     assert row.goal == "at least 95%"
     found = (Found("SQuAD", 9, found=True), Found("NQ", 9, found=False))
     row = by_measure(Lines(ALONE, told, by_words=found))[measure]

@@ -145,8 +145,8 @@ def _beside_prompt(
     measure: str, figures: dict[str, Figure], alone: Mapping[str, Figure], distance: int
 ) -> Row:
     part, prompt = _OF_PROMPT.get(distance), alone.get(IN_PROMPT)
-    if part is None or prompt is None:
-        return Row(measure, figures)
+    if part is None or prompt is None or not prompt.value:
+        return Row(measure, figures)  # a part of nothing is nothing to reach
     row = _at_least(measure, figures, part * prompt.value)
     goal = f"at least {part:.0%} of the text in the prompt: {100 * part * prompt.value:.1f}%"
     return Row(measure, row.figures, goal, row.reached)
@@ -187,7 +187,7 @@ def _evidence_rows(lines: Lines, kind: str) -> Iterator[Row]:
     cited: dict[str, Figure] = {}
     for name, group in asked.items():
         shares = [share for line in group if (share := _retrieved(line)) is not None]
-        found |= {name: Figure(*mean_interval(shares), len(shares))} if shares else {}
+        found |= {name: _mean(shares)} if shares else {}
         right = [bool(line["cited"]) for line in group if line["right"] and "cited" in line]
         cited |= {name: _share(right)} if right else {}
     words = [one.found for one in lines.by_words if one.kind == kind]
@@ -240,6 +240,13 @@ def _contained(group: Sequence[Line]) -> Figure:
 def _share(flags: Sequence[bool]) -> Figure:
     count = len(flags)
     return Figure(sum(flags) / count if count else 0.0, *wilson(sum(flags), count), count)
+
+
+def _mean(shares: Sequence[float]) -> Figure:
+    """Of shares, or of whether something was so: the interval is then that of a share."""
+    if set(shares) <= {0.0, 1.0}:
+        return _share([share == 1.0 for share in shares])
+    return Figure(*mean_interval(shares), len(shares))
 
 
 def _f1(group: Sequence[Line]) -> Figure:
