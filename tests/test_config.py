@@ -201,3 +201,10 @@ def test_a_short_write_leaves_whole_spans_of_its_share() -> None:
     spans = MemoryConfig(drop="shared", retrieval=SpanRetrieval(span_rows=64, layer=2))
     found = [spans.rows_of_write(tokens) for tokens in (1, 128, 129, 500, 512, 600)]
     assert found == [64, 64, 128, 256, 256, 256]
+
+
+def test_what_differs_between_two_configs_is_named_by_field() -> None:
+    ours = MemoryConfig(drop="shared")
+    theirs = replace(ours, chunk_tokens=256, retrieval=SpanRetrieval(span_rows=64, layer=2))
+    assert ours.differs(theirs) == theirs.differs(ours) == ["chunk_tokens", "retrieval"]
+    assert ours.differs(replace(ours)) == []

@@ -347,6 +347,12 @@ class MemoryConfig:
         share = math.ceil(tokens * self.tokens_per_write / self.chunk_tokens)
         return min(self.tokens_per_write, math.ceil(share / span) * span)
 
+    def differs(self, other: MemoryConfig) -> list[str]:
+        """Names of the fields that another config has otherwise."""
+        return [
+            one.name for one in fields(self) if getattr(self, one.name) != getattr(other, one.name)
+        ]
+
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values; without the retrieval where it is the paper's.
 

@@ -15,8 +15,14 @@ from tests.mplus.test_writer import assert_equal, contents
 from tests.passes.test_span_queries import SPANS, TOLERANCE
 
 from memplus import Memory, MPlus
-from memplus.config import CounterEviction, MemoryConfig, OldestEviction, SpanRetrieval
-from memplus.errors import ConfigError, CorruptMemoryError, UsageError
+from memplus.config import (
+    CounterEviction,
+    MemoryConfig,
+    OldestEviction,
+    RowRetrieval,
+    SpanRetrieval,
+)
+from memplus.errors import ConfigError, CorruptMemoryError, MemoryMismatchError, UsageError
 from memplus.mplus.doctor import examine
 from memplus.passes.write import padding_token
 from memplus.sessions.inspection import bytes_per_token
@@ -375,3 +381,16 @@ def test_in_bfloat16_a_read_is_close_to_that_in_float32(name: str) -> None:
     assert distance(*found) <= 0.35
     again = told(half, half.new_memory(seed=1))
     assert bool(logits(half, again).isfinite().all())
+
+
+def test_a_memory_of_rows_is_named_as_another_where_spans_are_retrieved(tmp_path: Path) -> None:
+    """Either way round: the model says what differs, whatever config leaves out."""
+    rows = make_mplus(config=replace(SPANS, retrieval=RowRetrieval()))
+    for mine, theirs in ((ONE, rows), (rows, ONE)):
+        told(theirs, theirs.new_memory()).save(tmp_path / "m")
+        with pytest.raises(MemoryMismatchError, match="retrieval"):
+            Memory.load(tmp_path / "m", mine)
+        store = MemoryStore(tmp_path / f"s {mine is ONE}")
+        store.create("alice", theirs).close()
+        with pytest.raises(MemoryMismatchError, match="retrieval"):
+            store.open("alice", mine)

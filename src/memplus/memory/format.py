@@ -157,8 +157,8 @@ def _require_model(values: dict[str, Any], owner: MemoryOwner, path: Path) -> No
     owner.check_weights()
     if values["fingerprint"] == owner.fingerprint:
         return
-    differs = _what_differs(_config(values["config"], path), owner.memory_config)
-    raise MemoryMismatchError(differs=differs or "the model's weights or dtype")
+    differs = owner.memory_config.differs(_config(values["config"], path))
+    raise MemoryMismatchError(differs=", ".join(differs) or "the model's weights or dtype")
 
 
 def _config(values: object, path: Path) -> MemoryConfig:
@@ -181,12 +181,7 @@ def _own_config(values: object, owner: MemoryOwner, path: Path) -> MemoryConfig:
     for config in (ours, replace(ours, retrieved_tokens=0)):
         if found == config:
             return config
-    raise MemoryMismatchError(differs=_what_differs(found, ours))
-
-
-def _what_differs(theirs: MemoryConfig, ours: MemoryConfig) -> str:
-    mine, found = ours.to_dict(), theirs.to_dict()
-    return ", ".join(name for name in mine if mine[name] != found[name])
+    raise MemoryMismatchError(differs=", ".join(ours.differs(found)))
 
 
 def _check(

@@ -284,13 +284,11 @@ def _residency(ram: int | None, limits: Limits) -> Residency:
 
 
 def _check_identity(manifest: Manifest, model: MemoryHost) -> None:
-    differs: list[str] = []
     try:
-        theirs = MemoryConfig.from_dict(manifest.config).to_dict()
+        theirs = MemoryConfig.from_dict(manifest.config)
     except ConfigError as error:
         raise MemoryMismatchError(differs=error.message) from error
-    ours = model.memory_config.to_dict()
-    differs += [name for name in ours if ours[name] != theirs[name]]
+    differs = model.memory_config.differs(theirs)
     if not differs:
         model.check_weights()
         mine = dict(model.identity)
