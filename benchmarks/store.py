@@ -27,7 +27,7 @@ from shapes import SHAPES, build
 
 from memplus.data.notes import Note, make_notes
 from memplus.evaluation.tasks.demonstration import language_documentation
-from memplus.memory.packing import pack, scale_of, unpack
+from memplus.memory.packing import centres_of, pack, scale_of, unpack
 from memplus.memory.records import Passage, WriteRecord
 from memplus.memory.retriever import retrieval_scores
 from memplus.memory.rows import RowTable
@@ -288,8 +288,9 @@ def _right(model: MPlus, memory: Memory, notes: list[Note]) -> int:
 
 def _by_packed_keys(table: RowTable, queries: torch.Tensor, count: int) -> set[int]:
     """What would be retrieved if retrieval keys had 8 bits too."""
-    packed = pack({"k": table["key"]})
-    keys = unpack(packed["k"], packed[scale_of("k")], torch.float32)
+    rows = {"k": table["key"]}
+    packed = pack(rows, "int8", centres_of(rows))
+    keys = unpack(packed["k"], packed[scale_of("k")], torch.float32, centres_of(rows)["k"])
     return set(retrieval_scores(queries, keys).topk(count).indices.tolist())
 
 

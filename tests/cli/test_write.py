@@ -70,8 +70,11 @@ def test_rows_of_8_bits_and_a_window_for_writing(run: Run, tmp_path: Path, note:
     place = ("--store", tmp_path / "s", "--id", "a")
     assert run("write", note, *place, "--rows", "int8", "--durability", "relaxed").code == 0
     assert MemoryStore(tmp_path / "s").manifest("a").rows == "int8"
-    ran = run("write", note, *place, "--rows", "exact")
-    assert (ran.code, "keeps its rows as int8" in ran.err) == (2, True)
+    assert run("write", note, *place, "--rows", "int4").code == 0
+    assert MemoryStore(tmp_path / "s").manifest("a").rows == "int4"
+    for wider in ("exact", "int8"):
+        ran = run("write", note, *place, "--rows", wider)
+        assert (ran.code, "keeps its rows as int4" in ran.err) == (2, True)
     for flag in ("--rows", "--durability"):
         ran = run("write", note, *place, flag, "odd")
         assert (ran.code, f"{flag} cannot be" in ran.err) == (2, True)

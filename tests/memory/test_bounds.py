@@ -29,7 +29,7 @@ def memory() -> Memory:
 
 
 def bounds(memory: Memory, like: Any = LIKE) -> Bounds:
-    return Bounds(PATH, CONFIG, len(memory.writes), memory.clock, packed=False, like=like)
+    return Bounds(PATH, CONFIG, len(memory.writes), memory.clock, rows="exact", like=like)
 
 
 def pool_of(memory: Memory) -> dict[str, Tensor]:
@@ -83,6 +83,6 @@ def test_columns_of_long_term_rows_follow_from_the_rules(memory: Memory) -> None
     plain = bounds(memory).long_term_columns(LIKE)
     assert set(plain) == {"birth", "write_id", "hidden", "key"}
     config = type(CONFIG)(**{**vars(CONFIG), "eviction": CounterEviction()})
-    packed = Bounds(PATH, config, 1, 1, packed=True, like=LIKE).long_term_columns(LIKE)
+    packed = Bounds(PATH, config, 1, 1, rows="int8", like=LIKE).long_term_columns(LIKE)
     assert set(packed) - set(plain) == {"hidden.scale", "counter"}
     assert packed["hidden"][0] == torch.int8

@@ -71,7 +71,7 @@ def test_every_field_with_absurd_values(
         message = outcome(written(tmp_path / "m", tensors, changed), what)
         refused += bool(message)
         field = what.partition(" ")[0].partition(".")[0]
-        loose = {"config", "version", "fingerprint", "unknown", "max_bytes", "packed"}
+        loose = {"config", "version", "fingerprint", "unknown", "max_bytes", "rows"}
         if message and field not in loose:
             assert field in message or "write_id" in message or "birth" in message, what
     assert refused > 500
@@ -87,7 +87,8 @@ def test_a_header_of_another_kind(
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"packed": True}, "int8"),
+        ({"rows": "int8"}, "int8"),
+        ({"rows": "int3"}, "header.rows is 'int3'"),
         ({"count": -1}, "header.count is -1"),
         ({"count": 10**6}, "count is 1000000"),
         ({"tail": [10**9]}, "header.tail.0 is 1000000000, with a vocabulary of"),

@@ -37,6 +37,7 @@ from memplus.errors import (
     UsageError,
 )
 from memplus.memory import tensor_file
+from memplus.memory.packing import RowKind
 from memplus.memory.tensor_file import write_tensors
 from memplus.store import MemoryStore
 
@@ -113,7 +114,7 @@ def test_a_new_process_gives_bit_equal_logits(tmp_path: Path) -> None:
     memory.save(tmp_path / "m.mem")
     root = Path(__file__).resolve().parents[2]
     arguments = [sys.executable, "-c", NEW_PROCESS, str(tmp_path / "m.mem"), str(tmp_path / "out")]
-    environment = os.environ | {"PYTHONPATH": str(root)}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(root), str(root / "src")])}
     subprocess.run(arguments, check=True, cwd=root, env=environment)
     before, after = torch.load(tmp_path / "out")
     with torch.no_grad():
@@ -219,13 +220,46 @@ def rewritten(saved: bytes, path: Path, change: Callable[[dict[str, Any]], None]
     write_tensors(path, tensors, json.dumps(header))
 
 
-@pytest.mark.parametrize("version", [2, 99, "1.0", None, True, 0, -1])
+@pytest.mark.parametrize("version", [3, 99, "1.0", None, True, 0, -1])
 def test_another_version_is_named(tmp_path: Path, saved: bytes, version: object) -> None:
     path = tmp_path / "m.mem"
     rewritten(saved, path, lambda header: header.update(version=version))
     with pytest.raises(MemoryVersionError, match=f"version {version}") as caught:
         Memory.load(path, MODEL)
     assert caught.value.exit_code == 4
+
+
+@pytest.mark.parametrize("rows", ["exact", "int8"])
+def test_a_file_of_version_1_is_what_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: RowKind
+) -> None:
+    """It said `packed`, and its 8-bit rows lay about zero."""
+    monkeypatch.setattr("memplus.memory.long_term.centres_of", lambda rows: {})
+    memory = MODEL.new_memory(seed=3)
+    if rows == "int8":
+        memory.pack()
+    MODEL.write(memory, some_ids(120).tolist(), source="a")
+    memory.save(tmp_path / "m")
+
+    def older(header: dict[str, Any]) -> None:
+        header["version"] = 1
+        header["packed"] = header.pop("rows") == "int8"
+
+    rewritten((tmp_path / "m").read_bytes(), tmp_path / "older", older)
+    opened = Memory.load(tmp_path / "older", MODEL)
+    assert opened.rows == rows
+    assert_equal(contents(opened), contents(memory))
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_rows_of_an_unknown_kind_are_damage(tmp_path: Path, saved: bytes, version: int) -> None:
+    def strange(header: dict[str, Any]) -> None:
+        del header["rows"]
+        header |= {"version": version, "packed" if version == 1 else "rows": "int3"}
+
+    rewritten(saved, tmp_path / "m", strange)
+    with pytest.raises(CorruptMemoryError, match="header"):
+        Memory.load(tmp_path / "m", MODEL)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from memplus.config import CounterEviction, Eviction, NoEviction, OldestEviction
 from memplus.memory.long_term import LongTermPool
+from memplus.memory.packing import repacked
 from memplus.memory.rows import RowTable
 
 LAYERS = 2
@@ -211,3 +212,40 @@ def test_the_oldest_spans_go_whole() -> None:
 def test_no_span_is_retrieved_where_none_is_stored() -> None:
     ((chosen, scores),) = span_store(NoEviction(), 3, 3).retrieve_spans([torch.ones(2, 2)])
     assert len(chosen) == len(scores) == 0
+
+
+def test_keys_in_8_bits_find_the_same_spans() -> None:
+    """400 prompts, each near one of 2000 spans whose neighbours are alike, the eight best."""
+    generator = torch.Generator().manual_seed(0)
+    span, spans, width = 4, 2000, 32
+    topics = torch.randn(spans // 10, 1, width, generator=generator)
+    places = topics.repeat_interleave(10, dim=0) + 0.4 * torch.randn(
+        spans, span, width, generator=generator
+    )
+    rows = {
+        "v": torch.zeros(spans * span, 1),
+        "key": places.flatten(0, 1),
+        "birth": torch.arange(spans * span),
+        "write_id": torch.zeros(spans * span, dtype=torch.int32),
+    }
+    exact = LongTermPool([RowTable(rows)], NoEviction(), 8 * span, span=span)
+    packed = LongTermPool(
+        [repacked(RowTable(rows), "int8", keys=True)],
+        NoEviction(),
+        8 * span,
+        rows="int8",
+        span=span,
+    )
+    asked = torch.randint(0, spans, (400,), generator=generator)
+    prompts = [
+        places[one] + 0.3 * torch.randn(span, width, generator=generator) for one in asked.tolist()
+    ]
+    assert packed.tables[0]["key"].dtype == torch.int8
+    same = first = 0
+    for left, right in zip(
+        exact.retrieve_spans(prompts), packed.retrieve_spans(prompts), strict=True
+    ):
+        same += len(set(left[0].tolist()) & set(right[0].tolist()))
+        first += int(left[1].argmax() == right[1].argmax())
+    assert same / (400 * 8 * span) >= 0.99
+    assert first / 400 >= 0.99

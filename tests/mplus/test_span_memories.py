@@ -23,6 +23,7 @@ from memplus.config import (
     SpanRetrieval,
 )
 from memplus.errors import ConfigError, CorruptMemoryError, MemoryMismatchError, UsageError
+from memplus.memory.packing import ROWS, RowKind
 from memplus.mplus.doctor import examine
 from memplus.passes.write import padding_token
 from memplus.sessions.inspection import bytes_per_token
@@ -239,34 +240,33 @@ def test_a_fork_goes_its_own_way() -> None:
     assert torch.equal(logits(ONE, memory), before)
 
 
-@pytest.mark.parametrize("packed", [False, True], ids=["exact", "int8"])
+@pytest.mark.parametrize(("rows", "most"), [("exact", 0), ("int8", 0.05), ("int4", 1.0)])
 @pytest.mark.parametrize("name", ["llama", "gpt_neox"])
 def test_a_saved_memory_is_the_same_when_it_is_opened(
-    tmp_path: Path, name: str, packed: bool
+    tmp_path: Path, name: str, rows: RowKind, most: float
 ) -> None:
     model = make_mplus(name, SPANS)
     memory = model.new_memory(seed=1)
-    if packed:
-        memory.pack()
+    if rows != "exact":
+        memory.pack(rows)
     told(model, memory)
     exact = told(model, model.new_memory(seed=1))
-    assert (memory.nbytes < exact.nbytes) == packed
+    assert (memory.nbytes < exact.nbytes) == (rows != "exact")
     memory.save(tmp_path / "m")
     opened = Memory.load(tmp_path / "m", model)
     assert_equal(contents(opened), contents(memory))
     assert torch.equal(logits(model, opened), logits(model, memory))
-    assert distance(logits(model, opened), logits(model, exact)) <= (0.05 if packed else 0)
+    assert distance(logits(model, opened), logits(model, exact)) <= most
     told(model, opened, (30, 2))
     assert_spans(opened)
 
 
-@pytest.mark.parametrize("packed", [False, True], ids=["exact", "int8"])
-def test_a_stored_memory_reads_and_writes_like_a_plain_one(tmp_path: Path, packed: bool) -> None:
+@pytest.mark.parametrize("rows", ROWS)
+def test_a_stored_memory_reads_and_writes_like_a_plain_one(tmp_path: Path, rows: RowKind) -> None:
     store = MemoryStore(tmp_path / "s", limits=SMALL)
-    rows = "int8" if packed else "exact"
     stored, plain = store.create("alice", ONE, seed=3, rows=rows), ONE.new_memory(seed=3)
-    if packed:
-        plain.pack()
+    if rows != "exact":
+        plain.pack(rows)
     for turn in range(5):
         for memory in (stored, plain):
             told(ONE, memory, (29, 2, 17))
@@ -368,7 +368,7 @@ def test_files_whose_rows_are_no_spans_are_refused(
 def test_sizes_and_the_self_test_know_spans() -> None:
     row = ONE.core.row_bytes()
     assert bytes_per_token(ONE) == row.long_term
-    assert bytes_per_token(ONE, packed=True) < row.long_term
+    assert bytes_per_token(ONE, "int4") < bytes_per_token(ONE, "int8") < row.long_term
     assert all(check.ok for check in examine(ONE))
 
 

@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 from tests.fakes import CONFIG, LAYERS, make_mplus, some_ids
 
+from memplus.memory.packing import ROWS
 from memplus.sessions.inspection import bytes_per_token, contents, estimated_tokens, reach
 
 
@@ -56,17 +57,17 @@ def test_a_question_s_reach_counts_each_retrieved_row_of_a_write_once() -> None:
 
 
 def test_bytes_per_token_are_those_that_a_memory_grows_by() -> None:
-    for packed in (False, True):
+    for rows in ROWS:
         model = make_mplus()
         memory = model.new_memory()
-        if packed:
-            memory.pack()
+        if rows != "exact":
+            memory.pack(rows)
         chunk = model.memory_config.chunk_tokens
         model.write(memory, some_ids(40 * chunk).tolist())
         before = memory.nbytes
         model.write(memory, some_ids(100 * chunk).tolist())
         grown = (memory.nbytes - before) / (100 * chunk)
-        assert bytes_per_token(model, packed=packed) == pytest.approx(grown, rel=0.02)
+        assert bytes_per_token(model, rows) == pytest.approx(grown, rel=0.02)
 
 
 def test_a_memoryllm_does_not_grow() -> None:

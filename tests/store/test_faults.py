@@ -41,6 +41,7 @@ CHANGES: dict[str, Callable[[StoredMemory], Any]] = {
     "forget": lambda m: m.forget(source="a"),
     "rebuild": lambda m: m.forget(source="a", rebuild=True),
     "rollback": lambda m: m.rollback(3),
+    "pack": lambda m: m.pack("int4"),
 }
 
 

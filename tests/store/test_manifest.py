@@ -96,7 +96,7 @@ def test_version_1_is_read(tmp_path: Path) -> None:
         (lambda c: c.update(identity=[]), "identity"),
         (lambda c: c.update(identity={"weights": 1}), r"identity\.weights is 1"),
         (lambda c: c.update(journal="journal"), "journal is 'journal'"),
-        (lambda c: c.update(rows="int4"), "rows is 'int4'"),
+        (lambda c: c.update(rows="int3"), "rows is 'int3'"),
         (lambda c: c.update(changed=float("nan")), "changed is nan"),
         (lambda c: c.update(more=1), "more is not a known field"),
         (lambda c: c.pop("tokens"), "tokens is missing"),

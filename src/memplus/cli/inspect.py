@@ -40,7 +40,7 @@ def inspect(
     model = chosen.load()
     with place.reading(model) as opened:
         held = contents(opened)
-        each = bytes_per_token(model, packed=opened.packed)
+        each = bytes_per_token(model, opened.rows)
         found = model.retrieve(opened, question) if question is not None else None
         reached = None if found is None else reach(opened, found)
     data = {**place.place.data, **asdict(held), "bytes_per_token": each}

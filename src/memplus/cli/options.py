@@ -146,7 +146,8 @@ Rows = Annotated[
     typer.Option(
         "--rows",
         envvar="MEMPLUS_ROWS",
-        help="For a new memory: keep its rows as computed (`exact`) or in 8 bits (`int8`).",
+        help="Keep long-term rows as computed (`exact`), in 8 bits (`int8`) or in 4 (`int4`); rows "
+        "that are there in more bits are packed for good, and earlier states given up.",
     ),
 ]
 Durability = Annotated[

@@ -13,13 +13,14 @@ from memplus.data.documents import source_of
 from memplus.errors import ConfigError, NotFoundError, UnknownMemoryError, UsageError
 
 if TYPE_CHECKING:
+    from memplus.memory.packing import RowKind
     from memplus.memory.state import Memory
     from memplus.mplus.model import MPlus
     from memplus.store import MemoryStore, StoredMemory
 
-__all__ = ["Creation", "Place", "existing_store", "require_folder"]
+_ROWS = ("exact", "int8", "int4")
 
-_ROWS = ("exact", "int8")
+__all__ = ["Creation", "Place", "existing_store", "require_folder"]
 
 
 @dataclass(frozen=True)
@@ -33,15 +34,20 @@ class Creation:
     seed: int = 0
     max_bytes: int | None = None
     rows: str | None = None
-    """``exact`` or ``int8``; None: as it is, and exact for a new memory."""
+    """``exact``, ``int8`` or ``int4``; None: as it is, and exact for a new memory."""
     durability: str = "full"
 
     def __post_init__(self) -> None:
         if self.rows is not None and self.rows not in _ROWS:
-            raise ConfigError("--rows", value=self.rows, reason="it must be exact or int8")
+            raise ConfigError("--rows", value=self.rows, reason="it must be exact, int8 or int4")
         if self.durability not in ("full", "relaxed"):
             reason = "it must be full or relaxed"
             raise ConfigError("--durability", value=self.durability, reason=reason)
+
+    @property
+    def kind(self) -> RowKind | None:
+        """``rows``, which is one of the kinds that there are."""
+        return cast("RowKind | None", self.rows)
 
 
 @dataclass(frozen=True)
@@ -111,12 +117,12 @@ class Place:
             model,
             seed=creation.seed,
             max_bytes=creation.max_bytes,
-            rows=cast(Literal["exact", "int8"], creation.rows or "exact"),
+            rows=creation.kind or "exact",
             wait=wait,
         )
         try:
-            _check_rows("int8" if stored.packed else "exact", creation.rows, str(self))
-        except UsageError:
+            _pack(stored, creation.kind, str(self))
+        except BaseException:
             stored.close()
             raise
         return stored
@@ -128,7 +134,7 @@ class Place:
             MemoryExistsError: there is one of that name.
             StorageError, MemoryFileError: the store cannot be used.
         """
-        rows = cast(Literal["exact", "int8"], creation.rows or "exact")
+        rows = creation.kind or "exact"
         return self._own(creation).create(
             self.id, model, seed=creation.seed, max_bytes=creation.max_bytes, rows=rows
         )
@@ -171,16 +177,23 @@ def _loaded_or_made(path: Path, model: MPlus, creation: Creation) -> Memory:
 
     if not path.exists():
         made = model.new_memory(creation.seed, max_bytes=creation.max_bytes)
-        if creation.rows == "int8":
-            made.pack()
+        _pack(made, creation.kind, str(path))
         return made
     memory = Memory.load(path, model)
-    _check_rows("int8" if memory.packed else "exact", creation.rows, str(path))
+    _pack(memory, creation.kind, str(path))
     if creation.max_bytes is not None:
         memory.max_bytes = creation.max_bytes
     return memory
 
 
-def _check_rows(found: str, wanted: str | None, name: str) -> None:
-    if wanted is not None and wanted != found:
-        raise UsageError(f"{name} keeps its rows as {found}; --rows {wanted} is for a new memory.")
+def _pack(memory: Memory, rows: RowKind | None, name: str) -> None:
+    """Keep a memory's rows as the flag says.
+
+    Raises:
+        UsageError: they are in fewer bits already.
+    """
+    if rows is None or rows == memory.rows:
+        return
+    if rows == "exact" or _ROWS.index(rows) < _ROWS.index(memory.rows):
+        raise UsageError(f"{name} keeps its rows as {memory.rows}, which nothing widens again.")
+    memory.pack(rows)

@@ -107,16 +107,20 @@ def show_taken(console: Console, place: Place, data: Mapping[str, Any]) -> None:
 
 def _announce(out: Output, model: MPlus, memory: Memory, documents: list[Document]) -> None:
     """Say before a large writing what it will take."""
+    from memplus.memory.packing import ROWS
     from memplus.sessions.inspection import bytes_per_token, estimated_tokens
 
     tokens = estimated_tokens(model, [document.text for document in documents])
-    each = bytes_per_token(model, packed=memory.packed)
+    each = bytes_per_token(model, memory.rows)
     if tokens * each > _MUCH:
+        narrower = ROWS[ROWS.index(memory.rows) + 1 :]
+        others = " and ".join(
+            f"{bytes_per_token(model, rows) / 1000:.1f} KB with --rows {rows}" for rows in narrower
+        )
         out.note(
             f"About {tokens / 1e6:.1f} million tokens are to be written; they will take about "
             f"{tokens * each / 1e9:.1f} GB ({each / 1000:.1f} KB per token). --max-bytes sets a "
-            "limit; a new memory with --rows int8 takes "
-            f"{bytes_per_token(model, packed=True) / 1000:.1f} KB per token."
+            "limit" + (f"; a token takes {others}." if others else ".")
         )
 
 

@@ -20,7 +20,7 @@ from memplus.memory.checks import (
     require_tensor,
     require_within,
 )
-from memplus.memory.packing import PACKED, scale_of
+from memplus.memory.packing import KEY, PACKED, RowKind, centre_of, packed_columns
 from memplus.memory.records import MemoryOwner, NewRows
 from memplus.memory.short_term import OWN
 from memplus.memory.span_checks import require_alike, require_one_write_each, require_whole
@@ -50,7 +50,7 @@ class Bounds:
     writes: int
     """How many writes there were."""
     clock: int
-    packed: bool
+    rows: RowKind
     like: NewRows | None = None
     """``example_rows`` of the model; None where it is not at hand."""
 
@@ -120,6 +120,8 @@ class Bounds:
         self._bookkeeping(tensors, stem, (rows,))
         if self.like is not None:
             wanted = self.long_term_columns(self.like, layer)
+            if KEY in wanted and self._keys_are_packed(tensors.get(f"{stem}{KEY}")):
+                wanted[KEY] = torch.int8, wanted[KEY][1]
             self._only(tensors, {f"{stem}{name}" for name in wanted})
             for name, (dtype, shape) in wanted.items():
                 self._require(tensors, f"{stem}{name}", dtype, (rows, *shape))
@@ -151,14 +153,38 @@ class Bounds:
             if name == "key" and layer is not None and layer not in keyed:
                 continue
             column = like.columns[name]
-            packed = self.packed and name in PACKED
-            dtype = torch.int8 if packed else column.dtype
-            wanted[name] = dtype, tuple(column.shape[2:])
-            if packed:
-                wanted[scale_of(name)] = torch.float32, ()
+            if self.rows != "exact" and name in PACKED:
+                wanted |= packed_columns(name, column[0, 0], self.rows)
+            else:
+                wanted[name] = column.dtype, tuple(column.shape[2:])
         if self.config.eviction.kind == "counter":
             wanted["counter"] = torch.float32, ()
         return wanted
+
+    def _keys_are_packed(self, key: Tensor | None) -> bool:
+        """Packed rows of spans have keys in 8 bits, or, from earlier releases, exact ones."""
+        spans = self.rows != "exact" and self.config.retrieves_spans
+        return spans and key is not None and key.dtype == torch.int8
+
+    def centres(self, tensors: Mapping[str, Tensor], stem: str) -> set[str]:
+        """The centres among the tensors of a layer's rows; returns their names.
+
+        Args:
+            tensors: by name, each behind ``stem``; others are looked over.
+            stem: of the names.
+        """
+        if self.rows == "exact":
+            return set()
+        found = {f"{stem}{centre_of(name)}": name for name in PACKED}
+        found = {full: name for full, name in found.items() if full in tensors}
+        for full, name in found.items():
+            shape: tuple[int | None, ...] = tuple(tensors[full].shape)
+            if self.like is not None:
+                ok = name in self.like.long_term
+                require(ok, self.path, full, "is of no column of this model's rows")
+                shape = tuple(self.like.columns[name].shape[2:])
+            self._require(tensors, full, torch.float32, shape)
+        return set(found)
 
     def _bookkeeping(
         self, tensors: Mapping[str, Tensor], stem: str, shape: tuple[int | None, ...]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from memplus.config import NoEviction, OldestEviction
 from memplus.errors import BudgetError, MemoryMismatchError, UsageError
 from memplus.memory.guards import Guards, changing
 from memplus.memory.long_term import LongTermPool, layer_rows
-from memplus.memory.packing import pack
+from memplus.memory.packing import ROWS, RowKind, pack, repacked
 from memplus.memory.records import MemoryOwner, NewRows, Passage, RowBytes, SavedFile, WriteRecord
 from memplus.memory.rows import RowTable
 from memplus.memory.short_term import (
@@ -52,7 +52,7 @@ class MemoryContents:
         self.tail: list[int] = []
         self.tail_source = ""
         self.tail_text = ""
-        self.packed = False
+        self.rows: RowKind = "exact"
         self.saved: SavedFile | None = None
         self.source_tokens: dict[str, int] = {}
         self.version = 0
@@ -222,32 +222,47 @@ class MemoryContents:
         columns = dict(like)
         if self.config.eviction.kind == "counter":
             columns["counter"] = like["birth"].to(torch.float32)
-        if self.packed:
-            columns = pack(columns, leading=2)
+        keys = self.config.retrieves_spans
         return self.long_term_of(
             [
-                RowTable({name: c[:0] for name, c in layer_rows(columns, layer, keyed).items()})
-                for layer in range(layers)
+                RowTable(pack({n: c[:0] for n, c in rows.items()}, self.rows, keys=keys))
+                for rows in (layer_rows(columns, layer, keyed) for layer in range(layers))
             ]
         )
 
     def long_term_of(self, tables: Sequence[RowTable]) -> LongTermPool:
         """A long-term memory of these rows, one table per layer, under the memory's rules."""
-        config, packed = self.config, self.packed
+        config, kept = self.config, self.rows
         return LongTermPool(
-            tables, config.eviction, config.retrieved_tokens, packed=packed, span=config.span_rows
+            tables, config.eviction, config.retrieved_tokens, rows=kept, span=config.span_rows
         )
 
-    def pack(self) -> None:
-        """Keep long-term rows in 8 bits from now on, those that are there included."""
+    @property
+    def packed(self) -> bool:
+        """Whether long-term rows are kept in fewer bits than they were computed in."""
+        return self.rows != "exact"
+
+    def pack(self, rows: Literal["int8", "int4"] = "int8") -> None:
+        """Keep long-term rows in 8 or 4 bits from now on, those that are there included.
+
+        Rows in 8 bits can be packed further; what was packed is never unpacked again.
+
+        Raises:
+            UsageError: there is no such way, or the rows are in fewer bits already.
+        """
+        if rows not in ROWS[1:]:
+            raise UsageError(f"Rows are packed as int8 or int4, not as {rows!r}.")
         with changing(self):
-            if self.packed:
+            if ROWS.index(rows) < ROWS.index(self.rows):
+                raise UsageError(f"The rows are kept as {self.rows}; packing does not widen them.")
+            if rows == self.rows:
                 return
-            self.packed = True
+            self.rows = rows
             if self.long_term is not None:
                 waiting, since = self.long_term.waiting, self.long_term.writes_since_merge
+                keys = self.config.retrieves_spans
                 self.long_term = self.long_term_of(
-                    [RowTable(pack(t.columns())) for t in self.long_term.tables]
+                    [repacked(table, rows, keys=keys) for table in self.long_term.tables]
                 )
                 self.long_term.waiting, self.long_term.writes_since_merge = waiting, since
             self.derived.clear()

@@ -47,6 +47,7 @@ from memplus.memory.checks import (
 )
 from memplus.memory.contents import MemoryContents
 from memplus.memory.files import as_path, aside
+from memplus.memory.packing import RowKind, named_centres, split_centres
 from memplus.memory.records import MemoryOwner, NewRows, SavedFile, WriteRecord
 from memplus.memory.rows import RowTable
 from memplus.memory.short_term import ShortTermPool
@@ -54,10 +55,19 @@ from memplus.memory.tensor_file import opened, stored_digest, write_tensors
 
 __all__ = ["VERSION", "load_contents", "save_contents"]
 
-VERSION = 1
+VERSION = 2
 
 Migration = Callable[[dict[str, Any], dict[str, Tensor]], None]
-MIGRATIONS: dict[int, Migration] = {}
+
+
+def _rows_have_kinds(values: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    """Version 1 to 2: rows were exact or in 8 bits, and had no centres."""
+    if isinstance(values.get("packed", False), bool):
+        values["rows"] = "int8" if values.pop("packed", False) else "exact"
+    values["version"] = 2
+
+
+MIGRATIONS: dict[int, Migration] = {1: _rows_have_kinds}
 """Format version -> what turns it into the next one, in place."""
 _POOL = "pool."
 _HEADER = "header"
@@ -78,7 +88,7 @@ class _Header(Fields):
     tail_source: Text
     source_tokens: dict[Text, Count]
     memory_version: Count
-    packed: bool = False
+    rows: RowKind
     waiting: Count | None = None
     writes_since_merge: Count | None = None
 
@@ -202,7 +212,7 @@ def _check(
     require(len(header.tail) <= most, path, field, f"has more than {most} tokens")
     require_within_vocabulary(header.tail, memory.owner.vocabulary, path, field)
     require_generator(tensors, path)
-    bounds = Bounds(path, memory.config, len(header.writes), header.clock, header.packed, like)
+    bounds = Bounds(path, memory.config, len(header.writes), header.clock, header.rows, like)
     pool = _group(tensors, _POOL)
     if pool:
         bounds.pool(pool, _POOL, header.count)
@@ -217,9 +227,11 @@ def _check(
         tables = []
         for layer in range(like.hidden.shape[0]):
             stem = _stem(layer)
-            columns = _group(tensors, stem)
+            group = _group(tensors, stem)
+            centres = bounds.centres(group, stem)
+            columns = {name: column for name, column in group.items() if name not in centres}
             bounds.table(columns, stem, layer)
-            known |= set(columns)
+            known |= set(group)
             tables.append(_without(columns, stem))
         bounds.tables_alike(tables)
     for name in tensors:
@@ -240,7 +252,7 @@ def _header(memory: MemoryContents) -> str:
         "tail_source": memory.tail_source,
         "source_tokens": memory.source_tokens,
         "memory_version": memory.version,
-        "packed": memory.packed,
+        "rows": memory.rows,
     }
     if memory.long_term is not None:
         header["waiting"] = memory.long_term.waiting
@@ -254,7 +266,8 @@ def _tensors(memory: MemoryContents) -> dict[str, Tensor]:
         tensors |= {_POOL + name: t for name, t in memory.pool.tensors().items()}
     if memory.long_term is not None:
         for layer, table in enumerate(memory.long_term.tables):
-            tensors |= {_stem(layer) + name: c for name, c in table.columns().items()}
+            columns = {**table.columns(), **named_centres(table.centres)}
+            tensors |= {_stem(layer) + name: c for name, c in columns.items()}
     # Forks and grown tables share storage, which the file must not; a pool has its own strides.
     plain = torch.contiguous_format
     return {name: t.detach().cpu().clone(memory_format=plain) for name, t in tensors.items()}
@@ -270,7 +283,7 @@ def _fill(memory: MemoryContents, header: _Header, tensors: dict[str, Tensor]) -
     memory.tail_source = header.tail_source
     memory.source_tokens = dict(header.source_tokens)
     memory.version = header.memory_version
-    memory.packed = header.packed
+    memory.rows = header.rows
     # A copy: torch expects its state at an aligned address, which a view into a file may not have.
     memory.generator.set_state(tensors.pop("generator").clone())
     on_device = {name: tensor.to(memory.owner.device) for name, tensor in tensors.items()}
@@ -279,7 +292,7 @@ def _fill(memory: MemoryContents, header: _Header, tensors: dict[str, Tensor]) -
         memory.pool = ShortTermPool.from_tensors(pool, header.count)
     if header.waiting is not None and header.writes_since_merge is not None:
         stems = [_stem(layer) for layer in range(memory.owner.row_shape[0])]
-        tables = [RowTable(_without(_group(on_device, stem), stem)) for stem in stems]
+        tables = [RowTable(*split_centres(_without(_group(on_device, s), s))) for s in stems]
         memory.long_term = memory.long_term_of(tables)
         memory.long_term.waiting = header.waiting
         memory.long_term.writes_since_merge = header.writes_since_merge

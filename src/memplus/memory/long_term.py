@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from memplus.config import CounterEviction, Eviction, OldestEviction
-from memplus.memory.packing import pack, scale_of, unpack
+from memplus.memory.packing import KEY, RowKind, centres_of, pack, scale_of, unpack
 from memplus.memory.retriever import (
     direction_scores,
     directions,
@@ -29,7 +29,6 @@ __all__ = ["LongTermPool", "layer_rows"]
 
 # A counter at or below this has run out (value of the published code).
 _SPENT = 0.01
-_KEY = "key"
 
 
 def layer_rows(
@@ -42,9 +41,9 @@ def layer_rows(
         layer: which one.
         keyed: the layers that have a retriever, rising.
     """
-    rows = {name: column[layer] for name, column in columns.items() if name != _KEY}
+    rows = {name: column[layer] for name, column in columns.items() if name != KEY}
     if layer in keyed:
-        rows[_KEY] = columns[_KEY][keyed.index(layer)]
+        rows[KEY] = columns[KEY][keyed.index(layer)]
     return rows
 
 
@@ -57,7 +56,7 @@ class LongTermPool:
             under counter eviction.
         eviction: the rule.
         retrieved: M, which the counter rule needs.
-        packed: wide columns are kept in 8 bits (``memory.packing``); the tables hold them so.
+        rows: how wide columns are kept (``memory.packing``); the tables hold them so.
         span: rows that are retrieved together, s; 1 where single rows are.
     """
 
@@ -67,13 +66,13 @@ class LongTermPool:
         eviction: Eviction,
         retrieved: int,
         *,
-        packed: bool = False,
+        rows: RowKind = "exact",
         span: int = 1,
     ) -> None:
         self.tables = list(tables)
-        self.keyed = [layer for layer, table in enumerate(self.tables) if _KEY in table.names]
+        self.keyed = [layer for layer, table in enumerate(self.tables) if KEY in table.names]
         """Layers that have a retriever."""
-        self.packed = packed
+        self.rows = rows
         self.span = span
         self.eviction = eviction
         self.retrieved = retrieved
@@ -88,13 +87,14 @@ class LongTermPool:
     @property
     def nbytes(self) -> int:
         """Bytes of the rows in use."""
-        return sum(table.nbytes for table in self.tables)
+        centres = sum(one.nbytes for table in self.tables for one in table.centres.values())
+        return centres + sum(table.nbytes for table in self.tables)
 
     def fork(self) -> LongTermPool:
         """The same rows, going their own way."""
         tables = [table.fork() for table in self.tables]
-        rule, packed, span = self.eviction, self.packed, self.span
-        twin = LongTermPool(tables, rule, self.retrieved, packed=packed, span=span)
+        rule, kept, span = self.eviction, self.rows, self.span
+        twin = LongTermPool(tables, rule, self.retrieved, rows=kept, span=span)
         twin.waiting = self.waiting
         twin.writes_since_merge = self.writes_since_merge
         return twin
@@ -105,10 +105,8 @@ class LongTermPool:
         Called once per write, also when nothing was dropped: the counter rule counts writes.
         """
         if dropped is not None:
-            if self.packed:
-                dropped = pack(dropped, leading=2)
             for layer, table in enumerate(self.tables):
-                rows = layer_rows(dropped, layer, self.keyed)
+                rows = self._packed(layer_rows(dropped, layer, self.keyed), table)
                 if isinstance(self.eviction, CounterEviction):
                     rows["counter"] = torch.full_like(
                         rows["birth"], self.eviction.initial, dtype=torch.float32
@@ -136,7 +134,7 @@ class LongTermPool:
     def take_back(self, layer: int, rows: Mapping[str, Tensor]) -> None:
         """Add rows [c, ...] that left one layer's short-term pool outside a write."""
         table = self.tables[layer]
-        rows = pack(rows) if self.packed else rows
+        rows = self._packed(rows, table)
         columns = {name: rows[name] for name in table.names if name in rows}
         if isinstance(self.eviction, CounterEviction):
             columns["counter"] = torch.full_like(
@@ -144,6 +142,14 @@ class LongTermPool:
             )
         if len(rows["birth"]):
             table.append(columns)
+
+    def _packed(self, rows: Mapping[str, Tensor], table: RowTable) -> dict[str, Tensor]:
+        """New rows [c, ...] of a layer as its table keeps them; the first ones are its centre."""
+        if self.rows != "exact" and not len(table) and len(rows["birth"]):
+            table.centres.clear()
+            table.centres.update(centres_of(rows))
+        keys = KEY in table.names and table.dtype(KEY) == torch.int8
+        return pack(rows, self.rows, table.centres, keys=keys)
 
     def _merge(self, rule: CounterEviction) -> None:
         if self.writes_since_merge < rule.every:
@@ -202,7 +208,7 @@ class LongTermPool:
             first, and the scores [n / s] of all spans.
         """
         scores: list[list[Tensor]] = [[] for _ in prompts]
-        for keys in self.tables[self.keyed[0]].blocks(_KEY, together=self.span):
+        for keys in self.tables[self.keyed[0]].blocks(KEY, together=self.span):
             unit = directions(keys)
             for found, queries in zip(scores, prompts, strict=True):
                 found.append(direction_scores(queries, unit, self.span))
@@ -222,9 +228,10 @@ class LongTermPool:
         """[m, ...]: one column of the rows ``chosen`` [m] of one layer, as numbers of ``dtype``."""
         table = self.tables[layer]
         column = table.take(name, chosen)
-        if not self.packed:
+        if self.rows == "exact":
             return column
-        return unpack(column, table.take(scale_of(name), chosen), dtype)
+        scale = table.take(scale_of(name), chosen)
+        return unpack(column, scale, dtype, table.centres.get(name))
 
     def reading_count(self, layer: int) -> int:
         """m: how many rows a read of this layer retrieves."""

@@ -1,25 +1,61 @@
-"""Long-term rows in 8 bits: one scale per row and column, rounded to the nearest.
+"""Long-term rows in 8 or 4 bits: about their mean, rounded to the nearest level.
 
 A row is packed once, when it leaves the short-term pool, and unpacked where it is read, so that
 what is in memory and what is on a disk are the same numbers.
 
-Shapes: c rows.
+Most of a key or value is the same in all rows of its layer: of the keys of a pretrained decoder,
+what tells rows apart is a small part, and 4 bits for the whole number would round it away. So the
+mean of the first rows that a layer packs, its centre, is kept once and subtracted from all. In 4
+bits the numbers of a head are then turned by a Hadamard matrix, which spreads the few large ones
+over their group; every group has a scale of its own, at which its largest number is level -8.
+
+Shapes: c rows, w numbers of a head (or of a hidden vector), g numbers of a group, R width of keys.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-__all__ = ["PACKED", "SCALE", "pack", "scale_of", "unpack"]
+from memplus.memory.rows import RowTable
 
+__all__ = [
+    "KEY",
+    "PACKED",
+    "ROWS",
+    "RowKind",
+    "centre_of",
+    "centres_of",
+    "named_centres",
+    "pack",
+    "packed_columns",
+    "repacked",
+    "scale_of",
+    "split_centres",
+    "unpack",
+]
+
+RowKind = Literal["exact", "int8", "int4"]
+ROWS: tuple[RowKind, ...] = ("exact", "int8", "int4")
+"""How long-term rows are kept, from the widest to the narrowest."""
 PACKED = ("k", "v", "hidden")
-"""Columns that are packed. Retrieval keys stay as they are: in 8 bits they retrieved 98.5% of the
-same rows in `benchmarks/store.py`, too few for what they would save."""
+"""Columns that are packed always. Retrieval keys are packed where spans are retrieved: the same
+spans are found by them. Single rows were the same for 98.5% (`benchmarks/store.py`), too few for
+what they would save."""
+KEY = "key"
 SCALE = ".scale"
+CENTRE = ".centre"
 _LEVELS = 127.0
+_GROUP = 64
+_FEWEST = 8
+"""Shorter groups would spend more on their scales than 4 bits save."""
+_LARGEST = torch.finfo(torch.float16).max
+
+_Column = tuple[torch.dtype, tuple[int | None, ...]]
 
 
 def scale_of(name: str) -> str:
@@ -27,28 +63,180 @@ def scale_of(name: str) -> str:
     return f"{name}{SCALE}"
 
 
-def pack(rows: Mapping[str, Tensor], *, leading: int = 1) -> dict[str, Tensor]:
-    """Rows with their wide columns in 8 bits, each beside its scales.
+def centre_of(name: str) -> str:
+    """What the centre of a column is called in a file."""
+    return f"{name}{CENTRE}"
+
+
+def named_centres(centres: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Centres of a table by the names that they have in a file."""
+    return {centre_of(name): centre for name, centre in centres.items()}
+
+
+def split_centres(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The columns of a table, and its centres by the names of their columns."""
+    columns = {name: one for name, one in tensors.items() if not name.endswith(CENTRE)}
+    centres = {n.removesuffix(CENTRE): one for n, one in tensors.items() if n.endswith(CENTRE)}
+    return columns, centres
+
+
+def _group(width: int) -> int:
+    """g: the largest power of two that divides ``width``, at most ``_GROUP``."""
+    return min(width & -width, _GROUP)
+
+
+def _in_bytes(kind: RowKind, width: int) -> bool:
+    """Whether a column of so many numbers a head takes a byte for each."""
+    return kind == "int8" or _group(width) < _FEWEST
+
+
+def centres_of(rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What the rows [c, ...] of one layer have in common: name -> [...] float32."""
+    return {n: column.float().mean(dim=0) for n, column in rows.items() if n in PACKED}
+
+
+def pack(
+    rows: Mapping[str, Tensor],
+    kind: RowKind,
+    centres: Mapping[str, Tensor] | None = None,
+    *,
+    keys: bool = False,
+) -> dict[str, Tensor]:
+    """Rows of one layer in fewer bits, each column beside its scales.
 
     Args:
-        rows: name -> [c, ...], or [L, c, ...] where ``leading`` is 2.
-        leading: how many dimensions count rows.
+        rows: name -> [c, ...] as computed.
+        kind: ``exact`` leaves them as they are.
+        centres: of their layer, name -> [...]; what has none lies about zero.
+        keys: whether retrieval keys are kept by their direction in 8 bits, without a scale.
+
+    Returns:
+        In 8 bits: levels int8 [c, ...] and scales float32 [c]. In 4 bits: two levels to a byte,
+        uint8 [c, ..., w / 2], and scales float16 [c, ..., w / g].
     """
     packed: dict[str, Tensor] = {}
     for name, column in rows.items():
-        if name not in PACKED or column.dtype == torch.int8:
+        if kind != "exact" and name == KEY and keys:
+            packed[name] = _in_8_bits(column)[0]
+        elif kind == "exact" or name not in PACKED:
             packed[name] = column
-            continue
-        wide = column.float().flatten(leading)
-        largest = wide.abs().amax(dim=-1) if wide.numel() else wide.new_zeros(wide.shape[:-1])
-        scale = (largest / _LEVELS).clamp(min=torch.finfo(torch.float32).tiny)
-        levels = (wide / scale.unsqueeze(-1)).round().to(torch.int8)
-        packed[name] = levels.view(column.shape)
-        packed[scale_of(name)] = scale
+        else:
+            wide = column.float()
+            if centres is not None and name in centres:
+                wide = wide - centres[name]
+            in_bytes = _in_bytes(kind, column.shape[-1])
+            packer = _in_8_bits if in_bytes else _in_4_bits
+            packed[name], packed[scale_of(name)] = packer(wide)
     return packed
 
 
-def unpack(levels: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
-    """Rows [c, ...] again, from 8-bit levels and scales [c]."""
-    shape = (-1,) + (1,) * (levels.dim() - 1)
-    return (levels.float() * scale.view(shape)).to(dtype)
+def unpack(
+    levels: Tensor, scale: Tensor, dtype: torch.dtype, centre: Tensor | None = None
+) -> Tensor:
+    """Rows [c, ...] again, from their levels, scales and centre."""
+    if levels.dtype == torch.uint8:
+        wide = _from_4_bits(levels, scale)
+    else:
+        wide = levels.float() * scale.view((-1,) + (1,) * (levels.dim() - 1))
+    if centre is not None:
+        wide += centre
+    return wide.to(dtype)
+
+
+def _in_8_bits(column: Tensor) -> tuple[Tensor, Tensor]:
+    wide = column.float().flatten(1)
+    largest = wide.abs().amax(dim=1) if wide.numel() else wide.new_zeros(len(wide))
+    scale = (largest / _LEVELS).clamp(min=torch.finfo(torch.float32).tiny)
+    levels = (wide / scale.unsqueeze(1)).round().to(torch.int8)
+    return levels.view(column.shape), scale
+
+
+def _in_4_bits(wide: Tensor) -> tuple[Tensor, Tensor]:
+    size = _group(wide.shape[-1])
+    groups = wide.unflatten(-1, (-1, size)) @ _hadamard(size).to(wide.device)
+    largest = groups.gather(-1, groups.abs().argmax(dim=-1, keepdim=True))
+    scale = (largest / -8).clamp(-_LARGEST, _LARGEST).to(torch.float16)
+    step = scale.float()
+    # A group whose scale is too small for its 16 bits is one of zeros.
+    levels = torch.where(step == 0, 0.0, groups / step).round().clamp(-8, 7)
+    nibbles = (levels + 8).to(torch.uint8).flatten(-2)
+    return nibbles[..., 0::2] | nibbles[..., 1::2] << 4, scale.squeeze(-1)
+
+
+def _from_4_bits(levels: Tensor, scale: Tensor) -> Tensor:
+    nibbles = torch.stack([levels & 15, levels >> 4], dim=-1).flatten(-2)
+    size = nibbles.shape[-1] // scale.shape[-1]
+    groups = (nibbles.float() - 8).unflatten(-1, (-1, size)) * scale.float().unsqueeze(-1)
+    back: Tensor = (groups @ _hadamard(size).to(levels.device)).flatten(-2)
+    return back
+
+
+@cache
+def _hadamard(size: int) -> Tensor:
+    """[g, g]: orthonormal and its own inverse; g is a power of two."""
+    matrix = torch.ones(1, 1)
+    while len(matrix) < size:
+        matrix = torch.cat([torch.cat([matrix, matrix], 1), torch.cat([matrix, -matrix], 1)])
+    orthonormal: Tensor = matrix / size**0.5
+    return orthonormal
+
+
+def packed_columns(name: str, column: Tensor, kind: RowKind) -> dict[str, _Column]:
+    """The columns that one of ``PACKED`` becomes: name -> dtype and shape of a row.
+
+    Args:
+        name: of the column.
+        column: [..., w] one row as computed.
+        kind: ``int8`` or ``int4``.
+    """
+    *outer, width = column.shape
+    if _in_bytes(kind, width):
+        return {name: (torch.int8, (*outer, width)), scale_of(name): (torch.float32, ())}
+    scales = width // _group(width)
+    return {
+        name: (torch.uint8, (*outer, width // 2)),
+        scale_of(name): (torch.float16, (*outer, scales)),
+    }
+
+
+def repacked(table: RowTable, kind: RowKind, *, keys: bool) -> RowTable:
+    """One layer's rows in fewer bits than they have, block by block.
+
+    Args:
+        table: exact, or packed in more bits.
+        kind: ``int8`` or ``int4``.
+        keys: see ``pack``.
+    """
+    there = [name for name in PACKED if name in table.names]
+    centres = {}
+    for name in there if len(table) else []:
+        total = sum(_exact(table, name, start).sum(dim=0) for start in _starts(table))
+        assert isinstance(total, Tensor)
+        centres[name] = total / len(table)
+    columns: dict[str, list[Tensor]] = {}
+    for start in _starts(table):
+        names = [n for n in table.names if n not in map(scale_of, there) and n not in there]
+        block = {name: table.between(name, start, start + _BLOCK) for name in names}
+        whole_keys = keys and KEY in block and block[KEY].dtype != torch.int8
+        block |= {name: _exact(table, name, start) for name in there}
+        for name, piece in pack(block, kind, centres, keys=whole_keys).items():
+            columns.setdefault(name, []).append(piece)
+    return RowTable({name: torch.cat(pieces) for name, pieces in columns.items()}, centres)
+
+
+_BLOCK = 16_384
+
+
+def _starts(table: RowTable) -> range:
+    """The first row of every block; an empty table has one block."""
+    return range(0, max(1, len(table)), _BLOCK)
+
+
+def _exact(table: RowTable, name: str, start: int) -> Tensor:
+    """[c, ...] float32: a block of a column, unpacked where it is packed."""
+    stop = min(start + _BLOCK, len(table))
+    column = table.between(name, start, stop)
+    if scale_of(name) not in table.names:
+        return column.float()
+    scale = table.between(scale_of(name), start, stop)
+    return unpack(column, scale, torch.float32, table.centres.get(name))

@@ -36,9 +36,13 @@ class RowTable:
 
     Args:
         columns: name -> [n, ...]; at least one column. Taken as they are, not copied.
+        centres: see the property.
     """
 
-    def __init__(self, columns: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self, columns: Mapping[str, Tensor], centres: Mapping[str, Tensor] | None = None
+    ) -> None:
+        self._centres = dict(centres or {})
         self._length = next(iter(columns.values())).shape[0]
         self._shared = _Shared(dict(columns), self._length)
 
@@ -50,9 +54,18 @@ class RowTable:
         return self._shared.columns[name][: self._length]
 
     @property
+    def centres(self) -> dict[str, Tensor]:
+        """What has been subtracted from every row of a packed column: name -> [...] float32."""
+        return self._centres
+
+    @property
     def names(self) -> list[str]:
         """Of the columns."""
         return list(self._shared.columns)
+
+    def dtype(self, name: str) -> torch.dtype:
+        """Of one column."""
+        return self._shared.columns[name].dtype
 
     def columns(self) -> dict[str, Tensor]:
         """Views of every column, [n, ...] each."""
@@ -90,6 +103,7 @@ class RowTable:
         twin = RowTable.__new__(RowTable)
         twin._length = self._length
         twin._shared = self._shared
+        twin._centres = dict(self._centres)
         return twin
 
     def append(self, rows: Mapping[str, Tensor]) -> None:

@@ -41,12 +41,12 @@ class Memory(MemoryContents):
         writes: a record per write, in order.
         source_tokens: tokens written of each source.
         max_bytes: writes that would outgrow it are refused before they start; None: no limit.
-        packed: whether long-term rows are kept in 8 bits.
+        rows: how long-term rows are kept: ``exact``, ``int8`` or ``int4`` (``pack``).
         saved: the file that it was loaded from or saved to last.
     """
 
     _for_users: ClassVar[str] = (
-        "config seed max_bytes writes tail tail_source source_tokens packed saved "
+        "config seed max_bytes writes tail tail_source source_tokens rows packed saved "
         "tokens short_term_rows long_term_rows nbytes stale keeps_text "
         "fork short_term_only save load forget texts pack"
     )
@@ -97,7 +97,7 @@ class Memory(MemoryContents):
             twin.tail = list(self.tail)
             twin.tail_source = self.tail_source
             twin.tail_text = self.tail_text
-            twin.packed = self.packed
+            twin.rows = self.rows
             twin.saved = self.saved
             twin.source_tokens = dict(self.source_tokens)
             twin.version = self.version

@@ -27,6 +27,7 @@ from memplus.errors import (
     UsageError,
 )
 from memplus.memory.guards import reading
+from memplus.memory.packing import RowKind, pack
 from memplus.memory.records import NewRows, RowBytes
 from memplus.memory.retriever import MemoryWeights
 from memplus.memory.state import Memory
@@ -263,8 +264,12 @@ class Core:
         names = long_term_columns(self.backbone) if self.memory_config.has_long_term else ()
         return NewRows(hidden, project_rows(self.backbone, self.weights, hidden), names)
 
-    def row_bytes(self) -> RowBytes:
-        """Bytes that one row takes, all layers together."""
+    def row_bytes(self, rows: RowKind = "exact") -> RowBytes:
+        """Bytes that one row takes, all layers together.
+
+        Args:
+            rows: how long-term rows are kept.
+        """
         layers = len(self.backbone.layers)
         probe = torch.zeros(
             (layers, 1, self.backbone.hidden_size), dtype=self.backbone.dtype, device=self.device
@@ -272,7 +277,10 @@ class Core:
         columns = project_rows(self.backbone, self.weights, probe)
         sizes = {name: c.element_size() * c.numel() for name, c in columns.items()}
         position, birth, write_id = 8 * layers, 8 * layers, 4 * layers
-        stored = sum(sizes.get(name, 0) for name in long_term_columns(self.backbone))
+        names = [name for name in long_term_columns(self.backbone) if name in columns]
+        flat = {name: columns[name].flatten(0, 1) for name in names}
+        packed = pack(flat, rows, keys=self.memory_config.retrieves_spans)
+        stored = sum(one.nbytes for one in packed.values())
         counter = 4 * layers if self.memory_config.eviction.kind == "counter" else 0
         return RowBytes(
             short_term=sum(sizes.values()) + position + birth + write_id,

@@ -177,7 +177,7 @@ class Writer:
 
     def _check_writes(self, memory: Memory, writes: int) -> None:
         if memory.max_bytes is not None and writes:
-            memory.check_budget(writes, self.core.row_bytes())
+            memory.check_budget(writes, self.core.row_bytes(memory.rows))
 
     def _flush(self, job: _Job) -> None:
         """An older source's tail becomes a short chunk of its own."""

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from memplus.memory.packing import pack
+from memplus.memory.packing import RowKind
 from memplus.memory.state import Memory
 from memplus.mplus.evidence import Retrieved
-from memplus.passes.projection import long_term_columns, project_rows
 
 if TYPE_CHECKING:
     from memplus.mplus.model import MPlus
@@ -98,29 +97,19 @@ def contents(memory: Memory) -> Contents:
     )
 
 
-def bytes_per_token(model: MPlus, *, packed: bool = False) -> float:
+def bytes_per_token(model: MPlus, rows: RowKind = "exact") -> float:
     """Bytes that a token of text takes once its rows are in the long-term memory.
 
     The short-term pool comes on top, once for each memory. 0 where there is no long-term memory.
 
     Args:
         model: whose rows.
-        packed: as 8-bit rows (``rows="int8"``).
+        rows: how they are kept.
     """
     config = model.memory_config
     if not config.has_long_term:
         return 0.0
-    layers = len(model.backbone.layers)
-    row = torch.zeros(
-        (layers, 1, model.backbone.hidden_size), dtype=model.backbone.dtype, device=model.device
-    )
-    with torch.no_grad():
-        made = project_rows(model.backbone, model.weights, row)
-    columns = {name: made[name] for name in long_term_columns(model.backbone)}
-    if packed:
-        columns = pack(columns, leading=2)
-    # Beside them a row has its birth clock and its write's id, 12 bytes a layer.
-    each = 12 * layers + sum(one.element_size() * one.numel() for one in columns.values())
+    each = model.core.row_bytes(rows).long_term
     return each * config.tokens_per_write / config.chunk_tokens
 
 

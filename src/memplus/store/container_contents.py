@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -35,6 +35,7 @@ from memplus.memory.checks import (
     require_within_vocabulary,
     require_writes,
 )
+from memplus.memory.packing import RowKind
 from memplus.memory.records import NewRows
 from memplus.memory.span_checks import (
     require_alike,
@@ -78,7 +79,7 @@ class SnapshotMeta(Fields):
     count: Count
     sources: Items[Text]
     stored: bool
-    packed: bool
+    rows: RowKind
 
 
 class RecordMeta(Fields):
@@ -110,7 +111,7 @@ def check_snapshot(
         CorruptMemoryError: naming the field that is out of bounds.
     """
     path = snapshot.path
-    meta = checked(SnapshotMeta, snapshot.meta, path, "snapshot")
+    meta = checked(SnapshotMeta, _with_kind_of_rows(snapshot.meta), path, "snapshot")
     tensors = {name: snapshot.rows(name) for name in snapshot.names}
     writes = require_tensor(tensors, "writes", path, (torch.int64,), (None, 4))
     require_writes(writes[:, 0].tolist(), path, "writes")
@@ -118,7 +119,7 @@ def check_snapshot(
     require_within(writes[:, 2:], path, "writes", 0, COUNT)
     _check_tail(snapshot, meta.tail, expected)
     require_generator(tensors, path)
-    bounds = Bounds(path, expected.config, len(writes), meta.clock, meta.packed, expected.like)
+    bounds = Bounds(path, expected.config, len(writes), meta.clock, meta.rows, expected.like)
     pool = {name: tensor for name, tensor in tensors.items() if name.startswith(POOL)}
     layers = None if expected.like is None else int(expected.like.hidden.shape[0])
     if pool:
@@ -139,6 +140,14 @@ def check_snapshot(
     for name in tensors:
         require(name in known, path, f"tensor {name}", "does not belong there")
     return meta, tensors
+
+
+def _with_kind_of_rows(meta: dict[str, Any]) -> dict[str, Any]:
+    """Snapshots of earlier releases say whether rows are in 8 bits."""
+    if not isinstance(meta.get("packed"), bool) or "rows" in meta:
+        return meta
+    others = {name: value for name, value in meta.items() if name != "packed"}
+    return others | {"rows": "int8" if meta["packed"] else "exact"}
 
 
 def _check_tail(container: Container, tail: Sequence[int], expected: Expected) -> None:
@@ -171,6 +180,7 @@ def _check_tables(
                 shape = (left, *column.shape[1:])
                 require_tensor(tensors, name, path, (column.dtype,), shape)
                 known.add(name)
+        known |= bounds.centres(tensors, f"centre.{layer}.")
     return known
 
 

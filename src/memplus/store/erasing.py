@@ -17,7 +17,7 @@ __all__ = ["chosen_or_matching", "erase", "erase_and_rewrite", "remove_leftovers
 
 _VALUES = (
     *("seed", "max_bytes", "config", "pool", "clock", "writes", "version", "generator"),
-    *("tail", "tail_source", "tail_text", "source_tokens", "packed"),
+    *("tail", "tail_source", "tail_text", "source_tokens", "rows"),
 )
 
 
@@ -71,8 +71,8 @@ def erase_and_rewrite(
     version = memory.version
     keeper.begin_anew()
     fresh = host.new_memory(memory.seed, max_bytes=memory.max_bytes)
-    if memory.packed:
-        fresh.pack()
+    if memory.rows != "exact":
+        fresh.pack(memory.rows)
     take_contents(memory, fresh)
     with held:
         host.replay(memory, [(one.source, Passage(one.ids, one.text)) for one in others])

@@ -238,7 +238,7 @@ class _State:
 
     writes: list[WriteRecord]
     waiting: int
-    packed: bool
+    rows: str
     nbytes: int
     """Of its snapshot and logs."""
 
@@ -272,7 +272,7 @@ def _check_generation(
             writes += [WriteRecord(*values) for values in commit.writes]
             waiting = len(commit.tail)
         total += part.length
-    return _State(writes, waiting, meta.packed, total)
+    return _State(writes, waiting, meta.rows, total)
 
 
 def _config(manifest: Manifest, path: Path) -> MemoryConfig:
@@ -289,7 +289,7 @@ def _check_counts(path: Path, manifest: Manifest, state: _State) -> None:
         "writes": len(state.writes),
         "tokens": sum(record.tokens for record in state.writes),
         "waiting": state.waiting,
-        "rows": "int8" if state.packed else "exact",
+        "rows": state.rows,
     }
     for name, value in found.items():
         told = getattr(manifest, name)

@@ -198,6 +198,17 @@ class Keeper:
 
         self._replace_history(memory, copy)
 
+    def commit_packed(self, memory: Memory) -> None:
+        """Make the memory, whose long-term rows all lie in RAM now, the only state there is."""
+        last = self.manifest
+        self.begin_anew()
+        self.manifest = replace(last, rows=memory.rows, segments=[])
+
+        def copy(path: Path) -> None:
+            self.journal.copy(path, writes=last.writes, commits=last.commit)
+
+        self._replace_history(memory, copy, "pack")
+
     def begin_anew(self) -> None:
         """Forget what is there: the next ``commit_anew`` is the whole memory."""
         self.pending.clear()
@@ -208,14 +219,16 @@ class Keeper:
         """Make the memory, all of it written since ``begin_anew``, the only state there is."""
         self._replace_history(memory, lambda path: Journal.create(path, self.folder.disk))
 
-    def _replace_history(self, memory: Memory, make_journal: Callable[[Path], None]) -> None:
+    def _replace_history(
+        self, memory: Memory, make_journal: Callable[[Path], None], what: str = "forget"
+    ) -> None:
         changed = self._with_generation(memory)
         path = self.folder.new("journal")
         make_journal(path)
         self._use_journal(path)
         changed = replace(changed, journal=path.name, generations=changed.generations[-1:])
         prepared = self.pending.prepared(memory)
-        self._put_in_place(prepared, changed, ("forget", _place(changed)))
+        self._put_in_place(prepared, changed, (what, _place(changed)))
         self.pending.clear()
 
     def go_back(self, to_write: int) -> None:

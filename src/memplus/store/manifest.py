@@ -11,18 +11,19 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from memplus.errors import CorruptMemoryError, MemoryVersionError
 from memplus.memory.checks import COUNT, Count, Fields, Items, Text, Time, checked, parsed, require
+from memplus.memory.packing import RowKind
 from memplus.store.disk import Disk, read
 
 __all__ = ["NAME", "VERSION", "Generation", "LogPart", "Manifest", "SegmentEntry"]
 
 NAME = "manifest"
-VERSION = 2
+VERSION = 3
 _MAGIC = "memplus-memory"
 FILE_NAME = r"^(segment|snapshot|log|journal)-[0-9a-f]{16}$"
 """What every file of a memory but the manifest is called."""
@@ -34,7 +35,11 @@ def _journal_has_a_version(values: dict[str, Any]) -> None:
     """Version 1 to 2: no field differs; the journal's checksums do, which version 1 cannot read."""
 
 
-MIGRATIONS: dict[int, Migration] = {1: _journal_has_a_version}
+def _rows_have_kinds(values: dict[str, Any]) -> None:
+    """Version 2 to 3: no field differs; rows may be in 4 bits, about a centre."""
+
+
+MIGRATIONS: dict[int, Migration] = {1: _journal_has_a_version, 2: _rows_have_kinds}
 """Version -> what turns a manifest's JSON into the next one, in place."""
 
 
@@ -87,7 +92,7 @@ class Manifest:
     config: dict[str, Any]
     journal: str
     rows: str = "exact"
-    """How long-term rows are kept: ``exact`` or ``int8``."""
+    """How long-term rows are kept: ``exact``, ``int8`` or ``int4``."""
     created: float = 0.0
     changed: float = 0.0
     commit: int = 0
@@ -199,7 +204,7 @@ class _Content(Fields):
     identity: dict[Text, Text]
     config: dict[str, Any]
     journal: Annotated[str, Field(pattern=_named("journal"))]
-    rows: Literal["exact", "int8"]
+    rows: RowKind
     created: Time
     changed: Time
     commit: Count

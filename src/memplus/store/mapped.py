@@ -82,9 +82,18 @@ class MappedTable(RowTable):
         return self.between(name, 0, len(self))
 
     @property
+    def centres(self) -> dict[str, Tensor]:
+        """What has been subtracted from every row of a packed column."""
+        return self.fresh.centres
+
+    @property
     def names(self) -> list[str]:
         """Of the columns."""
         return self.fresh.names
+
+    def dtype(self, name: str) -> torch.dtype:
+        """Of one column."""
+        return self.fresh.dtype(name)
 
     @property
     def nbytes(self) -> int:
@@ -188,7 +197,8 @@ class MappedTable(RowTable):
             self.own[name] = torch.cat([column, self.fresh[name].cpu()])
         self.parts = [*self.parts[: len(self.parts) - absorbed], part]
         columns = self.fresh.columns()
-        self.fresh = RowTable({n: c.new_empty((0, *c.shape[1:])) for n, c in columns.items()})
+        empty = {n: c.new_empty((0, *c.shape[1:])) for n, c in columns.items()}
+        self.fresh = RowTable(empty, self.centres)
 
     def left_in(self, at: int) -> int:
         """How many rows of one of the parts are in use."""

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from memplus.memory.packing import named_centres, split_centres
 from memplus.memory.records import NewRows, Passage, WriteRecord
 from memplus.memory.rows import RowTable
 from memplus.memory.short_term import ShortTermPool
@@ -67,7 +68,7 @@ def save_snapshot(memory: Memory, path: Path, disk: Disk) -> None:
         "count": memory.short_term_rows,
         "sources": sorted({record.source for record in memory.writes}),
         "stored": memory.long_term is not None,
-        "packed": memory.packed,
+        "rows": memory.rows,
     }
     numbers = {source: index for index, source in enumerate(meta["sources"])}
     rows = [[r.id, numbers[r.source], r.start, r.tokens] for r in memory.writes]
@@ -78,6 +79,8 @@ def save_snapshot(memory: Memory, path: Path, disk: Disk) -> None:
             if table.live is not None:
                 tensors[f"live.{layer}"] = table.live
             tensors |= {f"own.{layer}.{name}": column for name, column in table.own.items()}
+            centres = named_centres(table.centres)
+            tensors |= {f"centre.{layer}.{name}": one for name, one in centres.items()}
             # What columns there are, also where no row is.
             tensors |= {f"like.{name}": c[:0] for name, c in table.fresh.columns().items()}
     tensors = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
@@ -128,7 +131,7 @@ def restore(
     memory.clock, memory.version = meta.clock, meta.version
     memory.tail, memory.tail_source = list(meta.tail), meta.tail_source
     memory.tail_text, memory.source_tokens = meta.tail_text, dict(meta.source_tokens)
-    memory.packed = meta.packed
+    memory.rows = meta.rows
     memory.writes = [
         WriteRecord(number, meta.sources[source], start, tokens)
         for number, source, start, tokens in tensors["writes"].tolist()
@@ -146,7 +149,7 @@ def restore(
         tables = [
             MappedTable(
                 part,
-                RowTable(_of_layer(like, layer, keyed)),
+                RowTable(_of_layer(like, layer, keyed), _centres(tensors, layer, device)),
                 tensors.get(f"live.{layer}"),
                 _named(tensors, f"own.{layer}."),
             )
@@ -161,6 +164,11 @@ def restore(
 def _of_layer(like: Mapping[str, Tensor], layer: int, keyed: Sequence[int]) -> dict[str, Tensor]:
     """The columns that one layer has."""
     return {name: column for name, column in like.items() if name != "key" or layer in keyed}
+
+
+def _centres(tensors: Mapping[str, Tensor], layer: int, device: torch.device) -> dict[str, Tensor]:
+    centres = split_centres(_named(tensors, f"centre.{layer}."))[1]
+    return {name: centre.to(device) for name, centre in centres.items()}
 
 
 def _named(tensors: Mapping[str, Tensor], stem: str) -> dict[str, Tensor]:

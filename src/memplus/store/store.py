@@ -26,6 +26,7 @@ from memplus.errors import (
 )
 from memplus.errors.base import storage_error
 from memplus.memory.files import as_path
+from memplus.memory.packing import ROWS, RowKind
 from memplus.memory.state import MemoryHost
 from memplus.store.administration import Administration
 from memplus.store.blocks import Residency
@@ -51,11 +52,11 @@ class _Start:
 
     seed: int
     max_bytes: int | None
-    rows: Literal["exact", "int8"]
+    rows: RowKind
 
     def __post_init__(self) -> None:
-        if self.rows not in ("exact", "int8"):
-            raise ConfigError("rows", value=self.rows, reason="it must be exact or int8")
+        if self.rows not in ROWS:
+            raise ConfigError("rows", value=self.rows, reason="it must be exact, int8 or int4")
 
 
 class MemoryStore(Administration):
@@ -124,7 +125,7 @@ class MemoryStore(Administration):
         *,
         seed: int = 0,
         max_bytes: int | None = None,
-        rows: Literal["exact", "int8"] = "exact",
+        rows: RowKind = "exact",
         wait: float | None = 0.0,
     ) -> StoredMemory:
         """A pristine memory, open for writing.
@@ -134,7 +135,7 @@ class MemoryStore(Administration):
             model: whose memory it is.
             seed: decides what is dropped.
             max_bytes: see ``Memory``.
-            rows: how long-term rows are kept: as computed, or in 8 bits.
+            rows: how long-term rows are kept: as computed, or in 8 or 4 bits.
             wait: seconds to wait while another process makes or deletes one of that name; None
                 waits for ever.
 
@@ -157,7 +158,7 @@ class MemoryStore(Administration):
         *,
         seed: int = 0,
         max_bytes: int | None = None,
-        rows: Literal["exact", "int8"] = "exact",
+        rows: RowKind = "exact",
         wait: float | None = 0.0,
     ) -> StoredMemory:
         """The memory of that name, open for writing; where there is none, a pristine one.
@@ -193,8 +194,8 @@ class MemoryStore(Administration):
         with self._directory.named_errors(), self._directory.arriving(name) as folder:
             model.check_weights()
             made = model.new_memory(start.seed, max_bytes=start.max_bytes)
-            if start.rows == "int8":
-                made.pack()
+            if start.rows != "exact":
+                made.pack(start.rows)
             journal = folder.new("journal")
             Journal.create(journal, self._directory.disk)
             manifest = Manifest(

@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 import torch
 from torch import Tensor
@@ -272,7 +272,30 @@ class StoredMemory(Memory):
             self._require_open()
             return kept_commits(journal, self.keeper.manifest)
 
-    # Going back and forgetting ------------------------------------------------------------------
+    # Packing, going back and forgetting ---------------------------------------------------------
+
+    @torch.inference_mode(mode=False)
+    @torch.no_grad()
+    def pack(self, rows: Literal["int8", "int4"] = "int8") -> None:
+        """Keep long-term rows in 8 or 4 bits; earlier states are given up.
+
+        All rows, packed, lie in RAM meanwhile.
+
+        Raises:
+            UsageError: there is no such way, or the rows are in fewer bits already.
+            StorageError: the disk refused; nothing was changed.
+        """
+        self.before_write()
+        with changing(self), self.committing.lock:
+            self.flush()
+            before = self.version
+
+            def pack() -> None:
+                super(StoredMemory, self).pack(rows)
+                if self.version != before:
+                    self.keeper.commit_packed(self)
+
+            self.committing.change_disk(pack)
 
     def rollback(self, to_write: int) -> None:
         """Be exactly what it was after a write; what came later is gone.
