@@ -33,3 +33,33 @@ def test_what_was_said_before_a_line_that_is_refused_is_kept(
     monkeypatch.setattr(sys, "stdin", io.StringIO(f"{NOTE}\ncaf\udce9?\n"))
     assert run("chat", *place).code == 2
     assert run("ask", QUESTION, *place).out == "4821\n"
+
+
+class Terminal(io.StringIO):
+    """An output that says that it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_a_reply_is_written_as_it_comes_and_once(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{NOTE}\n{QUESTION}\n"))
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    assert run("chat", "--memory", tmp_path / "m.memory").code == 0
+    assert terminal.getvalue() == "noted\n4821\n"
+
+
+def test_a_later_conversation_over_the_same_memory_knows_what_was_said(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = ("--store", tmp_path / "store", "--id", "ana")
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{NOTE}\n"))
+    assert run("chat", *place).out == "noted\n"
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{QUESTION}\n"))
+    assert run("chat", *place).out == "4821\n"
+    other = ("--store", tmp_path / "store", "--id", "bo")
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{QUESTION}\n"))
+    assert run("chat", *other).out != "4821\n"

@@ -25,6 +25,8 @@ from memplus.config import (
 from memplus.errors import ConfigError, CorruptMemoryError, MemoryMismatchError, UsageError
 from memplus.memory.packing import ROWS, RowKind
 from memplus.mplus.doctor import examine
+from memplus.mplus.evidence import Seen
+from memplus.passes.memory_prefix import MemoryPrefix
 from memplus.passes.write import padding_token
 from memplus.sessions.inspection import bytes_per_token
 from memplus.store import MemoryStore
@@ -220,6 +222,31 @@ def test_a_tail_does_not_retrieve_and_beams_share_what_is_retrieved() -> None:
     assert torch.equal(*found)
     beams = ONE.generate(PROMPT, memory=memory, num_beams=3, max_new_tokens=4)
     assert beams.shape == (1, 10)
+
+
+def test_the_last_tokens_of_a_prompt_alone_ask_where_that_is_asked_for() -> None:
+    memory = told(ONE, ONE.new_memory())
+    before, last = some_ids(30, seed=91), some_ids(6, seed=92)
+
+    def scores(ids: torch.Tensor, **options: int) -> torch.Tensor:
+        seen = Seen()
+        ONE.asker.reader.generate(ids, memory, None, {"max_new_tokens": 1, **options}, seen)
+        assert isinstance(seen.prefix, MemoryPrefix)
+        found = seen.prefix.span_rows(0)
+        assert found is not None
+        return found[1]
+
+    whole = torch.cat([before, last], dim=-1)
+    alone = scores(last)
+    assert torch.allclose(scores(whole, asking_tokens=6), alone, atol=1e-6)
+    assert not torch.allclose(scores(whole), alone, atol=1e-3)
+    assert torch.equal(scores(whole, asking_tokens=1000), scores(whole))
+
+
+@pytest.mark.parametrize("count", [0, -1, 1.5, True])
+def test_what_is_no_number_of_tokens_that_ask_is_refused(count: int) -> None:
+    with pytest.raises(ConfigError, match="asking_tokens"):
+        ONE.generate(PROMPT, memory=ONE.new_memory(), max_new_tokens=1, asking_tokens=count)
 
 
 def test_embeddings_ask_as_their_ids_do() -> None:

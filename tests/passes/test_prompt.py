@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from memplus.errors import UsageError
-from memplus.passes.prompt import assemble
+from memplus.passes.prompt import asked_by_last, assemble
 
 IDS = torch.tensor([[0, 0, 5], [7, 8, 9]])
 MASK = torch.tensor([[0, 0, 1], [1, 1, 1]])
@@ -69,3 +69,12 @@ def test_padding_after_a_token_is_refused_only_beside_a_tail(mask: list[int]) ->
     assert assemble(IDS, given, [[], []]).attention_mask is given
     with pytest.raises(UsageError, match="padded on the left"):
         assemble(IDS, given, [[1], []])
+
+
+def test_only_the_last_tokens_of_each_prompt_ask() -> None:
+    ids = torch.tensor([[0, 0, 1, 2], [3, 4, 5, 6]])
+    mask = torch.tensor([[0, 0, 1, 1], [1, 1, 1, 1]])
+    whole = assemble(ids, mask, [[7, 8], []])
+    asked = asked_by_last(whole, 3).asked
+    assert asked.tolist() == [[False, False, True, True], [False, True, True, True]]
+    assert asked_by_last(whole, 1).asked.sum(dim=1).tolist() == [1, 1]

@@ -1,10 +1,11 @@
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from tests.fakes import CONFIG, make_mplus
 
-from memplus import MPlus
+from memplus import MemoryConfig, MPlus
 from memplus.config import PromptConfig
 from memplus.errors import EmptyTextError
 from memplus.sessions.conversation import Conversation
@@ -91,6 +92,99 @@ def test_a_message_of_several_lines_does_not_look_like_several_turns_later() -> 
     lines = turn.text.splitlines()
     assert [line for line in lines if line.startswith("User:")] == ["User: hi"]
     assert len([line for line in lines if line.startswith("Assistant:")]) == 1
+
+
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+PREAMBLE = "<|im_start|>system\nBe kind.<|im_end|>\n"
+TURN = "<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
+
+
+def chatml(config: MemoryConfig = CONFIG) -> MPlus:
+    """A model whose memory reads turns of its chat template, which has a system message."""
+    model = make_mplus(config=config)
+    model.tokenizer.chat_template = PREAMBLE + CHATML
+    model.prompt = PromptConfig(template=TURN, stop=("\n",))
+    return model
+
+
+def asked_of(model: MPlus, monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[int], int | None]]:
+    """Fills as the model generates: the ids that it gets, and how many of them ask the memory."""
+    seen: list[tuple[list[int], int | None]] = []
+    generate = model.generate
+
+    def watched(ids: torch.Tensor, **options: Any) -> Any:
+        seen.append((ids[0].tolist(), options.get("asking_tokens")))
+        return generate(ids, **options)
+
+    monkeypatch.setattr(model, "generate", watched)
+    return seen
+
+
+def test_a_conversation_has_the_turns_that_the_memory_was_trained_with_and_no_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = chatml()
+    seen = asked_of(model, monkeypatch)
+    talk = Conversation(model, model.new_memory(), window=10_000)
+    first = talk.say("Who is there?")
+    assert model.decode(seen[0][0]) == TURN.replace("{question}", "Who is there?")
+    assert first.reply == str(model.ask(model.new_memory(), "Who is there?"))
+    talk.say("And now?")
+    whole = model.decode(seen[1][0])
+    assert whole.startswith(TURN.replace("{question}", "Who is there?"))
+    assert whole.endswith(f"{first.reply}<|im_end|>\n" + TURN.replace("{question}", "And now?"))
+    assert [count for _, count in seen] == [
+        len(model.asker.encode(text)) for text in ("Who is there?", "And now?")
+    ]
+
+
+def test_a_memory_with_another_prompt_gets_all_that_the_chat_template_writes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = chatml()
+    model.prompt = PromptConfig()
+    seen = asked_of(model, monkeypatch)
+    Conversation(model, model.new_memory()).say("Who is there?")
+    (ids, asking) = seen[0]
+    assert model.decode(ids) == PREAMBLE + TURN.replace("{question}", "Who is there?")
+    assert asking is None
+
+
+@pytest.mark.parametrize("prompt", [PromptConfig(), PromptConfig(template=TURN, stop=("\n", "e"))])
+def test_a_reply_that_is_streamed_is_the_reply(prompt: PromptConfig) -> None:
+    model = chatml()
+    model.prompt = prompt
+    pieces: list[str] = []
+    turn = Conversation(model, model.new_memory()).say("Who is there?", stream=pieces.append)
+    assert turn.reply
+    assert "".join(pieces).strip() == turn.reply
+    assert turn.reply == Conversation(model, model.new_memory()).say("Who is there?").reply
+
+
+def test_a_statement_that_the_model_has_no_note_of_is_noted() -> None:
+    model = chatml()
+    pieces: list[str] = []
+    reply = Conversation(model, model.new_memory()).say("My cat is Tom.").reply
+    assert reply
+    model.prompt = replace(model.prompt, abstention=reply)
+    memory = model.new_memory()
+    talk = Conversation(model, memory)
+    turn = talk.say("My cat is Tom.", stream=pieces.append)
+    assert (turn.reply, turn.text, pieces) == ("", "User: My cat is Tom.\n", [])
+    talk.close()
+    assert model.decode(memory.tail) in turn.text
+
+
+def test_a_question_that_the_model_has_no_note_of_is_declined_aloud() -> None:
+    model = chatml()
+    reply = Conversation(model, model.new_memory()).say("Who is Tom?").reply
+    model.prompt = replace(model.prompt, abstention=reply)
+    pieces: list[str] = []
+    turn = Conversation(model, model.new_memory()).say("Who is Tom?", stream=pieces.append)
+    assert (turn.reply, "".join(pieces).strip()) == (reply, reply)
 
 
 def test_an_empty_turn_is_refused() -> None:

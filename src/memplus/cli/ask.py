@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from memplus.cli.flags import ModelFlags, OutputFlags, PlaceFlags, with_groups
+from memplus.cli.output import print_piece
 from memplus.data.documents import read_document, read_stdin
 from memplus.errors import UsageError
 
@@ -63,7 +64,7 @@ def ask(
     streamed = alone and not out.as_json and sys.stdout.isatty()
     with place.reading(model) as opened:
         if streamed:
-            answers = [model.ask(opened, asked[0], stream=_print_piece, **limits)]
+            answers = [model.ask(opened, asked[0], stream=print_piece, **limits)]
             sys.stdout.write("\n")
         else:
             answers = model.ask(opened, asked, **limits)
@@ -97,12 +98,6 @@ def _asked(arguments: list[str], file: Path | None) -> list[str]:
         return arguments
     document = read_stdin() if str(file) == "-" else read_document(file)
     return [*arguments, *(line.strip() for line in document.text.splitlines() if line.strip())]
-
-
-def _print_piece(piece: str) -> None:
-    """A piece of an answer, as it comes."""
-    sys.stdout.write(piece)
-    sys.stdout.flush()
 
 
 def _show_evidence(console: Console, one: Evidence) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from memplus.cli.flags import ModelFlags, OutputFlags, WritingFlags, with_groups
-from memplus.cli.output import Output
+from memplus.cli.output import Output, print_piece
 from memplus.errors import MemplusError
 
 __all__ = ["chat"]
@@ -27,8 +27,9 @@ def chat(
 ) -> None:
     """Talk; turns that leave the window go into the memory, which is saved at the end.
 
-    One turn per line, until the end of the input or Ctrl-C. Without a chat template a line that
-    ends in a question mark is asked, and any other is a statement to remember.
+    One turn per line, until the end of the input or Ctrl-C. A later conversation over the same
+    memory knows what was said. Without a chat template a line that ends in a question mark is
+    asked, and any other is a statement to remember.
     """
     from memplus.sessions.conversation import Conversation
 
@@ -36,16 +37,18 @@ def chat(
     model = chosen.load()
     turns = []
     refused: MemplusError | None = None
+    stream = print_piece if sys.stdout.isatty() and not out.as_json else None
     with place.writing(model) as target:
         talk = Conversation(model, target, window=window)
         try:
             while line := _next_line(out):
                 if not line.strip():
                     continue
-                turn = talk.say(line)
+                turn = talk.say(line, stream=stream)
                 turns.append(turn)
                 if not out.as_json:
-                    out.text.print(turn.reply or "noted", markup=False)
+                    shown_already = stream is not None and turn.reply
+                    out.text.print("" if shown_already else turn.reply or "noted", markup=False)
         except KeyboardInterrupt:
             out.note("")
         except MemplusError as error:

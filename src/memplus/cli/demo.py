@@ -108,12 +108,12 @@ def _sizes(telling: ToTell, model: MPlus, source: str) -> str:
     from memplus.sessions.inspection import bytes_per_token
 
     tokens, distances = telling.plan.tokens, telling.distances
-    size = tokens * bytes_per_token(model) / 1e6
+    size = tokens * bytes_per_token(model)
+    takes = f" Its long-term memory will take about {size / 1e6:,.0f} MB." if size else ""
     asked = len(list(telling.plan.questions))
     return (
         f"{model.name} is told {telling.count} {telling.kind}s in {tokens:,} tokens of {source} "
-        f"and asked {asked} questions, {distances[0]:,} to {distances[-1]:,} tokens later. "
-        f"Its long-term memory will take about {size:,.0f} MB."
+        f"and asked {asked} questions, {distances[0]:,} to {distances[-1]:,} tokens later.{takes}"
     )
 
 

@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from memplus.errors import MemplusError, NotFiniteResultError
 
-__all__ = ["INTERRUPTED", "Output", "Report", "print_any_character"]
+__all__ = ["INTERRUPTED", "Output", "Report", "print_any_character", "print_piece"]
 
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C stopped."""
@@ -98,6 +98,12 @@ def print_any_character() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")
+
+
+def print_piece(piece: str) -> None:
+    """A piece of an answer on stdout, as it comes."""
+    sys.stdout.write(piece)
+    sys.stdout.flush()
 
 
 def _write_json(data: Mapping[str, Any]) -> None:

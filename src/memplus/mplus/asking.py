@@ -21,13 +21,11 @@ from memplus.mplus.core import Core
 from memplus.mplus.encoding import encode_within
 from memplus.mplus.evidence import Evidence, Retrieved, Seen, Watch, ranked, retrieved_writes
 from memplus.mplus.reader import Reader
+from memplus.mplus.streaming import Pieces, Stream, until_stop
 from memplus.passes.finite import FiniteScores
 from memplus.passes.memory_prefix import MemoryPrefix
 
-__all__ = ["Answer", "Answers", "Asker", "Stream"]
-
-Stream = Callable[[str], None]
-"""Called with each further piece of an answer's text, as soon as it is sure to be part of it."""
+__all__ = ["Answer", "Answers", "Asker"]
 
 _TOGETHER = 32
 """Most questions read in one batch."""
@@ -136,7 +134,8 @@ class Asker:
             "logits_processor": [FiniteScores(self.core.name)],
         }
         if stream is not None:
-            options["streamer"] = _Pieces(self, stream, lambda: watch.sharpest(0) >= least)
+            # Attention was measured in the prefill, so that it is known before the first token.
+            options["streamer"] = self.pieces(stream, lambda: watch.sharpest(0) >= least)
         ids, mask = _padded(prompts)
         output = self.reader.generate(ids, memories, mask, options, watch)
         texts = [self.until_stop(text) for text in self._decoded(output[:, ids.shape[1] :])]
@@ -188,56 +187,19 @@ class Asker:
 
     def until_stop(self, text: str) -> str:
         """What was generated, up to where the prompt's config says that an answer ends."""
-        for stop in self.core.prompt.stop:
-            text = text.partition(stop)[0] if text.strip() else text
-        return text.strip()
+        return until_stop(text, self.core.prompt.stop)
 
+    def pieces(self, stream: Stream, wanted: Callable[[], bool] = lambda: True) -> Pieces:
+        """A streamer that hands on an answer as ``until_stop`` gives it.
 
-class _Pieces:
-    """A streamer that hands on the text of one answer, and nothing that may yet be cut off."""
+        Args:
+            stream: is handed the pieces.
+            wanted: whether anything is handed on; asked when the first token is there.
+        """
+        return Pieces(self._text, self.core.prompt.stop, stream, wanted)
 
-    def __init__(self, asker: Asker, stream: Stream, confident: Callable[[], bool]) -> None:
-        self._asker = asker
-        self._stream = stream
-        self._confident = confident
-        self._ids: list[int] = []
-        self._given = ""
-        self._begun = False
-
-    def put(self, value: Tensor) -> None:
-        """Take in the prompt, then a token at a time."""
-        if not self._begun:
-            self._begun = True
-            return
-        self._ids += [int(token) for token in value.flatten()]
-        self._hand_on(ended=False)
-
-    def end(self) -> None:
-        """Hand on what is left."""
-        self._hand_on(ended=True)
-
-    def _hand_on(self, *, ended: bool) -> None:
-        # Attention was measured in the prefill, so that this is known before the first token.
-        if not self._confident():
-            return
-        ids = torch.tensor([self._ids], dtype=torch.int64)
-        text = self._asker._decoded(ids)[0] if self._ids else ""
-        sure = self._asker.until_stop(text)
-        if not ended:
-            sure = self._without_beginning_of_stop(text, sure)
-        if sure.startswith(self._given) and len(sure) > len(self._given):
-            self._stream(sure[len(self._given) :])
-            self._given = sure
-
-    def _without_beginning_of_stop(self, text: str, sure: str) -> str:
-        """What can no longer change: no half character, no half stop at the end."""
-        if text.endswith("\ufffd"):
-            return self._given
-        for stop in self._asker.core.prompt.stop:
-            for length in range(len(stop) - 1, 0, -1):
-                if sure.endswith(stop[:length]):
-                    sure = sure[: len(sure) - length]
-        return sure
+    def _text(self, ids: list[int]) -> str:
+        return self._decoded(torch.tensor([ids], dtype=torch.int64))[0]
 
 
 def _require_list(questions: object) -> None:

@@ -17,9 +17,10 @@ from torch import Tensor
 from memplus.memory.records import NewRows, Passage
 from memplus.memory.state import Memory
 from memplus.mplus.arguments import Memories, as_batch
-from memplus.mplus.asking import Answer, Stream
+from memplus.mplus.asking import Answer
 from memplus.mplus.evidence import Retrieved
 from memplus.mplus.pretrained import Pretrained
+from memplus.mplus.streaming import Stream
 from memplus.mplus.writer import Receipt, Text
 
 if TYPE_CHECKING:
@@ -216,6 +217,7 @@ class MPlus(Pretrained):
         memory: Memories | None = None,
         *,
         attention_mask: Tensor | None = None,
+        asking_tokens: int | None = None,
         **options: Any,
     ) -> Any:
         """The stock ``generate`` with memory; greedy unless asked otherwise.
@@ -224,6 +226,8 @@ class MPlus(Pretrained):
             input_ids: [T], [1, T] or [B, T], padded on the left.
             memory: one for all rows, or one per row.
             attention_mask: [B, T].
+            asking_tokens: only so many last tokens of each prompt ask the long-term memory, such
+                as the last message of a conversation; all of it does by default.
             options: those of the stock ``generate``, which sees the caller's tokens alone, never
                 those of a tail. With ``past_key_values`` of an earlier call, ``input_ids`` holds
                 the whole conversation so far. ``mplus.generation`` lists what is not served.
@@ -233,11 +237,12 @@ class MPlus(Pretrained):
 
         Raises:
             PositionsError, StaleCacheError, MemoryMismatchError.
-            ConfigError: less than one new token.
+            ConfigError: less than one new token, or less than one that asks.
             UsageError: what would not be right is refused by name, before anything runs.
         """
         with self.core.reading(memory):
-            return self._reader.generate(input_ids, memory, attention_mask, options)
+            asking = {} if asking_tokens is None else {"asking_tokens": asking_tokens}
+            return self._reader.generate(input_ids, memory, attention_mask, options | asking)
 
     @overload
     def ask(  # type: ignore[overload-overlap]  # a str is a sequence of str

@@ -39,7 +39,7 @@ from memplus.mplus.generation import (
     new_tokens,
 )
 from memplus.passes.memory_prefix import MemoryPrefix
-from memplus.passes.prompt import Prompt, assemble
+from memplus.passes.prompt import Prompt, asked_by_last, assemble
 from memplus.passes.read import AttentionWatch, HiddenPrefix, Prefix, ReadSession
 from memplus.passes.span_queries import span_queries
 from memplus.passes.tails import Tails
@@ -111,8 +111,10 @@ class Reader:
         options: dict[str, Any],
         watch: Watcher | None = None,
     ) -> Any:
-        """See ``MPlus.generate``."""
+        """See ``MPlus.generate``; ``options`` holds ``asking_tokens`` where it is given."""
         stock = self.core.backbone.model
+        options = dict(options)
+        asking = options.pop("asking_tokens", None)
         if options.get("max_new_tokens") is not None:
             check_count("max_new_tokens", options["max_new_tokens"])
         rules, options = rules_of(stock, options.pop("generation_config", None), options)
@@ -126,6 +128,9 @@ class Reader:
         earlier = self._cached.of(cache, memories) if cached_tokens(cache) else None
         # With a cache the ids are the whole conversation, and the tail is its beginning.
         prompt = assemble(text.ids, text.mask, _tails(memories))
+        if asking is not None:
+            check_count("asking_tokens", asking)
+            prompt = asked_by_last(prompt, asking)
         reading = self._described(text, memories, prompt, options)
         check_rules(rules, options, reading)
         adjust(rules, reading)

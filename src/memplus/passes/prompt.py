@@ -6,14 +6,14 @@ Shapes: B batch, T prompt tokens, W tokens with tails.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from memplus.errors import UsageError
 
-__all__ = ["Prompt", "assemble"]
+__all__ = ["Prompt", "asked_by_last", "assemble"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Prompt:
     attention_mask: Tensor | None
     """[B, W] 1 where a token is; None where there is no padding."""
     asked: Tensor
-    """[B, W] true for the caller's own tokens: what retrieval averages over."""
+    """[B, W] true for the caller's own tokens, or the last of them: those that retrieve."""
     tail: Tensor | None = None
     """[B, W] true for tokens of a tail; None where no row has one."""
     extra: int = 0
@@ -76,6 +76,13 @@ def assemble(
             tail_mask[row, place] = True
     shown = None if bool(mask.all()) else mask
     return Prompt(ids, shown, asked, tail_mask, width - length)
+
+
+def asked_by_last(prompt: Prompt, count: int) -> Prompt:
+    """The same prompt, of whose own tokens only the last ``count`` of each row ask."""
+    own = prompt.asked
+    before_end = own.flip(1).cumsum(dim=1).flip(1)
+    return replace(prompt, asked=own & (before_end <= count))
 
 
 def _check_mask(mask: Tensor, shape: tuple[int, int]) -> None:

@@ -7,18 +7,23 @@ lost; closing the conversation writes what is left.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from memplus.data.wording import same_wording
 from memplus.errors import EmptyTextError
 from memplus.memory.state import Memory
 from memplus.mplus.encoding import chat_ids, require_text
+from memplus.mplus.streaming import Pieces, Stream
 
 if TYPE_CHECKING:
     from memplus.mplus.model import MPlus
 
 __all__ = ["Conversation", "Turn"]
+
+_NOTED = "Noted."
+"""What the model is told that it said to a statement which it could only have declined."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,7 @@ class Turn:
 
     said: str
     reply: str
+    """Empty where a statement was taken in and nothing was said to it."""
     text: str
     """Both, as the model reads them later."""
 
@@ -34,8 +40,13 @@ class Turn:
 class Conversation:
     """Talks over one memory.
 
-    A model with a chat template gets it. Without one, a question is put in the model's own
-    template and anything else is taken as a statement to remember.
+    A model with a chat template gets it. Where the prompt of the model's memory is a turn of that
+    template, the conversation is made of such turns alone: what the template puts before the first
+    one (a system message of its own) no training of the memory has seen. The last message then
+    asks the long-term memory, not the turns before it.
+
+    Without a chat template, a question is put in the model's own template and anything else is
+    taken as a statement to remember.
 
     Args:
         model: the model.
@@ -53,8 +64,12 @@ class Conversation:
         self.source = source
         self.turns: list[Turn] = []
 
-    def say(self, text: str) -> Turn:
+    def say(self, text: str, *, stream: Stream | None = None) -> Turn:
         """Take one turn.
+
+        Args:
+            text: what is said.
+            stream: called with pieces of the reply as they come; put together they are the reply.
 
         Raises:
             EmptyTextError: nothing was said.
@@ -66,7 +81,8 @@ class Conversation:
         said = text.strip()
         if not said:
             raise EmptyTextError("The message")
-        turn = self._chat(said) if self._has_chat_template else self._note_or_ask(said)
+        answer = self._chat if self._has_chat_template else self._note_or_ask
+        turn = answer(said, stream)
         self.turns.append(turn)
         self._make_room()
         return turn
@@ -81,21 +97,43 @@ class Conversation:
     def _has_chat_template(self) -> bool:
         return bool(getattr(self.model.tokenizer, "chat_template", None))
 
-    def _note_or_ask(self, said: str) -> Turn:
+    def _note_or_ask(self, said: str, stream: Stream | None) -> Turn:
         if not said.endswith("?"):
             return Turn(said, "", f" {said}")
-        reply = self._generated([*self._window_ids(), *self.model.asker.encode(said)])
+        ids = [*self._window_ids(), *self.model.asker.encode(said)]
+        reply = self._generated(ids)
         for stop in self.model.prompt.stop:
             reply = reply.strip().partition(stop)[0]
-        prompt = self.model.prompt.filled(said)
-        return Turn(said, reply.strip(), f"{prompt} {reply.strip()}\n")
+        reply = reply.strip()
+        if stream is not None and reply:
+            stream(reply)  # short, and what is cut off it is known at its end only
+        return Turn(said, reply, f"{self.model.prompt.filled(said)} {reply}\n")
 
-    def _chat(self, said: str) -> Turn:
-        messages = [m for turn in self.turns for m in _messages(turn.said, turn.reply)]
-        messages.append({"role": "user", "content": said})
-        ids = chat_ids(self.model.tokenizer, messages, self.model.name)
-        reply = self._generated(ids[1:] if self._begins_with_bos(ids) else ids).strip()
+    def _chat(self, said: str, stream: Stream | None) -> Turn:
+        ids, asking = self._laid_out(said)
+        stops = self.model.prompt.stop if asking else ()
+        held = _Held(stream, "" if said.endswith("?") else self.model.prompt.abstention)
+        streamer = None if stream is None else Pieces(self._decoded, stops, held)
+        reply = self._generated(ids, streamer=streamer, asking_tokens=asking).strip()
+        if asking:
+            reply = self.model.asker.until_stop(reply)
+        if not said.endswith("?") and same_wording(reply, self.model.prompt.abstention):
+            # It has no note of what it is just being told.
+            return Turn(said, "", f"User: {_indented(said)}\n")
+        held.release()
         return Turn(said, reply, f"User: {_indented(said)}\nAssistant: {_indented(reply)}\n")
+
+    def _laid_out(self, said: str) -> tuple[list[int], int | None]:
+        """Token ids of the conversation, and how many last ones ask the memory; None: all."""
+        model = self.model
+        messages = [m for turn in self.turns for m in _messages(turn)]
+        last = {"role": "user", "content": said}
+        ids = chat_ids(model.tokenizer, [*messages, last], model.name)
+        alone, own = chat_ids(model.tokenizer, [last], model.name), model.asker.encode(said)
+        before = len(alone) - len(own)
+        if alone[before:] == own and ids[:before] == alone[:before]:
+            return ids[before:], len(own)
+        return ids[1:] if self._begins_with_bos(ids) else ids, None
 
     def _begins_with_bos(self, ids: list[int]) -> bool:
         """Whether the template wrote a bos token, in whose place the memory's own one stands.
@@ -107,13 +145,18 @@ class Conversation:
         named = "bos_token" in str(tokenizer.chat_template)
         return self.model.memory_config.bos and named and ids[:1] == [tokenizer.bos_token_id]
 
-    def _generated(self, ids: list[int]) -> str:
+    def _generated(self, ids: list[int], **options: Any) -> str:
         prompt = torch.tensor([ids], device=self.model.device)
         output = self.model.generate(
-            prompt, memory=self.memory, max_new_tokens=self.model.prompt.max_new_tokens
+            prompt,
+            memory=self.memory,
+            max_new_tokens=self.model.prompt.max_new_tokens,
+            **{name: value for name, value in options.items() if value is not None},
         )
-        new = output[0, prompt.shape[1] :].tolist()
-        return str(self.model.tokenizer.decode(new, skip_special_tokens=True))
+        return self._decoded(output[0, prompt.shape[1] :].tolist())
+
+    def _decoded(self, ids: list[int]) -> str:
+        return str(self.model.tokenizer.decode(ids, skip_special_tokens=True))
 
     def _window_ids(self) -> list[int]:
         return self.model.encode("".join(turn.text for turn in self.turns)) if self.turns else []
@@ -124,10 +167,34 @@ class Conversation:
             del self.turns[0]
 
 
+class _Held:
+    """Hands pieces on as soon as all of them together cannot become a certain text."""
+
+    def __init__(self, stream: Stream | None, held_back: str) -> None:
+        self._stream = stream
+        self._held_back = held_back
+        self._waiting = ""
+
+    def __call__(self, piece: str) -> None:
+        self._waiting += piece
+        if not self._held_back.startswith(self._waiting):
+            self._held_back = ""
+            self.release()
+
+    def release(self) -> None:
+        """Hand on what still waits."""
+        if self._stream is not None and self._waiting:
+            self._stream(self._waiting)
+        self._waiting = ""
+
+
 def _indented(text: str) -> str:
     """Lines after the first stand further in, so that none of them looks like another turn."""
     return text.replace("\n", "\n  ")
 
 
-def _messages(said: str, reply: str) -> list[dict[str, str]]:
-    return [{"role": "user", "content": said}, {"role": "assistant", "content": reply}]
+def _messages(turn: Turn) -> list[dict[str, str]]:
+    return [
+        {"role": "user", "content": turn.said},
+        {"role": "assistant", "content": turn.reply or _NOTED},
+    ]
