@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -246,7 +247,11 @@ def layer_inputs(model: PreTrainedModel, ids: Tensor, count: int) -> Tensor:
 
 @torch.no_grad()
 def slow_pass(
-    model: PreTrainedModel, rows: Tensor, ids: Tensor, embedding: Tensor | None = None
+    model: PreTrainedModel,
+    rows: Tensor,
+    ids: Tensor,
+    embedding: Tensor | None = None,
+    bias: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """A read (or, with the memory embedding, a write) by the stock model alone, eager attention.
 
@@ -258,6 +263,7 @@ def slow_pass(
         rows: [L, P, d] what stands before the text in each layer (bos included).
         ids: [T].
         embedding: [k, d] added to the last k rows of the sequence in every layer.
+        bias: [L, P] added to the attention scores of the rows.
 
     Returns:
         Logits [T, V] and every layer's outputs [L, P + T, d].
@@ -265,15 +271,20 @@ def slow_pass(
     count, length = rows.shape[1], ids.shape[0]
     outputs: list[Tensor] = []
 
-    def before(layer: int, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def before(layer: int, args: tuple[Tensor, ...], named: dict[str, Any]) -> Any:
         hidden = torch.cat([rows[layer][None], args[0][:, count:]], dim=1)
         if embedding is not None:
             hidden[:, -embedding.shape[0] :] += embedding
-        return (hidden, *args[1:])
+        if bias is not None:
+            mask = named["attention_mask"].clone()
+            mask[..., :count] += bias[layer]
+            named = named | {"attention_mask": mask}
+        return (hidden, *args[1:]), named
 
     handles = []
     for index, layer in enumerate(model.get_decoder().layers):
-        handles.append(layer.register_forward_pre_hook(lambda m, a, i=index: before(i, a)))
+        hook = partial(_before_layer, before, index)
+        handles.append(layer.register_forward_pre_hook(hook, with_kwargs=True))
         handles.append(layer.register_forward_hook(lambda m, a, out: outputs.append(out[0])))
     whole = torch.cat([ids.new_zeros(count), ids])[None]
     try:
@@ -282,6 +293,12 @@ def slow_pass(
         for handle in handles:
             handle.remove()
     return logits.logits[0, count:], torch.stack(outputs)
+
+
+def _before_layer(
+    before: Callable[..., Any], index: int, module: Any, args: Any, named: dict[str, Any]
+) -> Any:
+    return before(index, args, named)
 
 
 def _slow_mask(model: PreTrainedModel, rows: int, length: int) -> Any:

@@ -26,7 +26,7 @@ CONFIGS = [
     MemoryConfig(retrieved_tokens=0, drop="shared", first_write="tile", bos=False),
     MemoryConfig(eviction=OldestEviction(7), adapters=AdapterConfig(targets=("a", "b"))),
     MemoryConfig(eviction=CounterEviction(every=2, initial=-1.5, decay=0)),
-    MemoryConfig(drop="shared", retrieval=SpanRetrieval(span_rows=32, layer=3)),
+    MemoryConfig(drop="shared", retrieval=SpanRetrieval(span_rows=32, layer=3, weighs=True)),
 ]
 
 

@@ -149,11 +149,15 @@ class SpanRetrieval:
     """Consecutive rows of one write that are dropped, retrieved and read together."""
     layer: int = 8
     """The layer whose input asks, and whose rows carry the retrieval keys."""
+    weighs: bool = False
+    """Whether the rows of a span count for less while they are read, the further its score lies
+    below the best one's."""
     kind: Literal["spans"] = "spans"
 
     def __post_init__(self) -> None:
         _whole("retrieval.span_rows", self.span_rows, 1, _WIDEST)
         _whole("retrieval.layer", self.layer, 0, _WIDEST)
+        _flag("retrieval.weighs", self.weighs)
 
 
 Retrieval = RowRetrieval | SpanRetrieval
@@ -317,6 +321,12 @@ class MemoryConfig:
     def span_rows(self) -> int:
         """Rows that are dropped and retrieved together: 1 where single rows are."""
         return self.retrieval.span_rows if isinstance(self.retrieval, SpanRetrieval) else 1
+
+    @property
+    def weighs_spans(self) -> bool:
+        """Whether scores of spans weigh their rows while they are read."""
+        spans = isinstance(self.retrieval, SpanRetrieval) and self.retrieval.weighs
+        return spans and self.has_long_term
 
     @property
     def has_long_term(self) -> bool:

@@ -50,7 +50,7 @@ def a_call(attention: str = "sdpa", *, batch: int = 2, queries: int = TEXT) -> A
 
 def some_segments(batch: int, *rows: int) -> list[Segment]:
     return [
-        (
+        Segment(
             drawn(batch, GROUPS, count, WIDTH, seed=10 + i),
             drawn(batch, GROUPS, count, WIDTH, seed=20 + i),
         )
@@ -61,12 +61,18 @@ def some_segments(batch: int, *rows: int) -> list[Segment]:
 def plain(call: AttentionCall, segments: list[Segment], there: Tensor | None = None) -> Tensor:
     """One softmax over everything, in float64: [B, T, H, D]."""
     batch = call.query.shape[0]
-    keys = torch.cat([*(k.expand(batch, -1, -1, -1) for k, _ in segments), call.key], dim=2)
-    values = torch.cat([*(v.expand(batch, -1, -1, -1) for _, v in segments), call.value], dim=2)
+    keys = torch.cat([*(s.key.expand(batch, -1, -1, -1) for s in segments), call.key], dim=2)
+    values = torch.cat([*(s.value.expand(batch, -1, -1, -1) for s in segments), call.value], dim=2)
     times = HEADS // GROUPS
     keys, values = (t.double().repeat_interleave(times, dim=1) for t in (keys, values))
     scores = call.query.double() @ keys.transpose(2, 3) * call.scale
     rows = keys.shape[2] - TEXT
+    start = 0
+    for segment in segments:
+        stop = start + segment.key.shape[2]
+        if segment.bias is not None:
+            scores[..., start:stop] += segment.bias[:, None, None].double()
+        start = stop
     assert call.mask is not None
     seen = call.mask if call.mask.dtype == torch.bool else call.mask == 0
     prefix = torch.ones(batch, 1, seen.shape[2], rows, dtype=torch.bool)
@@ -88,6 +94,19 @@ def test_concatenated(attention: str, rows: tuple[int, ...], shared: bool) -> No
     call = a_call(attention)
     segments = some_segments(1 if shared else 2, *rows)
     close(attend_concatenated(call, segments)[0], plain(call, segments))
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("shared", [False, True])
+@torch.no_grad()
+def test_rows_count_for_less_by_what_is_added_to_their_scores(attention: str, shared: bool) -> None:
+    call = a_call(attention)
+    first, second = some_segments(1 if shared else 2, 2, 6)
+    weighed = [first, second._replace(bias=-2 * drawn(2, 6, seed=3).abs())]
+    close(attend_concatenated(call, weighed)[0], plain(call, weighed))
+    if attention == "sdpa":
+        close(attend_merged(call, weighed), plain(call, weighed))
+    assert not torch.allclose(plain(call, weighed), plain(call, [first, second]), atol=1e-3)
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
@@ -160,7 +179,7 @@ def test_products_and_the_fused_kernel_are_merged_alike(queries: int, shared: bo
     """Keys whose rows lie side by side go through products, the others through the kernel."""
     call = a_call(queries=queries)
     segments = some_segments(1 if shared else 2, 1, 6)
-    laid = [(k.transpose(2, 3).contiguous().transpose(2, 3), v) for k, v in segments]
+    laid = [s._replace(key=s.key.transpose(2, 3).contiguous().transpose(2, 3)) for s in segments]
     close(attend_merged(call, laid), plain(call, segments))
     close(attend_merged(call, [segments[0], laid[1]]), plain(call, segments))
 

@@ -61,7 +61,7 @@ def test_rows_of_one_memory_share_a_group_and_its_short_term_rows() -> None:
     for layer in range(LAYERS):
         groups = prefix.groups(layer)
         assert [rows for rows, _ in groups] == [slice(0, 2), slice(2, 3), slice(3, 4)]
-        sizes = [[(k.shape[0], k.shape[2]) for k, _ in segments] for _, segments in groups]
+        sizes = [[(s.key.shape[0], s.key.shape[2]) for s in segments] for _, segments in groups]
         assert sizes == [[(2, 1 + M), (1, N)], [(1, 1), (1, 2 * K)], [(1, 1 + M), (1, N)]]
     prefix.expand(2)
     assert [(s.start, s.stop) for s, _ in prefix.runs()] == [(0, 4), (4, 6), (6, 8)]

@@ -161,7 +161,7 @@ def test_a_watch_sees_every_attention_and_the_prefix_it_saw() -> None:
     seen: list[tuple[int, int]] = []
 
     def watch(call: AttentionCall, groups: list[tuple[slice, list[Segment]]]) -> None:
-        seen.append((call.layer, sum(key.shape[2] for key, _ in groups[0][1])))
+        seen.append((call.layer, sum(one.key.shape[2] for one in groups[0][1])))
 
     session.watch = watch
     with running(model.backbone, session, None), torch.no_grad():

@@ -14,6 +14,7 @@ from tests.fakes import (
     make_model,
     make_mplus,
     padded,
+    slow_pass,
     some_ids,
 )
 from tests.reference.spans import SpanMemory
@@ -68,6 +69,46 @@ def test_a_read_is_that_of_a_slow_reference(name: str, layer: int) -> None:
         slow.eager = make_model(name, attention="eager")  # a stock model remembers long texts
         found = model(prompt, memory=memory).logits[0]
         assert distance(found, slow.logits(prompt)) <= TOLERANCE
+
+
+WEIGHED = replace(SPANS, retrieval=SpanRetrieval(span_rows=4, layer=2, weighs=True))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@torch.no_grad()
+def test_scores_weigh_the_rows_of_a_read_as_those_of_a_slow_reference(name: str) -> None:
+    model, memory, slow = written(name, WEIGHED)
+    prompt = some_ids(7, seed=33)
+    slow.eager = make_model(name, attention="eager")
+    found = model(prompt, memory=memory).logits[0]
+    assert distance(found, slow.logits(prompt)) <= TOLERANCE
+    spans = [*slow.chosen(prompt), *slow.short]
+    rows = torch.cat([slow.bos(), *(span.hidden for span in spans)], dim=1)
+    slow.eager = make_model(name, attention="eager")
+    unweighed = slow_pass(slow.eager, rows, prompt)[0]
+    assert distance(found, unweighed) > 10 * TOLERANCE
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma3"])
+def test_weighed_reads_of_a_batch_are_those_of_single_prompts(name: str) -> None:
+    model, memory, _ = written(name, WEIGHED)
+    prompts = [some_ids(length, seed=length) for length in (3, 8, 5)]
+    ids, mask = padded(prompts)
+    together = model(ids, attention_mask=mask, memory=memory).logits
+    for row, prompt in enumerate(prompts):
+        alone = model(prompt, memory=memory).logits[0]
+        assert distance(together[row, -len(prompt) :], alone) <= TOLERANCE
+
+
+@torch.no_grad()
+def test_what_a_prompt_weighs_holds_for_all_that_follows_it() -> None:
+    model, memory, slow = written("llama", WEIGHED)
+    prompt = some_ids(6, seed=40)
+    made = model.generate(prompt[None], memory=memory, max_new_tokens=5, eos_token_id=None)[0]
+    spans = [*slow.chosen(prompt), *slow.short]
+    rows = torch.cat([slow.bos(), *(span.hidden for span in spans)], dim=1)
+    logits = slow_pass(slow.eager, rows, made[:-1], bias=slow.bias(prompt, spans))[0]
+    assert made[6:].tolist() == logits[5:].argmax(dim=-1).tolist()
 
 
 def test_without_bos_a_prompt_asks_from_position_0_on() -> None:

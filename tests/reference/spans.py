@@ -51,8 +51,8 @@ class SpanMemory:
         layers, width = len(self.model.backbone.layers), self.model.backbone.hidden_size
         return torch.zeros(layers, 0, width) if found is None else found.detach()
 
-    def scores(self, ids: Tensor) -> list[float]:
-        """What a prompt [T] scores every dropped span with."""
+    def scores(self, ids: Tensor, spans: list[Span] | None = None) -> list[float]:
+        """What a prompt [T] scores every dropped span with, or these spans."""
         model = self.model
         layer = model.weights.retrieving[0]
         access, retriever = model.backbone.layers[layer], model.weights.layer_retriever(layer)
@@ -64,7 +64,7 @@ class SpanMemory:
             asking = self.eager.get_input_embeddings()(ids)
         queries = retriever.query_proj(access.norm(asking))
         found = []
-        for span in self.long:
+        for span in self.long if spans is None else spans:
             keys = retriever.key_proj(access.norm(span.hidden[layer]))
             best = [max(float(q @ k / k.norm()) for k in keys) for q in queries]
             found.append(sum(best) / len(best))
@@ -81,5 +81,21 @@ class SpanMemory:
     @torch.no_grad()
     def logits(self, ids: Tensor) -> Tensor:
         """[T, V] of a prompt [T] after bos, the retrieved spans and the pool, in this order."""
-        rows = [self.bos(), *(span.hidden for span in [*self.chosen(ids), *self.short])]
-        return slow_pass(self.eager, torch.cat(rows, dim=1), ids)[0]
+        spans = [*self.chosen(ids), *self.short]
+        rows = torch.cat([self.bos(), *(span.hidden for span in spans)], dim=1)
+        return slow_pass(self.eager, rows, ids, bias=self.bias(ids, spans))[0]
+
+    def bias(self, ids: Tensor, spans: list[Span]) -> Tensor | None:
+        """[L, P]: each layer's weight times how far a row's span is below the best one."""
+        weights = self.model.weights.span_weights
+        if weights is None:
+            return None
+        scores = self.scores(ids, spans)
+        first = self.bos().shape[1]
+        size = self.model.memory_config.span_rows
+        found = torch.zeros(len(weights), first + len(spans) * size)
+        for layer, weight in enumerate(weights.tolist()):
+            for place, score in enumerate(scores):
+                start = first + place * size
+                found[layer, start : start + size] = 32 * weight * (score - max(scores))
+        return found

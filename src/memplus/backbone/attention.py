@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -39,9 +39,17 @@ __all__ = [
     "implementation_for",
 ]
 
-Segment = tuple[Tensor, Tensor]
-"""Rotated keys and values of consecutive prefix rows, [B or 1, G, P, D] each: 1 where all batch
-rows read the same ones."""
+
+class Segment(NamedTuple):
+    """Consecutive prefix rows, rotated."""
+
+    key: Tensor
+    """[B or 1, G, P, D]; 1 where all batch rows share them."""
+    value: Tensor
+    """[B or 1, G, P, D]."""
+    bias: Tensor | None = None
+    """[B, P] float32 added to the scores of these rows; None adds nothing."""
+
 
 Attended = tuple[Tensor, Tensor | None]
 """Output [B, T, H, D], and where the attention is eager its weights [B, H, T, P + S]."""
@@ -163,13 +171,29 @@ def attend_concatenated(
         The output; the weights too where the attention is eager.
     """
     batch = call.query.shape[0]
-    keys = torch.cat([*(k.expand(batch, -1, -1, -1) for k, _ in segments), call.key], dim=2)
-    values = torch.cat([*(v.expand(batch, -1, -1, -1) for _, v in segments), call.value], dim=2)
+    keys = torch.cat([*(s.key.expand(batch, -1, -1, -1) for s in segments), call.key], dim=2)
+    values = torch.cat([*(s.value.expand(batch, -1, -1, -1) for s in segments), call.value], dim=2)
     mask = _padded_mask(call, keys.shape[2] - call.key.shape[2], prefix_mask)
+    if mask is not None and any(segment.bias is not None for segment in segments):
+        mask = _biased(mask, segments, call.query.dtype)
     sdpa = call.module.config._attn_implementation == _SDPA
     function = sdpa_attention_forward if sdpa else _eager(call.module)
     attended: Attended = function(call.module, call.query, keys, values, mask, **call.options)
     return attended
+
+
+def _biased(mask: Tensor, segments: Sequence[Segment], dtype: torch.dtype) -> Tensor:
+    """The mask [B, 1, T, P + S] as numbers to add, with what the segments add."""
+    if mask.dtype == torch.bool:
+        hidden = torch.finfo(dtype).min
+        mask = torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, hidden)
+    start = 0
+    for segment in segments:
+        stop = start + segment.key.shape[2]
+        if segment.bias is not None:
+            mask[..., start:stop] += segment.bias[:, None, None].to(mask.dtype)
+        start = stop
+    return mask
 
 
 def _padded_mask(call: AttentionCall, rows: int, prefix_mask: Tensor | None) -> Tensor | None:
@@ -206,8 +230,8 @@ def attend_merged(
         return _causal(call, segments, groups)
     folded, there = _fold(query, groups), _tokens_of(call)
     parts = [
-        _attend(folded, *segment, call.scale)
-        if segment[0].shape[0] == len(query)
+        _attend_own_rows(folded, segment, call.scale)
+        if segment.key.shape[0] == len(query)
         else _attend_shared(query, segment, call.scale, there)
         for segment in segments
     ]
@@ -228,6 +252,12 @@ def _tokens_of(call: AttentionCall) -> Tensor | None:
     return None if bool(there.all()) else torch.nonzero(there).squeeze(1)
 
 
+def _attend_own_rows(query: Tensor, segment: Segment, scale: float) -> tuple[Tensor, Tensor]:
+    """Folded queries over rows of their own batch row."""
+    bias = None if segment.bias is None else segment.bias[:, None]
+    return _attend_biased(query, segment.key, segment.value, scale, bias)
+
+
 def _attend_shared(
     query: Tensor, segment: Segment, scale: float, there: Tensor | None
 ) -> tuple[Tensor, Tensor]:
@@ -241,14 +271,18 @@ def _attend_shared(
         scale: what scores are multiplied by.
         there: [n] indices of tokens that are no padding; None: all.
     """
-    key, value = segment
+    key, value, bias = segment
     batch, heads, length, width = query.shape
     kv_heads = key.shape[1]
     groups = heads // kv_heads
     tokens = query.transpose(1, 2).reshape(batch * length, kv_heads, groups, width)
     some = tokens if there is None else tokens[there]
     lanes = some.transpose(0, 1).reshape(1, kv_heads, -1, width)
-    out, lse = _attend(lanes, key, value, scale)
+    if bias is not None:
+        own = torch.arange(batch, device=query.device).repeat_interleave(length)
+        own = own if there is None else own[there]
+        bias = bias[own].repeat_interleave(groups, dim=0)[None]
+    out, lse = _attend_biased(lanes, key, value, scale, bias)
     out = out.reshape(kv_heads, -1, groups, width).transpose(0, 1)
     lse = lse.reshape(kv_heads, -1, groups).transpose(0, 1)
     if there is not None:
@@ -276,8 +310,8 @@ def _causal(call: AttentionCall, segments: Sequence[Segment], groups: int) -> Te
     queries takes what lies before it like a prefix, and only its own square causally.
     """
     batch, heads, length, _ = call.query.shape
-    keys = torch.cat([*(k.expand(batch, -1, -1, -1) for k, _ in segments), call.key], dim=2)
-    values = torch.cat([*(v.expand(batch, -1, -1, -1) for _, v in segments), call.value], dim=2)
+    keys = torch.cat([*(s.key.expand(batch, -1, -1, -1) for s in segments), call.key], dim=2)
+    values = torch.cat([*(s.value.expand(batch, -1, -1, -1) for s in segments), call.value], dim=2)
     before = keys.shape[2] - length
     blocks = []
     for start in range(0, length, _CAUSAL_BLOCK):
@@ -343,6 +377,17 @@ def _attend(
         )
         return out, lse
     return _attend_plain(query, key, value, scale, mask=mask, causal=causal)
+
+
+def _attend_biased(
+    query: Tensor, key: Tensor, value: Tensor, scale: float, bias: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """The same without a mask; ``bias`` [B, T or 1, P] is added to the scores."""
+    if bias is None:
+        return _attend(query, key, value, scale)
+    if query.device.type == "cpu":
+        return attend_rows(query, key, value, scale, bias)
+    return _attend_plain(query, key, value, scale, mask=bias[:, None], causal=False)
 
 
 def _attend_plain(

@@ -60,7 +60,9 @@ def empty_keys(like: Tensor, heads: int, rows: int, width: int) -> Tensor:
     return like.new_empty((heads, rows, width))
 
 
-def attend_rows(query: Tensor, key: Tensor, value: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+def attend_rows(
+    query: Tensor, key: Tensor, value: Tensor, scale: float, bias: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Softmax attention without a mask, with the log of its denominator.
 
     Args:
@@ -68,6 +70,7 @@ def attend_rows(query: Tensor, key: Tensor, value: Tensor, scale: float) -> tupl
         key: [B, G, P, D], P > 0.
         value: [B, G, P, D].
         scale: what scores are multiplied by.
+        bias: [B, R or 1, P] float32 added to them; None adds nothing.
 
     Returns:
         [B, G, R, D] in the query's dtype, and [B, G, R] float32.
@@ -81,21 +84,28 @@ def attend_rows(query: Tensor, key: Tensor, value: Tensor, scale: float) -> tupl
     together = max(1, _SCORES // (taken * block))
     out = query.new_empty((len(lanes), queries, width))
     lse = query.new_empty((len(lanes), queries), dtype=torch.float32)
+    if bias is not None:
+        bias = bias.repeat_interleave(query.shape[1], dim=0).expand(-1, queries, -1)
     for lane in range(0, len(lanes), together):
         these = slice(lane, lane + together)
         for first in range(0, queries, taken):
             some = slice(first, first + taken)
-            found = _online(lanes[these, some], keys[these], values[these], block)
+            added = None if bias is None else bias[these, some]
+            found = _online(lanes[these, some], keys[these], values[these], block, added)
             out[these, some], lse[these, some] = found
     return out.reshape(query.shape), lse.reshape(query.shape[:3])
 
 
-def _online(query: Tensor, key: Tensor, value: Tensor, block: int) -> tuple[Tensor, Tensor]:
+def _online(
+    query: Tensor, key: Tensor, value: Tensor, block: int, bias: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """Attention of a few lanes, block of rows by block: [C, R, D] and [C, R], float32."""
-    output, total, top = _attend_block(query, key[:, :block], value[:, :block])
+    first = None if bias is None else bias[..., :block]
+    output, total, top = _attend_block(query, key[:, :block], value[:, :block], first)
     for start in range(block, key.shape[1], block):
         rows = slice(start, start + block)
-        other, other_total, other_top = _attend_block(query, key[:, rows], value[:, rows])
+        added = None if bias is None else bias[..., rows]
+        other, other_total, other_top = _attend_block(query, key[:, rows], value[:, rows], added)
         highest = torch.maximum(top, other_top)
         mine, theirs = torch.exp(top - highest), torch.exp(other_top - highest)
         output.mul_(mine).add_(other.mul_(theirs))
@@ -104,10 +114,14 @@ def _online(query: Tensor, key: Tensor, value: Tensor, block: int) -> tuple[Tens
     return output.div_(total), total.log_().add_(top)[..., 0]
 
 
-def _attend_block(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _attend_block(
+    query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Unnormalised output [C, R, D], denominators [C, R, 1] and maxima [C, R, 1], float32."""
     dtype = query.dtype
     scores = torch.bmm(query, key.to(dtype).transpose(1, 2)).float()
+    if bias is not None:
+        scores += bias
     top = scores.amax(dim=-1, keepdim=True)
     weights = scores.sub_(top).exp_()
     total = weights.sum(dim=-1, keepdim=True)

@@ -25,6 +25,8 @@ __all__ = [
 
 _BLOCK = 16_384
 """Rows scored at a time."""
+_WEIGHT = 32.0
+"""Scale of ``span_weights``: they are of the size of other weights, so that they learn as fast."""
 
 
 class LayerRetriever(nn.Module):
@@ -55,6 +57,8 @@ class MemoryWeights(nn.Module):
     memory_embedding: nn.Parameter
     """[1, 1, d]: added to the rows that become memory (``new_memory_positional_emb``)."""
     retriever: nn.ModuleList | None
+    span_weights: nn.Parameter | None
+    """[L]: how much scores of spans weigh their rows in each layer; None where they do not."""
 
     def __init__(self, layers: int, hidden_size: int, config: MemoryConfig) -> None:
         super().__init__()
@@ -69,6 +73,24 @@ class MemoryWeights(nn.Module):
             if config.has_long_term
             else None
         )
+        self.span_weights = (
+            nn.Parameter(torch.full((layers,), 0.1)) if config.weighs_spans else None
+        )
+
+    def span_bias(self, layer: int, scores: Tensor, span: int) -> Tensor:
+        """What is added to the attention scores of the rows of spans; differentiable.
+
+        Args:
+            layer: which layer reads.
+            scores: [..., S] of the spans that a read has before it.
+            span: rows of a span, s.
+
+        Returns:
+            [..., S * s]: 0 at the best span's rows, and the less the further a span is from it.
+        """
+        assert self.span_weights is not None
+        behind = scores - scores.amax(dim=-1, keepdim=True)
+        return (_WEIGHT * self.span_weights[layer] * behind).repeat_interleave(span, dim=-1)
 
     def layer_retriever(self, layer: int) -> LayerRetriever:
         """The retriever of one layer; only where the config has a long-term memory."""

@@ -28,6 +28,8 @@ __all__ = ["Evidence", "Retrieved", "Seen", "Watch", "ranked", "retrieved_writes
 _KEPT = 5
 
 Groups = Sequence[tuple[slice, list[Segment]]]
+_Keys = tuple[Tensor, Tensor | None]
+"""Keys [G, part of P, D] of a segment, and what is added to their scores [part of P]."""
 
 
 @dataclass(frozen=True)
@@ -94,14 +96,14 @@ class Watch:
         for row in range(len(self.memories)):
             self._take_in(call, row, _keys_of(groups, row))
 
-    def _take_in(self, call: AttentionCall, row: int, keys: list[Tensor]) -> None:
+    def _take_in(self, call: AttentionCall, row: int, keys: list[_Keys]) -> None:
         waiting = len(self.memories[row].tail)
         if not (keys or waiting):
             return
         asked = getattr(self.prefix, "prompt", None)
         first = 0 if asked is None else int(asked[row].int().argmax())
         if waiting:
-            keys.append(call.key[row, :, first - waiting : first])
+            keys.append((call.key[row, :, first - waiting : first], None))
         beyond = _attention(call, keys, row, -1) - _attention(call, keys, row, first)
         paid = self.paid[row]
         tail = torch.full((waiting,), len(paid) - 1)
@@ -122,27 +124,37 @@ class Seen:
         self.prefix = prefix
 
 
-def _keys_of(groups: Groups, row: int) -> list[Tensor]:
-    """Keys [G, part of P, D] of the prefix that a batch row sees."""
+def _keys_of(groups: Groups, row: int) -> list[_Keys]:
+    """The prefix that a batch row sees, by its segments."""
     for run, segments in groups:
         if run.start <= row < run.stop:
-            return [key[row - run.start if key.shape[0] > 1 else 0] for key, _ in segments]
+            place = row - run.start
+            return [
+                (
+                    segment.key[place if segment.key.shape[0] > 1 else 0],
+                    None if segment.bias is None else segment.bias[place],
+                )
+                for segment in segments
+            ]
     return []
 
 
-def _attention(call: AttentionCall, keys: Sequence[Tensor], row: int, token: int) -> Tensor:
+def _attention(call: AttentionCall, keys: Sequence[_Keys], row: int, token: int) -> Tensor:
     """Weights [G, H / G, P] that one text token of a batch row gives to prefix rows.
 
     Args:
         call: the layer's call.
-        keys: [G, part of P, D] each; they are many, so none is copied.
+        keys: those of each segment; they are many, so none is copied.
         row: of the batch.
         token: whose query.
     """
     width = call.query.shape[-1]
-    query = call.query[row, :, token].reshape(keys[0].shape[0], -1, width)
-    scores = [torch.matmul(query, part.transpose(1, 2)) for part in keys]
-    return (torch.cat(scores, dim=2).float() * call.scale).softmax(dim=-1)
+    query = call.query[row, :, token].reshape(keys[0][0].shape[0], -1, width)
+    scores = []
+    for part, bias in keys:
+        found = torch.matmul(query, part.transpose(1, 2)).float() * call.scale
+        scores.append(found if bias is None else found + bias)
+    return torch.cat(scores, dim=2).softmax(dim=-1)
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from memplus.backbone.access import Backbone, Layer
 from memplus.backbone.attention import Segment
 from memplus.backbone.products import empty_keys
 from memplus.backbone.rope import Angles, rotate, rotate_into
 from memplus.memory.long_term import LongTermPool
-from memplus.memory.retriever import MemoryWeights
+from memplus.memory.retriever import MemoryWeights, direction_scores, directions
 from memplus.memory.state import Memory
 from memplus.passes.projection import retrieval_queries
 from memplus.passes.read import Prefix
@@ -75,6 +75,7 @@ class MemoryPrefix(Prefix):
         self.scores: dict[tuple[int, int], Tensor] = {}
         """(batch row, layer) -> [n] retrieval scores of all long-term rows."""
         self._spans: list[tuple[Tensor, Tensor]] | None = None
+        self._weighed: list[Tensor] | None = None
         self._groups: dict[int, list[tuple[slice, list[Segment]]]] = {}
 
     def shift(self, device: torch.device) -> Tensor:
@@ -90,6 +91,8 @@ class MemoryPrefix(Prefix):
         self.prompt = self.prompt.repeat_interleave(times, dim=0)
         if self._spans is not None:
             self._spans = [found for found in self._spans for _ in range(times)]
+        if self._weighed is not None:
+            self._weighed = [scores for scores in self._weighed for _ in range(times)]
         self.rows = len(self.memories)
 
     def runs(self) -> list[tuple[slice, Memory]]:
@@ -148,6 +151,38 @@ class MemoryPrefix(Prefix):
             for chosen, scores in pool.retrieve_spans(queries[run]):
                 found.append((chosen, scores.repeat_interleave(pool.span)))
         self._spans = found
+        if self.weights.span_weights is not None:
+            self._weighed = self._span_scores(queries)
+
+    @torch.no_grad()
+    def _span_scores(self, queries: Sequence[Tensor]) -> list[Tensor]:
+        """Per row the scores [m / s + n / s] of the spans it reads: retrieved ones, then the pool's
+        by slot."""
+        scores: list[Tensor] = []
+        for run, memory in self.runs():
+            span, pool = memory.config.span_rows, memory.pool
+            known = None
+            if pool is not None and pool.count:
+                known = directions(pool.columns["key"][0, : pool.count])
+            for row in range(run.start, run.stop):
+                assert self._spans is not None
+                chosen, stored = self._spans[row]
+                own = [stored[chosen[::span]]]
+                if known is not None:
+                    own.append(direction_scores(queries[row], known, span))
+                scores.append(torch.cat(own))
+        return scores
+
+    def _biases(self, layer: int, memory: Memory, run: slice) -> tuple[Tensor, Tensor] | None:
+        """What is added to attention to the retrieved rows of a run [b, m], and to the pool's
+        [b, n]; None where scores do not weigh."""
+        if self._weighed is None or not memory.short_term_rows:
+            return None
+        scores = torch.stack(self._weighed[run])
+        with torch.no_grad():
+            bias = self.weights.span_bias(layer, scores, memory.config.span_rows)
+        count = memory.short_term_rows
+        return bias[:, : bias.shape[1] - count], bias[:, bias.shape[1] - count :]
 
     def _segments(
         self,
@@ -163,11 +198,17 @@ class MemoryPrefix(Prefix):
         segments: list[Segment] = []
         if needed:
             angles = self.backbone.angles(access, max(needed, length), hidden)
+            biases = self._biases(access.index, memory, run)
             called = self._retrieved_segment(access, memory, run, queries, angles)
+            if called is not None and biases is not None and biases[0].shape[1]:
+                called = called._replace(
+                    bias=nn.functional.pad(biases[0], (called.key.shape[2] - biases[0].shape[1], 0))
+                )
             if called is not None:
                 segments.append(called)
             if memory.short_term_rows:
-                segments.append(self._short_term(access, memory, angles, length))
+                own = self._short_term(access, memory, angles, length)
+                segments.append(own if biases is None else own._replace(bias=biases[1]))
         if self.extra is not None:
             count = int(self.extra.shape[1])
             angles = self.backbone.angles(access, max(needed + count, length), hidden)
@@ -175,7 +216,7 @@ class MemoryPrefix(Prefix):
             turned = rotate(
                 keys, (angles[0][needed : needed + count], angles[1][needed : needed + count])
             )
-            segments.append((turned.transpose(1, 2), values.transpose(1, 2)))
+            segments.append(Segment(turned.transpose(1, 2), values.transpose(1, 2)))
         return segments
 
     def _retrieved_segment(
@@ -201,7 +242,7 @@ class MemoryPrefix(Prefix):
             key, value = access.project(bos[access.index])
             keys[:, :, :1] = rotate(key, (angles[0][:1], angles[1][:1])).transpose(0, 1)
             values[:, :, :1] = value.transpose(0, 1)
-        return keys, values
+        return Segment(keys, values)
 
     @torch.no_grad()
     def _retrieve(
@@ -247,4 +288,4 @@ class MemoryPrefix(Prefix):
             rotate_into(turned, keys, angles, positions)
             cache[access.index] = (state, turned)
         values = pool.columns["v"][access.index, : pool.count]
-        return turned[None], values.transpose(0, 1)[None]
+        return Segment(turned[None], values.transpose(0, 1)[None])

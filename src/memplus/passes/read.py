@@ -207,7 +207,7 @@ class HiddenPrefix(Prefix):
         count = rows.shape[1]
         angles = self.backbone.angles(access, max(count, length), rows)
         turned = rotate(keys, (angles[0][:count], angles[1][:count]))
-        self.segments[layer] = [(turned.transpose(1, 2), values.transpose(1, 2))]
+        self.segments[layer] = [Segment(turned.transpose(1, 2), values.transpose(1, 2))]
 
     def groups(self, layer: int) -> list[tuple[slice, list[Segment]]]:
         """One group: the batch."""

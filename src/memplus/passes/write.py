@@ -167,7 +167,7 @@ class _WriteSession(Session):
         angles = self.backbone.angles(access, self._prefix_rows + self.queries, prefix)
         count = prefix.shape[1]
         turned = rotate(keys, (angles[0][:count], angles[1][:count]))
-        return turned.transpose(1, 2), values.transpose(1, 2)
+        return Segment(turned.transpose(1, 2), values.transpose(1, 2))
 
     def after_layer(self, layer: int, hidden: Tensor) -> Tensor:
         """Keep the layer's new rows."""

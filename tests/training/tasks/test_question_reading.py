@@ -24,6 +24,7 @@ from memplus.training.tasks.lanes import LaneMemory
 from memplus.training.tasks.protocol import Job
 from memplus.training.tasks.question_reading import read_questions
 from memplus.training.tasks.question_spans import Found, find_spans
+from memplus.training.tasks.retriever_config import RetrieverConfig
 
 
 @pytest.fixture(params=FAMILIES)
@@ -84,3 +85,41 @@ def test_what_is_not_read_teaches_nothing(model: MPlus) -> None:
     assert (full[0] > 0).all()
     assert none[0].tolist() == [0.0] * DOCUMENTS
     assert float(none[1]["seen"]) == 0.0
+
+
+@torch.no_grad()
+def test_rows_of_spans_far_below_the_best_count_for_less() -> None:
+    """With a weight so large that only the best span is left, the others may as well be absent."""
+    model = model_of("llama", weighs=True)
+    memory, questions = written(model, 5), asked(None)
+    assert model.weights.span_weights is not None
+    model.weights.span_weights.fill_(1e4)
+    heavy, _ = read_questions(model, memory, job_of(questions), 0, QUIET)
+    found = find_spans(model, memory, questions, 0, QUIET, NEVER)
+    heavy = heavy - QUIET.weight * found.loss
+    sums = []
+    for index, best in enumerate(found.scores.argmax(dim=1).tolist()):
+        labels = questions.labels[index]
+        length = int((labels != IGNORED).nonzero().max()) + 1
+        rows = rows_of(model, memory, found.spans[index], index // EACH)
+        mask = torch.zeros((1, rows.shape[2]), dtype=torch.bool)
+        mask[:, best * SPAN : (best + 1) * SPAN] = True
+        prefix = HiddenPrefix(model.backbone, model.weights, rows, mask=mask)
+        ids = questions.ids[index][None, :length]
+        logits = model.core.logits(model.core.read_rows(ids, prefix))[0]
+        sums.append(torch.nn.functional.cross_entropy(logits, labels[:length], reduction="sum"))
+    expected = torch.stack(sums).view(DOCUMENTS, EACH).sum(dim=1)
+    counts = (questions.labels != IGNORED).sum(dim=1).view(DOCUMENTS, EACH).sum(dim=1)
+    torch.testing.assert_close(heavy, expected / counts, atol=2e-5, rtol=1e-5)
+
+
+def test_reading_teaches_the_retriever_where_its_scores_weigh() -> None:
+    model = model_of("llama", weighs=True)
+    memory, questions = written(model, 5), asked(None)
+    loss, _ = read_questions(model, memory, job_of(questions), 0, RetrieverConfig(weight=0.0))
+    loss.sum().backward()
+    assert model.weights.span_weights is not None
+    weights = [model.weights.span_weights, *model.weights.layer_retriever(1).parameters()]
+    for weight in weights:
+        assert weight.grad is not None
+        assert float(weight.grad.abs().sum()) > 0

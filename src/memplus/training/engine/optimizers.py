@@ -44,6 +44,7 @@ def make_optimizers(
     asks: list[nn.Parameter] = []
     if retriever_rate is not None and model.weights.retriever is not None:
         asks = list(model.weights.retriever.parameters())
+        asks += [] if model.weights.span_weights is None else [model.weights.span_weights]
     known = {id(weight) for weight in asks}
     embedding = model.backbone.embedding.weight
     matrices: list[Tensor] = []

@@ -103,9 +103,9 @@ class PoolPrefix(GroupedPrefix):
         if chosen is not None:
             places = (angles[0][1:start], angles[1][1:start])
             called = rotate(gather_rows(keys, chosen), places).transpose(1, 2)
-            own = called, gather_rows(values, chosen).transpose(1, 2)
-        first = [part.expand(groups, -1, -1, -1) for part in self._bos(access)]
-        shared = (
+            own = Segment(called, gather_rows(values, chosen).transpose(1, 2))
+        first = [part.expand(groups, -1, -1, -1) for part in self._bos(access)[:2]]
+        shared = Segment(
             torch.cat([first[0], pool_keys], dim=2),
             torch.cat([first[1], pool_values], dim=2),
         )
@@ -115,7 +115,7 @@ class PoolPrefix(GroupedPrefix):
         bos = self.model.weights.bos_embedding
         assert bos is not None, "a recipe without bos cannot be trained"
         keys, values = access.project(bos[access.index][None])
-        return keys.transpose(1, 2), values.transpose(1, 2)
+        return Segment(keys.transpose(1, 2), values.transpose(1, 2))
 
     def _retrieve(self, access: Layer, hidden: Tensor) -> Tensor | None:
         """[Q, M] indices, oldest first; the scores to learn from are left in ``retrieval``."""

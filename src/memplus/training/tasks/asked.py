@@ -60,6 +60,8 @@ class Asked:
     """[Q] of ``Kind``."""
     rows: Tensor
     """[Q, 2] first and last row that can hold the answer; (0, -1) where none does."""
+    answered: bool = True
+    """Whether answers are learned, or only what is retrieved."""
 
 
 def asked_of(rows: Sequence[AskedRow], device: torch.device) -> Asked:

@@ -25,6 +25,8 @@ class GroupedRows:
     """[G, K, P, D] bos and each group's short-term rows."""
     own: Segment | None
     """[Q, K, M, D] what each question retrieved."""
+    bias: tuple[Tensor, Tensor] | None = None
+    """[Q, P] and [Q, M] added to the attention scores of shared and own rows."""
 
 
 class GroupedPrefix(Prefix):
@@ -53,13 +55,13 @@ class GroupedReadSession(ReadSession):
         if rows.own is not None:
             keys = torch.cat([rows.own[0].to(keys.dtype), keys], dim=2)
             values = torch.cat([rows.own[1].to(values.dtype), values], dim=2)
-        scores = torch.cat(
-            [
-                _spread(_grouped(query, pools) @ rows.shared[0].transpose(-1, -2), count),
-                query @ keys.transpose(-1, -2) + _text_mask(call, keys.shape[2]),
-            ],
-            dim=3,
-        )
+        shared = _spread(_grouped(query, pools) @ rows.shared[0].transpose(-1, -2), count)
+        text = query @ keys.transpose(-1, -2) + _text_mask(call, keys.shape[2])
+        if rows.bias is not None:
+            before_text, own = (part[:, None, None].to(shared.dtype) for part in rows.bias)
+            shared = shared + before_text
+            text = text + torch.nn.functional.pad(own, (0, text.shape[3] - own.shape[3]))
+        scores = torch.cat([shared, text], dim=3)
         weights = torch.softmax(scores, dim=3, dtype=scores.dtype)
         seen = _spread(_grouped(weights[..., :before], pools) @ rows.shared[1], count)
         output = (seen + weights[..., before:] @ values).reshape(count, heads, length, width)

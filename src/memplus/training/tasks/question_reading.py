@@ -57,9 +57,11 @@ def read_questions(
     assert asked is not None
     each = len(asked.ids) // len(job.seeds)
     found = None
-    if memory.long_term is not None and memory.long_term.filled:
+    if memory.long_term is not None:
         forced = _lots(job, each).to(asked.ids.device) < config.forced
         found = find_spans(model, memory, asked, clock, config, forced)
+    if found is not None and not asked.answered:
+        return config.weight * found.loss, _found_figures(found)
     prefix = _LanePrefix(model, memory, found, len(job.seeds))
     session = GroupedReadSession(model.backbone, prefix)
     with running(model.backbone, session, model.backbone.adapters.reading):
@@ -70,8 +72,12 @@ def read_questions(
     loss, figures = _answers(logits, asked, seen, len(job.seeds))
     if found is not None:
         loss = loss + config.weight * found.loss
-        figures |= {"retriever": found.loss.mean().detach(), "recall": found.recall}
+        figures |= _found_figures(found)
     return loss, figures
+
+
+def _found_figures(found: Found) -> Figures:
+    return {"retriever": found.loss.mean().detach(), "recall": found.recall}
 
 
 def _lots(job: Job, each: int) -> Tensor:
@@ -129,6 +135,7 @@ class _LanePrefix(GroupedPrefix):
         self.memory = memory
         self.documents = documents
         self.retrieved = 0
+        self.scores = None if found is None else found.scores
         if found is not None and found.spans.shape[1]:
             span = memory.config.span_rows
             self.retrieved = found.spans.shape[1] * span
@@ -146,20 +153,29 @@ class _LanePrefix(GroupedPrefix):
         start = 1 + self.retrieved
         keys, values = access.project(self.memory.rows(layer))
         keys = rotate(keys, (cos[start:], sin[start:]))
-        bos = [part.expand(self.documents, -1, -1, -1) for part in self._bos(access)]
-        shared = (
+        bos = [part.expand(self.documents, -1, -1, -1) for part in self._bos(access)[:2]]
+        shared = Segment(
             torch.cat([bos[0], keys], dim=1).transpose(1, 2),
             torch.cat([bos[1], values], dim=1).transpose(1, 2),
         )
         own = None
         if self.retrieved:
             own = self._retrieved(access, (cos[1:start], sin[1:start]))
-        self.layers[layer] = GroupedRows(shared, own)
+        self.layers[layer] = GroupedRows(shared, own, self._bias(layer))
+
+    def _bias(self, layer: int) -> tuple[Tensor, Tensor] | None:
+        """What is added to attention to bos and the pool [Q, 1 + n], and to retrieved rows."""
+        weights = self.model.weights
+        if weights.span_weights is None or self.scores is None:
+            return None
+        bias = weights.span_bias(layer, self.scores, self.memory.config.span_rows)
+        own, pool = bias.split([self.retrieved, self.memory.count], dim=1)
+        return functional.pad(pool, (1, 0)), own
 
     def _bos(self, access: Layer) -> Segment:
         bos = self.model.weights.bos_embedding
         assert bos is not None, "questions are read behind bos"
-        return access.project(bos[access.index][None])
+        return Segment(*access.project(bos[access.index][None]))
 
     def _retrieved(self, access: Layer, angles: tuple[Tensor, Tensor]) -> Segment:
         """[Q, K, m, D] of what each question retrieved; each span is projected once."""
@@ -170,7 +186,7 @@ class _LanePrefix(GroupedPrefix):
         rows = vectors.gather(1, places).to(self.bank.device)
         keys, values = (part.flatten(0, 1) for part in access.project(rows))
         own = rotate(gather_rows(keys, self.own), angles)
-        return own.transpose(1, 2), gather_rows(values, self.own).transpose(1, 2)
+        return Segment(own.transpose(1, 2), gather_rows(values, self.own).transpose(1, 2))
 
 
 def _bank(spans: Tensor, documents: int, span: int) -> tuple[Tensor, Tensor]:

@@ -34,6 +34,8 @@ class Found:
 
     spans: Tensor
     """[Q, m] indices of dropped spans, oldest first."""
+    scores: Tensor
+    """[Q, m + n / s] of these spans and those of the pool, in reading order, with their graph."""
     loss: Tensor
     """[B] how far right spans stand above the others; 0 where no question has any."""
     recall: Tensor
@@ -99,8 +101,10 @@ def find_spans(
         best = lifted.topk(count, dim=1).indices
         born = held.birth[:, 0, :: way.span_rows].to(best.device)
         order = born.repeat_interleave(groups[1], dim=0).gather(1, best).argsort(dim=1)
+        chosen = best.gather(1, order)
     asked_for = right.any(dim=1).view(groups).sum(dim=1).clamp(min=1)
-    return Found(best.gather(1, order), losses.sum(dim=1) / asked_for, recall)
+    read = torch.cat([scores.gather(1, chosen), scores[:, old:]], dim=1)
+    return Found(chosen, read, losses.sum(dim=1) / asked_for, recall)
 
 
 def _losses(scores: Tensor, right: Tensor) -> Tensor:

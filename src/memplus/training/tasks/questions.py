@@ -58,6 +58,8 @@ class Questions(WritingTask):
     tail_tokens: int = 128
     forgets: float = 0.0
     """Share of passes that begin with empty memories."""
+    answered: bool = True
+    """Whether answers are learned, or only what questions retrieve: a pass then takes a quarter."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -69,6 +71,12 @@ class Questions(WritingTask):
             require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "it is a share")
         require(self.plain < 1, "plain", self.plain, "there is nothing to ask about")
         require(self.tail_tokens >= 1, "tail_tokens", self.tail_tokens, "it must be at least 1")
+
+    def check(self, memory: MemoryConfig) -> None:
+        """Refuse what contradicts the memory, and passes that would learn nothing."""
+        super().check(memory)
+        learns = self.answered or (memory.has_long_term and memory.retrieves_spans)
+        require(learns, "answered", self.answered, "no spans are retrieved, so nothing is learned")
 
     def largest(self, memory: MemoryConfig) -> Sizes:
         """The largest pass of the run."""
@@ -100,7 +108,7 @@ class Questions(WritingTask):
             rows += self._rows(plan, told, texts, random)
         ids = torch.tensor(chunks, dtype=torch.int64, device=texts.device)
         written = ids.view(len(chunks), plan.sizes.chunks, plan.sizes.chunk_tokens)
-        asked = asked_of(rows, texts.device)
+        asked = replace(asked_of(rows, texts.device), answered=self.answered)
         return Job(plan, written, ids[:, :0], asked=asked, forgets=forgets)
 
     def _told(self, length: int, texts: Texts, plain: Item | None, random: Random) -> Stretch:
