@@ -172,3 +172,20 @@ def test_a_chunk_makes_no_more_rows_than_it_has_tokens() -> None:
     with pytest.raises(ConfigError, match="chunk_tokens"):
         task.check(MemoryConfig.from_dict(MEMORY))
     replace(task, chunk_tokens=None).check(MemoryConfig.from_dict(MEMORY))
+
+
+def test_the_retriever_can_learn_alone(tmp_path: Path) -> None:
+    config = config_of(tmp_path, {"answered": False, "gradient_writes": 0, "chunks": 4})
+    run = TextRun(config)
+    names = {n: w.detach().clone() for n, w in run.model.named_parameters()}
+    for step in range(3):
+        loss, figures = run.workload.module(run.workload.draw(step, 0))
+        loss.backward()
+    assert "retriever" in figures
+    moved = {n for n, w in run.model.named_parameters() if w.grad is not None and w.grad.any()}
+    assert moved
+    assert all("retriever" in name or "layernorm" in name for name in moved)
+    assert set(names) > moved
+    with pytest.raises(ConfigError, match="answered"):
+        config_of(tmp_path, {"answered": False}, memory={"retrieved_tokens": 0},
+                  run={"stored_rows": 0})  # fmt: skip

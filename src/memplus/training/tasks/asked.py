@@ -82,5 +82,6 @@ def asked_of(rows: Sequence[AskedRow], device: torch.device) -> Asked:
         prompt[place, begin:answer] = True
     right = torch.tensor([row.rows or (0, -1) for row in rows])
     kinds = torch.tensor([int(row.kind) for row in rows])
-    parts = (ids, labels, prompt, kinds, right)
-    return Asked(*(part.to(device) for part in parts))
+    return Asked(
+        ids.to(device), labels.to(device), prompt.to(device), kinds.to(device), right.to(device)
+    )
