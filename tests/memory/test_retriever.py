@@ -125,3 +125,19 @@ def test_scores_by_directions_are_those_of_the_keys():
     assert unit.dtype == torch.float32
     assert torch.allclose(unit.norm(dim=1), torch.ones(8))
     assert torch.equal(direction_scores(queries, unit, 4), span_scores(queries, keys, 4))
+
+
+def test_what_rows_have_in_common_is_taken_from_them() -> None:
+    config = MemoryConfig(
+        short_term_tokens=8, retrieved_tokens=8, tokens_per_write=4, chunk_tokens=4, drop="shared",
+        retrieval=SpanRetrieval(span_rows=4, layer=0),
+    )  # fmt: skip
+    retriever = MemoryWeights(1, 16, config).layer_retriever(0)
+    generator = torch.Generator().manual_seed(0)
+    rows = 0.1 * torch.randn(200, 16, generator=generator) + 5
+    with torch.no_grad():
+        alike = torch.nn.functional.normalize(retriever.keys(rows), dim=1)
+        retriever.standardise(rows)
+        apart = torch.nn.functional.normalize(retriever.keys(rows), dim=1)
+    assert float((alike @ alike.T).mean()) > 0.95
+    assert abs(float((apart @ apart.T).mean())) < 0.1

@@ -62,10 +62,10 @@ class SpanMemory:
             asking = outputs[layer - 1, bos.shape[1] :]
         else:
             asking = self.eager.get_input_embeddings()(ids)
-        queries = retriever.query_proj(access.norm(asking))
+        queries = retriever.queries(access.norm(asking))
         found = []
         for span in self.long if spans is None else spans:
-            keys = retriever.key_proj(access.norm(span.hidden[layer]))
+            keys = retriever.keys(access.norm(span.hidden[layer]))
             best = [max(float(q @ k / k.norm()) for k in keys) for q in queries]
             found.append(sum(best) / len(best))
         return found

@@ -32,10 +32,42 @@ _WEIGHT = 32.0
 class LayerRetriever(nn.Module):
     """f_q and f_k of one layer (M+ section 3.3): Linear-SiLU-Linear without bias, or one Linear."""
 
+    center: nn.Parameter | None
+    """[d]: taken from what is projected, where spans are retrieved; else None."""
+    scale: nn.Parameter | None
+    """[d]: what is left is multiplied by it. Hidden states of pretrained decoders have much in
+    common, and keys that are compared by their direction would all point the same way."""
+
     def __init__(self, hidden_size: int, config: MemoryConfig) -> None:
         super().__init__()
         self.query_proj = _projection(hidden_size, config)
         self.key_proj = _projection(hidden_size, config)
+        spans = config.retrieves_spans
+        self.center = nn.Parameter(torch.zeros(hidden_size)) if spans else None
+        self.scale = nn.Parameter(torch.ones(hidden_size)) if spans else None
+
+    def queries(self, hidden: Tensor) -> Tensor:
+        """f_q of a layer's normed inputs: [..., d] -> [..., R]."""
+        found: Tensor = self.query_proj(self._standard(hidden))
+        return found
+
+    def keys(self, rows: Tensor) -> Tensor:
+        """f_k of a layer's normed rows: [..., d] -> [..., R]."""
+        found: Tensor = self.key_proj(self._standard(rows))
+        return found
+
+    @torch.no_grad()
+    def standardise(self, rows: Tensor) -> None:
+        """Begin with the mean and the spread of a layer's normed rows [n, d]."""
+        assert self.center is not None
+        assert self.scale is not None
+        self.center.copy_(rows.float().mean(dim=0))
+        self.scale.copy_(1 / (rows.float().std(dim=0) + 1e-3))
+
+    def _standard(self, hidden: Tensor) -> Tensor:
+        if self.center is None or self.scale is None:
+            return hidden
+        return (hidden - self.center) * self.scale
 
 
 def _projection(hidden_size: int, config: MemoryConfig) -> nn.Module:
@@ -76,6 +108,12 @@ class MemoryWeights(nn.Module):
         self.span_weights = (
             nn.Parameter(torch.full((layers,), 0.1)) if config.weighs_spans else None
         )
+
+    def measured(self) -> list[nn.Parameter]:
+        """Weights that are measured of rows and not learned."""
+        found = [] if self.retriever is None else list(self.retriever.children())
+        parts = [(one.center, one.scale) for one in found if isinstance(one, LayerRetriever)]
+        return [weight for pair in parts for weight in pair if weight is not None]
 
     def span_bias(self, layer: int, scores: Tensor, span: int) -> Tensor:
         """What is added to the attention scores of the rows of spans; differentiable.

@@ -69,11 +69,11 @@ def project_rows(
 
 def retrieval_keys(weights: MemoryWeights, access: Layer, rows: Tensor) -> Tensor:
     """f_k of a layer's rows (M+ section 3.3): [..., d] -> [..., R]; differentiable."""
-    keys: Tensor = weights.layer_retriever(access.index).key_proj(access.norm(rows))
+    keys: Tensor = weights.layer_retriever(access.index).keys(access.norm(rows))
     return keys
 
 
 def retrieval_queries(weights: MemoryWeights, access: Layer, hidden: Tensor) -> Tensor:
     """f_q of a layer's inputs (M+ section 3.3): [..., d] -> [..., R]; differentiable."""
-    queries: Tensor = weights.layer_retriever(access.index).query_proj(access.norm(hidden))
+    queries: Tensor = weights.layer_retriever(access.index).queries(access.norm(hidden))
     return queries

@@ -44,10 +44,11 @@ def slow_scores(model: MPlus, memory: LaneMemory, questions: Asked) -> list[list
         session = ReadSession(model.backbone, HiddenPrefix(model.backbone, model.weights, rows))
         with running(model.backbone, session, model.backbone.adapters.reading):
             states = model.backbone.decoder(input_ids=prompt, output_hidden_states=True)
-        queries = retriever.query_proj(access.norm(states.hidden_states[layer][0]))
+        asking = access.norm(states.hidden_states[layer][0])
+        queries = retriever.query_proj((asking - retriever.center) * retriever.scale)
         lane = index // EACH
         stored = torch.cat([memory.long_term.held.vectors[lane, layer], memory.rows(layer)[lane]])
-        keys = retriever.key_proj(access.norm(stored))
+        keys = retriever.key_proj((access.norm(stored) - retriever.center) * retriever.scale)
         keys = keys / keys.norm(dim=-1, keepdim=True)
         own = []
         for span in range(len(keys) // SPAN):

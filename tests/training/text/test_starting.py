@@ -6,12 +6,17 @@ from pathlib import Path
 import pytest
 import torch
 from tests.fakes import ADAPTERS, CONFIG, make_mplus, make_tokenizer, some_ids
-from tests.training.settings import MEMORY, make_config, write_texts
+from tests.training.settings import MEMORY, make_config, stored, write_texts
 
 from memplus.config import SpanRetrieval
 from memplus.errors import ConfigError
 from memplus.training.text.runs import TextRun
-from memplus.training.text.starting import starting_model, with_memory
+from memplus.training.text.starting import (
+    standardise_retriever,
+    starting_model,
+    with_memory,
+)
+from memplus.training.text.text_cache import load_documents
 
 
 def test_another_memory_keeps_the_weights_that_fit() -> None:
@@ -46,12 +51,14 @@ def test_other_adapters_and_another_bos_are_refused() -> None:
 
 def test_a_decoder_gets_a_memory_and_the_seed_decides_its_weights(tmp_path: Path) -> None:
     write_texts(tmp_path)
-    config = make_config(tmp_path)
-    one, two = starting_model(config), starting_model(config)
-    assert one.weights.memory_embedding.equal(two.weights.memory_embedding)
-    other = starting_model(make_config(tmp_path, run={"seed": 1}))
-    assert not one.weights.memory_embedding.equal(other.weights.memory_embedding)
-    assert one.memory_config.short_term_tokens == MEMORY["short_term_tokens"]
+
+    def key_weights(seed: int) -> torch.Tensor:
+        model = starting_model(stored(tmp_path, run={"seed": seed}))
+        assert model.memory_config.short_term_tokens == MEMORY["short_term_tokens"]
+        return next(model.weights.layer_retriever(0).key_proj.parameters())
+
+    assert key_weights(0).equal(key_weights(0))
+    assert not key_weights(0).equal(key_weights(1))
 
 
 def test_a_model_made_from_nothing_keeps_its_tokenizer_in_the_run(tmp_path: Path) -> None:
@@ -89,3 +96,37 @@ def test_another_rule_of_retrieval_gets_a_retriever_of_its_own() -> None:
     again = with_memory(spans, replace(config, short_term_tokens=12))
     assert again.weights.retriever is not None
     assert torch.equal(next(again.weights.retriever.parameters()), mine)
+
+
+def test_a_pretrained_decoder_is_disturbed_little_by_its_fresh_memory(tmp_path: Path) -> None:
+    write_texts(tmp_path)
+    model = starting_model(make_config(tmp_path))
+    assert not model.weights.memory_embedding.any()
+    bos = model.weights.bos_embedding
+    assert bos is not None
+    first = torch.tensor([[model.tokenizer.bos_token_id]])
+    with torch.no_grad():
+        states = model.model.model(first, output_hidden_states=True).hidden_states
+    for layer, row in enumerate(bos):
+        assert row.equal(states[layer][0])
+
+
+def test_a_fresh_retriever_of_spans_begins_with_what_rows_are_like(tmp_path: Path) -> None:
+    write_texts(tmp_path, words=60)
+    memory = {"retrieved_tokens": 8, "tokens_per_write": 8, "chunk_tokens": 8, "drop": "shared"}
+    spans = memory | {"retrieval": {"kind": "spans", "span_rows": 4, "layer": 2}}
+    config = make_config(tmp_path, memory=spans, run={"stored_rows": 40})
+    model = starting_model(config)
+    documents = load_documents(config.data, model.tokenizer)
+    standardise_retriever(model, documents)
+    retriever = model.weights.layer_retriever(2)
+    assert retriever.center is not None
+    ids = torch.stack([documents.read(index, 0, 8) for index in range(16)])
+    rows = model.core.write_rows(ids, model.core.context([None] * 16))[:, 2].flatten(0, 1)
+    normed = model.backbone.layers[2].norm(rows)
+    assert torch.allclose(retriever.center, normed.mean(dim=0), atol=1e-6)
+    with torch.no_grad():
+        retriever.center += 1
+    before = retriever.center.detach().clone()
+    standardise_retriever(model, documents)
+    assert retriever.center.equal(before)

@@ -19,13 +19,17 @@ _MOMENTUM = 0.95
 def choose_trainable(model: MPlus, which: str) -> None:
     """Set which weights have gradients; those that have are kept in float32.
 
+    What was measured of rows, rather than learned, is never trained.
+
     Args:
         model: is changed.
         which: ``adapters`` (with memory weights and retriever) or ``all``.
     """
     ours = {id(weight) for weight in model.weights.parameters()}
+    measured = {id(weight) for weight in model.weights.measured()}
     for name, weight in model.named_parameters():
         trained = which == "all" or "lora_" in name or id(weight) in ours
+        trained = trained and id(weight) not in measured
         weight.requires_grad_(trained)
         if trained and weight.dtype != torch.float32:
             weight.data = weight.data.float()
@@ -43,7 +47,7 @@ def make_optimizers(
     """
     asks: list[nn.Parameter] = []
     if retriever_rate is not None and model.weights.retriever is not None:
-        asks = list(model.weights.retriever.parameters())
+        asks = [w for w in model.weights.retriever.parameters() if w.requires_grad]
         asks += [] if model.weights.span_weights is None else [model.weights.span_weights]
     known = {id(weight) for weight in asks}
     embedding = model.backbone.embedding.weight

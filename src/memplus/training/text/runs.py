@@ -23,8 +23,8 @@ from memplus.training.tasks.lanes import LaneMemory
 from memplus.training.tasks.pristine_rows import pristine_of
 from memplus.training.text.estimate import check_memory
 from memplus.training.text.run_config import TrainingConfig
-from memplus.training.text.starting import starting_model
-from memplus.training.text.text_cache import load_documents, text_files
+from memplus.training.text.starting import standardise_retriever, starting_model
+from memplus.training.text.text_cache import Documents, load_documents, text_files
 from memplus.training.text.workload import TextWorkload
 
 __all__ = ["FINAL", "TextRun"]
@@ -65,6 +65,7 @@ class TextRun:
             model = starting_model(config, self._tokenizer_texts(resume=resume))
             self.documents = load_documents(config.data, model.tokenizer, tokenised)
         self._check_positions(model)
+        standardise_retriever(model, self.documents)
         model.to(self.processes.device)
         check_memory(model, config, self.processes.count)
         self.model = model
@@ -113,7 +114,7 @@ class TextRun:
         self.loop.processes.wait()
         folder = self.config.run.out / FINAL
         if self.processes.first:
-            save_final(self.config, self.workload.module.memory, folder)
+            save_final(self.config, self.workload.module.memory, folder, self.documents)
         self.processes.wait()
         return folder
 
@@ -147,7 +148,9 @@ def pace(config: TrainingConfig) -> Pace:
     )
 
 
-def save_final(config: TrainingConfig, memory: LaneMemory, folder: Path) -> None:
+def save_final(
+    config: TrainingConfig, memory: LaneMemory, folder: Path, documents: Documents
+) -> None:
     """Write the model of the newest checkpoint, with the first document's rows as its pool.
 
     Made anew from what the run started from, so that it is whole however the run divided it.
@@ -159,6 +162,7 @@ def save_final(config: TrainingConfig, memory: LaneMemory, folder: Path) -> None
     """
     newest, _ = Checkpoints(config.run.out).latest()
     model = starting_model(config)
+    standardise_retriever(model, documents)
     holder = _Holder(model)
     load_weights(holder, newest)
     full = config.run.keeps_rows and memory.detached.count == config.memory.short_term_tokens

@@ -19,11 +19,14 @@ from memplus.mplus.model import MPlus
 from memplus.training.engine.fresh import write_fresh
 from memplus.training.engine.optimizers import choose_trainable
 from memplus.training.text.run_config import TrainingConfig
+from memplus.training.text.text_cache import Documents
 
-__all__ = ["begin_as_stock", "starting_model", "with_memory"]
+__all__ = ["begin_as_stock", "standardise_retriever", "starting_model", "with_memory"]
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 _FRESH = "fresh"
+_STANDARD = 16
+"""Chunks whose rows say what rows are like."""
 
 
 def starting_model(config: TrainingConfig, texts: Sequence[str] | None = None) -> MPlus:
@@ -76,6 +79,30 @@ def begin_as_stock(model: MPlus) -> None:
     ids = torch.tensor([[first]], device=model.device)
     output = model.backbone.decoder(input_ids=ids, use_cache=False, output_hidden_states=True)
     bos.copy_(torch.stack([one[0] for one in output.hidden_states[: len(bos)]]))
+
+
+@torch.no_grad()
+def standardise_retriever(model: MPlus, documents: Documents) -> None:
+    """Let a fresh retriever of spans begin with the mean and the spread of rows.
+
+    One that has begun is left as it is.
+
+    Args:
+        model: is changed.
+        documents: the rows are those of their first chunks.
+    """
+    weights, size = model.weights, model.memory_config.chunk_tokens
+    if weights.retriever is None or not model.memory_config.retrieves_spans:
+        return
+    layer = weights.retrieving[0]
+    retriever, access = weights.layer_retriever(layer), model.backbone.layers[layer]
+    if retriever.center is None or bool(retriever.center.any()):
+        return
+    long = [i for i, (_, length) in enumerate(documents.spans) if length >= size][:_STANDARD]
+    if long:
+        ids = torch.stack([documents.read(index, 0, size) for index in long]).to(model.device)
+        made = model.core.write_rows(ids, model.core.context([None] * len(ids)))
+        retriever.standardise(access.norm(made[:, layer].flatten(0, 1)))
 
 
 def _fresh_folder(config: TrainingConfig, texts: Sequence[str] | None) -> Path:
