@@ -137,7 +137,8 @@ def test_what_rows_have_in_common_is_taken_from_them() -> None:
     rows = 0.1 * torch.randn(200, 16, generator=generator) + 5
     with torch.no_grad():
         alike = torch.nn.functional.normalize(retriever.keys(rows), dim=1)
-        retriever.standardise(rows)
+        retriever.begin(rows)
         apart = torch.nn.functional.normalize(retriever.keys(rows), dim=1)
     assert float((alike @ alike.T).mean()) > 0.95
     assert abs(float((apart @ apart.T).mean())) < 0.1
+    assert retriever.queries(rows).equal(retriever.keys(rows))

@@ -69,12 +69,7 @@ def confidence(
     """
     from memplus.evaluation.engine.curves import draw_trade_off
     from memplus.evaluation.experiments import Tellings, evaluate_confidence, evaluate_told
-    from memplus.evaluation.probes.confidence import (
-        asked_of,
-        choose,
-        require_confidence,
-        trade_off,
-    )
+    from memplus.evaluation.probes import confidence as probe
     from memplus.evaluation.tasks.retention import RetentionSizes, parse_distances
 
     output = Output(as_json=as_json)
@@ -89,12 +84,12 @@ def confidence(
         return evaluate_told(bench, given, tellings, report)
 
     bench = open_bench(system, model, device=device, dtype=dtype)
-    require_confidence(bench.systems[0])
+    probe.require_confidence(bench.systems[0])
     plot = make_folder(out) / "confidence.png"
     with output.progress() as report:
-        answers = asked_of(run(bench, report).lines, bench.systems[0])
-    found = trade_off(answers)
-    chosen = choose(found, most_declined)
+        answers = probe.asked_of(run(bench, report).lines, bench.systems[0])
+    found = probe.trade_off(answers)
+    chosen = probe.choose(found, most_declined)
     title = f"{len(answers)} questions, asked after {distances} tokens"
     draw_trade_off(found, title=title, path=plot)
     data = {

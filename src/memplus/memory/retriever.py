@@ -57,10 +57,15 @@ class LayerRetriever(nn.Module):
         return found
 
     @torch.no_grad()
-    def standardise(self, rows: Tensor) -> None:
-        """Begin with the mean and the spread of a layer's normed rows [n, d]."""
+    def begin(self, rows: Tensor) -> None:
+        """Begin with the mean and the spread of a layer's normed rows [n, d], and as a likeness.
+
+        Queries and keys start with the same projection, so that before any training a token of a
+        prompt looks for rows that are like it, which finds most of what is asked for.
+        """
         assert self.center is not None
         assert self.scale is not None
+        self.query_proj.load_state_dict(self.key_proj.state_dict())
         self.center.copy_(rows.float().mean(dim=0))
         self.scale.copy_(1 / (rows.float().std(dim=0) + 1e-3))
 

@@ -12,7 +12,7 @@ from memplus.config import SpanRetrieval
 from memplus.errors import ConfigError
 from memplus.training.text.runs import TextRun
 from memplus.training.text.starting import (
-    standardise_retriever,
+    begin_retriever,
     starting_model,
     with_memory,
 )
@@ -118,7 +118,7 @@ def test_a_fresh_retriever_of_spans_begins_with_what_rows_are_like(tmp_path: Pat
     config = make_config(tmp_path, memory=spans, run={"stored_rows": 40})
     model = starting_model(config)
     documents = load_documents(config.data, model.tokenizer)
-    standardise_retriever(model, documents)
+    begin_retriever(model, documents)
     retriever = model.weights.layer_retriever(2)
     assert retriever.center is not None
     ids = torch.stack([documents.read(index, 0, 8) for index in range(16)])
@@ -128,5 +128,5 @@ def test_a_fresh_retriever_of_spans_begins_with_what_rows_are_like(tmp_path: Pat
     with torch.no_grad():
         retriever.center += 1
     before = retriever.center.detach().clone()
-    standardise_retriever(model, documents)
+    begin_retriever(model, documents)
     assert retriever.center.equal(before)

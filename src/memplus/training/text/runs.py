@@ -23,7 +23,7 @@ from memplus.training.tasks.lanes import LaneMemory
 from memplus.training.tasks.pristine_rows import pristine_of
 from memplus.training.text.estimate import check_memory
 from memplus.training.text.run_config import TrainingConfig
-from memplus.training.text.starting import standardise_retriever, starting_model
+from memplus.training.text.starting import begin_retriever, starting_model
 from memplus.training.text.text_cache import Documents, load_documents, text_files
 from memplus.training.text.workload import TextWorkload
 
@@ -65,7 +65,7 @@ class TextRun:
             model = starting_model(config, self._tokenizer_texts(resume=resume))
             self.documents = load_documents(config.data, model.tokenizer, tokenised)
         self._check_positions(model)
-        standardise_retriever(model, self.documents)
+        begin_retriever(model, self.documents)
         model.to(self.processes.device)
         check_memory(model, config, self.processes.count)
         self.model = model
@@ -162,7 +162,7 @@ def save_final(
     """
     newest, _ = Checkpoints(config.run.out).latest()
     model = starting_model(config)
-    standardise_retriever(model, documents)
+    begin_retriever(model, documents)
     holder = _Holder(model)
     load_weights(holder, newest)
     full = config.run.keeps_rows and memory.detached.count == config.memory.short_term_tokens

@@ -21,7 +21,7 @@ from memplus.training.engine.optimizers import choose_trainable
 from memplus.training.text.run_config import TrainingConfig
 from memplus.training.text.text_cache import Documents
 
-__all__ = ["begin_as_stock", "standardise_retriever", "starting_model", "with_memory"]
+__all__ = ["begin_as_stock", "begin_retriever", "starting_model", "with_memory"]
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 _FRESH = "fresh"
@@ -82,8 +82,8 @@ def begin_as_stock(model: MPlus) -> None:
 
 
 @torch.no_grad()
-def standardise_retriever(model: MPlus, documents: Documents) -> None:
-    """Let a fresh retriever of spans begin with the mean and the spread of rows.
+def begin_retriever(model: MPlus, documents: Documents) -> None:
+    """Let a fresh retriever of spans begin as a likeness of standardised hidden states.
 
     One that has begun is left as it is.
 
@@ -102,7 +102,7 @@ def standardise_retriever(model: MPlus, documents: Documents) -> None:
     if long:
         ids = torch.stack([documents.read(index, 0, size) for index in long]).to(model.device)
         made = model.core.write_rows(ids, model.core.context([None] * len(ids)))
-        retriever.standardise(access.norm(made[:, layer].flatten(0, 1)))
+        retriever.begin(access.norm(made[:, layer].flatten(0, 1)))
 
 
 def _fresh_folder(config: TrainingConfig, texts: Sequence[str] | None) -> Path:
