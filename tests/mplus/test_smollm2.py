@@ -14,11 +14,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from memplus import MemoryConfig, MPlus
+from memplus import Memory, MemoryConfig, MPlus
 from memplus.backbone.processor import bfloat16_unit
 from memplus.backbone.stock import load_stock
-from memplus.config import AdapterConfig
+from memplus.config import AdapterConfig, PromptConfig
+from memplus.data.statements import HELD_OUT_TOPICS, read_statements
 from memplus.errors import BaseUnavailableError, StorageError, UntrainedBaseError
+from memplus.evaluation.engine.judging import Judge
 from memplus.mplus.base_cache import CachedBase, cached_base, pull
 from memplus.mplus.base_files import assemble
 from memplus.mplus.base_progress import QUIET
@@ -26,11 +28,14 @@ from memplus.mplus.base_sources import SOURCES, Unavailable
 from memplus.mplus.bases import find_base
 from memplus.mplus.bundled import bundle_for
 from memplus.mplus.doctor import require_healthy
+from memplus.sessions.conversation import Conversation
+from memplus.store import MemoryStore
 
 BASE = find_base("smollm2")
 SIZES = MemoryConfig(
-    short_term_tokens=512, retrieved_tokens=128, tokens_per_write=64, chunk_tokens=128
+    short_term_tokens=256, retrieved_tokens=128, tokens_per_write=64, chunk_tokens=128
 )
+TURN = "<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
 TEXT = (
     "The ferry to the island leaves at nine from the old harbour, except on Sundays, when it "
     "leaves at ten. Tickets are sold on board, and dogs travel free of charge. "
@@ -44,6 +49,22 @@ def real() -> CachedBase:
         return pull(BASE)
     except (BaseUnavailableError, StorageError) as error:
         pytest.skip(f"smollm2 is not to be had here: {error.message}")
+
+
+def next_logits(model: MPlus, memory: Memory) -> torch.Tensor:
+    """Of the token after a question, [V]."""
+    with torch.no_grad():
+        ids = torch.tensor([model.asker.encode("When does the ferry leave?")])
+        logits: torch.Tensor = model(ids, memory=memory).logits[0, -1]
+    return logits
+
+
+@pytest.fixture(scope="module")
+def ferry(model: MPlus) -> Memory:
+    """A memory that was told about the ferry; nobody writes to it."""
+    memory = model.new_memory(seed=1)
+    model.write(memory, TEXT * 4, source="ferry.txt", flush=True)
+    return memory
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +104,8 @@ def test_adapters_of_rank_8_over_it_are_a_bundle_below_20_mb(
     assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 20_000_000
     loaded = MPlus.from_pretrained(tmp_path, local_files_only=True)
     memory, other = made.new_memory(), loaded.new_memory()
-    made.write(memory, TEXT * 8)
-    loaded.write(other, TEXT * 8)
+    made.write(memory, TEXT * 2)
+    loaded.write(other, TEXT * 2)
     ids = torch.tensor([made.encode("When does the ferry leave?")])
     assert loaded.fingerprint == made.fingerprint
     assert torch.equal(loaded(ids, memory=other).logits, made(ids, memory=memory).logits)
@@ -120,7 +141,7 @@ def test_its_chat_template_begins_a_turn_and_has_no_other_first_token(model: MPl
 
 def test_it_writes_reads_and_answers(model: MPlus) -> None:
     memory = model.new_memory(seed=1)
-    for _ in range(16):  # more than the short-term memory holds
+    for _ in range(6):  # more than the short-term memory holds
         model.write(memory, TEXT, source="ferry.txt", flush=True)
     assert len(memory.long_term) > 0
     # What it says is worth nothing before its memory is trained; where it looked is known.
@@ -129,6 +150,86 @@ def test_it_writes_reads_and_answers(model: MPlus) -> None:
     assert {one.source for one in answer.evidence} == {"ferry.txt"}
     ids = torch.arange(100, 120)
     assert not torch.equal(model(ids, memory=memory).logits, model(ids).logits)
+
+
+def test_a_batch_reads_as_each_question_alone(model: MPlus, ferry: Memory) -> None:
+    questions = ["When does the ferry leave on Sundays?", "Are dogs charged?"]
+    prompts = [model.asker.encode(question) for question in questions]
+    width = max(map(len, prompts))
+    ids = torch.tensor([[0] * (width - len(one)) + one for one in prompts])
+    mask = torch.tensor([[0] * (width - len(one)) + [1] * len(one) for one in prompts])
+    with torch.no_grad():
+        together = model(ids, memory=ferry, attention_mask=mask).logits[:, -1].float()
+        alone = [model(torch.tensor([one]), memory=ferry).logits[0, -1].float() for one in prompts]
+    for row, logits in zip(together, alone, strict=True):
+        assert (row - logits).std() < 0.02 * logits.std()
+    assert (together[0] - together[1]).std() > 0.1 * together[0].std()
+
+
+def test_a_fork_goes_its_own_way(model: MPlus, ferry: Memory) -> None:
+    before = next_logits(model, ferry)
+    twin = ferry.fork()
+    assert torch.equal(next_logits(model, twin), before)
+    model.write(twin, "The ferry is cancelled today. " * 8, source="notice.txt", flush=True)
+    assert not torch.equal(next_logits(model, twin), before)
+    assert torch.equal(next_logits(model, ferry), before)
+
+
+def test_a_memory_in_a_store_reads_the_same_when_it_is_opened_again(
+    model: MPlus, tmp_path: Path
+) -> None:
+    with MemoryStore(tmp_path / "store").create("ana", model, seed=1) as memory:
+        model.write(memory, TEXT * 4, source="ferry.txt")
+        waiting, before = list(memory.tail), next_logits(model, memory)
+    assert waiting
+    with MemoryStore.existing(tmp_path / "store").open("ana", model) as again:
+        assert again.tail == waiting
+        assert torch.equal(next_logits(model, again), before)
+
+
+def test_a_conversation_is_laid_out_by_its_chat_template_with_no_token_cut_and_kept(
+    model: MPlus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    generate = model.generate
+
+    def watched(ids: torch.Tensor, **options: Any) -> Any:
+        seen.append(model.decode(ids[0].tolist()))
+        return generate(ids, **options)
+
+    monkeypatch.setattr(model, "generate", watched)
+    store = MemoryStore(tmp_path / "store")
+    for prompt, first in (
+        (
+            replace(model.prompt, max_new_tokens=6),
+            "<|im_start|>system\n",
+        ),  # a memory of another prompt
+        (PromptConfig(template=TURN, max_new_tokens=6), "<|im_start|>user\nWhere"),
+    ):
+        monkeypatch.setattr(model, "prompt", prompt)
+        with store.open_or_create("ana", model) as memory:
+            talk, pieces = Conversation(model, memory), list[str]()
+            reply = talk.say("Where does Ines live?", stream=pieces.append).reply
+            assert "".join(pieces).strip() == reply
+            talk.close()
+        assert seen.pop().startswith(first)
+    with store.open("ana", model) as memory:
+        assert model.decode(memory.tail).count("User: Where does Ines live?") == 2
+
+
+def test_the_bundle_that_comes_with_it_answers_what_it_was_told(real: CachedBase) -> None:
+    if bundle_for("smollm2") is None:
+        pytest.skip("no bundle comes with smollm2")
+    trained = MPlus.from_pretrained("smollm2", local_files_only=True).eval()
+    told = read_statements(HELD_OUT_TOPICS)[::12]
+    memory = trained.new_memory()
+    for one in told:
+        trained.write(memory, f" {one.text}", source="told")
+    asked = [one.questions[0] for one in told]
+    answers = trained.ask(memory, [one.question for one in asked], min_confidence=0.0)
+    judge = Judge("contains")
+    right = [judge.right(str(a), one.answers) for a, one in zip(answers, asked, strict=True)]
+    assert sum(right) > len(right) / 2
 
 
 def test_weights_and_logits_are_those_of_the_librarys_own_reading(
