@@ -27,6 +27,7 @@ CONFIGS = [
     MemoryConfig(eviction=OldestEviction(7), adapters=AdapterConfig(targets=("a", "b"))),
     MemoryConfig(eviction=CounterEviction(every=2, initial=-1.5, decay=0)),
     MemoryConfig(drop="shared", retrieval=SpanRetrieval(span_rows=32, layer=3, weighs=True)),
+    MemoryConfig(drop="shared", long_term_layers="10-19"),
 ]
 
 
@@ -55,6 +56,7 @@ BAD_MEMORY: dict[str, list[Any]] = {
     "adapters": [True, "q_proj", [], 5],
     "drop": ["each", None, 1],
     "first_write": ["shrink", None, 1],
+    "long_term_layers": ["", "5", "9-3", "1-2-3", "-1-4", "a-b", "10 - 19", 5, [1, 2], True],
 }
 
 

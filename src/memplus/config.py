@@ -7,6 +7,7 @@ This room knows numbers and names only: no tensors, no files. Every field says w
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
@@ -272,6 +273,8 @@ class MemoryConfig:
     """LoRA adapters for writing and reading; None where the weights themselves were trained."""
     drop: Literal["per_layer", "shared"] = "per_layer"
     """Whether each layer draws the rows that it drops, or one draw serves all."""
+    long_term_layers: str | None = None
+    """The layers whose dropped rows are kept, first and last, as ``10-19``; None: all of them."""
     first_write: Literal["grow", "tile"] = "grow"
     """An empty pool grows write by write, or is tiled full by the first (MemoryLLM)."""
 
@@ -299,6 +302,16 @@ class MemoryConfig:
         require(ways, "retrieval", self.retrieval, "it must be RowRetrieval or SpanRetrieval")
         if isinstance(self.retrieval, SpanRetrieval):
             self._check_spans(self.retrieval)
+        if self.long_term_layers is not None:
+            self._check_layers(self.long_term_layers)
+
+    def _check_layers(self, layers: object) -> None:
+        found = re.fullmatch(r"([0-9]{1,5})-([0-9]{1,5})", layers) if _is_text(layers) else None  # type: ignore[call-overload]
+        ok = found is not None and int(found[1]) <= int(found[2])
+        reason = "it must name the first and the last layer, as 10-19"
+        require(ok, "long_term_layers", layers, reason)
+        reason = "layers that keep no dropped rows can only drop those of the others (drop: shared)"
+        require(self.drop == "shared", "long_term_layers", layers, reason)
 
     def _check_spans(self, spans: SpanRetrieval) -> None:
         require(self.drop == "shared", "drop", self.drop, "spans are dropped in all layers at once")
@@ -340,10 +353,23 @@ class MemoryConfig:
             ConfigError: the model has no such layer.
         """
         if not isinstance(self.retrieval, SpanRetrieval):
-            return range(layers)
+            return self.stored_layers(layers)
         layer = self.retrieval.layer
         require(layer < layers, "retrieval.layer", layer, f"the model has {layers} layers")
         return range(layer, layer + 1)
+
+    def stored_layers(self, layers: int) -> range:
+        """Which of a model's layers keep dropped rows.
+
+        Raises:
+            ConfigError: the model has no such layer.
+        """
+        if self.long_term_layers is None:
+            return range(layers)
+        first, last = map(int, self.long_term_layers.split("-"))
+        ok, reason = last < layers, f"the model has {layers} layers"
+        require(ok, "long_term_layers", self.long_term_layers, reason)
+        return range(first, last + 1)
 
     def rows_of_write(self, tokens: int) -> int:
         """Rows that a write of so many tokens leaves in each layer: K, or fewer whole spans.
@@ -371,6 +397,8 @@ class MemoryConfig:
         values = asdict(self)
         if isinstance(self.retrieval, RowRetrieval):
             del values["retrieval"]
+        if self.long_term_layers is None:
+            del values["long_term_layers"]
         return values
 
     @classmethod

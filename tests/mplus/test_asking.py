@@ -185,7 +185,7 @@ def test_questions_put_together_are_answered_as_each_by_itself() -> None:
         found = {}
         for layer in range(4):
             assert memory.long_term is not None
-            ids = memory.long_term.tables[layer]["write_id"][together.prefix.retrieved[row, layer]]
+            ids = memory.long_term.books(layer)["write_id"][together.prefix.retrieved[row, layer]]
             for write in ids.tolist():
                 found[write] = found.get(write, 0) + 1
         assert found == {one.write_id: one.rows for one in called}

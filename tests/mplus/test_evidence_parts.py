@@ -56,7 +56,7 @@ def told(model: MPlus, memory: Memory) -> int:
     model.write(memory, BEFORE + TOLD + AFTER, source="diary", flush=True)
     assert memory.long_term is not None
     start = len(model.encode(BEFORE))
-    table = memory.long_term.tables[0]
+    table = memory.long_term.books(0)
     found = (table["birth"] == start + 1).nonzero()  # a row for each token, from clock 1 on
     return int(found)
 

@@ -23,6 +23,7 @@ from memplus.config import (
     SpanRetrieval,
 )
 from memplus.errors import ConfigError, CorruptMemoryError, MemoryMismatchError, UsageError
+from memplus.memory import format as file_format
 from memplus.memory.packing import ROWS, RowKind
 from memplus.mplus.doctor import examine
 from memplus.mplus.evidence import Seen
@@ -33,6 +34,8 @@ from memplus.store import MemoryStore
 from memplus.store.limits import Limits
 
 SIZE = SPANS.span_rows
+BOOKED = "store.2."
+"""Of the layer that retrieves."""
 SMALL = Limits(log=30_000, segment=30_000, snapshots=0)
 PROMPT = some_ids(6, seed=90)
 
@@ -70,7 +73,7 @@ def rows_by_place(memory: Memory) -> list[tuple[torch.Tensor, torch.Tensor]]:
         order = memory.pool.slot_order()[:, : memory.pool.count]
         found.append((memory.pool.birth.gather(1, order), memory.pool.write_id.gather(1, order)))
     if memory.long_term is not None:
-        tables = memory.long_term.tables
+        tables = [memory.long_term.books(layer) for layer in memory.long_term.layout.stored]
         columns = [torch.stack([t[name] for t in tables]) for name in ("birth", "write_id")]
         found.append((columns[0], columns[1]))
     return found
@@ -189,7 +192,7 @@ def test_all_layers_read_the_same_rows_oldest_span_first() -> None:
     rows = prefix.retrieved[0, 0]
     assert all(torch.equal(prefix.retrieved[0, layer], rows) for layer in range(LAYERS))
     assert memory.long_term is not None
-    births = memory.long_term.tables[0].take("birth", rows)
+    births = memory.long_term.books(0).take("birth", rows)
     assert torch.equal(births.sort().values, births)
     assert len(rows) == SPANS.retrieved_tokens
     scores = prefix.scores[0, 2]
@@ -353,13 +356,25 @@ def _half(tensors: dict[str, torch.Tensor]) -> None:
             tensors[name] = tensor[:-1]
 
 
+def _everywhere(tensors: dict[str, torch.Tensor]) -> None:
+    """As releases before kept it: birth and write id in every layer."""
+    for name in ("birth", "write_id"):
+        tensors |= {f"store.{at}.{name}": tensors[BOOKED + name].clone() for at in range(LAYERS)}
+
+
 def _apart(tensors: dict[str, torch.Tensor]) -> None:
+    _everywhere(tensors)
     tensors["store.1.birth"] = tensors["store.1.birth"].roll(4)
 
 
+def _fewer(tensors: dict[str, torch.Tensor]) -> None:
+    for name in ("k", "v", "hidden"):
+        if f"store.0.{name}" in tensors:
+            tensors[f"store.0.{name}"] = tensors[f"store.0.{name}"][: -SPANS.span_rows]
+
+
 def _divided(tensors: dict[str, torch.Tensor]) -> None:
-    for layer in range(LAYERS):
-        tensors[f"store.{layer}.write_id"] = tensors[f"store.{layer}.write_id"].roll(1)
+    tensors[f"{BOOKED}write_id"] = tensors[f"{BOOKED}write_id"].roll(1)
 
 
 def _shuffled(tensors: dict[str, torch.Tensor]) -> None:
@@ -370,15 +385,24 @@ def _uneven(tensors: dict[str, torch.Tensor]) -> None:
     tensors["pool.position"][1] = tensors["pool.position"][1].flip(0)
 
 
-@pytest.mark.parametrize("change", [_half, _apart, _divided, _shuffled, _uneven])
+@pytest.mark.parametrize("change", [_half, _apart, _fewer, _divided, _shuffled, _uneven])
 def test_files_whose_rows_are_no_spans_are_refused(
     tmp_path: Path,
     change: Callable[[dict[str, torch.Tensor]], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from memplus.memory import format as file_format
+    save_changed(told(ONE, ONE.new_memory()), tmp_path / "m", change, monkeypatch)
+    with pytest.raises(CorruptMemoryError, match=r"span|not as many"):
+        Memory.load(tmp_path / "m", ONE)
 
-    memory = told(ONE, ONE.new_memory())
+
+def save_changed(
+    memory: Memory,
+    path: Path,
+    change: Callable[[dict[str, torch.Tensor]], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Save with other tensors."""
     before = file_format._tensors
 
     def forged(memory: Memory) -> dict[str, torch.Tensor]:
@@ -386,10 +410,23 @@ def test_files_whose_rows_are_no_spans_are_refused(
         change(tensors)
         return tensors
 
-    monkeypatch.setattr(file_format, "_tensors", forged)
-    memory.save(tmp_path / "m")
-    with pytest.raises(CorruptMemoryError, match="span"):
-        Memory.load(tmp_path / "m", ONE)
+    with monkeypatch.context() as patch:
+        patch.setattr(file_format, "_tensors", forged)
+        memory.save(path)
+
+
+def test_what_tells_of_spans_is_kept_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = told(ONE, ONE.new_memory(seed=1))
+    assert memory.long_term is not None
+    booked = [at for at, table in enumerate(memory.long_term.tables) if "birth" in table.names]
+    assert booked == list(ONE.weights.retrieving)
+    save_changed(memory, tmp_path / "old", _everywhere, monkeypatch)
+    memory.save(tmp_path / "new")
+    old, new = (Memory.load(tmp_path / name, ONE) for name in ("old", "new"))
+    assert_equal(contents(old), contents(memory))
+    assert_equal(contents(new), contents(memory))
+    assert old.nbytes == new.nbytes == memory.nbytes
+    assert (tmp_path / "new").stat().st_size < (tmp_path / "old").stat().st_size
 
 
 def test_sizes_and_the_self_test_know_spans() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tests.store.fakes import SMALL, SPANS, FakeHost, contents
+from tests.store.fakes import CONFIG, SMALL, SPANS, FakeHost, contents
 from tests.store.test_changes import story
 from tests.store.test_store import chunks
 
@@ -16,7 +17,13 @@ from memplus.memory.packing import RowKind
 from memplus.memory.state import Memory
 from memplus.store import MemoryStore, snapshot
 
-HOSTS = [FakeHost(), FakeHost(SPANS)]
+HOSTS = [
+    FakeHost(),
+    FakeHost(SPANS),
+    FakeHost(replace(SPANS, long_term_layers="0-0")),
+    FakeHost(replace(CONFIG, drop="shared", long_term_layers="1-1")),
+]
+NAMES = ["rows", "spans", "spans of a layer", "rows of a layer"]
 KINDS: list[RowKind] = ["int8", "int4"]
 
 
@@ -25,12 +32,12 @@ def read(memory: Memory) -> list[torch.Tensor]:
     pool = memory.long_term
     assert pool is not None
     return [
-        pool.take(layer, "hidden", torch.arange(len(table)), torch.float32)
-        for layer, table in enumerate(pool.tables)
+        pool.take(layer, "hidden", torch.arange(len(pool.tables[layer])), torch.float32)
+        for layer in pool.layout.stored
     ]
 
 
-@pytest.mark.parametrize("host", HOSTS, ids=["rows", "spans"])
+@pytest.mark.parametrize("host", HOSTS, ids=NAMES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_memory_of_packed_rows_is_the_plain_one(
     tmp_path: Path, host: FakeHost, kind: RowKind
@@ -75,7 +82,7 @@ def test_what_is_written_anew_is_packed_the_same_way(tmp_path: Path, kind: RowKi
     store.verify("alice")
 
 
-@pytest.mark.parametrize("host", HOSTS, ids=["rows", "spans"])
+@pytest.mark.parametrize("host", HOSTS, ids=NAMES)
 def test_a_stored_memory_is_packed_step_by_step(tmp_path: Path, host: FakeHost) -> None:
     store = MemoryStore(tmp_path / "s", limits=SMALL)
     exact = host.new_memory(seed=1)

@@ -17,6 +17,7 @@ from torch import Tensor
 from memplus.config import CounterEviction, MemoryConfig, OldestEviction, SpanRetrieval
 from memplus.errors import CorruptMemoryError
 from memplus.memory.bounds import example_rows
+from memplus.memory.layout import LongTermLayout
 from memplus.store import MemoryStore
 from memplus.store import container_contents as checks
 from memplus.store.blocks import Container, read_records
@@ -176,10 +177,72 @@ def test_a_segment_with_broken_spans_is_named(
 
         return rows
 
-    for which, named in (("1.birth", "differs between layers"), (".write_id", "divides a span")):
-        monkeypatch.setattr(Container, "rows", shifted(which))
-        with pytest.raises(CorruptMemoryError, match=named):
-            check_segment(segment, entry, tensors, SPANS, counted)
+    monkeypatch.setattr(Container, "rows", shifted(".write_id"))
+    with pytest.raises(CorruptMemoryError, match="divides a span"):
+        check_segment(segment, entry, tensors, SPANS, counted)
+
+
+def _as_before(config: MemoryConfig, layers: int) -> LongTermLayout:
+    """Every layer kept what tells of its spans."""
+    return LongTermLayout(range(layers), config.retrieving_layers(layers), range(layers))
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.kind)
+def test_a_store_that_kept_births_in_every_layer_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule: Any
+) -> None:
+    host = FakeHost(replace(SPANS, eviction=rule))
+    plain = host.new_memory(seed=1)
+    store = MemoryStore(tmp_path / "s", limits=SMALL)
+    with monkeypatch.context() as patch:
+        patch.setattr(LongTermLayout, "of", _as_before)
+        with store.create("alice", host, seed=1) as memory:
+            story(host, memory)
+            assert memory.long_term is not None
+            assert all("birth" in table.names for table in memory.long_term.tables)
+            wide = memory.nbytes
+    story(host, plain)
+    store.verify("alice")
+    with store.open("alice", host, write=True) as memory:
+        assert contents(memory) == contents(plain)
+        assert memory.nbytes < wide
+        for one in (memory, plain):
+            one.forget(source="s1")
+            host.write(one, chunks(900, 9), "later")
+        assert contents(memory) == contents(plain)
+    store.verify("alice")
+    with store.open("alice", host) as memory:
+        assert contents(memory) == contents(plain)
+    manifest = store.manifest("alice")
+    folder = store._directory.folder("alice")
+    segment = Container.open(folder / manifest.segments[-1].name)
+    assert "0.birth" not in segment.names
+
+
+def test_layers_of_an_old_segment_that_differ_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = MemoryStore(tmp_path / "s", limits=SMALL)
+    with monkeypatch.context() as patch:
+        patch.setattr(LongTermLayout, "of", _as_before)
+        with store.create("alice", HOST, seed=1) as memory:
+            story(HOST, memory)
+    manifest, folder = store.manifest("alice"), store._directory.folder("alice")
+    _, tensors = check_snapshot(
+        Container.open(folder / manifest.current.snapshot), manifest.current.physical, ALONE
+    )
+    before = Container.rows
+
+    def rows(self: Container, name: str, *bounds: int) -> Tensor:
+        found = before(self, name, *bounds)
+        return found.roll(1) if name == "0.birth" else found
+
+    monkeypatch.setattr(Container, "rows", rows)
+    entry = manifest.segments[0]
+    with pytest.raises(CorruptMemoryError, match="differs between layers"):
+        check_segment(
+            Container.open(folder / entry.name), entry, tensors, SPANS, (manifest.writes, 10**6)
+        )
 
 
 def test_a_layer_that_a_segment_has_not_is_named(kept: tuple[Path, Manifest]) -> None:
@@ -187,7 +250,7 @@ def test_a_layer_that_a_segment_has_not_is_named(kept: tuple[Path, Manifest]) ->
     _, tensors = check_snapshot(snapshot_of(kept), manifest.current.physical, ALONE)
     entry = manifest.segments[0]
     config = replace(SPANS, retrieval=SpanRetrieval(span_rows=2, layer=7))
-    with pytest.raises(CorruptMemoryError, match="layer 7 retrieves"):
+    with pytest.raises(CorruptMemoryError, match=r"retrieval\.layer is 7"):
         check_segment(Container.open(folder / entry.name), entry, tensors, config)
 
 

@@ -164,7 +164,7 @@ def test_spans_of_a_note_are_those_that_hold_its_tokens(span: tuple[int, int]) -
     model = make_mplus(config=SPANS)
     memory, told = written(model), Told("text", *span, value=span[1] - 1)
     assert memory.long_term is not None
-    table = memory.long_term.tables[0]
+    table = memory.long_term.books(0)
     found = spans_of_note(memory, told)
     wanted: dict[str, list[int]] = {VALUE: [], STATEMENT: [], CHUNK: []}
     for at in range(len(table) // 3):

@@ -20,6 +20,7 @@ from memplus.memory.checks import (
     require_tensor,
     require_within,
 )
+from memplus.memory.layout import BOOKS, LongTermLayout
 from memplus.memory.packing import KEY, PACKED, RowKind, centre_of, packed_columns
 from memplus.memory.records import MemoryOwner, NewRows
 from memplus.memory.short_term import OWN
@@ -84,8 +85,8 @@ class Bounds:
                 self._require(tensors, f"{stem}{name}", column.dtype, shape)
         for name in names:
             found = tensors[name]
-            keyed = name == f"{stem}key" and self.config.retrieves_spans
-            own = (1 if keyed else whole[0], slots)
+            keyed = name == f"{stem}{KEY}" and self.config.has_long_term
+            own = (len(self.config.retrieving_layers(whole[0])) if keyed else whole[0], slots)
             ok = found.dtype in _FLOATS and tuple(found.shape[:2]) == own
             require(ok, self.path, name, f"is {found.dtype} {list(found.shape)}")
 
@@ -115,11 +116,17 @@ class Bounds:
             stem: of the names.
             layer: which one; None: columns that some layer has.
         """
-        birth = self._require(tensors, f"{stem}birth", torch.int64, (None,))
-        rows = len(birth)
-        self._bookkeeping(tensors, stem, (rows,))
+        birth = tensors.get(f"{stem}birth")
+        rows = len(birth) if birth is not None and birth.dim() else 0
+        if birth is not None or layer is None or self.like is None:
+            self._bookkeeping(tensors, stem, (rows,))
+        elif tensors:
+            rows = max(len(one) if one.dim() else 0 for one in tensors.values())
         if self.like is not None:
             wanted = self.long_term_columns(self.like, layer)
+            if self.config.retrieves_spans and wanted:  # earlier releases kept them in every layer
+                there = {f"{stem}{name}" for name in BOOKS} & set(tensors)
+                wanted |= {n: self._books()[n] for n in (one.removeprefix(stem) for one in there)}
             if KEY in wanted and self._keys_are_packed(tensors.get(f"{stem}{KEY}")):
                 wanted[KEY] = torch.int8, wanted[KEY][1]
             self._only(tensors, {f"{stem}{name}" for name in wanted})
@@ -128,17 +135,21 @@ class Bounds:
         for name, column in tensors.items():
             ok = column.dim() > 0 and len(column) == rows
             require(ok, self.path, name, f"has not {rows} rows but the shape {list(column.shape)}")
-        if self.config.retrieves_spans:
+        field = f"{stem}write_id"
+        if self.config.retrieves_spans and field in tensors:
             span = self.config.span_rows
             require_whole(rows, span, self.path, f"{stem}birth")
-            field = f"{stem}write_id"
             require_one_write_each(tensors[field], span, self.path, field)
 
     def tables_alike(self, layers: Sequence[Mapping[str, Tensor]]) -> None:
         """Long-term rows by layer, name -> [n, ...]: the same spans where spans are retrieved."""
-        if self.config.retrieves_spans:
-            for name in ("birth", "write_id"):
-                require_alike([one[name] for one in layers], self.path, f"long-term {name}")
+        if not self.config.retrieves_spans:
+            return
+        for name in ("birth", "write_id"):
+            there = [one[name] for one in layers if name in one]
+            require_alike(there, self.path, f"long-term {name}")
+        counts = {len(next(iter(one.values()))) for one in layers if one}
+        require(len(counts) <= 1, self.path, "long-term rows", "are not as many in every layer")
 
     def long_term_columns(self, like: NewRows, layer: int | None = None) -> dict[str, _Wanted]:
         """Name -> dtype and shape of one row, of the long-term columns of a layer.
@@ -147,16 +158,18 @@ class Bounds:
             like: what the model keeps of a row.
             layer: which one; None: all that some layer has.
         """
-        keyed = self.config.retrieving_layers(like.hidden.shape[0])
-        wanted: dict[str, _Wanted] = {"birth": (torch.int64, ()), "write_id": (torch.int32, ())}
+        layout = LongTermLayout.of(self.config, like.hidden.shape[0])
+        wanted = self._books()
         for name in like.long_term:
-            if name == "key" and layer is not None and layer not in keyed:
-                continue
             column = like.columns[name]
             if self.rows != "exact" and name in PACKED:
                 wanted |= packed_columns(name, column[0, 0], self.rows)
             else:
                 wanted[name] = column.dtype, tuple(column.shape[2:])
+        return {n: one for n, one in wanted.items() if layer is None or layout.has(n, layer)}
+
+    def _books(self) -> dict[str, _Wanted]:
+        wanted: dict[str, _Wanted] = {"birth": (torch.int64, ()), "write_id": (torch.int32, ())}
         if self.config.eviction.kind == "counter":
             wanted["counter"] = torch.float32, ()
         return wanted

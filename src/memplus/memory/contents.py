@@ -18,7 +18,8 @@ from torch import Tensor
 from memplus.config import NoEviction, OldestEviction
 from memplus.errors import BudgetError, MemoryMismatchError, UsageError
 from memplus.memory.guards import Guards, changing
-from memplus.memory.long_term import LongTermPool, layer_rows
+from memplus.memory.layout import LongTermLayout
+from memplus.memory.long_term import LongTermPool
 from memplus.memory.packing import ROWS, RowKind, pack, repacked
 from memplus.memory.records import MemoryOwner, NewRows, Passage, RowBytes, SavedFile, WriteRecord
 from memplus.memory.rows import RowTable
@@ -218,7 +219,7 @@ class MemoryContents:
     def empty_long_term(self, like: Mapping[str, Tensor]) -> LongTermPool:
         """A long-term memory without rows, with the columns of ``like`` (name -> [L, c, ...])."""
         layers = like["birth"].shape[0]
-        keyed = self.config.retrieving_layers(layers)
+        layout = LongTermLayout.of(self.config, layers)
         columns = dict(like)
         if self.config.eviction.kind == "counter":
             columns["counter"] = like["birth"].to(torch.float32)
@@ -226,7 +227,7 @@ class MemoryContents:
         return self.long_term_of(
             [
                 RowTable(pack({n: c[:0] for n, c in rows.items()}, self.rows, keys=keys))
-                for rows in (layer_rows(columns, layer, keyed) for layer in range(layers))
+                for rows in (layout.of_layer(columns, layer) for layer in range(layers))
             ]
         )
 

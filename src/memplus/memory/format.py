@@ -47,6 +47,7 @@ from memplus.memory.checks import (
 )
 from memplus.memory.contents import MemoryContents
 from memplus.memory.files import as_path, aside
+from memplus.memory.layout import LongTermLayout
 from memplus.memory.packing import RowKind, named_centres, split_centres
 from memplus.memory.records import MemoryOwner, NewRows, SavedFile, WriteRecord
 from memplus.memory.rows import RowTable
@@ -292,7 +293,13 @@ def _fill(memory: MemoryContents, header: _Header, tensors: dict[str, Tensor]) -
         memory.pool = ShortTermPool.from_tensors(pool, header.count)
     if header.waiting is not None and header.writes_since_merge is not None:
         stems = [_stem(layer) for layer in range(memory.owner.row_shape[0])]
-        tables = [RowTable(*split_centres(_without(_group(on_device, s), s))) for s in stems]
+        layout = LongTermLayout.of(memory.config, len(stems))
+        tables = []
+        for layer, stem in enumerate(stems):
+            columns, centres = split_centres(_without(_group(on_device, stem), stem))
+            # Earlier releases kept what tells of spans in every layer.
+            own = {name: one for name, one in columns.items() if layout.has(name, layer)}
+            tables.append(RowTable(own, centres))
         memory.long_term = memory.long_term_of(tables)
         memory.long_term.waiting = header.waiting
         memory.long_term.writes_since_merge = header.writes_since_merge

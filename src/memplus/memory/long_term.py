@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from memplus.config import CounterEviction, Eviction, OldestEviction
+from memplus.memory.layout import BOOKS, LongTermLayout
 from memplus.memory.packing import KEY, RowKind, centres_of, pack, scale_of, unpack
 from memplus.memory.retriever import (
     direction_scores,
@@ -25,35 +26,19 @@ from memplus.memory.retriever import (
 )
 from memplus.memory.rows import RowTable
 
-__all__ = ["LongTermPool", "layer_rows"]
+__all__ = ["LongTermPool"]
 
 # A counter at or below this has run out (value of the published code).
 _SPENT = 0.01
-
-
-def layer_rows(
-    columns: Mapping[str, Tensor], layer: int, keyed: Sequence[int]
-) -> dict[str, Tensor]:
-    """One layer's rows, name -> [c, ...], from those of all layers.
-
-    Args:
-        columns: name -> [L, c, ...]; ``key`` has an entry for each layer in ``keyed`` alone.
-        layer: which one.
-        keyed: the layers that have a retriever, rising.
-    """
-    rows = {name: column[layer] for name, column in columns.items() if name != KEY}
-    if layer in keyed:
-        rows[KEY] = columns[KEY][keyed.index(layer)]
-    return rows
 
 
 class LongTermPool:
     """One ``RowTable`` per layer: what a read needs of a row, its key, birth and write id.
 
     Args:
-        tables: one per layer, with the columns of the row format, ``birth`` [n] int64 and
-            ``write_id`` [n] int32; ``key`` [n, R] where the layer has a retriever, ``counter`` [n]
-            under counter eviction.
+        tables: one per layer, with the columns that ``LongTermLayout`` gives it: those of the row
+            format, ``birth`` [n] int64 and ``write_id`` [n] int32, ``key`` [n, R] where the layer
+            has a retriever, ``counter`` [n] under counter eviction.
         eviction: the rule.
         retrieved: M, which the counter rule needs.
         rows: how wide columns are kept (``memory.packing``); the tables hold them so.
@@ -70,8 +55,7 @@ class LongTermPool:
         span: int = 1,
     ) -> None:
         self.tables = list(tables)
-        self.keyed = [layer for layer, table in enumerate(self.tables) if KEY in table.names]
-        """Layers that have a retriever."""
+        self.layout = _layout_of(self.tables)
         self.rows = rows
         self.span = span
         self.eviction = eviction
@@ -106,12 +90,7 @@ class LongTermPool:
         """
         if dropped is not None:
             for layer, table in enumerate(self.tables):
-                rows = self._packed(layer_rows(dropped, layer, self.keyed), table)
-                if isinstance(self.eviction, CounterEviction):
-                    rows["counter"] = torch.full_like(
-                        rows["birth"], self.eviction.initial, dtype=torch.float32
-                    )
-                table.append(rows)
+                table.append(self._kept(self.layout.of_layer(dropped, layer), table))
             self.waiting += dropped["birth"].shape[1]
         self.writes_since_merge += 1
         if isinstance(self.eviction, CounterEviction):
@@ -121,58 +100,75 @@ class LongTermPool:
 
     def forget(self, writes: Tensor) -> int:
         """Take out every row of some writes [w] int32; returns how many went, over all layers."""
-        gone = 0
-        for table in self.tables:
-            mask = ~torch.isin(table["write_id"], writes)
-            count = len(mask) - int(mask.sum())
-            if count:
-                table.keep(mask)
-            gone += count
+        masks = {at: ~torch.isin(self.tables[at]["write_id"], writes) for at in self.layout.booked}
+        gone = sum(int((~masks[self._booked(layer)]).sum()) for layer in self.layout.stored)
+        self._keep(masks)
         self.waiting = min(self.waiting, len(self))
         return gone
 
     def take_back(self, layer: int, rows: Mapping[str, Tensor]) -> None:
         """Add rows [c, ...] that left one layer's short-term pool outside a write."""
         table = self.tables[layer]
-        rows = self._packed(rows, table)
-        columns = {name: rows[name] for name in table.names if name in rows}
-        if isinstance(self.eviction, CounterEviction):
-            columns["counter"] = torch.full_like(
-                rows["birth"], self.eviction.initial, dtype=torch.float32
-            )
         if len(rows["birth"]):
-            table.append(columns)
+            own = {name: column for name, column in rows.items() if name in table.names}
+            table.append(self._kept(own, table))
 
-    def _packed(self, rows: Mapping[str, Tensor], table: RowTable) -> dict[str, Tensor]:
+    def _kept(self, rows: Mapping[str, Tensor], table: RowTable) -> dict[str, Tensor]:
         """New rows [c, ...] of a layer as its table keeps them; the first ones are its centre."""
-        if self.rows != "exact" and not len(table) and len(rows["birth"]):
+        count = len(next(iter(rows.values()))) if rows else 0
+        if self.rows != "exact" and not len(table) and count:
             table.centres.clear()
             table.centres.update(centres_of(rows))
         keys = KEY in table.names and table.dtype(KEY) == torch.int8
-        return pack(rows, self.rows, table.centres, keys=keys)
+        kept = pack(rows, self.rows, table.centres, keys=keys)
+        if isinstance(self.eviction, CounterEviction) and "birth" in rows:
+            kept["counter"] = torch.full_like(
+                rows["birth"], self.eviction.initial, dtype=torch.float32
+            )
+        return kept
+
+    def _booked(self, layer: int) -> int:
+        """The layer whose table keeps the bookkeeping of a layer's rows."""
+        return layer if layer in self.layout.booked else self.layout.booked[0]
+
+    def books(self, layer: int) -> RowTable:
+        """The table with birth and write id of a layer's rows, in the same order."""
+        return self.tables[self._booked(layer)]
+
+    def _keep(self, masks: Mapping[int, Tensor]) -> None:
+        """Keep the rows where the mask [n] of their bookkeeping's layer is true."""
+        for layer, table in enumerate(self.tables):
+            if table.names and not bool(masks[self._booked(layer)].all()):
+                table.keep(masks[self._booked(layer)])
 
     def _merge(self, rule: CounterEviction) -> None:
         if self.writes_since_merge < rule.every:
             return
-        for table in self.tables:
+        masks: dict[int, Tensor] = {}
+        for at in self.layout.booked:
+            table = self.tables[at]
             counters = table["counter"] - rule.decay
             alive = counters > _SPENT
-            if int(alive.sum()) <= self.retrieved:
-                continue
-            table.replace("counter", counters)
-            if not bool(alive.all()):
-                table.keep(alive)
+            if int(alive.sum()) > self.retrieved:
+                table.replace("counter", counters)
+            else:
+                alive = torch.ones_like(alive)
+            masks[at] = alive
+        self._keep(masks)
         self.waiting = self.writes_since_merge = 0
 
     def _evict_oldest(self, max_rows: int) -> None:
-        for table in self.tables:
-            excess = len(table) // self.span - max_rows // self.span
+        masks: dict[int, Tensor] = {}
+        for at in self.layout.booked:
+            table = self.tables[at]
+            births = self._births(table)
+            kept = torch.ones_like(births, dtype=torch.bool)
+            excess = len(kept) - max_rows // self.span
             if excess > 0:
                 # Among equal births the span that was dropped first goes first.
-                oldest = self._births(table).sort(stable=True).indices[:excess]
-                kept = torch.ones(len(table) // self.span, dtype=torch.bool, device=oldest.device)
-                kept[oldest] = False
-                table.keep(kept.repeat_interleave(self.span))
+                kept[births.sort(stable=True).indices[:excess]] = False
+            masks[at] = kept.repeat_interleave(self.span)
+        self._keep(masks)
 
     def _births(self, table: RowTable) -> Tensor:
         """[n / s]: birth of every span, which is that of its last row."""
@@ -208,7 +204,7 @@ class LongTermPool:
             first, and the scores [n / s] of all spans.
         """
         scores: list[list[Tensor]] = [[] for _ in prompts]
-        for keys in self.tables[self.keyed[0]].blocks(KEY, together=self.span):
+        for keys in self.tables[self.layout.keyed[0]].blocks(KEY, together=self.span):
             unit = directions(keys)
             for found, queries in zip(scores, prompts, strict=True):
                 found.append(direction_scores(queries, unit, self.span))
@@ -216,7 +212,7 @@ class LongTermPool:
 
     def _best_spans(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """Rows [m] of the spans of highest scores [n / s], oldest first, and the scores."""
-        span, table = self.span, self.tables[self.keyed[0]]
+        span, table = self.span, self.tables[self.layout.keyed[0]]
         count = min(self.retrieved // span, len(scores))
         best = scores.topk(count, sorted=False).indices.sort().values
         births = table.take("birth", best * span + span - 1)
@@ -234,5 +230,14 @@ class LongTermPool:
         return unpack(column, scale, dtype, table.centres.get(name))
 
     def reading_count(self, layer: int) -> int:
-        """m: how many rows a read of this layer retrieves."""
-        return min(self.retrieved, len(self.tables[layer]))
+        """m: how many rows a read of this layer retrieves; 0 where it keeps none."""
+        return min(self.retrieved, len(self.tables[layer])) if layer in self.layout.stored else 0
+
+
+def _layout_of(tables: Sequence[RowTable]) -> LongTermLayout:
+    """What tables keep where, by the names of their columns."""
+    rows = [at for at, one in enumerate(tables) if set(one.names) - {KEY, *BOOKS}]
+    keyed = [at for at, one in enumerate(tables) if KEY in one.names]
+    booked = [at for at, one in enumerate(tables) if BOOKS[0] in one.names]
+    spans = [range(at[0], at[-1] + 1) if at else range(0) for at in (rows, keyed, booked)]
+    return LongTermLayout(*spans)

@@ -214,7 +214,7 @@ def repacked(table: RowTable, kind: RowKind, *, keys: bool) -> RowTable:
         assert isinstance(total, Tensor)
         centres[name] = total / len(table)
     columns: dict[str, list[Tensor]] = {}
-    for start in _starts(table):
+    for start in _starts(table) if table.names else []:
         names = [n for n in table.names if n not in map(scale_of, there) and n not in there]
         block = {name: table.between(name, start, start + _BLOCK) for name in names}
         whole_keys = keys and KEY in block and block[KEY].dtype != torch.int8

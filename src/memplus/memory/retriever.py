@@ -103,6 +103,7 @@ class MemoryWeights(nn.Module):
             nn.Parameter(torch.randn(layers, 1, hidden_size) * 0.02) if config.bos else None
         )
         self.memory_embedding = nn.Parameter(torch.randn(1, 1, hidden_size) * 0.02)
+        config.stored_layers(layers)  # refuses those that are not there
         self.retrieving: range = config.retrieving_layers(layers)
         """Layers that have a retriever."""
         self.retriever = (

@@ -35,7 +35,8 @@ class RowTable:
     """An append-only table of rows.
 
     Args:
-        columns: name -> [n, ...]; at least one column. Taken as they are, not copied.
+        columns: name -> [n, ...]; without any the table has no rows. Taken as they are, not
+            copied.
         centres: see the property.
     """
 
@@ -43,7 +44,7 @@ class RowTable:
         self, columns: Mapping[str, Tensor], centres: Mapping[str, Tensor] | None = None
     ) -> None:
         self._centres = dict(centres or {})
-        self._length = next(iter(columns.values())).shape[0]
+        self._length = next((column.shape[0] for column in columns.values()), 0)
         self._shared = _Shared(dict(columns), self._length)
 
     def __len__(self) -> int:
@@ -108,6 +109,8 @@ class RowTable:
 
     def append(self, rows: Mapping[str, Tensor]) -> None:
         """Add rows, name -> [k, ...] for every column."""
+        if not rows:
+            return
         count = next(iter(rows.values())).shape[0]
         needed = self._length + count
         capacity = next(iter(self._shared.columns.values())).shape[0]

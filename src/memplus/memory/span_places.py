@@ -99,6 +99,6 @@ class SpanPlaces:
         if pool is not None:
             found.append(pool.birth[0][pool.write_id[0] == write_id])
         if long_term is not None:
-            table = long_term.tables[0]
+            table = long_term.books(0)
             found.append(table["birth"][table["write_id"] == write_id])
         return torch.cat(found) if found else torch.zeros(0, dtype=torch.int64)

@@ -27,7 +27,8 @@ from memplus.errors import (
     UsageError,
 )
 from memplus.memory.guards import reading
-from memplus.memory.packing import RowKind, pack
+from memplus.memory.layout import LongTermLayout
+from memplus.memory.packing import KEY, RowKind, pack
 from memplus.memory.records import NewRows, RowBytes
 from memplus.memory.retriever import MemoryWeights
 from memplus.memory.state import Memory
@@ -277,14 +278,16 @@ class Core:
         columns = project_rows(self.backbone, self.weights, probe)
         sizes = {name: c.element_size() * c.numel() for name, c in columns.items()}
         position, birth, write_id = 8 * layers, 8 * layers, 4 * layers
+        layout = LongTermLayout.of(self.memory_config, layers)
         names = [name for name in long_term_columns(self.backbone) if name in columns]
         flat = {name: columns[name].flatten(0, 1) for name in names}
+        flat |= {name: flat[name][list(layout.stored)] for name in names if name != KEY}
         packed = pack(flat, rows, keys=self.memory_config.retrieves_spans)
         stored = sum(one.nbytes for one in packed.values())
-        counter = 4 * layers if self.memory_config.eviction.kind == "counter" else 0
+        counter = 4 if self.memory_config.eviction.kind == "counter" else 0
         return RowBytes(
             short_term=sum(sizes.values()) + position + birth + write_id,
-            long_term=stored + birth + write_id + counter,
+            long_term=stored + (8 + 4 + counter) * len(layout.booked),
             recent=probe.element_size() * probe.numel(),
         )
 

@@ -182,7 +182,7 @@ def retrieved_writes(memory: Memory, prefix: MemoryPrefix) -> list[Retrieved]:
     for (row, layer), chosen in prefix.retrieved.items():
         if row != 0 or memory.long_term is None:
             continue
-        ids = memory.long_term.tables[layer].take("write_id", chosen).long().cpu()
+        ids = memory.long_term.books(layer).take("write_id", chosen).long().cpu()
         counts.index_add_(0, ids, torch.ones_like(ids))
         scores = prefix.scores[row, layer][chosen].float().cpu()
         best.scatter_reduce_(0, ids, scores, reduce="amax")
@@ -196,7 +196,7 @@ def retrieved_writes(memory: Memory, prefix: MemoryPrefix) -> list[Retrieved]:
 
 
 def _retrieved_spans(memory: Memory, prefix: MemoryPrefix) -> list[Retrieved]:
-    layers = 0 if memory.long_term is None else len(memory.long_term.tables)
+    layers = 0 if memory.long_term is None else len(memory.long_term.layout.stored)
     found = []
     for one in SpanParts(memory, prefix, 0).retrieved():
         record = memory.writes[one.write_id - 1]

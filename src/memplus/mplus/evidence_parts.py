@@ -87,7 +87,7 @@ class WriteParts:
         if isinstance(prefix, MemoryPrefix):
             chosen = prefix.retrieved.get((self._row, layer))
         if chosen is not None and memory.long_term is not None:
-            found.append(memory.long_term.tables[layer].take("write_id", chosen))
+            found.append(memory.long_term.books(layer).take("write_id", chosen))
         pool = memory.pool
         if pool is not None:
             found.append(pool.write_id[layer, : pool.count])
@@ -131,7 +131,7 @@ class SpanParts:
             return torch.zeros(0, dtype=torch.int64)
         rows, scores = found
         last = rows[size - 1 :: size]
-        births, ids = (long_term.tables[0].take(name, last) for name in ("birth", "write_id"))
+        births, ids = (long_term.books(0).take(name, last) for name in ("birth", "write_id"))
         indices = [
             self._numbered(*one)
             for one in zip(ids.tolist(), births.tolist(), scores[last].tolist(), strict=True)

@@ -122,6 +122,8 @@ class MemoryPrefix(Prefix):
         """[B, T, R] f_q of every token, where any memory has a long-term pool."""
         if self._spans is not None or self.weights.retriever is None:
             return None
+        if access.index not in self.weights.retrieving:
+            return None
         if all(memory.long_term is None for memory in self.memories):
             return None
         with torch.no_grad():

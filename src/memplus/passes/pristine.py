@@ -12,6 +12,7 @@ from torch import Tensor
 
 from memplus.backbone.access import Backbone
 from memplus.config import MemoryConfig, require
+from memplus.memory.layout import LongTermLayout
 from memplus.memory.retriever import MemoryWeights
 from memplus.memory.rows import RowTable
 from memplus.memory.short_term import ShortTermPool
@@ -77,9 +78,7 @@ def fill_pristine(
         memory.pool = pool
     if pristine.long_term and config.has_long_term:
         tables = [
-            _table(
-                backbone, weights, pristine, layer, with_counters=config.eviction.kind == "counter"
-            )
+            _table(backbone, weights, pristine, layer, config)
             for layer in range(len(pristine.long_term))
         ]
         memory.long_term = memory.long_term_of(tables)
@@ -102,9 +101,11 @@ def _table(
     weights: MemoryWeights,
     pristine: Pristine,
     layer: int,
-    *,
-    with_counters: bool,
+    config: MemoryConfig,
 ) -> RowTable:
+    layout = LongTermLayout.of(config, len(backbone.layers))
+    if not layout.keeps(layer):
+        return RowTable({})
     hidden = pristine.long_term[layer].to(backbone.device, backbone.dtype, copy=True)
     blocks = [
         project_rows(backbone, weights, block[None], layer=layer) for block in hidden.split(_BLOCK)
@@ -117,6 +118,6 @@ def _table(
     ages = pristine.long_term_ages[layer].to(backbone.device).long()
     columns["birth"] = -ages
     columns["write_id"] = torch.zeros_like(ages, dtype=torch.int32)
-    if with_counters:
+    if config.eviction.kind == "counter":
         columns["counter"] = pristine.counters[layer].to(backbone.device, torch.float32)
-    return RowTable(columns)
+    return RowTable({n: column for n, column in columns.items() if layout.has(n, layer)})

@@ -82,9 +82,11 @@ def contents(memory: Memory) -> Contents:
     if memory.pool is not None:
         ids = memory.pool.write_id[:, : memory.pool.count].reshape(-1).long().cpu()
         short += torch.bincount(ids, minlength=writes + 1)
-    for table in memory.long_term.tables if memory.long_term is not None else []:
-        ids = table["write_id"].long().cpu()
-        stored += torch.bincount(ids, minlength=writes + 1)
+    long_term = memory.long_term
+    if long_term is not None:
+        for layer in long_term.layout.stored:
+            ids = long_term.books(layer)["write_id"].long().cpu()
+            stored += torch.bincount(ids, minlength=writes + 1)
     return Contents(
         tokens=memory.tokens,
         writes=writes,

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from memplus.config import MemoryConfig, SpanRetrieval
+from memplus.config import MemoryConfig
+from memplus.errors import ConfigError
 from memplus.memory.bounds import Bounds
 from memplus.memory.checks import (
     COUNT,
@@ -34,7 +36,9 @@ from memplus.memory.checks import (
     require_within,
     require_within_vocabulary,
     require_writes,
+    wrong,
 )
+from memplus.memory.layout import LongTermLayout
 from memplus.memory.packing import RowKind
 from memplus.memory.records import NewRows
 from memplus.memory.span_checks import (
@@ -134,7 +138,7 @@ def check_snapshot(
         require(fits, path, "physical", f"has {len(physical)} layers, not {layers}")
         known |= _check_tables(snapshot, tensors, physical, bounds)
         if expected.config.retrieves_spans:
-            _check_spans(snapshot, tensors, physical, expected.config.span_rows)
+            _check_spans(snapshot, tensors, physical, expected.config)
     else:
         require(not any(physical), path, "physical", "counts rows, and no long-term row is there")
     for name in tensors:
@@ -185,18 +189,42 @@ def _check_tables(
 
 
 def _check_spans(
-    snapshot: Container, tensors: Mapping[str, Tensor], physical: Sequence[int], span: int
+    snapshot: Container,
+    tensors: Mapping[str, Tensor],
+    physical: Sequence[int],
+    config: MemoryConfig,
 ) -> None:
     """Long-term rows are whole spans, and what has left them are the same ones in every layer."""
-    path = snapshot.path
-    require(len(set(physical)) <= 1, path, "physical", "differs between layers, which share spans")
-    require_whole(physical[0] if physical else 0, span, path, "physical")
-    live = [tensors.get(f"live.{layer}") for layer in range(len(physical))]
+    path, span = snapshot.path, config.span_rows
+    layers = _layers_with_rows(config, len(physical), path)
+    counts = {physical[layer] for layer in layers}
+    require(len(counts) <= 1, path, "physical", "differs between layers, which share spans")
+    require_whole(max(counts, default=0), span, path, "physical")
+    live = [tensors.get(f"live.{layer}") for layer in layers]
     left = [one for one in live if one is not None]
     if left:
         ok = len(left) == len(live) and len({len(one) for one in left}) == 1
         require(ok, path, "live", "differs between layers, which share spans")
         require_whole_spans(torch.stack(left), span, path, "live")
+
+
+def _layout(config: MemoryConfig, layers: int, path: Path) -> LongTermLayout:
+    """Which columns the layers of a memory have.
+
+    Raises:
+        CorruptMemoryError: the config names layers that are not there.
+    """
+    try:
+        return LongTermLayout.of(config, layers)
+    except ConfigError as error:
+        name, value = error.fields["field"], error.fields["value"]
+        reason = f"are of {layers} layers, and {name} is {value}"
+        raise wrong(path, "rows", reason) from error
+
+
+def _layers_with_rows(config: MemoryConfig, layers: int, path: Path) -> list[int]:
+    layout = _layout(config, layers, path)
+    return [layer for layer in range(layers) if layout.keeps(layer)]
 
 
 def check_segment(
@@ -225,13 +253,12 @@ def check_segment(
     }
     path = segment.path
     layers = len(entry.rows)
-    if isinstance(config.retrieval, SpanRetrieval):
-        asks = config.retrieval.layer
-        require(asks < layers, path, "rows", f"are of {layers} layers, and layer {asks} retrieves")
-    keyed = config.retrieving_layers(layers)
+    layout = _layout(config, layers, path)
     for layer, rows in enumerate(entry.rows):
+        fits = layout.keeps(layer) or not rows
+        require(fits, path, "rows", f"counts {rows} rows of layer {layer}, which keeps none")
         for name, like in likes.items():
-            if name == "key" and layer not in keyed:
+            if not layout.has(name, layer):
                 continue
             column = column_name(layer, name)
             require(column in segment.names, path, column, "is missing")
@@ -243,24 +270,29 @@ def check_segment(
             writes, clock = bounds
             for name, least, most in (("birth", -COUNT, clock), ("write_id", 0, writes)):
                 column = column_name(layer, name)
+                if column not in segment.names:
+                    continue
                 require_within(segment.rows(column, 0, rows), path, column, least, most)
     if config.retrieves_spans:
-        _check_segment_spans(segment, entry, config.span_rows, read=bounds is not None and likes)
+        _check_segment_spans(segment, entry, config, read=bounds is not None and likes)
 
 
 def _check_segment_spans(
-    segment: Container, entry: SegmentEntry, span: int, *, read: object
+    segment: Container, entry: SegmentEntry, config: MemoryConfig, *, read: object
 ) -> None:
     """Whole spans, of one write each and the same in every layer as far as rows are read."""
-    path, rows = segment.path, entry.rows
-    require(len(set(rows)) <= 1, path, "rows", "differ between layers, which share spans")
-    require_whole(rows[0] if rows else 0, span, path, "rows")
+    path, span = segment.path, config.span_rows
+    layers = _layers_with_rows(config, len(entry.rows), path)
+    rows = {entry.rows[layer] for layer in layers}
+    require(len(rows) <= 1, path, "rows", "differ between layers, which share spans")
+    count = max(rows, default=0)
+    require_whole(count, span, path, "rows")
     if not read:
         return
     for name in ("birth", "write_id"):
-        columns = [
-            segment.rows(column_name(layer, name), 0, count) for layer, count in enumerate(rows)
-        ]
+        # One layer's, or, from earlier releases, every layer's.
+        there = [column_name(layer, name) for layer in layers]
+        columns = [segment.rows(one, 0, count) for one in there if one in segment.names]
         require_alike(columns, path, name)
     require_one_write_each(columns[0], span, path, "write_id")
 

@@ -39,8 +39,14 @@ class Segment:
     @property
     def whole(self) -> bool:
         """Whether all of its rows do."""
-        first = self.file.names[: len(self.entry.rows)]
-        return [self.file.shape(name)[0] for name in first] == self.entry.rows
+        return self.held == self.entry.rows
+
+    @property
+    def held(self) -> list[int]:
+        """Per layer: rows that the file has, of whatever memory; 0 where it has no column."""
+        rows = {name: (self.file.shape(name) or [0])[0] for name in self.file.names}
+        lengths = {name.partition(".")[0]: count for name, count in rows.items()}
+        return [lengths.get(str(layer), 0) for layer in range(len(self.entry.rows))]
 
 
 @dataclass
@@ -76,12 +82,7 @@ class Folder:
         """The memory's segments, mapped."""
         found = [Segment(entry, self.map(entry.name)) for entry in manifest.segments]
         for segment in found:
-            short = [
-                name
-                for name, rows in zip(segment.file.names, segment.entry.rows)
-                if segment.file.shape(name)[0] < rows
-            ]
-            if short:
+            if any(have < rows for have, rows in zip(segment.held, segment.entry.rows)):
                 raise CorruptMemoryError(segment.file.path, reason="it has too few rows")
         return found
 

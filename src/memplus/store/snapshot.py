@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from memplus.memory.layout import LongTermLayout
 from memplus.memory.packing import named_centres, split_centres
 from memplus.memory.records import NewRows, Passage, WriteRecord
 from memplus.memory.rows import RowTable
@@ -145,13 +146,13 @@ def restore(
         memory.pool = ShortTermPool.from_tensors(pool, meta.count)
     if meta.waiting is not None and meta.writes_since_merge is not None:
         like = {name: column.to(device) for name, column in _named(tensors, "like.").items()}
-        keyed = expected.config.retrieving_layers(len(parts))
+        layout = LongTermLayout.of(expected.config, len(parts))
         tables = [
             MappedTable(
                 part,
-                RowTable(_of_layer(like, layer, keyed), _centres(tensors, layer, device)),
+                RowTable(_of_layer(like, layer, layout), _centres(tensors, layer, device)),
                 tensors.get(f"live.{layer}"),
-                _named(tensors, f"own.{layer}."),
+                {n: c for n, c in _named(tensors, f"own.{layer}.").items() if layout.has(n, layer)},
             )
             for layer, part in enumerate(parts)
         ]
@@ -161,9 +162,9 @@ def restore(
     return tensors
 
 
-def _of_layer(like: Mapping[str, Tensor], layer: int, keyed: Sequence[int]) -> dict[str, Tensor]:
+def _of_layer(like: Mapping[str, Tensor], layer: int, layout: LongTermLayout) -> dict[str, Tensor]:
     """The columns that one layer has."""
-    return {name: column for name, column in like.items() if name != "key" or layer in keyed}
+    return {name: column for name, column in like.items() if layout.has(name, layer)}
 
 
 def _centres(tensors: Mapping[str, Tensor], layer: int, device: torch.device) -> dict[str, Tensor]:

@@ -56,7 +56,8 @@ def recall(memory: Memory, prefix: MemoryPrefix, row: int, told: Told) -> dict[s
     if memory.config.retrieves_spans:
         return _span_recall(memory, prefix, row, told)
     place = note_place(memory, told)
-    for layer, table in enumerate(memory.long_term.tables):
+    for layer in memory.long_term.layout.stored:
+        table = memory.long_term.books(layer)
         # A layer without long-term rows retrieved nothing.
         retrieved = prefix.retrieved.get((row, layer), table["birth"][:0])
         for name, rows in rows_of_note(table["write_id"], table["birth"], place).items():
@@ -140,7 +141,7 @@ def spans_of_note(memory: Memory, told: Told) -> dict[str, Tensor]:
     indices: dict[str, list[int]] = {VALUE: [], STATEMENT: [], CHUNK: []}
     records = {one.id: one for one in memory.writes if _overlaps(one, told)}
     if memory.long_term is not None and records:
-        size, table = memory.config.span_rows, memory.long_term.tables[0]
+        size, table = memory.config.span_rows, memory.long_term.books(0)
         places = SpanPlaces.of(memory)
         ids = table["write_id"][size - 1 :: size].cpu()
         value = replace(told, start=told.stated[0], end=told.stated[1])

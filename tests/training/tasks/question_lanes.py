@@ -28,13 +28,19 @@ NEVER = torch.zeros(DOCUMENTS * EACH, dtype=torch.bool)
 QUIET = RetrieverConfig(forced=0.0, temperature=0.1)
 
 
-def model_of(family: str, *, weighs: bool = False) -> MPlus:
-    """A tiny random model of a family, with adapters that do something."""
+def model_of(family: str, *, weighs: bool = False, layers: str | None = None) -> MPlus:
+    """A tiny random model of a family, with adapters that do something.
+
+    Args:
+        family: of decoders.
+        weighs: whether scores of spans weigh their rows.
+        layers: that keep dropped rows; None: all.
+    """
     targets = ["query_key_value"] if family == "gpt_neox" else ["q_proj", "v_proj"]
     adapters = {"rank": 2, "alpha": 4, "targets": targets}
     spans = {"kind": "spans", "span_rows": SPAN, "layer": 1, "weighs": weighs}
-    changed = CONFIG.to_dict() | {"adapters": adapters, "retrieval": spans}
-    return make_mplus(family, MemoryConfig.from_dict(changed))
+    changed = {"adapters": adapters, "retrieval": spans, "long_term_layers": layers}
+    return make_mplus(family, MemoryConfig.from_dict(CONFIG.to_dict() | changed))
 
 
 @torch.no_grad()

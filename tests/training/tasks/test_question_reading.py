@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests.mplus.test_long_term_layers import Gapped
 from tests.training.tasks.question_lanes import (
     DOCUMENTS,
     EACH,
@@ -75,6 +76,33 @@ def test_questions_side_by_side_have_the_losses_of_single_reads(model: MPlus, ch
     sums = slow_losses(model, memory, questions, found).view(DOCUMENTS, EACH).sum(dim=1)
     counts = (questions.labels != IGNORED).sum(dim=1).view(DOCUMENTS, EACH).sum(dim=1)
     torch.testing.assert_close(loss, sums / counts, atol=2e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_layers_that_keep_no_rows_read_short_term_ones_at_their_places() -> None:
+    """The read of a real memory, which keeps rows in these layers only, gives the same losses."""
+    model = model_of("llama", layers="1-2")
+    everywhere = model_of("llama")
+    memory, questions = written(model, 5), asked(None)
+    assert memory.long_term is not None
+    assert memory.long_term.filled
+    found = find_spans(model, memory, questions, 0, QUIET, NEVER)
+    loss, _ = read_questions(model, memory, job_of(questions), 0, QUIET)
+    whole, _ = read_questions(everywhere, memory, job_of(questions), 0, QUIET)
+    assert bool((loss != whole).all())
+    sums = []
+    for index, (ids, labels) in enumerate(zip(questions.ids, questions.labels, strict=True)):
+        rows = rows_of(model, memory, found.spans[index], index // EACH)
+        length = int((labels != IGNORED).nonzero().max()) + 1
+        prefix = Gapped(model.backbone, model.weights, rows)
+        prefix.retrieved = found.spans.shape[1] * SPAN
+        prefix.stored = model.memory_config.stored_layers(len(model.backbone.layers))
+        logits = model.core.logits(model.core.read_rows(ids[None, :length], prefix))[0]
+        own = labels[:length]
+        sums.append(torch.nn.functional.cross_entropy(logits, own, reduction="sum"))
+    counts = (questions.labels != IGNORED).sum(dim=1).view(DOCUMENTS, EACH).sum(dim=1)
+    expected = torch.stack(sums).view(DOCUMENTS, EACH).sum(dim=1) / counts
+    torch.testing.assert_close(loss - QUIET.weight * found.loss, expected, atol=2e-5, rtol=1e-5)
 
 
 def test_what_is_not_read_teaches_nothing(model: MPlus) -> None:

@@ -76,6 +76,8 @@ WRONG: dict[str, tuple[str, dict[str, Any]]] = {
     "no texts": ("data.stream", {"data": {"texts": []}}),
     "lengths": ("data.max_tokens", {"data": {"max_tokens": 3}}),
     "store without reading": ("run.stored_rows", {"run": {"stored_rows": 99}}),
+    "rows of some layers": ("memory.long_term_layers",
+                            {"memory": {"drop": "shared", "long_term_layers": "1-2"}}),
     "reading without store": ("run.stored_rows", {"memory": {"retrieved_tokens": 8}}),
     "small store": ("run.stored_rows", {"memory": {"retrieved_tokens": 8},
                                         "run": {"stored_rows": 4}}),

@@ -104,6 +104,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         require(bool(self.stages), "stages", self.stages, "a recipe needs at least one stage")
+        layers, reason = self.memory.long_term_layers, "the recipe retrieves in every layer"
+        require(layers is None, "memory.long_term_layers", layers, reason)
 
 
 def load_recipe(path: Path) -> Recipe:

@@ -134,6 +134,7 @@ class _LanePrefix(GroupedPrefix):
         self.model = model
         self.memory = memory
         self.documents = documents
+        self.stored = model.memory_config.stored_layers(len(model.backbone.layers))
         self.retrieved = 0
         self.scores = None if found is None else found.scores
         if found is not None and found.spans.shape[1]:
@@ -159,7 +160,8 @@ class _LanePrefix(GroupedPrefix):
             torch.cat([bos[1], values], dim=1).transpose(1, 2),
         )
         own = None
-        if self.retrieved:
+        # Other layers keep no dropped rows; what follows keeps its places there as well.
+        if self.retrieved and layer in self.stored:
             own = self._retrieved(access, (cos[1:start], sin[1:start]))
         self.layers[layer] = GroupedRows(shared, own, self._bias(layer))
 

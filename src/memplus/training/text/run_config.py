@@ -230,6 +230,11 @@ class TrainingConfig:
         )  # fmt: skip
         least = max(read, self.memory.tokens_per_write)
         require(rows == 0 or rows >= least, "run.stored_rows", rows, f"it is below {least}")
+        layers = self.memory.long_term_layers
+        require(
+            layers is None or self.memory.retrieves_spans, "memory.long_term_layers", layers,
+            "training retrieves single rows in every layer; use `retrieval: {kind: spans}`",
+        )  # fmt: skip
 
 
 def load_config(path: Path) -> TrainingConfig:
