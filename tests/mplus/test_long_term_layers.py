@@ -12,7 +12,8 @@ from tests.mplus.test_writer import assert_equal, contents
 from tests.passes.test_span_queries import SPANS, TOLERANCE, written
 
 from memplus import Memory, MPlus
-from memplus.config import MemoryConfig
+from memplus.backbone.attention import Segment
+from memplus.config import MemoryConfig, SpanRetrieval
 from memplus.errors import ConfigError
 from memplus.memory.packing import ROWS, RowKind
 from memplus.passes.read import HiddenPrefix
@@ -40,9 +41,9 @@ class Gapped(HiddenPrefix):
             start = int(self.bos is not None)
             keys, values = (
                 torch.cat([one[:, :, :start], one[:, :, start + self.retrieved :]], dim=2)
-                for one in segment
+                for one in segment[:2]
             )
-            self.segments[layer] = [(keys, values)]
+            self.segments[layer] = [Segment(keys, values)]
 
 
 @pytest.mark.parametrize("name", ["llama", "qwen2", "gpt_neox"])
@@ -60,6 +61,23 @@ def test_other_layers_see_short_term_rows_at_their_places(name: str, layers: str
     assert distance(found, expected) <= TOLERANCE
     everywhere = slow.logits(ids)
     assert (distance(found, everywhere) <= TOLERANCE) == (layers == "0-3")
+
+
+@torch.no_grad()
+def test_scores_weigh_the_rows_of_layers_that_keep_them_alone() -> None:
+    way = SpanRetrieval(span_rows=4, layer=2, weighs=True)
+    model = make_mplus(config=replace(SOME, retrieval=way))
+    memory = model.new_memory(seed=1)
+    for number in range(4):
+        model.write(memory, some_ids(29, seed=number).tolist())
+    prefix = model.asker.reader.prefill(some_ids(6, seed=90)[None], memory)
+    for layer in range(LAYERS):
+        segments = prefix.groups(layer)[0][1]
+        widths = [None if one.bias is None else one.bias.shape[1] for one in segments]
+        stored = layer in (1, 2)
+        assert [one.key.shape[2] for one in segments] == [9 if stored else 1, 24]
+        assert widths == [9 if stored else None, 24]
+    assert bool(logits(model, memory).isfinite().all())
 
 
 @pytest.mark.parametrize("config", [SOME, SINGLE], ids=["spans", "rows"])

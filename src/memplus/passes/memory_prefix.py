@@ -183,8 +183,9 @@ class MemoryPrefix(Prefix):
         scores = torch.stack(self._weighed[run])
         with torch.no_grad():
             bias = self.weights.span_bias(layer, scores, memory.config.span_rows)
-        count = memory.short_term_rows
-        return bias[:, : bias.shape[1] - count], bias[:, bias.shape[1] - count :]
+        retrieved, own = bias.tensor_split([bias.shape[1] - memory.short_term_rows], dim=1)
+        reads = memory.long_term is not None and memory.long_term.reading_count(layer) > 0
+        return retrieved if reads else retrieved[:, :0], own
 
     def _segments(
         self,

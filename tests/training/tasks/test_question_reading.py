@@ -79,6 +79,13 @@ def test_questions_side_by_side_have_the_losses_of_single_reads(model: MPlus, ch
 
 
 @torch.no_grad()
+def test_scores_weigh_only_what_a_layer_reads() -> None:
+    model = model_of("llama", weighs=True, layers="1-2")
+    loss, _ = read_questions(model, written(model, 5), job_of(asked(None)), 0, QUIET)
+    assert bool(loss.isfinite().all())
+
+
+@torch.no_grad()
 def test_layers_that_keep_no_rows_read_short_term_ones_at_their_places() -> None:
     """The read of a real memory, which keeps rows in these layers only, gives the same losses."""
     model = model_of("llama", layers="1-2")

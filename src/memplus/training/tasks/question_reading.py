@@ -172,7 +172,7 @@ class _LanePrefix(GroupedPrefix):
             return None
         bias = weights.span_bias(layer, self.scores, self.memory.config.span_rows)
         own, pool = bias.split([self.retrieved, self.memory.count], dim=1)
-        return functional.pad(pool, (1, 0)), own
+        return functional.pad(pool, (1, 0)), own if layer in self.stored else own[:, :0]
 
     def _bos(self, access: Layer) -> Segment:
         bos = self.model.weights.bos_embedding
