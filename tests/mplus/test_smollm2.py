@@ -226,10 +226,14 @@ def test_the_bundle_that_comes_with_it_answers_what_it_was_told(real: CachedBase
     for one in told:
         trained.write(memory, f" {one.text}", source="told")
     asked = [one.questions[0] for one in told]
-    answers = trained.ask(memory, [one.question for one in asked], min_confidence=0.0)
     judge = Judge("contains")
-    right = [judge.right(str(a), one.answers) for a, one in zip(answers, asked, strict=True)]
-    assert sum(right) > len(right) / 2
+
+    def right(memory: Memory) -> int:
+        answers = trained.ask(memory, [one.question for one in asked], min_confidence=0.0)
+        return sum(judge.right(str(a), one.answers) for a, one in zip(answers, asked, strict=True))
+
+    # A small model at the beginning of its training: what it was told helps it, no more is said.
+    assert right(memory) >= right(trained.new_memory()) + 3
 
 
 def test_weights_and_logits_are_those_of_the_librarys_own_reading(
