@@ -97,3 +97,20 @@ def test_many_questions_are_measured_beside_single_ones() -> None:
     assert result["questions"] == 5
     assert result["together_seconds"] > 0
     assert result["ratio"] == pytest.approx(result["together_seconds"] / result["single_seconds"])
+
+
+def test_the_ladder_of_bytes_falls_and_answers_stay() -> None:
+    """The nano, 20 notes under 10 000 tokens: what packed rows cost in answers."""
+    path = Path(__file__).parents[1] / "benchmarks" / "bytes.py"
+    command = [sys.executable, str(path), "--tokens", "6000", "--notes", "20"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rungs = json.loads(done.stdout.splitlines()[-1])["rungs"]
+    assert [rung["rows"] for rung in rungs] == ["exact", "int8", "int4"]
+    for figure in ("long_term_per_row", "memory_per_token", "disk_per_token", "told_per_token"):
+        exact, int8, int4 = (rung[figure] for rung in rungs)
+        assert exact > int8 > int4, figure
+    exact, int8, int4 = (rung["right_percent"] for rung in rungs)
+    assert exact >= 80
+    assert int8 >= exact - 4
+    assert int4 >= exact - 10

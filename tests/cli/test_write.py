@@ -66,6 +66,31 @@ def test_a_large_writing_is_announced_with_bytes_per_token(
     assert "--max-bytes" in ran.err
 
 
+def test_the_default_limit_is_named_when_it_is_met(
+    run: Run, tmp_path: Path, note: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MOST", 1000)
+    ran = run("write", note, "-m", tmp_path / "m.memory")
+    assert ran.code == 2
+    assert "--max-bytes is 1e-06 GB by default" in ran.err
+    assert not (tmp_path / "m.memory").exists()
+    ran = run("write", note, "-m", tmp_path / "m.memory", "--max-bytes", 10**9)
+    assert ran.code == 0
+    monkeypatch.setattr(module, "_MOST", 10**9)
+    assert run("write", note, "-m", tmp_path / "other.memory").code == 0
+
+
+def test_a_large_writing_names_the_bytes_of_narrower_rows(
+    run: Run, tmp_path: Path, note: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MUCH", 1)
+    ran = run("write", note, "-m", tmp_path / "m.memory", "--rows", "int8")
+    assert "with --rows int4" in ran.err
+    assert "with --rows int8" not in ran.err
+    ran = run("write", note, "-m", tmp_path / "4.memory", "--rows", "int4")
+    assert "with --rows" not in ran.err
+
+
 def test_rows_of_8_bits_and_a_window_for_writing(run: Run, tmp_path: Path, note: Path) -> None:
     place = ("--store", tmp_path / "s", "--id", "a")
     assert run("write", note, *place, "--rows", "int8", "--durability", "relaxed").code == 0

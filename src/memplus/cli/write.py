@@ -12,6 +12,7 @@ from rich.console import Console
 from memplus.cli.flags import ModelFlags, OutputFlags, WritingFlags, with_groups
 from memplus.cli.output import INTERRUPTED, Output
 from memplus.data.documents import read_document, read_stdin
+from memplus.errors import UsageError
 
 if TYPE_CHECKING:
     from memplus.cli.place import Place
@@ -24,6 +25,8 @@ __all__ = ["holdings", "show_taken", "write"]
 
 _MUCH = 1_000_000_000
 """Bytes; a writing that takes more is announced."""
+_MOST = 16_000_000_000
+"""Bytes of a memory that has no limit of its own; `--max-bytes` says so in its help."""
 
 
 @with_groups
@@ -55,6 +58,7 @@ def write(
     model = chosen.load()
     with stoppable() as stopped, out.progress() as report, place.writing(model) as target:
         _announce(out, model, target, documents)
+        _refuse_too_much(model, target, documents)
 
         def after(source: str, done: int, total: int) -> bool:
             report(source, done, total)
@@ -122,6 +126,33 @@ def _announce(out: Output, model: MPlus, memory: Memory, documents: list[Documen
             f"{tokens * each / 1e9:.1f} GB ({each / 1000:.1f} KB per token). --max-bytes sets a "
             "limit" + (f"; a token takes {others}." if others else ".")
         )
+
+
+def _refuse_too_much(model: MPlus, memory: Memory, documents: list[Document]) -> None:
+    """Keep a memory without a limit of its own within the default one.
+
+    Raises:
+        UsageError: it would outgrow it; nothing was written.
+    """
+    from memplus.errors import BudgetError
+    from memplus.sessions.inspection import estimated_tokens
+
+    if memory.max_bytes is not None:
+        return
+    tokens = estimated_tokens(model, [document.text for document in documents])
+    memory.max_bytes = _MOST
+    try:
+        writes = tokens // memory.config.chunk_tokens
+        memory.check_budget(writes, model.core.row_bytes(memory.rows))
+    except BudgetError as error:
+        needed = int(str(error.fields["needed"])) / 1e9
+        raise UsageError(
+            f"The memory would take about {needed:.3g} GB. Nothing was written, since "
+            f"--max-bytes is {_MOST / 1e9:.3g} GB by default: give a larger one, or keep fewer "
+            "bits with --rows."
+        ) from error
+    finally:
+        memory.max_bytes = None
 
 
 def _explain(out: Output, reading: Reading, memory: Memory) -> None:
