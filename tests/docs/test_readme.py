@@ -1,4 +1,7 @@
-"""The README's own code runs, on the bundled model, as it stands there."""
+"""The README's own code runs, on the models that it names, as it stands there.
+
+Where its screen is one of a base model that is neither in the cache nor to be had, it is skipped.
+"""
 
 import os
 import re
@@ -8,11 +11,24 @@ from pathlib import Path
 import pytest
 
 from memplus.cli.main import main
+from memplus.errors import BaseUnavailableError, StorageError
+from memplus.mplus.base_cache import pull
+from memplus.mplus.bundled import known_base_of
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 BLOCKS = README.split("```")[1::2]
 PYTHON = [block.removeprefix("python\n") for block in BLOCKS if block.startswith("python\n")]
+
+
+def fetched_or_skipped(model: str) -> None:
+    """Make sure that the base of a model lies in the cache."""
+    base = known_base_of(model)
+    try:
+        if base is not None:
+            pull(base)
+    except (BaseUnavailableError, StorageError) as error:
+        pytest.skip(f"{model} is not to be had here: {error.message}")
 
 
 def test_the_python_example_prints_what_its_comments_say(
@@ -28,10 +44,14 @@ def test_the_python_example_prints_what_its_comments_say(
 def test_the_screen_it_shows_is_what_the_commands_print(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in [name for name in os.environ if name.startswith("MEMPLUS_")]:
+    kept = "MEMPLUS_CACHE"
+    for name in [name for name in os.environ if name.startswith("MEMPLUS_") and name != kept]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     (shown,) = [block for block in BLOCKS if "$ memplus" in block]
+    for name, value in re.findall(r"^\$ export (\w+)=(\S+)$", shown, flags=re.MULTILINE):
+        monkeypatch.setenv(name, value)
+    fetched_or_skipped(os.environ.get("MEMPLUS_MODEL", "nano"))
     turns = re.findall(r"^\$ memplus (.*)\n((?:(?!\$ ).*\n)*)", shown, flags=re.MULTILINE)
     assert len(turns) == 4
     for words, printed in turns:
