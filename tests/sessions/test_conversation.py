@@ -187,6 +187,16 @@ def test_a_question_that_the_model_has_no_note_of_is_declined_aloud() -> None:
     assert (turn.reply, "".join(pieces).strip()) == (reply, reply)
 
 
+def test_that_there_was_no_note_is_not_written_as_a_note() -> None:
+    for model in (chatml(), make_mplus()):
+        reply = Conversation(model, model.new_memory()).say("Who is Tom?").reply
+        model.prompt = replace(model.prompt, abstention=reply)
+        turn = Conversation(model, model.new_memory()).say("Who is Tom?")
+        assert turn.reply == reply
+        assert "Who is Tom?" in turn.text
+        assert reply not in turn.text
+
+
 def test_an_empty_turn_is_refused() -> None:
     model = make_mplus()
     with pytest.raises(EmptyTextError):

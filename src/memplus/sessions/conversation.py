@@ -34,7 +34,8 @@ class Turn:
     reply: str
     """Empty where a statement was taken in and nothing was said to it."""
     text: str
-    """Both, as the model reads them later."""
+    """Both, as the model reads them later; without a reply that says that there is no note, since
+    the next time somebody asks the same it would be the note."""
 
 
 class Conversation:
@@ -107,6 +108,8 @@ class Conversation:
         reply = reply.strip()
         if stream is not None and reply:
             stream(reply)  # short, and what is cut off it is known at its end only
+        if self._declines(reply):
+            return Turn(said, reply, f" {said}\n")
         return Turn(said, reply, f"{self.model.prompt.filled(said)} {reply}\n")
 
     def _chat(self, said: str, stream: Stream | None) -> Turn:
@@ -117,11 +120,11 @@ class Conversation:
         reply = self._generated(ids, streamer=streamer, asking_tokens=asking).strip()
         if asking:
             reply = self.model.asker.until_stop(reply)
-        if not said.endswith("?") and same_wording(reply, self.model.prompt.abstention):
-            # It has no note of what it is just being told.
-            return Turn(said, "", f"User: {_indented(said)}\n")
+        text, declined = f"User: {_indented(said)}\n", self._declines(reply)
+        if declined and not said.endswith("?"):
+            return Turn(said, "", text)  # it has no note of what it is just being told
         held.release()
-        return Turn(said, reply, f"User: {_indented(said)}\nAssistant: {_indented(reply)}\n")
+        return Turn(said, reply, text if declined else f"{text}Assistant: {_indented(reply)}\n")
 
     def _laid_out(self, said: str) -> tuple[list[int], int | None]:
         """Token ids of the conversation, and how many last ones ask the memory; None: all."""
@@ -157,6 +160,9 @@ class Conversation:
 
     def _decoded(self, ids: list[int]) -> str:
         return str(self.model.tokenizer.decode(ids, skip_special_tokens=True))
+
+    def _declines(self, reply: str) -> bool:
+        return same_wording(reply, self.model.prompt.abstention)
 
     def _window_ids(self) -> list[int]:
         return self.model.encode("".join(turn.text for turn in self.turns)) if self.turns else []
