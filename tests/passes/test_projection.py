@@ -125,7 +125,7 @@ def test_only_the_layer_that_retrieves_gives_keys() -> None:
     assert columns["k"].shape[0] == LAYERS
     assert columns["key"].shape == (1, 3, CONFIG.retriever_dim)
     access = model.backbone.layers[1]
-    expected = model.weights.layer_retriever(1).key_proj(access.norm(rows[1]))
+    expected = model.weights.layer_retriever(1).keys(access.norm(rows[1]))
     assert torch.equal(columns["key"][0], expected)
     alone = [
         project_rows(model.backbone, model.weights, rows[layer][None], layer=layer)

@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import Literal, NoReturn
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -39,12 +39,13 @@ from memplus.store.journal import Commit
 from memplus.store.keeper import Keeper
 from memplus.store.locks import Lock
 from memplus.store.mapped import MappedTable
+from memplus.store.shown import ShownMemory
 from memplus.store.snapshot import Logged
 
 __all__ = ["StoredMemory"]
 
 
-class StoredMemory(Memory):
+class StoredMemory(ShownMemory):
     """A memory in a ``MemoryStore``. Close it, or use it in a ``with`` block.
 
     Where the disk refuses a write, the memory goes back to what is on the disk, and the error
@@ -62,29 +63,7 @@ class StoredMemory(Memory):
         self.keeper = keeper
         self.committing = Committing(self, keeper, self._recover, window=window)
         self._lock = lock
-        self._closed_nbytes: int | None = None
-
-    @property
-    def id(self) -> str:
-        """Its name in the store."""
-        return self.keeper.manifest.id
-
-    @property
-    def closed(self) -> bool:
-        """Whether it can no longer be used."""
-        return self._closed_nbytes is not None
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all rows and their bookkeeping; of a closed memory, those when it was closed."""
-        return super().nbytes if self._closed_nbytes is None else self._closed_nbytes
-
-    def _described(self) -> dict[str, object]:
-        numbers = super()._described()
-        if self.closed:  # its rows are given up
-            numbers = {n: v for n, v in numbers.items() if n not in ("short_term", "long_term")}
-        state = "writing" if self.keeper.writable else "reading"
-        return {"id": repr(self.id), **numbers, "state": "closed" if self.closed else state}
+        self._closed_nbytes = None
 
     def require_usable(self) -> None:
         """Refuse to read rows that cannot be used.
@@ -121,12 +100,6 @@ class StoredMemory(Memory):
         with self.guards.state:
             self._require_open()
             super().save(path)
-
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise UsageError(
-            "A memory of a store is not pickled: open it in the other process with "
-            f"MemoryStore({str(self.keeper.folder.path.parents[1])!r}).open({self.id!r}, model)."
-        )
 
     # Opening and closing ------------------------------------------------------------------------
 
