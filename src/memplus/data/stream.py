@@ -17,7 +17,17 @@ from random import Random
 from memplus.data.notes import Note
 from memplus.errors import ConfigError, EmptyTextError
 
-__all__ = ["Piece", "Reference", "RunningText", "Stream", "Texts", "Told", "cut", "sentences_of", "stated_at"]
+__all__ = [
+    "Piece",
+    "Reference",
+    "RunningText",
+    "Stream",
+    "Texts",
+    "Told",
+    "cut",
+    "sentences_of",
+    "stated_at",
+]
 
 Reference = Callable[[list[str]], list[list[int]]]
 """Texts -> the character behind each token of each, the last one being the text's end; without
