@@ -101,7 +101,7 @@ def test_demo_draws_its_curve(run: Run, tmp_path: Path, tiny: Path, text: Path) 
     assert picture.read_bytes().startswith(b"\x89PNG")
     code, out, _ = run("demo", *arguments)
     assert code == 0
-    assert "tokens since the note" in out
+    assert "tokens since the statement" in out
 
 
 @pytest.mark.parametrize(

@@ -44,8 +44,9 @@ def test_known_models_are_listed_with_what_fetching_them_costs(run: Run) -> None
         assert listed[name]["path"] is None
         assert listed[name]["fetch_bytes"] == base.nbytes
         assert listed[name]["sha256"] == base.sha256
-    line = "smollm2: 134.5 million weights, not fetched (98.4 MB), Apache-2.0"
-    assert line in run("models").out
+    shown = run("models").out
+    assert "smollm2: 134.5 million weights, not fetched (98.4 MB)" in shown
+    assert "qwen-1.5b: 1777.1 million weights, not fetched (1117.3 MB), Apache-2.0" in shown
 
 
 def test_a_bundle_that_comes_with_a_base_model_is_listed_with_its_size(

@@ -30,7 +30,7 @@ def test_a_result_needs_its_folder(tmp_path: Path) -> None:
         require_folder(tmp_path / "absent" / "picture.png")
 
 
-@pytest.mark.parametrize("values", [{"rows": "int4"}, {"durability": "never"}])
+@pytest.mark.parametrize("values", [{"rows": "int3"}, {"durability": "never"}])
 def test_values_that_a_memory_cannot_have_are_refused(values: dict[str, str]) -> None:
     with pytest.raises(ConfigError):
         Creation(**values)  # type: ignore[arg-type]

@@ -83,7 +83,7 @@ def test_a_base_model_can_be_examined_and_not_yet_asked(
     run("pull", "tiny", "--from", gguf)
     examined = run("doctor", "tiny", "--json").data
     assert examined["healthy"]
-    assert [check["name"] for check in examined["checks"]][2] == "oracle"
+    assert "oracle" in [check["name"] for check in examined["checks"]]
     after = run("ask", "--model", "tiny", "-m", tmp_path / "a.memory", "Who?")
     assert "no memory has been trained for it yet" in after.err
     assert 'MPlus.from_backbone("tiny"' in after.err

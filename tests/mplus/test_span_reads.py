@@ -24,7 +24,7 @@ def model() -> MPlus:
 
 def test_a_later_turn_goes_on_with_the_spans_of_the_first(model: MPlus) -> None:
     memory = told(model, model.new_memory(seed=1))
-    prompt, more = some_ids(2, seed=1), some_ids(20, seed=2)
+    prompt, more = some_ids(2, seed=4), some_ids(20, seed=4)
     with torch.no_grad():
         first = model(prompt, memory=memory)
         second = model(more, memory=memory, past_key_values=first.past_key_values).logits
