@@ -130,6 +130,21 @@ def test_a_run_learns_resumes_to_the_bit_and_ends_with_an_empty_memory(
     assert "loss.continued" in json.loads(lines[-1])
 
 
+def test_rows_of_spans_that_a_model_comes_with_are_found_by_its_retriever(tmp_path: Path) -> None:
+    run = {"keeps_rows": True, "steps": 4}
+    final = TextRun(config_of(tmp_path, {"forgets": 0.0, "chunks": 4}, run=run)).run()
+    model = MPlus.from_pretrained(final)
+    memory = model.new_memory()
+    assert memory.short_term_rows == MEMORY["short_term_tokens"]
+    assert memory.long_term is not None
+    assert memory.long_term_rows == MEMORY["retrieved_tokens"]
+    access, retriever = model.backbone.layers[1], model.weights.layer_retriever(1)
+    with torch.no_grad():
+        expected = retriever.keys(access.norm(model.pristine.long_term[1]))
+    assert torch.allclose(memory.long_term.tables[1]["key"], expected, atol=1e-5)
+    assert isinstance(model.ask(memory, "Who?").text, str)
+
+
 def test_the_loss_of_a_pass_falls(tmp_path: Path) -> None:
     """Gradients reach what writes and what reads."""
     config = config_of(

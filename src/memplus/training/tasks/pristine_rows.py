@@ -5,14 +5,12 @@ Shapes: L layers, n rows, K rows per write, N short-term rows, d hidden size.
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 
 from memplus.mplus.model import MPlus
 from memplus.passes.pristine import Pristine
-from memplus.training.tasks.lanes import DroppedRows, LaneMemory
-from memplus.training.tasks.retrieval import retrieval_key
+from memplus.training.tasks.lanes import LaneMemory
+from memplus.training.tasks.retrieval import dropped_rows, retrieval_key
 
 __all__ = ["pristine_of", "written_pristine"]
 
@@ -36,8 +34,7 @@ def written_pristine(model: MPlus, ids: list[int], seed: int = 0, *, stored: int
     like = torch.empty(0, dtype=model.backbone.dtype, device=model.device)
     long_term = None
     if stored:
-        keys_of = partial(retrieval_key, model)
-        long_term = DroppedRows(stored, (*shape, config.retriever_dim), like, keys_of, on_cpu=True)
+        long_term = dropped_rows(model, 1, stored, on_cpu=True)
     memory = LaneMemory(config, shape, like, long_term)
     generator = torch.Generator().manual_seed(seed)
     for start in range(0, len(ids) - config.chunk_tokens + 1, config.chunk_tokens):
@@ -48,11 +45,16 @@ def written_pristine(model: MPlus, ids: list[int], seed: int = 0, *, stored: int
     if held < config.short_term_tokens + stored:
         needed = config.short_term_tokens + stored
         raise ValueError(f"{len(ids)} tokens fill {held} of {needed} rows")
-    return pristine_of(memory, stored)
+    return pristine_of(model, memory, stored)
 
 
-def pristine_of(memory: LaneMemory, stored: int) -> Pristine:
-    """The first document's rows, and the ``stored`` youngest long-term ones with their keys."""
+@torch.no_grad()
+def pristine_of(model: MPlus, memory: LaneMemory, stored: int) -> Pristine:
+    """The first document's rows, and the ``stored`` youngest long-term ones with their keys.
+
+    Keys are those that the rows were dropped with, or of spans, which are dropped without, those of
+    the model's weights.
+    """
     rows, long_term = memory.detached, memory.long_term
     kept = Pristine(rows.vectors[0].cpu().contiguous(), (memory.clock - rows.birth[0]).cpu())
     if long_term is not None and min(stored, long_term.filled):
@@ -60,6 +62,10 @@ def pristine_of(memory: LaneMemory, stored: int) -> Pristine:
         for layer, births in enumerate(held.birth[0]):
             order = births.sort(stable=True).indices[-stored:]
             kept.long_term.append(held.vectors[0, layer, order].cpu())
-            kept.keys.append(long_term.keys[0, layer, order].cpu())
+            if not model.memory_config.retrieves_spans:
+                kept.keys.append(long_term.keys[0, layer, order].cpu())
+            elif layer in model.weights.retrieving:
+                vectors = held.vectors[0, layer, order].to(model.device)
+                kept.keys.append(retrieval_key(model, layer, vectors).cpu())
             kept.long_term_ages.append((memory.clock - births[order]).cpu())
     return kept

@@ -10,23 +10,39 @@ rows, d hidden size, R retriever width.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from memplus.memory.retriever import oldest_first, retrieval_scores
 from memplus.mplus.model import MPlus
 from memplus.passes.projection import retrieval_keys, retrieval_queries
-from memplus.training.tasks.lanes import LaneMemory
+from memplus.training.tasks.lanes import DroppedRows, LaneMemory, no_keys
 from memplus.training.tasks.losses import binary_retrieval_loss, retrieval_loss
 from memplus.training.tasks.protocol import Target
 from memplus.training.tasks.retriever_config import RetrieverConfig
 
-__all__ = ["LaneReading", "retrieval_key"]
+__all__ = ["LaneReading", "dropped_rows", "retrieval_key"]
 
 
 def retrieval_key(model: MPlus, layer: int, rows: Tensor) -> Tensor:
     """f_k of rows [..., d]: [..., R]."""
     return retrieval_keys(model.weights, model.backbone.layers[layer], rows)
+
+
+def dropped_rows(model: MPlus, documents: int, slots: int, *, on_cpu: bool) -> DroppedRows:
+    """A long-term memory of so many rows per layer, still empty, for each of B documents.
+
+    Spans are asked for by the weights of the day at one layer, so no keys are kept of them.
+    """
+    config, backbone = model.memory_config, model.backbone
+    spans = config.retrieves_spans
+    keys_of = no_keys if spans else partial(retrieval_key, model)
+    width = 0 if spans else config.retriever_dim
+    shape = (documents, len(backbone.layers), backbone.hidden_size, width)
+    like = torch.empty(0, dtype=backbone.dtype, device=model.device)
+    return DroppedRows(slots, shape, like, keys_of, on_cpu=on_cpu)
 
 
 class LaneReading:

@@ -166,7 +166,9 @@ def save_final(
     holder = _Holder(model)
     load_weights(holder, newest)
     full = config.run.keeps_rows and memory.detached.count == config.memory.short_term_tokens
-    model.pristine = pristine_of(memory, config.memory.retrieved_tokens) if full else Pristine()
+    model.pristine = Pristine()
+    if full:
+        model.pristine = pristine_of(model, memory, config.memory.retrieved_tokens)
     model.save_pretrained(folder, base=REFERENCE if _as_adapters(config, model) else None)
 
 

@@ -10,18 +10,16 @@ size.
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from memplus.config import SpanRetrieval
 from memplus.errors import ConfigError
 from memplus.mplus.model import MPlus
-from memplus.training.tasks.lanes import DroppedRows, LaneMemory, Rows, no_keys
+from memplus.training.tasks.lanes import LaneMemory, Rows
 from memplus.training.tasks.protocol import Job, KeptTarget, Target
-from memplus.training.tasks.retrieval import retrieval_key
+from memplus.training.tasks.retrieval import dropped_rows
 from memplus.training.tasks.task_plan import Planner
 from memplus.training.text.batch_texts import BatchTexts
 from memplus.training.text.order import DocumentOrder
@@ -114,12 +112,8 @@ def lane_memory(model: MPlus, config: TrainingConfig, share: int) -> LaneMemory:
     like = torch.empty(0, dtype=model.backbone.dtype, device=model.device)
     long_term = None
     if rows.has_long_term:
-        # Spans are asked for by fresh keys of one layer, so none are kept.
-        spans = isinstance(rows.retrieval, SpanRetrieval)
-        keys_of = no_keys if spans else partial(retrieval_key, model)
-        shape = (share, layers, width, 0 if spans else rows.retriever_dim)
         on_cpu = config.run.store_on_cpu
-        long_term = DroppedRows(config.run.stored_rows, shape, like, keys_of, on_cpu=on_cpu)
+        long_term = dropped_rows(model, share, config.run.stored_rows, on_cpu=on_cpu)
     memory = LaneMemory(rows, (share, layers, width), like, long_term)
     given = model.pristine.short_term
     if given is not None:
