@@ -16,6 +16,7 @@ from memplus.config import MemoryConfig
 __all__ = [
     "LayerRetriever",
     "MemoryWeights",
+    "behind_best",
     "direction_scores",
     "directions",
     "oldest_first",
@@ -121,20 +122,18 @@ class MemoryWeights(nn.Module):
         parts = [(one.center, one.scale) for one in found if isinstance(one, LayerRetriever)]
         return [weight for pair in parts for weight in pair if weight is not None]
 
-    def span_bias(self, layer: int, scores: Tensor, span: int) -> Tensor:
-        """What is added to the attention scores of the rows of spans; differentiable.
+    def span_bias(self, layer: int, behind: Tensor) -> Tensor:
+        """What one layer adds to the attention scores of the rows of spans; differentiable.
 
         Args:
             layer: which layer reads.
-            scores: [..., S] of the spans that a read has before it.
-            span: rows of a span, s.
+            behind: [..., n] of the rows before it, from ``behind_best``.
 
         Returns:
-            [..., S * s]: 0 at the best span's rows, and the less the further a span is from it.
+            [..., n]: 0 at the best span's rows, and the less the further a span is from it.
         """
         assert self.span_weights is not None
-        behind = scores - scores.amax(dim=-1, keepdim=True)
-        return (_WEIGHT * self.span_weights[layer] * behind).repeat_interleave(span, dim=-1)
+        return _WEIGHT * self.span_weights[layer] * behind
 
     def layer_retriever(self, layer: int) -> LayerRetriever:
         """The retriever of one layer; only where the config has a long-term memory."""
@@ -195,6 +194,20 @@ def span_scores(queries: Tensor, keys: Tensor, span: int, share: Tensor | None =
         [..., n / s], float32 except inside autocast.
     """
     return direction_scores(queries, directions(keys), span, share)
+
+
+def behind_best(scores: Tensor, span: int) -> Tensor:
+    """How far each row's span lies below the best one, at most 0; differentiable.
+
+    Args:
+        scores: [..., S] of the spans that a read has before it.
+        span: rows of a span, s.
+
+    Returns:
+        [..., S * s], the same in every layer.
+    """
+    behind = scores - scores.amax(dim=-1, keepdim=True)
+    return behind.repeat_interleave(span, dim=-1)
 
 
 def directions(keys: Tensor) -> Tensor:

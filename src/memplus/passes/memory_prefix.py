@@ -19,7 +19,7 @@ from memplus.backbone.attention import Segment
 from memplus.backbone.products import empty_keys
 from memplus.backbone.rope import Angles, rotate, rotate_into
 from memplus.memory.long_term import LongTermPool
-from memplus.memory.retriever import MemoryWeights, direction_scores, directions
+from memplus.memory.retriever import MemoryWeights, behind_best, direction_scores, directions
 from memplus.memory.state import Memory
 from memplus.passes.projection import retrieval_queries
 from memplus.passes.read import Prefix
@@ -154,13 +154,13 @@ class MemoryPrefix(Prefix):
                 found.append((chosen, scores.repeat_interleave(pool.span)))
         self._spans = found
         if self.weights.span_weights is not None:
-            self._weighed = self._span_scores(queries)
+            self._weighed = self._behind_best(queries)
 
     @torch.no_grad()
-    def _span_scores(self, queries: Sequence[Tensor]) -> list[Tensor]:
-        """Per row the scores [m / s + n / s] of the spans it reads: retrieved ones, then the pool's
-        by slot."""
-        scores: list[Tensor] = []
+    def _behind_best(self, queries: Sequence[Tensor]) -> list[Tensor]:
+        """Per row how far the spans that it reads lie below the best one, for each of their rows:
+        [m + n] retrieved ones, then the pool's by slot."""
+        behind: list[Tensor] = []
         for run, memory in self.runs():
             span, pool = memory.config.span_rows, memory.pool
             known = None
@@ -172,17 +172,16 @@ class MemoryPrefix(Prefix):
                 own = [stored[chosen[::span]]]
                 if known is not None:
                     own.append(direction_scores(queries[row], known, span))
-                scores.append(torch.cat(own))
-        return scores
+                behind.append(behind_best(torch.cat(own), span))
+        return behind
 
     def _biases(self, layer: int, memory: Memory, run: slice) -> tuple[Tensor, Tensor] | None:
         """What is added to attention to the retrieved rows of a run [b, m], and to the pool's
         [b, n]; None where scores do not weigh."""
         if self._weighed is None or not memory.short_term_rows:
             return None
-        scores = torch.stack(self._weighed[run])
         with torch.no_grad():
-            bias = self.weights.span_bias(layer, scores, memory.config.span_rows)
+            bias = self.weights.span_bias(layer, torch.stack(self._weighed[run]))
         retrieved, own = bias.tensor_split([bias.shape[1] - memory.short_term_rows], dim=1)
         reads = memory.long_term is not None and memory.long_term.reading_count(layer) > 0
         return retrieved if reads else retrieved[:, :0], own

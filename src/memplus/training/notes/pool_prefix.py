@@ -22,7 +22,12 @@ from memplus.backbone.rope import rotate
 from memplus.memory.retriever import retrieval_scores
 from memplus.mplus.model import MPlus
 from memplus.passes.projection import retrieval_keys, retrieval_queries
-from memplus.training.tasks.grouped_read import GroupedPrefix, GroupedRows, gather_rows
+from memplus.training.tasks.grouped_read import (
+    GroupedPrefix,
+    GroupedRows,
+    gather_rows,
+    prompt_tokens,
+)
 
 __all__ = ["PoolPrefix", "Retrieval"]
 
@@ -47,11 +52,7 @@ class Retrieval:
     """Per layer: share of questions that retrieved a right row by score alone."""
 
     def __post_init__(self) -> None:
-        # Scores are needed at prompt tokens alone, a small part of a row that has a tail.
-        longest = int(self.prompt.sum(dim=1).max())
-        self._places = self.prompt.int().argsort(dim=1, descending=True, stable=True)[:, :longest]
-        there = self.prompt.gather(1, self._places)
-        self.share = there / there.sum(dim=1, keepdim=True)
+        self._places, self.share = prompt_tokens(self.prompt)
         """[Q, p] what each prompt token counts; 0 at padding."""
 
     def asking(self, hidden: Tensor) -> Tensor:

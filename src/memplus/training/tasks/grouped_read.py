@@ -1,7 +1,8 @@
 """Many questions read at once: groups that share a prefix, each question with rows of its own.
 
-Shapes: G groups, q questions of a group, Q = G * q, t tokens of a question row, P rows that a group
-shares, M rows of a question's own, H heads, K key/value heads, r = H / K, D head width.
+Shapes: G groups, q questions of a group, Q = G * q, t tokens of a question row, p those of the
+longest prompt, P rows that a group shares, M rows of a question's own, H heads, K key/value heads,
+r = H / K, D head width.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from torch import Tensor
 from memplus.backbone.attention import Attended, AttentionCall, Segment
 from memplus.passes.read import Prefix, ReadSession
 
-__all__ = ["GroupedPrefix", "GroupedReadSession", "GroupedRows", "gather_rows"]
+__all__ = ["GroupedPrefix", "GroupedReadSession", "GroupedRows", "gather_rows", "prompt_tokens"]
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,23 @@ def _text_mask(call: AttentionCall, keys: int) -> Tensor:
         mask = torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, hidden)
     mask = torch.nn.functional.pad(mask.to(dtype), (keys - mask.shape[3], 0))
     return mask.repeat(1, 1, call.query.shape[1] // call.key.shape[1], 1)
+
+
+def prompt_tokens(prompt: Tensor) -> tuple[Tensor, Tensor]:
+    """Where each prompt's own tokens stand, and what each of them counts.
+
+    Scores are needed at these alone, a small part of a row that has a tail.
+
+    Args:
+        prompt: [Q, t] true at prompt tokens.
+
+    Returns:
+        [Q, p] places in order, then padding, and [Q, p] shares: 0 at padding, 1 together.
+    """
+    longest = int(prompt.sum(dim=1).max())
+    places = prompt.int().argsort(dim=1, descending=True, stable=True)[:, :longest]
+    there = prompt.gather(1, places)
+    return places, there / there.sum(dim=1, keepdim=True)
 
 
 def gather_rows(rows: Tensor, indices: Tensor) -> Tensor:

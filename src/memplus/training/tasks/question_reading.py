@@ -17,6 +17,7 @@ from memplus.backbone.access import Layer
 from memplus.backbone.attention import Segment
 from memplus.backbone.rope import rotate
 from memplus.backbone.session import running
+from memplus.memory.retriever import behind_best
 from memplus.mplus.model import MPlus
 from memplus.training.engine.workload import Figures
 from memplus.training.tasks.asked import IGNORED, Asked, Kind
@@ -89,14 +90,9 @@ def _lots(job: Job, each: int) -> Tensor:
 def _seen(memory: LaneMemory, asked: Asked, clock: int, found: Found | None) -> Tensor:
     """[Q] true where what a row asks for is before it, or nowhere."""
     nowhere = asked.rows[:, 1] < asked.rows[:, 0]
-    seen = nowhere | right_rows(memory.births()[:, 0], asked, clock).any(dim=1)
-    if found is not None and found.spans.shape[1]:
-        assert memory.long_term is not None
-        births = memory.long_term.held.birth[:, 0].to(asked.rows.device)
-        right = right_rows(births, asked, clock)
-        right = right.unflatten(1, (-1, memory.config.span_rows)).any(dim=2)
-        seen = seen | right.gather(1, found.spans).any(dim=1)
-    return seen
+    if found is not None:
+        return nowhere | found.seen
+    return nowhere | right_rows(memory.births()[:, 0], asked, clock).any(dim=1)
 
 
 def _answers(logits: Tensor, asked: Asked, seen: Tensor, documents: int) -> tuple[Tensor, Figures]:
@@ -136,7 +132,9 @@ class _LanePrefix(GroupedPrefix):
         self.documents = documents
         self.stored = model.memory_config.stored_layers(len(model.backbone.layers))
         self.retrieved = 0
-        self.scores = None if found is None else found.scores
+        self.behind: Tensor | None = None
+        if found is not None and model.weights.span_weights is not None:
+            self.behind = behind_best(found.scores, memory.config.span_rows)
         if found is not None and found.spans.shape[1]:
             span = memory.config.span_rows
             self.retrieved = found.spans.shape[1] * span
@@ -167,10 +165,9 @@ class _LanePrefix(GroupedPrefix):
 
     def _bias(self, layer: int) -> tuple[Tensor, Tensor] | None:
         """What is added to attention to bos and the pool [Q, 1 + n], and to retrieved rows."""
-        weights = self.model.weights
-        if weights.span_weights is None or self.scores is None:
+        if self.behind is None:
             return None
-        bias = weights.span_bias(layer, self.scores, self.memory.config.span_rows)
+        bias = self.model.weights.span_bias(layer, self.behind)
         own, pool = bias.split([self.retrieved, self.memory.count], dim=1)
         return functional.pad(pool, (1, 0)), own if layer in self.stored else own[:, :0]
 

@@ -22,6 +22,7 @@ from memplus.mplus.model import MPlus
 from memplus.passes.projection import retrieval_keys, retrieval_queries
 from memplus.passes.span_queries import layer_input
 from memplus.training.tasks.asked import Asked
+from memplus.training.tasks.grouped_read import prompt_tokens
 from memplus.training.tasks.lanes import LaneMemory
 from memplus.training.tasks.retriever_config import RetrieverConfig
 
@@ -41,6 +42,8 @@ class Found:
     recall: Tensor
     """[] share of the questions with a right span among the dropped ones that found one by its
     score; NaN where there is none."""
+    seen: Tensor
+    """[Q] true where a right span is read: retrieved, or still in the pool."""
 
 
 def right_rows(births: Tensor, asked: Asked, clock: int) -> Tensor:
@@ -102,9 +105,10 @@ def find_spans(
         born = held.birth[:, 0, :: way.span_rows].to(best.device)
         order = born.repeat_interleave(groups[1], dim=0).gather(1, best).argsort(dim=1)
         chosen = best.gather(1, order)
+        seen = there.gather(1, chosen).any(dim=1) | right[:, old:].any(dim=1)
     asked_for = right.any(dim=1).view(groups).sum(dim=1).clamp(min=1)
     read = torch.cat([scores.gather(1, chosen), scores[:, old:]], dim=1)
-    return Found(chosen, read, losses.sum(dim=1) / asked_for, recall)
+    return Found(chosen, read, losses.sum(dim=1) / asked_for, recall, seen)
 
 
 def _losses(scores: Tensor, right: Tensor) -> Tensor:
@@ -125,11 +129,9 @@ def _keys(model: MPlus, memory: LaneMemory, layer: int) -> Tensor:
 
 def _queries(model: MPlus, asked: Asked, layer: int) -> tuple[Tensor, Tensor]:
     """[Q, p, R] of the prompts, and what each token counts [Q, p]."""
-    longest = int(asked.prompt.sum(dim=1).max())
-    places = asked.prompt.int().argsort(dim=1, descending=True, stable=True)[:, :longest]
-    there = asked.prompt.gather(1, places)
+    places, share = prompt_tokens(asked.prompt)
     with torch.no_grad():
         own = asked.ids.gather(1, places)
         hidden = layer_input(model.backbone, model.weights, own, layer)
     queries = retrieval_queries(model.weights, model.backbone.layers[layer], hidden)
-    return queries, there / there.sum(dim=1, keepdim=True)
+    return queries, share
