@@ -6,12 +6,11 @@ measured against it. The read adapter is active, as in a read of a memory, and n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from memplus.errors import EmptyTextError
 from memplus.systems.protocol import Reply, Session, Text, pieces_of
-from memplus.systems.shared import Shared, ask_without_memory
+from memplus.systems.shared import Shared, SharedSystem, ask_without_memory
 
 __all__ = ["InPromptSession", "InPromptSystem"]
 
@@ -81,7 +80,7 @@ class InPromptSession:
         return InPromptSession(self.shared, self.text, self.tokens)
 
 
-class InPromptSystem:
+class InPromptSystem(SharedSystem):
     """The model with the text in its prompt."""
 
     name = "in_prompt"
@@ -90,23 +89,6 @@ class InPromptSystem:
     remembers = True
     chunk_tokens = 1
 
-    def __init__(self, shared: Shared) -> None:
-        self.shared = shared
-
-    @property
-    def model(self) -> str:
-        """See ``System.model``."""
-        return self.shared.mplus.name
-
-    @property
-    def identity(self) -> Mapping[str, Any]:
-        """See ``System.identity``."""
-        return self.shared.identity
-
     def open(self, seed: int) -> InPromptSession:
         """See ``System.open``."""
         return InPromptSession(self.shared)
-
-    def declines(self, text: str) -> bool:
-        """See ``System.declines``."""
-        return self.shared.declines(text)

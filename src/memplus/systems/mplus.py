@@ -7,10 +7,9 @@ hold, so one stream of writes serves both.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from memplus.config import MemoryConfig
 from memplus.data.stream import Told
@@ -23,7 +22,7 @@ from memplus.passes.memory_prefix import MemoryPrefix
 from memplus.passes.read import Prefix
 from memplus.systems.note_rows import recall
 from memplus.systems.protocol import Evidence, Recalled, Reply, Session, Text, pieces_of
-from memplus.systems.shared import Shared, log_likelihood
+from memplus.systems.shared import Shared, SharedSystem, log_likelihood
 
 __all__ = ["MPlusSystem", "MemoryLLMSystem", "MemorySession"]
 
@@ -142,7 +141,7 @@ class MemorySession:
         self.memory.save(path)
 
 
-class MPlusSystem:
+class MPlusSystem(SharedSystem):
     """M+ (2502.00592).
 
     Raises:
@@ -155,7 +154,7 @@ class MPlusSystem:
     remembers = True
 
     def __init__(self, shared: Shared) -> None:
-        self.shared = shared
+        super().__init__(shared)
         if self._needs_long_term and not self.config.has_long_term:
             reason = "this model has no long-term memory; memoryllm is what it can do"
             raise ConfigError("system", value=self.name, reason=reason)
@@ -166,16 +165,6 @@ class MPlusSystem:
     def config(self) -> MemoryConfig:
         """Of the model's memories."""
         return self.shared.mplus.memory_config
-
-    @property
-    def model(self) -> str:
-        """See ``System.model``."""
-        return self.shared.mplus.name
-
-    @property
-    def identity(self) -> Mapping[str, Any]:
-        """See ``System.identity``."""
-        return self.shared.identity
 
     @property
     def chunk_tokens(self) -> int:
@@ -189,10 +178,6 @@ class MPlusSystem:
     def load(self, path: Path) -> MemorySession:
         """See ``Loads.load``."""
         return MemorySession(self.shared, Memory.load(path, self.shared.mplus))
-
-    def declines(self, text: str) -> bool:
-        """See ``System.declines``."""
-        return self.shared.declines(text)
 
     @property
     def span_tokens(self) -> int:

@@ -6,13 +6,12 @@ answer right is not remembered: it is guessed, or known from training.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from memplus.errors import EmptyTextError
 from memplus.memory.state import Memory
 from memplus.systems.protocol import Reply, Session, Text, pieces_of
-from memplus.systems.shared import Shared, ask_without_memory, log_likelihood
+from memplus.systems.shared import Shared, SharedSystem, ask_without_memory, log_likelihood
 
 __all__ = ["BareSession", "BareSystem", "NothingSession", "NothingSystem"]
 
@@ -68,7 +67,7 @@ class NothingSession:
         return NothingSession(self.shared, self.memory)
 
 
-class NothingSystem:
+class NothingSystem(SharedSystem):
     """The model as it is before anything was written."""
 
     name = "nothing"
@@ -77,26 +76,9 @@ class NothingSystem:
     remembers = False
     chunk_tokens = 1
 
-    def __init__(self, shared: Shared) -> None:
-        self.shared = shared
-
-    @property
-    def model(self) -> str:
-        """See ``System.model``."""
-        return self.shared.mplus.name
-
-    @property
-    def identity(self) -> Mapping[str, Any]:
-        """See ``System.identity``."""
-        return self.shared.identity
-
     def open(self, seed: int) -> NothingSession:
         """See ``System.open``."""
         return NothingSession(self.shared, self.shared.mplus.new_memory(seed))
-
-    def declines(self, text: str) -> bool:
-        """See ``System.declines``."""
-        return self.shared.declines(text)
 
 
 class BareSession(NothingSession):

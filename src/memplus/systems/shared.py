@@ -17,7 +17,7 @@ from memplus.mplus.model import MPlus
 from memplus.mplus.own_tokenizer import own_tokenizer
 from memplus.systems.protocol import Reply
 
-__all__ = ["Shared", "ask_without_memory", "log_likelihood"]
+__all__ = ["Shared", "SharedSystem", "ask_without_memory", "log_likelihood"]
 
 
 class Shared:
@@ -82,6 +82,27 @@ def _slow_ends(model: MPlus, text: str) -> list[int]:
     ids = model.encode(text)
     ends = [len(model.decode(ids[: count + 1])) for count in range(len(ids))]
     return [*(min(end, len(text)) for end in ends[:-1]), len(text)] if ends else []
+
+
+class SharedSystem:
+    """What every system of a shared model says of it; each adds its name and its sessions."""
+
+    def __init__(self, shared: Shared) -> None:
+        self.shared = shared
+
+    @property
+    def model(self) -> str:
+        """See ``System.model``."""
+        return self.shared.mplus.name
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """See ``System.identity``."""
+        return self.shared.identity
+
+    def declines(self, text: str) -> bool:
+        """See ``System.declines``."""
+        return self.shared.declines(text)
 
 
 def ask_without_memory(shared: Shared, question: str, max_new_tokens: int) -> Reply:
