@@ -218,8 +218,7 @@ def test_a_conversation_is_laid_out_by_its_chat_template_with_no_token_cut_and_k
 
 
 def test_the_bundle_that_comes_with_it_answers_what_it_was_told(real: CachedBase) -> None:
-    if bundle_for("smollm2") is None:
-        pytest.skip("no bundle comes with smollm2")
+    assert bundle_for("smollm2") is not None
     trained = MPlus.from_pretrained("smollm2", local_files_only=True).eval()
     told = read_statements(HELD_OUT_TOPICS)[::12]
     memory = trained.new_memory()
