@@ -56,6 +56,7 @@ BAD_MEMORY: dict[str, list[Any]] = {
     "adapters": [True, "q_proj", [], 5],
     "drop": ["each", None, 1],
     "first_write": ["shrink", None, 1],
+    "rows": ["int2", None, 8, [], True],
     "long_term_layers": ["", "5", "9-3", "1-2-3", "-1-4", "a-b", "10 - 19", 5, [1, 2], True],
 }
 
@@ -182,6 +183,21 @@ def test_the_bundled_model_declines_what_it_does_not_understand() -> None:
     assets = Path(memplus.__file__).parent / "assets"
     shipped = json.loads((assets / "nano" / "memplus.json").read_text())
     assert PromptConfig.from_dict(shipped["prompt"]).min_confidence == 0.6
+
+
+def test_how_rows_are_kept_is_no_part_of_what_memory_and_model_agree_on() -> None:
+    wide, narrow = MemoryConfig(), MemoryConfig(rows="int8")
+    assert narrow.to_dict() == {**wide.to_dict(), "rows": "int8"}
+    assert MemoryConfig.from_dict(narrow.to_dict()).rows == "int8"
+    assert narrow.identifying() == wide.identifying() == wide.to_dict()
+    assert narrow == wide
+    assert narrow.differs(wide) == []
+
+
+def test_the_bundled_model_keeps_its_rows_in_8_bits() -> None:
+    nano = Path(memplus.__file__).parent / "assets" / "nano"
+    shipped = json.loads((nano / "memplus.json").read_text())
+    assert MemoryConfig.from_dict(shipped["memory"]).rows == "int8"
 
 
 def test_a_prompt_is_filled_without_reading_its_braces() -> None:

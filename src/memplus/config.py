@@ -15,6 +15,7 @@ from typing import Any, Literal
 from memplus.errors import ConfigError
 
 __all__ = [
+    "ROWS",
     "AdapterConfig",
     "CounterEviction",
     "Eviction",
@@ -23,11 +24,15 @@ __all__ = [
     "OldestEviction",
     "PromptConfig",
     "Retrieval",
+    "RowKind",
     "RowRetrieval",
     "SpanRetrieval",
     "require",
 ]
 
+RowKind = Literal["exact", "int8", "int4"]
+ROWS: tuple[RowKind, ...] = ("exact", "int8", "int4")
+"""How long-term rows are kept, from the widest to the narrowest: as computed, in 8 or in 4 bits."""
 
 _WIDEST = 65_536
 """Most that a width of ours may be: far above what anybody uses, far below what fills a disk."""
@@ -277,6 +282,9 @@ class MemoryConfig:
     """The layers whose dropped rows are kept, first and last, as ``10-19``; None: all of them."""
     first_write: Literal["grow", "tile"] = "grow"
     """An empty pool grows write by write, or is tiled full by the first (MemoryLLM)."""
+    rows: RowKind = field(default="exact", compare=False)
+    """How a new memory keeps its long-term rows: as computed, or in 8 or 4 bits. A memory that is
+    there keeps its own way, so this is no part of what memory and model must agree on."""
 
     def __post_init__(self) -> None:
         for name in ("short_term_tokens", "tokens_per_write", "chunk_tokens"):
@@ -293,6 +301,7 @@ class MemoryConfig:
         _flag("bos", self.bos)
         require(self.drop in ("per_layer", "shared"), "drop", self.drop, "per_layer or shared")
         require(self.first_write in ("grow", "tile"), "first_write", self.first_write, "grow/tile")
+        require(self.rows in ROWS, "rows", self.rows, "it must be exact, int8 or int4")
         rules = NoEviction | OldestEviction | CounterEviction
         names = "it must be NoEviction, OldestEviction or CounterEviction"
         require(isinstance(self.eviction, rules), "eviction", self.eviction, names)
@@ -384,17 +393,22 @@ class MemoryConfig:
         return min(self.tokens_per_write, math.ceil(share / span) * span)
 
     def differs(self, other: MemoryConfig) -> list[str]:
-        """Names of the fields that another config has otherwise."""
-        return [
-            one.name for one in fields(self) if getattr(self, one.name) != getattr(other, one.name)
-        ]
+        """Names of the fields that another config has otherwise, ``rows`` apart."""
+        names = [one.name for one in fields(self) if one.compare]
+        return [name for name in names if getattr(self, name) != getattr(other, name)]
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values; without the retrieval where it is the paper's.
 
         What is saved and what digests are made of stay as they were before there was a choice.
         """
+        values = self.identifying()
+        return values if self.rows == "exact" else values | {"rows": self.rows}
+
+    def identifying(self) -> dict[str, Any]:
+        """What a memory and its model must agree on, as plain JSON values: all but ``rows``."""
         values = asdict(self)
+        del values["rows"]
         if isinstance(self.retrieval, RowRetrieval):
             del values["retrieval"]
         if self.long_term_layers is None:

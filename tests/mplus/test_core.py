@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from tests.fakes import CONFIG, make_mplus, some_ids
 
 from memplus import Memory, MPlus
-from memplus.config import CounterEviction
+from memplus.config import CounterEviction, RowKind
 from memplus.errors import (
     ConfigError,
     MemoryMismatchError,
@@ -36,6 +37,39 @@ def test_a_memory_of_other_sizes_is_refused_by_the_config() -> None:
     small = make_mplus(config=replace(CONFIG, short_term_tokens=18))
     with pytest.raises(MemoryMismatchError, match="config"):
         small.core.check_owner(make_mplus().new_memory())
+
+
+@pytest.mark.parametrize("rows", ["int8", "int4"])
+def test_new_memories_keep_rows_as_the_config_says(tmp_path: Path, rows: RowKind) -> None:
+    model, narrow = make_mplus(), make_mplus(config=replace(CONFIG, rows=rows))
+    default, said, wide = (
+        narrow.new_memory(1),
+        model.new_memory(1, rows=rows),
+        narrow.new_memory(1, rows="exact"),
+    )
+    for memory in (default, said, wide):
+        narrow.write(memory, some_ids(200), flush=True)
+    assert (default.rows, said.rows, wide.rows) == (rows, rows, "exact")
+    assert narrow.core.row_bytes() == model.core.row_bytes(rows)
+    assert default.nbytes == said.nbytes < wide.nbytes
+    ids = some_ids(7)
+    assert torch.equal(narrow(ids, memory=default).logits, narrow(ids, memory=said).logits)
+    # A model is the same whatever its new memories are.
+    assert narrow.fingerprint == model.fingerprint
+    for memory in (default, wide):
+        memory.save(tmp_path / "file")
+        for reader in (model, narrow):
+            assert Memory.load(tmp_path / "file", reader).rows == memory.rows
+        (tmp_path / "file").unlink()
+    model.save_pretrained(tmp_path / "model")
+    narrow.save_pretrained(tmp_path / "narrow")
+    assert "rows" not in json.loads((tmp_path / "model" / "memplus.json").read_text())["memory"]
+    assert MPlus.from_pretrained(tmp_path / "narrow").new_memory().rows == rows
+
+
+def test_a_way_to_keep_rows_that_there_is_not_is_refused() -> None:
+    with pytest.raises(ConfigError, match="exact, int8 or int4"):
+        make_mplus().new_memory(rows="int2")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("ids", [[-1], [3, 10**6]])

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from memplus.config import MemoryConfig, SpanRetrieval
+from memplus.memory.packing import RowKind
 from memplus.memory.records import NewRows, Passage, WriteRecord
 from memplus.memory.state import Memory
 from memplus.store.limits import Limits
@@ -76,8 +77,14 @@ class FakeHost:
     def changed_since(self, version: int) -> str:
         return "weights"
 
-    def new_memory(self, seed: int = 0, *, max_bytes: int | None = None) -> Memory:
-        return Memory(self, seed, max_bytes)
+    def new_memory(
+        self, seed: int = 0, *, max_bytes: int | None = None, rows: RowKind | None = None
+    ) -> Memory:
+        made = Memory(self, seed, max_bytes)
+        kept = rows or self.memory_config.rows
+        if kept != "exact":
+            made.pack(kept)
+        return made
 
     def new_rows(self, hidden: Tensor) -> NewRows:
         layers, count, _ = hidden.shape

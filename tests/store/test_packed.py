@@ -13,7 +13,7 @@ from tests.store.test_changes import story
 from tests.store.test_store import chunks
 
 from memplus.errors import HistoryError, ReadOnlyMemoryError, UsageError
-from memplus.memory.packing import RowKind
+from memplus.memory.packing import ROWS, RowKind
 from memplus.memory.state import Memory
 from memplus.store import MemoryStore, snapshot
 
@@ -80,6 +80,50 @@ def test_what_is_written_anew_is_packed_the_same_way(tmp_path: Path, kind: RowKi
         memory.forget(source="gone", rebuild=True)
         assert all(map(torch.equal, read(memory), read(plain)))
     store.verify("alice")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("host", HOSTS, ids=NAMES)
+def test_new_memories_keep_rows_as_the_model_says(
+    tmp_path: Path, host: FakeHost, kind: RowKind
+) -> None:
+    """From the first write on, as if the caller had said so."""
+    store = MemoryStore(tmp_path / "s", limits=SMALL)
+    narrow = FakeHost(replace(host.memory_config, rows=kind))
+    with (
+        store.create("said", host, seed=1, rows=kind) as said,
+        store.open_or_create("default", narrow, seed=1) as default,
+        store.create("wide", narrow, seed=1, rows="exact") as wide,
+    ):
+        for one in (said, default, wide):
+            story(host, one)
+        assert contents(default) == contents(said)
+        assert all(map(torch.equal, read(default), read(said)))
+        assert (default.rows, wide.rows) == (kind, "exact")
+        assert wide.nbytes > default.nbytes
+    assert store.manifest("default").config == store.manifest("said").config
+    assert [store.manifest(name).rows for name in ("default", "wide")] == [kind, "exact"]
+    for name in ("said", "default", "wide"):
+        store.verify(name)
+
+
+def test_memories_from_before_the_model_packed_rows_stay_as_they_are(tmp_path: Path) -> None:
+    """Also where they are written anew; and memories in 4 bits open where 8 are usual."""
+    store = MemoryStore(tmp_path / "s", limits=SMALL)
+    before = HOSTS[1]
+    after = FakeHost(replace(before.memory_config, rows="int8"))
+    for kind in ROWS:
+        with store.create(kind, before, seed=1, rows=kind) as memory:
+            before.write(memory, chunks(0, 2), "gone")
+            before.write(memory, chunks(100, 9), "kept")
+            memory.save(tmp_path / kind)
+        with store.open(kind, after, write=True) as memory:
+            memory.forget(source="gone", rebuild=True)
+            fresh = before.new_memory(seed=1, rows=kind)
+            before.write(fresh, chunks(100, 9), "kept")
+            assert (memory.rows, store.manifest(kind).rows) == (kind, kind)
+            assert all(map(torch.equal, read(memory), read(fresh)))
+        assert Memory.load(tmp_path / kind, after).rows == kind
 
 
 @pytest.mark.parametrize("host", HOSTS, ids=NAMES)

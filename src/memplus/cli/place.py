@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from memplus.cli.standard import default_store
+from memplus.config import ROWS
 from memplus.data.documents import source_of
 from memplus.errors import ConfigError, NotFoundError, UnknownMemoryError, UsageError
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from memplus.memory.state import Memory
     from memplus.mplus.model import MPlus
     from memplus.store import MemoryStore, StoredMemory
-
-_ROWS = ("exact", "int8", "int4")
 
 __all__ = ["Creation", "Place", "existing_store", "require_folder"]
 
@@ -34,11 +33,11 @@ class Creation:
     seed: int = 0
     max_bytes: int | None = None
     rows: str | None = None
-    """``exact``, ``int8`` or ``int4``; None: as it is, and exact for a new memory."""
+    """``exact``, ``int8`` or ``int4``; None: as it is, and as the model says for a new memory."""
     durability: str = "full"
 
     def __post_init__(self) -> None:
-        if self.rows is not None and self.rows not in _ROWS:
+        if self.rows is not None and self.rows not in ROWS:
             raise ConfigError("--rows", value=self.rows, reason="it must be exact, int8 or int4")
         if self.durability not in ("full", "relaxed"):
             reason = "it must be full or relaxed"
@@ -117,7 +116,7 @@ class Place:
             model,
             seed=creation.seed,
             max_bytes=creation.max_bytes,
-            rows=creation.kind or "exact",
+            rows=creation.kind,
             wait=wait,
         )
         try:
@@ -134,9 +133,8 @@ class Place:
             MemoryExistsError: there is one of that name.
             StorageError, MemoryFileError: the store cannot be used.
         """
-        rows = creation.kind or "exact"
         return self._own(creation).create(
-            self.id, model, seed=creation.seed, max_bytes=creation.max_bytes, rows=rows
+            self.id, model, seed=creation.seed, max_bytes=creation.max_bytes, rows=creation.kind
         )
 
     def _own(self, creation: Creation) -> MemoryStore:
@@ -176,9 +174,7 @@ def _loaded_or_made(path: Path, model: MPlus, creation: Creation) -> Memory:
     from memplus.memory.state import Memory
 
     if not path.exists():
-        made = model.new_memory(creation.seed, max_bytes=creation.max_bytes)
-        _pack(made, creation.kind, str(path))
-        return made
+        return model.new_memory(creation.seed, max_bytes=creation.max_bytes, rows=creation.kind)
     memory = Memory.load(path, model)
     _pack(memory, creation.kind, str(path))
     if creation.max_bytes is not None:
@@ -194,6 +190,6 @@ def _pack(memory: Memory, rows: RowKind | None, name: str) -> None:
     """
     if rows is None or rows == memory.rows:
         return
-    if rows == "exact" or _ROWS.index(rows) < _ROWS.index(memory.rows):
+    if rows == "exact" or ROWS.index(rows) < ROWS.index(memory.rows):
         raise UsageError(f"{name} keeps its rows as {memory.rows}, which nothing widens again.")
     memory.pack(rows)

@@ -243,7 +243,7 @@ def _header(memory: MemoryContents) -> str:
     header = {
         "version": VERSION,
         "fingerprint": memory.owner.fingerprint,
-        "config": memory.config.to_dict(),
+        "config": memory.config.identifying(),
         "seed": memory.seed,
         "max_bytes": memory.max_bytes,
         "clock": memory.clock,

@@ -16,11 +16,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from memplus.config import ROWS, RowKind, require
 from memplus.memory.rows import RowTable
 
 __all__ = [
@@ -34,14 +34,12 @@ __all__ = [
     "pack",
     "packed_columns",
     "repacked",
+    "require_kind",
     "scale_of",
     "split_centres",
     "unpack",
 ]
 
-RowKind = Literal["exact", "int8", "int4"]
-ROWS: tuple[RowKind, ...] = ("exact", "int8", "int4")
-"""How long-term rows are kept, from the widest to the narrowest."""
 PACKED = ("k", "v", "hidden")
 """Columns that are packed always. Retrieval keys are packed where spans are retrieved: the same
 spans are found by them. Single rows were the same for 98.5% (`benchmarks/store.py`), too few for
@@ -56,6 +54,16 @@ _FEWEST = 8
 _LARGEST = torch.finfo(torch.float16).max
 
 _Column = tuple[torch.dtype, tuple[int | None, ...]]
+
+
+def require_kind(rows: object) -> None:
+    """Refuse a way to keep rows that does not exist; None stands for a model's own.
+
+    Raises:
+        ConfigError: it is none of ``ROWS``.
+    """
+    ok = rows is None or rows in ROWS
+    require(ok, "rows", rows, "it must be exact, int8 or int4")
 
 
 def scale_of(name: str) -> str:

@@ -19,6 +19,7 @@ from memplus.memory.contents import MemoryContents
 from memplus.memory.forgetting import Forgotten, chosen_writes, forget_rows
 from memplus.memory.format import load_contents, save_contents
 from memplus.memory.guards import changing
+from memplus.memory.packing import RowKind
 from memplus.memory.records import MemoryOwner, NewRows, Passage
 from memplus.memory.written_text import WrittenText
 
@@ -190,8 +191,10 @@ class MemoryHost(MemoryOwner, Protocol):
         """Whose its memories are: what each of them keeps hold of."""
         ...
 
-    def new_memory(self, seed: int = 0, *, max_bytes: int | None = None) -> Memory:
-        """A pristine memory."""
+    def new_memory(
+        self, seed: int = 0, *, max_bytes: int | None = None, rows: RowKind | None = None
+    ) -> Memory:
+        """A pristine memory; see ``MPlus.new_memory``."""
         ...
 
     def new_rows(self, hidden: Tensor) -> NewRows:

@@ -28,7 +28,7 @@ from memplus.errors import (
 )
 from memplus.memory.guards import reading
 from memplus.memory.layout import LongTermLayout
-from memplus.memory.packing import KEY, RowKind, pack
+from memplus.memory.packing import KEY, RowKind, pack, require_kind
 from memplus.memory.records import NewRows, RowBytes
 from memplus.memory.retriever import MemoryWeights
 from memplus.memory.state import Memory
@@ -81,7 +81,7 @@ class Core:
         self.name = str(getattr(model.config, "name_or_path", "") or type(model).__name__)
         self.optional_tokenizer = tokenizer
         self.weights_identity = WeightsIdentity(self.backbone, weights, config)
-        self._blank: tuple[int, Memory] | None = None
+        self._blanks: dict[RowKind, tuple[int, Memory]] = {}
         read = config.retrieved_tokens + config.short_term_tokens + 1
         written = config.tokens_per_write + config.chunk_tokens
         needed = int(config.bos) + max(read, written)
@@ -162,33 +162,40 @@ class Core:
 
     # Memories -----------------------------------------------------------------------------------
 
-    def new_memory(self, seed: int = 0, *, max_bytes: int | None = None) -> Memory:
+    def new_memory(
+        self, seed: int = 0, *, max_bytes: int | None = None, rows: RowKind | None = None
+    ) -> Memory:
         """A pristine memory; see ``MPlus.new_memory``.
 
         Raises:
             UsageError: the stock model was cast by itself, so pristine rows do not fit it.
-            ConfigError: ``seed`` or ``max_bytes`` is no such number.
+            ConfigError: ``seed`` or ``max_bytes`` is no such number, or ``rows`` no such way.
         """
         _check_integer("seed", seed, -(1 << 63), (1 << 64) - 1)
         if max_bytes is not None:
             _check_integer("max_bytes", max_bytes, 0, 1 << 62)
-        blank = self._blank
-        if blank is None or blank[0] != self.weights_version:
-            blank = self._blank = self._new_blank()
-        memory = blank[1].fork()
+        require_kind(rows)
+        kept: RowKind = rows or self.memory_config.rows
+        version, blank = self._blanks.get(kept, (None, None))
+        if blank is None or version != self.weights_version:
+            blank = self._new_blank(kept)
+            self._blanks[kept] = blank.weights_version, blank
+        memory = blank.fork()
         memory.seed, memory.max_bytes = seed, max_bytes
         memory.generator.manual_seed(seed)
         return memory
 
-    def _new_blank(self) -> tuple[int, Memory]:
-        """What every new memory is a fork of, and the weights that it was made by."""
+    def _new_blank(self, rows: RowKind) -> Memory:
+        """What every new memory that keeps its rows so is a fork of."""
         # What the weights are now is what a later look at every bit is compared with.
         self.check_weights()
         if self.pristine.tensors():
             self._check_dtypes()
         blank = Memory(self, 0)
         fill_pristine(blank, self.backbone, self.weights, self.pristine)
-        return blank.weights_version, blank
+        if rows != "exact":
+            blank.pack(rows)
+        return blank
 
     def check_owner(self, memory: Memory) -> None:
         """Refuse a memory that other weights or sizes made.
@@ -265,11 +272,11 @@ class Core:
         names = long_term_columns(self.backbone) if self.memory_config.has_long_term else ()
         return NewRows(hidden, project_rows(self.backbone, self.weights, hidden), names)
 
-    def row_bytes(self, rows: RowKind = "exact") -> RowBytes:
+    def row_bytes(self, rows: RowKind | None = None) -> RowBytes:
         """Bytes that one row takes, all layers together.
 
         Args:
-            rows: how long-term rows are kept.
+            rows: how long-term rows are kept; None: as in a new memory.
         """
         layers = len(self.backbone.layers)
         probe = torch.zeros(
@@ -282,7 +289,8 @@ class Core:
         names = [name for name in long_term_columns(self.backbone) if name in columns]
         flat = {name: columns[name].flatten(0, 1) for name in names}
         flat |= {name: flat[name][list(layout.stored)] for name in names if name != KEY}
-        packed = pack(flat, rows, keys=self.memory_config.retrieves_spans)
+        kept = rows or self.memory_config.rows
+        packed = pack(flat, kept, keys=self.memory_config.retrieves_spans)
         stored = sum(one.nbytes for one in packed.values())
         counter = 4 if self.memory_config.eviction.kind == "counter" else 0
         return RowBytes(

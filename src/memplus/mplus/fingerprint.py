@@ -294,7 +294,7 @@ def tokenizer_digest(tokenizer: Any) -> str:
 
 
 def _digest(config: MemoryConfig, lines: Mapping[str, str], more: Sequence[str] = ()) -> str:
-    found = hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True).encode())
+    found = hashlib.sha256(json.dumps(config.identifying(), sort_keys=True).encode())
     for _, line in sorted(lines.items()):
         found.update(line.encode())
     for line in more:

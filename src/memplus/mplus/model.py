@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, overload
 import torch
 from torch import Tensor
 
+from memplus.memory.packing import RowKind
 from memplus.memory.records import NewRows, Passage
 from memplus.memory.state import Memory
 from memplus.mplus.arguments import Memories, as_batch
@@ -50,18 +51,22 @@ class MPlus(Pretrained):
         """Token ids lie below it."""
         return self.core.vocabulary
 
-    def new_memory(self, seed: int = 0, *, max_bytes: int | None = None) -> Memory:
+    def new_memory(
+        self, seed: int = 0, *, max_bytes: int | None = None, rows: RowKind | None = None
+    ) -> Memory:
         """A pristine memory.
 
         Args:
             seed: of the generator that decides what is dropped.
             max_bytes: refuse writes that would make the memory larger; None: no limit.
+            rows: how long-term rows are kept: as computed (``exact``), in 8 bits (``int8``) or in 4
+                (``int4``); None: as the memory config says.
 
         Raises:
             UsageError: the stock model was cast by itself, so pristine rows do not fit it.
-            ConfigError: ``seed`` or ``max_bytes`` is no such number.
+            ConfigError: ``seed`` or ``max_bytes`` is no such number, or ``rows`` no such way.
         """
-        return self.core.new_memory(seed, max_bytes=max_bytes)
+        return self.core.new_memory(seed, max_bytes=max_bytes, rows=rows)
 
     @overload
     def write(

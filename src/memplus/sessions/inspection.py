@@ -99,14 +99,14 @@ def contents(memory: Memory) -> Contents:
     )
 
 
-def bytes_per_token(model: MPlus, rows: RowKind = "exact") -> float:
+def bytes_per_token(model: MPlus, rows: RowKind | None = None) -> float:
     """Bytes that a token of text takes once its rows are in the long-term memory.
 
     The short-term pool comes on top, once for each memory. 0 where there is no long-term memory.
 
     Args:
         model: whose rows.
-        rows: how they are kept.
+        rows: how they are kept; None: as in a new memory.
     """
     config = model.memory_config
     if not config.has_long_term:

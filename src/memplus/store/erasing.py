@@ -70,9 +70,7 @@ def erase_and_rewrite(
     waiting = (memory.tail, memory.tail_source, memory.tail_text)
     version = memory.version
     keeper.begin_anew()
-    fresh = host.new_memory(memory.seed, max_bytes=memory.max_bytes)
-    if memory.rows != "exact":
-        fresh.pack(memory.rows)
+    fresh = host.new_memory(memory.seed, max_bytes=memory.max_bytes, rows=memory.rows)
     take_contents(memory, fresh)
     with held:
         host.replay(memory, [(one.source, Passage(one.ids, one.text)) for one in others])

@@ -26,7 +26,7 @@ from memplus.errors import (
 )
 from memplus.errors.base import storage_error
 from memplus.memory.files import as_path
-from memplus.memory.packing import ROWS, RowKind
+from memplus.memory.packing import RowKind, require_kind
 from memplus.memory.state import MemoryHost
 from memplus.store.administration import Administration
 from memplus.store.blocks import Residency
@@ -52,11 +52,10 @@ class _Start:
 
     seed: int
     max_bytes: int | None
-    rows: RowKind
+    rows: RowKind | None
 
     def __post_init__(self) -> None:
-        if self.rows not in ROWS:
-            raise ConfigError("rows", value=self.rows, reason="it must be exact, int8 or int4")
+        require_kind(self.rows)
 
 
 class MemoryStore(Administration):
@@ -125,7 +124,7 @@ class MemoryStore(Administration):
         *,
         seed: int = 0,
         max_bytes: int | None = None,
-        rows: RowKind = "exact",
+        rows: RowKind | None = None,
         wait: float | None = 0.0,
     ) -> StoredMemory:
         """A pristine memory, open for writing.
@@ -135,7 +134,8 @@ class MemoryStore(Administration):
             model: whose memory it is.
             seed: decides what is dropped.
             max_bytes: see ``Memory``.
-            rows: how long-term rows are kept: as computed, or in 8 or 4 bits.
+            rows: how long-term rows are kept: as computed, or in 8 or 4 bits; None: as the model's
+                config says.
             wait: seconds to wait while another process makes or deletes one of that name; None
                 waits for ever.
 
@@ -158,7 +158,7 @@ class MemoryStore(Administration):
         *,
         seed: int = 0,
         max_bytes: int | None = None,
-        rows: RowKind = "exact",
+        rows: RowKind | None = None,
         wait: float | None = 0.0,
     ) -> StoredMemory:
         """The memory of that name, open for writing; where there is none, a pristine one.
@@ -193,9 +193,7 @@ class MemoryStore(Administration):
         """Put a pristine memory in place; its lock is held."""
         with self._directory.named_errors(), self._directory.arriving(name) as folder:
             model.check_weights()
-            made = model.new_memory(start.seed, max_bytes=start.max_bytes)
-            if start.rows != "exact":
-                made.pack(start.rows)
+            made = model.new_memory(start.seed, max_bytes=start.max_bytes, rows=start.rows)
             journal = folder.new("journal")
             Journal.create(journal, self._directory.disk)
             manifest = Manifest(
@@ -203,9 +201,9 @@ class MemoryStore(Administration):
                 model=model.name.encode(errors="replace").decode(),
                 fingerprint=model.fingerprint,
                 identity=dict(model.identity),
-                config=model.memory_config.to_dict(),
+                config=model.memory_config.identifying(),
                 journal=journal.name,
-                rows=start.rows,
+                rows=made.rows,
                 created=now(),
             )
             keeper = Keeper(folder, manifest, self.limits, writable=True)

@@ -55,6 +55,7 @@ def test_the_recipe_holds_the_numbers_that_made_the_bundled_weights() -> None:
     assert [stage.name for stage in recipe.stages] == [*names, "near namesakes"]
     assert [stage.advance for stage in recipe.stages] == [0.86, 0.76, 0.75, 0.72, 0.92, 2.0]
     assert [stage.group for stage in recipe.stages] == [1, 1, 2, 8, 8, 8]
+    assert recipe.memory.rows == "int8"
     assert [stage.earlier for stage in recipe.stages] == [0, 0, 0, 0, 12, 24]
     assert recipe.stages[-1] == Stage(
         "near namesakes", chunks=2, group=8, questions=36, notes=(0, 0, 1, 1, 2, 3),
