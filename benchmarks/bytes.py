@@ -40,7 +40,7 @@ def main() -> None:
     rungs: list[dict[str, object]] = []
     with tempfile.TemporaryDirectory(dir=arguments.place) as folder:
         store = MemoryStore(Path(folder) / "store")
-        with store.create("exact", model) as memory:
+        with store.create("exact", model, rows="exact") as memory:
             _tell(model, memory, notes, arguments.tokens)
         for kind in ROWS:
             rungs.append(_rung(model, store, kind, notes))

@@ -109,8 +109,8 @@ def write_ratio(model: MPlus, store: MemoryStore, chunks: int, rounds: int) -> t
     ids = _ids(model, chunks)
     name = f"writes of {chunks}"
     times: dict[str, list[float]] = {"stored": [], "plain": []}
-    with store.create(name, model) as stored:
-        plain = model.new_memory()
+    with store.create(name, model, rows="exact") as stored:
+        plain = model.new_memory(rows="exact")
         for turn in range(rounds + 2):
             for kind, memory in (("stored", stored), ("plain", plain)):
                 seconds = _timed(lambda m=memory: model.write(m, ids, source="text"))
@@ -163,7 +163,7 @@ def _take_in(model: MPlus, memory: Memory, hidden: torch.Tensor, size: int) -> N
 def size_figures(model: MPlus, store: MemoryStore, tokens: int) -> dict[str, float]:
     """Opening and asking a memory of so many tokens."""
     name = _name(tokens)
-    with store.create(name, model) as memory:
+    with store.create(name, model, rows="exact") as memory:
         fill(model, memory, tokens)
     del memory
     gc.collect()
@@ -260,7 +260,7 @@ def notes_figures(model: MPlus, store: MemoryStore, count: int) -> dict[str, obj
     """Notes told between pages of a text: right answers, in 8 bits, and once they are forgotten."""
     notes = make_notes("store", count, "held_out")
     text = language_documentation()
-    with store.create("notes", model) as memory:
+    with store.create("notes", model, rows="exact") as memory:
         for number, note in enumerate(notes):
             model.write(memory, f" {note.statement}", source=f"note {number}", flush=True)
             page = text[number * PAGE : (number + 1) * PAGE]

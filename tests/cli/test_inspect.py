@@ -8,7 +8,7 @@ from tests.cli.conftest import QUESTION, Run
 def test_it_says_what_the_memory_holds_and_costs(run: Run, told: Path) -> None:
     ran = run("inspect", "--memory", told)
     assert ran.out.startswith("0 tokens in 0 writes and 11 not yet compressed; ")
-    assert "and 3.1 KB for each further token" in ran.out
+    assert "and 1.6 KB for each further token" in ran.out
     assert "notes.txt" in ran.out
 
 
@@ -18,5 +18,5 @@ def test_it_says_the_same_in_json(run: Run, told: Path) -> None:
         {"source": "notes.txt", "writes": 0, "tokens": 0, "short_term": 0, "long_term": 0}
         | {"waiting": 11}
     ]
-    assert 3000 < data["bytes_per_token"] < 3200
+    assert 1500 < data["bytes_per_token"] < 1700
     assert data["retrieved"]

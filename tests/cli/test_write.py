@@ -62,8 +62,10 @@ def test_a_large_writing_is_announced_with_bytes_per_token(
 ) -> None:
     monkeypatch.setattr(module, "_MUCH", 1000)
     ran = run("write", note, "-m", tmp_path / "m.memory")
-    assert "(3.1 KB per token)" in ran.err
+    assert "(1.6 KB per token)" in ran.err
     assert "--max-bytes" in ran.err
+    ran = run("write", note, "-m", tmp_path / "exact.memory", "--rows", "exact")
+    assert "(3.1 KB per token)" in ran.err
 
 
 def test_the_default_limit_is_named_when_it_is_met(

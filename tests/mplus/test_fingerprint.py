@@ -36,7 +36,7 @@ ADAPTED = MemoryConfig(**{**CONFIG.__dict__, "adapters": ADAPTERS})
 
 def slow_digest(config: MemoryConfig, tensors: dict[str, Tensor]) -> str:
     """The digest by its definition, word by word; files hold its values, so it may not change."""
-    found = hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True).encode())
+    found = hashlib.sha256(json.dumps(config.identifying(), sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         data = tensor.detach().contiguous().view(-1).view(torch.uint8)
         words = data.view(torch.int32) if data.numel() % 4 == 0 else data

@@ -78,7 +78,7 @@ def test_the_nano_retrieves_the_same_rows_and_answers_alike(in_products: list[in
     for ours, theirs in ((full.model, half.model), (full.weights, half.weights)):
         ours.load_state_dict({key: one.float() for key, one in theirs.state_dict().items()})
     notes = make_notes(3, 40, "held_out")
-    memories = [model.new_memory() for model in (half, full)]
+    memories = [model.new_memory(rows="exact") for model in (half, full)]
     for model, memory in zip((half, full), memories, strict=True):
         for note in notes:
             model.write(memory, note.statement + " ")
