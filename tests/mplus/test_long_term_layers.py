@@ -123,6 +123,22 @@ def test_a_memory_of_some_layers_is_kept_forked_and_forgotten(
     assert model.retrieve(plain, "What is it?")
 
 
+@pytest.mark.parametrize("config", [SOME, SINGLE], ids=["spans", "rows"])
+def test_a_memory_of_some_layers_is_asked_and_says_what_its_answers_stand_on(
+    config: MemoryConfig,
+) -> None:
+    model = make_mplus(config=config)
+    memory = model.new_memory(seed=3)
+    for number in range(4):
+        model.write(memory, some_ids(29, seed=number).tolist(), source=f"text {number}")
+    alone = model.ask(memory, "What is it?")
+    together = model.ask(memory, ["What is it?", "And where?"])
+    assert alone.text == together[0].text
+    assert len({one.source for one in alone.evidence}) > 1
+    for one in (alone, *together):
+        assert 0 < one.confidence <= 1
+
+
 @torch.no_grad()
 def logits(model: MPlus, memory: Memory) -> torch.Tensor:
     found: torch.Tensor = model(some_ids(6, seed=90), memory=memory).logits

@@ -106,7 +106,9 @@ class SpanParts:
         self._places = SpanPlaces.of(memory)
         self._index: dict[tuple[int, int, int], int] = {}
         self._parts: list[Part] = [Part(0, 0, 0)]
-        self._rows = torch.cat([self._retrieved(prefix, row), self._short_term()])
+        retrieved, own = self._retrieved(prefix, row), self._short_term()
+        self._rows = torch.cat([retrieved, own])
+        self._own = own
 
     def __len__(self) -> int:
         return len(self._parts)
@@ -115,8 +117,9 @@ class SpanParts:
         return self._parts[index]
 
     def of_rows(self, layer: int) -> Tensor:
-        """See ``Parts.of_rows``; alike in every layer."""
-        return self._rows
+        """See ``Parts.of_rows``; alike in every layer that keeps rows."""
+        pool = self._memory.long_term
+        return self._rows if pool is None or layer in pool.layout.stored else self._own
 
     def retrieved(self) -> list[Part]:
         """The parts that were retrieved, best score first."""
