@@ -44,7 +44,7 @@ from memplus.store import MemoryStore
 from memplus.store.erasing import take_contents
 from memplus.store.limits import Limits
 
-__all__ = ["main"]
+__all__ = ["kept_in_layers", "main"]
 
 Figures = dict[str, Any]
 
@@ -161,7 +161,7 @@ class Bench:
         name = self._kept(model, rung)
         with self.store.open(name, model) as whole:
             disk = self.store.size(name)
-            with _read_in(model, whole, rung.layers) as (reader, memory):
+            with kept_in_layers(model, whole, rung.layers) as (reader, memory):
                 figures = _sizes(reader, memory, disk - (whole.nbytes - memory.nbytes))
                 answers, right = self._ask(reader, memory)
         shown = {
@@ -218,7 +218,9 @@ def _under(model: MPlus, config: MemoryConfig) -> MPlus:
 
 
 @contextmanager
-def _read_in(model: MPlus, memory: Memory, layers: str | None) -> Iterator[tuple[MPlus, Memory]]:
+def kept_in_layers(
+    model: MPlus, memory: Memory, layers: str | None
+) -> Iterator[tuple[MPlus, Memory]]:
     """The memory with rows of some layers alone, and the model that reads it.
 
     Its rows are those of ``memory``, where they lie.

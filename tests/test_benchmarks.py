@@ -1,12 +1,21 @@
+import importlib
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from tests.fakes import make_mplus, some_ids
+from tests.passes.test_span_queries import SPANS
 
 LATENCY = Path(__file__).parents[1] / "benchmarks" / "latency.py"
+BYTES = LATENCY.with_name("bytes.py")
+LONGER = replace(
+    SPANS, short_term_tokens=32, retrieved_tokens=16, chunk_tokens=16, tokens_per_write=16
+)
 RATIOS = {
     "write_ratio",
     "first_token_ratio",
@@ -99,18 +108,96 @@ def test_many_questions_are_measured_beside_single_ones() -> None:
     assert result["ratio"] == pytest.approx(result["together_seconds"] / result["single_seconds"])
 
 
-def test_the_ladder_of_bytes_falls_and_answers_stay() -> None:
-    """The nano, 20 notes under 10 000 tokens: what packed rows cost in answers."""
-    path = Path(__file__).parents[1] / "benchmarks" / "bytes.py"
-    command = [sys.executable, str(path), "--tokens", "6000", "--notes", "20"]
+def ladder(*arguments: str | Path) -> dict[str, Any]:
+    """What ``bytes.py`` prints last."""
+    command = [sys.executable, str(BYTES), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    rungs = json.loads(done.stdout.splitlines()[-1])["rungs"]
-    assert [rung["rows"] for rung in rungs] == ["exact", "int8", "int4"]
-    for figure in ("long_term_per_row", "memory_per_token", "disk_per_token", "told_per_token"):
-        exact, int8, int4 = (rung[figure] for rung in rungs)
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def test_the_ladder_of_bytes_falls_and_answers_stay() -> None:
+    """The nano, 20 notes under 10 000 tokens: what packed rows cost in answers."""
+    result = ladder("--tokens", "6000", "--notes", "20")
+    rungs = result["rungs"]
+    names = ["exact", "int8", "int4", "exact, K/2", "int8, K/2", "int4, K/2"]
+    assert [rung["rung"] for rung in rungs] == names
+    assert result["questions"] == 20
+    for figure in (
+        "long_term_per_row", "memory_per_token", "disk_per_token", "told_per_token",
+        "grows_per_token",
+    ):  # fmt: skip
+        exact, int8, int4, *_ = (rung[figure] for rung in rungs)
         assert exact > int8 > int4, figure
-    exact, int8, int4 = (rung["right_percent"] for rung in rungs)
+    exact, int8, int4, *_ = (rung["right_percent"] for rung in rungs)
     assert exact >= 80
     assert int8 >= exact - 4
     assert int4 >= exact - 10
+    for whole, half in zip(rungs[:3], rungs[3:], strict=True):
+        assert half["told_per_token"] == whole["told_per_token"] / 2
+    low, high = rungs[0]["interval"]
+    assert low < exact <= high
+
+
+def test_the_ladder_tells_a_model_of_spans_what_is_held_out(tmp_path: Path) -> None:
+    """An untrained model: every rung is measured, whatever it answers."""
+    make_mplus(config=LONGER).save_pretrained(tmp_path / "model")
+    questions = squad_file(tmp_path / "dev.json")
+    sizes = ("--tokens", "3000", "--items", "3", "--questions", questions)
+    result = ladder("--model", tmp_path / "model", *sizes)
+    rungs = {rung["rung"]: rung for rung in result["rungs"]}
+    assert list(rungs) == [
+        "exact", "int8", "int4", "exact, K/2", "int8, K/2", "int4, K/2",
+        "exact, layers 1-3", "exact, layers 1-1", "exact, layers 2-3",
+        "int4, layers 1-3", "int4, K/2, layers 1-3",
+    ]  # fmt: skip
+    assert result["told"] == 6
+    kinds = rungs["exact"]["by_kind"]
+    assert set(kinds) == {"passage", "statement"}
+    assert sum(one["asked"] for one in kinds.values()) == result["questions"]
+    exact, most, one = (rungs[f"exact{layers}"] for layers in ("", ", layers 1-3", ", layers 1-1"))
+    rows = exact["long_term_per_token"] - exact["keys_per_token"]
+    assert exact["keys_per_token"] == most["keys_per_token"] == one["keys_per_token"]
+    assert most["long_term_per_token"] == pytest.approx(
+        exact["long_term_per_token"] - rows / 4, 0.1
+    )
+    assert exact["grows_per_token"] > most["grows_per_token"] > one["grows_per_token"]
+    assert all(rung["grows_per_token"] >= rung["long_term_per_token"] for rung in rungs.values())
+    assert result["cheapest"].keys() == {"at most 1 points lost", "at most 3 points lost"}
+
+
+@pytest.mark.parametrize("layers", ["1-3", "3-3", "0-3"])
+@torch.no_grad()
+def test_a_memory_read_with_rows_of_some_layers_is_the_one_that_kept_them_alone(
+    layers: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(BYTES.parent))
+    module = importlib.import_module("bytes")
+    whole, alone = (
+        make_mplus(config=SPANS),
+        make_mplus(config=replace(SPANS, long_term_layers=layers)),
+    )
+    memory, expected = whole.new_memory(seed=3), alone.new_memory(seed=3)
+    for number in range(5):
+        for model, told in ((whole, memory), (alone, expected)):
+            model.write(told, some_ids(29, seed=number).tolist())
+    prompt = some_ids(6, seed=90)
+    with module.kept_in_layers(whole, memory, layers) as (reader, twin):
+        assert twin.nbytes == expected.nbytes
+        assert torch.equal(
+            reader(prompt, memory=twin).logits, alone(prompt, memory=expected).logits
+        )
+
+
+def squad_file(path: Path) -> Path:
+    """Articles of one passage each, as SQuAD is published; a quarter of them are held out."""
+    articles = []
+    for number in range(40):
+        text = f"Town {number} has a tower of {number + 20} metres, built by mason {number}."
+        asked = {"question": f"How high is the tower of town {number}?"}
+        asked |= {"answers": [{"text": f"{number + 20} metres", "answer_start": 20}]}
+        paragraph = {"context": text, "qas": [asked]}
+        articles.append({"title": f"Town {number}", "paragraphs": [paragraph]})
+    path.write_text(json.dumps({"version": "v2.0", "data": articles}))
+    return path
