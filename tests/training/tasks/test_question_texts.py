@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
-from random import Random
 
 import pytest
 
 from memplus.data.statements import HELD_OUT_TOPICS, read_statements
 from memplus.errors import ConfigError
-from memplus.training.tasks.question_texts import (
-    Item,
-    QuestionSource,
-    TokenQuestion,
-    encode_source,
-    stretch,
-)
+from memplus.training.tasks.question_texts import QuestionSource, encode_source
 
 
 class Letters:
@@ -91,38 +83,19 @@ def test_a_correction_asks_for_the_later_value_in_its_later_part() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "path"), [("squad", None), ("statements", Path("x")), ("corrections", Path("x"))]
+    ("kind", "path"), [("squad", None), ("statements", Path("x")), ("notes", Path("x"))]
 )
 def test_a_file_is_named_where_one_is_needed_and_nowhere_else(kind: str, path: Path | None) -> None:
     with pytest.raises(ConfigError, match="path"):
         QuestionSource(kind, path)  # type: ignore[arg-type]
 
 
-def passage(mark: int, length: int = 10) -> Item:
-    question = TokenQuestion((1,), (mark, 0), 0, 3, 4)
-    return Item((tuple([mark] * length),), str(mark), (question,))
-
-
-def test_a_stretch_is_as_long_as_asked_and_its_questions_lie_in_it() -> None:
-    marks = iter(range(100, 200))
-    made = stretch(35, lambda: passage(next(marks)), [(7,)], Random(0))
-    assert len(made.ids) == 35
-    assert [question.answer[0] for question, _, _ in made.questions] == [100, 101, 102]
-    for question, first, last in made.questions:
-        assert made.ids[first : last + 1] == [question.answer[0]] * 2
-
-
-def test_a_correction_is_told_some_passages_after_what_it_corrects() -> None:
-    old, new = (TokenQuestion((1,), (part, 0), part, 0, 1) for part in (0, 1))
-    both = Item(((50,) * 4, (60,) * 4), "topic", (old, new))
-    seen = set()
-    for seed in range(40):
-        items = iter([both, *(passage(100 + index) for index in range(30))])
-        made = stretch(60, partial(next, items), [(7,)], Random(seed))
-        asked = [question for question, _, _ in made.questions if question in (old, new)]
-        corrected = 60 in made.ids
-        assert asked == ([new] if corrected else [old])
-        seen.add(corrected)
-        if corrected:
-            assert made.ids.index(60) > made.ids.index(100)
-    assert seen == {True, False}
+def test_notes_have_no_end_and_some_of_them_change() -> None:
+    items = encode_source(QuestionSource("notes"), Letters())
+    assert len(items) > 5000
+    changing = [one for one in items if len(one.parts) > 1]
+    assert 0.3 < len(changing) / len(items) < 0.5
+    for item in items[:50]:
+        for question in item.questions:
+            place = item.parts[question.part][question.first : question.last + 1]
+            assert told(place).startswith(told(question.answer[:-1]))

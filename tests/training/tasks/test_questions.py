@@ -39,6 +39,9 @@ TASK: dict[str, Any] = {
     "tails": 0.3,
     "tail_tokens": 12,
     "forgets": 0.3,
+    "earlier": 0.3,
+    "short": 0.3,
+    "short_tokens": [4, 12],
 }
 
 
@@ -65,7 +68,7 @@ def test_equal_seeds_draw_equal_passes_whatever_the_process(tmp_path: Path) -> N
 
 
 def test_what_is_asked_stands_in_the_rows_that_are_named(tmp_path: Path) -> None:
-    config = config_of(tmp_path, {"tails": 0.0, "plain": 0.0, "chunks": 4})
+    config = config_of(tmp_path, {"tails": 0.0, "plain": 0.0, "chunks": 4, "short": 0.0})
     workload = TextRun(config).workload
     for step in range(5):
         job = workload.draw(step, 0)
@@ -82,15 +85,76 @@ def test_what_is_asked_stands_in_the_rows_that_are_named(tmp_path: Path) -> None
 
 
 def test_each_share_gives_its_kind(tmp_path: Path) -> None:
-    config = config_of(tmp_path, {"untold": 1.0, "continued": 2})
+    config = config_of(tmp_path, {"untold": 1.0, "continued": 2, "short": 0.0})
     job = TextRun(config).workload.draw(0, 0)
     assert job.asked is not None
     kinds = job.asked.kinds.view(2, -1)
     assert (kinds == Kind.CONTINUED).sum(dim=1).tolist() == [2, 2]
     assert (kinds == Kind.UNTOLD).sum(dim=1).tolist() == [4, 4]
-    none = TextRun(config_of(tmp_path, {"untold": 0.0, "chunks": 4, "tails": 0.0})).workload
+    none = TextRun(config_of(tmp_path, {"untold": 0.0, "chunks": 4, "short": 0.0})).workload
     drawn = [none.draw(step, 0).asked for step in range(3)]
     assert all(not (one.kinds == Kind.UNTOLD).any() for one in drawn if one is not None)
+
+
+def test_what_earlier_passes_told_is_asked_for_where_it_lies(tmp_path: Path) -> None:
+    """A question that names rows of an earlier pass names those that hold its answer."""
+    config = config_of(
+        tmp_path,
+        {"earlier": 1.0, "untold": 0.0, "continued": 0, "short": 0.0, "forgets": 0.0, "tails": 0.0,
+         "plain": 0.0},
+        memory={"short_term_tokens": 64}, run={"stored_rows": 400},
+    )  # fmt: skip
+    run = TextRun(config)
+    module, written, found = run.workload.module, [[], []], 0
+    for step in range(10):
+        clock = module.memory.clock
+        job = run.workload.draw(step, 0)
+        for document, ids in enumerate(job.chunks.flatten(1).tolist()):
+            written[document] += ids  # K is the chunk: a row for every token, births from 1 on
+        with torch.no_grad():
+            _, figures = module(job)
+        asked = job.asked
+        assert asked is not None
+        assert clock == len(written[0]) - job.chunks[0].numel()
+        for place in (asked.kinds == Kind.EARLIER).nonzero()[:, 0].tolist():
+            first, last = (asked.rows[place] + clock).tolist()
+            assert last < clock
+            labels = asked.labels[place]
+            answer = labels[labels != IGNORED].tolist()[:-1]
+            text = run.model.decode(written[place // TASK["asked"]][first : last + 1]).lower()
+            assert run.model.decode(answer).strip().lower() in text
+            found += 1
+        if step:
+            assert "seen.earlier" in figures
+    assert found > 10
+
+
+def test_a_short_text_is_told_to_an_empty_memory_or_to_the_one_there_is(tmp_path: Path) -> None:
+    task = {"short": 1.0, "untold": 0.0, "continued": 0}
+    run = TextRun(config_of(tmp_path, task))
+    module, ways = run.workload.module, set()
+    for step in range(30):
+        clock = module.memory.clock
+        job = run.workload.draw(step, 0)
+        asked = job.asked
+        assert asked is not None
+        assert len(asked.ids) == 2 * (TASK["asked"] // 3)
+        chunks, tokens = job.chunks.shape[1:]
+        assert tokens <= 12
+        loss, figures = module(job)
+        assert torch.isfinite(loss)
+        grown = module.memory.clock - clock
+        assert grown == (0 if job.aside or not chunks else -(-tokens // 4) * 4)
+        if not chunks:
+            assert (asked.rows[asked.kinds == Kind.TOLD] == torch.tensor([0, -1])).all()
+        ways.add((job.aside, chunks))
+    assert ways == {(True, 0), (True, 1), (False, 0), (False, 1)}
+
+
+def test_short_texts_need_spans(tmp_path: Path) -> None:
+    memory = {"retrieval": {"kind": "rows"}}
+    with pytest.raises(ConfigError, match="short"):
+        config_of(tmp_path, memory=memory)
 
 
 def test_the_abstention_is_what_the_prompt_says(tmp_path: Path) -> None:
@@ -148,7 +212,7 @@ def test_rows_of_spans_that_a_model_comes_with_are_found_by_its_retriever(tmp_pa
 def test_the_loss_of_a_pass_falls(tmp_path: Path) -> None:
     """Gradients reach what writes and what reads."""
     config = config_of(
-        tmp_path, {"chunks": 2, "tails": 0.0, "forgets": 1.0}, memory={"retrieved_tokens": 0},
+        tmp_path, {"chunks": 2, "tails": 0.0, "forgets": 1.0, "short": 0.0}, memory={"retrieved_tokens": 0},
         run={"stored_rows": 0},
     )  # fmt: skip
     run = TextRun(config)
@@ -173,6 +237,7 @@ def test_the_loss_of_a_pass_falls(tmp_path: Path) -> None:
     [
         ("untold", 1.5), ("one_topic", -0.1), ("plain", 1.0), ("asked", 0), ("continued", 7),
         ("tail_tokens", 0), ("sources", []), ("forgets", 2),
+        ("earlier", -1), ("short", 1.1), ("short_tokens", 1),
     ],
 )  # fmt: skip
 def test_fields_are_checked(field: str, value: Any) -> None:
@@ -190,7 +255,9 @@ def test_a_chunk_makes_no_more_rows_than_it_has_tokens() -> None:
 
 
 def test_the_retriever_can_learn_alone(tmp_path: Path) -> None:
-    config = config_of(tmp_path, {"answered": False, "gradient_writes": 0, "chunks": 4})
+    config = config_of(
+        tmp_path, {"answered": False, "gradient_writes": 0, "chunks": 4, "short": 0.0}
+    )
     run = TextRun(config)
     names = {n: w.detach().clone() for n, w in run.model.named_parameters()}
     for step in range(3):
@@ -202,5 +269,5 @@ def test_the_retriever_can_learn_alone(tmp_path: Path) -> None:
     assert all("retriever" in name or "layernorm" in name for name in moved)
     assert set(names) > moved
     with pytest.raises(ConfigError, match="answered"):
-        config_of(tmp_path, {"answered": False}, memory={"retrieved_tokens": 0},
+        config_of(tmp_path, {"answered": False, "short": 0.0}, memory={"retrieved_tokens": 0},
                   run={"stored_rows": 0})  # fmt: skip

@@ -29,6 +29,8 @@ class Kind(IntEnum):
     """It was never written: the answer is the abstention."""
     CONTINUED = 2
     """No question: a piece of what was written, to go on with."""
+    EARLIER = 3
+    """The answer is in what an earlier pass wrote."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class AskedRow:
     """Predicted, its last token too."""
     rows: tuple[int, int] | None = None
     """First and last of the rows that can hold the answer, counted from the first row that the
-    pass writes; None: it stands in the tail, or nowhere."""
+    pass writes, negative for rows of earlier passes; None: it stands in the tail, or nowhere."""
 
 
 @dataclass(frozen=True)

@@ -125,6 +125,15 @@ class DroppedRows:
         self.filled = 0
         self._keys_of = keys_of
 
+    def without_room(self) -> DroppedRows:
+        """The same for no rows at all."""
+        batch, layers, _, keys = self.keys.shape
+        vectors = self.rows.vectors
+        on_cpu = vectors.device.type == "cpu"
+        return DroppedRows(
+            0, (batch, layers, vectors.shape[3], keys), vectors, self._keys_of, on_cpu=on_cpu
+        )
+
     @property
     def held(self) -> Rows:
         """The rows there are, by slot."""
@@ -201,6 +210,13 @@ class LaneMemory:
         """The short-term pool as of the last ``detach_new_rows``."""
         self._fresh: list[Rows] = []
         self._order = self._all(0)
+
+    def empty(self) -> LaneMemory:
+        """Empty memories of the same kind, which do not keep what they drop."""
+        batch, layers, _, width = self.detached.vectors.shape
+        like = self.detached.vectors
+        long_term = self.long_term.without_room() if self.long_term is not None else None
+        return LaneMemory(self.config, (batch, layers, width), like, long_term)
 
     def clear(self) -> None:
         """Forget all rows; the clock and the count of writes go on."""

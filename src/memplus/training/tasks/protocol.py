@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from memplus.training.tasks.asked import Asked
     from memplus.training.tasks.question_texts import Item, QuestionSource, Spelling
+    from memplus.training.tasks.told_before import ToldBefore
 
 __all__ = ["NOTHING", "Draw", "Job", "KeptTarget", "Plan", "Sizes", "Target", "Task", "Texts"]
 
@@ -144,6 +145,8 @@ class Job:
     """Questions that are read instead of ``ids``, each for itself."""
     forgets: bool = False
     """The memories are empty before anything is written."""
+    aside: bool = False
+    """Empty memories take the place of the documents' own, for this job alone."""
 
     @property
     def label(self) -> str:
@@ -193,6 +196,16 @@ class Texts(Protocol):
     @property
     def memory(self) -> MemoryConfig:
         """Sizes and rules of the documents' memories."""
+        ...
+
+    @property
+    def clock(self) -> int:
+        """Rows that the memories were given so far, counted as births are."""
+        ...
+
+    @property
+    def before(self) -> ToldBefore:
+        """What this process's documents were told; a task adds what it tells."""
         ...
 
     @property

@@ -58,7 +58,7 @@ def read_questions(
     assert asked is not None
     each = len(asked.ids) // len(job.seeds)
     found = None
-    if memory.long_term is not None:
+    if memory.long_term is not None and (memory.count or memory.long_term.filled):
         forced = _lots(job, each).to(asked.ids.device) < config.forced
         found = find_spans(model, memory, asked, clock, config, forced)
     if found is not None and not asked.answered:
@@ -110,12 +110,15 @@ def _answers(logits: Tensor, asked: Asked, seen: Tensor, documents: int) -> tupl
         loss = loss + weight * sums / counts.clamp(min=1)
     right = exactly_right(logits.detach(), asked.labels, IGNORED).float()
     told = (asked.kinds == Kind.TOLD) & seen
+    earlier = asked.kinds == Kind.EARLIER
     parts = {
         "right": right[told],
+        "right.earlier": right[earlier & seen],
         "declined": right[asked.kinds == Kind.UNTOLD],
         "seen": seen[asked.kinds == Kind.TOLD].float(),
+        "seen.earlier": seen[earlier].float(),
         "loss.continued": losses.detach()[continued[of] & seen[of]],
-        "loss.answers": losses.detach()[told[of]],
+        "loss.answers": losses.detach()[(told | (earlier & seen))[of]],
     }
     return loss, {name: part.mean() for name, part in parts.items()}
 

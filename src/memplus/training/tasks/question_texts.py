@@ -1,17 +1,18 @@
-"""Passages and their questions as token ids, and the stretches of them that a document is told.
+"""Passages and their questions as token ids.
 
 No tensors and no model: a ``Spelling`` is all that is needed of one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Literal, Protocol
 
 from memplus.config import require
+from memplus.data.notes import corrected, make_notes
 from memplus.data.passages import (
     PassageQuestion,
     PassageQuestions,
@@ -31,10 +32,8 @@ __all__ = [
     "Item",
     "QuestionSource",
     "Spelling",
-    "Stretch",
     "TokenQuestion",
     "encode_source",
-    "stretch",
 ]
 
 
@@ -61,10 +60,10 @@ class Spelling(Protocol):
 
 _LONGEST_ANSWER = 16
 _LONGEST_PROMPT = 36
-_FIRST_TOLD = 0.3
-"""Share of corrections of which only the first part is told, and asked for."""
-_APART = (1, 4)
-"""Passages between a statement and its correction."""
+_NOTES = 6000
+"""Notes made up for a run."""
+_CORRECTED = 0.4
+"""Share of them that are corrected later."""
 
 
 @dataclass(frozen=True)
@@ -73,17 +72,17 @@ class QuestionSource:
 
     __pydantic_config__ = STRICT
 
-    kind: Literal["squad", "nq", "fairytale", "statements", "corrections"]
-    """The format of a file, or one of the sets that come with the package."""
+    kind: Literal["squad", "nq", "fairytale", "statements", "corrections", "notes"]
+    """The format of a file, one of the sets that come with the package, or notes made by rule."""
     path: Path | None = None
-    """The file; none for ``statements`` and ``corrections``."""
+    """The file; none for what comes with the package."""
     weight: float = 1.0
     """Its share of the passages, relative to the other sources."""
     max_tokens: int = 400
     """Longer passages are left out."""
 
     def __post_init__(self) -> None:
-        bundled = self.kind in ("statements", "corrections")
+        bundled = self.kind in ("statements", "corrections", "notes")
         reason = "it comes with the package" if bundled else "it needs a file"
         require((self.path is None) == bundled, "path", self.path, reason)
         require(self.weight > 0, "weight", self.weight, "it must be above 0")
@@ -112,15 +111,6 @@ class Item:
     questions: tuple[TokenQuestion, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Stretch:
-    """What a document is told in one pass, and what can be asked about it."""
-
-    ids: list[int]
-    questions: list[tuple[TokenQuestion, int, int]]
-    """Each with the first and last token of ``ids`` that can hold its answer."""
-
-
 def encode_source(source: QuestionSource, spelling: Spelling) -> list[Item]:
     """Everything of a source that may be trained on.
 
@@ -130,6 +120,8 @@ def encode_source(source: QuestionSource, spelling: Spelling) -> list[Item]:
     made = _Maker(spelling)
     if source.kind == "corrections":
         return list(made.corrections())
+    if source.kind == "notes":
+        return list(made.notes())
     items = made.passages(_passages(source))
     return [one for one in items if len(one.parts[0]) <= source.max_tokens]
 
@@ -169,15 +161,37 @@ class _Maker:
 
     def corrections(self) -> Iterator[Item]:
         for one in read_corrections(_trained_topics()):
-            (before, before_ends), (after, after_ends) = map(
-                self.spelling.text, (one.text, one.later)
-            )
-            place = _place(one.text, one.outdated, before_ends)
-            old = self.question(one.question, one.outdated[0], 0, *place)
-            place = _place(one.later, one.answers, after_ends)
-            new = self.question(one.question, one.answers[0], 1, *place)
-            if old is not None and new is not None:
-                yield Item((tuple(before), tuple(after)), one.topic, (old, new))
+            before, after = (one.text, one.outdated), (one.later, one.answers)
+            yield from self.changing(one.question, before, after, one.topic)
+
+    def notes(self) -> Iterator[Item]:
+        """Notes of the nano's kind: names, numbers and words without end."""
+        random = Random("notes")
+        for index, one in enumerate(make_notes("questions", _NOTES, "train")):
+            if random.random() < _CORRECTED:
+                later = corrected(one, index, "train")
+                before, after = ((n.statement, (n.answer,)) for n in (one, later))
+                yield from self.changing(one.question, before, after, one.attribute)
+            else:
+                asked = PassageQuestion(one.question, (one.answer,))
+                yield from self.passages([PassageQuestions(one.statement, one.attribute, (asked,))])
+
+    def changing(
+        self,
+        question: str,
+        before: tuple[str, Sequence[str]],
+        after: tuple[str, Sequence[str]],
+        topic: str,
+    ) -> Iterator[Item]:
+        """What is told first and later, each with its answers; nothing where they are too long."""
+        parts, made = [], []
+        for part, (text, answers) in enumerate((before, after)):
+            ids, ends = self.spelling.text(text)
+            parts.append(tuple(ids))
+            made.append(self.question(question, answers[0], part, *_place(text, answers, ends)))
+        found = tuple(one for one in made if one is not None)
+        if len(found) == len(parts):
+            yield Item(tuple(parts), topic, found)
 
     def question(
         self, question: str, answer: str, part: int, first: int, last: int
@@ -198,48 +212,3 @@ def _place(text: str, answers: Sequence[str], ends: Sequence[int]) -> tuple[int,
             last = sum(end < begin + len(answer) for end in ends)
             return min(first, len(ends) - 1), min(last, len(ends) - 1)
     return 0, len(ends) - 1
-
-
-def stretch(
-    length: int,
-    draw: Callable[[], Item],
-    between: Sequence[Sequence[int]],
-    random: Random,
-) -> Stretch:
-    """Passages one after another until ``length`` tokens are full; the last one is cut.
-
-    Args:
-        length: tokens.
-        draw: the next item.
-        between: what may stand between two passages, as token ids.
-        random: of what is drawn here.
-    """
-    ids: list[int] = []
-    questions: list[tuple[TokenQuestion, int, int]] = []
-    waiting: list[tuple[int, Item]] = []
-
-    def tell(item: Item, part: int, *, only: bool) -> None:
-        if ids:
-            ids.extend(random.choice(between))
-        begin = len(ids)
-        ids.extend(item.parts[part])
-        for one in item.questions:
-            # Of what is corrected later, only the later value is asked for.
-            if one.part == part and (only or part == len(item.parts) - 1):
-                questions.append((one, begin + one.first, begin + one.last))
-
-    turn = 0
-    while len(ids) < length:
-        turn += 1
-        due = [one for one in waiting if one[0] <= turn]
-        if due:
-            waiting.remove(due[0])
-            tell(due[0][1], 1, only=False)
-            continue
-        item = draw()
-        only = len(item.parts) == 1 or random.random() < _FIRST_TOLD
-        tell(item, 0, only=only)
-        if not only:
-            waiting.append((turn + 1 + random.randint(*_APART), item))
-    kept = [one for one in questions if one[2] < length]
-    return Stretch(ids[:length], kept)

@@ -14,6 +14,7 @@ from memplus.mplus.encoding import encode_within
 from memplus.mplus.model import MPlus
 from memplus.training.tasks.protocol import KeptTarget
 from memplus.training.tasks.question_texts import Item, QuestionSource, encode_source
+from memplus.training.tasks.told_before import ToldBefore
 from memplus.training.text.order import DocumentOrder
 
 __all__ = ["BatchTexts", "ModelSpelling"]
@@ -27,14 +28,21 @@ class BatchTexts:
         share: this process's documents among those of the batch.
         batch: documents in all processes.
         model: encodes instructions, and says where tensors belong.
+        remembered: rows after which the documents' memories hold nothing of a text any more.
     """
 
-    def __init__(self, order: DocumentOrder, share: range, batch: int, model: MPlus) -> None:
+    def __init__(
+        self, order: DocumentOrder, share: range, batch: int, model: MPlus, remembered: int = 0
+    ) -> None:
         self.order = order
         self.share = share
         self.batch = batch
         self.kept: KeptTarget | None = None
         """What may be asked for again, as of the step that is drawn."""
+        self.clock = 0
+        """Rows that the memories were given, as of that step."""
+        self.before = ToldBefore(len(share), remembered)
+        """What the documents were told."""
         self._model = model
         self.spelling = ModelSpelling(model)
         """How the model's tokenizer writes texts, questions and answers."""

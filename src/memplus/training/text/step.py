@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from memplus.backbone.session import running
 from memplus.mplus.model import MPlus
 from memplus.passes.read import HiddenPrefix, ReadSession
-from memplus.passes.write import write_pass
 from memplus.training.engine.workload import Figures
 from memplus.training.tasks.lanes import LaneMemory
 from memplus.training.tasks.losses import text_losses
@@ -54,10 +53,12 @@ class TextStep(nn.Module):
         plan, memory = job.plan, self.memory
         if job.forgets:
             memory.clear()
+        if job.aside:
+            memory = memory.empty()
         first, clock = memory.writes + 1, memory.clock
-        written = self._write(job)
+        written = self._write(job, memory)
         if job.asked is not None:
-            return self._ask(job, written, clock)
+            return self._ask(job, memory, written, clock)
         target = plan.task.target(first, memory.writes, self.kept)
         reading = None
         if plan.whole:
@@ -77,11 +78,13 @@ class TextStep(nn.Module):
         self.kept = plan.task.remember(job, target, self.kept)
         return loss, figures
 
-    def _ask(self, job: Job, written: _Written, clock: int) -> tuple[Tensor, Figures]:
+    def _ask(
+        self, job: Job, memory: LaneMemory, written: _Written, clock: int
+    ) -> tuple[Tensor, Figures]:
         """The loss of a job's questions."""
-        losses, figures = read_questions(self.model, self.memory, job, clock, self.config.retriever)
+        losses, figures = read_questions(self.model, memory, job, clock, self.config.retriever)
         loss, language = self._with_language(losses.mean(), written)
-        self.memory.detach_new_rows()
+        memory.detach_new_rows()
         return loss, figures | language | {"loss": loss.detach()}
 
     def _with_language(self, loss: Tensor, written: _Written) -> tuple[Tensor, Figures]:
@@ -90,24 +93,22 @@ class TextStep(nn.Module):
         whole = loss + self.config.run.language * written.language
         return whole, {"language": written.language.detach()}
 
-    def _write(self, job: Job) -> _Written:
+    def _write(self, job: Job, memory: LaneMemory) -> _Written:
         generators = [torch.Generator().manual_seed(seed) for seed in job.seeds]
         count, kept = job.plan.sizes.chunks, job.plan.sizes.gradient_writes
-        new = self.model.memory_config.tokens_per_write
         fresh, losses = [], []
         for index in range(count):
             learns = index >= count - kept
             with contextlib.nullcontext() if learns else torch.no_grad():
                 ids = job.chunks[:, index]
-                context = self.memory.context()
-                out = write_pass(self.model.backbone, self.model.weights, ids, context, new)
+                out = self.model.core.write_pass(ids, memory.context())
                 if learns and self.config.run.language:
                     losses.append(text_losses(self.model.core.logits(out.last_hidden), ids).mean())
-            self.memory.write(out.rows, generators)
+            memory.write(out.rows, generators)
             if learns or not job.plan.whole:
                 fresh.append(out.rows)
             if not learns:
-                self.memory.detach_new_rows()
+                memory.detach_new_rows()
         return _Written(fresh, torch.stack(losses).mean() if losses else None)
 
     def _read(self, job: Job, reading: LaneReading | None, written: _Written) -> Tensor:

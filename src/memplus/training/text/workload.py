@@ -69,11 +69,14 @@ class TextWorkload:
             config.retriever.random_query,
             config.run.revisit_renewal,
         )
-        self.texts = BatchTexts(self.order, self.share, batch, model)
+        remembered = config.run.stored_rows + config.memory.short_term_tokens
+        self.texts = BatchTexts(self.order, self.share, batch, model, remembered)
 
     def draw(self, step: int, part: int) -> Job:
         """The next texts, and what is done with them."""
         kept = self.texts.kept = self.module.kept
+        self.texts.clock = self.module.memory.clock
+        self.texts.before.expire(self.texts.clock)
         longest = self.order.documents.longest
         plan = self.planner.draw(step, part, longest, kept=kept is not None)
         job = plan.task.job(plan, self.texts)
@@ -85,9 +88,10 @@ class TextWorkload:
         """Nothing depends on the figures."""
 
     def tensors(self) -> dict[str, Tensor]:
-        """The memories and the kept target."""
+        """The memories, what was told, and the kept target."""
         kept = self.module.kept
-        return self.module.memory.tensors() | ({"revisited": kept.ids} if kept else {})
+        own = self.module.memory.tensors() | {"told": self.texts.before.tensor()}
+        return own | ({"revisited": kept.ids} if kept else {})
 
     def state(self) -> dict[str, Any]:
         """The order of documents, and what the kept target depends on."""
@@ -99,6 +103,7 @@ class TextWorkload:
         """Go on from a checkpoint."""
         self.order.restore(state["order"])
         self.module.memory.restore(tensors)
+        self.texts.before.restore(tensors["told"])
         if state["revisited"] is not None:
             first, last, due = state["revisited"]
             ids = tensors["revisited"].to(self.texts.device, copy=True)
