@@ -141,7 +141,7 @@ def test_a_short_text_is_told_to_an_empty_memory_or_to_the_one_there_is(tmp_path
         assert len(asked.ids) == 2 * (TASK["asked"] // 3)
         chunks, tokens = job.chunks.shape[1:]
         assert tokens <= 12
-        loss, figures = module(job)
+        loss, _ = module(job)
         assert torch.isfinite(loss)
         grown = module.memory.clock - clock
         assert grown == (0 if job.aside or not chunks else -(-tokens // 4) * 4)
@@ -212,8 +212,8 @@ def test_rows_of_spans_that_a_model_comes_with_are_found_by_its_retriever(tmp_pa
 def test_the_loss_of_a_pass_falls(tmp_path: Path) -> None:
     """Gradients reach what writes and what reads."""
     config = config_of(
-        tmp_path, {"chunks": 2, "tails": 0.0, "forgets": 1.0, "short": 0.0}, memory={"retrieved_tokens": 0},
-        run={"stored_rows": 0},
+        tmp_path, {"chunks": 2, "tails": 0.0, "forgets": 1.0, "short": 0.0},
+        memory={"retrieved_tokens": 0}, run={"stored_rows": 0},
     )  # fmt: skip
     run = TextRun(config)
     job = run.workload.draw(0, 0)

@@ -1,5 +1,7 @@
 """What documents were told in earlier passes and may still remember, for questions about it.
 
+torch is loaded for checkpoints alone: a config is checked without it.
+
 Shapes: n questions.
 """
 
@@ -7,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["EarlierQuestion", "Key", "ToldBefore"]
 
@@ -97,6 +100,8 @@ class ToldBefore:
 
     def tensor(self) -> Tensor:
         """[n, 8] int64: everything, for checkpoints."""
+        import torch
+
         found = []
         for document, told in enumerate(self._told):
             for key, one in told.items():
