@@ -86,9 +86,10 @@ def find_spans(
     keys = _keys(model, memory, way.layer)
     queries, share = _queries(model, asked, way.layer)
     groups = (batch, len(queries) // batch)
-    scores = span_scores(
-        queries.unflatten(0, groups), keys[:, None], way.span_rows, share.unflatten(0, groups)
-    ).flatten(0, 1)
+    with torch.autocast(keys.device.type, enabled=False):  # hundreds of spans are told apart
+        scores = span_scores(
+            queries.unflatten(0, groups), keys[:, None], way.span_rows, share.unflatten(0, groups)
+        ).flatten(0, 1)
     births = torch.cat([held.birth[:, 0], memory.births()[:, 0].to(held.birth.device)], dim=1)
     right = right_rows(births.to(scores.device), asked, clock)
     right = right.unflatten(1, (-1, way.span_rows)).any(dim=2)
