@@ -257,9 +257,8 @@ class Core:
         """[B, L, c, d]: what a write of these memories attends to; equal c for all."""
         count = self.memory_config.tokens_per_write
         rows = [None if memory is None else memory.recent(count) for memory in memories]
-        empty = self.weights.memory_embedding.detach().new_empty(
-            (len(self.backbone.layers), 0, self.backbone.hidden_size)
-        )
+        none = (len(self.backbone.layers), 0, self.backbone.hidden_size)
+        empty = self.weights.memory_embedding.detach().new_empty(none)
         return torch.stack([empty if one is None else one for one in rows])
 
     def tiles(self, memory: Memory | None) -> bool:
@@ -279,9 +278,8 @@ class Core:
             rows: how long-term rows are kept; None: as in a new memory.
         """
         layers = len(self.backbone.layers)
-        probe = torch.zeros(
-            (layers, 1, self.backbone.hidden_size), dtype=self.backbone.dtype, device=self.device
-        )
+        shape = layers, 1, self.backbone.hidden_size
+        probe = torch.zeros(shape, dtype=self.backbone.dtype, device=self.device)
         columns = project_rows(self.backbone, self.weights, probe)
         sizes = {name: c.element_size() * c.numel() for name, c in columns.items()}
         position, birth, write_id = 8 * layers, 8 * layers, 4 * layers
@@ -289,8 +287,8 @@ class Core:
         names = [name for name in long_term_columns(self.backbone) if name in columns]
         flat = {name: columns[name].flatten(0, 1) for name in names}
         flat |= {name: flat[name][list(layout.stored)] for name in names if name != KEY}
-        kept = rows or self.memory_config.rows
-        packed = pack(flat, kept, keys=self.memory_config.retrieves_spans)
+        spans = self.memory_config.retrieves_spans
+        packed = pack(flat, rows or self.memory_config.rows, keys=spans)
         stored = sum(one.nbytes for one in packed.values())
         counter = 4 if self.memory_config.eviction.kind == "counter" else 0
         return RowBytes(
