@@ -307,11 +307,10 @@ class Core:
         With spans its rows are whole ones (``passes.write.whole_write_pass``).
         """
         rows = self.memory_config.rows_of_write(input_ids.shape[1])
+        given = self.backbone, self.weights, input_ids, context, rows
         if self.memory_config.retrieves_spans:
-            return whole_write_pass(self.backbone, self.weights, input_ids, context, rows)
-        return write_pass(
-            self.backbone, self.weights, input_ids, context, rows, first_of_tiled=first_of_tiled
-        )
+            return whole_write_pass(*given)
+        return write_pass(*given, first_of_tiled=first_of_tiled)
 
     def write_rows(self, input_ids: Tensor, context: Tensor) -> Tensor:
         """The rows of one write pass, with gradients where they are on: for training.
