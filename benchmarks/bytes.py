@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
@@ -109,7 +110,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--notes", type=int, default=100, help="notes told without --questions")
     parser.add_argument("--tokens", type=int, default=160_000)
     parser.add_argument("--rungs", nargs="*", help="only these, the first one for comparison")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default=os.environ.get("MEMPLUS_DEVICE") or "cpu")
     parser.add_argument("--dtype", help="of the model: bfloat16 on a GPU, else its own")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--place", default=None, help="a directory on the disk to be measured")

@@ -2,12 +2,14 @@
 
     python benchmarks/latency.py --shape smollm2-135m --threads 1
     python benchmarks/latency.py --dtype bf16 --dtype fp32
+    python benchmarks/latency.py --shape llama-3.1-8b --device cuda --rounds 5
 
 The bare transformer is the same weights without memory, given the same text tokens in the same
 round: a forward without head and cache beside a write, a forward with the head on the last
 position and a DynamicCache beside a first token, a decoding step beside a next token. On the CPU
 process time is counted, so other programs on the machine matter little; on a GPU the time until
-its queue is empty. An answer with evidence stands beside the same answer without it.
+its queue is empty, and the most memory that PyTorch held on it. An answer with evidence stands
+beside the same answer without it.
 
 Each dtype has a process of its own, so that its peak of resident memory is its own; their rounds
 take turns, so that they see the same machine. Figures are medians over rounds. The last line of
@@ -24,17 +26,16 @@ import platform
 import resource
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from shapes import DTYPES, SHAPES, Shape, build
+from shapes import DTYPES, SHAPES, Shape, add_device, build, is_there, now, on_gpu
 from torch import Tensor
 from transformers import DynamicCache
 
@@ -107,15 +108,9 @@ class Bench:
 
     def seconds(self, work: Callable[[], Any]) -> float:
         """How long one call takes."""
-        clock = time.process_time
-        if self.shape.device == "cuda":
-            clock = time.perf_counter
-            torch.cuda.synchronize()
-        start = clock()
+        start = now(self.shape.device)
         work()
-        if self.shape.device == "cuda":
-            torch.cuda.synchronize()
-        return clock() - start
+        return now(self.shape.device) - start
 
     def write(self, times: Times) -> None:
         """A chunk through the bare decoder and into the memory."""
@@ -203,9 +198,11 @@ def _open(shape: Shape, threads: int) -> None:
     _BENCHES.append(Bench(shape))
     for _ in range(WARM_UP):
         _BENCHES[0].round()
-    reset = Path("/proc/self/clear_refs")
-    if reset.exists():
-        reset.write_text("5")  # the peak that Linux keeps starts anew, without that of building
+    # Peaks start anew, without that of building; a container may keep Linux's own as it is.
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    if on_gpu(shape.device):
+        torch.cuda.reset_peak_memory_stats()
 
 
 def _round() -> dict[str, Times]:
@@ -230,6 +227,13 @@ def _peak_bytes() -> int:
     return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
+def _peak_gpu_bytes() -> int | None:
+    """Most bytes that PyTorch held on the GPU since it was reset; None: it runs on the CPU."""
+    if not on_gpu(_BENCHES[0].shape.device):
+        return None
+    return torch.cuda.max_memory_allocated()
+
+
 # In the process that was called -------------------------------------------------------------------
 
 
@@ -240,6 +244,7 @@ class Measured:
     shape: Shape
     times: dict[str, Times]
     peak: int
+    peak_gpu: int | None
     growth: float | None
     row_bytes: dict[str, float]
 
@@ -259,6 +264,8 @@ class Measured:
             f"reads {self.tokens_per_second:,.0f} tokens a second; "
             f"at most {self.peak / 1e6:,.0f} MB resident"
         )
+        if self.peak_gpu is not None:
+            lines[-1] += f", {self.peak_gpu / 1e6:,.0f} MB on the GPU"
         if self.growth is not None:
             label = "writes 190-200 over writes 10-20, each beside a plain forward"
             lines.append(f"{label}: {self.growth:.3f}")
@@ -266,12 +273,14 @@ class Measured:
 
     def figures(self) -> dict[str, Any]:
         """For the last line of the output."""
+        gpu = {} if self.peak_gpu is None else {"peak_gpu_bytes": self.peak_gpu}
         return {
             **{f"{kind}_ratio": self.times[kind].ratio for kind in KINDS},
             **{f"{kind}_ms": 1000 * statistics.median(self.times[kind].memory) for kind in KINDS},
             "write_growth": self.growth,
             "tokens_per_second": self.tokens_per_second,
             "peak_bytes": self.peak,
+            **gpu,
             **self.row_bytes,
         }
 
@@ -298,6 +307,7 @@ def measure(shapes: dict[str, Shape], threads: int, rounds: int, *, growth: bool
                 shape,
                 times[name],
                 pools[name].submit(_peak_bytes).result(),
+                pools[name].submit(_peak_gpu_bytes).result(),
                 pools[name].submit(_growth).result() if growth else None,
                 pools[name].submit(_row_bytes).result(),
             )
@@ -319,7 +329,7 @@ def compared(names: list[str], found: list[Measured]) -> dict[str, float]:
 
 def machine(shape: Shape, threads: int) -> dict[str, Any]:
     """Where the figures come from."""
-    gpu = torch.cuda.get_device_name() if shape.device == "cuda" else None
+    gpu = torch.cuda.get_device_name() if on_gpu(shape.device) else None
     return {
         "processor": platform.machine(),
         "cores": os.cpu_count(),
@@ -341,6 +351,7 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
         action="append",
         help="of the model and its memory, the shape's own by default; give both to compare them",
     )
+    add_device(parser)
     parser.add_argument("--threads", type=int, default=1, help="processor threads")
     parser.add_argument("--rounds", type=int, default=7, help="rounds counted, after warm-up")
     parser.add_argument(
@@ -355,7 +366,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure one shape and print it; 1 where the shape needs a GPU and there is none."""
     given = _arguments(arguments)
     shape = SHAPES[given.shape]
-    if shape.device == "cuda" and not torch.cuda.is_available():
+    shape = replace(shape, device=given.device or shape.device)
+    if not is_there(shape.device):
         print(f"{given.shape} needs a CUDA GPU, and this machine has none.", file=sys.stderr)
         return 1
     own = next(name for name, dtype in DTYPES.items() if dtype == shape.dtype)

@@ -3,7 +3,8 @@
     python benchmarks/questions.py --shape smollm2-135m --threads 1
 
 ``ask`` gets the questions as a list, and each by itself; evidence and confidence are part of both.
-Questions are made-up words, 8 to 24 tokens long. On the CPU process time is counted. Single ones
+Questions are made-up words, 8 to 24 tokens long. On the CPU process time is counted, on a GPU
+(``--device cuda``) the time until its queue is empty. Single ones
 are asked before and after the list, half of them each, so that both see the same machine; with
 ``--single`` only so many of them, and the time of all is reckoned from theirs. The last line of the
 output is JSON.
@@ -16,12 +17,11 @@ import json
 import random
 import resource
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from shapes import DTYPES, SHAPES, Shape, build
+from shapes import DTYPES, SHAPES, Shape, add_device, build, is_there, now, on_gpu
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -74,18 +74,19 @@ def opened(shape: Shape, tokens: int) -> tuple[MPlus, Memory]:
 
 def seconds(model: MPlus, memory: Memory, questions: Sequence[Sequence[str]]) -> float:
     """How long it takes to ask lists of questions, one list after another."""
-    start = time.process_time()
+    device = str(model.device)
+    start = now(device)
     for some in questions:
         model.ask(memory, list(some))
-    return time.process_time() - start
+    return now(device) - start
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure one shape and print it."""
+    """Measure one shape and print it; 1 where it needs a GPU and there is none."""
     parser = argparse.ArgumentParser(description="Many questions of one memory, and single ones.")
-    cpu = sorted(name for name, shape in SHAPES.items() if shape.device == "cpu")
-    parser.add_argument("--shape", choices=cpu, default="smollm2-135m")
+    parser.add_argument("--shape", choices=sorted(SHAPES), default="smollm2-135m")
     parser.add_argument("--dtype", choices=sorted(DTYPES), default="fp32")
+    add_device(parser)
     parser.add_argument("--threads", type=int, default=1, help="processor threads")
     parser.add_argument("--questions", type=int, default=32, help="how many")
     parser.add_argument("--single", type=int, help="how many are asked by themselves: all")
@@ -93,6 +94,10 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
     shape = replace(SHAPES[given.shape], dtype=DTYPES[given.dtype])
+    shape = replace(shape, device=given.device or shape.device)
+    if not is_there(shape.device):
+        print(f"{given.shape} needs a CUDA GPU, and this machine has none.", file=sys.stderr)
+        return 1
     model, memory = opened(shape, given.answer_tokens)
     questions = some_questions(given.questions, shape.model.vocab_size)
     seconds(model, memory, [questions[:2]])  # keys are turned, buffers are there
@@ -111,11 +116,14 @@ def main(arguments: list[str] | None = None) -> int:
     )
     figures = {
         **vars(given),
+        "device": shape.device,
         "single_seconds": single,
         "together_seconds": together,
         "ratio": together / single,
         "peak_bytes": peak,
     }
+    if on_gpu(shape.device):
+        figures["peak_gpu_bytes"] = torch.cuda.max_memory_allocated()
     print(json.dumps(figures))
     return 0
 

@@ -9,6 +9,9 @@ Shapes: L layers, N short-term rows, n stored rows, d hidden size, R retriever w
 
 from __future__ import annotations
 
+import argparse
+import os
+import time
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +21,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from memplus import MemoryConfig, MPlus
 from memplus.passes.pristine import Pristine
 
-__all__ = ["DTYPES", "SHAPES", "Shape", "build"]
+__all__ = ["DTYPES", "SHAPES", "Shape", "add_device", "build", "is_there", "now", "on_gpu"]
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 """By the names that the commands have for them."""
@@ -97,6 +100,33 @@ SHAPES: dict[str, Shape] = {
         device="cuda",
     ),
 }
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Give a benchmark the option ``--device``, as the command has it."""
+    parser.add_argument(
+        "--device",
+        default=os.environ.get("MEMPLUS_DEVICE") or None,
+        help="cpu or cuda, also as MEMPLUS_DEVICE; the processor, or the shape's own, by default",
+    )
+
+
+def on_gpu(device: str) -> bool:
+    """Whether a device, by its name, is a CUDA GPU."""
+    return torch.device(device).type == "cuda"
+
+
+def is_there(device: str) -> bool:
+    """Whether this machine has a device."""
+    return not on_gpu(device) or torch.cuda.is_available()
+
+
+def now(device: str) -> float:
+    """Seconds, to be subtracted: of the process, or on a GPU until its queue is empty."""
+    if not on_gpu(device):
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def build(shape: Shape, seed: int = 0) -> MPlus:

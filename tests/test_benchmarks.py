@@ -72,12 +72,24 @@ def test_both_dtypes_are_measured_side_by_side_and_compared() -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_the_gpu_shape_is_refused_without_a_gpu() -> None:
-    done = latency("--shape", "llama-3.1-8b")
+@pytest.mark.parametrize("benchmark", ["latency.py", "questions.py"])
+@pytest.mark.parametrize("asked_for", [["--shape", "llama-3.1-8b"], ["--device", "cuda"]])
+def test_what_needs_a_gpu_is_refused_without_one(benchmark: str, asked_for: list[str]) -> None:
+    """The shape that asks for one by itself, and any other whose device is named."""
+    command = [sys.executable, str(LATENCY.with_name(benchmark)), *asked_for]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
 
     assert done.returncode == 1
     assert "needs a CUDA GPU" in done.stderr
     assert done.stdout == ""
+
+
+def test_the_device_may_be_named_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEMPLUS_DEVICE", "no such device")
+    assert "no such device" in latency("--shape", "tiny", "--rounds", "1").stderr
+    done = latency("--shape", "tiny", "--rounds", "1", "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert "peak_gpu_bytes" not in json.loads(done.stdout.splitlines()[-1])["dtypes"]["fp32"]
 
 
 @pytest.mark.slow

@@ -7,7 +7,8 @@ stock mask. For the one that does, two ways to the same numbers:
 - training, eager and anything unusual: concatenate the prefix, pad the mask, call the stock
   function;
 - inference: one attention per segment, none of them copied, merged by log-sum-exp; each by the
-  library's fused kernel or in plain products (``backbone.products``), whichever is the quicker.
+  library's fused kernel or in plain products (``backbone.products`` on a CPU, ``backbone.kernels``
+  elsewhere), whichever is the quicker.
 
 Shapes: B batch, H heads, G key/value heads, T queries, S text keys, P prefix rows, D head width.
 """
@@ -28,6 +29,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, eager_mask,
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from memplus.backbone.current import session_here
+from memplus.backbone.kernels import attend_flash, attend_plain, flash_serves
 from memplus.backbone.products import attend_rows, products_serve
 
 __all__ = [
@@ -306,16 +308,17 @@ def _merge(parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
 def _causal(call: AttentionCall, segments: Sequence[Segment], groups: int) -> Tensor:
     """Prefix and a causal text, [B, T, H, D], in blocks of queries.
 
-    A fused kernel works out whole squares of a causal block and throws half away; so a block of
-    queries takes what lies before it like a prefix, and only its own square causally.
+    The CPU's fused kernel works out whole squares of a causal block and throws half away; so a
+    block of queries takes what lies before it like a prefix, and only its own square causally.
+    On a GPU every call has its price, and the text is one block.
     """
     batch, heads, length, _ = call.query.shape
     keys = torch.cat([*(s.key.expand(batch, -1, -1, -1) for s in segments), call.key], dim=2)
     values = torch.cat([*(s.value.expand(batch, -1, -1, -1) for s in segments), call.value], dim=2)
     before = keys.shape[2] - length
-    blocks = []
-    for start in range(0, length, _CAUSAL_BLOCK):
-        query = call.query[:, :, start : start + _CAUSAL_BLOCK]
+    blocks, size = [], _CAUSAL_BLOCK if call.query.device.type == "cpu" else length
+    for start in range(0, length, size):
+        query = call.query[:, :, start : start + size]
         seen, end = before + start, before + start + query.shape[2]
         older = _attend(_fold(query, groups), keys[:, :, :seen], values[:, :, :seen], call.scale)
         own = _attend_own(query, keys[:, :, seen:end], values[:, :, seen:end], call.scale)
@@ -376,7 +379,9 @@ def _attend(
             query, key, value, 0.0, causal, attn_mask=mask, scale=scale
         )
         return out, lse
-    return _attend_plain(query, key, value, scale, mask=mask, causal=causal)
+    if mask is None and flash_serves(query, key, value, causal=causal):
+        return attend_flash(query, key, value, scale, causal=causal)
+    return attend_plain(query, key, value, scale, mask=mask, causal=causal)
 
 
 def _attend_biased(
@@ -387,25 +392,4 @@ def _attend_biased(
         return _attend(query, key, value, scale)
     if query.device.type == "cpu":
         return attend_rows(query, key, value, scale, bias)
-    return _attend_plain(query, key, value, scale, mask=bias[:, None], causal=False)
-
-
-def _attend_plain(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    scale: float,
-    *,
-    mask: Tensor | None,
-    causal: bool,
-) -> tuple[Tensor, Tensor]:
-    """The same in plain operations, for devices whose fused kernels keep the denominator."""
-    scores = torch.matmul(query, key.transpose(-1, -2)).float() * scale
-    if mask is not None:
-        scores = scores + mask.float()
-    if causal:
-        future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
-        scores = scores.masked_fill(future, torch.finfo(scores.dtype).min)
-    lse = scores.logsumexp(dim=-1)
-    weights = torch.exp(scores - lse[..., None]).to(value.dtype)
-    return torch.matmul(weights, value), lse
+    return attend_plain(query, key, value, scale, mask=bias[:, None])

@@ -168,11 +168,13 @@ def rotate_into(out: Tensor, states: Tensor, angles: Angles, positions: Tensor) 
 
     Works in blocks that stay in the processor's cache: a read after a write turns every
     short-term row again, so this is the inner loop of its first token. A room whose rows lie side
-    by side gets every block from one beside it, since products of strided numbers are slow.
+    by side gets every block from one beside it, since products of strided numbers are slow. On a
+    GPU, where every call has its price, all rows are one block.
     """
     aside = out.stride(-1) != 1
-    for start in range(0, states.shape[0], _BLOCK):
-        block = slice(start, start + _BLOCK)
+    size = _BLOCK if states.device.type == "cpu" else max(1, states.shape[0])
+    for start in range(0, states.shape[0], size):
+        block = slice(start, start + size)
         at = positions[block]
         cos, sin = angles[0].index_select(0, at), angles[1].index_select(0, at)
         if cos.dtype != states.dtype:

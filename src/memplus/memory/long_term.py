@@ -158,12 +158,15 @@ class LongTermPool:
         self.waiting = self.writes_since_merge = 0
 
     def _evict_oldest(self, max_rows: int) -> None:
+        most = max_rows // self.span
+        if all(len(self.tables[at]) // self.span <= most for at in self.layout.booked):
+            return  # as after most writes; a look at every layer's mask is a wait for a GPU
         masks: dict[int, Tensor] = {}
         for at in self.layout.booked:
             table = self.tables[at]
             births = self._births(table)
             kept = torch.ones_like(births, dtype=torch.bool)
-            excess = len(kept) - max_rows // self.span
+            excess = len(kept) - most
             if excess > 0:
                 # Among equal births the span that was dropped first goes first.
                 kept[births.sort(stable=True).indices[:excess]] = False

@@ -161,7 +161,7 @@ def _in_8_bits(column: Tensor) -> tuple[Tensor, Tensor]:
 
 def _in_4_bits(wide: Tensor) -> tuple[Tensor, Tensor]:
     size = _group(wide.shape[-1])
-    groups = wide.unflatten(-1, (-1, size)) @ _hadamard(size).to(wide.device)
+    groups = wide.unflatten(-1, (-1, size)) @ _hadamard(size, wide.device)
     largest = groups.gather(-1, groups.abs().argmax(dim=-1, keepdim=True))
     scale = (largest / -8).clamp(-_LARGEST, _LARGEST).to(torch.float16)
     step = scale.float()
@@ -175,18 +175,19 @@ def _from_4_bits(levels: Tensor, scale: Tensor) -> Tensor:
     nibbles = torch.stack([levels & 15, levels >> 4], dim=-1).flatten(-2)
     size = nibbles.shape[-1] // scale.shape[-1]
     groups = (nibbles.float() - 8).unflatten(-1, (-1, size)) * scale.float().unsqueeze(-1)
-    back: Tensor = (groups @ _hadamard(size).to(levels.device)).flatten(-2)
+    back: Tensor = (groups @ _hadamard(size, levels.device)).flatten(-2)
     return back
 
 
 @cache
-def _hadamard(size: int) -> Tensor:
-    """[g, g]: orthonormal and its own inverse; g is a power of two."""
+@torch.inference_mode(mode=False)
+def _hadamard(size: int, device: torch.device) -> Tensor:
+    """[g, g]: orthonormal and its own inverse; g is a power of two. Kept for each device."""
     matrix = torch.ones(1, 1)
     while len(matrix) < size:
         matrix = torch.cat([torch.cat([matrix, matrix], 1), torch.cat([matrix, -matrix], 1)])
     orthonormal: Tensor = matrix / size**0.5
-    return orthonormal
+    return orthonormal.to(device)
 
 
 def packed_columns(name: str, column: Tensor, kind: RowKind) -> dict[str, _Column]:

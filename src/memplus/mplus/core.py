@@ -286,7 +286,8 @@ class Core:
         layout = LongTermLayout.of(self.memory_config, layers)
         names = [name for name in long_term_columns(self.backbone) if name in columns]
         flat = {name: columns[name].flatten(0, 1) for name in names}
-        flat |= {name: flat[name][list(layout.stored)] for name in names if name != KEY}
+        stored_layers = slice(layout.stored.start, layout.stored.stop)
+        flat |= {name: flat[name][stored_layers] for name in names if name != KEY}
         spans = self.memory_config.retrieves_spans
         packed = pack(flat, rows or self.memory_config.rows, keys=spans)
         stored = sum(one.nbytes for one in packed.values())

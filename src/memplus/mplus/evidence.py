@@ -74,6 +74,8 @@ class Watch:
         self.paid = [torch.zeros(len(parts) + 1) for parts in self.parts]
         self.prefix: Prefix = Prefix()
         self._begun: set[int] = set()
+        self._first: list[int] = []
+        """Per batch row the place of its prompt's first token, in its pass."""
 
     def sharpest(self, row: int) -> float:
         """Most that any head of a batch row paid to one part, or to the tail."""
@@ -92,6 +94,9 @@ class Watch:
             rows = enumerate(self.memories)
             self.parts = [parts_of(one, self.prefix, row) for row, one in rows]
             self.paid = [torch.zeros(len(parts) + 1) for parts in self.parts]
+            asked = getattr(self.prefix, "prompt", None)
+            blank = [0] * len(self.memories)
+            self._first = blank if asked is None else asked.int().argmax(dim=1).tolist()
         self._begun.add(call.layer)
         for row in range(len(self.memories)):
             self._take_in(call, row, _keys_of(groups, row))
@@ -100,8 +105,7 @@ class Watch:
         waiting = len(self.memories[row].tail)
         if not (keys or waiting):
             return
-        asked = getattr(self.prefix, "prompt", None)
-        first = 0 if asked is None else int(asked[row].int().argmax())
+        first = self._first[row]
         if waiting:
             keys.append((call.key[row, :, first - waiting : first], None))
         beyond = _attention(call, keys, row, -1) - _attention(call, keys, row, first)

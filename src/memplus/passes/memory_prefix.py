@@ -77,6 +77,7 @@ class MemoryPrefix(Prefix):
         self._spans: list[tuple[Tensor, Tensor]] | None = None
         self._weighed: list[Tensor] | None = None
         self._groups: dict[int, list[tuple[slice, list[Segment]]]] = {}
+        self._asking: dict[int, Tensor] = {}
 
     def shift(self, device: torch.device) -> Tensor:
         """[B]: length of each row's prefix."""
@@ -89,6 +90,7 @@ class MemoryPrefix(Prefix):
         """Serve every row ``times`` times in a row."""
         self.memories = [memory for memory in self.memories for _ in range(times)]
         self.prompt = self.prompt.repeat_interleave(times, dim=0)
+        self._asking.clear()
         if self._spans is not None:
             self._spans = [found for found in self._spans for _ in range(times)]
         if self._weighed is not None:
@@ -257,11 +259,18 @@ class MemoryPrefix(Prefix):
         else:
             assert queries is not None
             # Candidates of assisted decoding may follow the prompt in its own pass.
-            asking = queries[row, : self.prompt.shape[1]][self.prompt[row]]
+            asking = queries[row].index_select(0, self._asking_tokens(row))
             chosen, scores = memory.long_term.retrieve(access.index, asking)
         self.retrieved[row, access.index] = chosen
         self.scores[row, access.index] = scores
         return self._stored(access, memory.long_term, chosen)
+
+    def _asking_tokens(self, row: int) -> Tensor:
+        """Places of a batch row's own tokens: looked up once, since a GPU has to be waited for."""
+        known = self._asking.get(row)
+        if known is None:
+            known = self._asking[row] = self.prompt[row].nonzero().squeeze(1)
+        return known
 
     def _stored(self, access: Layer, pool: LongTermPool, chosen: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values [m, H, D] of chosen rows, projected where hidden vectors are kept."""
