@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from tests.fakes import CONFIG, make_model, make_mplus, some_ids
 from memplus import MPlus
 from memplus.errors import ConfigError, UnknownModelError, UsageError
 from memplus.mplus import placement
-from memplus.mplus.placement import dtype_for, place
+from memplus.mplus.placement import Placement, dtype_for, place
 
 
 @pytest.fixture
@@ -135,6 +136,22 @@ def test_a_base_on_the_cpu_is_in_bfloat16_where_the_processor_multiplies_it(
     assert chosen.dtype == (torch.float32 if unit is None else torch.bfloat16)
     assert ("neither" if unit is None else f"natively ({unit})") in chosen.why
     assert ("no faster" in chosen.why) is (unit is not None and not fast)
+
+
+@pytest.mark.parametrize(
+    ("capability", "expected"),
+    [((9, 0), torch.bfloat16), ((8, 0), torch.bfloat16), ((7, 5), torch.float32)],
+)
+def test_a_base_on_a_gpu_is_in_bfloat16_where_the_gpu_multiplies_it(
+    capability: tuple[int, int], expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its memory was trained in float32, in which it would take twice the time and the bytes."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    placed = Placement(None, torch.device("cuda"), {}, dtype_given=False)
+    assert dtype_for(placed, over_base=True).dtype == expected
+    assert "GPU" in dtype_for(placed, over_base=True).why
+    assert dtype_for(placed, over_base=False).dtype is None
+    assert dtype_for(replace(placed, dtype_given=True), over_base=True).dtype is None
 
 
 @pytest.mark.parametrize(

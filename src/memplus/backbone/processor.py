@@ -1,6 +1,6 @@
-"""What this machine's processor does with bfloat16.
+"""What this machine's processor, or its GPU, does with bfloat16.
 
-Knows the processor alone: no model, no configuration.
+Knows what multiplies alone: no model, no configuration.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["bfloat16_unit", "multiplies_fast"]
+__all__ = ["bfloat16_unit", "gpu_multiplies_bfloat16", "multiplies_fast"]
 
 _CPUINFO = Path("/proc/cpuinfo")
 _AMX = "AMX"
 _AVX512 = "AVX512-BF16"
+_TENSOR_CORES = 8, 0
+"""From this compute capability on a GPU multiplies bfloat16 natively."""
 
 
 @functools.cache
@@ -38,6 +40,11 @@ def multiplies_fast(dtype: torch.dtype) -> bool:
             bfloat16_unit() == _AVX512 and "avx512_fp16" not in _features()
         )
     return dtype in (torch.float32, torch.float64)
+
+
+def gpu_multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether a CUDA GPU of this machine multiplies bfloat16 natively."""
+    return torch.cuda.get_device_capability(device) >= _TENSOR_CORES
 
 
 @functools.cache

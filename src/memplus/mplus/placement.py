@@ -14,7 +14,7 @@ from typing import Any, TypedDict
 import torch
 
 from memplus.backbone.decoder_config import DTYPES
-from memplus.backbone.processor import bfloat16_unit, multiplies_fast
+from memplus.backbone.processor import bfloat16_unit, gpu_multiplies_bfloat16, multiplies_fast
 from memplus.errors import ConfigError
 
 __all__ = ["DtypeChoice", "HubOptions", "LoadOptions", "Placement", "dtype_for", "place"]
@@ -94,17 +94,22 @@ def place(
 
 
 def dtype_for(placed: Placement, *, over_base: bool) -> DtypeChoice:
-    """In what dtype a model is loaded: what was asked for, or what suits it and the processor.
+    """In what dtype a model is loaded: what was asked for, or what suits it and the machine.
 
     Args:
         placed: what was asked for.
         over_base: whether it is, or lies over, a base model that memplus knows by name
-            (``bases.known_bases``). Only such a model is fitted to the processor.
+            (``bases.known_bases``). Only such a model is fitted to what multiplies.
     """
     if placed.dtype is not None:
         return DtypeChoice(placed.dtype, "as asked for")
-    if placed.dtype_given or not over_base or placed.device.type != "cpu":
+    kind = placed.device.type
+    if placed.dtype_given or not over_base or kind not in ("cpu", "cuda"):
         return DtypeChoice(None, "the checkpoint's own")
+    if kind == "cuda":
+        if gpu_multiplies_bfloat16(placed.device):
+            return DtypeChoice(torch.bfloat16, "since this GPU multiplies it natively")
+        return DtypeChoice(torch.float32, "since this GPU does not multiply bfloat16 natively")
     unit = bfloat16_unit()
     if unit is None:
         return DtypeChoice(torch.float32, "since this processor has neither AVX512-BF16 nor AMX")
