@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from memplus.cli.options import AsJson, Seed
+from memplus.cli.options import AsJson, Device, Seed
 from memplus.cli.output import Output
 from memplus.cli.training_bar import training_bar
 from memplus.errors import UsageError
@@ -124,6 +124,11 @@ def nano(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue from the checkpoint in OUT.")
     ] = False,
+    device: Device = None,
+    makers: Annotated[
+        int,
+        typer.Option("--makers", min=0, help="Processes that make episodes ahead of the steps."),
+    ] = 0,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -140,6 +145,8 @@ def nano(
         recipe=recipe or RECIPE,
         start=start,
         stage=stage,
+        device=device,
+        makers=makers,
     )
     with training_bar(stream.notes) as bar:
 

@@ -15,7 +15,7 @@ from random import Random
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from memplus.data.documents import read_document
-from memplus.data.notes import ABSTENTION, PROMPT_TEMPLATE, make_notes
+from memplus.data.notes import ABSTENTION, PROMPT_TEMPLATE, NameSource, make_notes
 from memplus.errors import EmptyTextError, TrainingError
 
 __all__ = ["END", "PAD", "SENTENCE_END", "Corpus", "read_texts", "train_tokenizer"]
@@ -52,8 +52,17 @@ def _text_of(line: str, place: str) -> str:
         raise TrainingError(f"{place} is no JSON object with a text field") from error
 
 
-def train_tokenizer(texts: Sequence[str], vocabulary: int, seed: int = 0) -> Tokenizer:
-    """A byte-level BPE tokenizer of samples of the texts and of training notes."""
+def train_tokenizer(
+    texts: Sequence[str], vocabulary: int, seed: int = 0, others: NameSource | None = None
+) -> Tokenizer:
+    """A byte-level BPE tokenizer of samples of the texts and of training notes.
+
+    Args:
+        texts: running text.
+        vocabulary: tokens in all.
+        seed: of the samples.
+        others: whose names half of the notes are about; None makes all notes' names up.
+    """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -68,16 +77,18 @@ def train_tokenizer(texts: Sequence[str], vocabulary: int, seed: int = 0) -> Tok
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_samples(texts, Random(seed)), trainer)
+    tokenizer.train_from_iterator(_samples(texts, Random(seed), others), trainer)
     return tokenizer
 
 
-def _samples(texts: Sequence[str], random: Random) -> Iterator[str]:
+def _samples(
+    texts: Sequence[str], random: Random, others: NameSource | None
+) -> Iterator[str]:
     pairs = [f"{first:02d}{(37 * first + 11) % 100:02d}" for first in range(100)]
     for _ in range(600):
         yield " ".join(pairs)
     for seed in range(400):
-        for note in make_notes(seed, 100, "train"):
+        for note in make_notes(seed, 100, "train", others=others if seed % 2 else None):
             question = PROMPT_TEMPLATE.replace("{question}", note.question)
             yield f" {note.statement}{question} {note.answer}\n"
         yield f" {ABSTENTION}\n"

@@ -14,11 +14,12 @@ import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Literal
+from typing import Literal, Protocol
 
 __all__ = [
     "ABSTENTION",
     "PROMPT_TEMPLATE",
+    "NameSource",
     "Note",
     "Split",
     "ValueClass",
@@ -26,6 +27,8 @@ __all__ = [
     "make_notes",
     "namesake",
     "notes_about",
+    "retold",
+    "side_by_side",
     "untold",
 ]
 
@@ -73,6 +76,8 @@ _PERSON_ATTRIBUTES = [(name, kind) for kind, names in _PERSON.items() for name i
 _PLACE_ATTRIBUTES = [(name, kind) for kind, names in _PLACE.items() for name in names]
 _FEWEST_ATTRIBUTES = min(len(_PERSON_ATTRIBUTES), len(_PLACE_ATTRIBUTES))
 _PLACE_SHARE = 0.15
+_OPEN_SHARE = 0.75
+"""Of notes side by side, those on a number or a word whatever else there is."""
 
 _FIRST_NAMES = tuple(
     "Marta Ivan Clara Hugo Nadia Oscar Petra Simon Greta Felix Laura Boris Irene Victor Sonia Emil "
@@ -166,6 +171,18 @@ class Note:
     """Whether it replaces an earlier note."""
 
 
+class NameSource(Protocol):
+    """People whose names are not made of the syllables of this file."""
+
+    def draw(self, random: Random, count: int, first_names: int | None = None) -> list[str]:
+        """``count`` different names, which share so many first words."""
+        ...
+
+    def near(self, name: str, random: Random) -> str:
+        """Another name that is nearly the same."""
+        ...
+
+
 def make_notes(
     seed: int | str,
     count: int,
@@ -174,6 +191,7 @@ def make_notes(
     subjects: int | None = None,
     attributes: int | None = None,
     first_names: int | None = None,
+    others: NameSource | None = None,
 ) -> list[Note]:
     """``count`` notes; no two ask for the same attribute of the same subject.
 
@@ -184,16 +202,22 @@ def make_notes(
         subjects: how many subjects share the notes; None gives each note its own.
         attributes: how many attributes share the notes; None lets each note draw its own.
         first_names: how many first names the subjects share; None lets each draw its own.
+        others: gives the subjects' names, all of people; None makes them up here.
 
     Raises:
         ValueError: that few subjects and attributes cannot make ``count`` different notes.
     """
     random = Random(f"{split}/{seed}")
-    places = random.random() < _PLACE_SHARE if attributes is not None else None
-    first = None if first_names is None else random.sample(_FIRST_NAMES, first_names)
-    if first is not None:
-        places = False
-    names = _subjects(random, count if subjects is None else subjects, split, first, places=places)
+    wanted = count if subjects is None else subjects
+    if others is not None:
+        places: bool | None = False
+        names = others.draw(random, wanted, first_names)
+    else:
+        places = random.random() < _PLACE_SHARE if attributes is not None else None
+        first = None if first_names is None else random.sample(_FIRST_NAMES, first_names)
+        if first is not None:
+            places = False
+        names = _subjects(random, wanted, split, first, places=places)
     known = None if attributes is None else _attributes(random, attributes, places=bool(places))
     if count > len(names) * (len(known) if known else _FEWEST_ATTRIBUTES):
         raise ValueError(f"{len(names)} subjects and {attributes} attributes are too few")
@@ -231,6 +255,37 @@ def notes_about(
     return notes
 
 
+def side_by_side(people: Sequence[str], seed: int | str, split: Split, near: float) -> list[Note]:
+    """A note about each of some people, all on one attribute, values hard to tell apart.
+
+    Args:
+        people: their names.
+        seed: the same arguments give the same notes.
+        split: of the wordings and the open-class values.
+        near: share of numbers and words of which one half is that of a value before them.
+    """
+    random = Random(f"side by side/{split}/{seed}")
+    kinds: tuple[ValueClass, ...] = ("number", "number", "word")
+    kind = random.choice(kinds) if random.random() < _OPEN_SHARE else None
+    attribute, value_class = random.choice(
+        [one for one in _PERSON_ATTRIBUTES if kind in (None, one[1])]
+    )
+    values: list[str] = []
+    notes: list[Note] = []
+    for person in people:
+        note = _note(random, split, person, attribute, value_class)
+        if value_class not in _CLOSED:
+            value = note.answer
+            while value in values or _split_of(value) != split:
+                value = _value(random, value_class, split)
+            if values and random.random() < near:
+                value = _nearly(random.choice(values), value, value_class, split, values, random)
+            note = replace(note, statement=note.statement.replace(note.answer, value), answer=value)
+        values.append(note.answer)
+        notes.append(note)
+    return notes
+
+
 def corrected(note: Note, seed: int | str, split: Split) -> Note:
     """A later note that gives another value for the same attribute of the same subject."""
     random = Random(f"corrected/{split}/{seed}")
@@ -242,6 +297,12 @@ def corrected(note: Note, seed: int | str, split: Split) -> Note:
     return replace(note, statement=statement, answer=value, correction=True)
 
 
+def retold(note: Note, subject: str, seed: int | str, split: Split) -> Note:
+    """A note on the same attribute of another subject."""
+    random = Random(f"retold/{split}/{seed}")
+    return _note(random, split, subject, note.attribute, note.value_class)
+
+
 def untold(note: Note, seed: int | str, split: Split, told: Collection[str]) -> Note:
     """A note about the same subject and none of the attributes ``told``."""
     random = Random(f"untold/{split}/{seed}")
@@ -249,18 +310,33 @@ def untold(note: Note, seed: int | str, split: Split, told: Collection[str]) -> 
     return _note(random, split, note.subject, *random.choice(known))
 
 
-def namesake(note: Note, seed: int | str, split: Split) -> Note:
+def namesake(
+    note: Note, seed: int | str, split: Split, others: NameSource | None = None
+) -> Note:
     """A note on the same attribute of a subject with nearly the same name.
 
     The first names, the last names, or the first names and half of the last ones are the same.
+
+    Args:
+        note: of whose subject.
+        seed: the same arguments give the same note.
+        split: of the wordings, the open-class values and the name.
+        others: makes names like those that are not made up here.
+
+    Raises:
+        ValueError: the name is not made up here, and there is no other source.
     """
     random = Random(f"namesake/{split}/{seed}")
-    first, last = note.subject.split()
+    parts = _parts_of(note.subject)
+    if parts is None:
+        if others is None:
+            raise ValueError(f"{note.subject} is not a name made of these syllables")
+        return _note(
+            random, split, others.near(note.subject, random), note.attribute, note.value_class
+        )
+    first, head, tail = parts
+    last = head + tail
     names = _PLACES if first in _PLACES else _FIRST_NAMES
-    head = next(
-        head for head in sorted(_NAME_HEADS, key=len, reverse=True) if last.startswith(head)
-    )
-    tail = last.removeprefix(head)
     kinds = [
         lambda: f"{random.choice(names)} {last}",
         lambda: f"{first} {random.choice(_NAME_HEADS)}{random.choice(_NAME_TAILS)}",
@@ -271,6 +347,36 @@ def namesake(note: Note, seed: int | str, split: Split) -> Note:
         subject = random.choice(kinds)()
         if subject != note.subject and _split_of(subject) == split:
             return _note(random, split, subject, note.attribute, note.value_class)
+
+
+def _parts_of(subject: str) -> tuple[str, str, str] | None:
+    """First name, head and tail of a name made up here."""
+    first, _, last = subject.partition(" ")
+    if first not in _PLACES and first not in _FIRST_NAMES:
+        return None
+    for head in sorted(_NAME_HEADS, key=len, reverse=True):
+        if last.startswith(head):
+            tail = last.removeprefix(head)
+            if tail in _NAME_TAILS:
+                return first, head, tail
+    return None
+
+
+def _nearly(
+    one: str, value: str, kind: ValueClass, split: Split, taken: Collection[str], random: Random
+) -> str:
+    """A value that has one half of ``one`` and one of ``value``; ``value`` where that is taken."""
+    if kind == "number":
+        halves = (one[:2], one[2:]), (value[:2], value[2:])
+    else:
+        halves = _halves(one), _halves(value)
+    mixed = random.choice([halves[0][0] + halves[1][1], halves[1][0] + halves[0][1]])
+    return mixed if mixed not in taken and _split_of(mixed) == split else value
+
+
+def _halves(word: str) -> tuple[str, str]:
+    head = next(one for one in _WORD_HEADS if word.startswith(one))
+    return head, word.removeprefix(head)
 
 
 def _note(

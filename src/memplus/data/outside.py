@@ -13,11 +13,13 @@ from typing import Any
 from memplus.data.documents import read_document
 from memplus.data.json_lines import read_records, texts
 
-__all__ = ["BUNDLED_NAMES", "BUNDLED_STATEMENTS", "Statement", "read_names", "read_statements"]
+__all__ = ["BOOK_NAMES", "BUNDLED_NAMES", "BUNDLED_STATEMENTS", "Statement", "read_names", "read_statements"]
 
 _FACTS = Path(__file__).parents[1] / "assets" / "facts"
 BUNDLED_NAMES = _FACTS / "names.txt"
 """200 full names from many countries, none of them put together from the parts of ``notes``."""
+BOOK_NAMES = _FACTS / "book_names.txt"
+"""100 names of people in the nine books of Book-SORT, which training texts do not hold."""
 BUNDLED_STATEMENTS = _FACTS / "statements.jsonl"
 """40 ordinary statements, each with the question that it obviously answers."""
 

@@ -11,7 +11,8 @@ from tokenizers import Tokenizer
 
 from memplus.data.corpus import Corpus
 from memplus.data.notes import ABSTENTION
-from memplus.training.notes.episodes import IGNORED, Episode, EpisodeMaker
+from memplus.training.notes.episodes import EpisodeMaker
+from memplus.training.notes.jobs import IGNORED, Episode
 from memplus.training.notes.recipe import Stage
 
 

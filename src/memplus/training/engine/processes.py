@@ -19,15 +19,22 @@ __all__ = ["Processes"]
 
 
 class Processes:
-    """The processes of a run, however they were started (``accelerate launch``, ``torchrun``)."""
+    """The processes of a run, however they were started (``accelerate launch``, ``torchrun``).
 
-    def __init__(self) -> None:
+    Args:
+        cpu: compute on the CPU where there is a GPU, too.
+
+    Raises:
+        TrainingError: there are fewer of them than were started.
+    """
+
+    def __init__(self, *, cpu: bool = False) -> None:
         from accelerate import Accelerator, DistributedDataParallelKwargs
 
         # A task may leave weights unused: no retriever without a long-term memory, no write
         # adapter in a revisit.
         handler = DistributedDataParallelKwargs(find_unused_parameters=True)
-        cpu = not torch.cuda.is_available()
+        cpu = cpu or not torch.cuda.is_available()
         self._accelerator = Accelerator(cpu=cpu, kwargs_handlers=[handler])
         self._sharded = False
         started = int(os.environ.get("WORLD_SIZE", "1"))
@@ -111,8 +118,9 @@ class Processes:
         """Means over processes; a figure that is NaN in one of them is averaged over the others."""
         names = sorted(figures)
         values = torch.stack([figures[name].float().to(self.device) for name in names])
-        together = self._accelerator.gather(values[None])
-        means = together.nanmean(dim=0) if len(names) else values
+        # Brought over at once: a GPU would be waited for at every single figure.
+        together = self._accelerator.gather(values[None]).cpu()
+        means = together.nanmean(dim=0) if names else values
         # A loss that is NaN in one process must not hide behind the others.
         lost = together.isnan().any(dim=0)
         return {

@@ -8,8 +8,10 @@ t tokens of a question row, R = D * C * K rows that the step writes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from random import Random
 
 import torch
@@ -20,45 +22,33 @@ from memplus.data.corpus import PAD, Corpus
 from memplus.data.notes import (
     ABSTENTION,
     PROMPT_TEMPLATE,
+    NameSource,
     Note,
     Split,
     corrected,
     make_notes,
     namesake,
+    retold,
+    side_by_side,
     untold,
 )
+from memplus.training.notes.jobs import IGNORED, Episode, NotesJob
 from memplus.training.notes.recipe import Recipe, Stage
 
-__all__ = ["IGNORED", "Episode", "EpisodeMaker"]
+__all__ = ["EpisodeMaker"]
 
-IGNORED = -100
 _ATTEMPTS = 4
 _ASKED_UNWRITTEN = 0.6
 _BEFORE = [" ", " ", " ", " ", "\n", "\n\n", "\n- "]
 _BROKEN = 0.08
 """Share of statements that a line break cuts."""
-
-
-@dataclass
-class Episode:
-    """One step's tensors."""
-
-    chunks: Tensor
-    """[D, C, T] what is written."""
-    ids: Tensor
-    """[Q, t] unwritten text, prompt and answer but for its last token; padded on the right."""
-    labels: Tensor
-    """[Q, t] the answer's tokens where they are predicted, else ``IGNORED``."""
-    tail_labels: Tensor
-    """[Q, t] the unwritten text's next tokens, once for each group."""
-    prompt: Tensor
-    """[Q, t] true where a token belongs to the prompt."""
-    told: Tensor
-    """[Q, R] true at the rows that can hold the answer: from the statement's verb to its end."""
-    abstains: Tensor
-    """[Q] true where the answer is the abstention."""
-    far: Tensor
-    """[Q] true where another group was told."""
+_SHORTEST = 18
+"""Tokens of a note: a document holds no more of them side by side than fit at that length."""
+_NEAR_VALUES = (0.0, 0.3, 0.8)
+_FEW_FIRST_NAMES = 0.25
+"""Share of crowds whose people have three first names among them."""
+_SAME_ATTRIBUTE = 0.5
+"""Of questions about nobody in stages with crowds, those on an attribute that was told of others."""
 
 
 @dataclass
@@ -91,6 +81,10 @@ class _Question:
     far: bool
 
 
+_Crowd = list[list[Note]]
+"""Notes of one attribute for each document of a group."""
+
+
 class EpisodeMaker:
     """Makes episodes from a corpus and from notes made up on the way.
 
@@ -99,28 +93,56 @@ class EpisodeMaker:
         tokenizer: the one that ``corpus`` was tokenised with.
         recipe: sizes and shares.
         split: whose notes.
+        others: people of other names, for the recipe's share of notes about such.
     """
 
     def __init__(
-        self, corpus: Corpus, tokenizer: Tokenizer, recipe: Recipe, split: Split = "train"
+        self,
+        corpus: Corpus,
+        tokenizer: Tokenizer,
+        recipe: Recipe,
+        split: Split = "train",
+        *,
+        others: NameSource | None = None,
     ) -> None:
         self._corpus = corpus
         self._tokenizer = tokenizer
         self._recipe = recipe
         self._split = split
+        self._others = others
         self._pad = tokenizer.encode(PAD).ids[0]
 
     def _encode(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer.encode(text).ids
         return ids
 
+    def draw(self, seed: int, step: int, part: int, stage: int) -> NotesJob:
+        """An episode of the recipe's stage of that index, or sometimes of one before it.
+
+        Args:
+            seed: of the run.
+            step: together with ``part`` of the step, the same numbers give the same episode.
+            part: of the step.
+            stage: where the run stands.
+        """
+        random = Random(f"{seed}/{step}" + (f"/{part}" if part else ""))
+        own = random.getrandbits(62)
+        optimizing, index = self._recipe.optimizing, stage
+        if index and random.random() < optimizing.easier:
+            index = random.randrange(index)
+        chosen = self._recipe.stages[index]
+        tail = random.random() < optimizing.tail
+        episode = self.make(chosen, random, tail=tail)
+        return NotesJob(chosen, episode, own, index == stage and not tail)
+
     def make(self, stage: Stage, random: Random, *, tail: bool) -> Episode:
         """One episode of a stage; with ``tail``, questions follow text not yet written."""
         size = self._recipe.memory.chunk_tokens
         written = stage.chunks * size
         documents: list[_Document] = []
-        for _ in range(0, stage.documents, stage.group):
-            documents += self._group(stage, len(documents), random, tail=tail)
+        for crowd in self._crowds(stage, random):
+            documents += self._group(stage, len(documents), random, crowd, tail=tail)
+        told = _told_of(documents)
         count = max(2, stage.questions // 2) if tail else stage.questions
         questions: list[_Question] = []
         for first in range(0, stage.documents, stage.group):
@@ -136,20 +158,60 @@ class EpisodeMaker:
             for _ in range(count):
                 chosen = self._choose(documents, group, near, stage, random)
                 if chosen is None:
-                    questions.append(self._unanswerable(documents, near, rest, stage, random))
+                    questions.append(self._unanswerable(told, near, rest, stage, random))
                 else:
                     questions.append(self._question(chosen, rest, group, stage))
         ids = [document.ids[:written] for document in documents]
         chunks = torch.tensor(ids).view(stage.documents, stage.chunks, size)
         return self._episode(chunks, questions, count)
 
-    def _group(self, stage: Stage, first: int, random: Random, *, tail: bool) -> list[_Document]:
+    def _source(self, random: Random) -> NameSource | None:
+        """Whose names the next notes are about; None: those of the notes' own generator."""
+        share = self._recipe.optimizing.other_names
+        return self._others if share and random.random() < share else None
+
+    def _crowds(self, stage: Stage, random: Random) -> list[_Crowd | None]:
+        """For every group the notes of one attribute that fill it, or None."""
+        groups = stage.documents // stage.group
+        if not stage.crowded:
+            return [None] * groups
+        most = max(2, stage.chunks * self._recipe.memory.chunk_tokens // _SHORTEST)
+        counts = [
+            [random.randint(2, most) for _ in range(stage.group)]
+            if random.random() < stage.crowded
+            else []
+            for _ in range(groups)
+        ]
+        people = self._people(sum(map(sum, counts)), random)
+        near = random.choice(_NEAR_VALUES)
+        notes = iter(side_by_side(people, random.getrandbits(60), self._split, near))
+        return [[list(islice(notes, one)) for one in own] or None for own in counts]
+
+    def _people(self, count: int, random: Random) -> list[str]:
+        """Different people."""
+        source, few = self._source(random), random.random() < _FEW_FIRST_NAMES
+        if source is not None:
+            return source.draw(random, count, 3 if few else None)
+        notes = make_notes(
+            random.getrandbits(60), count, self._split, first_names=3 if few else 40
+        )
+        return [note.subject for note in notes]
+
+    def _group(
+        self, stage: Stage, first: int, random: Random, crowd: _Crowd | None, *, tail: bool
+    ) -> list[_Document]:
         """Documents ``first`` and on, that share a pool, some of their notes corrected later."""
+        length = (stage.chunks + tail) * self._recipe.memory.chunk_tokens
+        if crowd is not None:
+            return [self._compose(length, notes, random, paragraph=True) for notes in crowd]
+        if stage.plain and random.random() < stage.plain:
+            return [self._compose(length, [], random, paragraph=False) for _ in range(stage.group)]
         fixed: list[list[Note]] = [[] for _ in range(stage.group)]
         pairs: list[tuple[Note, Note]] = []
         for _ in range(stage.group):
             if random.random() < stage.corrected:
-                old = make_notes(random.getrandbits(60), 1, self._split)[0]
+                source = self._source(random)
+                old = make_notes(random.getrandbits(60), 1, self._split, others=source)[0]
                 pairs.append((old, corrected(old, random.getrandbits(60), self._split)))
                 for place, note in zip(sorted(random.choices(range(stage.group), k=2)), pairs[-1]):
                     fixed[place].append(note)
@@ -169,12 +231,37 @@ class EpisodeMaker:
         count = sum(random.choice(stage.notes) for _ in range(stage.chunks)) + tail
         paragraph = random.random() < stage.paragraphs
         for _ in range(_ATTEMPTS):
-            notes = _confusable(count, stage, self._split, random) if count else []
+            notes = self._confusable(count, stage, random) if count else []
             document = self._compose(length, [*notes, *fixed], random, paragraph=paragraph)
             if any(told.end <= stage.chunks * size for told in document.told):
                 break
             count = max(1, count)
         return document
+
+    def _confusable(self, count: int, stage: Stage, random: Random) -> list[Note]:
+        """Notes that share their attribute, their first names or subjects, or nothing."""
+        split, others = self._split, self._source(random)
+        if count > 1 and random.random() < stage.namesakes:
+            one = make_notes(random.getrandbits(60), 1, split, others=others)[0]
+            near = {
+                n.subject: n
+                for n in (
+                    namesake(one, random.getrandbits(60), split, others) for _ in range(count - 1)
+                )
+            }
+            near.pop(one.subject, None)
+            return [one, *near.values()]
+        kind = random.random()
+        make = partial(make_notes, random.getrandbits(60), count, split, others=others)
+        if count == 1 or kind < 0.2:
+            return make()
+        if kind < 0.4:
+            return make(attributes=1)
+        if kind < 0.55:
+            return make(attributes=1, first_names=1)
+        if kind < 0.85 or count > 4:
+            return make(subjects=(count + 1) // 2)
+        return make(subjects=1)
 
     def _compose(
         self, length: int, notes: Sequence[Note], random: Random, *, paragraph: bool
@@ -242,28 +329,27 @@ class EpisodeMaker:
 
     def _unanswerable(
         self,
-        documents: Sequence[_Document],
+        told: Mapping[str, set[str]],
         near: Sequence[tuple[int, _Told]],
         tail: list[int],
         stage: Stage,
         random: Random,
     ) -> _Question:
-        """A question about what was never told."""
-        notes = [told.note for document in documents for told in document.told]
-        told = {(one.subject, one.attribute) for one in notes}
+        """A question about what was never told; ``told`` are the attributes of every subject."""
         kind = random.random()
         known_subject = self._recipe.optimizing.known_subject
         while True:
             seed = random.getrandbits(60)
             if near and kind < known_subject:
                 note = random.choice(near)[1].note
-                known = {one.attribute for one in notes if one.subject == note.subject}
-                note = untold(note, seed, self._split, known)
+                note = untold(note, seed, self._split, told[note.subject])
             elif near and kind < known_subject + (1 - known_subject) * stage.namesakes:
-                note = namesake(random.choice(near)[1].note, seed, self._split)
+                note = namesake(random.choice(near)[1].note, seed, self._split, self._others)
             else:
-                note = make_notes(seed, 1, self._split)[0]
-            if (note.subject, note.attribute) not in told:
+                note = make_notes(seed, 1, self._split, others=self._source(random))[0]
+                if stage.crowded and near and random.random() < _SAME_ATTRIBUTE:
+                    note = retold(random.choice(near)[1].note, note.subject, seed, self._split)
+            if note.attribute not in told.get(note.subject, ()):
                 break
         prompt = self._encode(PROMPT_TEMPLATE.format(question=note.question))
         answer = self._encode(f" {ABSTENTION}\n")
@@ -341,23 +427,10 @@ def _connect(old: tuple[int, _Told] | None, new: tuple[int, _Told] | None, writt
         old[1].newer, new[1].older = new, old
 
 
-def _confusable(count: int, stage: Stage, split: Split, random: Random) -> list[Note]:
-    """Notes that share their attribute, their first names or subjects, or nothing."""
-    if count > 1 and random.random() < stage.namesakes:
-        one = make_notes(random.getrandbits(60), 1, split)[0]
-        others = {
-            n.subject: n
-            for n in (namesake(one, random.getrandbits(60), split) for _ in range(count - 1))
-        }
-        return [one, *others.values()]
-    kind = random.random()
-    seed = random.getrandbits(60)
-    if count == 1 or kind < 0.2:
-        return make_notes(seed, count, split)
-    if kind < 0.4:
-        return make_notes(seed, count, split, attributes=1)
-    if kind < 0.55:
-        return make_notes(seed, count, split, attributes=1, first_names=1)
-    if kind < 0.85 or count > 4:
-        return make_notes(seed, count, split, subjects=(count + 1) // 2)
-    return make_notes(seed, count, split, subjects=1)
+def _told_of(documents: Sequence[_Document]) -> dict[str, set[str]]:
+    """The attributes that were told of every subject."""
+    found: dict[str, set[str]] = {}
+    for document in documents:
+        for told in document.told:
+            found.setdefault(told.note.subject, set()).add(told.note.attribute)
+    return found

@@ -12,7 +12,8 @@ from tokenizers import Tokenizer
 
 from memplus.config import PromptConfig
 from memplus.data.corpus import Corpus, read_texts, train_tokenizer
-from memplus.data.notes import PROMPT_TEMPLATE
+from memplus.data.names import OtherNames, name_words
+from memplus.data.notes import PROMPT_TEMPLATE, NameSource
 from memplus.mplus.bundled import BUNDLED
 from memplus.mplus.model import MPlus
 from memplus.training.engine.checkpoints import Checkpoints
@@ -22,6 +23,7 @@ from memplus.training.engine.loop import Loop, Progress
 from memplus.training.engine.modes import training_mode
 from memplus.training.engine.optimizers import make_optimizers
 from memplus.training.engine.processes import Processes
+from memplus.training.notes.ahead import made_ahead
 from memplus.training.notes.episodes import EpisodeMaker
 from memplus.training.notes.recipe import Recipe, load_recipe
 from memplus.training.notes.workload import NotesWorkload, notes_pace
@@ -56,6 +58,10 @@ class NanoRun:
     """A model of the recipe's sizes to start from, instead of random weights."""
     stage: int = 0
     """Stage of the recipe to begin with."""
+    device: str | None = None
+    """Where it is trained: a torch device; None: the CPU. Episodes are made on the CPU."""
+    makers: int = 0
+    """Processes that make episodes ahead; with 0 each is made when its step begins."""
 
 
 def train_nano(
@@ -69,7 +75,7 @@ def train_nano(
         progress: called after every step.
 
     Raises:
-        ConfigError: the recipe is wrong.
+        ConfigError: the recipe is wrong, or the device is not to be had.
         NotARunError: there is no checkpoint to resume from.
         EmptyTextError: the files hold no sentence.
         OSError: a file cannot be read or written.
@@ -78,27 +84,26 @@ def train_nano(
     if resume:
         Checkpoints(run.out).latest()
     texts = list(read_texts(run.texts))
-    model = _resumed(run, recipe) if resume else _begun(run, recipe, texts)
+    others = OtherNames(name_words(texts)) if recipe.optimizing.other_names else None
+    model = _resumed(run, recipe) if resume else _begun(run, recipe, texts, others)
     folder = run.out / (_START if (run.out / _START).is_dir() else _FRESH)
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     corpus = Corpus(texts, tokenizer, _CHARACTERS)
-    processes = Processes()
-    workload = NotesWorkload(
-        model,
-        recipe,
-        EpisodeMaker(corpus, tokenizer, recipe),
-        run.seed,
-        stage=run.stage,
-        processes=processes.count,
-    )
-    config = OptimizerConfig("muon", recipe.optimizing.learning_rate, betas=_BETAS)
-    optimizers = make_optimizers(model, config, None)
-    pace = notes_pace(recipe, run.steps, run.seed)
-    loop = Loop(workload, optimizers, run.out, pace, processes)
-    if resume:
-        loop.resume()
-    with training_mode(model):
-        loop.run(progress)
+    processes = Processes(cpu=model.device.type == "cpu")
+    maker = EpisodeMaker(corpus, tokenizer, recipe, others=others)
+    with made_ahead(maker, run.makers) as source:
+        workload = NotesWorkload(
+            model, recipe, source, run.seed, stage=run.stage, processes=processes.count
+        )
+        config = OptimizerConfig("muon", recipe.optimizing.learning_rate, betas=_BETAS)
+        optimizers = make_optimizers(model, config, None)
+        pace = notes_pace(recipe, run.steps, run.seed)
+        loop = Loop(workload, optimizers, run.out, pace, processes)
+        if resume:
+            loop.resume()
+        with training_mode(model, plain=True):
+            loop.run(progress)
+    model.to("cpu")
     ids = _running(corpus, recipe, run.seed)
     model.pristine = written_pristine(model, ids, run.seed, stored=_STORED)
     model.save_pretrained(run.out / "final", storage_dtype=torch.float16)
@@ -114,14 +119,16 @@ def _running(corpus: Corpus, recipe: Recipe, seed: int) -> list[int]:
     return ids
 
 
-def _begun(run: NanoRun, recipe: Recipe, texts: Sequence[str]) -> MPlus:
+def _begun(
+    run: NanoRun, recipe: Recipe, texts: Sequence[str], others: NameSource | None
+) -> MPlus:
     """The model of a new run; what it starts from is kept in the run's folder."""
     if run.start is not None:
-        model = MPlus.from_pretrained(run.start)
+        model = MPlus.from_pretrained(run.start, device=run.device)
         model.pristine = type(model.pristine)()
         model.save_pretrained(run.out / _START)
         return model
-    tokenizer = train_tokenizer(texts, recipe.architecture.vocabulary, run.seed)
+    tokenizer = train_tokenizer(texts, recipe.architecture.vocabulary, run.seed, others)
     write_fresh(run.out / _FRESH, recipe.architecture, tokenizer, run.seed)
     return _fresh(run, recipe)
 
@@ -129,7 +136,7 @@ def _begun(run: NanoRun, recipe: Recipe, texts: Sequence[str]) -> MPlus:
 def _resumed(run: NanoRun, recipe: Recipe) -> MPlus:
     """What the run started from; the loop puts the checkpoint's weights in."""
     if (run.out / _START).is_dir():
-        return MPlus.from_pretrained(run.out / _START)
+        return MPlus.from_pretrained(run.out / _START, device=run.device)
     return _fresh(run, recipe)
 
 
@@ -138,4 +145,4 @@ def _fresh(run: NanoRun, recipe: Recipe) -> MPlus:
     prompt = PromptConfig(
         template=PROMPT_TEMPLATE, max_new_tokens=_ANSWER_TOKENS, min_confidence=_MIN_CONFIDENCE
     )
-    return MPlus.from_backbone(run.out / _FRESH, recipe.memory, prompt=prompt)
+    return MPlus.from_backbone(run.out / _FRESH, recipe.memory, prompt=prompt, device=run.device)

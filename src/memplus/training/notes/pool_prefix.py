@@ -12,6 +12,7 @@ width, p tokens of the longest prompt.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -34,7 +35,10 @@ __all__ = ["PoolPrefix", "Retrieval"]
 
 @dataclass
 class Retrieval:
-    """What the questions of one read retrieve, and what is learned from it."""
+    """What the questions of one read retrieve, and what is learned from it.
+
+    Made on the CPU, where shapes that depend on values cost nothing, and then moved.
+    """
 
     count: int
     """M; 0 retrieves nothing, but scores may still be learned."""
@@ -48,12 +52,16 @@ class Retrieval:
     """[s] indices of the questions whose scores keep their graph."""
     scores: list[Tensor] = field(default_factory=list)
     """Per layer [s, R]: filled by the read."""
-    found: list[float] = field(default_factory=list)
-    """Per layer: share of questions that retrieved a right row by score alone."""
 
     def __post_init__(self) -> None:
         self._places, self.share = prompt_tokens(self.prompt)
         """[Q, p] what each prompt token counts; 0 at padding."""
+
+    def to(self, device: torch.device) -> Self:
+        """Move what the read needs to the model's device, in place."""
+        for name in ("told", "forced", "learned", "_places", "share"):
+            setattr(self, name, getattr(self, name).to(device))
+        return self
 
     def asking(self, hidden: Tensor) -> Tensor:
         """[Q, t, d] -> [Q, p, d]: the prompts' tokens."""
@@ -86,7 +94,7 @@ class PoolPrefix(GroupedPrefix):
 
     def shift(self, device: torch.device) -> Tensor:
         """[1]: bos, retrieved and short-term rows."""
-        return torch.tensor([1 + self.retrieved + self.short_term.shape[2]], device=device)
+        return torch.full((1,), 1 + self.retrieved + self.short_term.shape[2], device=device)
 
     def prepare(self, layer: int, hidden: Tensor, length: int) -> None:
         """Retrieve and gather this layer's rows."""
@@ -136,9 +144,5 @@ class PoolPrefix(GroupedPrefix):
             each = hidden.shape[0] // self.short_term.shape[1]
             kept = self.short_term[access.index].repeat_interleave(each, dim=0)
             scores.scatter_(1, kept, -1.0)
-            best = scores.topk(wanted.count, dim=1).indices
-            asked = wanted.told.any(dim=1)
-            hit = wanted.told.gather(1, best).any(dim=1)[asked]
-            wanted.found.append(float(hit.float().mean()) if len(hit) else 0.0)
             scores += 2.0 * (wanted.told & wanted.forced[:, None] & (scores >= 0))
             return scores.topk(wanted.count, dim=1).indices.sort(dim=1).values

@@ -26,8 +26,8 @@ class Optimizing:
     learning_rate: float = 2e-3
     warmup: int = 150
     """Steps until the learning rate is reached."""
-    cooldown: int = 300
-    """Last steps of the run, over which it falls to a tenth."""
+    cooldown: float = 300
+    """Last steps of the run, over which it falls to a tenth; below 1 as a share of the run."""
     retrieval: float = 0.2
     """Weight of the retriever's loss."""
     temperature: float = 0.015
@@ -40,6 +40,8 @@ class Optimizing:
     """Share of steps taken from an earlier stage."""
     known_subject: float = 0.0
     """Of the questions about what was never told, how many ask for a subject of the step."""
+    other_names: float = 0.0
+    """Share of notes about people whose names come from books or from invented languages."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """What matrix products compute in; weights and optimizers stay in fp32."""
 
@@ -63,6 +65,11 @@ class Stage:
     """Notes per chunk: each draw is as likely."""
     paragraphs: float = 0.0
     """Share of documents whose notes stand one after another."""
+    crowded: float = 0.0
+    """Share of groups of which all documents hold notes of one attribute side by side and little
+    else; all such groups of a step have the same attribute."""
+    plain: float = 0.0
+    """Share of groups whose documents hold no note, so that nothing can be answered of them."""
     corrected: float = 0.0
     """Notes per document that the same or a later document of the group corrects."""
     namesakes: float = 0.0

@@ -2,6 +2,9 @@
 
 Works on any ``MPlus``: everything goes through the same write and read passes as inference.
 
+An episode comes on the CPU. Whatever decides a shape, and whatever is drawn, is worked out there,
+so that a run draws the same on every device and a GPU is never waited for in the middle of a step.
+
 Shapes: D documents, C chunks, T chunk tokens, K rows per write, L layers, G groups, Q questions,
 R rows of the step, n short-term rows, d hidden size.
 """
@@ -9,7 +12,6 @@ R rows of the step, n short-term rows, d hidden size.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,11 +21,11 @@ from memplus.backbone.session import running
 from memplus.memory.short_term import draw_survivors
 from memplus.mplus.model import MPlus
 from memplus.passes.write import write_pass
-from memplus.training.notes.episodes import IGNORED, Episode
+from memplus.training.notes.jobs import IGNORED, Episode
 from memplus.training.notes.pool_prefix import PoolPrefix, Retrieval
 from memplus.training.notes.recipe import Recipe, Stage
 from memplus.training.tasks.grouped_read import GroupedReadSession
-from memplus.training.tasks.losses import answer_loss, exactly_right, recall, retrieval_loss
+from memplus.training.tasks.losses import answer_loss, recall, retrieval_loss
 
 __all__ = ["Stepper"]
 
@@ -54,19 +56,19 @@ class Stepper:
     earlier: list[list[Tensor]] = field(default_factory=list)
     """Rows of earlier steps, per layer, as distractors in the long-term memory."""
 
-    def step(self, stage: Stage, episode: Episode) -> tuple[Tensor, dict[str, float]]:
-        """The loss of an episode and its figures."""
+    def step(self, stage: Stage, episode: Episode) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss [] of an episode, given on the CPU, and its figures [], without graph."""
         weights = self.recipe.optimizing
         written = self._write(episode)
         pools = self._pools(stage)
         read = self._read(stage, episode, written.rows, pools)
         loss, figures = self._answers(stage, episode, read[0])
         loss = loss + stage.language * written.language
-        figures["language"] = float(written.language.detach())
+        figures["language"] = written.language.detach()
         if stage.repeat:
             repeated = self._repeat(stage, episode, written.rows, pools)
             loss = loss + stage.repeat * repeated
-            figures["repeat"] = float(repeated.detach())
+            figures["repeat"] = repeated.detach()
         retrieval = read[1]
         if retrieval is not None and retrieval.scores:
             told = retrieval.told[retrieval.learned]
@@ -75,7 +77,7 @@ class Stepper:
             loss = loss + weights.retrieval * learned
             count = self.recipe.memory.retrieved_tokens
             found = [recall(s.detach(), told, count) for s in retrieval.scores]
-            figures |= {"retrieval": float(learned.detach()), "recall": min(found)}
+            figures |= {"retrieval": learned.detach(), "recall": torch.stack(found).min()}
         self.context = written.newest
         self._keep(stage, written.rows, episode.told.any(dim=0))
         return loss, figures
@@ -86,8 +88,9 @@ class Stepper:
         context = self._first_context(documents)
         made, losses = [], []
         told = max(1, documents // 4)
+        chunks = episode.chunks.to(model.device)
         for index in range(count):
-            ids = episode.chunks[:, index]
+            ids = chunks[:, index]
             out = write_pass(model.backbone, model.weights, ids, context, new)
             logits = model.core.logits(out.last_hidden[:told, :-1]).float()
             losses.append(functional.cross_entropy(logits.flatten(0, 1), ids[:told, 1:].flatten()))
@@ -100,7 +103,7 @@ class Stepper:
     def _first_context(self, documents: int) -> Tensor:
         layers, width = len(self.model.backbone.layers), self.model.backbone.hidden_size
         if self.context is None:
-            return torch.zeros((documents, layers, 0, width))
+            return torch.zeros((documents, layers, 0, width), device=self.model.device)
         repeats = -(-documents // self.context.shape[0])
         return self.context.repeat(repeats, 1, 1, 1)[:documents]
 
@@ -110,11 +113,11 @@ class Stepper:
         groups = stage.documents // stage.group
         count = stage.group * stage.chunks * new
         rows = torch.arange(groups * count).view(groups, count)
-        layers = len(self.model.backbone.layers)
-        if not stage.retrieves or count <= size:
-            return rows.expand(layers, -1, -1)
-        kept = draw_survivors((layers, groups, count), new, size, self.generator)
-        return rows.expand(layers, -1, -1).gather(2, kept)
+        rows = rows.expand(len(self.model.backbone.layers), -1, -1)
+        if stage.retrieves and count > size:
+            kept = draw_survivors((len(rows), groups, count), new, size, self.generator)
+            rows = rows.gather(2, kept)
+        return rows.to(self.model.device)
 
     def _read(
         self, stage: Stage, episode: Episode, rows: list[Tensor], pools: Tensor
@@ -139,30 +142,37 @@ class Stepper:
             chance < stage.forced,
             asked[order[: self.recipe.optimizing.scored]],
         )
-        prefix = PoolPrefix(self.model, rows, pools, retrieval)
-        return _read_pass(self.model, episode.ids, prefix), retrieval
+        device = self.model.device
+        prefix = PoolPrefix(self.model, rows, pools, retrieval.to(device))
+        return _read_pass(self.model, episode.ids.to(device), prefix), retrieval
 
     def _answers(
         self, stage: Stage, episode: Episode, hidden: Tensor
-    ) -> tuple[Tensor, dict[str, float]]:
-        there = episode.labels != IGNORED
-        logits = self.model.core.logits(hidden[there])
-        weights = torch.ones(episode.labels.shape)
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        device, there = hidden.device, episode.labels != IGNORED
+        logits = self.model.core.logits(hidden[_places(there, device)])
+        labels = episode.labels[there].to(device)
+        weights = torch.ones(there.shape)
         weights[episode.abstains] = stage.abstain_weight
-        loss = answer_loss(logits, episode.labels[there], weights[there])
+        loss = answer_loss(logits, labels, weights[there].to(device))
         tail = episode.tail_labels != IGNORED
         if tail.any():
-            text = self.model.core.logits(hidden[tail]).float()
-            follow = functional.cross_entropy(text, episode.tail_labels[tail])
+            text = self.model.core.logits(hidden[_places(tail, device)]).float()
+            follow = functional.cross_entropy(text, episode.tail_labels[tail].to(device))
             loss = loss + stage.language * follow
-        right = exactly_right(logits.detach(), episode.labels, IGNORED).float()
-        shares: dict[str, Any] = {
-            "right": right[~episode.abstains],
-            "right_far": right[episode.far],
-            "abstained": right[episode.abstains],
+        right = torch.ones(there.shape, dtype=torch.bool, device=device)
+        right[_places(there, device)] = logits.detach().argmax(dim=-1) == labels
+        shares = {
+            "right": ~episode.abstains,
+            "right_far": episode.far,
+            "abstained": episode.abstains,
         }
-        figures = {name: float(part.mean()) for name, part in shares.items() if len(part)}
-        return loss, {"loss": float(loss.detach()), **figures}
+        figures = {
+            name: right[_places(asked, device)].all(dim=1).float().mean()
+            for name, asked in shares.items()
+            if asked.any()
+        }
+        return loss, {"loss": loss.detach(), **figures}
 
     def _repeat(self, stage: Stage, episode: Episode, rows: list[Tensor], pools: Tensor) -> Tensor:
         """Mean loss of going on with pieces of what was written, from any point of it."""
@@ -173,6 +183,7 @@ class Stepper:
         starts = torch.randint(0, high, (groups, each, 1), generator=self.generator)
         places = starts + torch.arange(_REPEATED)
         ids = text[:, None].expand(-1, each, -1).gather(2, places).flatten(0, 1)
+        ids = ids.to(self.model.device)
         hidden = _read_pass(self.model, ids, PoolPrefix(self.model, rows, pools))
         logits = self.model.core.logits(hidden[:, 1:-1]).float()
         return functional.cross_entropy(logits.flatten(0, 1), ids[:, 2:].flatten())
@@ -181,9 +192,14 @@ class Stepper:
         if not stage.earlier:
             return
         order = torch.rand(len(stating), generator=self.generator) + stating
-        chosen = order.topk(min(_KEPT_ROWS, len(order))).indices.sort().values
+        chosen = order.topk(min(_KEPT_ROWS, len(order))).indices.sort().values.to(self.model.device)
         self.earlier.append([layer.detach()[chosen] for layer in rows])
         del self.earlier[: -stage.earlier]
+
+
+def _places(mask: Tensor, device: torch.device) -> tuple[Tensor, ...]:
+    """Where a mask on the CPU is true, as indices on a device: a mask there would be waited for."""
+    return tuple(part.to(device) for part in mask.nonzero(as_tuple=True))
 
 
 def _read_pass(model: MPlus, ids: Tensor, prefix: PoolPrefix) -> Tensor:

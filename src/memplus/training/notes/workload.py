@@ -7,7 +7,6 @@ makes the episodes that an uninterrupted one would have made.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from random import Random
 from typing import Any
 
 import torch
@@ -17,35 +16,13 @@ from memplus.errors import TrainingError
 from memplus.mplus.model import MPlus
 from memplus.training.engine.loop import Pace
 from memplus.training.engine.workload import Figures
-from memplus.training.notes.episodes import Episode, EpisodeMaker
-from memplus.training.notes.recipe import Recipe, Stage
+from memplus.training.notes.jobs import JobSource, NotesJob
+from memplus.training.notes.recipe import Recipe
 from memplus.training.notes.step import Stepper
 
-__all__ = ["NotesJob", "NotesStep", "NotesWorkload", "Standing", "notes_pace"]
+__all__ = ["NotesStep", "NotesWorkload", "Standing", "notes_pace"]
 
 _SMOOTHING = 0.95
-
-
-@dataclass(frozen=True)
-class NotesJob:
-    """An episode of a stage."""
-
-    stage: Stage
-    episode: Episode
-    seed: int
-    """Of what the step itself draws."""
-    counts: bool
-    """Whether its accuracy decides when the stage ends."""
-
-    @property
-    def label(self) -> str:
-        """Name of the stage."""
-        return self.stage.name
-
-    @property
-    def tokens(self) -> int:
-        """Tokens written and read."""
-        return self.episode.chunks.numel() + self.episode.ids.numel()
 
 
 @dataclass
@@ -69,8 +46,7 @@ class NotesStep(nn.Module):
     def forward(self, job: NotesJob) -> tuple[Tensor, Figures]:
         """The loss [] of an episode and its figures."""
         self.generator.manual_seed(job.seed)
-        loss, figures = self.stepper.step(job.stage, job.episode)
-        return loss, {name: torch.tensor(value) for name, value in figures.items()}
+        return self.stepper.step(job.stage, job.episode)
 
 
 class NotesWorkload:
@@ -79,7 +55,7 @@ class NotesWorkload:
     Args:
         model: is trained.
         recipe: stages and weights.
-        maker: of episodes.
+        maker: of episodes, there and then or ahead.
         seed: of everything drawn.
         stage: to begin with.
         processes: of the run; episodes are not divided.
@@ -92,7 +68,7 @@ class NotesWorkload:
         self,
         model: MPlus,
         recipe: Recipe,
-        maker: EpisodeMaker,
+        maker: JobSource,
         seed: int = 0,
         *,
         stage: int = 0,
@@ -108,19 +84,11 @@ class NotesWorkload:
 
     def draw(self, step: int, part: int) -> NotesJob:
         """An episode of the stage, or sometimes of one before it."""
-        random = Random(f"{self.seed}/{step}" + (f"/{part}" if part else ""))
-        seed = random.getrandbits(62)
-        optimizing, index = self.recipe.optimizing, self.standing.stage
-        if index and random.random() < optimizing.easier:
-            index = random.randrange(index)
-        stage = self.recipe.stages[index]
-        tail = random.random() < optimizing.tail
-        episode = self.maker.make(stage, random, tail=tail)
-        return NotesJob(stage, episode, seed, index == self.standing.stage and not tail)
+        return self.maker.draw(self.seed, step, part, self.standing.stage)
 
     def advance(self, job: NotesJob, figures: dict[str, float]) -> None:
         """Go to the next stage when this one is answered well enough."""
-        if not job.counts:
+        if not job.counts or "right" not in figures:
             return
         standing = self.standing
         standing.running = _SMOOTHING * standing.running + (1 - _SMOOTHING) * figures["right"]
@@ -145,7 +113,8 @@ class NotesWorkload:
         stepper, count = self.module.stepper, state["earlier"]
         self.standing = Standing(state["stage"], state["running"])
         layers = range(len(self.module.model.backbone.layers))
-        copies = {name: tensor.clone() for name, tensor in tensors.items()}
+        device = self.module.model.device
+        copies = {name: tensor.to(device, copy=True) for name, tensor in tensors.items()}
         stepper.context = copies.get("context")
         stepper.earlier = [
             [copies[f"earlier.{place}.{layer}"] for layer in layers] for place in range(count)
@@ -155,10 +124,12 @@ class NotesWorkload:
 def notes_pace(recipe: Recipe, steps: int, seed: int) -> Pace:
     """How the loop goes through a recipe: up in a straight line, and down at the very end."""
     optimizing = recipe.optimizing
+    share = optimizing.cooldown < 1
+    cooldown = max(1.0, optimizing.cooldown * (steps if share else 1))
 
     def rate(base: float, step: int) -> float:
         rise = min(1.0, (step + 1) / optimizing.warmup)
-        fall = max(0.1, min(1.0, (steps - step) / optimizing.cooldown))
+        fall = max(0.1, min(1.0, (steps - step) / cooldown))
         return base * rise * fall
 
     half = optimizing.precision == "bf16"

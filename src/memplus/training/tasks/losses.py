@@ -66,10 +66,10 @@ def retrieval_loss(scores: Tensor, told: Tensor, temperature: float) -> Tensor:
     return (losses.sum(dim=1) / told.sum(dim=1).clamp(min=1)).mean()
 
 
-def recall(scores: Tensor, told: Tensor, count: int) -> float:
-    """Share of the right rows that are among the ``count`` best."""
+def recall(scores: Tensor, told: Tensor, count: int) -> Tensor:
+    """[]: share of the right rows that are among the ``count`` best."""
     best = scores.topk(min(count, scores.shape[1]), dim=1).indices
-    return float((told.gather(1, best).sum(dim=1) / told.sum(dim=1)).mean())
+    return (told.gather(1, best).sum(dim=1) / told.sum(dim=1)).mean()
 
 
 def binary_retrieval_loss(
