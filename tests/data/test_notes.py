@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from random import Random
 
 import pytest
 
@@ -14,6 +15,9 @@ from memplus.data.notes import (
     make_notes,
     namesake,
     notes_about,
+    notes_of,
+    retold,
+    side_by_side,
     untold,
 )
 
@@ -166,3 +170,74 @@ def test_notes_of_one_attribute_differ_in_their_four_digits() -> None:
     assert len({note.attribute for note in made}) == 1
     assert len({note.answer for note in made}) == 300
     assert all(re.fullmatch(r"\d{4}", note.answer) for note in made)
+
+
+class Given:
+    """A source of names that are all one word."""
+
+    def draw(self, random: Random, count: int, first_names: int | None = None) -> list[str]:
+        return [f"Abc{random.randrange(10**9)}" for _ in range(count)]
+
+    def near(self, name: str, random: Random) -> str:
+        return f"{name}x"
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_notes_side_by_side_are_of_one_attribute_and_of_values_that_differ(seed: int) -> None:
+    people = [f"Ann{i} Lee" for i in range(40)]
+    notes = side_by_side(people, seed, "train", 0.8)
+    assert [note.subject for note in notes] == people
+    assert len({note.attribute for note in notes}) == 1
+    assert all(f"{note.answer}." in note.statement for note in notes)
+    if notes[0].value_class in ("number", "word"):
+        assert len({note.answer for note in notes}) == 40
+    assert side_by_side(people, seed, "train", 0.8) == notes
+
+
+def test_values_side_by_side_share_a_half_with_another_as_often_as_asked() -> None:
+    people = [f"Ann{i} Lee" for i in range(12)]
+
+    def near(share: float) -> float:
+        """Share of numbers of which some other one has a half."""
+        found = []
+        for seed in range(60):
+            notes = side_by_side(people, seed, "train", share)
+            if notes[0].value_class == "number":
+                values = [note.answer for note in notes]
+                found += [
+                    any(v != w and (v[:2] == w[:2] or v[2:] == w[2:]) for w in values)
+                    for v in values
+                ]
+        assert found
+        return sum(found) / len(found)
+
+    assert near(0.9) > 0.8
+    assert near(0.0) < 0.4
+
+
+def test_notes_of_given_people_follow_from_the_seed_and_share_what_is_asked() -> None:
+    people = Given().draw(Random(0), 6)
+    notes = notes_of(people, 3, 6, "train", attributes=1)
+    assert [note.subject for note in notes] == people
+    assert len({note.attribute for note in notes}) == 1
+    assert notes == notes_of(people, 3, 6, "train", attributes=1)
+    shared = notes_of(people[:2], 3, 8, "train")
+    assert {note.subject for note in shared} == set(people[:2])
+    with pytest.raises(ValueError, match="too few"):
+        notes_of(people[:1], 0, 2, "train", attributes=1)
+
+
+def test_a_note_is_told_again_of_another() -> None:
+    note = make_notes(1, 1, "train")[0]
+    other = retold(note, "Abc", 2, "train")
+    assert (other.subject, other.attribute) == ("Abc", note.attribute)
+    assert "Abc" in other.question
+
+
+def test_namesakes_of_other_names_come_from_their_source() -> None:
+    note = notes_of(["Abc Def"], 0, 1, "train")[0]
+    assert namesake(note, 0, "train", Given()).subject == "Abc Defx"
+    with pytest.raises(ValueError, match="Abc Def"):
+        namesake(note, 0, "train")
+    own = make_notes(0, 1, "train")[0]
+    assert namesake(own, 0, "train", Given()) == namesake(own, 0, "train")

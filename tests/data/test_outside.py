@@ -6,6 +6,7 @@ import pytest
 
 from memplus.data import notes
 from memplus.data.outside import (
+    BOOK_NAMES,
     BUNDLED_NAMES,
     BUNDLED_STATEMENTS,
     Statement,
@@ -72,3 +73,10 @@ def test_all_that_is_bundled_is_part_of_the_package() -> None:
     packed = {path for glob in globs for path in package.glob(glob)}
     assert BUNDLED_NAMES in bundled
     assert bundled <= packed
+
+
+def test_names_of_book_sort_are_others_than_the_bundled_ones() -> None:
+    names = read_names(BOOK_NAMES)
+    assert len(names) == 100
+    assert not set(names) & set(NAMES)
+    assert BOOK_NAMES.parent == BUNDLED_NAMES.parent

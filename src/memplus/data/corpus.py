@@ -15,7 +15,7 @@ from random import Random
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from memplus.data.documents import read_document
-from memplus.data.notes import ABSTENTION, PROMPT_TEMPLATE, NameSource, make_notes
+from memplus.data.notes import ABSTENTION, PROMPT_TEMPLATE, NameSource, make_notes, notes_of
 from memplus.errors import EmptyTextError, TrainingError
 
 __all__ = ["END", "PAD", "SENTENCE_END", "Corpus", "read_texts", "train_tokenizer"]
@@ -81,14 +81,15 @@ def train_tokenizer(
     return tokenizer
 
 
-def _samples(
-    texts: Sequence[str], random: Random, others: NameSource | None
-) -> Iterator[str]:
+def _samples(texts: Sequence[str], random: Random, others: NameSource | None) -> Iterator[str]:
     pairs = [f"{first:02d}{(37 * first + 11) % 100:02d}" for first in range(100)]
     for _ in range(600):
         yield " ".join(pairs)
     for seed in range(400):
-        for note in make_notes(seed, 100, "train", others=others if seed % 2 else None):
+        notes = make_notes(seed, 100, "train")
+        if others is not None and seed % 2:
+            notes = notes_of(others.draw(random, 100), seed, 100, "train")
+        for note in notes:
             question = PROMPT_TEMPLATE.replace("{question}", note.question)
             yield f" {note.statement}{question} {note.answer}\n"
         yield f" {ABSTENTION}\n"

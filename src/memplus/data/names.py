@@ -45,7 +45,7 @@ _CLUSTERS = (
 _VOWELS = "a e i o u".split()
 _MORE_VOWELS = (
     "y aa ae ai ao au ea ee ei eo eu ia ie io iu oa oe oi oo ou ua ue ui uo "
-    "á é í ó ú ä ö ü å ø ı ã õ ê ô ą ę ě ő"
+    "á é í ó ú ä ö ü å ø \u0131 ã õ ê ô ą ę ě ő"
 ).split()
 _CODAS = "d g k l ll m n nn p r s t x z".split()
 _MORE_CODAS = (
@@ -130,8 +130,10 @@ class _Language:
         """A last name."""
         if not self.endings:
             return self.particle + self.word(random, random.choice((1, 2, 2, 3)))
-        return self.particle + self.word(random, random.choice((1, 1, 2))) + random.choice(
-            self.endings
+        return (
+            self.particle
+            + self.word(random, random.choice((1, 1, 2)))
+            + random.choice(self.endings)
         )
 
 

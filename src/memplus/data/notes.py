@@ -27,6 +27,7 @@ __all__ = [
     "make_notes",
     "namesake",
     "notes_about",
+    "notes_of",
     "retold",
     "side_by_side",
     "untold",
@@ -191,7 +192,6 @@ def make_notes(
     subjects: int | None = None,
     attributes: int | None = None,
     first_names: int | None = None,
-    others: NameSource | None = None,
 ) -> list[Note]:
     """``count`` notes; no two ask for the same attribute of the same subject.
 
@@ -202,25 +202,47 @@ def make_notes(
         subjects: how many subjects share the notes; None gives each note its own.
         attributes: how many attributes share the notes; None lets each note draw its own.
         first_names: how many first names the subjects share; None lets each draw its own.
-        others: gives the subjects' names, all of people; None makes them up here.
 
     Raises:
         ValueError: that few subjects and attributes cannot make ``count`` different notes.
     """
     random = Random(f"{split}/{seed}")
-    wanted = count if subjects is None else subjects
-    if others is not None:
-        places: bool | None = False
-        names = others.draw(random, wanted, first_names)
-    else:
-        places = random.random() < _PLACE_SHARE if attributes is not None else None
-        first = None if first_names is None else random.sample(_FIRST_NAMES, first_names)
-        if first is not None:
-            places = False
-        names = _subjects(random, wanted, split, first, places=places)
+    places = random.random() < _PLACE_SHARE if attributes is not None else None
+    first = None if first_names is None else random.sample(_FIRST_NAMES, first_names)
+    if first is not None:
+        places = False
+    names = _subjects(random, count if subjects is None else subjects, split, first, places=places)
     known = None if attributes is None else _attributes(random, attributes, places=bool(places))
+    return _notes_of(names, count, known, split, random)
+
+
+def notes_of(
+    people: Sequence[str],
+    seed: int | str,
+    count: int,
+    split: Split,
+    *,
+    attributes: int | None = None,
+) -> list[Note]:
+    """``make_notes`` about people of given names, who share the notes unless they are as many.
+
+    Raises:
+        ValueError: that few people and attributes cannot make ``count`` different notes.
+    """
+    random = Random(f"of/{split}/{seed}")
+    known = None if attributes is None else _attributes(random, attributes, places=False)
+    return _notes_of(people, count, known, split, random)
+
+
+def _notes_of(
+    names: Sequence[str],
+    count: int,
+    known: Sequence[tuple[str, ValueClass]] | None,
+    split: Split,
+    random: Random,
+) -> list[Note]:
     if count > len(names) * (len(known) if known else _FEWEST_ATTRIBUTES):
-        raise ValueError(f"{len(names)} subjects and {attributes} attributes are too few")
+        raise ValueError(f"{len(names)} subjects and {len(known or ())} attributes are too few")
     facts: dict[tuple[str, str], ValueClass] = {}
     while len(facts) < count:
         name = names[len(facts)] if len(names) == count else random.choice(names)
@@ -310,9 +332,7 @@ def untold(note: Note, seed: int | str, split: Split, told: Collection[str]) -> 
     return _note(random, split, note.subject, *random.choice(known))
 
 
-def namesake(
-    note: Note, seed: int | str, split: Split, others: NameSource | None = None
-) -> Note:
+def namesake(note: Note, seed: int | str, split: Split, others: NameSource | None = None) -> Note:
     """A note on the same attribute of a subject with nearly the same name.
 
     The first names, the last names, or the first names and half of the last ones are the same.

@@ -13,7 +13,14 @@ from typing import Any
 from memplus.data.documents import read_document
 from memplus.data.json_lines import read_records, texts
 
-__all__ = ["BOOK_NAMES", "BUNDLED_NAMES", "BUNDLED_STATEMENTS", "Statement", "read_names", "read_statements"]
+__all__ = [
+    "BOOK_NAMES",
+    "BUNDLED_NAMES",
+    "BUNDLED_STATEMENTS",
+    "Statement",
+    "read_names",
+    "read_statements",
+]
 
 _FACTS = Path(__file__).parents[1] / "assets" / "facts"
 BUNDLED_NAMES = _FACTS / "names.txt"

@@ -6,8 +6,10 @@ from random import Random
 import pytest
 import torch
 from tests.training.conftest import SMALL
+from tests.training.pretended_device import Elsewhere, PretendedDevice, moved
 
 from memplus.mplus.model import MPlus
+from memplus.training.engine.modes import training_mode
 from memplus.training.notes.episodes import EpisodeMaker
 from memplus.training.notes.step import Stepper
 
@@ -34,3 +36,31 @@ def test_pools_keep_the_newest_rows_and_as_many_as_fit(model: MPlus) -> None:
     assert (pools.diff(dim=2) > 0).all()
     assert pools[:, 0, -new:].tolist() == [list(range(rows - new, rows))] * 2
     assert not pools[0].equal(pools[1])
+
+
+def test_a_step_on_another_device_keeps_everything_there_and_waits_for_nothing(
+    model: MPlus, maker: EpisodeMaker
+) -> None:
+    def steps() -> tuple[Stepper, list[dict[str, float]]]:
+        stepper, found = Stepper(model, SMALL, torch.Generator()), []
+        for seed, (index, tail) in enumerate([(0, False), (0, True), (1, False), (1, True)]):
+            stepper.generator.manual_seed(seed)
+            stage = SMALL.stages[index]
+            episode = maker.make(stage, Random(seed), tail=tail)
+            loss, figures = stepper.step(stage, episode)
+            found.append({name: figures[name].as_subclass(torch.Tensor) for name in figures})
+            with torch._C.DisableTorchFunctionSubclass():
+                loss.backward()
+        return stepper, [{n: one.item() for n, one in figures.items()} for figures in found]
+
+    with training_mode(model, plain=True):
+        _, expected = steps()
+        moved(model)
+        with PretendedDevice() as pretended:
+            stepper, figures = steps()
+    assert figures == expected
+    kept = [stepper.context, *(one for rows in stepper.earlier for one in rows)]
+    assert all(isinstance(one, Elsewhere) for one in kept)
+    # The library looks once in every pass whether several texts are packed into one.
+    assert set(pretended.waited) == {"__bool__"}
+    assert len(pretended.waited) == 3 + 3 + 4 + 4

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import islice
 from random import Random
 
 import torch
@@ -19,20 +17,9 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from memplus.data.corpus import PAD, Corpus
-from memplus.data.notes import (
-    ABSTENTION,
-    PROMPT_TEMPLATE,
-    NameSource,
-    Note,
-    Split,
-    corrected,
-    make_notes,
-    namesake,
-    retold,
-    side_by_side,
-    untold,
-)
+from memplus.data.notes import ABSTENTION, PROMPT_TEMPLATE, NameSource, Note, Split
 from memplus.training.notes.jobs import IGNORED, Episode, NotesJob
+from memplus.training.notes.note_maker import Crowd, NoteMaker
 from memplus.training.notes.recipe import Recipe, Stage
 
 __all__ = ["EpisodeMaker"]
@@ -42,13 +29,6 @@ _ASKED_UNWRITTEN = 0.6
 _BEFORE = [" ", " ", " ", " ", "\n", "\n\n", "\n- "]
 _BROKEN = 0.08
 """Share of statements that a line break cuts."""
-_SHORTEST = 18
-"""Tokens of a note: a document holds no more of them side by side than fit at that length."""
-_NEAR_VALUES = (0.0, 0.3, 0.8)
-_FEW_FIRST_NAMES = 0.25
-"""Share of crowds whose people have three first names among them."""
-_SAME_ATTRIBUTE = 0.5
-"""Of questions about nobody in stages with crowds, those on an attribute that was told of others."""
 
 
 @dataclass
@@ -81,10 +61,6 @@ class _Question:
     far: bool
 
 
-_Crowd = list[list[Note]]
-"""Notes of one attribute for each document of a group."""
-
-
 class EpisodeMaker:
     """Makes episodes from a corpus and from notes made up on the way.
 
@@ -108,8 +84,7 @@ class EpisodeMaker:
         self._corpus = corpus
         self._tokenizer = tokenizer
         self._recipe = recipe
-        self._split = split
-        self._others = others
+        self._notes = NoteMaker(recipe, split, others)
         self._pad = tokenizer.encode(PAD).ids[0]
 
     def _encode(self, text: str) -> list[int]:
@@ -140,7 +115,7 @@ class EpisodeMaker:
         size = self._recipe.memory.chunk_tokens
         written = stage.chunks * size
         documents: list[_Document] = []
-        for crowd in self._crowds(stage, random):
+        for crowd in self._notes.crowds(stage, random):
             documents += self._group(stage, len(documents), random, crowd, tail=tail)
         told = _told_of(documents)
         count = max(2, stage.questions // 2) if tail else stage.questions
@@ -165,40 +140,8 @@ class EpisodeMaker:
         chunks = torch.tensor(ids).view(stage.documents, stage.chunks, size)
         return self._episode(chunks, questions, count)
 
-    def _source(self, random: Random) -> NameSource | None:
-        """Whose names the next notes are about; None: those of the notes' own generator."""
-        share = self._recipe.optimizing.other_names
-        return self._others if share and random.random() < share else None
-
-    def _crowds(self, stage: Stage, random: Random) -> list[_Crowd | None]:
-        """For every group the notes of one attribute that fill it, or None."""
-        groups = stage.documents // stage.group
-        if not stage.crowded:
-            return [None] * groups
-        most = max(2, stage.chunks * self._recipe.memory.chunk_tokens // _SHORTEST)
-        counts = [
-            [random.randint(2, most) for _ in range(stage.group)]
-            if random.random() < stage.crowded
-            else []
-            for _ in range(groups)
-        ]
-        people = self._people(sum(map(sum, counts)), random)
-        near = random.choice(_NEAR_VALUES)
-        notes = iter(side_by_side(people, random.getrandbits(60), self._split, near))
-        return [[list(islice(notes, one)) for one in own] or None for own in counts]
-
-    def _people(self, count: int, random: Random) -> list[str]:
-        """Different people."""
-        source, few = self._source(random), random.random() < _FEW_FIRST_NAMES
-        if source is not None:
-            return source.draw(random, count, 3 if few else None)
-        notes = make_notes(
-            random.getrandbits(60), count, self._split, first_names=3 if few else 40
-        )
-        return [note.subject for note in notes]
-
     def _group(
-        self, stage: Stage, first: int, random: Random, crowd: _Crowd | None, *, tail: bool
+        self, stage: Stage, first: int, random: Random, crowd: Crowd | None, *, tail: bool
     ) -> list[_Document]:
         """Documents ``first`` and on, that share a pool, some of their notes corrected later."""
         length = (stage.chunks + tail) * self._recipe.memory.chunk_tokens
@@ -210,9 +153,7 @@ class EpisodeMaker:
         pairs: list[tuple[Note, Note]] = []
         for _ in range(stage.group):
             if random.random() < stage.corrected:
-                source = self._source(random)
-                old = make_notes(random.getrandbits(60), 1, self._split, others=source)[0]
-                pairs.append((old, corrected(old, random.getrandbits(60), self._split)))
+                pairs.append(self._notes.correction(random))
                 for place, note in zip(sorted(random.choices(range(stage.group), k=2)), pairs[-1]):
                     fixed[place].append(note)
         documents = [self._document(stage, notes, random, tail=tail) for notes in fixed]
@@ -231,37 +172,12 @@ class EpisodeMaker:
         count = sum(random.choice(stage.notes) for _ in range(stage.chunks)) + tail
         paragraph = random.random() < stage.paragraphs
         for _ in range(_ATTEMPTS):
-            notes = self._confusable(count, stage, random) if count else []
+            notes = self._notes.confusable(count, stage, random) if count else []
             document = self._compose(length, [*notes, *fixed], random, paragraph=paragraph)
             if any(told.end <= stage.chunks * size for told in document.told):
                 break
             count = max(1, count)
         return document
-
-    def _confusable(self, count: int, stage: Stage, random: Random) -> list[Note]:
-        """Notes that share their attribute, their first names or subjects, or nothing."""
-        split, others = self._split, self._source(random)
-        if count > 1 and random.random() < stage.namesakes:
-            one = make_notes(random.getrandbits(60), 1, split, others=others)[0]
-            near = {
-                n.subject: n
-                for n in (
-                    namesake(one, random.getrandbits(60), split, others) for _ in range(count - 1)
-                )
-            }
-            near.pop(one.subject, None)
-            return [one, *near.values()]
-        kind = random.random()
-        make = partial(make_notes, random.getrandbits(60), count, split, others=others)
-        if count == 1 or kind < 0.2:
-            return make()
-        if kind < 0.4:
-            return make(attributes=1)
-        if kind < 0.55:
-            return make(attributes=1, first_names=1)
-        if kind < 0.85 or count > 4:
-            return make(subjects=(count + 1) // 2)
-        return make(subjects=1)
 
     def _compose(
         self, length: int, notes: Sequence[Note], random: Random, *, paragraph: bool
@@ -336,21 +252,7 @@ class EpisodeMaker:
         random: Random,
     ) -> _Question:
         """A question about what was never told; ``told`` are the attributes of every subject."""
-        kind = random.random()
-        known_subject = self._recipe.optimizing.known_subject
-        while True:
-            seed = random.getrandbits(60)
-            if near and kind < known_subject:
-                note = random.choice(near)[1].note
-                note = untold(note, seed, self._split, told[note.subject])
-            elif near and kind < known_subject + (1 - known_subject) * stage.namesakes:
-                note = namesake(random.choice(near)[1].note, seed, self._split, self._others)
-            else:
-                note = make_notes(seed, 1, self._split, others=self._source(random))[0]
-                if stage.crowded and near and random.random() < _SAME_ATTRIBUTE:
-                    note = retold(random.choice(near)[1].note, note.subject, seed, self._split)
-            if note.attribute not in told.get(note.subject, ()):
-                break
+        note = self._notes.untold([one.note for _, one in near], told, stage, random)
         prompt = self._encode(PROMPT_TEMPLATE.format(question=note.question))
         answer = self._encode(f" {ABSTENTION}\n")
         return _Question(tail, prompt, answer, [], abstains=True, far=False)

@@ -16,6 +16,7 @@ from memplus.data.names import OtherNames, name_words
 from memplus.data.notes import PROMPT_TEMPLATE, NameSource
 from memplus.mplus.bundled import BUNDLED
 from memplus.mplus.model import MPlus
+from memplus.mplus.placement import place
 from memplus.training.engine.checkpoints import Checkpoints
 from memplus.training.engine.common_config import OptimizerConfig
 from memplus.training.engine.fresh import write_fresh
@@ -81,15 +82,17 @@ def train_nano(
         OSError: a file cannot be read or written.
     """
     recipe = load_recipe(run.recipe)
+    device = place(None, run.device, {}).device
     if resume:
         Checkpoints(run.out).latest()
     texts = list(read_texts(run.texts))
     others = OtherNames(name_words(texts)) if recipe.optimizing.other_names else None
     model = _resumed(run, recipe) if resume else _begun(run, recipe, texts, others)
+    model.to(device)
     folder = run.out / (_START if (run.out / _START).is_dir() else _FRESH)
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     corpus = Corpus(texts, tokenizer, _CHARACTERS)
-    processes = Processes(cpu=model.device.type == "cpu")
+    processes = Processes(cpu=device.type == "cpu")
     maker = EpisodeMaker(corpus, tokenizer, recipe, others=others)
     with made_ahead(maker, run.makers) as source:
         workload = NotesWorkload(
@@ -119,12 +122,10 @@ def _running(corpus: Corpus, recipe: Recipe, seed: int) -> list[int]:
     return ids
 
 
-def _begun(
-    run: NanoRun, recipe: Recipe, texts: Sequence[str], others: NameSource | None
-) -> MPlus:
+def _begun(run: NanoRun, recipe: Recipe, texts: Sequence[str], others: NameSource | None) -> MPlus:
     """The model of a new run; what it starts from is kept in the run's folder."""
     if run.start is not None:
-        model = MPlus.from_pretrained(run.start, device=run.device)
+        model = MPlus.from_pretrained(run.start)
         model.pristine = type(model.pristine)()
         model.save_pretrained(run.out / _START)
         return model
@@ -136,7 +137,7 @@ def _begun(
 def _resumed(run: NanoRun, recipe: Recipe) -> MPlus:
     """What the run started from; the loop puts the checkpoint's weights in."""
     if (run.out / _START).is_dir():
-        return MPlus.from_pretrained(run.out / _START, device=run.device)
+        return MPlus.from_pretrained(run.out / _START)
     return _fresh(run, recipe)
 
 
@@ -145,4 +146,4 @@ def _fresh(run: NanoRun, recipe: Recipe) -> MPlus:
     prompt = PromptConfig(
         template=PROMPT_TEMPLATE, max_new_tokens=_ANSWER_TOKENS, min_confidence=_MIN_CONFIDENCE
     )
-    return MPlus.from_backbone(run.out / _FRESH, recipe.memory, prompt=prompt, device=run.device)
+    return MPlus.from_backbone(run.out / _FRESH, recipe.memory, prompt=prompt)
