@@ -63,8 +63,8 @@ def test_the_recipe_holds_the_numbers_that_the_next_weights_are_made_with() -> N
     assert recipe.stages[-1] == Stage(
         "near namesakes", documents=64, chunks=2, group=8, questions=36, notes=(0, 0, 1, 1, 2, 3),
         paragraphs=0.2, crowded=0.35, plain=0.03, corrected=0.3, namesakes=0.2, abstain=0.16,
-        abstain_weight=1.0, retrieves=True, far=0.6, forced=0.05, earlier=24, repeat=0.0, language=0.5,
-        advance=2.0,
+        abstain_weight=1.0, retrieves=True, far=0.6, forced=0.05, earlier=24, repeat=0.0,
+        language=0.5, advance=2.0,
     )  # fmt: skip
 
 
