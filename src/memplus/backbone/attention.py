@@ -298,10 +298,11 @@ def _attend_shared(
 def _merge(parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     """Outputs [..., T, D] weighed by their denominators, given as logs [..., T] float32."""
     output, lse = parts[0]
-    for other, other_lse in parts[1:]:
+    for number, (other, other_lse) in enumerate(parts[1:], start=2):
         share = torch.sigmoid(other_lse - lse).to(output.dtype)
         output = torch.lerp(output, other, share[..., None])
-        lse = torch.logaddexp(lse, other_lse)
+        if number < len(parts):
+            lse = torch.logaddexp(lse, other_lse)
     return output
 
 

@@ -59,7 +59,7 @@ def attend_plain(
     mask: Tensor | None = None,
     causal: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """The same in plain operations.
+    """The same in plain operations, of one row or more; as few as can be, for each has its price.
 
     Args:
         query: [B, G, R, D].
@@ -74,10 +74,11 @@ def attend_plain(
     """
     scores = torch.matmul(query, key.transpose(-1, -2)).float() * scale
     if mask is not None:
-        scores = scores + mask.float()
+        scores += mask
     if causal:
         future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
-        scores = scores.masked_fill(future, torch.finfo(scores.dtype).min)
-    lse = scores.logsumexp(dim=-1)
-    weights = torch.exp(scores - lse[..., None]).to(value.dtype)
-    return torch.matmul(weights, value), lse
+        scores.masked_fill_(future, torch.finfo(scores.dtype).min)
+    weights = scores.softmax(dim=-1)
+    # The largest weight tells the denominator in fewer calls than a sum of exponentials.
+    lse = scores.amax(dim=-1) - weights.amax(dim=-1).log()
+    return torch.matmul(weights.to(value.dtype), value), lse
