@@ -41,8 +41,13 @@ class Shared:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """The model's weights, sizes and prompt, as JSON values."""
-        return {"model": self.mplus.fingerprint, "prompt": asdict(self.mplus.prompt)}
+        """The model's weights, sizes and prompt, as JSON values; and how rows are kept.
+
+        Rows as computed go without saying: results of earlier releases were of no others.
+        """
+        model, rows = self.mplus, self.mplus.memory_config.rows
+        kept = {} if rows == "exact" else {"rows": rows}
+        return {"model": model.fingerprint, "prompt": asdict(model.prompt), **kept}
 
     @cached_property
     def reference(self) -> Reference:
