@@ -253,6 +253,30 @@ def test_a_base_without_weights_or_config_is_a_missing_one(bundle: Path, base: P
         MPlus.from_pretrained(bundle)
 
 
+def test_a_line_in_a_bundle_says_how_its_new_memories_keep_rows(
+    bundle: Path, tmp_path: Path
+) -> None:
+    """Those that are there open, and stay as they are."""
+    store, before = MemoryStore(tmp_path / "store"), MPlus.from_pretrained(bundle)
+    with store.create("old", before) as memory:
+        before.write(memory, some_ids(80).tolist())
+        memory.save(tmp_path / "old")
+    edit(bundle / "memplus.json", lambda held: held["memory"].update(rows="int8"))
+    after = MPlus.from_pretrained(bundle)
+    assert after.fingerprint == before.fingerprint
+    with store.open("old", after, write=True) as memory:
+        after.write(memory, some_ids(80, seed=1).tolist())
+        assert memory.rows == "exact"
+    assert Memory.load(tmp_path / "old", after).rows == "exact"
+    for memory in (after.new_memory(), store.create("new", after)):
+        after.write(memory, some_ids(80).tolist())
+        assert memory.rows == "int8"
+        assert memory.long_term is not None
+        assert memory.long_term.rows == "int8"
+    after.save_pretrained(tmp_path / "again", base="reference")
+    assert MPlus.from_pretrained(tmp_path / "again").new_memory().rows == "int8"
+
+
 def test_a_bundle_without_its_adapters_is_refused_before_its_base_is_looked_for(
     bundle: Path, base: Path
 ) -> None:
