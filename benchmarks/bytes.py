@@ -71,8 +71,7 @@ def main() -> None:
     """Measure and print."""
     given = _arguments()
     torch.set_num_threads(given.threads)
-    dtype = given.dtype or ("bfloat16" if given.device.startswith("cuda") else None)
-    model = MPlus.from_pretrained(given.model, device=given.device, dtype=dtype).eval()
+    model = MPlus.from_pretrained(given.model, device=given.device, dtype=given.dtype).eval()
     path, notes = given.questions, given.notes
     telling = HeldOutTold(path, given.items) if path else NotesTold(notes)
     rungs = [one for one in ladder(model) if not given.rungs or one.name in given.rungs]
@@ -111,7 +110,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--tokens", type=int, default=160_000)
     parser.add_argument("--rungs", nargs="*", help="only these, the first one for comparison")
     parser.add_argument("--device", default=os.environ.get("MEMPLUS_DEVICE") or "cpu")
-    parser.add_argument("--dtype", help="of the model: bfloat16 on a GPU, else its own")
+    parser.add_argument("--dtype", help="of the model: what suits the device")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--place", default=None, help="a directory on the disk to be measured")
     return parser.parse_args()
