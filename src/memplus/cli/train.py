@@ -111,7 +111,7 @@ def nano(
     out: Annotated[
         Path, typer.Option("--out", help="Folder of the run; the model ends up in OUT/final.")
     ] = Path("runs/nano"),
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Steps in all.")] = 6000,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Steps in all.")] = 4000,
     recipe: Annotated[
         Path | None, typer.Option("--recipe", help="A recipe (YAML) instead of the bundled one.")
     ] = None,

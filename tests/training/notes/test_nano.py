@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from tests.training.conftest import SENTENCES
 
 from memplus.data.notes import make_notes
+from memplus.errors import ConfigError
 from memplus.mplus.bundled import BUNDLED
 from memplus.mplus.model import MPlus
 from memplus.training.notes.nano import NanoRun, train_nano
@@ -66,6 +68,22 @@ def test_a_run_goes_on_from_its_checkpoint_and_from_a_model(run: NanoRun, tmp_pa
     before = dict(MPlus.from_pretrained(final).named_parameters())
     moved = [(w - before[name]).abs().max().item() for name, w in started.named_parameters()]
     assert max(moved) < 1e-3
+
+
+def test_episodes_made_ahead_and_other_names_train_the_same_model(
+    run: NanoRun, tmp_path: Path
+) -> None:
+    recipe = SMALL_RECIPE.replace("stages:", "optimizing: {other_names: 0.5}\nstages:")
+    run.recipe.write_text(recipe, encoding="utf-8")
+    one = train_nano(run)
+    other = train_nano(replace(run, out=tmp_path / "other", makers=1))
+    for mine, yours in zip(one.parameters(), other.parameters(), strict=True):
+        assert mine.equal(yours)
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything_is_read(run: NanoRun) -> None:
+    with pytest.raises(ConfigError, match="device"):
+        train_nano(replace(run, device="nowhere", texts=[]))
 
 
 def test_the_bundled_model_keeps_within_its_size() -> None:

@@ -49,7 +49,7 @@ def test_the_recipe_holds_the_numbers_that_the_next_weights_are_made_with() -> N
     assert recipe.memory == MemoryConfig(256, 64, 64, 64, 64)
     assert recipe.architecture == Architecture(4, 256, 8, 768, 2048)
     assert recipe.optimizing == Optimizing(
-        cooldown=0.55, scored=64, tail=0.4, easier=0.12, known_subject=0.3, other_names=0.65,
+        cooldown=0.55, scored=96, tail=0.4, easier=0.12, known_subject=0.3, other_names=0.65,
         precision="bf16",
     )  # fmt: skip
     names = ["one chunk", "two chunks", "four chunks", "retrieval", "long-term memory"]

@@ -122,3 +122,23 @@ def test_a_resumed_run_keeps_its_rows_and_ends_in_the_same_bits(
 def test_episodes_are_not_divided_among_processes(model: MPlus, maker: EpisodeMaker) -> None:
     with pytest.raises(TrainingError, match="one process"):
         NotesWorkload(model, SMALL, maker, processes=2)
+
+
+@pytest.mark.parametrize(
+    ("cooldown", "steps", "begins"), [(0.5, 100, 50), (0.5, 10, 5), (20, 100, 80)]
+)
+def test_the_rate_falls_over_a_share_of_the_run_or_over_so_many_steps(
+    cooldown: float, steps: int, begins: int
+) -> None:
+    recipe = replace(SMALL, optimizing=Optimizing(warmup=1, cooldown=cooldown))
+    rates = [notes_pace(recipe, steps, 0).rate(1.0, step) for step in range(steps)]
+    assert [rate == 1.0 for rate in rates] == [step <= begins for step in range(steps)]
+    assert rates[-1] == pytest.approx(max(0.1, 1 / (steps - begins)))
+
+
+def test_a_step_of_which_nothing_could_be_answered_decides_nothing(
+    model: MPlus, maker: EpisodeMaker
+) -> None:
+    workload = NotesWorkload(model, SMALL, maker)
+    workload.advance(replace(workload.draw(0, 0), counts=True), {"loss": 1.0})
+    assert workload.standing == Standing()

@@ -51,7 +51,7 @@ class NanoRun:
     """Text files, ``.gz`` and ``.jsonl`` among them."""
     out: Path
     """Folder of the run: checkpoints, ``metrics.jsonl``, the finished model in ``final``."""
-    steps: int = 6000
+    steps: int = 4000
     """Steps in all."""
     seed: int = 0
     recipe: Path = RECIPE
