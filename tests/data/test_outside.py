@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from memplus.data import notes
+from memplus.data import note_parts
 from memplus.data.outside import (
     BOOK_NAMES,
     BUNDLED_NAMES,
@@ -16,18 +16,18 @@ from memplus.data.outside import (
 from memplus.errors import NotFoundError, UsageError
 
 NAMES = read_names(BUNDLED_NAMES)
-MADE = {head + tail for head in notes._NAME_HEADS for tail in notes._NAME_TAILS}
+MADE = {head + tail for head in note_parts.NAME_HEADS for tail in note_parts.NAME_TAILS}
 
 
 def test_the_bundled_names_are_200_of_which_the_generator_made_none() -> None:
     assert len(NAMES) == 200
-    known = {*notes._FIRST_NAMES, *notes._PLACES, *MADE}
+    known = {*note_parts.FIRST_NAMES, *note_parts.PLACES, *MADE}
     for name in NAMES:
         first, last = name.split()
         assert known.isdisjoint((first, last)), name
         # Nor does one look as if it had.
-        begins = any(last.startswith(head) for head in notes._NAME_HEADS)
-        assert not (begins and any(last.endswith(tail) for tail in notes._NAME_TAILS)), name
+        begins = any(last.startswith(head) for head in note_parts.NAME_HEADS)
+        assert not (begins and any(last.endswith(tail) for tail in note_parts.NAME_TAILS)), name
 
 
 def test_no_part_of_a_bundled_name_comes_twice() -> None:
@@ -38,7 +38,7 @@ def test_no_part_of_a_bundled_name_comes_twice() -> None:
 def test_the_bundled_statements_hold_their_answers_and_none_is_a_note() -> None:
     told = read_statements(BUNDLED_STATEMENTS)
     assert len(told) == len({one.statement for one in told}) == 40
-    attributes = {name for name, _ in notes._PERSON_ATTRIBUTES + notes._PLACE_ATTRIBUTES}
+    attributes = {name for name, _ in note_parts.PERSON_ATTRIBUTES + note_parts.PLACE_ATTRIBUTES}
     for one in told:
         assert any(answer.casefold() in one.statement.casefold() for answer in one.answers)
         assert not any(f"'s {attribute} is" in one.statement for attribute in attributes)

@@ -10,11 +10,28 @@ This room knows words only: the standard library, no tensors and no tokenizer.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Literal, Protocol
+from typing import Protocol
+
+from memplus.data.note_parts import (
+    CLOSED,
+    CORRECTIONS,
+    FIRST_NAMES,
+    NAME_HEADS,
+    NAME_TAILS,
+    PERSON_ATTRIBUTES,
+    PLACE_ATTRIBUTES,
+    PLACES,
+    QUESTIONS,
+    STATEMENTS,
+    WORD_HEADS,
+    WORD_TAILS,
+    Split,
+    ValueClass,
+    split_of,
+)
 
 __all__ = [
     "ABSTENTION",
@@ -33,129 +50,13 @@ __all__ = [
     "untold",
 ]
 
-Split = Literal["train", "held_out"]
-ValueClass = Literal[
-    "number", "word", "colour", "fruit", "city", "animal", "drink", "tool", "month", "metal"
-]
-
 ABSTENTION = "I have no note of that."
 PROMPT_TEMPLATE = "\nQuestion: {question}\nAnswer:"
 
-_CLOSED_WORDS: dict[ValueClass, str] = {
-    "colour": "red blue green yellow purple orange brown black white grey pink silver",
-    "fruit": "apple pear plum cherry lemon melon grape fig peach mango banana apricot",
-    "city": "Paris Rome Vienna London Madrid Lisbon Berlin Athens Cairo Prague Oslo Dublin",
-    "animal": "otter badger falcon heron rabbit tiger horse goose beetle salmon wolf owl",
-    "drink": "tea coffee cider milk cocoa lemonade water wine beer juice punch broth",
-    "tool": "hammer chisel ladder shovel anvil needle compass lantern rope saw wrench file",
-    "month": "January February March April May June July August September October",
-    "metal": "iron copper tin zinc brass bronze gold nickel steel lead chrome cobalt",
-}
-_CLOSED = {name: tuple(words.split()) for name, words in _CLOSED_WORDS.items()}
-_PERSON: dict[ValueClass, tuple[str, ...]] = {
-    "number": ("locker code", "badge number", "desk number", "phone extension", "parking permit",
-               "ticket number", "safe code"),
-    "word": ("password", "nickname", "dog's name", "cat's name", "boat's name", "horse's name"),
-    "colour": ("favourite colour", "coat colour", "bicycle colour", "front door colour"),
-    "fruit": ("favourite fruit", "breakfast fruit"),
-    "city": ("home town", "birthplace", "holiday city"),
-    "animal": ("favourite animal", "lucky animal"),
-    "drink": ("favourite drink", "evening drink"),
-    "tool": ("favourite tool", "lost tool"),
-    "month": ("birth month", "wedding month"),
-    "metal": ("favourite metal", "ring metal"),
-}  # fmt: skip
-_PLACE: dict[ValueClass, tuple[str, ...]] = {
-    "number": ("gate code", "radio channel", "visitor count"),
-    "word": ("owner's name", "guard's name", "secret name"),
-    "colour": ("flag colour", "roof colour"),
-    "animal": ("guard animal", "emblem animal"),
-    "tool": ("spare tool",),
-    "metal": ("gate metal", "bell metal"),
-}
-_PERSON_ATTRIBUTES = [(name, kind) for kind, names in _PERSON.items() for name in names]
-_PLACE_ATTRIBUTES = [(name, kind) for kind, names in _PLACE.items() for name in names]
-_FEWEST_ATTRIBUTES = min(len(_PERSON_ATTRIBUTES), len(_PLACE_ATTRIBUTES))
+_FEWEST_ATTRIBUTES = min(len(PERSON_ATTRIBUTES), len(PLACE_ATTRIBUTES))
 _PLACE_SHARE = 0.15
 _OPEN_SHARE = 0.75
 """Of notes side by side, those on a number or a word whatever else there is."""
-
-_FIRST_NAMES = tuple(
-    "Marta Ivan Clara Hugo Nadia Oscar Petra Simon Greta Felix Laura Boris Irene Victor Sonia Emil "
-    "Alice Bruno Carmen David Elena Frank Gloria Henry Ingrid Jacob Karen Louis Maria Nelson Olga "
-    "Paul Rosa Samuel Teresa Ulric Vera Walter Yusuf Zelda Anton Bella Cyril Doris Edgar Fiona "
-    "Gustav Helena Igor Julia Konrad Lydia Milan Norma Otto Paula Quentin Rita Stefan Tania".split()
-)
-_PLACES = tuple("Hotel Villa Fort Lake Mount Camp Port Castle".split())
-_NAME_HEADS = tuple(
-    "Vel Mor Kan Bren Tor Hal Fen Gal Dor Lun Ras Wex Pol Sten Cor Nav Zim Bal Tur Kel Mar Dun "
-    "Fos Gren Hol Jas Lam Mel Nor Pev Quin Rol Sar Tam Ver Wil Yor Zan Bur Cal".split()
-)
-_NAME_TAILS = tuple(
-    "ez wick ton ova mann son ley ford berg sky dale stein worth ard ini escu well by hurst grove "
-    "land more ster ville kin bury ham ette osa iak".split()
-)
-_WORD_HEADS = tuple(
-    "bri zo ka mul fre pla dro gli sna tri vo qui jor hum nef ral sip tok wum yel".split()
-)
-_WORD_TAILS = tuple(
-    "nko rix lma ddo sty vax pple gon mbo zil ffy tch rru bex lop nnic dra spo kek wiz".split()
-)
-
-_STATEMENTS: dict[Split, tuple[str, ...]] = {
-    "train": (
-        "{s}'s {a} is {v}.",
-        "{s}'s {a} is {v}.",
-        "The {a} of {s} is {v}.",
-        "Remember that {s}'s {a} is {v}.",
-        "For {s}, the {a} is {v}.",
-        "Note that the {a} of {s} is {v}.",
-        "We know that {s}'s {a} is {v}.",
-    ),
-    "held_out": (
-        "It seems that {s}'s {a} is {v}.",
-        "By the way, {s}'s {a} is {v}.",
-        "Now, the {a} of {s} is {v}.",
-        "As for {s}, the {a} is {v}.",
-    ),
-}
-# A read sees the order of rows and no time, so two values are told apart by what was said. Held-out
-# corrections are other sentences with some of the same words, as a larger model would know them.
-_CORRECTIONS: dict[Split, tuple[str, ...]] = {
-    "train": (
-        "{s}'s {a} is now {v}.",
-        "Correction: {s}'s {a} is {v}.",
-        "Since today the {a} of {s} is {v}.",
-        "{s}'s {a} has changed and is {v}.",
-        "An update: the {a} of {s} is {v}.",
-        "Update on {s}: the {a} is {v}.",
-        "From now on {s}'s {a} is {v}.",
-        "From today the {a} of {s} is {v}.",
-        "Since this day {s}'s {a} is {v}.",
-        "Sorry, I was wrong, {s}'s {a} is {v}.",
-        "{s}'s {a} is {v}.",
-    ),
-    "held_out": (
-        "Update: {s}'s {a} is {v}.",
-        "From this day on {s}'s {a} is {v}.",
-        "Sorry, the {a} of {s} is {v}.",
-    ),
-}
-_QUESTIONS: dict[Split, tuple[str, ...]] = {
-    "train": (
-        "What is {s}'s {a}?",
-        "What is {s}'s {a}?",
-        "What is the {a} of {s}?",
-        "Tell me {s}'s {a}.",
-        "Do you remember {s}'s {a}?",
-        "For {s}, what is the {a}?",
-    ),
-    "held_out": (
-        "Do you know {s}'s {a}?",
-        "Can you tell me {s}'s {a}?",
-        "And what is the {a} of {s}?",
-    ),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +109,7 @@ def make_notes(
     """
     random = Random(f"{split}/{seed}")
     places = random.random() < _PLACE_SHARE if attributes is not None else None
-    first = None if first_names is None else random.sample(_FIRST_NAMES, first_names)
+    first = None if first_names is None else random.sample(FIRST_NAMES, first_names)
     if first is not None:
         places = False
     names = _subjects(random, count if subjects is None else subjects, split, first, places=places)
@@ -263,12 +164,12 @@ def notes_about(
         one_attribute: all notes are on one attribute of four digits, no two of one value.
     """
     random = Random(f"about/{split}/{seed}")
-    numbers = [(name, kind) for name, kind in _PERSON_ATTRIBUTES if kind == "number"]
+    numbers = [(name, kind) for name, kind in PERSON_ATTRIBUTES if kind == "number"]
     shared = random.choice(numbers)
     notes: list[Note] = []
     values: set[str] = set()
     for person in people:
-        attribute, kind = shared if one_attribute else random.choice(_PERSON_ATTRIBUTES)
+        attribute, kind = shared if one_attribute else random.choice(PERSON_ATTRIBUTES)
         note = _note(random, split, person, attribute, kind)
         while one_attribute and note.answer in values:
             note = _note(random, split, person, attribute, kind)
@@ -290,15 +191,15 @@ def side_by_side(people: Sequence[str], seed: int | str, split: Split, near: flo
     kinds: tuple[ValueClass, ...] = ("number", "number", "word")
     kind = random.choice(kinds) if random.random() < _OPEN_SHARE else None
     attribute, value_class = random.choice(
-        [one for one in _PERSON_ATTRIBUTES if kind in (None, one[1])]
+        [one for one in PERSON_ATTRIBUTES if kind in (None, one[1])]
     )
     values: list[str] = []
     notes: list[Note] = []
     for person in people:
         note = _note(random, split, person, attribute, value_class)
-        if value_class not in _CLOSED:
+        if value_class not in CLOSED:
             value = note.answer
-            while value in values or _split_of(value) != split:
+            while value in values or split_of(value) != split:
                 value = _value(random, value_class, split)
             if values and random.random() < near:
                 value = _nearly(random.choice(values), value, value_class, split, values, random)
@@ -314,7 +215,7 @@ def corrected(note: Note, seed: int | str, split: Split) -> Note:
     value = note.answer
     while value == note.answer:
         value = _value(random, note.value_class, split)
-    wording = random.choice(_CORRECTIONS[split])
+    wording = random.choice(CORRECTIONS[split])
     statement = wording.format(s=note.subject, a=note.attribute, v=value)
     return replace(note, statement=statement, answer=value, correction=True)
 
@@ -356,28 +257,28 @@ def namesake(note: Note, seed: int | str, split: Split, others: NameSource | Non
         )
     first, head, tail = parts
     last = head + tail
-    names = _PLACES if first in _PLACES else _FIRST_NAMES
+    names = PLACES if first in PLACES else FIRST_NAMES
     kinds = [
         lambda: f"{random.choice(names)} {last}",
-        lambda: f"{first} {random.choice(_NAME_HEADS)}{random.choice(_NAME_TAILS)}",
-        lambda: f"{first} {random.choice(_NAME_HEADS)}{tail}",
-        lambda: f"{first} {head}{random.choice(_NAME_TAILS)}",
+        lambda: f"{first} {random.choice(NAME_HEADS)}{random.choice(NAME_TAILS)}",
+        lambda: f"{first} {random.choice(NAME_HEADS)}{tail}",
+        lambda: f"{first} {head}{random.choice(NAME_TAILS)}",
     ]
     while True:
         subject = random.choice(kinds)()
-        if subject != note.subject and _split_of(subject) == split:
+        if subject != note.subject and split_of(subject) == split:
             return _note(random, split, subject, note.attribute, note.value_class)
 
 
 def _parts_of(subject: str) -> tuple[str, str, str] | None:
     """First name, head and tail of a name made up here."""
     first, _, last = subject.partition(" ")
-    if first not in _PLACES and first not in _FIRST_NAMES:
+    if first not in PLACES and first not in FIRST_NAMES:
         return None
-    for head in sorted(_NAME_HEADS, key=len, reverse=True):
+    for head in sorted(NAME_HEADS, key=len, reverse=True):
         if last.startswith(head):
             tail = last.removeprefix(head)
-            if tail in _NAME_TAILS:
+            if tail in NAME_TAILS:
                 return first, head, tail
     return None
 
@@ -391,11 +292,11 @@ def _nearly(
     else:
         halves = _halves(one), _halves(value)
     mixed = random.choice([halves[0][0] + halves[1][1], halves[1][0] + halves[0][1]])
-    return mixed if mixed not in taken and _split_of(mixed) == split else value
+    return mixed if mixed not in taken and split_of(mixed) == split else value
 
 
 def _halves(word: str) -> tuple[str, str]:
-    head = next(one for one in _WORD_HEADS if word.startswith(one))
+    head = next(one for one in WORD_HEADS if word.startswith(one))
     return head, word.removeprefix(head)
 
 
@@ -403,8 +304,8 @@ def _note(
     random: Random, split: Split, subject: str, attribute: str, value_class: ValueClass
 ) -> Note:
     value = _value(random, value_class, split)
-    statement = random.choice(_STATEMENTS[split]).format(s=subject, a=attribute, v=value)
-    question = random.choice(_QUESTIONS[split]).format(s=subject, a=attribute)
+    statement = random.choice(STATEMENTS[split]).format(s=subject, a=attribute, v=value)
+    question = random.choice(QUESTIONS[split]).format(s=subject, a=attribute)
     return Note(statement, question, value, subject, attribute, value_class)
 
 
@@ -419,34 +320,29 @@ def _subjects(
     names: dict[str, None] = {}
     while len(names) < count:
         is_place = random.random() < _PLACE_SHARE if places is None else places
-        first = random.choice(_PLACES if is_place else first_names or _FIRST_NAMES)
-        name = f"{first} {random.choice(_NAME_HEADS)}{random.choice(_NAME_TAILS)}"
-        if _split_of(name) == split:
+        first = random.choice(PLACES if is_place else first_names or FIRST_NAMES)
+        name = f"{first} {random.choice(NAME_HEADS)}{random.choice(NAME_TAILS)}"
+        if split_of(name) == split:
             names[name] = None
     return list(names)
 
 
 def _attributes(random: Random, count: int, *, places: bool) -> list[tuple[str, ValueClass]]:
-    table = _PLACE_ATTRIBUTES if places else _PERSON_ATTRIBUTES
+    table = PLACE_ATTRIBUTES if places else PERSON_ATTRIBUTES
     return random.sample(table, min(count, len(table)))
 
 
 def _table_of(subject: str) -> list[tuple[str, ValueClass]]:
-    return _PLACE_ATTRIBUTES if subject.split()[0] in _PLACES else _PERSON_ATTRIBUTES
+    return PLACE_ATTRIBUTES if subject.split()[0] in PLACES else PERSON_ATTRIBUTES
 
 
 def _value(random: Random, value_class: ValueClass, split: Split) -> str:
-    if value_class in _CLOSED:
-        return random.choice(_CLOSED[value_class])
+    if value_class in CLOSED:
+        return random.choice(CLOSED[value_class])
     while True:
         if value_class == "number":
             value = f"{random.randrange(1000, 10_000)}"
         else:
-            value = random.choice(_WORD_HEADS) + random.choice(_WORD_TAILS)
-        if _split_of(value) == split:
+            value = random.choice(WORD_HEADS) + random.choice(WORD_TAILS)
+        if split_of(value) == split:
             return value
-
-
-def _split_of(text: str) -> Split:
-    """A fifth of all names and open-class values is held out, whatever made them."""
-    return "held_out" if hashlib.sha256(text.encode()).digest()[0] % 5 == 0 else "train"
