@@ -108,8 +108,6 @@ class Core:
         """Token ids lie below it."""
         return int(self.backbone.embedding.num_embeddings)
 
-    # What it is ---------------------------------------------------------------------------------
-
     @property
     def weights_version(self) -> int:
         """Differs after a change of weights or adapters; see ``mplus.fingerprint``."""
