@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -76,8 +77,8 @@ def test_the_deal_does_not_depend_on_the_process() -> None:
     code = "from memplus.data.notes import make_notes; print(make_notes(7, 5, 'held_out'))"
     told = {
         subprocess.run(
-            [sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True,
-            text=True, check=True,
+            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True, text=True, check=True,
         ).stdout.strip()
         for seed in ("1", "2")
     }  # fmt: skip
