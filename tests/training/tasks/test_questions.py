@@ -194,6 +194,24 @@ def test_a_run_learns_resumes_to_the_bit_and_ends_with_an_empty_memory(
     assert "loss.continued" in json.loads(lines[-1])
 
 
+def test_a_run_in_16_bits_learns_beside_weights_in_32(tmp_path: Path) -> None:
+    """As on a GPU: the decoder in bfloat16, what is trained in float32, products in 16 bits."""
+    model = {"backbone": str(tmp_path / "tiny"), "dtype": "bfloat16", "trainable": "adapters"}
+    memory = {"adapters": {"rank": 2, "alpha": 4}}
+    memory |= {"retrieval": SPANS["retrieval"] | {"weighs": True}}
+    run = {"precision": "bfloat16", "store_on_cpu": False, "steps": 8}
+    config = config_of(tmp_path, {"chunks": [2, 4]}, model=model, memory=memory, run=run)
+    made = TextRun(config)
+    assert made.model.backbone.dtype == torch.bfloat16
+    retriever = made.model.weights.layer_retriever(1)
+    assert retriever.center is not None
+    assert retriever.center.any()
+    final = MPlus.from_pretrained(made.run())
+    trained = [w for w in made.model.parameters() if w.requires_grad]
+    assert {w.dtype for w in trained} == {torch.float32}
+    assert isinstance(final.ask(final.new_memory(), "Who?").text, str)
+
+
 def test_rows_of_spans_that_a_model_comes_with_are_found_by_its_retriever(tmp_path: Path) -> None:
     run = {"keeps_rows": True, "steps": 4}
     final = TextRun(config_of(tmp_path, {"forgets": 0.0, "chunks": 4}, run=run)).run()

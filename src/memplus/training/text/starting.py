@@ -101,8 +101,11 @@ def begin_retriever(model: MPlus, documents: Documents) -> None:
     long = [i for i, (_, length) in enumerate(documents.spans) if length >= size][:_STANDARD]
     if long:
         ids = torch.stack([documents.read(index, 0, size) for index in long]).to(model.device)
-        made = model.core.write_rows(ids, model.core.context([None] * len(ids)))
-        retriever.begin(access.norm(made[:, layer].flatten(0, 1)))
+        dtype = model.backbone.dtype
+        # What is trained is in float32 by now, beside a decoder that may be in 16 bits.
+        with torch.autocast(model.device.type, dtype, enabled=dtype != torch.float32):
+            made = model.core.write_rows(ids, model.core.context([None] * len(ids)))
+        retriever.begin(access.norm(made[:, layer].flatten(0, 1)).to(retriever.center.dtype))
 
 
 def _fresh_folder(config: TrainingConfig, texts: Sequence[str] | None) -> Path:
