@@ -231,8 +231,8 @@ def test_the_bundle_that_comes_with_it_answers_what_it_was_told(real: CachedBase
         answers = trained.ask(memory, [one.question for one in asked], min_confidence=0.0)
         return sum(judge.right(str(a), one.answers) for a, one in zip(answers, asked, strict=True))
 
-    # A small model at the beginning of its training: what it was told helps it, no more is said.
-    assert right(memory) >= right(trained.new_memory()) + 3
+    assert right(memory) >= len(told) / 2
+    assert right(trained.new_memory()) <= 1
 
 
 def test_weights_and_logits_are_those_of_the_librarys_own_reading(
