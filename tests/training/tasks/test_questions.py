@@ -129,6 +129,29 @@ def test_what_earlier_passes_told_is_asked_for_where_it_lies(tmp_path: Path) -> 
     assert found > 10
 
 
+def test_every_passage_is_asked_for_before_one_is_asked_for_twice(tmp_path: Path) -> None:
+    """A passage with many questions does not crowd out one that has a single question."""
+
+    def paragraphs(number: int) -> list[dict[str, Any]]:
+        names = [f"Q{index}" for index in range(30)] if number % 2 else ["Whom"]
+        qas = [{"question": name, "answers": [{"text": "Ann"}]} for name in names]
+        return [{"context": f"Ann {number}.", "qas": qas}]
+
+    data = [{"title": f"Title {n}", "paragraphs": paragraphs(n)} for n in range(60)]
+    (tmp_path / "squad.json").write_text(json.dumps({"data": data}))
+    task = {
+        "sources": [{"kind": "squad", "path": str(tmp_path / "squad.json")}],
+        "untold": 0.0, "continued": 0, "short": 0.0, "earlier": 0.0, "plain": 0.0, "tails": 0.0,
+        "one_topic": 0.0, "chunks": 12, "asked": 6,
+    }  # fmt: skip
+    workload = TextRun(config_of(tmp_path, task)).workload
+    single = workload.texts.spelling.question("Whom")
+    asked = [workload.draw(step, 0).asked for step in range(10)]
+    rows = [ids.tolist()[: len(single)] for one in asked if one is not None for ids in one.ids]
+    assert len(rows) == 120
+    assert 40 < sum(ids == single for ids in rows) < 80
+
+
 def test_a_short_text_is_told_to_an_empty_memory_or_to_the_one_there_is(tmp_path: Path) -> None:
     task = {"short": 1.0, "untold": 0.0, "continued": 0}
     run = TextRun(config_of(tmp_path, task))

@@ -8,10 +8,11 @@ at all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from memplus.config import MemoryConfig, require
 from memplus.training.engine.schedules import Schedule
@@ -24,6 +25,7 @@ from memplus.training.tasks.told_before import EarlierQuestion, Key, ToldBefore
 
 __all__ = ["Questions"]
 
+_Question = TypeVar("_Question", ToldQuestion, EarlierQuestion)
 _SEPARATORS = ("\n\n", "\n", " ")
 _PIECE, _GIVEN = 32, 10
 """Tokens of a piece that is gone on with, and those of them that are given."""
@@ -179,9 +181,8 @@ class _Pass:
         """
         task, written = self.task, self.plan.written
         tail = told.ids[written:]
-        questions = random.sample(told.questions, len(told.questions))
-        earlier = self.teller.before.questions(document)
-        random.shuffle(earlier)
+        questions = _by_turns(told.questions, lambda one: one.telling.key, random)
+        earlier = _by_turns(self.teller.before.questions(document), lambda one: one.key, random)
         rows = []
         for place in range(self.plan.sizes.reads):
             lot = random.random()
@@ -240,6 +241,22 @@ class _Pass:
             whole = part if end <= written else len(telling.item.parts)
             found = asked.get(telling.key, [])
             self.texts.before.add(document, telling.key, whole, begin + last, found)
+
+
+def _by_turns(
+    questions: Sequence[_Question], key: Callable[[_Question], Key], random: Random
+) -> list[_Question]:
+    """Shuffled, last one first: one of every item, then a second one of those that have it.
+
+    A passage that brings five questions is asked for no more often than a statement with one.
+    """
+    counts: Counter[Key] = Counter()
+    turns = []
+    for one in random.sample(questions, len(questions)):
+        counts[key(one)] += 1
+        turns.append((counts[key(one)], random.random(), one))
+    turns.sort(key=lambda turn: turn[:2], reverse=True)
+    return [one for _, _, one in turns]
 
 
 def _piece(sizes: Sizes, ids: Sequence[int], memory: MemoryConfig, random: Random) -> AskedRow:
