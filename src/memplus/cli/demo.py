@@ -50,7 +50,9 @@ def demo(
     notes: Annotated[
         int | None,
         typer.Option(
-            "--notes", min=3, help="How many of them are told: 20 notes or 30 statements."
+            "--notes",
+            min=3,
+            help="How many of them are told: 20 notes or 30 statements; at most 100 notes.",
         ),
     ] = None,
     picture: Annotated[
@@ -173,7 +175,7 @@ def _outside(shown: Demonstration) -> Table:
         ONE_ATTRIBUTE: "such names, all of one attribute, side by side",
     }
     distances = list(dict.fromkeys(cell.wanted for cell in shown.outside))
-    table = Table(title="Notes about people with other names")
+    table = Table(title="Notes by whose names they are about")
     table.add_column("tokens since the note")
     for wanted in distances:
         table.add_column(f"{wanted:,}", justify="right")

@@ -1,6 +1,7 @@
 import pytest
 from tests.evaluation.conftest import text_of, words
 
+from memplus.data.outside import BUNDLED_NAMES, read_names
 from memplus.data.statements import HELD_OUT_TOPICS, read_statements
 from memplus.data.stream import Texts
 from memplus.errors import ConfigError
@@ -39,6 +40,18 @@ def test_each_statement_has_one_question_at_each_distance() -> None:
 def test_more_statements_than_are_held_out_are_refused() -> None:
     with pytest.raises(ConfigError, match="statements that no training reads"):
         statements_to_tell(TEXTS, 10, RetentionSizes(150, (0,)), 0)
+
+
+def test_notes_are_about_people_whose_names_no_generator_made() -> None:
+    people = read_names(BUNDLED_NAMES)
+    telling = notes_to_tell(TEXTS, 10, RetentionSizes(6, (0, 100)), 2)
+    for question in telling.plan.questions:
+        assert any(name in question.text for name in people), question.text
+
+
+def test_more_notes_than_half_of_the_names_are_refused() -> None:
+    with pytest.raises(ConfigError, match="there are 200 names, and 202 are needed"):
+        notes_to_tell(TEXTS, 10, RetentionSizes(101, (0,)), 0)
 
 
 def test_distances_that_the_text_is_too_short_for_are_left_out() -> None:

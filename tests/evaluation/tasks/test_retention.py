@@ -1,3 +1,4 @@
+import re
 from collections import Counter
 from itertools import islice
 
@@ -95,3 +96,21 @@ def test_a_plan_follows_from_its_seed() -> None:
     assert len(PLAN.once) == 12
     keys = [one.key for one in PLAN.questions]
     assert len(set(keys)) == len(keys)
+
+
+def test_notes_can_be_about_given_people_and_so_are_the_questions_about_nobody() -> None:
+    people = [f"Person {letter}" for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"]
+    plan = retention_plan(TEXTS, CHUNK, SIZES, 3, people)
+    about: dict[str, set[str]] = {}
+    for question in plan.questions:
+        (subject,) = [one for one in people if re.search(rf"\b{one}\b", question.text)]
+        about.setdefault(question.kind, set()).add(subject)
+    assert len(about[NOTE]) == 12
+    assert about[UNTOLD] < about[NOTE]
+    assert len(about[UNKNOWN]) == 3
+    assert about[UNKNOWN].isdisjoint(about[NOTE])
+
+
+def test_too_few_people_are_counted_out() -> None:
+    with pytest.raises(ConfigError, match="there are 23 names, and 24 are needed"):
+        retention_plan(TEXTS, CHUNK, SIZES, 3, [f"Person {index}" for index in range(23)])

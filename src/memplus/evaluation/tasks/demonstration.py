@@ -4,8 +4,8 @@ What is told is what ``demonstration_plans`` says, in a text as long as its dist
 of it is written, everything told is asked for once more, with evidence. Wrong answers are shown
 like right ones, and nothing but the stream ever reaches the model.
 
-Notes come from the generator that the nano is trained on, so a shorter stream tells notes about
-people whose names no generator made, and as many of one attribute side by side.
+Notes are about people whose names no generator made. A shorter stream compares them with notes on
+people of the generator that the nano is trained on, and with as many of one attribute side by side.
 """
 
 from __future__ import annotations

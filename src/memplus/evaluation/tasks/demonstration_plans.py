@@ -1,6 +1,7 @@
 """What a demonstration tells in a text and asks for: notes, or ordinary statements.
 
-Notes are of the one kind that the nano was trained on. Everything else that is told to a model is
+Notes are of the one kind that the nano was trained on, about people whose names no generator made
+and no training read (``data.outside``). Everything else that is told to a model is
 what people say, so other models are shown with hand-written statements of topics that no training
 reads (``data.statements``), a question about each.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from memplus.data.outside import BUNDLED_NAMES, read_names
 from memplus.data.stream import Texts
 from memplus.errors import ConfigError
 from memplus.evaluation.engine.judging import Judge
@@ -50,7 +52,9 @@ class ToTell:
 
 
 def notes_to_tell(texts: Texts, chunk: int, sizes: RetentionSizes, seed: int) -> ToTell:
-    """Notes told in a text; the answer given must be the value and nothing else.
+    """Notes told in a text, about people with the bundled names.
+
+    The answer given must be the value and nothing else.
 
     Args:
         texts: what they are told in; its length bounds the distances.
@@ -59,9 +63,10 @@ def notes_to_tell(texts: Texts, chunk: int, sizes: RetentionSizes, seed: int) ->
         seed: of the notes, their places and the sessions.
 
     Raises:
-        ConfigError: the text is too short for the shortest distance.
+        ConfigError: there are too few names, or the text is too short for the shortest distance.
     """
-    plan = _longest(texts, sizes, lambda fit: retention_plan(texts, chunk, fit, seed))
+    people = read_names(BUNDLED_NAMES)
+    plan = _longest(texts, sizes, lambda fit: retention_plan(texts, chunk, fit, seed, people))
     return ToTell(NOTE, sizes.notes, plan, Judge())
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import count
 from random import Random
 
-from memplus.data.notes import Note, make_notes, untold
+from memplus.data.notes import Note, make_notes, notes_about, untold
 from memplus.data.stream import Stream, Texts, Told
 from memplus.errors import ConfigError
 from memplus.evaluation.engine.plan import Plan, Question, due_at, steps_of
@@ -97,7 +97,9 @@ def parse_tokens(text: str, field: str = "tokens") -> int:
     return int(number)
 
 
-def retention_plan(texts: Texts, chunk: int, sizes: RetentionSizes, seed: int) -> Plan:
+def retention_plan(
+    texts: Texts, chunk: int, sizes: RetentionSizes, seed: int, people: Sequence[str] = ()
+) -> Plan:
     """What is written and asked for one seed.
 
     Args:
@@ -105,10 +107,15 @@ def retention_plan(texts: Texts, chunk: int, sizes: RetentionSizes, seed: int) -
         chunk: questions fall on multiples of so many tokens.
         sizes: how much.
         seed: of the notes, their places, the text's order and the memory.
+        people: names of those of whom is told and asked; without any the notes' own generator
+            makes names up.
+
+    Raises:
+        ConfigError: there are fewer people than are told of and asked for.
     """
     random = Random(seed)
     stream = Stream(texts, seed, SOURCE)
-    asked = make_notes(seed, sizes.notes, "held_out")
+    asked, unknown = _people_notes(sizes.notes, people, seed)
     told = []
     for note in asked:
         stream.read(random.randint(*_BETWEEN))
@@ -116,7 +123,7 @@ def retention_plan(texts: Texts, chunk: int, sizes: RetentionSizes, seed: int) -
     last = max(due_at(told[-1].end, distance, chunk) for distance in sizes.distances)
     known = {note.subject for note in asked}
     known |= read_among_others(stream, last, other_notes(seed, known))
-    strangers = _strangers(len(asked), known, seed)
+    strangers = unknown or _strangers(len(asked), known, seed)
     due = [
         (at, question)
         for distance in sizes.distances
@@ -131,6 +138,21 @@ def retention_plan(texts: Texts, chunk: int, sizes: RetentionSizes, seed: int) -
             for index, note in enumerate(asked)
         ),
     )
+
+
+def _people_notes(number: int, people: Sequence[str], seed: int) -> tuple[list[Note], list[Note]]:
+    """Notes on given people, and one for each of them on another whom nothing is told about.
+
+    Without people: notes on people that are made up, and none on others.
+    """
+    if not people:
+        return make_notes(seed, number, "held_out"), []
+    if len(people) < 2 * number:
+        reason = f"there are {len(people)} names, and {2 * number} are needed"
+        raise ConfigError("notes", value=number, reason=reason)
+    drawn = Random(f"{seed} names").sample(people, 2 * number)
+    notes = notes_about(drawn, f"{seed} outside", "held_out")
+    return notes[:number], notes[number:]
 
 
 def read_among_others(stream: Stream, length: int, others: Iterator[Note]) -> set[str]:
