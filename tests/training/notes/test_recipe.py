@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from memplus.errors import ConfigError, ConfigFileError
 from memplus.training.engine.common_config import Architecture
 from memplus.training.notes.nano import RECIPE
 from memplus.training.notes.recipe import Optimizing, Stage, load_recipe
+
+CONFIGS = Path(__file__).parents[3] / "configs"
 
 
 def test_the_bundled_recipe_loads_and_ends_in_the_long_term_memory() -> None:
@@ -69,8 +72,27 @@ def test_the_recipe_holds_the_numbers_that_the_next_weights_are_made_with() -> N
 
 
 def test_the_recipe_among_the_configs_is_the_bundled_one() -> None:
-    link = Path(__file__).parents[3] / "configs" / "nano.yaml"
+    link = CONFIGS / "nano.yaml"
     assert link.resolve() == RECIPE.resolve()
+
+
+def test_the_recipe_of_the_shipped_weights_has_their_sizes() -> None:
+    recipe = load_recipe(CONFIGS / "nano-shipped.yaml")
+    weights = json.loads((RECIPE.parent / "config.json").read_text())
+    sizes = recipe.architecture
+    assert sizes.layers == weights["num_hidden_layers"]
+    assert sizes.hidden == weights["hidden_size"]
+    assert sizes.heads == weights["num_attention_heads"]
+    assert sizes.feed_forward == weights["intermediate_size"]
+    assert sizes.vocabulary == weights["vocab_size"]
+    memory = json.loads((RECIPE.parent / "memplus.json").read_text())["memory"]
+    assert recipe.memory == MemoryConfig.from_dict(memory)
+
+
+def test_a_bundled_recipe_of_other_sizes_than_the_weights_says_so() -> None:
+    made = load_recipe(CONFIGS / "nano-shipped.yaml").architecture
+    if load_recipe(RECIPE).architecture != made:
+        assert "configs/nano-shipped.yaml" in RECIPE.read_text().partition("memory:")[0]
 
 
 def test_groups_divide_the_documents() -> None:
