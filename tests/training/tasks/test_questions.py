@@ -129,6 +129,34 @@ def test_what_earlier_passes_told_is_asked_for_where_it_lies(tmp_path: Path) -> 
     assert found > 10
 
 
+def test_what_a_pass_corrects_is_not_asked_for_by_its_older_value(tmp_path: Path) -> None:
+    task = {
+        "sources": [{"kind": "corrections"}], "untold": 0.0, "continued": 0, "short": 0.0,
+        "earlier": 0.5, "plain": 0.0, "tails": 0.0, "forgets": 0.0, "one_topic": 0.0,
+        "chunks": 12, "asked": 40,
+    }  # fmt: skip
+    config = config_of(tmp_path, task, run={"stored_rows": 1000})
+    run = TextRun(config)
+    asked_twice = 0
+    for step in range(8):
+        job = run.workload.draw(step, 0)
+        with torch.no_grad():
+            run.workload.module(job)
+        asked = job.asked
+        assert asked is not None
+        for document in range(2):
+            answers: dict[tuple[int, ...], set[tuple[int, ...]]] = {}
+            for place in range(document * 40, document * 40 + 40):
+                if asked.kinds[place] not in (Kind.TOLD, Kind.EARLIER):
+                    continue
+                prompt = tuple(asked.ids[place][asked.prompt[place]].tolist())
+                labels = asked.labels[place]
+                answers.setdefault(prompt, set()).add(tuple(labels[labels != IGNORED].tolist()))
+            assert all(len(one) == 1 for one in answers.values())
+            asked_twice += len(answers) > 3
+    assert asked_twice > 5
+
+
 def test_every_passage_is_asked_for_before_one_is_asked_for_twice(tmp_path: Path) -> None:
     """A passage with many questions does not crowd out one that has a single question."""
 

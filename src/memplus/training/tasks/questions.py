@@ -182,7 +182,9 @@ class _Pass:
         task, written = self.task, self.plan.written
         tail = told.ids[written:]
         questions = _by_turns(told.questions, lambda one: one.telling.key, random)
-        earlier = _by_turns(self.teller.before.questions(document), lambda one: one.key, random)
+        now = {telling.key for telling, _, _ in told.told}
+        lasting = [one for one in self.teller.before.questions(document) if one.key not in now]
+        earlier = _by_turns(lasting, lambda one: one.key, random)
         rows = []
         for place in range(self.plan.sizes.reads):
             lot = random.random()
