@@ -22,7 +22,8 @@ def test_stages_are_shipped_for_every_kind_of_model_and_the_nano_s_recipe() -> N
     names = {str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*") if path.is_file()}
     stages = {"stage1.yaml", "stage2.yaml", "stage3.yaml"}
     small = {f"{base}/{name}" for base in ("smollm2", "qwen-0.5b") for name in stages}
-    assert names == stages | {f"cpu/{name}" for name in stages} | small | {"nano.yaml"}
+    nano = {"nano.yaml", "nano-shipped.yaml"}
+    assert names == stages | {f"cpu/{name}" for name in stages} | small | nano
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(CONFIGS)))
