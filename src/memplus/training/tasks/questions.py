@@ -186,23 +186,27 @@ class _Pass:
         lasting = [one for one in self.teller.before.questions(document) if one.key not in now]
         earlier = _by_turns(lasting, lambda one: one.key, random)
         rows = []
+        written_ids = told.ids[:written] if written >= _LEAST_PIECE else ()
         for place in range(self.plan.sizes.reads):
             lot = random.random()
-            asked = None
-            if place < task.continued and written >= _LEAST_PIECE:
-                asked = _piece(self.plan.sizes, told.ids[:written], self.texts.memory, random)
-            elif lot >= task.untold + task.earlier and questions:
-                asked = self._told(tail, questions.pop())
-            elif lot >= task.untold and earlier:
-                asked = self._earlier(tail, earlier.pop())
-            elif lot >= task.untold and questions:
-                asked = self._told(tail, questions.pop())
-            elif lot >= task.untold and written >= _LEAST_PIECE:
-                asked = _piece(self.plan.sizes, told.ids[:written], self.texts.memory, random)
-            elif lot >= task.untold and told.questions:
-                asked = self._told(tail, random.choice(told.questions))
-            rows.append(asked or self._untold(document, tail, told, random))
+            if place < task.continued and written_ids:
+                rows.append(self._piece(written_ids, random))
+            elif lot < task.untold:
+                rows.append(self._untold(document, tail, told, random))
+            elif questions and (lot >= task.untold + task.earlier or not earlier):
+                rows.append(self._told(tail, questions.pop()))
+            elif earlier:
+                rows.append(self._earlier(tail, earlier.pop()))
+            elif written_ids:
+                rows.append(self._piece(written_ids, random))
+            elif told.questions:
+                rows.append(self._told(tail, random.choice(told.questions)))
+            else:
+                rows.append(self._untold(document, tail, told, random))
         return rows
+
+    def _piece(self, ids: Sequence[int], random: Random) -> AskedRow:
+        return _piece(self.plan.sizes, ids, self.texts.memory, random)
 
     def _told(self, tail: Sequence[int], one: ToldQuestion) -> AskedRow:
         written, right = self.plan.written, None
