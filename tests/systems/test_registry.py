@@ -38,3 +38,10 @@ def test_naming_a_system_imports_no_model_library() -> None:
     code = "import sys, memplus.systems.registry; print('torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"
+
+
+def test_options_stand_behind_a_name_and_are_checked() -> None:
+    with pytest.raises(ConfigError, match="mplus:depth cannot be '3': there is no such option"):
+        make_systems(["mplus:depth=3"], SHARED)
+    with pytest.raises(ConfigError, match="NAME:OPTION=VALUE"):
+        make_systems(["mplus:depth"], SHARED)

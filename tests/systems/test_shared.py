@@ -8,8 +8,8 @@ from torch.nn.functional import cross_entropy
 
 from memplus import MPlus
 from memplus.config import PromptConfig
-from memplus.errors import TokenizerMissingError
-from memplus.systems.protocol import Explains
+from memplus.errors import EmptyTextError, TokenizerMissingError
+from memplus.systems.protocol import ChatPrompt, Explains
 from memplus.systems.registry import usual_systems
 from memplus.systems.shared import Shared, log_likelihood
 
@@ -75,7 +75,7 @@ def test_a_likelihood_is_the_stock_loss() -> None:
     ids = torch.tensor([model.encode("It is red.")])
     logits = model(ids, memory=memory).logits[0, :-1]
     loss = cross_entropy(logits, ids[0, 1:], reduction="sum")
-    found, count = log_likelihood(model, memory, "", "It is red.")
+    found, count = log_likelihood(SHARED, memory, [], "It is red.")
     assert count == ids.shape[1] - 1
     assert found == pytest.approx(-float(loss.detach()), rel=1e-5)
 
@@ -94,3 +94,19 @@ def test_declining_is_what_the_models_own_prompt_says_it_is() -> None:
     assert isinstance(session, Explains)
     (unsure,) = session.explain(["What is red?"], min_confidence=1.0)
     assert (unsure.text, unsure.declined) == ("No idea.", True)
+
+
+def test_a_prompt_stands_as_it_is_and_a_question_in_the_models_template() -> None:
+    model = SHARED.mplus
+    assert SHARED.prompt_ids("") == []
+    assert SHARED.prompt_ids("Red is", "The gate. ") == model.encode("The gate. Red is")
+    question = ChatPrompt("What is red? ", answer_start=" The")
+    assert SHARED.prompt_ids(question) == [
+        *model.asker.encode("What is red?"),
+        *model.encode(" The"),
+    ]
+    assert SHARED.prompt_ids(question, "A gate.")[: -len(model.encode(" The"))] == (
+        model.asker.encode("A gate.\n\nWhat is red?")
+    )
+    with pytest.raises(EmptyTextError):
+        SHARED.prompt_ids(ChatPrompt(" "))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from memplus.errors import EmptyTextError
 from memplus.systems.protocol import Reply, Session, Text, pieces_of
-from memplus.systems.shared import Shared, SharedSystem, ask_without_memory
+from memplus.systems.shared import NoOptions, Shared, SharedSystem, ask_without_memory
 
 __all__ = ["InPromptSession", "InPromptSystem"]
 
@@ -80,11 +80,12 @@ class InPromptSession:
         return InPromptSession(self.shared, self.text, self.tokens)
 
 
-class InPromptSystem(SharedSystem):
+class InPromptSystem(SharedSystem[NoOptions]):
     """The model with the text in its prompt."""
 
-    name = "in_prompt"
+    registered = "in_prompt"
     title = "text in the prompt"
+    options_type = NoOptions
     sessions: type[Session] = InPromptSession
     remembers = True
     chunk_tokens = 1

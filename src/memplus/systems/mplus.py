@@ -21,8 +21,8 @@ from memplus.mplus.evidence import Watch
 from memplus.passes.memory_prefix import MemoryPrefix
 from memplus.passes.read import Prefix
 from memplus.systems.note_rows import recall
-from memplus.systems.protocol import Evidence, Recalled, Reply, Session, Text, pieces_of
-from memplus.systems.shared import Shared, SharedSystem, log_likelihood
+from memplus.systems.protocol import ChatPrompt, Evidence, Recalled, Reply, Session, Text, pieces_of
+from memplus.systems.shared import NoOptions, Shared, SharedSystem
 
 __all__ = ["MPlusSystem", "MemoryLLMSystem", "MemorySession"]
 
@@ -116,13 +116,10 @@ class MemorySession:
         )
 
     def score(
-        self, prompts: Sequence[str], options: Sequence[Sequence[str]]
+        self, prompts: Sequence[str | ChatPrompt], options: Sequence[Sequence[str]]
     ) -> list[list[tuple[float, int]]]:
         """See ``Scores.score``."""
-        return [
-            [log_likelihood(self.shared.mplus, self.memory, prompt, option) for option in group]
-            for prompt, group in zip(prompts, options, strict=True)
-        ]
+        return self.shared.score(self.memory, prompts, options)
 
     def recalled(self, reply: Reply, told: Told) -> Recalled | None:
         """See ``Recalls.recalled``."""
@@ -141,20 +138,21 @@ class MemorySession:
         self.memory.save(path)
 
 
-class MPlusSystem(SharedSystem):
+class MPlusSystem(SharedSystem[NoOptions]):
     """M+ (2502.00592).
 
     Raises:
         ConfigError: the model has no long-term memory.
     """
 
-    name = "mplus"
+    registered = "mplus"
     title = "M+"
+    options_type = NoOptions
     sessions: type[Session] = MemorySession
     remembers = True
 
-    def __init__(self, shared: Shared) -> None:
-        super().__init__(shared)
+    def __init__(self, shared: Shared, options: NoOptions | None = None) -> None:
+        super().__init__(shared, options)
         if self._needs_long_term and not self.config.has_long_term:
             reason = "this model has no long-term memory; memoryllm is what it can do"
             raise ConfigError("system", value=self.name, reason=reason)
@@ -207,7 +205,7 @@ class MPlusSystem(SharedSystem):
 class MemoryLLMSystem(MPlusSystem):
     """MemoryLLM (2402.04624): what is dropped is forgotten."""
 
-    name = "memoryllm"
+    registered = "memoryllm"
     title = "MemoryLLM"
     leader = "mplus"
     _needs_long_term = False

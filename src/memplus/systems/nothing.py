@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from memplus.errors import EmptyTextError
 from memplus.memory.state import Memory
-from memplus.systems.protocol import Reply, Session, Text, pieces_of
-from memplus.systems.shared import Shared, SharedSystem, ask_without_memory, log_likelihood
+from memplus.systems.protocol import ChatPrompt, Reply, Session, Text, pieces_of
+from memplus.systems.shared import NoOptions, Shared, SharedSystem, ask_without_memory
 
 __all__ = ["BareSession", "BareSystem", "NothingSession", "NothingSystem"]
 
@@ -54,24 +54,22 @@ class NothingSession:
         ]
 
     def score(
-        self, prompts: Sequence[str], options: Sequence[Sequence[str]]
+        self, prompts: Sequence[str | ChatPrompt], options: Sequence[Sequence[str]]
     ) -> list[list[tuple[float, int]]]:
         """See ``Scores.score``."""
-        return [
-            [log_likelihood(self.shared.mplus, self.memory, prompt, option) for option in group]
-            for prompt, group in zip(prompts, options, strict=True)
-        ]
+        return self.shared.score(self.memory, prompts, options)
 
     def fork(self) -> NothingSession:
         """See ``Session.fork``."""
         return NothingSession(self.shared, self.memory)
 
 
-class NothingSystem(SharedSystem):
+class NothingSystem(SharedSystem[NoOptions]):
     """The model as it is before anything was written."""
 
-    name = "nothing"
+    registered = "nothing"
     title = "no memory"
+    options_type = NoOptions
     sessions: type[Session] = NothingSession
     remembers = False
     chunk_tokens = 1
@@ -100,7 +98,7 @@ class BareSession(NothingSession):
 class BareSystem(NothingSystem):
     """The model without any memory, as if it had none."""
 
-    name = "bare"
+    registered = "bare"
     title = "bare model"
     sessions: type[Session] = BareSession
 

@@ -15,6 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 from memplus.data.stream import Told
 
 __all__ = [
+    "ChatPrompt",
     "Evidence",
     "Explains",
     "Follows",
@@ -40,6 +41,16 @@ Text = str | Sequence[str]
 def pieces_of(text: Text) -> list[str]:
     """The pieces of a text; put together they are the text."""
     return [text] if isinstance(text, str) else list(text)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatPrompt:
+    """A question put as ``ask`` puts it, and how its answer begins."""
+
+    user: str
+    """In plain words; the model's template is put around it."""
+    answer_start: str = ""
+    """What the answer begins with, as it stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +135,7 @@ class System(Protocol):
 
     @property
     def name(self) -> str:
-        """As in the registry."""
+        """As in the registry, with the options that differ from their defaults."""
         ...
 
     @property
@@ -196,12 +207,12 @@ class Scores(Protocol):
     """A session that can say how likely a text is."""
 
     def score(
-        self, prompts: Sequence[str], options: Sequence[Sequence[str]]
+        self, prompts: Sequence[str | ChatPrompt], options: Sequence[Sequence[str]]
     ) -> list[list[tuple[float, int]]]:
         """How likely each option follows its prompt.
 
         Args:
-            prompts: as they stand, without a template; may be empty.
+            prompts: a text stands as it is, without a template, and may be empty.
             options: of each prompt.
 
         Returns:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from memplus.errors import ConfigError
+from memplus.fields import parse_spec, with_options
 from memplus.systems.protocol import System
 
 if TYPE_CHECKING:
     from memplus.systems.shared import Shared
 
-__all__ = ["SYSTEMS", "make_systems", "usual_systems"]
+__all__ = ["SYSTEMS", "make_systems", "system_class", "usual_systems"]
 
 SYSTEMS = {
     "mplus": "memplus.systems.mplus:MPlusSystem",
@@ -21,32 +22,39 @@ SYSTEMS = {
     "bare": "memplus.systems.nothing:BareSystem",
     "in_prompt": "memplus.systems.in_prompt:InPromptSystem",
 }
-"""Name -> module and class; the class is made of a ``Shared``."""
+"""Name -> module and class; the class is made of a ``Shared`` and its options."""
 
 
-def make_systems(names: Sequence[str], shared: Shared) -> list[System]:
+def make_systems(specs: Sequence[str], shared: Shared) -> list[System]:
     """Systems by name, over one model.
 
     Args:
-        names: of the registry, each once.
+        specs: ``NAME[:OPTION=VALUE]...`` each, names as in the registry, each of them once with
+            the same options.
         shared: what they share.
 
     Raises:
-        ConfigError: a name is unknown or given twice, or the model cannot serve that system.
+        ConfigError: a name, an option or a value is unknown, a system is given twice, or the
+            model cannot serve it.
     """
-    for index, name in enumerate(names):
+    made: list[System] = []
+    for spec in specs:
+        name, options = parse_spec(spec, "system")
         if name not in SYSTEMS:
             reason = f"there are {', '.join(SYSTEMS)}"
             raise ConfigError("system", value=name, reason=reason)
-        if name in names[:index]:
-            raise ConfigError("system", value=name, reason="it is named twice")
-    return [_factory(name)(shared) for name in names]
+        kind = system_class(name)
+        system = kind(shared, with_options(kind.options_type, name, options))
+        if any(one.name == system.name for one in made):
+            raise ConfigError("system", value=system.name, reason="it is named twice")
+        made.append(system)
+    return made
 
 
-def _factory(name: str) -> Callable[[Shared], System]:
+def system_class(name: str) -> Any:
+    """The class of a registered system; made of a ``Shared`` and its ``options_type``."""
     module, _, attribute = SYSTEMS[name].partition(":")
-    factory: Callable[[Shared], System] = getattr(import_module(module), attribute)
-    return factory
+    return getattr(import_module(module), attribute)
 
 
 def usual_systems(shared: Shared) -> list[System]:

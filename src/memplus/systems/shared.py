@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import torch
 
 from memplus.data.stream import Reference
 from memplus.data.wording import same_wording
 from memplus.errors import EmptyTextError
+from memplus.fields import changed, named
 from memplus.memory.state import Memory
 from memplus.mplus.model import MPlus
 from memplus.mplus.own_tokenizer import own_tokenizer
-from memplus.systems.protocol import Reply
+from memplus.systems.protocol import ChatPrompt, Reply
 
-__all__ = ["Shared", "SharedSystem", "ask_without_memory", "log_likelihood"]
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+__all__ = ["NoOptions", "Shared", "SharedSystem", "ask_without_memory", "log_likelihood"]
+
+_BETWEEN = "\n\n"
+"""Between a text and what is asked about it."""
 
 
 class Shared:
@@ -77,6 +84,41 @@ class Shared:
         found = own_tokenizer(self.mplus.tokenizer)(list(pieces), add_special_tokens=False)
         return [int(token) for ids in found["input_ids"] for token in ids]
 
+    def prompt_ids(self, prompt: str | ChatPrompt, before: str = "") -> list[int]:
+        """Token ids of a prompt, with a text before what the user says.
+
+        Args:
+            prompt: a text stands as it is; without one and without a text before it there are
+                no tokens.
+            before: a text; a blank line parts it from a question, nothing from a prompt that
+                stands as it is.
+
+        Raises:
+            EmptyTextError: the question of a ``ChatPrompt`` is empty.
+        """
+        model = self.mplus
+        if isinstance(prompt, str):
+            text = f"{before}{prompt}"
+            return model.encode(text) if text else []
+        if not prompt.user.strip():
+            raise EmptyTextError("The question")
+        user = f"{before}{_BETWEEN}{prompt.user.strip()}" if before else prompt.user
+        start = model.encode(prompt.answer_start) if prompt.answer_start else []
+        return [*model.asker.encode(user), *start]
+
+    def score(
+        self,
+        memory: Memory | None,
+        prompts: Sequence[str | ChatPrompt],
+        options: Sequence[Sequence[str]],
+    ) -> list[list[tuple[float, int]]]:
+        """See ``Scores.score``, with a memory, or of the model alone."""
+        given = [self.prompt_ids(prompt) for prompt in prompts]
+        return [
+            [log_likelihood(self, memory, ids, option) for option in group]
+            for ids, group in zip(given, options, strict=True)
+        ]
+
     def declines(self, text: str) -> bool:
         """Whether an answer is the model's way of saying that there is none."""
         return same_wording(text, self.mplus.prompt.abstention)
@@ -89,11 +131,35 @@ def _slow_ends(model: MPlus, text: str) -> list[int]:
     return [*(min(end, len(text)) for end in ends[:-1]), len(text)] if ends else []
 
 
-class SharedSystem:
-    """What every system of a shared model says of it; each adds its name and its sessions."""
+@dataclass(frozen=True)
+class NoOptions:
+    """Of a system that is always the same."""
 
-    def __init__(self, shared: Shared) -> None:
+
+Options = TypeVar("Options", bound="DataclassInstance")
+
+
+class SharedSystem(Generic[Options]):
+    """What every system of a shared model says of it; each adds its name and its sessions.
+
+    Args:
+        shared: the model.
+        options: the system's own; None: the defaults.
+    """
+
+    registered: ClassVar[str]
+    """Its name in the registry."""
+    options_type: type[Options]
+    """A frozen dataclass whose fields all have defaults."""
+
+    def __init__(self, shared: Shared, options: Options | None = None) -> None:
         self.shared = shared
+        self.options: Options = self.options_type() if options is None else options
+
+    @property
+    def name(self) -> str:
+        """See ``System.name``."""
+        return named(self.registered, changed(self.options))
 
     @property
     def model(self) -> str:
@@ -102,8 +168,9 @@ class SharedSystem:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """See ``System.identity``."""
-        return self.shared.identity
+        """See ``System.identity``; options go without saying where they are the defaults."""
+        options = changed(self.options)
+        return {**self.shared.identity, **({"options": options} if options else {})}
 
     def declines(self, text: str) -> bool:
         """See ``System.declines``."""
@@ -131,24 +198,25 @@ def ask_without_memory(shared: Shared, question: str, max_new_tokens: int) -> Re
 
 @torch.no_grad()
 def log_likelihood(
-    model: MPlus, memory: Memory | None, prompt: str, option: str
+    shared: Shared, memory: Memory | None, given: Sequence[int], option: str
 ) -> tuple[float, int]:
     """Sum of the log-probabilities of an option's tokens after a prompt, and how many they are.
 
     Args:
-        model: reads them.
+        shared: the model that reads them.
         memory: what it remembers; None: the model alone.
-        prompt: as it stands; where it is empty the option's first token is given.
+        given: the prompt's token ids; where there are none the option's first token is given.
         option: as it stands.
 
     Raises:
         EmptyTextError: the option has no token to predict.
     """
-    given, wanted = model.encode(prompt) if prompt else [], model.encode(option)
+    model = shared.mplus
+    wanted = model.encode(option)
     count = len(wanted) if given else len(wanted) - 1
     if count < 1:
         raise EmptyTextError("The option")
-    ids = torch.tensor([given + wanted], device=model.device)
+    ids = torch.tensor([[*given, *wanted]], device=model.device)
     logits = model(ids, memory=memory).logits[0, -count - 1 : -1].float()
     found = logits.log_softmax(dim=-1).gather(1, ids[0, -count:, None])
     return float(found.sum()), count

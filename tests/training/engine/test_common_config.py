@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from memplus.errors import ConfigError
+from memplus.fields import checked
 from memplus.training.engine.common_config import Architecture, OptimizerConfig
-from memplus.training.engine.config_file import checked
 
 
 def test_plain_values_become_parts() -> None:

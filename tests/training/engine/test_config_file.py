@@ -11,9 +11,9 @@ import pytest
 
 from memplus.config import require
 from memplus.errors import ConfigError, ConfigFileError, NotFoundError, StorageError
+from memplus.fields import checked
 from memplus.training.engine.common_config import STRICT
 from memplus.training.engine.config_file import (
-    checked,
     named_under,
     parse_config_text,
     part,

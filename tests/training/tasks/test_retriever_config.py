@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from memplus.errors import ConfigError
-from memplus.training.engine.config_file import checked
+from memplus.fields import checked
 from memplus.training.tasks.retriever_config import RetrieverConfig
 
 

@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BeforeValidator, PlainValidator, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, PlainValidator
 
 from memplus.errors import ConfigError, ConfigFileError
 from memplus.errors.base import storage_error
+from memplus.fields import WHOLE, checked
 
 __all__ = [
-    "WHOLE",
-    "checked",
     "named_under",
     "parse_config_text",
     "part",
@@ -29,8 +28,6 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
-WHOLE = "the whole"
-"""Names no field, but all of what was given."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -90,20 +87,6 @@ def parse_config_text(text: str, kind: type[_T]) -> _T:
     return checked(kind, raw)
 
 
-def checked(kind: type[_T], raw: object) -> _T:
-    """A dataclass from plain values.
-
-    Raises:
-        ConfigError: of the first field that is wrong.
-    """
-    try:
-        return TypeAdapter(kind).validate_python(raw)
-    except ValidationError as error:
-        fault = error.errors()[0]
-        name = ".".join(str(one) for one in fault["loc"]) or WHOLE
-        raise ConfigError(name, value=_value(fault), reason=_reason(fault)) from error
-
-
 @contextlib.contextmanager
 def named_under(stem: str) -> Iterator[None]:
     """Put the name of a part before the fields that are named inside."""
@@ -140,15 +123,3 @@ def parts(name: str, make: Callable[[Any], Any]) -> PlainValidator:
         return tuple(made)
 
     return PlainValidator(check)
-
-
-def _value(fault: Mapping[str, Any]) -> object:
-    return None if fault["type"].startswith("missing") else fault["input"]
-
-
-def _reason(fault: Mapping[str, Any]) -> str:
-    if fault["type"] == "unexpected_keyword_argument":
-        return "there is no such field"
-    if fault["type"].startswith("missing"):
-        return "it is missing"
-    return str(fault["msg"]).removeprefix("Value error, ").lower()

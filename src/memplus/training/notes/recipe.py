@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from memplus.config import MemoryConfig, require
+from memplus.fields import checked
 from memplus.training.engine.common_config import STRICT, Architecture
-from memplus.training.engine.config_file import checked, part, parts, read_config_file
+from memplus.training.engine.config_file import part, parts, read_config_file
 
 __all__ = ["Optimizing", "Recipe", "Stage", "load_recipe"]
 

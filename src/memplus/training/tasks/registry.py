@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from memplus.errors import ConfigError
-from memplus.training.engine.config_file import WHOLE, checked
+from memplus.fields import WHOLE, checked
 from memplus.training.tasks.completion import Completion
 from memplus.training.tasks.language import Language
 from memplus.training.tasks.protocol import Task
