@@ -49,6 +49,7 @@ SAMPLES: list[MemplusError] = [
     errors.TokenizerMissingError("models/x"),
     errors.SelfTestError("models/x", detail="oracle differs by 1.0"),
     errors.MemoryMismatchError(differs="weights"),
+    errors.SessionMismatchError("s.session", system="bm25", reason="scm saved it"),
     errors.MemoryFileError("m.mem", reason="it is a picture"),
     errors.NotAMemoryError("book.txt", reason="it seems to be a text"),
     errors.NotAStoreError("books", reason="it holds other files"),

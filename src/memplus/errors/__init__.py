@@ -53,6 +53,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 model and memory do not match, 4 corrupt
     |   |-- TokenizerMissingError        text given to a model without tokenizer
     |   `-- SelfTestError                a check of doctor, a write or an answer
     |-- MemoryMismatchError          3   memory and model do not belong together
+    |-- SessionMismatchError         3   a session of another system, options or model
     |-- MemoryFileError              4   a saved memory cannot be used
     |   |-- NotAMemoryError              something else than a saved memory
     |   |-- NotAStoreError               something else than a store of memories
@@ -106,6 +107,7 @@ from memplus.errors.memory import (
     NotAMemoryError,
     NotAnExportError,
     NotAStoreError,
+    SessionMismatchError,
     StaleCacheError,
     TailError,
     UnknownSourceError,
@@ -191,6 +193,7 @@ __all__ = [
     "ReadOnlyMemoryError",
     "RunMismatchError",
     "SelfTestError",
+    "SessionMismatchError",
     "SourceChangedError",
     "StaleCacheError",
     "StorageError",

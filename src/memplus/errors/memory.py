@@ -18,6 +18,7 @@ __all__ = [
     "NotAMemoryError",
     "NotAStoreError",
     "NotAnExportError",
+    "SessionMismatchError",
     "StaleCacheError",
     "TailError",
     "UnknownSourceError",
@@ -79,6 +80,17 @@ class MemoryMismatchError(MemplusError):
 
     def __init__(self, *, differs: str) -> None:
         self._fill(differs=differs)
+
+
+class SessionMismatchError(MemplusError):
+    """A saved session was made by another system, with other options or by another model."""
+
+    template = "{path} is no saved session of {system}: {reason}."
+    hint = "Load it with the system, the options and the model that saved it."
+    exit_code = 3
+
+    def __init__(self, path: str | os.PathLike[str], *, system: str, reason: str) -> None:
+        self._fill(path=str(path), system=system, reason=reason)
 
 
 class MemoryChangedError(MemplusError):

@@ -25,6 +25,7 @@ from memplus.errors import (
     MemoryChangedError,
     MemoryMismatchError,
     MemoryVersionError,
+    NotAMemoryError,
 )
 from memplus.errors.base import storage_error
 from memplus.memory.bounds import Bounds, example_rows
@@ -153,6 +154,8 @@ def load_contents(
 def _versioned(values: Any, path: Path) -> dict[str, Any]:
     """The header, known to be an object of a version that this release reads."""
     require(isinstance(values, dict), path, _HEADER, "is not an object")
+    if "session" in values:  # of a system that keeps no rows; the systems write the same files
+        raise NotAMemoryError(path, reason=f"it is a saved session of {values['session']}")
     require("version" in values, path, f"{_HEADER}.version", "is missing")
     version = values["version"]
     if type(version) is not int or not 1 <= version <= VERSION:
