@@ -1,0 +1,1 @@
+"""What systems that remember triples share: a table of them, and how calls are decoded."""
