@@ -151,14 +151,8 @@ class TripleTable:
 
     def _vectors(self, kind: str, texts: Sequence[str]) -> list[tuple[str, bytes]]:
         """Texts that are not stored yet, each once, with their vectors."""
-        known = {
-            text
-            for (text,) in self._all(
-                f"SELECT text FROM {kind} WHERE text IN (SELECT value FROM json_each(?))",
-                (json.dumps(list(set(texts))),),
-            )
-        }
-        new = [text for text in dict.fromkeys(texts) if text not in known]
+        known = f"SELECT 1 FROM {kind} WHERE text = ?"
+        new = [text for text in dict.fromkeys(texts) if not self._all(known, (text,))]
         if not new:
             return []
         vectors = self.embed(new).to("cpu", torch.float32).contiguous()
