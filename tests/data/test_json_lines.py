@@ -1,10 +1,11 @@
+import gzip
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from memplus.data.json_lines import read_records, texts
+from memplus.data.json_lines import read_json, read_records, texts
 from memplus.errors import EmptyTextError, NotFoundError, UsageError
 
 
@@ -45,3 +46,12 @@ def test_a_file_that_cannot_be_read_keeps_its_own_error(tmp_path: Path) -> None:
     (tmp_path / "blank.jsonl").write_text("\n \n")
     with pytest.raises(EmptyTextError):
         read_records(tmp_path / "blank.jsonl", first, holds="values")
+
+
+def test_a_whole_file_of_json_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.json.gz"
+    path.write_bytes(gzip.compress(b'{"a": [1]}'))
+    assert read_json(path) == {"a": [1]}
+    path.write_text("{")
+    with pytest.raises(ValueError, match="Expecting"):
+        read_json(path)

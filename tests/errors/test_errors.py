@@ -14,6 +14,7 @@ SAMPLES: list[MemplusError] = [
     errors.NotFoundError("notes.txt"),
     errors.ConfigFileError("a.yaml", "run.steps", value=0, reason="at least 1"),
     errors.EmptyTextError("The question"),
+    errors.BenchmarkFileError("a.json", benchmark="LoCoMo", reason="it is empty"),
     errors.NotTextError(Path("a/b.bin"), offset=7),
     errors.DocumentFormatError("a/b.pdf", kind="a PDF document"),
     errors.BrokenTextError("The question", offset=3, code="U+DCE9"),

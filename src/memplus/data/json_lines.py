@@ -1,4 +1,4 @@
-"""Files of JSON lines, a record each, with the line of whatever is something else."""
+"""Files of JSON, and of JSON lines with a record each."""
 
 from __future__ import annotations
 
@@ -10,9 +10,22 @@ from typing import Any, TypeVar
 from memplus.data.documents import read_document
 from memplus.errors import UsageError
 
-__all__ = ["read_records", "texts"]
+__all__ = ["read_json", "read_records", "texts"]
 
 Record = TypeVar("Record")
+
+
+def read_json(path: Path) -> Any:
+    """What a file of JSON holds.
+
+    Args:
+        path: the file, also gzipped.
+
+    Raises:
+        NotFoundError, StorageError, NotTextError, EmptyTextError: it cannot be read as text.
+        ValueError: it is no JSON.
+    """
+    return json.loads(read_document(path).text)
 
 
 def read_records(path: Path, parse: Callable[[Any], Record], *, holds: str) -> list[Record]:

@@ -14,6 +14,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 model and memory do not match, 4 corrupt
     |   |   `-- ConfigFileError          the same, with the file that it stands in
     |   |-- NotFoundError                a path leads to no file or folder
     |   |-- EmptyTextError               nothing to read
+    |   |-- BenchmarkFileError           a file of a benchmark, otherwise than published
     |   |-- NotTextError                 binary, or in an unknown encoding
     |   |   `-- DocumentFormatError          a PDF, an image, an archive
     |   |-- BrokenTextError              half a character in a text or a name
@@ -89,6 +90,7 @@ from memplus.errors.bundles import (
     NoBaseError,
 )
 from memplus.errors.data import (
+    BenchmarkFileError,
     BrokenTextError,
     ChatTemplateError,
     DocumentFormatError,
@@ -153,6 +155,7 @@ __all__ = [
     "BaseFileError",
     "BasePartsError",
     "BaseUnavailableError",
+    "BenchmarkFileError",
     "BrokenTextError",
     "BudgetError",
     "BundleAdaptersError",

@@ -7,6 +7,7 @@ from pathlib import Path
 from memplus.errors.base import UsageError
 
 __all__ = [
+    "BenchmarkFileError",
     "BrokenTextError",
     "ChatTemplateError",
     "DocumentFormatError",
@@ -25,6 +26,16 @@ class EmptyTextError(UsageError):
 
     def __init__(self, what: str = "The text") -> None:
         self._fill(what=what)
+
+
+class BenchmarkFileError(UsageError):
+    """A file of a benchmark is not as its authors publish it."""
+
+    template = "{path} is no file of {benchmark}: {reason}."
+    hint = "Take it as its authors publish it; docs/evaluation.md says which file that is."
+
+    def __init__(self, path: str | Path, *, benchmark: str, reason: str) -> None:
+        self._fill(path=str(path), benchmark=benchmark, reason=reason)
 
 
 class NotTextError(UsageError):

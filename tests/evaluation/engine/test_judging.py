@@ -88,3 +88,19 @@ def test_rules_and_credits_that_cannot_be_are_refused() -> None:
     for least in (0.0, 1.5):
         with pytest.raises(ConfigError, match="least cannot be"):
             Judge("f1", least=least)
+
+
+@pytest.mark.parametrize(
+    ("said", "share"),
+    [("4821 and 17, so 300", 1.0), ("300", 1 / 3), ("ABCDE", 0.0), ("", 0.0)],
+)
+def test_of_all_answers_the_share_that_is_named_is_credited(said: str, share: float) -> None:
+    judge = Judge("all")
+    assert judge.credit(said, ["17", "300", "4821"]) == pytest.approx(share)
+    assert judge.right(said, ["17", "300", "4821"]) == (share == 1)
+    assert judge.takes_all
+
+
+def test_stems_are_compared_with_any_answer_or_with_all_parts() -> None:
+    assert Judge("stemmed_f1").credit("painted", ["swimming", "paints"]) == 1.0
+    assert Judge("stemmed_parts").credit("painted", ["swimming", "paints"]) == 0.5

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Literal
+from typing import Literal, get_args
 
 from memplus.data.wording import bare, same_wording
 from memplus.errors import ConfigError
+from memplus.evaluation.engine.stemmed import parts_f1, stemmed_f1
 
-__all__ = ["Judge", "Rule", "contains", "is_right", "pairs_in_order", "token_f1"]
+__all__ = ["Judge", "Rule", "contains", "is_right", "pairs_in_order", "share_named", "token_f1"]
 
-Rule = Literal["exact", "contains", "f1", "choice", "order"]
-_RULES = ("exact", "contains", "f1", "choice", "order")
+Rule = Literal["exact", "contains", "f1", "choice", "order", "all", "stemmed_f1", "stemmed_parts"]
+_RULES: tuple[Rule, ...] = get_args(Rule)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +26,14 @@ class Judge:
     """``exact``: all of what was said must be the answer. ``contains``: the answer must stand in
     it, or in what was generated after it. ``f1``: words in common. ``choice``: the most likely
     of a question's options, whatever would have been said. ``order``: the answers are items, which
-    must be named in their order."""
+    must be named in their order. ``all``: the share of the answers that stand in it, or in what was
+    generated after it. ``stemmed_f1``: stems in common. ``stemmed_parts``: the answers are parts,
+    each of which is looked for between the commas of what was said."""
     max_new_tokens: int | None = None
     """Most tokens of an answer; None: the system's own."""
     least: float = 1.0
-    """The credit from which an answer counts as right; less than 1 makes sense for ``f1``."""
+    """The credit from which an answer counts as right; less than 1 makes sense for ``f1`` and
+    its kin."""
     explained: bool = False
     """Whether systems that can say how sure they are do so, and decline where they are not."""
     min_confidence: float | None = None
@@ -52,21 +56,20 @@ class Judge:
     @property
     def takes_all(self) -> bool:
         """Whether all that was generated is judged, not what an answer was cut to."""
-        return self.rule == "contains" and not self.explained
+        return self.rule in ("contains", "all") and not self.explained
 
     def credit(self, said: str, answers: Sequence[str]) -> float:
         """How right an answer is, 0 to 1.
 
         Args:
             said: by a system; for ``choice`` the option chosen.
-            answers: any of them is right; for ``order`` all of them in turn.
+            answers: any of them is right; for ``order`` all of them in turn; for ``all`` and
+                ``stemmed_parts`` all of them in any order.
         """
-        if self.rule == "order":
-            return pairs_in_order(said, answers)
-        if self.rule == "f1":
-            return max((token_f1(said, answer) for answer in answers), default=0.0)
-        judge = contains if self.rule == "contains" else is_right
-        return float(any(judge(said, answer) for answer in answers))
+        if self.rule in _OF_ALL:
+            return _OF_ALL[self.rule](said, answers)
+        compare = _OF_ANY.get(self.rule, is_right)
+        return max((float(compare(said, answer)) for answer in answers), default=0.0)
 
     def right(self, said: str, answers: Sequence[str]) -> bool:
         """Whether an answer counts as right."""
@@ -86,6 +89,11 @@ def contains(said: str, answer: str) -> bool:
     return bare(answer) in bare(said)
 
 
+def share_named(said: str, answers: Sequence[str]) -> float:
+    """Share of the answers that stand somewhere in what was said, 0 to 1 (2404.06654)."""
+    return sum(contains(said, answer) for answer in answers) / len(answers) if answers else 0.0
+
+
 def token_f1(said: str, answer: str) -> float:
     """Harmonic mean of the shares of words in common, 0 to 1, as SQuAD has it but for articles."""
     mine, right = bare(said).split(), bare(answer).split()
@@ -101,3 +109,17 @@ def pairs_in_order(said: str, items: Sequence[str]) -> float:
     if not pairs:
         return float(all(place >= 0 for place in places))
     return sum(0 <= first < second for first, second in pairs) / len(pairs)
+
+
+_OF_ALL: dict[Rule, Callable[[str, Sequence[str]], float]] = {
+    "order": pairs_in_order,
+    "all": share_named,
+    "stemmed_parts": parts_f1,
+}
+"""Rules that look for all answers of a question."""
+_OF_ANY: dict[Rule, Callable[[str, str], float]] = {
+    "contains": contains,
+    "f1": token_f1,
+    "stemmed_f1": stemmed_f1,
+}
+"""Rules by which any answer will do; the others want its very words."""
