@@ -52,6 +52,6 @@ def test_a_whole_file_of_json_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.json.gz"
     path.write_bytes(gzip.compress(b'{"a": [1]}'))
     assert read_json(path) == {"a": [1]}
-    path.write_text("{")
+    path.write_bytes(gzip.compress(b"{"))
     with pytest.raises(ValueError, match="Expecting"):
         read_json(path)
