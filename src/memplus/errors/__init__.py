@@ -15,6 +15,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 model and memory do not match, 4 corrupt
     |   |-- NotFoundError                a path leads to no file or folder
     |   |-- EmptyTextError               nothing to read
     |   |-- BenchmarkFileError           a file of a benchmark, otherwise than published
+    |   |-- MissingDataError             a file of a benchmark
     |   |-- NotTextError                 binary, or in an unknown encoding
     |   |   `-- DocumentFormatError          a PDF, an image, an archive
     |   |-- BrokenTextError              half a character in a text or a name
@@ -52,7 +53,8 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 model and memory do not match, 4 corrupt
     |   |   |-- NoBaseError              2   a model whose base has no name
     |   |   `-- BaseChangedError         2   a model that differs from its base
     |   |-- TokenizerMissingError        text given to a model without tokenizer
-    |   `-- SelfTestError                a check of doctor, a write or an answer
+    |   |-- SelfTestError                a check of doctor, a write or an answer
+    |   `-- SystemWeightsError       2   a system without weights of its own
     |-- MemoryMismatchError          3   memory and model do not belong together
     |-- SessionMismatchError         3   a session of another system, options or model
     |-- MemoryFileError              4   a saved memory cannot be used
@@ -95,6 +97,7 @@ from memplus.errors.data import (
     ChatTemplateError,
     DocumentFormatError,
     EmptyTextError,
+    MissingDataError,
     NotTextError,
     QuestionSetError,
     SourceChangedError,
@@ -125,6 +128,7 @@ from memplus.errors.model import (
     NotADecoderError,
     PositionsError,
     SelfTestError,
+    SystemWeightsError,
     TokenizerMissingError,
     UnknownModelError,
     UnsupportedModelError,
@@ -178,6 +182,7 @@ __all__ = [
     "MemorySizeError",
     "MemoryVersionError",
     "MemplusError",
+    "MissingDataError",
     "MissingWeightsDirectory",
     "ModelError",
     "NestedBundleError",
@@ -200,6 +205,7 @@ __all__ = [
     "SourceChangedError",
     "StaleCacheError",
     "StorageError",
+    "SystemWeightsError",
     "TailError",
     "TokenizerMissingError",
     "TrainingBudgetError",

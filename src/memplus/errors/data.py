@@ -12,6 +12,7 @@ __all__ = [
     "ChatTemplateError",
     "DocumentFormatError",
     "EmptyTextError",
+    "MissingDataError",
     "NotTextError",
     "QuestionSetError",
     "SourceChangedError",
@@ -36,6 +37,19 @@ class BenchmarkFileError(UsageError):
 
     def __init__(self, path: str | Path, *, benchmark: str, reason: str) -> None:
         self._fill(path=str(path), benchmark=benchmark, reason=reason)
+
+
+class MissingDataError(UsageError):
+    """A file of a benchmark is not where it is expected; memplus brings none of them along."""
+
+    template = "There is no {path}: {what} (licence: {licence})."
+    hint = (
+        "Put the file there, or name the folder of data with --data or MEMPLUS_DATA; "
+        "docs/evaluation.md says where each file comes from."
+    )
+
+    def __init__(self, path: str | Path, *, what: str, licence: str) -> None:
+        self._fill(path=str(path), what=what, licence=licence)
 
 
 class NotTextError(UsageError):

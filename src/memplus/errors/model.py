@@ -18,6 +18,7 @@ __all__ = [
     "NotADecoderError",
     "PositionsError",
     "SelfTestError",
+    "SystemWeightsError",
     "TokenizerMissingError",
     "UnknownModelError",
     "UnsupportedModelError",
@@ -151,6 +152,17 @@ class TokenizerMissingError(ModelError):
 
     def __init__(self, name: str) -> None:
         self._fill(name=name)
+
+
+class SystemWeightsError(ModelError):
+    """A system of remembering needs weights of its own, and they are not there or not its own."""
+
+    template = "{system} needs weights that were trained for it: {reason}. `{command}` makes them."
+    hint = "Its option `weights` names the folder that they lie in."
+    exit_code = 2
+
+    def __init__(self, system: str, *, reason: str, command: str) -> None:
+        self._fill(system=system, reason=reason, command=command)
 
 
 class SelfTestError(ModelError):

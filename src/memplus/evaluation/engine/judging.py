@@ -14,7 +14,9 @@ from memplus.evaluation.engine.stemmed import parts_f1, stemmed_f1
 
 __all__ = ["Judge", "Rule", "contains", "is_right", "pairs_in_order", "share_named", "token_f1"]
 
-Rule = Literal["exact", "contains", "f1", "choice", "order", "all", "stemmed_f1", "stemmed_parts"]
+Rule = Literal[
+    "exact", "contains", "f1", "choice", "order", "all", "stemmed_f1", "stemmed_parts", "likelihood"
+]
 _RULES: tuple[Rule, ...] = get_args(Rule)
 
 
@@ -28,7 +30,8 @@ class Judge:
     of a question's options, whatever would have been said. ``order``: the answers are items, which
     must be named in their order. ``all``: the share of the answers that stand in it, or in what was
     generated after it. ``stemmed_f1``: stems in common. ``stemmed_parts``: the answers are parts,
-    each of which is looked for between the commas of what was said."""
+    each of which is looked for between the commas of what was said. ``likelihood``: nothing is
+    judged, the likelihood of a question's only option is what is looked for."""
     max_new_tokens: int | None = None
     """Most tokens of an answer; None: the system's own."""
     least: float = 1.0
@@ -52,6 +55,11 @@ class Judge:
             raise ConfigError("rule", value=self.rule, reason=f"there are {', '.join(_RULES)}")
         if not 0 < self.least <= 1:
             raise ConfigError("least", value=self.least, reason="it is not above 0 and up to 1")
+
+    @property
+    def scores(self) -> bool:
+        """Whether it looks at likelihoods, and nothing is said."""
+        return self.rule in ("choice", "likelihood")
 
     @property
     def takes_all(self) -> bool:

@@ -37,6 +37,9 @@ class Question:
     """What was right before it was corrected."""
     options: tuple[str, ...] = ()
     """What is chosen from, where the judge looks at likelihoods instead of words."""
+    answer_start: str | None = None
+    """What an answer begins with, where likelihoods are looked at; None: the text of the question
+    is read as it stands, without the model's template."""
 
 
 @dataclass(frozen=True, slots=True)

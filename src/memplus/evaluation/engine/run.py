@@ -10,15 +10,25 @@ and one of a million tokens would take longer to save and read than that.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from memplus.data.stream import Told
 from memplus.errors import ConfigError, DamagedRunError
 from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan, Question, Step
-from memplus.systems.protocol import Explains, Follows, Recalls, Reply, Scores, Session, System
+from memplus.systems.protocol import (
+    ChatPrompt,
+    Explains,
+    Follows,
+    Recalls,
+    Reply,
+    Scores,
+    Session,
+    System,
+)
 
 __all__ = ["InMemory", "Recorder", "Report", "judged", "run_plans"]
 
@@ -55,8 +65,10 @@ def run_plans(
     systems: Sequence[System],
     plans: Sequence[Plan],
     judge: Judge,
-    recorder: Recorder,
+    recorder: Recorder | Mapping[str, Recorder],
     report: Report,
+    *,
+    keep_going: bool = False,
 ) -> dict[str, Session]:
     """Write and ask everything that is not recorded yet.
 
@@ -64,8 +76,11 @@ def run_plans(
         systems: are asked in this order.
         plans: in the order in which their lines lie in the recorder.
         judge: of the answers.
-        recorder: what is known already, and where new lines go.
+        recorder: what is known already, and where new lines go: one for all systems, or one for
+            each by its name.
         report: called with (what, done, total).
+        keep_going: whether a failure is recorded in the place of the answers that it cost, so
+            that other systems and plans are still run; otherwise it is raised.
 
     Returns:
         The last plan's sessions, by system, as its last question found them; of systems that
@@ -75,12 +90,51 @@ def run_plans(
         ConfigError: a system cannot do what the judge looks at.
         DamagedRunError: what is recorded is not what these plans give.
     """
-    if judge.rule == "choice":
+    if judge.scores:
         for system in systems:
             if not issubclass(system.sessions, Scores):
                 reason = "it gives no likelihoods to choose by"
                 raise ConfigError("system", value=system.name, reason=reason)
-    return _Runner(systems, plans, judge, recorder, report).run()
+    return _Runner(systems, plans, judge, recorder, report, keep_going=keep_going).run()
+
+
+class _Cursor:
+    """How far the lines of a recorder have been passed, known ones or new ones."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+        self.known = list(recorder.lines)
+        self.at = 0
+
+    def holds(self, lines: int) -> bool:
+        """Whether so many more lines are known."""
+        return self.at + lines <= len(self.known)
+
+    def passes(self, head: Mapping[str, Any]) -> bool:
+        """Go one line on; whether it was known, and the right one."""
+        self.at += 1
+        if self.at > len(self.known):
+            return False
+        if any(self.known[self.at - 1].get(name) != value for name, value in head.items()):
+            raise self.damaged(self.at - 1)
+        return True
+
+    def damaged(self, index: int) -> DamagedRunError:
+        return DamagedRunError(getattr(self.recorder, "path", "The run"), line=index + 2)
+
+
+@dataclass(frozen=True)
+class _Chosen(Reply):
+    """An option, and how likely each of them was."""
+
+    scores: tuple[tuple[float, int], ...] = ()
+
+
+class _Failed:
+    """In the place of a session that could not take in its text."""
+
+    def __init__(self, error: str) -> None:
+        self.error = error
 
 
 class _Runner:
@@ -89,16 +143,19 @@ class _Runner:
         systems: Sequence[System],
         plans: Sequence[Plan],
         judge: Judge,
-        recorder: Recorder,
+        recorder: Recorder | Mapping[str, Recorder],
         report: Report,
+        *,
+        keep_going: bool,
     ) -> None:
         self.plans = plans
         self.judge = judge
-        self.recorder = recorder
         self.report = report
-        self.known = list(recorder.lines)
-        self.at = 0
-        """Lines passed so far, known or new."""
+        self.keep_going = keep_going
+        if isinstance(recorder, Mapping):
+            self.cursors = {system.name: _Cursor(recorder[system.name]) for system in systems}
+        else:
+            self.cursors = dict.fromkeys((system.name for system in systems), _Cursor(recorder))
         names = {system.name for system in systems}
         self.forgetful = [system for system in systems if not system.remembers]
         self.keeping = [system for system in systems if system.remembers]
@@ -119,46 +176,82 @@ class _Runner:
     def run(self) -> dict[str, Session]:
         sessions: dict[str, Session] = {}
         for plan in self.plans:
-            count, ends = self._count(plan), len(self.leading)
-            if self.at + count + ends <= len(self.known):
-                self.at += count
-                for system in self.leading:
-                    self._pass(_end_of(plan, system))
-                self.read += ends * plan.tokens
-                self.asked += count
+            if self._knows(plan):
+                self._pass_over(plan)
                 sessions = {}
             else:
                 sessions = self._run_plan(plan)
-        if self.at < len(self.known):
-            raise self._damaged(self.at)
+        for cursor in self.cursors.values():
+            if cursor.at < len(cursor.known):
+                raise cursor.damaged(cursor.at)
         return sessions
+
+    def _lines(self, plan: Plan) -> Counter[_Cursor]:
+        """Lines of a plan's answers, by where they lie."""
+        lines: Counter[_Cursor] = Counter()
+        for system in self.forgetful:
+            lines[self.cursors[system.name]] += len(plan.once)
+        for system in self.keeping:
+            lines[self.cursors[system.name]] += len(list(plan.questions))
+        return lines
+
+    def _knows(self, plan: Plan) -> bool:
+        """Whether all of a plan is recorded, the ends of its streams included."""
+        lines = self._lines(plan)
+        lines.update(self.cursors[system.name] for system in self.leading)
+        return all(cursor.holds(count) for cursor, count in lines.items())
+
+    def _pass_over(self, plan: Plan) -> None:
+        for cursor, count in self._lines(plan).items():
+            cursor.at += count
+        for system in self.leading:
+            self.cursors[system.name].passes(_end_of(plan, system))
+        self.read += len(self.leading) * plan.tokens
+        self.asked += self._count(plan)
 
     def _run_plan(self, plan: Plan) -> dict[str, Session]:
         for system in self.forgetful:
             self._ask(plan, system, system.open(plan.seed), plan.once)
-        sessions = {system.name: system.open(plan.seed) for system in self.leading}
+        sessions: dict[str, Session | _Failed] = {
+            system.name: system.open(plan.seed) for system in self.leading
+        }
         seconds = dict.fromkeys(sessions, 0.0)
         written = 0
         for step in plan.steps:
             written += step.tokens
             for name, session in sessions.items():
                 started = time.perf_counter()
-                self._write(session, step)
+                sessions[name] = self._written(session, step)
                 seconds[name] += time.perf_counter() - started
             for system in self.keeping if step.questions else ():
-                session = self._session(system, sessions)
-                self._ask(plan, system, session, step.questions, written)
+                found = self._session(system, sessions)
+                self._ask(plan, system, found, step.questions, written)
         for system in self.leading:
             end = _end_of(plan, system)
-            if not self._pass(end):
-                session = sessions[system.name]
-                self.recorder.append(end | _ended(plan, session, seconds[system.name]))
-        return sessions
+            cursor = self.cursors[system.name]
+            if not cursor.passes(end):
+                found = sessions[system.name]
+                cursor.recorder.append(end | _ended(plan, found, seconds[system.name]))
+        return {name: one for name, one in sessions.items() if not isinstance(one, _Failed)}
 
-    def _session(self, system: System, sessions: Mapping[str, Session]) -> Session:
-        if isinstance(system, Follows) and system.name not in sessions:
-            return system.follow(sessions[system.leader])
-        return sessions[system.name]
+    def _session(
+        self, system: System, sessions: Mapping[str, Session | _Failed]
+    ) -> Session | _Failed:
+        if not isinstance(system, Follows) or system.name in sessions:
+            return sessions[system.name]
+        leader = sessions[system.leader]
+        return leader if isinstance(leader, _Failed) else system.follow(leader)
+
+    def _written(self, session: Session | _Failed, step: Step) -> Session | _Failed:
+        if isinstance(session, _Failed):
+            return session
+        try:
+            self._write(session, step)
+        except Exception as error:
+            if not self.keep_going:
+                raise
+            return _Failed(_shown(error))
+        return session
 
     def _write(self, session: Session, step: Step) -> None:
         groups = [step.pieces[i : i + _PIECES] for i in range(0, len(step.pieces), _PIECES)]
@@ -176,11 +269,12 @@ class _Runner:
         self,
         plan: Plan,
         system: System,
-        session: Session,
+        session: Session | _Failed,
         questions: Sequence[Question],
         written: int = 0,
     ) -> None:
         """Ask batches whole, unless all of one is known, so that its answers are the same again."""
+        cursor = self.cursors[system.name]
         for start in range(0, len(questions), _BATCH):
             batch = questions[start : start + _BATCH]
             self.asked += len(batch)
@@ -188,27 +282,27 @@ class _Runner:
                 {"plan": plan.name, "seed": plan.seed, "key": one.key, "system": system.name}
                 for one in batch
             ]
-            if len(self.known) - self.at >= len(batch):
+            if cursor.holds(len(batch)):
                 for head in heads:
-                    self._pass(head)
+                    cursor.passes(head)
             else:
-                lines = self._answered(session, batch, exact_places=session.tokens == written)
+                lines = self._lines_of(session, batch, written)
                 for head, line in zip(heads, lines, strict=True):
-                    if not self._pass(head):
-                        self.recorder.append(head | line)
+                    if not cursor.passes(head):
+                        cursor.recorder.append(head | line)
             self.report("asking", self.asked, self.questions)
 
-    def _pass(self, head: Mapping[str, Any]) -> bool:
-        """Go one line on; whether it was known, and the right one."""
-        self.at += 1
-        if self.at > len(self.known):
-            return False
-        if any(self.known[self.at - 1].get(name) != value for name, value in head.items()):
-            raise self._damaged(self.at - 1)
-        return True
-
-    def _damaged(self, index: int) -> DamagedRunError:
-        return DamagedRunError(getattr(self.recorder, "path", "The run"), line=index + 2)
+    def _lines_of(
+        self, session: Session | _Failed, batch: Sequence[Question], written: int
+    ) -> list[dict[str, Any]]:
+        if isinstance(session, _Failed):
+            return [_lost(question, session.error) for question in batch]
+        try:
+            return self._answered(session, batch, exact_places=session.tokens == written)
+        except Exception as error:
+            if not self.keep_going:
+                raise
+            return [_lost(question, _shown(error)) for question in batch]
 
     def _answered(
         self, session: Session, batch: Sequence[Question], *, exact_places: bool
@@ -222,6 +316,8 @@ class _Runner:
             line |= {"seconds": round(seconds, 4), "bytes": session.nbytes}
             if reply.confidence is not None:
                 line["confidence"] = reply.confidence
+            if isinstance(reply, _Chosen):
+                line["scores"] = [list(one) for one in reply.scores]
             # A note's place is known in a system's tokens where these are the plan's.
             if question.told is not None and exact_places:
                 line |= dict(_cited(reply, question.told))
@@ -235,13 +331,17 @@ class _Runner:
         longest, least = self.judge.max_new_tokens, self.judge.min_confidence
         if self.judge.explained and isinstance(session, Explains):
             return session.explain(texts, max_new_tokens=longest, min_confidence=least)
-        if self.judge.rule != "choice":
+        if not self.judge.scores:
             return session.ask(texts, max_new_tokens=longest)
         assert isinstance(session, Scores)
-        scores = session.score(texts, [question.options for question in batch])
+        prompts = [
+            one.text if one.answer_start is None else ChatPrompt(one.text, one.answer_start)
+            for one in batch
+        ]
+        scores = session.score(prompts, [question.options for question in batch])
         return [
-            Reply(max(zip(found, question.options, strict=True))[1], declined=False)
-            for question, found in zip(batch, scores, strict=True)
+            _Chosen(max(zip(found, one.options))[1], declined=False, scores=tuple(found))
+            for one, found in zip(batch, scores, strict=True)
         ]
 
 
@@ -270,8 +370,20 @@ def _end_of(plan: Plan, system: System) -> dict[str, Any]:
     return {"plan": plan.name, "key": "end", "system": system.name}
 
 
-def _ended(plan: Plan, session: Session, seconds: float) -> dict[str, Any]:
+def _ended(plan: Plan, session: Session | _Failed, seconds: float) -> dict[str, Any]:
+    if isinstance(session, _Failed):
+        return {"tokens": plan.tokens, "error": session.error}
     return {"tokens": plan.tokens, "write_seconds": round(seconds, 3), "bytes": session.nbytes}
+
+
+def _lost(question: Question, error: str) -> dict[str, Any]:
+    """What is recorded where an answer should be: it is neither right nor wrong."""
+    asked = {"kind": question.kind, "wanted": question.wanted, "distance": question.distance}
+    return {**asked, "question": question.text, "error": error}
+
+
+def _shown(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def judged(judge: Judge, question: Question, reply: Reply) -> dict[str, Any]:
@@ -285,6 +397,7 @@ def judged(judge: Judge, question: Question, reply: Reply) -> dict[str, Any]:
     withheld = judge.judges_withheld and reply.confidence is not None
     said = reply.generated if judge.takes_all or withheld else reply.text
     older = question.outdated
+    credit = judge.credit(said, question.answers) if question.answers else float(reply.declined)
     return {
         "kind": question.kind,
         "wanted": question.wanted,
@@ -292,7 +405,8 @@ def judged(judge: Judge, question: Question, reply: Reply) -> dict[str, Any]:
         "question": question.text,
         "answers": list(question.answers),
         "said": said,
-        "right": judge.right(said, question.answers) if question.answers else reply.declined,
+        "right": credit >= judge.least,
+        "credit": round(credit, 6),
         "declined": reply.declined,
         "outdated": older is not None and judge.right(said, [older]),
     }
