@@ -1,9 +1,10 @@
-import sqlite3
+from pathlib import Path
 
 import pytest
 import torch
 from tests.systems.triples.test_table import ADA, BRELL, embed, table
 
+from memplus.errors import CorruptMemoryError
 from memplus.systems.triples.packing import as_bytes, as_text, numbers
 from memplus.systems.triples.table import TripleTable
 
@@ -19,12 +20,38 @@ def test_every_part_lies_where_it_is_said_to_lie() -> None:
     assert made.nbytes == sum(one.nbytes for one in found.values())
 
 
-def test_tensors_that_contradict_themselves_are_refused() -> None:
+@pytest.mark.parametrize(
+    ("name", "wrong", "said"),
+    [
+        ("triples", [[0, 0, 9], [1, 1, 2]], "contradict themselves"),
+        ("triples", [[0, 0, 1], [0, 0, 1]], "contradict themselves"),
+        ("triples", [[0, 0, 1]], "where every triple comes from"),
+        ("origins", [[0, 0, 1, 0, 0], [0, 0, 1, 0, 0]], "where every triple comes from"),
+        ("origins", [[0, 0, 1, 0, 0], [1, 7, 1, 0, 0]], "contradict themselves"),
+        ("origins", [[0, 0, 1, 0, 0], [1, 0, 2, 0, 0]], "holds 2, not 1 to 1"),
+        ("origins", [[0, 0, 1, 0, 0], [1, 0, 1, -1, 0]], "holds -1"),
+        ("entities.end", [3, 8, 14], "does not divide 15 bytes"),
+        ("entities.end", [9, 8, 15], "does not divide 15 bytes"),
+        ("entities.end", [3, 3, 15], "contradict themselves"),
+        ("relations.vector", [[1.0], [2.0], [3.0]], "shape"),
+        ("sources.end", [[1]], "shape"),
+    ],
+)
+def test_a_table_that_contradicts_itself_is_refused(
+    name: str, wrong: list[list[int]], said: str
+) -> None:
     made = table(("a", [ADA, BRELL]))
-    for name, wrong in (("triples", [[0, 0, 9]] * 2), ("triples", [[0, 0, 1]] * 2)):
-        tensors = made.tensors() | {name: torch.tensor(wrong)}
-        with pytest.raises(sqlite3.IntegrityError):
-            TripleTable.of_tensors(embed, tensors, 2)
+    tensors = made.tensors() | {name: torch.tensor(wrong)}
+    with pytest.raises(CorruptMemoryError, match=said):
+        TripleTable.of_tensors(embed, tensors, 1, Path("file"))
+
+
+def test_texts_that_are_no_text_are_refused() -> None:
+    made = table(("a", [ADA]))
+    tensors = made.tensors()
+    tensors["entities.text"][0] = 255
+    with pytest.raises(CorruptMemoryError, match="no UTF-8"):
+        TripleTable.of_tensors(embed, tensors, 1, Path("file"))
 
 
 def test_names_that_are_no_text_come_back_as_they_were() -> None:

@@ -1,5 +1,6 @@
 from collections.abc import Sequence
 from itertools import permutations
+from pathlib import Path
 
 import pytest
 import torch
@@ -197,7 +198,7 @@ WRITES = st.lists(
 def test_its_tensors_are_all_of_it(writes: list[tuple[str, list[Triple]]]) -> None:
     made = table(*writes)
     made.forget("c")
-    again = TripleTable.of_tensors(embed, made.tensors(), made.writes)
+    again = TripleTable.of_tensors(embed, made.tensors(), made.writes, Path("file"))
     assert [(one.triple, one.origins) for one in again.rows()] == [
         (one.triple, one.origins) for one in made.rows()
     ]

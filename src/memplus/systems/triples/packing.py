@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-__all__ = ["as_bytes", "as_text", "numbers", "packed", "unpack"]
+from memplus.memory.checks import COUNT, require, require_tensor, require_within
+
+__all__ = ["as_bytes", "as_text", "check", "numbers", "packed", "unpack"]
 
 
 def packed(connection: sqlite3.Connection) -> dict[str, Tensor]:
@@ -75,6 +78,35 @@ def unpack(connection: sqlite3.Connection, tensors: Mapping[str, Tensor]) -> Non
         connection.executemany("INSERT INTO triples VALUES (?, ?, ?, ?)", triples)
         origins = tensors["origins"].tolist()
         connection.executemany("INSERT INTO origins VALUES (?, ?, ?, ?, ?)", origins)
+
+
+def check(tensors: Mapping[str, Tensor], writes: int, path: Path) -> None:
+    """Refuse tensors that ``packed`` cannot have given, as far as each shows it by itself.
+
+    Args:
+        tensors: of a file.
+        writes: how many writes there were.
+        path: the file, for errors.
+
+    Raises:
+        CorruptMemoryError: naming the tensor.
+    """
+    whole = [torch.int64]
+    for name in ("entities", "relations", "sources"):
+        text = require_tensor(tensors, f"{name}.text", path, [torch.uint8], (None,))
+        end = require_tensor(tensors, f"{name}.end", path, whole, (None,))
+        bounds = torch.cat([torch.zeros(1, dtype=torch.int64), end])
+        fits = bool((bounds.diff() >= 0).all()) and int(bounds[-1]) == len(text)
+        require(fits, path, f"{name}.end", f"does not divide {len(text)} bytes")
+        if name != "sources":
+            floats = [torch.float32]
+            require_tensor(tensors, f"{name}.vector", path, floats, (len(end), None))
+    triples = require_tensor(tensors, "triples", path, whole, (None, 3))
+    origins = require_tensor(tensors, "origins", path, whole, (None, 5))
+    require_within(origins[:, 2], path, "origins", 1, writes)
+    require_within(origins[:, 3:], path, "origins", 0, COUNT)
+    said = torch.equal(origins[:, 0].unique(), torch.arange(len(triples)))
+    require(said, path, "origins", "do not say where every triple comes from")
 
 
 def as_bytes(name: str) -> bytes:

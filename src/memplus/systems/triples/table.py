@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 from weakref import WeakSet
 
@@ -20,14 +21,19 @@ import torch
 from torch import Tensor
 
 from memplus.errors import EmptyTextError
-from memplus.systems.triples.packing import as_bytes, as_text, numbers, packed, unpack
+from memplus.memory.checks import wrong
+from memplus.systems.triples.packing import as_bytes, as_text, check, numbers, packed, unpack
 from memplus.systems.triples.rows import Column, Embed, Origin, Row, Texts, Triple, Update
 
 __all__ = ["TripleTable"]
 
 _SCHEMA = """
-CREATE TABLE entities (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE, vector BLOB NOT NULL);
-CREATE TABLE relations (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE, vector BLOB NOT NULL);
+CREATE TABLE entities (
+    id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE CHECK (text <> ''), vector BLOB NOT NULL
+);
+CREATE TABLE relations (
+    id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE CHECK (text <> ''), vector BLOB NOT NULL
+);
 CREATE TABLE triples (
     id INTEGER PRIMARY KEY,
     subject INTEGER NOT NULL REFERENCES entities(id),
@@ -320,20 +326,28 @@ class TripleTable:
         return packed(self._database.connection)
 
     @classmethod
-    def of_tensors(cls, embed: Embed, tensors: Mapping[str, Tensor], writes: int) -> TripleTable:
-        """The table that ``tensors`` describes.
+    def of_tensors(
+        cls, embed: Embed, tensors: Mapping[str, Tensor], writes: int, path: Path
+    ) -> TripleTable:
+        """The table that a file describes.
 
         Args:
             embed: as of the constructor.
-            tensors: as ``tensors`` gave them, already checked for their kinds and bounds.
+            tensors: as ``tensors`` gave them.
             writes: how many writes there were.
+            path: the file, for errors.
 
         Raises:
-            sqlite3.IntegrityError: a text or a triple is there twice, or a place leads nowhere.
-            UnicodeDecodeError: a text is no UTF-8.
+            CorruptMemoryError: they are not what ``tensors`` gives.
         """
         made = cls(embed, writes)
-        unpack(made._database.connection, tensors)
+        check(tensors, writes, path)
+        try:
+            unpack(made._database.connection, tensors)
+        except UnicodeDecodeError as error:
+            raise wrong(path, "texts of triples", f"are no UTF-8 ({error})") from error
+        except sqlite3.IntegrityError as error:
+            raise wrong(path, "triples", f"contradict themselves ({error})") from error
         return made
 
 
