@@ -22,7 +22,6 @@ SAMPLES: list[MemplusError] = [
     errors.SourceChangedError("notes.txt", held=12),
     errors.ChatTemplateError("models/x", reason="roles must alternate"),
     errors.QuestionSetError("squad.csv"),
-    errors.BenchmarkFileError("a.csv", benchmark="Book-SORT", reason="it has no seg1_pos"),
     errors.PositionsError(needed=300, available=12),
     errors.MemorySizeError(needed=12_802, available=4096),
     errors.BudgetError(needed=2_000, given=1_000),

@@ -22,7 +22,6 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 model and memory do not match, 4 corrupt
     |   |-- SourceChangedError           a document is not what was written before
     |   |-- ChatTemplateError            a model's chat template failed
     |   |-- QuestionSetError             a file of questions of no known form
-    |   |-- BenchmarkFileError           a benchmark's file is not as published
     |   |-- PositionsError               the prompt does not fit the positions left
     |   |   `-- MemorySizeError          no prompt at all would fit beside such a memory
     |   |-- BudgetError                  the memory would outgrow its budget

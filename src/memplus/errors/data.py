@@ -120,13 +120,3 @@ class QuestionSetError(UsageError):
 
     def __init__(self, path: str | Path) -> None:
         self._fill(path=str(path))
-
-
-class BenchmarkFileError(UsageError):
-    """A file of a benchmark is not what its makers published."""
-
-    template = "{path} is not a file of {benchmark} that memplus can read: {reason}."
-    hint = "Give the file as it was published; docs/evaluation.md says which one."
-
-    def __init__(self, path: str | Path, *, benchmark: str, reason: str) -> None:
-        self._fill(path=str(path), benchmark=benchmark, reason=reason)
