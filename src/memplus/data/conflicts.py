@@ -30,14 +30,18 @@ _SPOKEN_OF: dict[Kind, str] = {
     "book": "the book {}",
     "club": "the club {}",
 }
-_CRAFTS = (
-    "baker carpenter dentist farmer gardener jeweller locksmith miller nurse painter plumber "
-    "potter sailor saddler tailor teacher typist weaver"
-).split()
-_INSTRUMENTS = (
-    "accordion banjo bassoon cello clarinet drums flute guitar harp horn lute oboe organ piano "
-    "trombone trumpet viola violin"
-).split()
+_CRAFTS = tuple(
+    (
+        "baker carpenter dentist farmer gardener jeweller locksmith miller nurse painter plumber "
+        "potter sailor saddler tailor teacher typist weaver"
+    ).split()
+)
+_INSTRUMENTS = tuple(
+    (
+        "accordion banjo bassoon cello clarinet drums flute guitar harp horn lute oboe organ piano "
+        "trombone trumpet viola violin"
+    ).split()
+)
 _TOKENS_A_FACT = 17
 """Roughly; only says how many digits the numbers will have."""
 _AT_ONCE = 50
@@ -49,7 +53,7 @@ class _Relation:
     """What may be said of something."""
 
     subject: Kind
-    objects: Kind | Sequence[str]
+    objects: Kind | tuple[str, ...]
     """The kind of its value, or the values there are."""
     statement: str
     """With {s} for the subject and {o} for the value."""
@@ -225,7 +229,7 @@ def make_conflicts(tokens: int, items: int, seed: int, reference: Reference) -> 
 
 def _chains_of(tokens: int, random: Random, reference: Reference) -> list[_Chain]:
     """As many as there is room for."""
-    made, chains = _made(random), []
+    made, chains = _made(random), list[_Chain]()
     number = "8" * len(str(max(1, tokens // _TOKENS_A_FACT)))
     left = tokens - len(reference([PREAMBLE])[0])
     while True:
@@ -248,11 +252,11 @@ def _made(random: Random) -> Iterator[_Chain]:
         yield _Chain(first, second, subject, old, new, of_old, was, now)
 
 
-def _values(objects: Kind | Sequence[str], names: PlainNames, random: Random) -> list[str]:
+def _values(objects: Kind | tuple[str, ...], names: PlainNames, random: Random) -> list[str]:
     """Three different ones."""
-    if isinstance(objects, str):
-        return [names.draw(objects) for _ in range(3)]
-    return random.sample(objects, 3)
+    if isinstance(objects, tuple):
+        return random.sample(objects, 3)
+    return [names.draw(objects) for _ in range(3)]
 
 
 def _numbered(groups: Sequence[Sequence[str]], random: Random) -> list[tuple[int, ...]]:

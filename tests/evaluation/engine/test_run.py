@@ -12,9 +12,10 @@ from tests.fakes import make_mplus
 from tests.systems.conftest import SHARED, SMALL
 
 from memplus import MPlus
-from memplus.data.stream import Texts
+from memplus.data.stream import Texts, Told
 from memplus.errors import ConfigError, DamagedRunError
 from memplus.evaluation.engine.bench import Bench
+from memplus.evaluation.engine.evidence_recall import PLACES, SOURCES
 from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan, Question, Step
 from memplus.evaluation.engine.run import InMemory, Recorder, judged, run_plans
@@ -278,3 +279,25 @@ def test_a_note_is_looked_for_only_where_its_place_is_known_in_the_systems_token
     recorder = InMemory()
     run_plans(bench.systems, [Plan("p", 0, (counted,), ())], JUDGE, recorder, silent)
     assert not any("rows" in line for line in recorder.lines)
+
+
+def test_a_question_may_be_judged_by_a_rule_of_its_own_and_carry_marks() -> None:
+    parts = Question(
+        "k", "parts", "What?", ("red", "blue"), rule="stemmed_parts", marks=("doubtful",)
+    )
+    line = judged(Judge("exact"), parts, Reply("blue", declined=False))
+    assert (line["credit"], line["right"], line["marks"]) == (0.5, False, ["doubtful"])
+    assert "marks" not in judged(Judge("exact"), replace(parts, marks=()), Reply("x", False))
+
+
+def test_recall_of_the_evidence_is_recorded_where_it_is_named(bench: Bench) -> None:
+    told = Told("text", 0, 14)
+    question = Question("k", "note", "Where?", ("Rome",), 0, 0, evidence=(told,))
+    step = Step(("It is in Rome.",), 14, "text", (question,), flush=True)
+    recorder = InMemory()
+    judge = Judge("contains", explained=True, max_new_tokens=3)
+    run_plans(bench.systems[:1], [Plan("p", 0, (step,), ())], judge, recorder, silent)
+    assert recorder.lines[0][SOURCES] == recorder.lines[0][PLACES] == 1.0
+    elsewhere, again = replace(step, source="elsewhere"), InMemory()
+    run_plans(bench.systems[:1], [Plan("p", 0, (elsewhere,), ())], judge, again, silent)
+    assert again.lines[0][SOURCES] == again.lines[0][PLACES] == 0.0

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from memplus.data.stream import Piece, Stream, Told, cut
+from memplus.evaluation.engine.judging import Rule
 
 __all__ = ["Plan", "Question", "Step", "due_at", "steps_of"]
 
@@ -40,6 +41,12 @@ class Question:
     answer_start: str | None = None
     """What an answer begins with, where likelihoods are looked at; None: the text of the question
     is read as it stands, without the model's template."""
+    rule: Rule | None = None
+    """By which it is judged, where that is another than its judge's."""
+    evidence: tuple[Told, ...] = ()
+    """All places that its answer is drawn from, where a benchmark names them."""
+    marks: tuple[str, ...] = ()
+    """What figures may tell apart beside the kind."""
 
 
 @dataclass(frozen=True, slots=True)

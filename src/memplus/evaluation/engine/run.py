@@ -12,11 +12,12 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 from memplus.data.stream import Told
 from memplus.errors import ConfigError, DamagedRunError
+from memplus.evaluation.engine.evidence_recall import evidence_recall
 from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan, Question, Step
 from memplus.systems.protocol import (
@@ -318,6 +319,7 @@ class _Runner:
                 line["confidence"] = reply.confidence
             if isinstance(reply, _Chosen):
                 line["scores"] = [list(one) for one in reply.scores]
+            line |= evidence_recall(reply, question.evidence, exact_places=exact_places)
             # A note's place is known in a system's tokens where these are the plan's.
             if question.told is not None and exact_places:
                 line |= dict(_cited(reply, question.told))
@@ -394,6 +396,7 @@ def judged(judge: Judge, question: Question, reply: Reply) -> dict[str, Any]:
         question: what was asked; without answers it is right to decline.
         reply: what was said.
     """
+    judge = judge if question.rule is None else replace(judge, rule=question.rule)
     withheld = judge.judges_withheld and reply.confidence is not None
     said = reply.generated if judge.takes_all or withheld else reply.text
     older = question.outdated
@@ -409,4 +412,5 @@ def judged(judge: Judge, question: Question, reply: Reply) -> dict[str, Any]:
         "credit": round(credit, 6),
         "declined": reply.declined,
         "outdated": older is not None and judge.right(said, [older]),
+        **({"marks": list(question.marks)} if question.marks else {}),
     }

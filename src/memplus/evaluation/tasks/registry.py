@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 __all__ = ["TASKS", "task_class"]
 
-TASKS: dict[str, str] = {}
+TASKS: dict[str, str] = {
+    "conflicts": "memplus.evaluation.tasks.conflicts:ConflictsTask",
+}
 """Name -> module and class."""
 
 
