@@ -1,0 +1,17 @@
+"""Where the golden numbers of the systems lie, which are no part of the repository."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+_BESIDE = Path(__file__).parents[3] / "shared" / "relatives" / "golden"
+_VARIABLE = "MEMPLUS_GOLDEN"
+
+
+def golden_folder(name: str) -> Path:
+    """The folder of one system's golden numbers; the test is skipped where there is none."""
+    folder = Path(os.environ.get(_VARIABLE) or _BESIDE) / name
+    if not folder.is_dir():
+        pytest.skip(f"no golden numbers at {folder}; {_VARIABLE} names their folder")
+    return folder
