@@ -113,9 +113,23 @@ class Adapters:
         if name is None:
             yield
             return
+        with self._switched([name]):
+            yield
+
+    @contextlib.contextmanager
+    def resting(self) -> Iterator[None]:
+        """Make none of the memory's adapters active in this thread; what ``active`` says holds."""
+        if not self._names:
+            yield
+            return
+        with self._switched([]):
+            yield
+
+    @contextlib.contextmanager
+    def _switched(self, names: list[str]) -> Iterator[None]:
         before = [layer._active_adapter for layer in self._layers]
         for layer, active in zip(self._layers, before, strict=True):
-            layer._active_adapter = ByThread([name], _callers(active))
+            layer._active_adapter = ByThread(names, _callers(active))
         try:
             yield
         finally:

@@ -1,0 +1,1 @@
+"""Learning an adapter from texts of which only some spans are learned."""

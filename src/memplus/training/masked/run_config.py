@@ -1,0 +1,93 @@
+"""A run that learns an adapter from examples, as frozen, checked values.
+
+Read from YAML with ``kind: adapter`` at its top.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from memplus.backbone.lora import LoraSizes
+from memplus.config import require
+from memplus.training.engine.common_config import STRICT, OptimizerConfig
+from memplus.training.engine.config_file import checked, part, parts, read_config_file
+from memplus.training.masked.example import ExampleKind
+from memplus.training.masked.registry import kind_from
+
+__all__ = ["AdapterRunConfig", "MaskedRun", "load_adapter_config"]
+
+
+@dataclass(frozen=True)
+class MaskedRun:
+    """Length, size of a step, precision and what is kept."""
+
+    __pydantic_config__ = STRICT
+
+    out: Path
+    """Folder of the run: checkpoints, ``metrics.jsonl``, and the adapter in ``final``."""
+    steps: int
+    """Updates of the weights."""
+    seed: int = 0
+    """Of the adapter's first weights and of everything drawn."""
+    examples: int = 16
+    """Examples of a step."""
+    row_tokens: int = 256
+    """Examples are put side by side into rows of about so many tokens; none sees another."""
+    accumulate: int = 1
+    """Passes over new examples before an update."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """``bfloat16`` computes in 16 bits where that is safe."""
+    report: int = 10
+    """Steps between two lines of the log."""
+    checkpoint: int = 50
+    """Steps between two checkpoints."""
+    keep: int = 2
+    """Checkpoints kept."""
+    tensorboard: bool = False
+    """Write the log for TensorBoard too (``pip install tensorboard``)."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "examples", "row_tokens", "accumulate", "report", "checkpoint"):
+            require(getattr(self, name) >= 1, f"run.{name}", getattr(self, name), "at least 1")
+        require(self.keep >= 1, "run.keep", self.keep, "at least 1")
+
+
+def _sizes(raw: object) -> LoraSizes:
+    return checked(LoraSizes, raw)
+
+
+@dataclass(frozen=True)
+class AdapterRunConfig:
+    """A whole run."""
+
+    __pydantic_config__ = STRICT
+
+    kind: Literal["adapter"]
+    """Tells it from a run that trains a model with memory."""
+    base: str
+    """The stock decoder: a name of `memplus models`, a directory or a hub id."""
+    examples: Annotated[tuple[ExampleKind, ...], parts("examples", kind_from)]
+    """What is learned, each entry drawn by its weight."""
+    run: MaskedRun
+    adapter: Annotated[LoraSizes, part("adapter", _sizes)] = field(default_factory=LoraSizes)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the base's weights; the adapter is trained in float32."""
+
+    def __post_init__(self) -> None:
+        require(bool(self.examples), "examples", (), "a run needs at least one kind of examples")
+        require(
+            self.dtype == "float32" or self.run.precision == "bfloat16",
+            "run.precision", self.run.precision, f"dtype is {self.dtype}",
+        )  # fmt: skip
+
+
+def load_adapter_config(path: Path) -> AdapterRunConfig:
+    """Read a run from a YAML file.
+
+    Raises:
+        NotFoundError, StorageError, ConfigFileError: see ``config_file.read_config_file``.
+    """
+    return read_config_file(path, AdapterRunConfig)
