@@ -4,8 +4,11 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.training.masked.settings import settings as adapter_settings
+from tests.training.masked.settings import write_base
 from tests.training.settings import settings, write_texts
 
+from memplus.mplus.adapter_folder import read_record
 from memplus.mplus.model import MPlus
 
 RECIPE = """
@@ -89,6 +92,21 @@ def test_a_run_from_a_config_ends_in_a_model_and_its_flags_win(run: Run, tmp_pat
     assert (further.data["last"]["step"], further.data["last"]["steps"]) == (3, 3)
     again = run("train", *given)
     assert (again.code, again.data["error"]["type"]) == (2, "ConfigError")
+
+
+def test_a_config_of_an_adapter_ends_in_an_adapter(run: Run, tmp_path: Path) -> None:
+    write_base(tmp_path)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(adapter_settings(tmp_path)))
+    given = ["--config", tmp_path / "config.yaml", "--out", tmp_path / "other", "--json"]
+    ran = run("train", *given, "--steps", 1)
+    assert (ran.code, ran.data["last"]["step"]) == (0, 1)
+    assert ran.data["model"] == str(tmp_path / "other" / "final")
+    assert read_record(tmp_path / "other" / "final").trained["steps"] == 1
+    further = run("train", *given, "--steps", 2, "--resume")
+    assert (further.code, further.data["last"]["step"]) == (0, 2)
+    for flag in ("--text", "--start"):
+        refused = run("train", *given, flag, "x")
+        assert (refused.code, refused.data["error"]["type"]) == (2, "UsageError")
 
 
 def test_without_a_config_it_says_what_to_give(run: Run) -> None:

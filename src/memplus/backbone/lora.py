@@ -141,18 +141,27 @@ def under(backbone: Backbone, lora: Lora | None) -> Iterator[None]:
         if lora is not None:
             found, thread = _linears(backbone, lora.sizes.targets), threading.get_ident()
             for name, down, up in zip(lora.names, lora.down, lora.up, strict=True):
-                add = partial(_add, down, up, lora.scale, thread)
+                add = partial(_add, _Update(down, up, lora.scale, thread))
                 stack.callback(found[name].register_forward_hook(add).remove)
         yield
 
 
-def _add(
-    down: Tensor, up: Tensor, scale: float, thread: int, module: Any, args: Any, output: Tensor
-) -> Tensor | None:
+@dataclass(frozen=True)
+class _Update:
+    """Of one layer, for one thread."""
+
+    down: Tensor
+    up: Tensor
+    scale: float
+    thread: int
+
+
+def _add(update: _Update, module: Any, args: Any, output: Tensor) -> Tensor | None:
     """The layer's output with the update's part added."""
-    if threading.get_ident() != thread:
+    if threading.get_ident() != update.thread:
         return None
-    inner = functional.linear(args[0].to(down.dtype), down)
+    inner = functional.linear(args[0].to(update.down.dtype), update.down)
     flat = inner.flatten(0, -2)
     base = output.to(flat.dtype).flatten(0, -2)
-    return torch.addmm(base, flat, up.t(), alpha=scale).view(output.shape).to(output.dtype)
+    added = torch.addmm(base, flat, update.up.t(), alpha=update.scale)
+    return added.view(output.shape).to(output.dtype)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +16,9 @@ from memplus.errors import UsageError
 
 if TYPE_CHECKING:
     from memplus.training.engine.loop import Progress
+    from memplus.training.masked.runs import AdapterRun
     from memplus.training.text.run_config import TrainingConfig
+    from memplus.training.text.runs import TextRun
 
 __all__ = ["train"]
 
@@ -48,23 +50,24 @@ def root(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train a model with memory by a config: `memplus train --config configs/cpu/stage1.yaml`."""
+    """Train a model with memory by a config: `memplus train --config configs/cpu/stage1.yaml`.
+
+    A config with `kind: adapter` trains another system's weights: `configs/ret_llm/train.yaml`.
+    """
     if context.invoked_subcommand is not None:
         return
     if config is None:
         raise UsageError("Give --config FILE, or the subcommand `nano`.")
-    from memplus.training.text.run_config import load_config
-    from memplus.training.text.runs import TextRun
+    from memplus.training.engine.config_file import config_kind
 
-    given = _changed(load_config(config), texts, out, start, steps)
     stream = Output(as_json=as_json)
+    if config_kind(config) == "adapter":
+        if texts or start is not None:
+            raise UsageError("An adapter's run takes neither --text nor --start: see its config.")
+        run: AdapterRun | TextRun = _adapter_run(config, out, steps, resume=resume)
+    else:
+        run = _text_run(config, stream, _Changes(texts, out, start, steps), resume=resume)
     last: list[Progress] = []
-    with stream.progress() as report:
-
-        def tokenised(documents: int) -> None:
-            report("documents tokenised", documents, documents)
-
-        run = TextRun(given, resume=resume, tokenised=tokenised)
     with training_bar(stream.notes) as bar:
 
         def progress(now: Progress) -> None:
@@ -75,22 +78,49 @@ def root(
     _show(stream, final, last)
 
 
-def _changed(
-    config: TrainingConfig,
-    texts: list[str] | None,
-    out: Path | None,
-    start: str | None,
-    steps: int | None,
-) -> TrainingConfig:
+@dataclass(frozen=True)
+class _Changes:
+    """What the command line says otherwise than a config."""
+
+    texts: list[str] | None
+    out: Path | None
+    start: str | None
+    steps: int | None
+
+
+def _adapter_run(config: Path, out: Path | None, steps: int | None, *, resume: bool) -> AdapterRun:
+    from memplus.training.masked.run_config import load_adapter_config
+    from memplus.training.masked.runs import AdapterRun
+
+    given = load_adapter_config(config)
+    run = replace(given.run, out=out or given.run.out, steps=steps or given.run.steps)
+    return AdapterRun(replace(given, run=run), resume=resume)
+
+
+def _text_run(config: Path, stream: Output, changes: _Changes, *, resume: bool) -> TextRun:
+    from memplus.training.text.run_config import load_config
+    from memplus.training.text.runs import TextRun
+
+    given = _changed(load_config(config), changes)
+    with stream.progress() as report:
+
+        def tokenised(documents: int) -> None:
+            report("documents tokenised", documents, documents)
+
+        return TextRun(given, resume=resume, tokenised=tokenised)
+
+
+def _changed(config: TrainingConfig, changes: _Changes) -> TrainingConfig:
     """The config with what the command line says otherwise."""
-    if texts:
-        data = replace(config.data, texts=tuple(texts), stream=None)
+    if changes.texts:
+        data = replace(config.data, texts=tuple(changes.texts), stream=None)
         config = replace(config, data=data)
-    if start is not None:
-        model = replace(config.model, start=start, backbone=None, fresh=None)
+    if changes.start is not None:
+        model = replace(config.model, start=changes.start, backbone=None, fresh=None)
         config = replace(config, model=model)
     run = config.run
-    return replace(config, run=replace(run, out=out or run.out, steps=steps or run.steps))
+    run = replace(run, out=changes.out or run.out, steps=changes.steps or run.steps)
+    return replace(config, run=run)
 
 
 def _show(stream: Output, final: Path, last: list[Progress]) -> None:

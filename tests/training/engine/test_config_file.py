@@ -14,6 +14,8 @@ from memplus.errors import ConfigError, ConfigFileError, NotFoundError, StorageE
 from memplus.fields import checked
 from memplus.training.engine.common_config import STRICT
 from memplus.training.engine.config_file import (
+    config_kind,
+    files_of,
     named_under,
     parse_config_text,
     part,
@@ -107,3 +109,28 @@ def test_names_of_parts_come_before_names_of_fields() -> None:
     ):
         raise ConfigError("rows", value=1, reason="none")
     assert caught.value.fields["field"] == "tasks.2.memory.rows"
+
+
+def test_a_config_says_its_kind_before_it_is_read_whole(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    for text, kind in (
+        ("kind: adapter\nother: 1", "adapter"),
+        ("other: 1", None),
+        ("- kind", None),
+        ("kind: {", None),
+        ("", None),
+    ):
+        path.write_text(text)
+        assert config_kind(path) == kind
+    with pytest.raises(NotFoundError):
+        config_kind(tmp_path / "absent.yaml")
+
+
+def test_patterns_lead_to_files_in_order_and_one_without_any_is_named(tmp_path: Path) -> None:
+    for name in ("b.txt", "a.txt"):
+        (tmp_path / name).write_text("x")
+    (tmp_path / "c.txt").mkdir()
+    assert files_of([str(tmp_path / "*.txt")], "texts") == [tmp_path / "a.txt", tmp_path / "b.txt"]
+    with pytest.raises(ConfigError) as caught:
+        files_of([str(tmp_path / "*.gz")], "texts")
+    assert caught.value.fields["field"] == "texts"

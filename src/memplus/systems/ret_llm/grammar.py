@@ -1,7 +1,7 @@
 """The calls of RET-LLM as text: what is parsed of them, and what a result looks like.
 
-A write is ``[MEM_WRITE{a>>r>>b}]``, one call a triple. A read is ``[MEM_READ{a>>r>>b}:`` with one or
-two of the three fields filled, and the controller goes on with `` {a>>r>>b};{a>>r>>b}]``. What
+A write is ``[MEM_WRITE{a>>r>>b}]``, one call a triple. A read is ``[MEM_READ{a>>r>>b}:`` with one
+or two of the three fields filled, and the controller goes on with `` {a>>r>>b};{a>>r>>b}]``. What
 does not follow this is no call: nothing is guessed.
 """
 

@@ -8,7 +8,8 @@ know of a part of it (a memory, tasks of several kinds) that part checks itself 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+import glob
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +21,8 @@ from memplus.errors.base import storage_error
 from memplus.fields import WHOLE, checked
 
 __all__ = [
+    "config_kind",
+    "files_of",
     "named_under",
     "parse_config_text",
     "part",
@@ -47,6 +50,38 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
 
 
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def files_of(patterns: Sequence[str], field: str) -> list[Path]:
+    """The files of names and patterns of a field, in order.
+
+    Raises:
+        ConfigError: a pattern names no file.
+    """
+    found: list[Path] = []
+    for pattern in patterns:
+        files = sorted(Path(one) for one in glob.glob(pattern, recursive=True))
+        files = [one for one in files if one.is_file()]
+        if not files:
+            raise ConfigError(field, value=pattern, reason="there is no such file")
+        found += files
+    return found
+
+
+def config_kind(path: Path) -> str | None:
+    """What a config says of its ``kind`` at its top; None: nothing, or it cannot be read as YAML.
+
+    Raises:
+        NotFoundError, StorageError: the file is not there, or cannot be read.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise storage_error(path, error) from error
+    except yaml.YAMLError:
+        return None  # whoever reads it whole says what is wrong
+    found = raw.get("kind") if isinstance(raw, Mapping) else None
+    return None if found is None else str(found)
 
 
 def read_config_file(path: Path, kind: type[_T]) -> _T:

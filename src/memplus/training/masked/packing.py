@@ -110,11 +110,11 @@ def pack_examples(examples: Sequence[Encoded], row_tokens: int) -> Packed:
     for row, held in enumerate(rows):
         start = 0
         for number, one in enumerate(held):
-            place = slice(start, start + len(one.ids))
-            made["ids"][row, place] = torch.tensor(one.ids)
-            made["labels"][row, place] = torch.tensor(one.labels)
-            made["positions"][row, place] = torch.arange(len(one.ids))
-            made["owner"][row, place] = number
-            made["kinds"][row, place] = names.index(one.label)
-            start += len(one.ids)
+            span = slice(start, start + len(one.ids))
+            made["ids"][row, span] = torch.tensor(one.ids)
+            made["labels"][row, span] = torch.tensor(one.labels)
+            made["positions"][row, span] = torch.arange(len(one.ids))
+            made["owner"][row, span] = number
+            made["kinds"][row, span] = names.index(one.label)
+            start = span.stop
     return Packed(names, **made)

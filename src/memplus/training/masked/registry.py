@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from memplus.errors import ConfigError
-from memplus.training.engine.config_file import WHOLE, checked
+from memplus.fields import WHOLE, checked
 from memplus.training.masked.example import ExampleKind
 
 __all__ = ["KINDS", "kind_from"]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from random import Random
 from typing import ClassVar
 
@@ -20,6 +19,7 @@ from memplus.data.names import OtherNames
 from memplus.data.notes import (
     ABSTENTION,
     Note,
+    Split,
     corrected,
     make_notes,
     namesake,
@@ -47,8 +47,8 @@ from memplus.systems.ret_llm.grammar import (
     write_text,
 )
 from memplus.systems.ret_llm.prompts import question_prompt, text_prompt
+from memplus.training.engine.config_file import files_of
 from memplus.training.masked.example import Example, ExampleKind, ExampleMaker, Piece
-from memplus.training.text.text_cache import text_files
 
 __all__ = ["HELD_OUT_EVERY", "RetLLMExamples", "answer_to", "query_of"]
 
@@ -56,7 +56,7 @@ HELD_OUT_EVERY = 10
 """Of the texts every tenth is left out, the first one on: false writes are counted there."""
 _LONGEST = 400
 """Characters of a sentence that holds nothing."""
-_SPLIT = "train"
+_SPLIT: Split = "train"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,10 +67,10 @@ class RetLLMExamples(ExampleKind):
 
     texts: tuple[str, ...] = ()
     """Prose whose sentences hold nothing to store: files or patterns; none: no such examples."""
-    reads: float = 0.45
+    reads: float = 0.4
     """Share of examples that ask."""
-    writes: float = 0.35
-    """Share of sentences that hold facts; the rest holds nothing."""
+    writes: float = 0.3
+    """Share of examples that are sentences with facts; those of the rest hold nothing."""
     notes: float = 0.5
     """Of both, the share that is about notes instead of relations."""
     empty: float = 0.1
@@ -95,7 +95,7 @@ class RetLLMExamples(ExampleKind):
 
 def _plain_sentences(patterns: Sequence[str]) -> list[str]:
     """Sentences of the texts that are not held out."""
-    files: list[Path] = text_files(patterns)
+    files = files_of(patterns, "texts")
     texts = [one for i, one in enumerate(read_texts(files)) if i % HELD_OUT_EVERY]
     found = (" ".join(text[a:b].split()) for text in texts for a, b in split_sentences(text))
     return [one for one in found if 2 < len(one) <= _LONGEST]
@@ -241,13 +241,13 @@ def _written(sentence: str, triples: Sequence[Triple]) -> Example:
     return Example("write", pieces)
 
 
-def _read(
-    label: str, question: str, query: Query, rows: Sequence[Triple], answer: str
-) -> Example:
+def _read(label: str, question: str, query: Query, rows: Sequence[Triple], answer: str) -> Example:
+    # A long result is sometimes one that the controller has cut.
+    left_out = len(question) if len(rows) > 3 and len(question) % 5 == 0 else 0
     pieces = (
         Piece(question_prompt(question)),
         Piece(query_text(query), learned=True),
-        Piece(result_text(rows)),
+        Piece(result_text(rows, left_out)),
         Piece(f" {answer}", learned=True),
     )
     return Example(label, pieces)

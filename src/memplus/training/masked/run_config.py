@@ -11,8 +11,9 @@ from typing import Annotated, Literal
 
 from memplus.backbone.lora import LoraSizes
 from memplus.config import require
+from memplus.fields import checked
 from memplus.training.engine.common_config import STRICT, OptimizerConfig
-from memplus.training.engine.config_file import checked, part, parts, read_config_file
+from memplus.training.engine.config_file import part, parts, read_config_file
 from memplus.training.masked.example import ExampleKind
 from memplus.training.masked.registry import kind_from
 
@@ -77,6 +78,8 @@ class AdapterRunConfig:
     """Of the base's weights; the adapter is trained in float32."""
 
     def __post_init__(self) -> None:
+        kind = self.optimizer.kind
+        require(kind == "adamw", "optimizer.kind", kind, "adapters are trained by adamw")
         require(bool(self.examples), "examples", (), "a run needs at least one kind of examples")
         require(
             self.dtype == "float32" or self.run.precision == "bfloat16",

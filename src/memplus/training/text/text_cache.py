@@ -8,7 +8,6 @@ Shapes: n tokens in all, D documents.
 
 from __future__ import annotations
 
-import glob
 import hashlib
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,8 +21,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from memplus.data.corpus import read_texts
-from memplus.errors import ConfigError, EmptyTextError, TrainingError
+from memplus.errors import EmptyTextError, TrainingError
 from memplus.memory.files import aside
+from memplus.training.engine.config_file import files_of
 from memplus.training.text.run_config import DataConfig, StreamConfig
 
 if TYPE_CHECKING:
@@ -80,14 +80,7 @@ def text_files(patterns: Sequence[str]) -> list[Path]:
     Raises:
         ConfigError: a pattern names no file.
     """
-    found: list[Path] = []
-    for pattern in patterns:
-        files = sorted(Path(one) for one in glob.glob(pattern, recursive=True))
-        files = [one for one in files if one.is_file()]
-        if not files:
-            raise ConfigError("data.texts", value=pattern, reason="there is no such file")
-        found += files
-    return found
+    return files_of(patterns, "data.texts")
 
 
 def load_documents(
