@@ -1,45 +1,86 @@
+"""``memplus bench`` as a user runs it, on a tiny model."""
+
+from __future__ import annotations
+
+import json
 from pathlib import Path
 
 import pytest
+from tests.cli.conftest import Run
 
-from memplus.cli.bench import make_folder, open_bench, open_table_bench, read_texts
-from memplus.errors import ConfigError, MemplusError
-
-
-def test_the_usual_systems_stand_side_by_side(tiny: Path) -> None:
-    bench = open_bench(None, str(tiny), device=None, dtype=None)
-    assert [system.name for system in bench.systems] == ["mplus", "memoryllm", "nothing"]
-    assert bench.reference(["abc"]) == [[1, 2, 3]]
+GIVEN = ("--lengths", "0", "--items", 1, "--set", "kinds=notes", "--set", "seeds=1")
 
 
-def test_systems_are_named_with_commas_between(tiny: Path) -> None:
-    bench = open_bench(" bare, mplus", str(tiny), device=None, dtype=None)
-    assert [system.name for system in bench.systems] == ["bare", "mplus"]
+@pytest.fixture
+def book(tmp_path: Path) -> Path:
+    path = tmp_path / "book.txt"
+    path.write_text("The gate is red. It rained. Nobody came. " * 40)
+    return path
 
 
-def test_an_unknown_system_is_refused_before_a_model_is_loaded() -> None:
-    with pytest.raises(ConfigError, match="system cannot be 'hmt'"):
-        open_bench("hmt", "absent", device=None, dtype=None)
+def test_a_benchmark_is_run_shown_resumed_and_drawn(
+    run: Run, tmp_path: Path, tiny: Path, book: Path
+) -> None:
+    out = tmp_path / "out"
+    given = ("bench", "retention", "--model", tiny, "--texts", book, "--out", out, *GIVEN)
+    ran = run(*given, "--system", "mplus,nothing", "--json")
+    assert ran.code == 0, ran.err
+    assert [one["system"] for one in ran.data["results"]] == ["mplus", "nothing"]
+    assert json.loads((out / "summary.json").read_text())["task"] == "retention"
+    answers = (out / "mplus" / "answers.jsonl").read_bytes()
+    shown = run(*given, "--system", "mplus,nothing")
+    assert "note: right" in shown.out
+    assert "no memory" in shown.out
+    assert (out / "mplus" / "answers.jsonl").read_bytes() == answers
+    assert "## retention" in (out / "table.md").read_text()
+    drawn = run("bench", "plot", out, "--json")
+    assert Path(drawn.data["picture"]).is_file()
+    refused = run(*given, "--items", 2)
+    assert refused.code == 2
+    assert "options" in refused.err
 
 
-def test_a_folder_for_results_is_made_where_it_can_be(tmp_path: Path) -> None:
-    folder = tmp_path / "a" / "b"
-    assert make_folder(folder) == make_folder(folder) == folder
-    assert folder.is_dir()
-    (tmp_path / "file").write_text("")
-    with pytest.raises(MemplusError):
-        make_folder(tmp_path / "file" / "c")
+def test_what_is_there_and_what_is_not_is_listed(run: Run, tmp_path: Path) -> None:
+    listed = run("bench", "list", "--data", tmp_path, "--json").data
+    assert "mplus" in [one["name"] for one in listed["systems"]]
+    squad = [one for one in listed["tasks"] if one["name"] == "retention"]
+    assert "lengths" in squad[0]["options"]
+    assert "Systems" in run("bench", "list").out
 
 
-def test_the_table_has_the_text_in_the_prompt_beside_the_usual_systems(tiny: Path) -> None:
-    bench = open_table_bench(str(tiny), device=None, dtype=None)
-    names = [system.name for system in bench.systems]
-    assert names == ["in_prompt", "mplus", "memoryllm", "nothing"]
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--system", "mplus,hmt"), "system cannot be 'hmt'"),
+        (("--system", "mplus:k=3"), "there is no such option"),
+        (("--set", "colour=red"), "retention:colour cannot be 'red'"),
+        (("--set", "kinds=poems"), "retention:kinds"),
+        (("--lengths", "far"), "lengths"),
+        (("--set", "kinds=squad"), "kinds is given twice"),
+    ],
+)
+def test_bad_input_says_what_there_is(
+    run: Run, tmp_path: Path, tiny: Path, book: Path, flags: tuple[str, str], said: str
+) -> None:
+    ran = run(
+        "bench", "retention", "--model", tiny, "--texts", book, "--out", tmp_path / "o",
+        "--data", tmp_path, *GIVEN, *flags,
+    )  # fmt: skip
+    assert ran.code == 2
+    assert said in ran.err
 
 
-def test_texts_are_files_or_the_documentation_of_the_language(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("One.")
-    (tmp_path / "b.jsonl").write_text('{"text": "Two."}\n{"text": "Three."}\n')
-    assert read_texts([tmp_path / "a.txt", tmp_path / "b.jsonl"]) == ["One.", "Two.", "Three."]
-    (documentation,) = read_texts(None)
-    assert "statement" in documentation
+def test_a_missing_question_set_is_named_with_its_licence(
+    run: Run, tmp_path: Path, tiny: Path, book: Path
+) -> None:
+    given = ("bench", "retention", "--model", tiny, "--texts", book, "--out", tmp_path / "o")
+    ran = run(*given, "--data", tmp_path)
+    assert ran.code == 2
+    assert "SQuAD 2.0, its dev set (licence: CC BY-SA 4.0)" in ran.err
+
+
+def test_several_benchmarks_are_put_into_one_comparison(
+    run: Run, tmp_path: Path, tiny: Path, book: Path
+) -> None:
+    refused = run("bench", "all", "--tasks", "recall", "--model", tiny, "--out", tmp_path)
+    assert "task cannot be 'recall'" in refused.err

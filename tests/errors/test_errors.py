@@ -59,6 +59,7 @@ SAMPLES: list[MemplusError] = [
     errors.NotAnExportError("a.memory", reason="File is not a zip file"),
     errors.CorruptMemoryError("m.mem", reason="truncated at byte 12"),
     errors.MemoryVersionError("m.mem", found=9, supported=1),
+    errors.BenchmarkFailedError("sort/bm25", count=2, first="sort/bm25: OSError: full"),
     errors.DamagedRunError("runs/a/answers.jsonl", line=12),
     errors.StorageError("m.mem", reason="no space left on device"),
     errors.TrainingError("there is no checkpoint"),

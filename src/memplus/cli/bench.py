@@ -1,112 +1,302 @@
-"""What an evaluation is run on: systems over the model that the flags name, and texts."""
+"""``memplus bench``: any systems of remembering on any benchmark, side by side."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from memplus.cli.opening import load_model
-from memplus.errors.base import storage_error
+from memplus.cli.bench_tables import show_benchmark, show_list
+from memplus.cli.evaluated import open_bench
+from memplus.cli.options import AsJson, Device, Dtype, Model
+from memplus.cli.output import Output
+from memplus.errors import BenchmarkFailedError, ConfigError
+from memplus.evaluation.tasks.registry import TASKS
 
 if TYPE_CHECKING:
+    from memplus.evaluation.benchmark import Benchmark
     from memplus.evaluation.engine.bench import Bench
-    from memplus.systems.shared import Shared
+    from memplus.evaluation.tasks.bench_task import BenchTask, Inputs
 
-__all__ = [
-    "TextFiles",
-    "make_folder",
-    "open_bench",
-    "open_shared",
-    "open_table_bench",
-    "read_texts",
+__all__ = ["bench"]
+
+bench = typer.Typer(
+    name="bench",
+    help="Compare systems of remembering on benchmarks: same model, same texts, no LLM judge.",
+    no_args_is_help=True,
+)
+
+Systems = Annotated[
+    str | None,
+    typer.Option(
+        "--system",
+        help="What is compared, with commas between; options stand behind a name: "
+        "`mplus,memoryllm,bm25:k=4`. `memplus bench list` names them; `all` is every one that "
+        "can be run. By default M+, MemoryLLM and no memory.",
+    ),
 ]
-
-TextFiles = Annotated[
+Data = Annotated[
+    Path,
+    typer.Option(
+        "--data",
+        envvar="MEMPLUS_DATA",
+        help="Folder of question sets and books, laid out as docs/evaluation.md says.",
+    ),
+]
+TextsOption = Annotated[
     list[Path] | None,
-    typer.Argument(
-        help="Texts to read, also `.gz`, or `.jsonl` with a text a line; Python's own "
-        "documentation if none is given."
+    typer.Option(
+        "--texts",
+        help="Prose to tell things in; may be given several times. By default the Book-SORT books "
+        "of the data folder, or Python's own documentation where these are not there.",
+    ),
+]
+Lengths = Annotated[
+    str | None,
+    typer.Option("--lengths", help="Distances or lengths in tokens: `0,1k,16k,160k`."),
+]
+Items = Annotated[int | None, typer.Option("--items", min=1, help="How much is asked.")]
+Seeds = Annotated[int | None, typer.Option("--seeds", min=1, help="Streams, or books.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="OPTION=VALUE of the benchmark; may be given several times."),
+]
+Small = Annotated[
+    bool, typer.Option("--small", help="The size for less than ten minutes on two cores.")
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", help="Folder of the results, runs/bench/TASK by default; a run there is resumed."
     ),
 ]
 
 
-def open_shared(model: str, *, device: str | None, dtype: str | None) -> Shared:
-    """The model that systems share, loaded when one of them first needs it.
+def _command(name: str) -> Callable[..., None]:
+    def run(
+        *,
+        system: Systems = None,
+        small: Small = False,
+        lengths: Lengths = None,
+        items: Items = None,
+        seeds: Seeds = None,
+        options: Set = None,
+        data: Data = Path("data"),
+        texts: TextsOption = None,
+        out: Out = None,
+        model: Model = "smollm2",
+        device: Device = None,
+        dtype: Dtype = None,
+        as_json: AsJson = False,
+    ) -> None:
+        from memplus.evaluation.benchmark import run_benchmark
 
-    Args:
-        model: as ``--model`` gives it.
-        device: as ``--device`` gives it.
-        dtype: as ``--dtype`` gives it.
-    """
-    from memplus.systems.shared import Shared
+        output = Output(as_json=as_json)
+        task = _task(name, options, lengths, items, seeds, small=small)
+        folder = out or Path("runs/bench") / name
+        opened = open_bench(_named(system), model, device=device, dtype=dtype)
+        with output.progress() as report:
+            found = run_benchmark(
+                opened.systems, task, _inputs(opened, data, texts), folder, report
+            )
+        _write_table(folder, [found])
+        show = {"folder": str(folder), **found.to_dict()}
+        output.result(show, show=lambda console: show_benchmark(console, found, folder))
+        _require_whole([found])
 
-    return Shared(lambda: load_model(model, device=device, dtype=dtype))
+    return run
 
 
-def open_bench(systems: str | None, model: str, *, device: str | None, dtype: str | None) -> Bench:
-    """Systems by their names, and the model's tokenizer as the one that counts.
+for _name in TASKS:
+    bench.command(
+        _name,
+        help=f"Run the benchmark {_name}; `memplus bench list` says what it is and needs. "
+        "OUT gets a folder of answers for each system, summary.json and table.md; a run that was "
+        "interrupted goes on where it stopped.",
+    )(_command(_name))
 
-    Args:
-        systems: names with commas between; None: the model's memory and no memory.
-        model: as ``--model`` gives it.
-        device: as ``--device`` gives it.
-        dtype: as ``--dtype`` gives it.
+
+@bench.command("all")
+def run_all(
+    *,
+    tasks: Annotated[
+        str | None,
+        typer.Option("--tasks", help="Which, with commas between; all whose data are there."),
+    ] = None,
+    system: Systems = "all",
+    small: Small = False,
+    data: Data = Path("data"),
+    texts: TextsOption = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the results.")] = Path("runs/bench"),
+    model: Model = "smollm2",
+    device: Device = None,
+    dtype: Dtype = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run several benchmarks on several systems; OUT/comparison.md holds all tables."""
+    from memplus.evaluation.benchmark import run_benchmark
+    from memplus.evaluation.tasks.registry import task_class
+
+    output = Output(as_json=as_json)
+    names = [one.strip() for one in tasks.split(",")] if tasks else list(TASKS)
+    kinds = [task_class(name) for name in names]
+    opened = open_bench(_named(system), model, device=device, dtype=dtype)
+    inputs = _inputs(opened, data, texts)
+    found: list[Benchmark] = []
+    for kind in kinds:
+        missing = [need.path for need in kind.needs if not inputs.has(need)]
+        if missing and tasks is None:
+            output.note(f"{kind.name} is left out: {', '.join(missing)} is not in {data}.")
+            continue
+        with output.progress() as report:
+            inputs.digests.clear()
+            task = kind.small() if small else kind()
+            found.append(run_benchmark(opened.systems, task, inputs, out / kind.name, report))
+        _write_table(out, found, name="comparison.md")
+    show = {"folder": str(out), "benchmarks": [one.to_dict() for one in found]}
+
+    def shown(console: Any) -> None:
+        for one in found:
+            show_benchmark(console, one, out / one.task)
+
+    output.result(show, show=shown)
+    _require_whole(found)
+
+
+@bench.command("list")
+def list_all(*, data: Data = Path("data"), as_json: AsJson = False) -> None:
+    """Name the systems and the benchmarks, what each needs and whether it is there."""
+    from memplus.evaluation.tasks.registry import task_class
+    from memplus.systems.registry import described
+
+    output = Output(as_json=as_json)
+    systems = described()
+    tasks = [
+        {
+            "name": name,
+            "title": (kind := task_class(name)).title,
+            "options": [one.name for one in fields(kind)],
+            "needs": [
+                {
+                    "path": str(data / need.path),
+                    "what": need.what,
+                    "licence": need.licence,
+                    "there": (data / need.path).exists(),
+                }
+                for need in kind.needs
+            ],
+        }
+        for name in TASKS
+    ]
+    listed = {"systems": systems, "tasks": tasks}
+    output.result(listed, show=lambda console: show_list(console, systems, tasks))
+
+
+@bench.command("plot")
+def plot(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of benchmark runs.")],
+    *,
+    out: Annotated[Path | None, typer.Option("--out", help="The picture; RUN/plot.png.")] = None,
+    measure: Annotated[
+        str | None, typer.Option("--measure", help="What is drawn; the first one by default.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Draw systems against distance or length, quality against bytes and against seconds."""
+    from memplus.evaluation.engine.benchmark_plots import draw_benchmarks
+
+    picture = out or runs[0] / "plot.png"
+    draw_benchmarks(runs, picture, measure)
+    Output(as_json=as_json).result(
+        {"picture": str(picture)},
+        show=lambda console: console.print(f"The picture is {picture}.", markup=False),
+    )
+
+
+def _named(system: str | None) -> str | None:
+    """Names of systems as they are opened; ``all`` are those whose needs are there."""
+    if system != "all":
+        return system
+    from memplus.systems.registry import described
+
+    return ",".join(one["name"] for one in described() if not one["missing"])
+
+
+def _task(
+    name: str,
+    options: list[str] | None,
+    lengths: str | None,
+    items: int | None,
+    seeds: int | None,
+    *,
+    small: bool,
+) -> BenchTask:
+    """A task with its options: its small size or its defaults, changed by flags.
 
     Raises:
-        ConfigError: a system is unknown, or the model cannot serve it.
-        ModelError: see ``load_model``.
+        ConfigError: it has no such option, or not with that value.
     """
-    from memplus.evaluation.engine.bench import Bench
-    from memplus.systems.registry import make_systems, usual_systems
+    from memplus.evaluation.tasks.registry import task_class
+    from memplus.evaluation.tasks.retention import parse_distances
+    from memplus.fields import parse_spec, with_options
 
-    shared = open_shared(model, device=device, dtype=dtype)
-    if systems is None:
-        return Bench(usual_systems(shared), shared.reference)
-    names = [name.strip() for name in systems.split(",")]
-    return Bench(make_systems(names, shared), shared.reference)
-
-
-def open_table_bench(model: str, *, device: str | None, dtype: str | None) -> Bench:
-    """A model's text in the prompt, its memories, and no memory, side by side.
-
-    Args:
-        model: as ``--model`` gives it.
-        device: as ``--device`` gives it.
-        dtype: as ``--dtype`` gives it.
-
-    Raises:
-        ModelError: see ``load_model``.
-    """
-    from memplus.evaluation.engine.bench import Bench
-    from memplus.systems.registry import make_systems, usual_systems
-
-    shared = open_shared(model, device=device, dtype=dtype)
-    return Bench([*make_systems(["in_prompt"], shared), *usual_systems(shared)], shared.reference)
+    kind = task_class(name)
+    given = parse_spec(":".join([name, *(options or [])]), "--set")[1]
+    made = with_options(kind, name, given)
+    start = kind.small() if small else kind()
+    changes: dict[str, Any] = {one: getattr(made, one) for one in given}
+    flags = {
+        "lengths": None if lengths is None else parse_distances(lengths, "lengths"),
+        "items": items,
+        "seeds": seeds,
+    }
+    known = {one.name for one in fields(kind)}
+    for field, value in flags.items():
+        if value is not None and field not in known:
+            raise ConfigError(field, value=value, reason=f"{name} has no such option")
+        if value is not None:
+            changes[field] = value
+    return replace(start, **changes)
 
 
-def read_texts(paths: list[Path] | None) -> list[str]:
-    """What the given files hold; Python's own documentation where none is given.
+def _inputs(opened: Bench, data: Path, texts: list[Path] | None) -> Inputs:
+    from memplus.evaluation.tasks.bench_task import Inputs
 
-    Raises:
-        NotFoundError, StorageError, NotTextError, EmptyTextError: one cannot be read as text.
-        TrainingError: a line of a ``.jsonl`` file has no text.
-    """
-    from memplus.data import corpus
-    from memplus.evaluation.tasks.demonstration import language_documentation
-
-    return list(corpus.read_texts(paths)) if paths else [language_documentation()]
+    return Inputs(data, opened.reference, opened.chunk, lambda: _prose(data, texts))
 
 
-def make_folder(path: Path) -> Path:
-    """A folder for results, made before the work for them is done.
+def _prose(data: Path, texts: list[Path] | None) -> list[str]:
+    from memplus.cli.evaluated import read_texts
 
-    Raises:
-        NotFoundError, StorageError: it cannot be made there.
-    """
+    if not texts:
+        texts = sorted((data / "booksort" / "books").glob("*.txt.gz"))
+    return read_texts(texts)
+
+
+def _write_table(folder: Path, found: list[Benchmark], name: str = "table.md") -> None:
+    from memplus.errors.base import storage_error
+    from memplus.evaluation.benchmark_tables import markdown
+
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(markdown(found), encoding="utf-8")
     except OSError as error:
-        raise storage_error(path, error) from error
-    return path
+        raise storage_error(folder / name, error) from error
+
+
+def _require_whole(found: list[Benchmark]) -> None:
+    """Refuse to end well where something failed: what failed has no figure.
+
+    Raises:
+        BenchmarkFailedError: some answers are missing.
+    """
+    failed = [(one.task, result) for one in found for result in one.results if result.errors]
+    if failed:
+        task, first = failed[0]
+        raise BenchmarkFailedError(
+            ", ".join(f"{task}/{result.system}" for task, result in failed),
+            count=sum(result.errors for _, result in failed),
+            first=f"{task}/{first.system}: {first.first_error}",
+        )

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from memplus.cli.bench import open_shared, read_texts
+from memplus.cli.evaluated import open_shared, read_texts
 from memplus.cli.options import AsJson, Device, Dtype, Model, Seed
 from memplus.cli.output import Output
 from memplus.cli.place import require_folder

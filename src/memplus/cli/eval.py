@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from memplus.cli.bench import TextFiles, open_bench, read_texts
 from memplus.cli.eval_confidence import confidence
 from memplus.cli.eval_table import table
 from memplus.cli.eval_tables import (
@@ -17,6 +16,7 @@ from memplus.cli.eval_tables import (
     show_results,
     show_statements,
 )
+from memplus.cli.evaluated import TextFiles, open_bench, read_texts
 from memplus.cli.options import AsJson, Device, Dtype, Model, Seed
 from memplus.cli.output import Output
 from memplus.errors import UsageError

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from memplus.cli.bench import TextFiles, make_folder, open_bench, read_texts
 from memplus.cli.eval_tables import show_trade_off
+from memplus.cli.evaluated import TextFiles, make_folder, open_bench, read_texts
 from memplus.cli.held_out import Nq, Squad, held_out_pool
 from memplus.cli.options import AsJson, Device, Dtype, Model, Seed
 from memplus.cli.output import Output

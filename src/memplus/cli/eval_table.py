@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from memplus.cli.bench import TextFiles, open_table_bench, read_texts
+from memplus.cli.evaluated import TextFiles, open_table_bench, read_texts
 from memplus.cli.held_out import Nq, Squad, held_out_pool
 from memplus.cli.options import AsJson, Device, Dtype, Model
 from memplus.cli.output import Output

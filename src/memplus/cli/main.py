@@ -16,6 +16,7 @@ import typer
 
 import memplus
 from memplus.cli.ask import ask
+from memplus.cli.bench import bench
 from memplus.cli.chat import chat
 from memplus.cli.demo import demo
 from memplus.cli.doctor import doctor
@@ -69,6 +70,7 @@ for _command in (tell, write, ask, chat, inspect, pull, doctor, demo, plot):
     app.command()(_command)
 app.add_typer(train)
 app.add_typer(evaluation)
+app.add_typer(bench)
 app.add_typer(memories)
 app.add_typer(models)
 

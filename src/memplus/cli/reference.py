@@ -9,10 +9,14 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from memplus.cli.main import app
+from memplus.evaluation.tasks.registry import TASKS
 
 __all__ = ["reference"]
 
 _WIDTH = "100"
+_FIRST, *_OTHERS = TASKS
+_ALIKE = [[name] for name in _OTHERS]
+"""Benchmarks have the same flags: one section stands for all."""
 
 
 def reference() -> str:
@@ -29,7 +33,9 @@ def reference() -> str:
         "Without `--memory`, `--store` and `--id` commands use the memory `default` of your own "
         "store, in your user's data folder; `MEMPLUS_STORE` names another.\n"
     )
-    return head + "".join(_section(name) for name in names)
+    return head + "".join(
+        _section(name) for name in names if not (name[:1] == ["bench"] and name[1:] in _ALIKE)
+    )
 
 
 def _collect(command: object, path: list[str], names: list[list[str]]) -> None:
@@ -44,7 +50,10 @@ def _section(path: list[str]) -> str:
     environment = {"COLUMNS": _WIDTH, "TERMINAL_WIDTH": _WIDTH, "NO_COLOR": "1"}
     shown = CliRunner().invoke(app, [*path, "--help"], prog_name="memplus", env=environment)
     lines = [line.rstrip() for line in shown.stdout.strip().splitlines()]
-    return f"\n## {' '.join(['memplus', *path])}\n\n```\n" + "\n".join(lines) + "\n```\n"
+    if path == ["bench"]:
+        lines = [line for line in lines if line.split()[:1] not in _ALIKE]
+    section = f"\n## {' '.join(['memplus', *path])}\n\n```\n" + "\n".join(lines) + "\n```\n"
+    return section.replace(_FIRST, "TASK") if path[:1] == ["bench"] else section
 
 
 if __name__ == "__main__":

@@ -63,6 +63,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 model and memory do not match, 4 corrupt
     |   |-- NotAnExportError             something else than an exported memory
     |   |-- CorruptMemoryError           truncated, or a checksum differs
     |   `-- MemoryVersionError           written by another version of the format
+    |-- BenchmarkFailedError         some answers are missing
     |-- DamagedRunError              4   a file of results cannot be resumed
     |-- NotFiniteResultError         1   a number of a result is infinite or none
     |-- StorageError                 1   the disk refused: full, read-only, no permission
@@ -136,6 +137,7 @@ from memplus.errors.model import (
     WeightsError,
 )
 from memplus.errors.runs import (
+    BenchmarkFailedError,
     ConfigFileError,
     DamagedRunError,
     NotARunError,
@@ -159,6 +161,7 @@ __all__ = [
     "BaseFileError",
     "BasePartsError",
     "BaseUnavailableError",
+    "BenchmarkFailedError",
     "BenchmarkFileError",
     "BrokenTextError",
     "BudgetError",

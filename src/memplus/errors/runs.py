@@ -7,6 +7,7 @@ from pathlib import Path
 from memplus.errors.base import ConfigError, MemplusError, UsageError
 
 __all__ = [
+    "BenchmarkFailedError",
     "ConfigFileError",
     "DamagedRunError",
     "NotARunError",
@@ -49,6 +50,16 @@ class NotARunError(UsageError):
 
     def __init__(self, path: str | Path, *, reason: str) -> None:
         self._fill(path=str(path), reason=reason)
+
+
+class BenchmarkFailedError(MemplusError):
+    """Some answers of a benchmark are missing because something failed; none counts as wrong."""
+
+    template = "{count} answers are missing, of {systems}. The first failure: {first}"
+    hint = "Every other figure holds. The same command tries again what failed."
+
+    def __init__(self, systems: str, *, count: int, first: str) -> None:
+        self._fill(systems=systems, count=count, first=first)
 
 
 class DamagedRunError(MemplusError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from memplus.systems.protocol import System
 if TYPE_CHECKING:
     from memplus.systems.shared import Shared
 
-__all__ = ["SYSTEMS", "make_systems", "system_class", "usual_systems"]
+__all__ = ["SYSTEMS", "described", "make_systems", "system_class", "usual_systems"]
 
 SYSTEMS = {
     "mplus": "memplus.systems.mplus:MPlusSystem",
@@ -55,6 +56,17 @@ def system_class(name: str) -> Any:
     """The class of a registered system; made of a ``Shared`` and its ``options_type``."""
     module, _, attribute = SYSTEMS[name].partition(":")
     return getattr(import_module(module), attribute)
+
+
+def described() -> list[dict[str, Any]]:
+    """Every system as plain values: name, title, options, and what is missing that it needs."""
+    found = []
+    for name in SYSTEMS:
+        kind = system_class(name)
+        options = [one.name for one in fields(kind.options_type)]
+        missing = kind.missing()
+        found.append({"name": name, "title": kind.title, "options": options, "missing": missing})
+    return found
 
 
 def usual_systems(shared: Shared) -> list[System]:

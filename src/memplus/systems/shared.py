@@ -156,6 +156,11 @@ class SharedSystem(Generic[Options]):
         self.shared = shared
         self.options: Options = self.options_type() if options is None else options
 
+    @classmethod
+    def missing(cls) -> str:
+        """What is not there that it needs, such as a library or weights; empty: nothing."""
+        return ""
+
     @property
     def name(self) -> str:
         """See ``System.name``."""

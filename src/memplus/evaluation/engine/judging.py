@@ -41,6 +41,9 @@ class Judge:
     """Whether systems that can say how sure they are do so, and decline where they are not."""
     min_confidence: float | None = None
     """The confidence below which they decline; None: the system's own."""
+    judges_answer: bool = False
+    """Whether ``contains`` and ``all`` look at the answer alone, not at what was generated after
+    it."""
     judges_withheld: bool = False
     """Whether an answer that was withheld for lack of confidence is judged by what it would have
     been; that it was declined is said beside it."""
@@ -64,7 +67,7 @@ class Judge:
     @property
     def takes_all(self) -> bool:
         """Whether all that was generated is judged, not what an answer was cut to."""
-        return self.rule in ("contains", "all") and not self.explained
+        return not self.judges_answer and self.rule in ("contains", "all") and not self.explained
 
     def credit(self, said: str, answers: Sequence[str]) -> float:
         """How right an answer is, 0 to 1.

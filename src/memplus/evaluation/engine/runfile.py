@@ -66,6 +66,25 @@ class RunFile:
             raise RunMismatchError(self.path, differs=", ".join(differs))
         self.lines = parsed[1:]
 
+    def cut_where(self, field: str) -> None:
+        """Take away the first line that has such a field, and all lines behind it.
+
+        What failed is tried again so: answers follow each other in one order only.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        count = next((at for at, line in enumerate(self.lines) if field in line), None)
+        if count is None:
+            return
+        try:
+            whole = self.path.read_bytes().split(b"\n")
+            with self.path.open("r+b") as file:
+                file.truncate(sum(len(line) + 1 for line in whole[: count + 1]))
+        except OSError as error:
+            raise storage_error(self.path, error) from error
+        del self.lines[count:]
+
     def append(self, line: Mapping[str, Any]) -> None:
         """Add one line; it is in the file when this returns.
 

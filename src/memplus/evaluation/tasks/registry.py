@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 __all__ = ["TASKS", "task_class"]
 
 TASKS: dict[str, str] = {
+    "retention": "memplus.evaluation.tasks.retention_task:RetentionTask",
+    "perplexity": "memplus.evaluation.tasks.perplexity_task:PerplexityTask",
     "conflicts": "memplus.evaluation.tasks.conflicts:ConflictsTask",
 }
 """Name -> module and class."""

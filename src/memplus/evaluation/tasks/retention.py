@@ -70,13 +70,13 @@ class RetentionSizes:
             raise ConfigError("distances", value="", reason="at least one is needed")
 
 
-def parse_distances(text: str) -> tuple[int, ...]:
+def parse_distances(text: str, field: str = "distances") -> tuple[int, ...]:
     """Distances as people write them ("1k,160k,1M"; k is a thousand), rising, each once.
 
     Raises:
-        ConfigError: one of them is not a number of tokens.
+        ConfigError: one of them is no number of tokens; ``field`` is what the message calls them.
     """
-    return tuple(sorted({parse_tokens(part, "distances") for part in text.split(",")}))
+    return tuple(sorted({parse_tokens(part, field) for part in text.split(",")}))
 
 
 def parse_tokens(text: str, field: str = "tokens") -> int:

@@ -1,0 +1,52 @@
+"""Benchmarks on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from memplus.evaluation.benchmark import Benchmark
+
+__all__ = ["show_benchmark", "show_list"]
+
+
+def show_benchmark(console: Console, found: Benchmark, folder: Path) -> None:
+    """The figures of one benchmark, and what each system cost."""
+    from memplus.evaluation.benchmark_tables import cost_rows, figure_tables
+
+    console.print(f"{found.task}: {found.title}. Columns: {found.axis}.", markup=False)
+    for title, rows in [*figure_tables(found), ("cost", cost_rows(found))]:
+        table = Table(title=title, box=SIMPLE)
+        for column, name in enumerate(rows[0]):
+            table.add_column(name, justify="right" if column else "left", no_wrap=True)
+        for row in rows[1:]:
+            table.add_row(*row)
+        console.print(table)
+    console.print(f"All answers: {folder}", markup=False)
+
+
+def show_list(
+    console: Console, systems: Sequence[Mapping[str, Any]], tasks: Sequence[Mapping[str, Any]]
+) -> None:
+    """Systems and tasks, what each needs and whether it is there."""
+    console.print("Systems", style="bold")
+    for one in systems:
+        options = f" [{', '.join(one['options'])}]" if one["options"] else ""
+        missing = f" -- not there: {one['missing']}" if one["missing"] else ""
+        console.print(f"  {one['name']}: {one['title']}{options}{missing}", markup=False)
+    console.print("Benchmarks", style="bold")
+    for one in tasks:
+        console.print(
+            f"  {one['name']}: {one['title']} [{', '.join(one['options'])}]", markup=False
+        )
+        for need in one["needs"]:
+            state = "there" if need["there"] else "NOT there"
+            console.print(
+                f"      {need['path']} ({need['what']}, {need['licence']}): {state}", markup=False
+            )

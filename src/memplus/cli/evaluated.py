@@ -1,0 +1,112 @@
+"""What an evaluation is run on: systems over the model that the flags name, and texts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from memplus.cli.opening import load_model
+from memplus.errors.base import storage_error
+
+if TYPE_CHECKING:
+    from memplus.evaluation.engine.bench import Bench
+    from memplus.systems.shared import Shared
+
+__all__ = [
+    "TextFiles",
+    "make_folder",
+    "open_bench",
+    "open_shared",
+    "open_table_bench",
+    "read_texts",
+]
+
+TextFiles = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        help="Texts to read, also `.gz`, or `.jsonl` with a text a line; Python's own "
+        "documentation if none is given."
+    ),
+]
+
+
+def open_shared(model: str, *, device: str | None, dtype: str | None) -> Shared:
+    """The model that systems share, loaded when one of them first needs it.
+
+    Args:
+        model: as ``--model`` gives it.
+        device: as ``--device`` gives it.
+        dtype: as ``--dtype`` gives it.
+    """
+    from memplus.systems.shared import Shared
+
+    return Shared(lambda: load_model(model, device=device, dtype=dtype))
+
+
+def open_bench(systems: str | None, model: str, *, device: str | None, dtype: str | None) -> Bench:
+    """Systems by their names, and the model's tokenizer as the one that counts.
+
+    Args:
+        systems: names with commas between; None: the model's memory and no memory.
+        model: as ``--model`` gives it.
+        device: as ``--device`` gives it.
+        dtype: as ``--dtype`` gives it.
+
+    Raises:
+        ConfigError: a system is unknown, or the model cannot serve it.
+        ModelError: see ``load_model``.
+    """
+    from memplus.evaluation.engine.bench import Bench
+    from memplus.systems.registry import make_systems, usual_systems
+
+    shared = open_shared(model, device=device, dtype=dtype)
+    if systems is None:
+        return Bench(usual_systems(shared), shared.reference)
+    names = [name.strip() for name in systems.split(",")]
+    return Bench(make_systems(names, shared), shared.reference)
+
+
+def open_table_bench(model: str, *, device: str | None, dtype: str | None) -> Bench:
+    """A model's text in the prompt, its memories, and no memory, side by side.
+
+    Args:
+        model: as ``--model`` gives it.
+        device: as ``--device`` gives it.
+        dtype: as ``--dtype`` gives it.
+
+    Raises:
+        ModelError: see ``load_model``.
+    """
+    from memplus.evaluation.engine.bench import Bench
+    from memplus.systems.registry import make_systems, usual_systems
+
+    shared = open_shared(model, device=device, dtype=dtype)
+    return Bench([*make_systems(["in_prompt"], shared), *usual_systems(shared)], shared.reference)
+
+
+def read_texts(paths: list[Path] | None) -> list[str]:
+    """What the given files hold; Python's own documentation where none is given.
+
+    Raises:
+        NotFoundError, StorageError, NotTextError, EmptyTextError: one cannot be read as text.
+        TrainingError: a line of a ``.jsonl`` file has no text.
+    """
+    from memplus.data import corpus
+    from memplus.evaluation.tasks.demonstration import language_documentation
+
+    return list(corpus.read_texts(paths)) if paths else [language_documentation()]
+
+
+def make_folder(path: Path) -> Path:
+    """A folder for results, made before the work for them is done.
+
+    Raises:
+        NotFoundError, StorageError: it cannot be made there.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(path, error) from error
+    return path

@@ -1,0 +1,191 @@
+"""One benchmark on any systems: run into a folder, resumed there, and what it comes to.
+
+Every system has a file of answers of its own, so a system can be added to a run later, and one
+that fails costs the others nothing. Systems that share a stream of writes run together, all others
+one after another, so that seconds are those of one system alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import memplus
+from memplus.errors import ConfigError
+from memplus.evaluation.engine.figures import Figure
+from memplus.evaluation.engine.judging import Judge
+from memplus.evaluation.engine.plan import Plan
+from memplus.evaluation.engine.results import write_summary
+from memplus.evaluation.engine.run import Report, run_plans
+from memplus.evaluation.engine.runfile import RunFile
+from memplus.evaluation.tasks.bench_task import BenchTask, Inputs
+from memplus.systems.protocol import Follows, Scores, System
+
+__all__ = ["Benchmark", "SystemResult", "plans_digest", "run_benchmark", "unable"]
+
+
+@dataclass(frozen=True, slots=True)
+class SystemResult:
+    """What one system came to."""
+
+    system: str
+    title: str
+    identity: Mapping[str, Any]
+    figures: tuple[Figure, ...] = ()
+    errors: int = 0
+    """Questions, and ends of streams, that a failure took the place of."""
+    first_error: str = ""
+    unable: str = ""
+    """Why it was not asked at all."""
+    tokens_written: int = 0
+    seconds_writing: float = 0.0
+    """Of one that follows another's stream: of that other."""
+    state_bytes: int = 0
+    """The largest state that was asked, or stood at the end of a stream."""
+    bytes_per_token: float = 0.0
+    """Of that state, by the tokens of the longest stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """One benchmark, on every system that was asked for."""
+
+    task: str
+    title: str
+    axis: str
+    model: str
+    run: Mapping[str, Any]
+    """All that the figures depend on, beside the systems."""
+    results: tuple[SystemResult, ...]
+
+    @property
+    def errors(self) -> int:
+        """Of all systems."""
+        return sum(one.errors for one in self.results)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self)
+
+
+def run_benchmark(
+    systems: Sequence[System], task: BenchTask, inputs: Inputs, folder: Path, report: Report
+) -> Benchmark:
+    """Ask whatever is not answered yet, and write summary.json.
+
+    Args:
+        systems: what is compared; those that cannot be asked such questions are left out, and it
+            is said why.
+        task: what is told and asked.
+        inputs: what that is made of.
+        folder: of the results; every system gets a folder in it.
+        report: called with (what, done, total).
+
+    Raises:
+        ConfigError: no system can be asked such questions.
+        MissingDataError: a file of the task is not there.
+        RunMismatchError: the folder holds another run of one of the systems.
+        StorageError: the disk refused.
+    """
+    kept_out = {one.name: reason for one in systems if (reason := unable(one, task.judge))}
+    able = [one for one in systems if one.name not in kept_out]
+    if not able:
+        reason = "; ".join(f"{name}: {why}" for name, why in kept_out.items())
+        raise ConfigError("system", value=", ".join(kept_out), reason=reason)
+    plans = task.plans(inputs)
+    run = {
+        "memplus": memplus.__version__,
+        "task": task.name,
+        "options": asdict(task),
+        "judge": asdict(task.judge),
+        "data": dict(inputs.digests),
+        "plans": plans_digest(plans),
+    }
+    files = {
+        one.name: RunFile(
+            folder / _folder_name(one.name) / "answers.jsonl",
+            {**run, "system": one.name, "identity": dict(one.identity)},
+        )
+        for one in able
+    }
+    for file in files.values():
+        file.cut_where("error")
+    for group in _groups(able):
+        recorders = {one.name: files[one.name] for one in group}
+        run_plans(group, plans, task.judge, recorders, report, keep_going=True)
+    results = []
+    for one in systems:
+        result = SystemResult(one.name, one.title, one.identity, unable=kept_out.get(one.name, ""))
+        if one.name in files:
+            leader = _leader(one, able) or one.name
+            result = _result(one, task, files[one.name].lines, _ends(files[leader].lines))
+        results.append(result)
+    found = Benchmark(task.name, task.title, task.axis, able[0].model, run, tuple(results))
+    write_summary(folder, found.to_dict())
+    return found
+
+
+def unable(system: System, judge: Judge) -> str:
+    """Why a system cannot be asked what this judge looks at; empty where it can."""
+    if judge.scores and not issubclass(system.sessions, Scores):
+        return "it gives no likelihoods"
+    return ""
+
+
+def plans_digest(plans: Sequence[Plan]) -> str:
+    """A SHA-256 of every text and question: other plans, other digest."""
+    found = hashlib.sha256()
+    for plan in plans:
+        found.update(json.dumps(asdict(plan), sort_keys=True).encode())
+    return found.hexdigest()
+
+
+def _folder_name(system: str) -> str:
+    """A system's name as a folder may be called everywhere."""
+    return system.replace(":", "+").replace("/", "_")
+
+
+def _leader(system: System, among: Sequence[System]) -> str:
+    names = {one.name for one in among}
+    return system.leader if isinstance(system, Follows) and system.leader in names else ""
+
+
+def _groups(systems: Sequence[System]) -> Iterator[list[System]]:
+    """Each leader with those that follow it."""
+    for system in systems:
+        if not _leader(system, systems):
+            followers = [one for one in systems if _leader(one, systems) == system.name]
+            yield [system, *followers]
+
+
+def _ends(lines: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [line for line in lines if line["key"] == "end" and "error" not in line]
+
+
+def _result(
+    system: System,
+    task: BenchTask,
+    lines: Sequence[Mapping[str, Any]],
+    ends: Sequence[Mapping[str, Any]],
+) -> SystemResult:
+    """What lines come to; the ends are those of the streams that were written for the system."""
+    failed = [line for line in lines if "error" in line]
+    answered = [line for line in lines if line["key"] != "end" and "error" not in line]
+    longest = max((line["tokens"] for line in ends), default=0)
+    state = max((line["bytes"] for line in [*_ends(lines), *answered]), default=0)
+    return SystemResult(
+        system.name,
+        system.title,
+        system.identity,
+        figures=tuple(task.figures(answered)),
+        errors=len(failed),
+        first_error=str(failed[0]["error"]) if failed else "",
+        tokens_written=sum(line["tokens"] for line in ends),
+        seconds_writing=sum(line["write_seconds"] for line in ends),
+        state_bytes=state,
+        bytes_per_token=state / longest if longest else 0.0,
+    )

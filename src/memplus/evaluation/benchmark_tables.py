@@ -1,0 +1,124 @@
+"""Results of benchmarks as text: systems below each other, lengths side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from memplus.evaluation.benchmark import Benchmark, SystemResult
+from memplus.evaluation.engine.figures import Figure
+
+__all__ = ["cost_rows", "figure_tables", "markdown", "shown"]
+
+Rows = list[list[str]]
+
+
+def figure_tables(found: Benchmark) -> list[tuple[str, Rows]]:
+    """A title and rows for every measure and kind: systems below each other, lengths side by side.
+
+    Systems that keep nothing are asked once; what they answer stands under every length.
+    """
+    systems = [one for one in found.results if one.figures]
+    places: dict[tuple[str, str], dict[int | None, int]] = {}
+    for one in systems:
+        for figure in one.figures:
+            counts = places.setdefault((figure.measure, figure.kind), {})
+            counts[figure.wanted] = max(figure.asked, counts.get(figure.wanted, 0))
+    tables = []
+    measures = list(dict.fromkeys(measure for measure, _ in places))
+    for (measure, kind), counts in sorted(
+        places.items(), key=lambda one: measures.index(one[0][0])
+    ):
+        known = sorted(at for at in counts if at is not None)
+        lengths: list[int | None] = [*known] if known else [None]
+        head = ["system", *(f"{_length(at)}n {counts[at]}" for at in lengths)]
+        rows = [
+            [one.title, *(shown(_figure(one, kind, measure, at)) for at in lengths)]
+            for one in systems
+        ]
+        tables.append((f"{kind}: {measure}", [head, *rows]))
+    return tables
+
+
+def _length(tokens: int | None) -> str:
+    return "" if tokens is None else f"{tokens:,}, "
+
+
+def cost_rows(found: Benchmark) -> Rows:
+    """A head, and what each system costs."""
+    head = ["system", "MB", "bytes a token", "s to write 1000", "s a question", "failures"]
+    rows = [head]
+    for one in found.results:
+        if one.unable:
+            rows.append([one.title, one.unable, "", "", "", ""])
+            continue
+        written = one.tokens_written
+        asked = sum(figure.asked for figure in _timed(one))
+        spent = sum(figure.asked * figure.seconds for figure in _timed(one))
+        rows.append(
+            [
+                one.title,
+                f"{one.state_bytes / 1e6:.2f}",
+                f"{one.bytes_per_token:,.0f}",
+                f"{1000 * one.seconds_writing / written:.2f}" if written else "",
+                f"{spent / asked:.2f}" if asked else "",
+                str(one.errors),
+            ]
+        )
+    return rows
+
+
+def markdown(found: Sequence[Benchmark]) -> str:
+    """All tables of several benchmarks."""
+    parts = []
+    for one in found:
+        lines = [
+            f"## {one.task}: {one.title}",
+            "",
+            f"Model {one.model}. Columns: {one.axis}; n: questions. Shares in %, 95% intervals.",
+            "",
+            *(
+                line
+                for title, rows in figure_tables(one)
+                for line in (f"**{title}**", "", *_table(rows), "")
+            ),
+            "**cost**",
+            "",
+            *_table(cost_rows(one)),
+            "",
+        ]
+        lines += [
+            f"{result.title}: {result.errors} failures, the first one: {result.first_error}"
+            for result in one.results
+            if result.errors
+        ]
+        parts.append("\n".join(lines).rstrip() + "\n")
+    return "\n".join(parts)
+
+
+def shown(figure: Figure | None) -> str:
+    """A value with its interval: shares in percent, other measures as they are."""
+    if figure is None:
+        return ""
+    scale, digits = (1, 2) if figure.value > 1 or figure.measure == "perplexity" else (100, 0)
+    low, high = (f"{scale * end:.{digits}f}" for end in (figure.low, figure.high))
+    return f"{scale * figure.value:.{digits}f} ({low}-{high})"
+
+
+def _figure(result: SystemResult, kind: str, measure: str, wanted: int | None) -> Figure | None:
+    """The one there is; of a system that keeps nothing the one for all lengths."""
+    own = [one for one in result.figures if (one.kind, one.measure) == (kind, measure)]
+    exact = next((one for one in own if one.wanted == wanted), None)
+    return exact or next((one for one in own if one.wanted is None), None)
+
+
+def _timed(result: SystemResult) -> list[Figure]:
+    """Figures of one measure for each kind and length: every question once."""
+    seen: dict[tuple[str, int | None], Figure] = {}
+    for one in result.figures:
+        seen.setdefault((one.kind, one.wanted), one)
+    return list(seen.values())
+
+
+def _table(rows: Rows) -> list[str]:
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return [lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]

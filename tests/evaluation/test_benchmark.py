@@ -1,0 +1,160 @@
+"""One benchmark on several systems: what is recorded, resumed, counted and refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from tests.evaluation.conftest import BOOKS, silent
+from tests.systems.conftest import SHARED
+
+from memplus.errors import ConfigError, RunMismatchError
+from memplus.evaluation.benchmark import Benchmark, plans_digest, run_benchmark, unable
+from memplus.evaluation.engine.judging import Judge
+from memplus.evaluation.engine.plan import Plan, Question, Step
+from memplus.evaluation.tasks.bench_task import BenchTask, Inputs
+from memplus.systems.mplus import MemorySession
+from memplus.systems.nothing import BareSystem, NothingSession
+from memplus.systems.protocol import System
+from memplus.systems.registry import make_systems
+
+
+@dataclass(frozen=True)
+class Gate(BenchTask):
+    name: ClassVar[str] = "gate"
+    title: ClassVar[str] = "a gate"
+    axis: ClassVar[str] = "tokens"
+    judge: ClassVar[Judge] = Judge("contains", max_new_tokens=2)
+
+    colour: str = "red"
+    plans_made: int = 2
+
+    def plans(self, inputs: Inputs) -> Sequence[Plan]:
+        text = f"The gate is {self.colour}. " * 5
+        asked = tuple(
+            Question(f"gate/{index}", "gate", "What is red?", ("gate",), wanted=index)
+            for index in range(2)
+        )
+        step = Step((text,), len(inputs.reference([text])[0]), "text", asked)
+        return [Plan(f"plan {one}", one, (step,), asked) for one in range(self.plans_made)]
+
+
+@dataclass(frozen=True)
+class Likely(Gate):
+    judge: ClassVar[Judge] = Judge("choice")
+
+
+INPUTS = Inputs(Path("absent"), SHARED.reference, 6, lambda: BOOKS)
+
+
+def systems(*names: str) -> list[System]:
+    return make_systems(names or ("mplus", "memoryllm", "nothing"), SHARED)
+
+
+def run(folder: Path, *names: str, task: BenchTask | None = None) -> Benchmark:
+    return run_benchmark(systems(*names), task or Gate(), INPUTS, folder, silent)
+
+
+def lines(folder: Path, system: str) -> list[str]:
+    return (folder / system / "answers.jsonl").read_text().splitlines()
+
+
+def test_every_system_has_its_own_file_and_all_are_summed_up(tmp_path: Path) -> None:
+    found = run(tmp_path)
+    assert json.loads((tmp_path / "summary.json").read_text()) == json.loads(
+        json.dumps(found.to_dict())
+    )
+    # A head, two plans of two questions, and the end of each stream that was written.
+    assert [len(lines(tmp_path, one)) for one in ("mplus", "memoryllm", "nothing")] == [7, 5, 5]
+    mplus, memoryllm, nothing = found.results
+    assert [(one.wanted, one.asked) for one in mplus.figures] == [(0, 2), (1, 2)]
+    assert mplus.tokens_written == memoryllm.tokens_written > 0
+    assert memoryllm.seconds_writing == mplus.seconds_writing > 0
+    assert mplus.bytes_per_token > memoryllm.bytes_per_token > 0
+    assert nothing.state_bytes == 0
+    assert found.errors == 0
+
+
+def test_a_system_is_added_to_a_run_and_the_others_are_not_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run(tmp_path, "mplus")
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise AssertionError("asked again")
+
+    monkeypatch.setattr(MemorySession, "ask", refuse)
+    both = run(tmp_path, "mplus", "bare")
+    assert both.results[0].figures == first.results[0].figures
+    assert both.results[1].errors == 0
+
+
+def test_a_run_that_ends_anywhere_is_gone_on_with_to_the_same_answers(tmp_path: Path) -> None:
+    run(tmp_path / "whole")
+    whole = [json.loads(line) for line in lines(tmp_path / "whole", "mplus")]
+    for kept in range(1, len(whole)):
+        folder = tmp_path / f"cut {kept}"
+        run(folder)
+        file = folder / "mplus" / "answers.jsonl"
+        file.write_text("\n".join(file.read_text().splitlines()[:kept]) + '\n{"half')
+        run(folder)
+        again = [json.loads(line) for line in lines(folder, "mplus")]
+        assert [one.get("said") for one in again] == [one.get("said") for one in whole]
+
+
+def test_a_failure_is_counted_costs_no_other_system_and_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("no more room")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MemorySession, "ask", fail)
+        broken = run(tmp_path)
+    mplus, memoryllm, nothing = broken.results
+    assert (mplus.errors, memoryllm.errors, nothing.errors) == (4, 4, 0)
+    assert mplus.figures == ()
+    assert nothing.figures
+    assert mplus.first_error == "RuntimeError: no more room"
+    with monkeypatch.context() as patched:
+        patched.setattr(MemorySession, "write", fail)
+        # What cannot be written cannot be asked: the stream's end is missing too.
+        assert [one.errors for one in run(tmp_path).results] == [6, 4, 0]
+    assert run(tmp_path).errors == 0
+    run(tmp_path / "new")
+    mended, new = (
+        [json.loads(line).get("said") for line in lines(folder, "mplus")]
+        for folder in (tmp_path, tmp_path / "new")
+    )
+    assert mended == new
+
+
+def test_one_that_gives_no_likelihoods_is_left_out_and_it_is_said_why(
+    tmp_path: Path,
+) -> None:
+    class Mute(NothingSession):
+        score = None  # type: ignore[assignment]
+
+    class MuteSystem(BareSystem):
+        sessions = Mute
+
+    assert "no likelihoods" in unable(MuteSystem(SHARED), Judge("choice"))
+    assert not unable(MuteSystem(SHARED), Judge("exact"))
+    with pytest.raises(ConfigError, match="no likelihoods"):
+        run_benchmark([MuteSystem(SHARED)], Likely(), INPUTS, tmp_path, silent)
+
+
+def test_another_run_is_refused_with_what_differs(tmp_path: Path) -> None:
+    run(tmp_path)
+    with pytest.raises(RunMismatchError, match="options, plans"):
+        run(tmp_path, task=Gate(colour="blue"))
+
+
+def test_other_texts_or_questions_have_another_digest() -> None:
+    plans = Gate().plans(INPUTS)
+    assert plans_digest(plans) == plans_digest(Gate().plans(INPUTS))
+    assert plans_digest(plans) != plans_digest(Gate("blue").plans(INPUTS))

@@ -1,0 +1,57 @@
+"""Tables of benchmarks."""
+
+from __future__ import annotations
+
+from memplus.evaluation.benchmark import Benchmark, SystemResult
+from memplus.evaluation.benchmark_tables import cost_rows, figure_tables, markdown, shown
+from memplus.evaluation.engine.figures import Figure
+
+
+def figure(value: float, wanted: int | None = 0, measure: str = "right") -> Figure:
+    return Figure("note", wanted, measure, value, value - 0.1, value + 0.1, 10, 0.0, 0.5, 1000)
+
+
+FOUND = Benchmark(
+    "retention",
+    "kept",
+    "tokens since",
+    "nano",
+    {},
+    (
+        SystemResult(
+            "mplus",
+            "M+",
+            {},
+            (figure(0.5), figure(0.25, 1000), figure(12.5, measure="perplexity")),
+            tokens_written=2000,
+            seconds_writing=1.0,
+            state_bytes=4_000_000,
+            bytes_per_token=2000,
+        ),
+        SystemResult("nothing", "no memory", {}, (figure(0.125, None),), errors=2, first_error="x"),
+        SystemResult("scm", "SCM", {}, unable="it gives no likelihoods"),
+    ),
+)
+
+
+def test_systems_stand_below_each_other_and_lengths_side_by_side() -> None:
+    (title, rows), (other, ratios) = figure_tables(FOUND)
+    assert title == "note: right"
+    assert rows == [
+        ["system", "0, n 10", "1,000, n 10"],
+        ["M+", "50 (40-60)", "25 (15-35)"],
+        ["no memory", "12 (2-22)", "12 (2-22)"],
+    ]
+    assert other == "note: perplexity"
+    assert ratios[1] == ["M+", "12.50 (12.40-12.60)"]
+    assert shown(None) == ""
+
+
+def test_costs_failures_and_what_a_system_cannot_do_are_said() -> None:
+    _, mplus, nothing, scm = cost_rows(FOUND)
+    assert mplus == ["M+", "4.00", "2,000", "0.50", "0.50", "0"]
+    assert nothing[-1] == "2"
+    assert scm[1] == "it gives no likelihoods"
+    text = markdown([FOUND])
+    assert "no memory: 2 failures, the first one: x" in text
+    assert "| M+ | 50 (40-60) | 25 (15-35) |" in text
