@@ -1,4 +1,4 @@
-from memplus.systems.protocol import Recall, pieces_of
+from memplus.systems.protocol import Likelihood, Recall, pieces_of
 
 
 def test_a_text_is_one_piece_and_pieces_stay_as_they_are() -> None:
@@ -11,3 +11,10 @@ def test_the_mean_is_over_layers_that_store_any() -> None:
     assert found.by_layer == [0.25, None, 1.0]
     assert found.mean == 0.625
     assert Recall([0], [0]).mean is None
+
+
+def test_a_likelihood_is_a_pair_that_also_says_whether_it_would_be_generated() -> None:
+    found = Likelihood(-1.5, 3, greedy=True)
+    total, tokens = found
+    assert (total, tokens, found.greedy) == (-1.5, 3, True)
+    assert found == (-1.5, 3)

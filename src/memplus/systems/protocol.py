@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 from memplus.data.stream import Told
 
@@ -19,6 +19,7 @@ __all__ = [
     "Evidence",
     "Explains",
     "Follows",
+    "Likelihood",
     "Loads",
     "Predicts",
     "Recall",
@@ -82,6 +83,24 @@ class Reply:
     """0 to 1; None where it was not measured."""
     evidence: tuple[Evidence, ...] = ()
     """Most share first; empty where it was not measured."""
+
+
+class Likelihood(tuple[float, int]):
+    """How likely a text is after another: a pair of the log-probability and the tokens of it.
+
+    Args:
+        log_probability: the natural logarithm of the text's probability, summed over its tokens.
+        tokens: how many of them were predicted.
+        greedy: whether each of these was the most likely one, as if the text had been generated.
+    """
+
+    greedy: bool
+
+    def __new__(cls, log_probability: float, tokens: int, *, greedy: bool) -> Self:
+        """Put it together."""
+        made = super().__new__(cls, (log_probability, tokens))
+        made.greedy = greedy
+        return made
 
 
 class Session(Protocol):
@@ -218,7 +237,7 @@ class Scores(Protocol):
         Returns:
             For every prompt and option the sum of the natural logarithms of its tokens'
             probabilities, and how many these were: after an empty prompt the first token is given,
-            not predicted.
+            not predicted. A ``Likelihood`` says also whether they are what would be generated.
         """
         ...
 

@@ -16,7 +16,7 @@ from memplus.fields import changed, named
 from memplus.memory.state import Memory
 from memplus.mplus.model import MPlus
 from memplus.mplus.own_tokenizer import own_tokenizer
-from memplus.systems.protocol import ChatPrompt, Reply
+from memplus.systems.protocol import ChatPrompt, Likelihood, Reply
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -204,8 +204,8 @@ def ask_without_memory(shared: Shared, question: str, max_new_tokens: int) -> Re
 @torch.no_grad()
 def log_likelihood(
     shared: Shared, memory: Memory | None, given: Sequence[int], option: str
-) -> tuple[float, int]:
-    """Sum of the log-probabilities of an option's tokens after a prompt, and how many they are.
+) -> Likelihood:
+    """How likely an option is after a prompt.
 
     Args:
         shared: the model that reads them.
@@ -223,5 +223,7 @@ def log_likelihood(
         raise EmptyTextError("The option")
     ids = torch.tensor([[*given, *wanted]], device=model.device)
     logits = model(ids, memory=memory).logits[0, -count - 1 : -1].float()
-    found = logits.log_softmax(dim=-1).gather(1, ids[0, -count:, None])
-    return float(found.sum()), count
+    told = ids[0, -count:]
+    found = logits.log_softmax(dim=-1).gather(1, told[:, None])
+    greedy = bool((logits.argmax(dim=-1) == told).all())
+    return Likelihood(float(found.sum()), count, greedy=greedy)
