@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -77,7 +79,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @installed
-@pytest.mark.slow
 def test_the_harness_runs_all_three_kinds_of_task(folder: Path) -> None:
     arguments = f"system=memoryllm,model={folder / 'model'},marker=\\n\\nQuestion:"
     tasks = ["--tasks", ",".join(TASKS), "--include_path", str(folder / "tasks")]
@@ -115,6 +116,14 @@ def test_it_is_made_known_once_and_refuses_arguments_that_it_does_not_know() -> 
     assert lm_eval.register() is kind
     with pytest.raises(ConfigError, match="markers"):
         kind(markers="a")
+
+
+def test_every_argument_is_in_the_documentation() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "evaluation.md").read_text()
+    section = page.partition("## Tasks of lm-evaluation-harness")[2].partition("\n## ")[0]
+    rows = [row.split("|")[1] for row in section.splitlines() if row.startswith("| `")]
+    told = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert told == {one.name for one in fields(lm_eval.Arguments)}
 
 
 def test_without_the_harness_it_says_what_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
