@@ -16,6 +16,7 @@ TASKS: dict[str, str] = {
     "retention": "memplus.evaluation.tasks.retention_task:RetentionTask",
     "perplexity": "memplus.evaluation.tasks.perplexity_task:PerplexityTask",
     "conflicts": "memplus.evaluation.tasks.conflicts:ConflictsTask",
+    "ruler": "memplus.evaluation.tasks.ruler:RulerTask",
 }
 """Name -> module and class."""
 
