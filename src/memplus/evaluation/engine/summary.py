@@ -11,9 +11,9 @@ from typing import Any
 from memplus.evaluation.engine.judging import token_f1
 from memplus.systems.protocol import Recall
 
-__all__ = ["Cell", "Threshold", "cells_of", "mean_interval", "pooled", "wilson"]
+__all__ = ["Cell", "Threshold", "Z", "cells_of", "mean_interval", "pooled", "wilson"]
 
-_Z = 1.959964
+Z = 1.959964
 """Of a two-sided 95% interval."""
 
 Line = Mapping[str, Any]
@@ -75,9 +75,9 @@ def wilson(right: int, asked: int) -> tuple[float, float]:
     """95% interval of a share (Wilson's score interval); 0 to 1 where nothing was asked."""
     if not asked:
         return 0.0, 1.0
-    share, square = right / asked, _Z * _Z / asked
+    share, square = right / asked, Z * Z / asked
     middle = share + square / 2
-    spread = _Z * ((share * (1 - share) + square / 4) / asked) ** 0.5
+    spread = Z * ((share * (1 - share) + square / 4) / asked) ** 0.5
     low, high = (middle - spread) / (1 + square), (middle + spread) / (1 + square)
     return max(0.0, low), min(1.0, high)
 
@@ -87,7 +87,7 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
     middle = fmean(values) if values else 0.0
     if len(values) < 2:
         return middle, 0.0, 1.0
-    spread = _Z * stdev(values) / len(values) ** 0.5
+    spread = Z * stdev(values) / len(values) ** 0.5
     return middle, max(0.0, middle - spread), min(1.0, middle + spread)
 
 

@@ -1,0 +1,254 @@
+"""Book-SORT: an excerpt of a book is read, and which of two segments of it came first is asked.
+
+Written to a system, the excerpt is its memory's business (condition "memory" for a memory, "in
+context" for one that puts the text into the prompt, "none" for one that keeps nothing); with
+``shown`` it stands in every prompt behind a reading instruction, and nothing is written. An excerpt
+is written once for all that is asked about it: its pairs, in both orders.
+
+Both orders of every pair are scored, because small models name one letter whatever they are
+shown: by what the order changes in their scores they may still tell which segment was earlier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from random import Random
+from statistics import fmean
+from typing import Any, ClassVar, Literal, Self
+
+from memplus.data.booksort import (
+    EXCERPT_WORDS,
+    SEGMENT_WORDS,
+    TEST,
+    VALIDATION,
+    BookSort,
+    Excerpt,
+    Pair,
+)
+from memplus.data.stream import Reference, sentences_of
+from memplus.errors import ConfigError
+from memplus.evaluation.engine.figures import Figure, shares
+from memplus.evaluation.engine.judging import Judge
+from memplus.evaluation.engine.plan import Plan, Question, Step
+from memplus.evaluation.engine.summary import Z
+from memplus.evaluation.tasks.bench_task import BenchTask, Inputs, Need
+from memplus.evaluation.tasks.sort_wordings import (
+    ENDS,
+    LABELS,
+    OPTIONS,
+    Trial,
+    Wording,
+    label_of,
+    wordings,
+)
+
+__all__ = ["GIVEN", "SWAPPED", "SortTask", "decided", "question_of", "sort_figures"]
+
+GIVEN, SWAPPED = "given", "swapped"
+"""The orders in which a pair is shown: as it is published, and the other."""
+_BOOKSORT = Need(
+    "booksort",
+    "CC0 1.0; the books are in the public domain",
+    "Book-SORT's segments, excerpts and books",
+)
+
+Line = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class SortTask(BenchTask):
+    """Which of two segments came first (2410.08133)."""
+
+    name: ClassVar[str] = "sort"
+    title: ClassVar[str] = "Book-SORT: which segment came first"
+    axis: ClassVar[str] = "words between the segments, less than"
+    judge: ClassVar[Judge] = Judge("choice")
+    needs: ClassVar[tuple[Need, ...]] = (_BOOKSORT,)
+
+    lengths: tuple[int, ...] = EXCERPT_WORDS
+    """Words of the excerpts: 250, 1000, 2500, 10000, 20000."""
+    segments: tuple[int, ...] = SEGMENT_WORDS
+    """Words of the segments: 20, 50."""
+    items: int = len(TEST)
+    """Excerpts of every book, the first ones; a pair of segments for each of four distances."""
+    part: Literal["test", "validation"] = "test"
+    """Figures are about the excerpts of "test", a wording is chosen on those of "validation"."""
+    ends: tuple[str, ...] = ("first",)
+    """What is asked for: first, second."""
+    wording: str = "pieces"
+    """How it is asked; "all" asks in every wording, to choose one."""
+    shown: bool = False
+    """Whether the excerpt stands in every prompt, and nothing is written."""
+    shuffled: bool = False
+    """Whether the excerpt's sentences are shuffled before it is written: no order to remember."""
+    seed: int = 0
+    """Of the sessions and of the shuffling."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be asked.
+
+        Raises:
+            ConfigError: nothing is asked, or something that there is not.
+        """
+        wordings(self.wording)
+        for name in ("lengths", "segments", "ends"):
+            if not getattr(self, name):
+                raise ConfigError(name, value="", reason="at least one is needed")
+        for end in self.ends:
+            if end not in ENDS:
+                raise ConfigError("ends", value=end, reason=f"there are {', '.join(ENDS)}")
+        if self.items < 1:
+            raise ConfigError("items", value=self.items, reason="at least one is needed")
+
+    @classmethod
+    def small(cls) -> Self:
+        """Excerpts of 250 words, two of every book: 72 pairs."""
+        return cls(lengths=(250,), segments=(50,), items=2)
+
+    def plans(self, inputs: Inputs) -> Sequence[Plan]:
+        """See ``BenchTask.plans``; one for every excerpt."""
+        data = BookSort(inputs.path(_BOOKSORT))
+        indices = TEST if self.part == "test" else VALIDATION
+        return [
+            self._plan(excerpt, (length, size), inputs.reference)
+            for length in self.lengths
+            for size in self.segments
+            for excerpt in data.excerpts(length, size, indices[: self.items])
+        ]
+
+    def _plan(self, excerpt: Excerpt, sizes: tuple[int, int], reference: Reference) -> Plan:
+        length, size = sizes
+        name = f"{excerpt.book}, {length} words, segments of {size}, excerpt {excerpt.index}"
+        asked = tuple(self._questions(excerpt, f"{length} words, segments of {size}"))
+        pieces = () if self.shown else self._pieces(excerpt.text, name)
+        tokens = sum(len(ends) for ends in reference(list(pieces)))
+        step = Step(pieces, tokens, excerpt.title, asked, flush=bool(pieces))
+        return Plan(name, self.seed, (step,), asked)
+
+    def _pieces(self, text: str, name: str) -> tuple[str, ...]:
+        """An excerpt sentence by sentence."""
+        sentences = [one.strip() for one in sentences_of(text)]
+        if self.shuffled:
+            Random(f"{self.seed} {name}").shuffle(sentences)
+        return (sentences[0], *(f" {one}" for one in sentences[1:]))
+
+    def _questions(self, excerpt: Excerpt, kind: str) -> Iterator[Question]:
+        for wording in wordings(self.wording):
+            for end in self.ends:
+                named = [kind]
+                named += [end] if len(self.ends) > 1 else []
+                named += [wording.name] if self.wording == "all" else []
+                for pair in excerpt.pairs:
+                    for order in (GIVEN, SWAPPED):
+                        question = question_of(excerpt, pair, wording, end, order, shown=self.shown)
+                        yield replace(question, kind=", ".join(named))
+
+    def figures(self, lines: Iterable[Line]) -> list[Figure]:
+        """See ``BenchTask.figures`` and ``sort_figures``."""
+        return sort_figures(list(lines))
+
+
+def question_of(
+    excerpt: Excerpt, pair: Pair, wording: Wording, end: str, order: str, *, shown: bool
+) -> Question:
+    """One trial, without its kind.
+
+    Args:
+        excerpt: of a book.
+        pair: of segments of it.
+        wording: of the prompt.
+        end: "first" or "second": which of the two is asked for.
+        order: "given": as it is published; "swapped".
+        shown: whether the excerpt stands in the prompt.
+    """
+    earlier_first = pair.earlier_shown_first == (order == GIVEN)
+    texts = (pair.earlier, pair.later) if earlier_first else (pair.later, pair.earlier)
+    trial = Trial(excerpt.title, texts, end, excerpt.text if shown else "")
+    right = LABELS[0 if earlier_first == (end == ENDS[0]) else 1]
+    return Question(
+        key=f"{pair.bin_end}/{end}/{wording.name}/{order}",
+        kind="",
+        text=wording.prompt(trial),
+        answers=(right,),
+        wanted=pair.bin_end,
+        options=OPTIONS,
+        answer_start=wording.answer_start,
+    )
+
+
+def decided(scores: Sequence[Sequence[float]], *, bare_only: bool = False) -> dict[str, float]:
+    """Score of each label: the likeliest way of naming it.
+
+    Args:
+        scores: (log-probability, tokens) of each of ``OPTIONS``.
+        bare_only: whether only the letter without a blank counts, as in the published code.
+    """
+    found: dict[str, float] = {}
+    for option, (score, *_) in zip(OPTIONS, scores, strict=True):
+        if not (bare_only and option.startswith(" ")):
+            label = label_of(option)
+            found[label] = max(score, found.get(label, score))
+    return found
+
+
+def sort_figures(lines: Sequence[Line]) -> list[Figure]:
+    """Figures of one system, by kind and by distance, and over all distances.
+
+    Over both orders: right answers. Over the published order alone: right answers, and answers
+    "A", beside which the former are to be seen. Of pairs: those of which the score of A over B is
+    higher where A is right than in the other order, so that a liking for a letter falls out.
+    """
+    pooled = [{**line, "wanted": None} for line in lines]
+    found = [figure for group in (pooled, lines) for figure in _figures(group)]
+    return found + _over_files(lines)
+
+
+def _figures(lines: Sequence[Line]) -> list[Figure]:
+    given = [
+        {**line, "says_a": label_of(line["said"]) == LABELS[0]}
+        for line in lines
+        if line["key"].endswith(GIVEN)
+    ]
+    return [
+        *shares(lines, "right in both orders"),
+        *shares(given, "right as published"),
+        *shares(given, "says A", "says_a"),
+        *shares(_without_bias(lines), "right without bias"),
+    ]
+
+
+def _without_bias(lines: Sequence[Line]) -> list[Line]:
+    """A line for every pair that was scored in both orders."""
+    pairs: dict[tuple[str, str], list[Line]] = {}
+    for line in lines:
+        if "scores" in line:
+            pair = (line["plan"], line["key"].rpartition("/")[0])
+            pairs.setdefault(pair, []).append(line)
+    found = []
+    for both in pairs.values():
+        by_answer = {line["answers"][0]: line for line in both}
+        if len(by_answer) == len(LABELS):
+            where_a, where_b = (_a_over_b(by_answer[label]) for label in LABELS)
+            found.append({**both[0], "right": where_a > where_b})
+    return found
+
+
+def _a_over_b(line: Line) -> float:
+    scores = decided(line["scores"])
+    return scores[LABELS[0]] - scores[LABELS[1]]
+
+
+def _over_files(lines: Sequence[Line]) -> list[Figure]:
+    """Over all lengths together: of all rows, and the mean of the files' shares."""
+    pooled = [{**line, "wanted": None} for line in lines]
+    by_kind = shares(pooled, "right in both orders")
+    if len(by_kind) < 2:
+        return []
+    (rows,) = shares([{**line, "kind": "all"} for line in pooled], "right in both orders")
+    mean = fmean(one.value for one in by_kind)
+    variance = sum(one.value * (1 - one.value) / one.asked for one in by_kind)
+    spread = Z * variance**0.5 / len(by_kind)
+    measure = "right in both orders, mean of the kinds"
+    low, high = max(0.0, mean - spread), min(1.0, mean + spread)
+    return [rows, replace(rows, measure=measure, value=mean, low=low, high=high)]
