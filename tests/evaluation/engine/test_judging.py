@@ -5,6 +5,7 @@ from memplus.evaluation.engine.judging import (
     Judge,
     contains,
     is_right,
+    named,
     pairs_in_order,
     token_f1,
 )
@@ -104,3 +105,15 @@ def test_of_all_answers_the_share_that_is_named_is_credited(said: str, share: fl
 def test_stems_are_compared_with_any_answer_or_with_all_parts() -> None:
     assert Judge("stemmed_f1").credit("painted", ["swimming", "paints"]) == 1.0
     assert Judge("stemmed_parts").credit("painted", ["swimming", "paints"]) == 0.5
+
+
+def test_labels_are_whole_words_of_the_first_sentence() -> None:
+    labels = ("no", "none", "one", "Fred")
+    assert named("None of them.", labels) == {"none"}
+    assert named("I know FRED. No.", labels) == {"Fred"}
+    judge = Judge("labels")
+    assert judge.right("fred", ["Fred"]) is False, "nothing can be named without options"
+    assert judge.credit("fred", ["Fred"], labels) == 1.0
+    assert judge.credit("fred, no", ["Fred"], labels) == 0.0
+    assert judge.credit("no fred", ["Fred", "no"], labels) == 1.0
+    assert judge.credit("fred", [], labels) == 0.0

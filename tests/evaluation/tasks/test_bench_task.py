@@ -38,6 +38,17 @@ def test_what_was_read_is_known_by_its_digest(tmp_path: Path) -> None:
     assert given.digests["set"] == hashlib.sha256(b"{}").hexdigest()
 
 
+def test_a_folder_is_known_by_all_that_lies_below_it(tmp_path: Path) -> None:
+    need = Need("set", "CC0", "a folder")
+    (tmp_path / "set" / "books").mkdir(parents=True)
+    (tmp_path / "set" / "books" / "a.txt").write_text("One.")
+    first, second = inputs(tmp_path), inputs(tmp_path)
+    first.path(need)
+    (tmp_path / "set" / "books" / "a.txt").write_text("Two.")
+    second.path(need)
+    assert first.digests["set"] != second.digests["set"]
+
+
 def test_prose_is_taken_text_by_text_until_there_is_enough(tmp_path: Path) -> None:
     given = inputs(tmp_path, "One. Two.", "Three.", "Four.")
     assert len(given.texts(9).sentences) == 1

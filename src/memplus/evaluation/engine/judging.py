@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,11 +13,30 @@ from memplus.data.wording import bare, same_wording
 from memplus.errors import ConfigError
 from memplus.evaluation.engine.stemmed import parts_f1, stemmed_f1
 
-__all__ = ["Judge", "Rule", "contains", "is_right", "pairs_in_order", "share_named", "token_f1"]
+__all__ = [
+    "Judge",
+    "Rule",
+    "contains",
+    "is_right",
+    "named",
+    "pairs_in_order",
+    "share_named",
+    "token_f1",
+]
 
 Rule = Literal[
-    "exact", "contains", "f1", "choice", "order", "all", "stemmed_f1", "stemmed_parts", "likelihood"
+    "exact",
+    "contains",
+    "f1",
+    "choice",
+    "order",
+    "all",
+    "labels",
+    "stemmed_f1",
+    "stemmed_parts",
+    "likelihood",
 ]
+_BABILONG_END = re.compile(r"\.|<context>|<example>|question:")
 _RULES: tuple[Rule, ...] = get_args(Rule)
 
 
@@ -29,9 +49,11 @@ class Judge:
     it, or in what was generated after it. ``f1``: words in common. ``choice``: the most likely
     of a question's options, whatever would have been said. ``order``: the answers are items, which
     must be named in their order. ``all``: the share of the answers that stand in it, or in what was
-    generated after it. ``stemmed_f1``: stems in common. ``stemmed_parts``: the answers are parts,
-    each of which is looked for between the commas of what was said. ``likelihood``: nothing is
-    judged, the likelihood of a question's only option is what is looked for."""
+    generated after it. ``labels``: of a question's options the answers, and no other, must be named
+    in the first sentence that was generated. ``stemmed_f1``: stems in common. ``stemmed_parts``:
+    the answers are parts, each of which is looked for between the commas of what was said.
+    ``likelihood``: nothing is judged, the likelihood of a question's only option is what is looked
+    for."""
     max_new_tokens: int | None = None
     """Most tokens of an answer; None: the system's own."""
     least: float = 1.0
@@ -67,16 +89,20 @@ class Judge:
     @property
     def takes_all(self) -> bool:
         """Whether all that was generated is judged, not what an answer was cut to."""
-        return not self.judges_answer and self.rule in ("contains", "all") and not self.explained
+        whole = self.rule in ("contains", "all", "labels")
+        return whole and not (self.judges_answer or self.explained)
 
-    def credit(self, said: str, answers: Sequence[str]) -> float:
+    def credit(self, said: str, answers: Sequence[str], options: Sequence[str] = ()) -> float:
         """How right an answer is, 0 to 1.
 
         Args:
             said: by a system; for ``choice`` the option chosen.
-            answers: any of them is right; for ``order`` all of them in turn; for ``all`` and
-                ``stemmed_parts`` all of them in any order.
+            answers: any of them is right; for ``order`` all of them in turn; for ``all``,
+                ``labels`` and ``stemmed_parts`` all of them in any order.
+            options: for ``labels`` all that could be named.
         """
+        if self.rule == "labels":
+            return float(bool(answers) and named(said, options) == set(answers))
         if self.rule in _OF_ALL:
             return _OF_ALL[self.rule](said, answers)
         compare = _OF_ANY.get(self.rule, is_right)
@@ -103,6 +129,17 @@ def contains(said: str, answer: str) -> bool:
 def share_named(said: str, answers: Sequence[str]) -> float:
     """Share of the answers that stand somewhere in what was said, 0 to 1 (2404.06654)."""
     return sum(contains(said, answer) for answer in answers) / len(answers) if answers else 0.0
+
+
+def named(said: str, labels: Sequence[str]) -> set[str]:
+    """Labels that stand as words in the first sentence of what was said, as BABILong reads answers.
+
+    Its own code (2406.10149) looks for the letters of a label anywhere, so that "none" names "one"
+    too and "I know" names "no"; here a label is a whole word. Examples that a model goes on to make
+    up are cut off.
+    """
+    first = _BABILONG_END.split(said.casefold(), maxsplit=1)[0]
+    return {label for label in labels if re.search(rf"\b{re.escape(label.casefold())}\b", first)}
 
 
 def token_f1(said: str, answer: str) -> float:

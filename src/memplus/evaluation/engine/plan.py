@@ -37,7 +37,8 @@ class Question:
     outdated: str | None = None
     """What was right before it was corrected."""
     options: tuple[str, ...] = ()
-    """What is chosen from, where the judge looks at likelihoods instead of words."""
+    """What is chosen from, where the judge looks at likelihoods instead of words; or all that could
+    be named, where it looks for labels."""
     answer_start: str | None = None
     """What an answer begins with, where likelihoods are looked at; None: the text of the question
     is read as it stands, without the model's template."""

@@ -400,7 +400,7 @@ def judged(judge: Judge, question: Question, reply: Reply) -> dict[str, Any]:
     withheld = judge.judges_withheld and reply.confidence is not None
     said = reply.generated if judge.takes_all or withheld else reply.text
     older = question.outdated
-    credit = judge.credit(said, question.answers) if question.answers else float(reply.declined)
+    credit = _credit(judge, question, said, declined=reply.declined)
     return {
         "kind": question.kind,
         "wanted": question.wanted,
@@ -414,3 +414,12 @@ def judged(judge: Judge, question: Question, reply: Reply) -> dict[str, Any]:
         "outdated": older is not None and judge.right(said, [older]),
         **({"marks": list(question.marks)} if question.marks else {}),
     }
+
+
+def _credit(judge: Judge, question: Question, said: str, *, declined: bool) -> float:
+    if not question.answers:
+        return float(declined)
+    # Words by which a system declines may hold a label: "I have no note of that." is no "no".
+    if judge.rule == "labels" and declined:
+        return 0.0
+    return judge.credit(said, question.answers, question.options)

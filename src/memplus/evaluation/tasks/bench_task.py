@@ -60,7 +60,8 @@ class Inputs:
         path = self.folder / need.path
         if not path.exists():
             raise MissingDataError(path, what=need.what, licence=need.licence)
-        files = sorted(path.iterdir()) if path.is_dir() else [path]
+        below = sorted(one for one in path.rglob("*") if one.is_file())
+        files = below if path.is_dir() else [path]
         found = hashlib.sha256()
         for one in files:
             found.update(one.read_bytes())

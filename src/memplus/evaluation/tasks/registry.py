@@ -15,6 +15,8 @@ __all__ = ["TASKS", "task_class"]
 TASKS: dict[str, str] = {
     "retention": "memplus.evaluation.tasks.retention_task:RetentionTask",
     "perplexity": "memplus.evaluation.tasks.perplexity_task:PerplexityTask",
+    "sort": "memplus.evaluation.tasks.sort:SortTask",
+    "babilong": "memplus.evaluation.tasks.babilong:BabilongTask",
     "conflicts": "memplus.evaluation.tasks.conflicts:ConflictsTask",
     "ruler": "memplus.evaluation.tasks.ruler:RulerTask",
 }

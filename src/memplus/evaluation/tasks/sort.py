@@ -225,7 +225,7 @@ def _without_bias(lines: Sequence[Line]) -> list[Line]:
         if "scores" in line:
             pair = (line["plan"], line["key"].rpartition("/")[0])
             pairs.setdefault(pair, []).append(line)
-    found = []
+    found: list[Line] = []
     for both in pairs.values():
         by_answer = {line["answers"][0]: line for line in both}
         if len(by_answer) == len(LABELS):
