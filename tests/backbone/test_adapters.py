@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from threading import Thread
+
 import pytest
 import torch
 from tests.fakes import ADAPTERS, make_model, some_ids
@@ -49,6 +51,23 @@ def test_each_adapter_is_active_in_its_pass_alone() -> None:
         assert torch.equal(logits(model), written)
     assert not torch.allclose(written, read)
     assert torch.equal(logits(model), before)
+
+
+def test_a_bypassed_read_is_the_plain_base_in_this_thread_alone() -> None:
+    model, plain = adapted(), make_model()
+    adapters, seen = Adapters(model), []
+    before = logits(model)
+    with adapters.bypassed(), adapters.active(adapters.reading):
+        assert torch.equal(logits(model), logits(plain))
+        other = Thread(target=lambda: seen.append((adapters.reading, logits(model))))
+        other.start()
+        other.join()
+    assert seen[0][0] == adapters.reading == READ_ADAPTER
+    assert torch.equal(seen[0][1], before)
+    assert torch.equal(logits(model), before)
+    without = Adapters(make_model())
+    with without.bypassed():
+        assert without.reading is None
 
 
 def test_an_error_puts_the_active_adapter_back() -> None:

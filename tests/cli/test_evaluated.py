@@ -34,7 +34,7 @@ def test_a_folder_for_results_is_made_where_it_can_be(tmp_path: Path) -> None:
 def test_the_table_has_the_text_in_the_prompt_beside_the_usual_systems(tiny: Path) -> None:
     bench = open_table_bench(str(tiny), device=None, dtype=None)
     names = [system.name for system in bench.systems]
-    assert names == ["in_prompt", "mplus", "memoryllm", "nothing"]
+    assert names == ["full_context", "mplus", "memoryllm", "nothing"]
 
 
 def test_texts_are_files_or_the_documentation_of_the_language(tmp_path: Path) -> None:

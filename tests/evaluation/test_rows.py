@@ -32,7 +32,7 @@ def by_measure(found: Lines) -> dict[str, Row]:
     return {row.measure: row for row in rows}
 
 
-ALONE = [*lines("SQuAD", "in_prompt", 0, 8), *lines("SQuAD", "mplus", 0, 7)]
+ALONE = [*lines("SQuAD", "full_context", 0, 8), *lines("SQuAD", "mplus", 0, 7)]
 
 
 def test_passages_are_measured_against_the_text_in_the_prompt() -> None:
@@ -46,7 +46,7 @@ def test_passages_are_measured_against_the_text_in_the_prompt() -> None:
     rows = by_measure(Lines(ALONE, told))
     alone = rows["SQuAD, alone, at once: contained"]
     assert {name: one.value for name, one in alone.figures.items()} == {
-        "in_prompt": 0.8, "mplus": 0.7,
+        "full_context": 0.8, "mplus": 0.7,
     }  # fmt: skip
     at_once = rows["SQuAD, after 0 tokens: contained"]
     assert at_once.goal == "at least 95% of the text in the prompt: 76.0%"
@@ -61,7 +61,7 @@ def test_passages_are_measured_against_the_text_in_the_prompt() -> None:
 
 
 def test_where_the_text_in_the_prompt_serves_nothing_there_is_nothing_to_reach() -> None:
-    alone = [*lines("SQuAD", "in_prompt", 0, 0), *lines("SQuAD", "mplus", 0, 0)]
+    alone = [*lines("SQuAD", "full_context", 0, 0), *lines("SQuAD", "mplus", 0, 0)]
     row = by_measure(Lines(alone, lines("SQuAD", "mplus", 0, 0)))[
         "SQuAD, after 0 tokens: contained"
     ]
@@ -143,7 +143,7 @@ def test_perplexity_is_a_ratio_and_no_share() -> None:
 def test_the_table_has_a_column_for_every_system_with_a_figure() -> None:
     text = markdown(
         rows_of(Lines(ALONE, [], PPL)),
-        {"in_prompt": "prompt", "mplus": "M+", "memoryllm": "MemoryLLM"},
+        {"full_context": "prompt", "mplus": "M+", "memoryllm": "MemoryLLM"},
     )
     head, rule, first, *_ = text.splitlines()
     assert head == "| measure | prompt | M+ | to reach | reached |"

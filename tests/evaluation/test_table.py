@@ -15,7 +15,7 @@ from memplus.evaluation.table import Predicted, Table, evaluate_table
 from memplus.systems.registry import make_systems
 
 BENCH = Bench(
-    make_systems(["in_prompt", "mplus", "memoryllm", "nothing"], SHARED), SHARED.reference
+    make_systems(["full_context", "mplus", "memoryllm", "nothing"], SHARED), SHARED.reference
 )
 PREDICTED = Predicted(60, Windows(3, 12))
 
@@ -36,7 +36,7 @@ def test_every_part_is_in_the_table_and_in_the_folder(folder: Path) -> None:
     summary = json.loads((folder / "summary.json").read_text())
     rows = {row["measure"]: row for row in summary["rows"]}
     assert set(rows["set, alone, at once: contained"]["figures"]) == {
-        "in_prompt", "mplus", "nothing",
+        "full_context", "mplus", "nothing",
     }  # fmt: skip
     assert set(rows["set, after 30 tokens: contained"]["figures"]) == {"mplus", "memoryllm"}
     assert "never told: declined" in rows
@@ -48,7 +48,7 @@ def test_every_part_is_in_the_table_and_in_the_folder(folder: Path) -> None:
     assert summary["systems"].get("bm25") == ("BM25" if installed() else None)
     text = (folder / "table.md").read_text()
     assert all(f"| {measure} |" in text for measure in rows)
-    assert "| text in the prompt | M+ | MemoryLLM | no memory |" in text
+    assert "| full context | M+ | MemoryLLM | no memory |" in text
     assert ("| BM25 |" in text) == installed()
 
 

@@ -8,6 +8,7 @@ the thread that switches sees it: for all others the caller's adapter stays acti
 from __future__ import annotations
 
 import contextlib
+import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ __all__ = ["READ_ADAPTER", "WRITE_ADAPTER", "AdapterState", "Adapters", "add_ada
 
 WRITE_ADAPTER = "default"
 READ_ADAPTER = "decoder_adapter"
+_NO_ADAPTER = ""
+"""Stands for none of ours in the place of a name."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ class Adapters:
             module for module in model.modules() if isinstance(module, LoraLayer)
         ]
         self._names = {name for layer in self._layers for name in layer.lora_A if ours}
+        self._bypassing: int | None = None
 
     @property
     def writing(self) -> str | None:
@@ -83,7 +87,21 @@ class Adapters:
     @property
     def reading(self) -> str | None:
         """The adapter of read passes."""
+        if self._names and self._bypassing == threading.get_ident():
+            return _NO_ADAPTER
         return READ_ADAPTER if READ_ADAPTER in self._names else self.writing
+
+    @contextlib.contextmanager
+    def bypassed(self) -> Iterator[None]:
+        """Read passes of this thread run by the stock weights, without an adapter of ours.
+
+        One thread at a time (``Backbone.lock``).
+        """
+        before, self._bypassing = self._bypassing, threading.get_ident()
+        try:
+            yield
+        finally:
+            self._bypassing = before
 
     def state(self, modules: Iterable[nn.Module] | None = None) -> AdapterState:
         """Which adapters act now, whatever a pass in progress runs under.
@@ -113,7 +131,7 @@ class Adapters:
         if name is None:
             yield
             return
-        with self._switched([name]):
+        with self._switched([] if name == _NO_ADAPTER else [name]):
             yield
 
     @contextlib.contextmanager

@@ -43,7 +43,7 @@ Systems = Annotated[
     typer.Option(
         "--system",
         help="What is evaluated side by side, with commas between: `mplus`, `memoryllm`, "
-        "`nothing`, `bare`, `in_prompt`. By default the first three.",
+        "`nothing`, `bare`, `full_context`. By default the first three.",
     ),
 ]
 Distances = Annotated[

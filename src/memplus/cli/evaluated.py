@@ -83,7 +83,8 @@ def open_table_bench(model: str, *, device: str | None, dtype: str | None) -> Be
     from memplus.systems.registry import make_systems, usual_systems
 
     shared = open_shared(model, device=device, dtype=dtype)
-    return Bench([*make_systems(["in_prompt"], shared), *usual_systems(shared)], shared.reference)
+    systems = [*make_systems(["full_context"], shared), *usual_systems(shared)]
+    return Bench(systems, shared.reference)
 
 
 def read_texts(paths: list[Path] | None) -> list[str]:

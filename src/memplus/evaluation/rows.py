@@ -21,7 +21,7 @@ from memplus.systems.protocol import Recall
 
 __all__ = ["BM25", "Figure", "Lines", "Row", "markdown", "rows_of", "shown"]
 
-IN_PROMPT, MPLUS, MEMORYLLM, BM25 = "in_prompt", "mplus", "memoryllm", "bm25"
+FULL_CONTEXT, MPLUS, MEMORYLLM, BM25 = "full_context", "mplus", "memoryllm", "bm25"
 
 _OF_PROMPT = {0: 0.95, 16_000: 0.90, 160_000: 0.85}
 """Distance -> least share right, as a part of what is right with the text in the prompt."""
@@ -144,7 +144,7 @@ def _kind_rows(lines: Lines, kind: str, goals: Mapping[int, float] | None) -> It
 def _beside_prompt(
     measure: str, figures: dict[str, Figure], alone: Mapping[str, Figure], distance: int
 ) -> Row:
-    part, prompt = _OF_PROMPT.get(distance), alone.get(IN_PROMPT)
+    part, prompt = _OF_PROMPT.get(distance), alone.get(FULL_CONTEXT)
     if part is None or prompt is None or not prompt.value:
         return Row(measure, figures)  # a part of nothing is nothing to reach
     row = _at_least(measure, figures, part * prompt.value)

@@ -104,7 +104,8 @@ def evaluate_table(
     told = evaluate_told(Bench(streamed, bench.reference), texts, part, report)
     perplexity = None
     if predicted is not None:
-        scoring = [one for one in by_itself if issubclass(one.sessions, Scores)]
+        wanted = [one for one in by_itself if one in streamed or not one.remembers]
+        scoring = [one for one in wanted if issubclass(one.sessions, Scores)]
         perplexity = _perplexities(scoring, known, predicted, folder, report)
     declined = _declines(bench.systems[0], min_confidence)
     by_words = search_by_words(Bench(streamed, bench.reference), texts, part)

@@ -1,19 +1,27 @@
 """No memory: a model that keeps nothing of what it is told.
 
-``nothing`` reads a memory that was never written to, ``bare`` reads no memory at all. What they
-answer right is not remembered: it is guessed, or known from training.
+``nothing`` reads a memory that was never written to, ``bare`` is the stock model by itself. What
+they answer right is not remembered: it is guessed, or known from training.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from memplus.errors import EmptyTextError
 from memplus.memory.state import Memory
 from memplus.systems.protocol import ChatPrompt, Reply, Session, Text, pieces_of
-from memplus.systems.shared import NoOptions, Shared, SharedSystem, ask_without_memory
+from memplus.systems.shared import (
+    Adapter,
+    Alone,
+    NoOptions,
+    Shared,
+    SharedSystem,
+    answer_from_prompt,
+)
 
-__all__ = ["BareSession", "BareSystem", "NothingSession", "NothingSystem"]
+__all__ = ["BareOptions", "BareSession", "BareSystem", "NothingSession", "NothingSystem"]
 
 
 class NothingSession:
@@ -79,29 +87,56 @@ class NothingSystem(SharedSystem[NoOptions]):
         return NothingSession(self.shared, self.shared.mplus.new_memory(seed))
 
 
-class BareSession(NothingSession):
-    """Answers by the model alone."""
+@dataclass(frozen=True)
+class BareOptions:
+    """How the bare model reads."""
 
-    def __init__(self, shared: Shared) -> None:
+    adapter: Adapter = "none"
+    """The plain base reads (``none``), or the model under its read adapter (``read``)."""
+
+
+class BareSession(NothingSession):
+    """Answers by the model alone.
+
+    Args:
+        shared: the model.
+        adapter: under which it reads.
+    """
+
+    def __init__(self, shared: Shared, adapter: Adapter = "none") -> None:
         super().__init__(shared, None)
+        self.adapter: Adapter = adapter
+        self.alone = Alone(adapter)
 
     def ask(self, questions: Sequence[str], *, max_new_tokens: int | None = None) -> list[Reply]:
         """See ``Session.ask``; questions are read one by one."""
-        longest = max_new_tokens or self.shared.mplus.prompt.max_new_tokens
-        return [ask_without_memory(self.shared, question, longest) for question in questions]
+        prompts = [self.shared.prompt_ids(ChatPrompt(question)) for question in questions]
+        return [
+            answer_from_prompt(self.shared, ids, max_new_tokens, alone=self.alone)
+            for ids in prompts
+        ]
+
+    def score(
+        self, prompts: Sequence[str | ChatPrompt], options: Sequence[Sequence[str]]
+    ) -> list[list[tuple[float, int]]]:
+        """See ``Scores.score``."""
+        return self.shared.score(None, prompts, options, alone=self.alone)
 
     def fork(self) -> BareSession:
         """See ``Session.fork``."""
-        return BareSession(self.shared)
+        return BareSession(self.shared, self.adapter)
 
 
-class BareSystem(NothingSystem):
+class BareSystem(SharedSystem[BareOptions]):
     """The model without any memory, as if it had none."""
 
     registered = "bare"
     title = "bare model"
+    options_type = BareOptions
     sessions: type[Session] = BareSession
+    remembers = False
+    chunk_tokens = 1
 
     def open(self, seed: int) -> BareSession:
         """See ``System.open``."""
-        return BareSession(self.shared)
+        return BareSession(self.shared, self.options.adapter)

@@ -83,6 +83,8 @@ class Reply:
     """0 to 1; None where it was not measured."""
     evidence: tuple[Evidence, ...] = ()
     """Most share first; empty where it was not measured."""
+    remark: str = ""
+    """What should be known of it, such as what did not fit into the prompt; else empty."""
 
 
 class Likelihood(tuple[float, int]):

@@ -21,7 +21,8 @@ SYSTEMS = {
     "memoryllm": "memplus.systems.mplus:MemoryLLMSystem",
     "nothing": "memplus.systems.nothing:NothingSystem",
     "bare": "memplus.systems.nothing:BareSystem",
-    "in_prompt": "memplus.systems.in_prompt:InPromptSystem",
+    "full_context": "memplus.systems.full_context:FullContextSystem",
+    "window": "memplus.systems.window:WindowSystem",
 }
 """Name -> module and class; the class is made of a ``Shared`` and its options."""
 

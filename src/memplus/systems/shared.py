@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 import torch
 
+from memplus.backbone.text_cache import TextCache
 from memplus.data.stream import Reference
 from memplus.data.wording import same_wording
 from memplus.errors import EmptyTextError
@@ -21,7 +23,19 @@ from memplus.systems.protocol import ChatPrompt, Likelihood, Reply
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-__all__ = ["NoOptions", "Shared", "SharedSystem", "ask_without_memory", "log_likelihood"]
+__all__ = [
+    "Adapter",
+    "Alone",
+    "NoOptions",
+    "PromptOptions",
+    "Shared",
+    "SharedSystem",
+    "answer_from_prompt",
+    "log_likelihood",
+]
+
+Adapter = Literal["read", "none"]
+"""Under which adapter a prompt is read; ``none``: by the plain base."""
 
 _BETWEEN = "\n\n"
 """Between a text and what is asked about it."""
@@ -111,13 +125,25 @@ class Shared:
         memory: Memory | None,
         prompts: Sequence[str | ChatPrompt],
         options: Sequence[Sequence[str]],
+        *,
+        alone: Alone | None = None,
     ) -> list[list[tuple[float, int]]]:
         """See ``Scores.score``, with a memory, or of the model alone."""
         given = [self.prompt_ids(prompt) for prompt in prompts]
         return [
-            [log_likelihood(self, memory, ids, option) for option in group]
+            [log_likelihood(self, memory, ids, option, alone=alone) for option in group]
             for ids, group in zip(given, options, strict=True)
         ]
+
+    @contextlib.contextmanager
+    def adapted(self, adapter: Adapter) -> Iterator[None]:
+        """Reads of this thread go under the read adapter, or by the plain base (``none``)."""
+        backbone = self.mplus.backbone
+        if adapter == "read":
+            yield
+            return
+        with backbone.lock, backbone.adapters.bypassed():
+            yield
 
     def declines(self, text: str) -> bool:
         """Whether an answer is the model's way of saying that there is none."""
@@ -182,28 +208,73 @@ class SharedSystem(Generic[Options]):
         return self.shared.declines(text)
 
 
-def ask_without_memory(shared: Shared, question: str, max_new_tokens: int) -> Reply:
-    """What a model answers by itself, under its read adapter.
+@dataclass(frozen=True)
+class PromptOptions:
+    """Of systems that put what they remember into the prompt."""
+
+    adapter: Adapter = "read"
+    """What reads the prompt: the model under its read adapter, or (``none``) its plain base."""
+
+
+@dataclass(frozen=True)
+class Alone:
+    """How a model reads without a memory."""
+
+    adapter: Adapter = "read"
+    known: TextCache | None = None
+    """What was computed of the beginning of what it reads, under the same adapter."""
+
+    def begun(self, ids: Sequence[int]) -> tuple[int, dict[str, Any]]:
+        """How many of these tokens are computed, and arguments that make a pass go on from there.
+
+        Args:
+            ids: of a prompt; its last token is read anew, since what follows it is asked for.
+        """
+        if self.known is None:
+            return 0, {}
+        count = self.known.shared(ids)
+        return count, {"past_key_values": self.known.begun(count)}
+
+
+def answer_from_prompt(
+    shared: Shared,
+    ids: Sequence[int],
+    max_new_tokens: int | None = None,
+    *,
+    alone: Alone | None = None,
+) -> Reply:
+    """What a model answers by itself, without a memory.
 
     Args:
         shared: the model.
-        question: with whatever should stand before it; the model's template is put around it.
-        max_new_tokens: most tokens of the answer.
+        ids: the prompt's, as ``Shared.prompt_ids`` gives them.
+        max_new_tokens: most tokens of the answer; None: the prompt config's.
+        alone: how the model reads it; None: under its read adapter.
 
     Raises:
-        EmptyTextError, PositionsError, TokenizerMissingError.
+        PositionsError, TokenizerMissingError.
     """
-    model = shared.mplus
-    ids = torch.tensor([model.asker.encode(question)], device=model.device)
-    output = model.generate(ids, None, max_new_tokens=max_new_tokens)[0, ids.shape[1] :]
-    generated = str(model.tokenizer.decode(output.tolist(), skip_special_tokens=True))
+    model, alone = shared.mplus, alone or Alone()
+    prompt = torch.tensor([list(ids)], device=model.device)
+    _, options = alone.begun(ids)
+    longest = max_new_tokens or model.prompt.max_new_tokens
+    with shared.adapted(alone.adapter):
+        output = model.generate(prompt, None, max_new_tokens=longest, **options)
+    said = output[0, prompt.shape[1] :].tolist()
+    generated = str(model.tokenizer.decode(said, skip_special_tokens=True))
     text = model.asker.until_stop(generated)
     return Reply(text, shared.declines(text), generated)
 
 
 @torch.no_grad()
 def log_likelihood(
-    shared: Shared, memory: Memory | None, given: Sequence[int], option: str
+    shared: Shared,
+    memory: Memory | None,
+    given: Sequence[int],
+    option: str,
+    *,
+    ahead: Sequence[int] = (),
+    alone: Alone | None = None,
 ) -> Likelihood:
     """How likely an option is after a prompt.
 
@@ -212,6 +283,8 @@ def log_likelihood(
         memory: what it remembers; None: the model alone.
         given: the prompt's token ids; where there are none the option's first token is given.
         option: as it stands.
+        ahead: token ids before the prompt that are no part of it: a text that is remembered so.
+        alone: how the model reads without a memory; None: under its read adapter.
 
     Raises:
         EmptyTextError: the option has no token to predict.
@@ -221,8 +294,12 @@ def log_likelihood(
     count = len(wanted) if given else len(wanted) - 1
     if count < 1:
         raise EmptyTextError("The option")
-    ids = torch.tensor([[*given, *wanted]], device=model.device)
-    logits = model(ids, memory=memory).logits[0, -count - 1 : -1].float()
+    ids = torch.tensor([[*ahead, *given, *wanted]], device=model.device)
+    alone = alone or Alone()
+    past, options = alone.begun([*ahead, *given])
+    with shared.adapted(alone.adapter):
+        output = model(ids[:, past:], memory=memory, **options)
+    logits = output.logits[0, -count - 1 : -1].float()
     told = ids[0, -count:]
     found = logits.log_softmax(dim=-1).gather(1, told[:, None])
     greedy = bool((logits.argmax(dim=-1) == told).all())

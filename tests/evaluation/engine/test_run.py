@@ -301,3 +301,14 @@ def test_recall_of_the_evidence_is_recorded_where_it_is_named(bench: Bench) -> N
     elsewhere, again = replace(step, source="elsewhere"), InMemory()
     run_plans(bench.systems[:1], [Plan("p", 0, (elsewhere,), ())], judge, again, silent)
     assert again.lines[0][SOURCES] == again.lines[0][PLACES] == 0.0
+
+
+def test_what_a_system_remarks_of_an_answer_stands_in_its_line() -> None:
+    question = Question("k", "note", "Where?", ("Rome",))
+    step = Step(("It is in Rome. " * 40,), 600, "text", (question,))
+    recorder = InMemory()
+    judge = Judge("contains", max_new_tokens=3)
+    systems = make_systems(["full_context", "nothing"], SHARED)
+    run_plans(systems, [Plan("p", 0, (step,), (question,))], judge, recorder, silent)
+    remarks = {line["system"]: line.get("remark") for line in recorder.lines if "said" in line}
+    assert remarks == {"full_context": "cut 376 of 600 tokens", "nothing": None}

@@ -317,6 +317,8 @@ class _Runner:
             line |= {"seconds": round(seconds, 4), "bytes": session.nbytes}
             if reply.confidence is not None:
                 line["confidence"] = reply.confidence
+            if reply.remark:
+                line["remark"] = reply.remark
             if isinstance(reply, _Chosen):
                 line["scores"] = [list(one) for one in reply.scores]
             line |= evidence_recall(reply, question.evidence, exact_places=exact_places)
