@@ -1,0 +1,257 @@
+"""Text that a stock decoder goes on with, token by token, under an adapter that a system chooses.
+
+``Continuation`` is the text so far with its key/value cache: it can be appended to, and taken back.
+``decode`` goes on greedily until a text has been said, an end token is the best one, or a limit is
+reached; whoever needs another rule of choosing (late stopping, a ban on some token) gives one::
+
+    with text.active():                      # the adapter, for this thread
+        found = decode(text, limit=64, stops=("}:",), ends={eos})
+        if found.stop == "}:":
+            text.extend(result_ids)          # splice tokens in
+            answer = decode(text, limit=32, ends={eos})
+
+Shapes: V vocabulary, n tokens.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from memplus.backbone.lora import Lora, under
+from memplus.errors import EmptyTextError, PositionsError
+from memplus.mplus.core import Core
+from memplus.mplus.own_tokenizer import own_tokenizer
+
+__all__ = ["END", "LIMIT", "Choose", "Continuation", "Decoded", "decode", "greedy", "never"]
+
+END, LIMIT = "end", "limit"
+"""Why decoding stopped, where it was no text."""
+
+Choose = Callable[[Tensor], int | None]
+"""The log-probabilities [V] of the next token -> the token that is taken; None: decoding ends."""
+
+
+def greedy(scores: Tensor) -> int:
+    """The best token."""
+    return int(scores.argmax())
+
+
+def never(tokens: Collection[int], choose: Choose = greedy) -> Choose:
+    """``choose`` among all tokens but these."""
+    barred = torch.tensor(sorted(tokens), dtype=torch.int64)
+
+    def chosen(scores: Tensor) -> int | None:
+        return choose(scores.index_fill(0, barred.to(scores.device), -torch.inf))
+
+    return chosen
+
+
+class Continuation:
+    """A text of the stock decoder under one adapter, with the cache of what was read.
+
+    Args:
+        core: the model; its memory takes no part.
+        lora: the adapter; None: the decoder without any, the memory's own included.
+        ids: the text so far.
+    """
+
+    def __init__(self, core: Core, lora: Lora | None, ids: Sequence[int] = ()) -> None:
+        self.core = core
+        self.lora = lora
+        self.ids: list[int] = list(ids)
+        self._cache: Any = None
+        self._read = 0
+        """Tokens that the cache holds."""
+        self._entered = False
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @contextlib.contextmanager
+    def active(self) -> Iterator[None]:
+        """Keep the adapter in place for several steps: entering it takes a while."""
+        if self._entered:
+            yield
+            return
+        with under(self.core.backbone, self.lora), torch.no_grad():
+            self._entered = True
+            try:
+                yield
+            finally:
+                self._entered = False
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text by itself, without special tokens."""
+        if not text:
+            return []
+        tokenizer = own_tokenizer(self.core.tokenizer)
+        ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def extend(self, ids: Sequence[int]) -> None:
+        """Put tokens behind the text, whoever chose them."""
+        self.ids += ids
+
+    def rewind(self, length: int) -> None:
+        """Take away all but the first ``length`` tokens."""
+        del self.ids[length:]
+        if self._read <= length:
+            return
+        if self._cache is not None and length and _can_be_cut(self.core):
+            self._cache.crop(length - self._read)  # by so many tokens less
+            self._read = length
+        else:
+            self._cache, self._read = None, 0
+
+    def text(self, start: int = 0) -> str:
+        """What the tokens from ``start`` on say."""
+        return self.core.decode(self.ids[start:])
+
+    @torch.no_grad()
+    def scores(self) -> Tensor:
+        """Log-probabilities [V] of the next token, float32.
+
+        Raises:
+            EmptyTextError: there is no token before it.
+            PositionsError: the text is longer than the decoder has positions for.
+        """
+        hidden = self._hidden(len(self.ids) - 1)
+        return self.core.logits(hidden[-1:]).float().log_softmax(dim=-1)[0]
+
+    @torch.no_grad()
+    def scores_of(self, ids: Sequence[int]) -> list[float]:
+        """Log-probability of each of some tokens behind the text, which stays as it is.
+
+        Where the text is empty the first of them is given, not predicted, and has none.
+
+        Raises:
+            EmptyTextError: no token is to be predicted.
+            PositionsError: see ``scores``.
+        """
+        given = len(self.ids)
+        count = len(ids) if given else len(ids) - 1
+        if count < 1:
+            raise EmptyTextError("The option")
+        self.ids += ids
+        try:
+            hidden = self._hidden(len(self.ids) - count - 1)[:count]
+        finally:
+            wanted = torch.tensor(self.ids[len(self.ids) - count :])
+            self.rewind(given)
+        found = self.core.logits(hidden).float().log_softmax(dim=-1)
+        values: list[float] = found.gather(1, wanted[:, None].to(found.device))[:, 0].tolist()
+        return values
+
+    def _hidden(self, first: int) -> Tensor:
+        """[n, d] of the tokens from ``first`` to the last, after the final norm."""
+        needed, available = len(self.ids), self.core.positions
+        if needed > available:
+            raise PositionsError(needed=needed, available=available)
+        if not self.ids:
+            raise EmptyTextError("The prompt")
+        if self._read > first:  # what was read before has to be read again
+            ids, self.ids = self.ids, self.ids[:first]
+            self.rewind(first)
+            self.ids = ids
+        with self.active():
+            output = self.core.backbone.decoder(
+                input_ids=torch.tensor([self.ids[self._read :]], device=self.core.device),
+                past_key_values=self._cache,
+                use_cache=True,
+            )
+        self._cache = output.past_key_values
+        hidden: Tensor = output.last_hidden_state[0, first - self._read :]
+        self._read = len(self.ids)
+        return hidden
+
+
+def _can_be_cut(core: Core) -> bool:
+    """Whether the library's cache can forget its end: one of a sliding window cannot."""
+    return getattr(core.backbone.config, "sliding_window", None) is None
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What was said."""
+
+    ids: tuple[int, ...]
+    """Of the tokens that were appended."""
+    text: str
+    """What they say, the text that stopped them included."""
+    stop: str
+    """The text that was said, ``END`` or ``LIMIT``."""
+    log_probs: tuple[float, ...]
+    """Of each token when it was chosen."""
+
+
+def decode(
+    text: Continuation,
+    *,
+    limit: int,
+    stops: Sequence[str] = (),
+    ends: Collection[int] = (),
+    choose: Choose = greedy,
+    first: Choose | None = None,
+) -> Decoded:
+    """Go on with a text, which grows by what is said.
+
+    Args:
+        text: to go on with.
+        limit: most tokens.
+        stops: texts; decoding stops as soon as one of them has been said, and whatever else its
+            last token said is taken away.
+        ends: tokens; decoding stops before the first of them.
+        choose: which token is taken.
+        first: the same for the first token alone; None: as for all.
+
+    Raises:
+        EmptyTextError, PositionsError: see ``Continuation.scores``.
+    """
+    start = len(text)
+    scores: list[float] = []
+    with text.active():
+        while len(text) - start < limit:
+            found = text.scores()
+            rule = first if first is not None and len(text) == start else choose
+            token = rule(found)
+            if token is None or token in ends:
+                return _decoded(text, start, END, scores)
+            text.extend([token])
+            scores.append(float(found[token]))
+            stop = _said(text, start, stops)
+            if stop:
+                return _decoded(text, start, stop, scores)
+    return _decoded(text, start, LIMIT, scores)
+
+
+def _decoded(text: Continuation, start: int, stop: str, scores: list[float]) -> Decoded:
+    return Decoded(tuple(text.ids[start:]), text.text(start), stop, tuple(scores))
+
+
+def _said(text: Continuation, start: int, stops: Sequence[str]) -> str:
+    """The first of the texts that the last token has completed; empty: none of them.
+
+    A tokenizer may join a stop's end with what follows: the text is then cut behind the stop.
+    """
+    if not stops:
+        return ""
+    said = text.text(start)
+    before = len(text.core.decode(text.ids[start:-1]))
+    places = {}
+    for stop in stops:
+        place = said.find(stop, max(0, before - len(stop) + 1))
+        if place >= 0:
+            places[place + len(stop)] = stop
+    if not places:
+        return ""
+    end = min(places)
+    if end < len(said):
+        text.rewind(len(text) - 1)
+        text.extend(text.encode(said[before:end]))
+    return places[end]
