@@ -18,6 +18,7 @@ TASKS: dict[str, str] = {
     "sort": "memplus.evaluation.tasks.sort:SortTask",
     "babilong": "memplus.evaluation.tasks.babilong:BabilongTask",
     "conflicts": "memplus.evaluation.tasks.conflicts:ConflictsTask",
+    "locomo": "memplus.evaluation.tasks.locomo:LocomoTask",
     "ruler": "memplus.evaluation.tasks.ruler:RulerTask",
 }
 """Name -> module and class."""
