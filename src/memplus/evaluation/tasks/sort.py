@@ -47,6 +47,9 @@ __all__ = ["GIVEN", "SWAPPED", "SortTask", "decided", "question_of", "sort_figur
 
 GIVEN, SWAPPED = "given", "swapped"
 """The orders in which a pair is shown: as it is published, and the other."""
+_OF_LENGTH = " words, "
+"""Stands in a kind behind the words of the excerpt."""
+_BOTH = "right in both orders"
 _BOOKSORT = Need(
     "booksort",
     "CC0 1.0; the books are in the public domain",
@@ -62,7 +65,7 @@ class SortTask(BenchTask):
 
     name: ClassVar[str] = "sort"
     title: ClassVar[str] = "Book-SORT: which segment came first"
-    axis: ClassVar[str] = "words between the segments, less than"
+    axis: ClassVar[str] = "words of the excerpt, or words between the segments (less than)"
     judge: ClassVar[Judge] = Judge("choice")
     needs: ClassVar[tuple[Need, ...]] = (_BOOKSORT,)
 
@@ -120,7 +123,7 @@ class SortTask(BenchTask):
     def _plan(self, excerpt: Excerpt, sizes: tuple[int, int], reference: Reference) -> Plan:
         length, size = sizes
         name = f"{excerpt.book}, {length} words, segments of {size}, excerpt {excerpt.index}"
-        asked = tuple(self._questions(excerpt, f"{length} words, segments of {size}"))
+        asked = tuple(self._questions(excerpt, f"{length}{_OF_LENGTH}segments of {size}"))
         pieces = () if self.shown else self._pieces(excerpt.text, name)
         tokens = sum(len(ends) for ends in reference(list(pieces)))
         step = Step(pieces, tokens, excerpt.title, asked, flush=bool(pieces))
@@ -193,15 +196,24 @@ def decided(scores: Sequence[Sequence[float]], *, bare_only: bool = False) -> di
 
 
 def sort_figures(lines: Sequence[Line]) -> list[Figure]:
-    """Figures of one system, by kind and by distance, and over all distances.
+    """Figures of one system: by the words of the excerpt, by distance, and over all.
 
     Over both orders: right answers. Over the published order alone: right answers, and answers
     "A", beside which the former are to be seen. Of pairs: those of which the score of A over B is
     higher where A is right than in the other order, so that a liking for a letter falls out.
+
+    Args:
+        lines: answers; those of a system that gives no likelihoods hold no scores, and their
+            figures say so.
     """
-    pooled = [{**line, "wanted": None} for line in lines]
-    found = [figure for group in (pooled, lines) for figure in _figures(group)]
-    return found + _over_files(lines)
+    by_length = [_over_distances(line) for line in lines]
+    return [*_figures(by_length), *_over_all(by_length), *_figures(lines)]
+
+
+def _over_distances(line: Line) -> Line:
+    """The line under the words of its excerpt, whatever the distance."""
+    length, _, kind = line["kind"].partition(_OF_LENGTH)
+    return {**line, "kind": kind, "wanted": int(length)}
 
 
 def _figures(lines: Sequence[Line]) -> list[Figure]:
@@ -211,7 +223,7 @@ def _figures(lines: Sequence[Line]) -> list[Figure]:
         if line["key"].endswith(GIVEN)
     ]
     return [
-        *shares(lines, "right in both orders"),
+        *shares(lines, _BOTH),
         *shares(given, "right as published"),
         *shares(given, "says A", "says_a"),
         *shares(_without_bias(lines), "right without bias"),
@@ -239,16 +251,15 @@ def _a_over_b(line: Line) -> float:
     return scores[LABELS[0]] - scores[LABELS[1]]
 
 
-def _over_files(lines: Sequence[Line]) -> list[Figure]:
-    """Over all lengths together: of all rows, and the mean of the files' shares."""
-    pooled = [{**line, "wanted": None} for line in lines]
-    by_kind = shares(pooled, "right in both orders")
-    if len(by_kind) < 2:
+def _over_all(lines: Sequence[Line]) -> list[Figure]:
+    """Over all lengths and segments together: of all rows, and the mean of the files' shares."""
+    files = shares(lines)
+    if len(files) < 2:
         return []
-    (rows,) = shares([{**line, "kind": "all"} for line in pooled], "right in both orders")
-    mean = fmean(one.value for one in by_kind)
-    variance = sum(one.value * (1 - one.value) / one.asked for one in by_kind)
-    spread = Z * variance**0.5 / len(by_kind)
-    measure = "right in both orders, mean of the kinds"
+    (rows,) = shares([{**line, "kind": "all", "wanted": None} for line in lines], _BOTH)
+    mean = fmean(one.value for one in files)
+    variance = sum(one.value * (1 - one.value) / one.asked for one in files)
+    spread = Z * variance**0.5 / len(files)
     low, high = max(0.0, mean - spread), min(1.0, mean + spread)
+    measure = f"{_BOTH}, mean of the files"
     return [rows, replace(rows, measure=measure, value=mean, low=low, high=high)]
