@@ -22,7 +22,7 @@ from memplus.evaluation.engine.plan import Question
 from memplus.evaluation.tasks.sort import GIVEN, decided, question_of
 from memplus.evaluation.tasks.sort_wordings import OPTIONS, Trial, Wording
 from memplus.mplus.encoding import chat_ids
-from memplus.systems.shared import Shared, log_likelihood
+from memplus.systems.shared import Shared, log_likelihoods
 
 _TAGS = {
     "<booktitle>": "{title}",
@@ -150,8 +150,7 @@ def test_golden_log_probabilities_and_answers() -> None:
     gives the answers of the published code."""
     shared = Shared(model)
     for row in rows():
-        given = ids_of(row)
-        found = [log_likelihood(shared, None, given, option) for option in OPTIONS]
+        found = log_likelihoods(shared, None, ids_of(row), OPTIONS)
         named = dict(zip(OPTIONS, (score for score, _ in found), strict=True))
         for label in ("A", "B"):
             assert named[label] == pytest.approx(row["logprob_label"][label], abs=1e-4)

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from memplus.config import PromptConfig
 from memplus.errors import EmptyTextError, TokenizerMissingError
 from memplus.systems.protocol import ChatPrompt, Explains
 from memplus.systems.registry import usual_systems
-from memplus.systems.shared import Shared, log_likelihood
+from memplus.systems.shared import Shared, log_likelihoods
 
 
 def test_the_model_is_loaded_once_and_not_before_it_is_needed() -> None:
@@ -75,9 +76,34 @@ def test_a_likelihood_is_the_stock_loss() -> None:
     ids = torch.tensor([model.encode("It is red.")])
     logits = model(ids, memory=memory).logits[0, :-1]
     loss = cross_entropy(logits, ids[0, 1:], reduction="sum")
-    found, count = log_likelihood(SHARED, memory, [], "It is red.")
+    ((found, count),) = log_likelihoods(SHARED, memory, [], ["It is red."])
     assert count == ids.shape[1] - 1
     assert found == pytest.approx(-float(loss.detach()), rel=1e-5)
+
+
+def test_options_read_together_are_as_likely_as_each_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = SHARED.mplus
+    memory = model.new_memory(0)
+    model.write(memory, "The keeper slept by the gate.")
+    given, options = model.encode("It is"), ["a", "b", " a", " b", " red"]
+    alone = [log_likelihoods(SHARED, memory, given, [option])[0] for option in options]
+    passes: list[int] = []
+    forward = MPlus.forward
+
+    def counted(self: MPlus, *args: Any, **kwargs: Any) -> Any:
+        passes.append(1)
+        return forward(self, *args, **kwargs)
+
+    monkeypatch.setattr(MPlus, "forward", counted)
+    found = log_likelihoods(SHARED, memory, given, options)
+    assert len(passes) == 3, "the letters, the letters behind a blank, the word"
+    assert [count for _, count in found] == [count for _, count in alone]
+    for (together, _), (single, _) in zip(found, alone, strict=True):
+        assert together == pytest.approx(single, abs=1e-5)
+    with pytest.raises(EmptyTextError):
+        log_likelihoods(SHARED, memory, [], ["ab", "a"])
 
 
 def test_declining_is_what_the_models_own_prompt_says_it_is() -> None:

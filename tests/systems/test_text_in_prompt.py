@@ -11,7 +11,7 @@ from memplus.errors import CorruptMemoryError, PositionsError
 from memplus.systems.full_context import FullContextSystem
 from memplus.systems.nothing import BareOptions, BareSystem
 from memplus.systems.protocol import ChatPrompt, Scores
-from memplus.systems.shared import Adapter, Alone, Shared, log_likelihood
+from memplus.systems.shared import Adapter, Alone, Shared, log_likelihoods
 from memplus.systems.text_in_prompt import ScoringTextSession, TextOptions, TextSession
 
 TEXT = "The gate is red, and nobody came. It rained for days; the keeper slept."
@@ -36,10 +36,7 @@ def uncached(session: TextSession, prompt: str | ChatPrompt, adapter: Adapter) -
     """The same likelihoods, everything read at once."""
     shared = session.system.shared
     ids = shared.prompt_ids(prompt, session.text.last(session.tokens))
-    pairs = [
-        log_likelihood(shared, None, ids, one, alone=Alone(adapter))
-        for one in (" red", " a keeper")
-    ]
+    pairs = log_likelihoods(shared, None, ids, (" red", " a keeper"), alone=Alone(adapter))
     return [value for value, _ in pairs]
 
 
@@ -184,7 +181,7 @@ def test_the_first_token_after_an_empty_prompt_is_given() -> None:
     ((found, count),) = session.score([""], [[" It rained."]])[0]
     shared = SHARED
     given = shared.prompt_ids("", TEXT + " ")
-    expected, _ = log_likelihood(shared, None, given, "It rained.")
+    ((expected, _),) = log_likelihoods(shared, None, given, ["It rained."])
     assert count == len(" It rained.") - 1
     assert found == pytest.approx(expected, rel=1e-4)
 

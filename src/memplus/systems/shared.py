@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 import torch
+from torch import Tensor
 
 from memplus.backbone.text_cache import TextCache
 from memplus.data.stream import Reference
@@ -31,7 +32,7 @@ __all__ = [
     "Shared",
     "SharedSystem",
     "answer_from_prompt",
-    "log_likelihood",
+    "log_likelihoods",
 ]
 
 Adapter = Literal["read", "none"]
@@ -131,7 +132,7 @@ class Shared:
         """See ``Scores.score``, with a memory, or of the model alone."""
         given = [self.prompt_ids(prompt) for prompt in prompts]
         return [
-            [log_likelihood(self, memory, ids, option, alone=alone) for option in group]
+            [*log_likelihoods(self, memory, ids, group, alone=alone)]
             for ids, group in zip(given, options, strict=True)
         ]
 
@@ -267,40 +268,53 @@ def answer_from_prompt(
 
 
 @torch.no_grad()
-def log_likelihood(
+def log_likelihoods(
     shared: Shared,
     memory: Memory | None,
     given: Sequence[int],
-    option: str,
+    options: Sequence[str],
     *,
     ahead: Sequence[int] = (),
     alone: Alone | None = None,
-) -> Likelihood:
-    """How likely an option is after a prompt.
+) -> list[Likelihood]:
+    """How likely each option is after a prompt.
+
+    Options that differ in their last token alone are read together, in one pass.
 
     Args:
         shared: the model that reads them.
         memory: what it remembers; None: the model alone.
-        given: the prompt's token ids; where there are none the option's first token is given.
-        option: as it stands.
+        given: the prompt's token ids; where there are none an option's first token is given.
+        options: as they stand.
         ahead: token ids before the prompt that are no part of it: a text that is remembered so.
         alone: how the model reads without a memory; None: under its read adapter.
 
     Raises:
-        EmptyTextError: the option has no token to predict.
+        EmptyTextError: an option has no token to predict.
     """
-    model = shared.mplus
-    wanted = model.encode(option)
-    count = len(wanted) if given else len(wanted) - 1
-    if count < 1:
+    wanted = [shared.mplus.encode(option) for option in options]
+    least = 1 if given else 2
+    if any(len(ids) < least for ids in wanted):
         raise EmptyTextError("The option")
-    ids = torch.tensor([[*ahead, *given, *wanted]], device=model.device)
     alone = alone or Alone()
-    past, options = alone.begun([*ahead, *given])
-    with shared.adapted(alone.adapter):
-        output = model(ids[:, past:], memory=memory, **options)
-    logits = output.logits[0, -count - 1 : -1].float()
-    told = ids[0, -count:]
-    found = logits.log_softmax(dim=-1).gather(1, told[:, None])
-    greedy = bool((logits.argmax(dim=-1) == told).all())
-    return Likelihood(float(found.sum()), count, greedy=greedy)
+    logits: dict[tuple[int, ...], Tensor] = {}
+    found = []
+    for ids in wanted:
+        count = len(ids) - least + 1
+        before = tuple(ids[:-1])
+        if before not in logits:
+            past, cached = alone.begun([*ahead, *given])
+            read = torch.tensor([[*ahead, *given, *ids]], device=shared.mplus.device)
+            with shared.adapted(alone.adapter):
+                output = shared.mplus(read[:, past:], memory=memory, **cached)
+            logits[before] = output.logits[0, -count - 1 : -1].float()
+        found.append(_likelihood(logits[before], ids[-count:]))
+    return found
+
+
+def _likelihood(logits: Tensor, told: Sequence[int]) -> Likelihood:
+    """Of tokens, by the logits [tokens, vocabulary] at each of their places."""
+    ids = torch.tensor(told, device=logits.device)
+    found = logits.log_softmax(dim=-1).gather(1, ids[:, None])
+    greedy = bool((logits.argmax(dim=-1) == ids).all())
+    return Likelihood(float(found.sum()), len(told), greedy=greedy)

@@ -35,7 +35,7 @@ from memplus.systems.shared import (
     PromptOptions,
     SharedSystem,
     answer_from_prompt,
-    log_likelihood,
+    log_likelihoods,
 )
 
 __all__ = ["ScoringTextSession", "TextOptions", "TextSession", "TextSystem"]
@@ -220,9 +220,7 @@ class ScoringTextSession(TextSession):
         alone = self._read(prompt, fitted.before)
         # After an empty prompt the first token is given, whatever stands before it.
         ahead, given = (fitted.ids, []) if prompt == "" else ([], fitted.ids)
-        return [
-            log_likelihood(shared, None, given, one, ahead=ahead, alone=alone) for one in options
-        ]
+        return [*log_likelihoods(shared, None, given, options, ahead=ahead, alone=alone)]
 
 
 class TextSystem(SharedSystem[Options], Generic[Options]):
