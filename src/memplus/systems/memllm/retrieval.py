@@ -63,7 +63,7 @@ class Found:
 def find(
     table: TripleTable, query: Query, thresholds: Thresholds, *, exact_first: bool = True
 ) -> list[Found]:
-    """What a query finds, by score, then by order of writing.
+    """What a query finds, by score; of equals what was said last comes last.
 
     Args:
         table: is looked through.
@@ -86,7 +86,7 @@ def find(
         score = (entities[end][1] + relations[row.triple.relation][1]) / 2
         if score < thresholds.mean:
             found.append(Found(score, row))
-    found.sort(key=lambda one: (one.score, one.row.id))
+    found.sort(key=lambda one: (one.score, one.row.written, one.row.id))
     exact = [one for one in found if one.score < _EXACT] if exact_first else []
     return exact or found
 
