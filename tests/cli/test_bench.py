@@ -33,6 +33,12 @@ def test_a_benchmark_is_run_shown_resumed_and_drawn(
     assert "no memory" in shown.out
     assert (out / "mplus" / "answers.jsonl").read_bytes() == answers
     assert "## retention" in (out / "table.md").read_text()
+    given = ("bench", "check", out / "table.md", "--model", tiny, "--texts", book, "--json")
+    assert run(*given).data["parted"] == []
+    table = (out / "table.md").read_text()
+    (out / "old.md").write_text(table.replace('"plans": "', '"plans": "0'))
+    old = run("bench", "check", out / "old.md", "--model", tiny, "--texts", book)
+    assert (old.code, "retention: plans" in old.out) == (1, True)
     drawn = run("bench", "plot", out, "--json")
     assert Path(drawn.data["picture"]).is_file()
     refused = run(*given, "--items", 2)

@@ -16,7 +16,7 @@ FOUND = Benchmark(
     "kept",
     "tokens since",
     "nano",
-    {},
+    {"options": {}, "plans": "0"},
     (
         SystemResult(
             "mplus",

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from memplus.cli.bench_tables import show_benchmark, show_list
-from memplus.cli.evaluated import open_bench
+from memplus.cli.evaluated import open_shared
 from memplus.cli.options import AsJson, Device, Dtype, Model
 from memplus.cli.output import Output
-from memplus.errors import BenchmarkFailedError, ConfigError
+from memplus.errors import BenchmarkFailedError
 from memplus.evaluation.tasks.registry import TASKS
 
 if TYPE_CHECKING:
     from memplus.evaluation.benchmark import Benchmark
-    from memplus.evaluation.engine.bench import Bench
-    from memplus.evaluation.tasks.bench_task import BenchTask, Inputs
 
 __all__ = ["bench"]
 
@@ -92,16 +90,26 @@ def _command(name: str) -> Callable[..., None]:
         dtype: Dtype = None,
         as_json: AsJson = False,
     ) -> None:
+        from memplus.bench import make_inputs, make_task, open_systems
         from memplus.evaluation.benchmark import run_benchmark
+        from memplus.evaluation.tasks.retention import parse_distances
+        from memplus.fields import parse_spec
 
         output = Output(as_json=as_json)
-        task = _task(name, options, lengths, items, seeds, small=small)
+        task = make_task(
+            name,
+            parse_spec(":".join([name, *(options or [])]), "--set")[1],
+            small=small,
+            lengths=None if lengths is None else parse_distances(lengths, "lengths"),
+            items=items,
+            seeds=seeds,
+        )
         folder = out or Path("runs/bench") / name
-        opened = open_bench(_named(system), model, device=device, dtype=dtype)
+        shared = open_shared(model, device=device, dtype=dtype)
+        opened = open_systems(_names(system), shared)
         with output.progress() as report:
-            found = run_benchmark(
-                opened.systems, task, _inputs(opened, data, texts), folder, report
-            )
+            inputs = make_inputs(shared, data, texts)
+            found = run_benchmark(opened.systems, task, inputs, folder, report)
         _write_table(folder, [found])
         show = {"folder": str(folder), **found.to_dict()}
         output.result(show, show=lambda console: show_benchmark(console, found, folder))
@@ -137,14 +145,16 @@ def run_all(
     as_json: AsJson = False,
 ) -> None:
     """Run several benchmarks on several systems; OUT/comparison.md holds all tables."""
+    from memplus.bench import make_inputs, open_systems
     from memplus.evaluation.benchmark import run_benchmark
     from memplus.evaluation.tasks.registry import task_class
 
     output = Output(as_json=as_json)
     names = [one.strip() for one in tasks.split(",")] if tasks else list(TASKS)
     kinds = [task_class(name) for name in names]
-    opened = open_bench(_named(system), model, device=device, dtype=dtype)
-    inputs = _inputs(opened, data, texts)
+    shared = open_shared(model, device=device, dtype=dtype)
+    opened = open_systems(_names(system), shared)
+    inputs = make_inputs(shared, data, texts)
     found: list[Benchmark] = []
     for kind in kinds:
         missing = [need.path for need in kind.needs if not inputs.has(need)]
@@ -216,64 +226,54 @@ def plot(
     )
 
 
-def _named(system: str | None) -> str | None:
+@bench.command("check")
+def check(
+    page: Annotated[Path, typer.Argument(help="A page of tables, such as docs/comparison.md.")],
+    *,
+    data: Data = Path("data"),
+    texts: TextsOption = None,
+    model: Model = "smollm2",
+    device: Device = None,
+    dtype: Dtype = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say which tables of a page are of other questions or other weights than today's."""
+    from memplus.bench import make_inputs
+    from memplus.data.documents import read_document
+    from memplus.evaluation.comparison import marks_of, parted
+    from memplus.evaluation.tasks.registry import task_class
+    from memplus.fields import checked
+    from memplus.systems.registry import make_systems
+
+    marks = marks_of(read_document(page).text)
+    shared = open_shared(model, device=device, dtype=dtype)
+    found = parted(
+        marks,
+        lambda name, options: checked(task_class(name), options),
+        lambda name: make_systems([name], shared)[0],
+        make_inputs(shared, data, texts),
+    )
+    lines = [f"{one.task}: {one.what} differ(s) from the page" for one in found]
+    Output(as_json=as_json).result(
+        {"page": str(page), "parted": [asdict(one) for one in found]},
+        show=lambda console: console.print(
+            "\n".join(lines) or f"All {len(marks)} tables are of today's questions and weights.",
+            markup=False,
+        ),
+    )
+    if found:
+        raise typer.Exit(1)
+
+
+def _names(system: str | None) -> list[str] | None:
     """Names of systems as they are opened; ``all`` are those whose needs are there."""
+    if system is None:
+        return None
     if system != "all":
-        return system
+        return [name.strip() for name in system.split(",")]
     from memplus.systems.registry import described
 
-    return ",".join(one["name"] for one in described() if not one["missing"])
-
-
-def _task(
-    name: str,
-    options: list[str] | None,
-    lengths: str | None,
-    items: int | None,
-    seeds: int | None,
-    *,
-    small: bool,
-) -> BenchTask:
-    """A task with its options: its small size or its defaults, changed by flags.
-
-    Raises:
-        ConfigError: it has no such option, or not with that value.
-    """
-    from memplus.evaluation.tasks.registry import task_class
-    from memplus.evaluation.tasks.retention import parse_distances
-    from memplus.fields import parse_spec, with_options
-
-    kind = task_class(name)
-    given = parse_spec(":".join([name, *(options or [])]), "--set")[1]
-    made = with_options(kind, name, given)
-    start = kind.small() if small else kind()
-    changes: dict[str, Any] = {one: getattr(made, one) for one in given}
-    flags = {
-        "lengths": None if lengths is None else parse_distances(lengths, "lengths"),
-        "items": items,
-        "seeds": seeds,
-    }
-    known = {one.name for one in fields(kind)}
-    for field, value in flags.items():
-        if value is not None and field not in known:
-            raise ConfigError(field, value=value, reason=f"{name} has no such option")
-        if value is not None:
-            changes[field] = value
-    return replace(start, **changes)
-
-
-def _inputs(opened: Bench, data: Path, texts: list[Path] | None) -> Inputs:
-    from memplus.evaluation.tasks.bench_task import Inputs
-
-    return Inputs(data, opened.reference, opened.chunk, lambda: _prose(data, texts))
-
-
-def _prose(data: Path, texts: list[Path] | None) -> list[str]:
-    from memplus.cli.evaluated import read_texts
-
-    if not texts:
-        texts = sorted((data / "booksort" / "books").glob("*.txt.gz"))
-    return read_texts(texts)
+    return [one["name"] for one in described() if not one["missing"]]
 
 
 def _write_table(folder: Path, found: list[Benchmark], name: str = "table.md") -> None:

@@ -58,14 +58,10 @@ def open_bench(systems: str | None, model: str, *, device: str | None, dtype: st
         ConfigError: a system is unknown, or the model cannot serve it.
         ModelError: see ``load_model``.
     """
-    from memplus.evaluation.engine.bench import Bench
-    from memplus.systems.registry import make_systems, usual_systems
+    from memplus.bench import open_systems
 
-    shared = open_shared(model, device=device, dtype=dtype)
-    if systems is None:
-        return Bench(usual_systems(shared), shared.reference)
-    names = [name.strip() for name in systems.split(",")]
-    return Bench(make_systems(names, shared), shared.reference)
+    names = None if systems is None else [name.strip() for name in systems.split(",")]
+    return open_systems(names, open_shared(model, device=device, dtype=dtype))
 
 
 def open_table_bench(model: str, *, device: str | None, dtype: str | None) -> Bench:

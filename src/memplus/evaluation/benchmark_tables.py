@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from memplus.evaluation.benchmark import Benchmark, SystemResult
+from memplus.evaluation.comparison import mark
 from memplus.evaluation.engine.figures import Figure
 
 __all__ = ["cost_rows", "figure_tables", "markdown", "shown"]
@@ -91,6 +92,7 @@ def markdown(found: Sequence[Benchmark]) -> str:
             for result in one.results
             if result.errors
         ]
+        lines += ["", mark(one)]
         parts.append("\n".join(lines).rstrip() + "\n")
     return "\n".join(parts)
 

@@ -1,0 +1,110 @@
+"""Benchmarks from Python: what ``memplus bench`` does, on a model named or already loaded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from memplus.data.corpus import read_texts
+from memplus.errors import ConfigError
+from memplus.evaluation.benchmark import Benchmark, run_benchmark
+from memplus.evaluation.engine.bench import Bench
+from memplus.evaluation.tasks.bench_task import BenchTask, Inputs
+from memplus.evaluation.tasks.demonstration import language_documentation
+from memplus.evaluation.tasks.registry import task_class
+from memplus.fields import with_options
+from memplus.mplus.model import MPlus
+from memplus.systems.registry import make_systems, usual_systems
+from memplus.systems.shared import Shared
+
+__all__ = ["make_inputs", "make_task", "open_systems", "run_bench"]
+
+
+def run_bench(
+    task: str | BenchTask,
+    systems: Sequence[str] | None = None,
+    model: str | MPlus = "smollm2",
+    *,
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+    small: bool = False,
+) -> Benchmark:
+    """Run a benchmark on systems, or resume it, and return its figures.
+
+    Args:
+        task: a name of ``memplus bench list``, or a task with its options.
+        systems: names with their options (``bm25:k=4``); None: the model's memory and none.
+        model: a name, a directory, a hub id, or a model that is loaded.
+        data: folder of question sets and books; None: ``MEMPLUS_DATA``, or ``data``.
+        out: folder of the results; None: ``runs/bench/TASK``.
+        small: the size for ten minutes, of a task that is named.
+
+    Raises:
+        ConfigError: a task, a system or an option is unknown.
+        MissingDataError: a file of the task is not there.
+        RunMismatchError: the folder holds another run.
+        ModelError: the model cannot be loaded.
+    """
+    made = make_task(task, {}, small=small) if isinstance(task, str) else task
+    shared = Shared(lambda: MPlus.from_pretrained(model) if isinstance(model, str) else model)
+    opened = open_systems(systems, shared)
+    folder = Path(data or os.environ.get("MEMPLUS_DATA") or "data")
+    target = Path(out) if out else Path("runs/bench") / made.name
+    inputs = make_inputs(shared, folder, None)
+    return run_benchmark(opened.systems, made, inputs, target, lambda *_: None)
+
+
+def make_task(name: str, options: Mapping[str, str], *, small: bool, **values: Any) -> BenchTask:
+    """A task by its name, with its defaults or its small size, changed where something is given.
+
+    Args:
+        name: of the registry.
+        options: its fields as text.
+        small: whether the others are those of the small size.
+        values: more of its fields, as they are; None: not given.
+
+    Raises:
+        ConfigError: there is no such task, it has no such option, or not with that value.
+    """
+    kind = task_class(name)
+    checked = with_options(kind, name, options)
+    changes = {one: getattr(checked, one) for one in options}
+    known = {one.name for one in fields(kind)}
+    for option, value in values.items():
+        if value is not None and option not in known:
+            raise ConfigError(f"{name}:{option}", value=value, reason="there is no such option")
+        if value is not None:
+            changes[option] = value
+    return replace(kind.small() if small else kind(), **changes)
+
+
+def open_systems(systems: Sequence[str] | None, shared: Shared) -> Bench:
+    """Systems by their names over one model, and its tokenizer as the one that counts.
+
+    Raises:
+        ConfigError: a system is unknown, or the model cannot serve it.
+        ModelError: it cannot be loaded.
+    """
+    made = usual_systems(shared) if systems is None else make_systems(systems, shared)
+    return Bench(made, shared.reference)
+
+
+def make_inputs(shared: Shared, data: Path, texts: Sequence[Path] | None) -> Inputs:
+    """What plans are made of: the same, whichever systems are compared.
+
+    Args:
+        shared: whose tokens are counted; questions fall on multiples of its memory's chunks.
+        data: folder of question sets and books.
+        texts: prose; None: the Book-SORT books of that folder, or Python's own documentation
+            where these are not there.
+    """
+
+    def prose() -> list[str]:
+        files = texts or sorted((data / "booksort" / "books").glob("*.txt.gz"))
+        return list(read_texts(files)) if files else [language_documentation()]
+
+    chunk = shared.mplus.memory_config.chunk_tokens
+    return Inputs(data, shared.reference, chunk, prose)
