@@ -78,17 +78,17 @@ def flash_of(turn: int, turns: Turns, limits: Limits) -> Chosen:
     """The previous turn as it is given: whole if it is short, else its summary.
 
     The published code counts a turn of exactly the limit whole and gives its summary; here it is
-    whole in both. Half of all room at most is its own, so that a turn can stand beside it.
+    whole in both. Half of all room at most is its own where other turns can stand beside it.
 
     Args:
         turn: the last one.
         turns: what is known.
         limits: of the prompt.
     """
-    half = max(1, limits.total // 2)
+    room = max(1, limits.total // 2) if turn else limits.total
     if turns.tokens(turn) <= limits.flash:
-        return _within(Chosen(turn, "raw", turns.tokens(turn)), half)
-    return _within(Chosen(turn, "summary", turns.summary_tokens(turn)), half)
+        return _within(Chosen(turn, "raw", turns.tokens(turn)), room)
+    return _within(Chosen(turn, "summary", turns.summary_tokens(turn)), room)
 
 
 def _within(chosen: Chosen, room: int) -> Chosen:

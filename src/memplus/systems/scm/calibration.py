@@ -1,0 +1,78 @@
+"""How good the controller of a model is at yes and no, measured beforehand and kept with memplus.
+
+``benchmarks/scm_gate.py`` measures it and writes the files.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal
+
+from memplus.systems.scm.controller import Thresholds
+
+__all__ = ["Calibration", "Measured", "calibration_of"]
+
+_FOLDER = "assets/systems/scm"
+_PATH = "/"
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Of one question: a threshold, and how often it was right on pairs it was not chosen on."""
+
+    threshold: float
+    accuracy: float
+    """Mean over pairs whose answer is yes and those whose answer is no, 0 to 1."""
+    low: float
+    high: float
+    """Wilson interval of 95%."""
+    pairs: int
+    """Held-out pairs, half of them of either answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What was measured of a controller; None: nothing was."""
+
+    answers: Measured | None = None
+    """Of question 2."""
+    gate: Measured | None = None
+    """Of question 1."""
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """Where nothing was measured, yes is what is likelier than no."""
+        gate, answers = self.gate, self.answers
+        return Thresholds(gate.threshold if gate else 0.0, answers.threshold if answers else 0.0)
+
+    @property
+    def said(self) -> str:
+        """For people."""
+        if self.answers is None:
+            return "controller not measured"
+        one = self.answers
+        return f"controller right in {one.accuracy:.0%} [{one.low:.0%}, {one.high:.0%}]"
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+
+@cache
+def calibration_of(model: str, controller: Literal["plain", "tuned", "yes"]) -> Calibration:
+    """What was measured of a model's controller; nothing where that is not known.
+
+    Args:
+        model: its name.
+        controller: who answers.
+    """
+    path = files("memplus").joinpath(f"{_FOLDER}/{model}-{controller}.json")
+    if _PATH in model or not path.is_file():
+        return Calibration()
+    content = json.loads(path.read_text(encoding="utf-8"))
+    found = {name: Measured(**content[name]) for name in ("answers", "gate") if name in content}
+    return Calibration(**found)

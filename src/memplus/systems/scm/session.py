@@ -1,0 +1,214 @@
+"""A session of SCM: a stream of turns, and questions answered from what is called up of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from memplus.errors import EmptyTextError
+from memplus.systems.protocol import ChatPrompt, Evidence, Reply, Text, pieces_of
+from memplus.systems.scm.frame import Frame
+from memplus.systems.scm.recalling import Asked, Called, call_up
+from memplus.systems.scm.saved import packed
+from memplus.systems.scm.selection import Form
+from memplus.systems.scm.stream import Chunk, Stream, Turn, Waiting
+from memplus.systems.session_file import save_session
+from memplus.systems.shared import log_likelihood
+
+__all__ = ["Quoted", "SCMSession"]
+
+
+@dataclass(frozen=True, slots=True)
+class Quoted(Evidence):
+    """A turn that stood in the prompt; its share is that of the tokens called up."""
+
+    form: Form = "raw"
+    """Whether it stood there whole or as its summary."""
+    flash: bool = False
+    """Whether it was the previous turn, which is always given."""
+
+
+class SCMSession:
+    """Keeps what it is told as turns.
+
+    Args:
+        frame: of its system.
+        stream: told so far.
+    """
+
+    def __init__(self, frame: Frame, stream: Stream | None = None) -> None:
+        self.frame = frame
+        self.stream = stream or Stream()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the texts, of the vectors, and of summaries that are kept to be compared.
+
+        Summaries that are made only where a turn does not fit are made again when they are needed,
+        so that asking changes nothing; they are not counted, and not saved.
+        """
+        return self.stream.nbytes
+
+    @property
+    def tokens(self) -> int:
+        """Tokens told, those that wait included."""
+        return sum(self.stream.tokens.values())
+
+    def write(self, text: Text, source: str = "") -> None:
+        """Tell running text, which becomes turns; a new source begins a turn.
+
+        Raises:
+            EmptyTextError: there is nothing to read.
+        """
+        pieces = pieces_of(text)
+        if not any(pieces):
+            raise EmptyTextError()
+        waiting = self.stream.waiting
+        if waiting.source != source or not waiting.text:
+            self._begin(source)
+        for piece, ends in zip(pieces, self.frame.shared.reference(pieces), strict=True):
+            more = self.stream.waiting.add(piece, ends)
+            self.stream = replace(self.stream, waiting=more).counted(source, len(ends))
+        while (found := self.stream.waiting.first(self.frame.options.chunk)) is not None:
+            chunk, left = found
+            self.stream = replace(self.stream, waiting=left)
+            self._append(chunk)
+
+    def tell(self, observation: str, response: str = "", source: str = "") -> None:
+        """Tell one turn of a dialogue, with both sides.
+
+        Args:
+            observation: what the user said.
+            response: what the assistant said.
+            source: its name, for evidence.
+
+        Raises:
+            EmptyTextError: the user said nothing.
+        """
+        if not observation.strip():
+            raise EmptyTextError("The observation")
+        self._begin(source)
+        counted = sum(len(ends) for ends in self.frame.shared.reference([observation, response]))
+        start = self.stream.waiting.start
+        self.stream = replace(self.stream, waiting=Waiting()).counted(source, counted)
+        self._append(Chunk(observation, source, start, counted, response))
+
+    def flush(self) -> None:
+        """What waits becomes a turn, however short; white space alone is dropped."""
+        if self.stream.waiting.text:
+            self._begin("")
+            self.stream = replace(self.stream, waiting=Waiting())
+
+    def _begin(self, source: str) -> None:
+        """End the turn that waits, and wait for text of a source."""
+        chunk = self.stream.waiting.chunk
+        start = self.stream.tokens.get(source, 0)
+        self.stream = replace(self.stream, waiting=Waiting(source, start))
+        if chunk is not None:
+            self._append(chunk)
+
+    def _append(self, chunk: Chunk) -> None:
+        if chunk.observation.strip():
+            turns = self.stream.turns
+            turn = self.frame.new_turn(chunk, len(turns) + 1)
+            self.stream = replace(self.stream, turns=(*turns, turn))
+
+    def roll_back(self) -> None:
+        """Take back what was told last: what waits, else the last turn."""
+        self.stream = self.stream.rolled_back()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self.stream = Stream()
+
+    # Asking -------------------------------------------------------------------------------------
+
+    @property
+    def _turns(self) -> tuple[Turn, ...]:
+        """All turns; text that waits is read as the last one, and stays waiting."""
+        turns, chunk = self.stream.turns, self.stream.waiting.chunk
+        if chunk is None:
+            return turns
+        return (*turns, self.frame.new_turn(chunk, len(turns) + 1, compared=False))
+
+    def recall(self, question: str, *, max_new_tokens: int | None = None) -> Asked:
+        """What would stand before a question.
+
+        Args:
+            question: in plain words.
+            max_new_tokens: of the answer, which needs room too; None: the system's own.
+        """
+        longest = max_new_tokens or self.frame.shared.mplus.prompt.max_new_tokens
+        room = self.frame.room(ChatPrompt(question), longest)
+        return call_up(self.frame.parts, self._turns, question, room)
+
+    def ask(self, questions: Sequence[str], *, max_new_tokens: int | None = None) -> list[Reply]:
+        """See ``Session.ask``; questions are answered one by one, and not kept as turns."""
+        if not all(question.strip() for question in questions):
+            raise EmptyTextError("The question")
+        return [self._reply(question, max_new_tokens) for question in questions]
+
+    def _reply(self, question: str, max_new_tokens: int | None) -> Reply:
+        shared = self.frame.shared
+        asked = self.recall(question, max_new_tokens=max_new_tokens)
+        ids = shared.prompt_ids(ChatPrompt(question), asked.before)
+        longest = max_new_tokens or shared.mplus.prompt.max_new_tokens
+        return replace(self.frame.voice.answer(ids, longest), evidence=_evidence(asked))
+
+    def converse(self, text: str, source: str = "", *, max_new_tokens: int | None = None) -> Reply:
+        """Answer, and keep both sides as a turn.
+
+        Raises:
+            EmptyTextError: the text is empty.
+        """
+        (reply,) = self.ask([text], max_new_tokens=max_new_tokens)
+        self.tell(text, reply.text, source)
+        return reply
+
+    def score(
+        self, prompts: Sequence[str | ChatPrompt], options: Sequence[Sequence[str]]
+    ) -> list[list[tuple[float, int]]]:
+        """See ``Scores.score``; what is called up for a prompt stands before it."""
+        return [self._scored(*one) for one in zip(prompts, options, strict=True)]
+
+    def _scored(self, prompt: str | ChatPrompt, options: Sequence[str]) -> list[tuple[float, int]]:
+        ids, shared = self._before(prompt), self.frame.shared
+        # After an empty prompt the first token is given, whatever stands before it.
+        ahead, given = (ids, []) if prompt == "" else ([], ids)
+        alone = self.frame.voice.alone
+        return [
+            log_likelihood(shared, None, given, one, ahead=ahead, alone=alone) for one in options
+        ]
+
+    def _before(self, prompt: str | ChatPrompt) -> list[int]:
+        """Token ids of a prompt with what is called up for it; a text as it stands asks nothing."""
+        asked = isinstance(prompt, ChatPrompt)
+        query = prompt.user if isinstance(prompt, ChatPrompt) else prompt
+        room = self.frame.room(prompt, self.frame.shared.mplus.prompt.max_new_tokens)
+        before = call_up(self.frame.parts, self._turns, query, room, asked=asked).before
+        if before and not asked:
+            before += "\n\n"
+        return self.frame.shared.prompt_ids(prompt, before)
+
+    def fork(self) -> SCMSession:
+        """See ``Session.fork``; turns are shared, and nobody changes one."""
+        return SCMSession(self.frame, self.stream)
+
+    def save(self, path: Path) -> None:
+        """See ``Saves.save``."""
+        state, tensors = packed(self.stream)
+        save_session(path, self.frame.system, state, tensors)
+
+
+def _evidence(asked: Asked) -> tuple[Quoted, ...]:
+    whole = max(1, asked.selection.tokens)
+    found = [_quoted(one, whole, flash=one.chosen is asked.selection.flash) for one in asked.called]
+    return tuple(sorted(found, key=lambda one: -one.share))
+
+
+def _quoted(called: Called, whole: int, *, flash: bool) -> Quoted:
+    chunk, chosen = called.turn.chunk, called.chosen
+    end = chunk.start + chunk.length
+    share = chosen.tokens / whole
+    return Quoted(chunk.source, chunk.start, end, share, called.text, chosen.form, flash)

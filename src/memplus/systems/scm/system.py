@@ -1,0 +1,67 @@
+"""SCM as a system of the bench: Self-Controlled Memory (2304.13343)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from memplus.systems.protocol import Session
+from memplus.systems.scm.calibration import Calibration, calibration_of
+from memplus.systems.scm.frame import Frame
+from memplus.systems.scm.options import SCMOptions
+from memplus.systems.scm.saved import StreamState, unpacked
+from memplus.systems.scm.session import SCMSession
+from memplus.systems.session_file import load_session
+from memplus.systems.shared import SharedSystem
+
+__all__ = ["SCMSystem"]
+
+
+class SCMSystem(SharedSystem[SCMOptions]):
+    """Turns of text, and a controller that decides which of them are read again."""
+
+    registered = "scm"
+    options_type = SCMOptions
+    sessions: type[Session] = SCMSession
+    remembers = True
+    chunk_tokens = 1
+    """A question reads what waits too."""
+
+    @property
+    def title(self) -> str:
+        """See ``System.title``; with how often the controller was right when it was measured."""
+        options = self.options
+        if options.naive:
+            return "SCM's turns without a controller"
+        if options.controller == "yes":
+            return "SCM, controller always says yes"
+        name = "SCM, tuned controller" if options.controller == "tuned" else "SCM"
+        return f"{name} ({self.calibration.said})"
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """See ``System.identity``; with the controller's thresholds and accuracy."""
+        return {**super().identity, "controller": self.calibration.identity}
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """What was measured of the controller beforehand."""
+        return calibration_of(self.shared.mplus.name, self.options.controller)
+
+    @cached_property
+    def frame(self) -> Frame:
+        """What its sessions share."""
+        return Frame(self, self.calibration)
+
+    def open(self, seed: int) -> SCMSession:
+        """See ``System.open``; nothing is at random."""
+        return SCMSession(self.frame)
+
+    def load(self, path: Path) -> SCMSession:
+        """See ``Loads.load``."""
+        state, tensors = load_session(path, self, StreamState)
+        hidden = self.options.embed == "hidden"
+        width = self.shared.mplus.core.backbone.hidden_size if hidden else 0
+        return SCMSession(self.frame, unpacked(path, state, tensors, width))

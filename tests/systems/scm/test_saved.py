@@ -1,0 +1,59 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tests.systems.scm.tiny import small, told
+
+from memplus.errors import CorruptMemoryError
+from memplus.systems.scm.saved import packed, unpacked
+from memplus.systems.scm.stream import Stream
+
+PATH = Path("session")
+
+
+def full() -> Stream:
+    session = told(small(embed="hidden", vector_of="summary"))
+    session.tell("Größe 😀?", "Yes.", source="talk")
+    session.write("It waits, 😀", "talk")
+    return session.stream
+
+
+def test_a_stream_is_unpacked_as_it_was_packed() -> None:
+    stream = full()
+    state, tensors = packed(stream)
+    found = unpacked(PATH, state, tensors, 32)
+    for ours, theirs in zip(found.turns, stream.turns, strict=True):
+        assert replace(ours, vector=None) == replace(theirs, vector=None)
+        assert ours.vector is not None
+        assert theirs.vector is not None
+        assert torch.equal(ours.vector, theirs.vector)
+    assert (found.waiting, found.tokens) == (stream.waiting, stream.tokens)
+    assert unpacked(PATH, *packed(Stream()), 32) == Stream()
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("turns", lambda one: one[:, :5]),
+        ("turns", lambda one: one + 1000),
+        ("turns", lambda one: one - 2),
+        ("turns", lambda one: one[:-1]),
+        ("texts", lambda one: one[:-1]),
+        ("texts", lambda one: torch.full_like(one, 255)),
+        ("vectors", lambda one: one[:-1]),
+        ("ends", lambda one: one.flip(0)),
+        ("ends", lambda one: one + 100),
+    ],
+)
+def test_what_is_no_stream_is_refused(name: str, change: object) -> None:
+    state, tensors = packed(full())
+    assert callable(change)
+    with pytest.raises(CorruptMemoryError):
+        unpacked(PATH, state, {**tensors, name: change(tensors[name])}, 32)
+
+
+def test_sources_and_their_tokens_must_fit() -> None:
+    state, tensors = packed(full())
+    with pytest.raises(CorruptMemoryError, match="sources"):
+        unpacked(PATH, state.model_copy(update={"told": [1]}), tensors, 32)

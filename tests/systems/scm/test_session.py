@@ -1,0 +1,134 @@
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.systems.scm.tiny import QUESTION, SENTENCES, small, told
+
+from memplus.errors import EmptyTextError
+from memplus.systems.scm.session import Quoted, SCMSession
+from memplus.systems.shared import log_likelihood
+
+
+def said(session: SCMSession) -> list[str]:
+    return [one.text for one in session.ask([QUESTION, "Who slept?"], max_new_tokens=4)]
+
+
+def test_running_text_becomes_turns_that_end_with_sentences() -> None:
+    session = small().open(0)
+    session.write(" ".join(SENTENCES), "text")
+    turns = [turn.chunk.observation.strip() for turn in session.stream.turns]
+    assert turns == SENTENCES[:4]
+    assert session.stream.waiting.text.strip() == SENTENCES[4]
+    session.flush()
+    assert session.stream.turns[-1].text == f"[Turn 5]\n{SENTENCES[4]}"
+    assert session.tokens == len(" ".join(SENTENCES))
+
+
+def test_what_waits_is_read_as_the_previous_turn_and_goes_on_waiting() -> None:
+    session = small().open(0)
+    session.write("The gate is red.", "text")
+    assert "The gate is red." in session.recall(QUESTION).before
+    assert session.stream.turns == ()
+    before = said(session)
+    session.flush()
+    assert said(session) == before
+
+
+def test_a_new_source_begins_a_turn_and_each_is_counted_by_itself() -> None:
+    session = small().open(0)
+    session.write("One.", "a")
+    session.write(["Two", "."], "b")
+    session.write(" Three.", "a")
+    session.flush()
+    found = [(one.chunk.source, one.chunk.start, one.chunk.length) for one in session.stream.turns]
+    assert found == [("a", 0, 4), ("b", 0, 4), ("a", 4, 7)]
+
+
+def test_evidence_is_what_stood_in_the_prompt_with_its_form() -> None:
+    session = told(small(gate="off", controller="yes"))
+    (reply,) = session.ask([QUESTION], max_new_tokens=4)
+    asked = session.recall(QUESTION, max_new_tokens=4)
+    shares = [one.share for one in reply.evidence]
+    assert shares == sorted(shares, reverse=True)
+    assert sum(shares) == pytest.approx(1)
+    assert len(asked.selection.activation) > 0
+    for one in reply.evidence:
+        assert isinstance(one, Quoted)
+        assert one.text in asked.before
+        assert 0 <= one.start < one.end <= session.tokens
+        assert one.form in ("raw", "summary")
+    assert [one.flash for one in reply.evidence if isinstance(one, Quoted)].count(True) == 1
+
+
+def test_what_is_called_up_is_in_the_prompt_and_fits() -> None:
+    session = told(small(gate="off", controller="yes"))
+    asked = session.recall(QUESTION)
+    assert asked.selection.tokens <= 150
+    numbers = [one.turn for one in asked.selection.activation]
+    assert numbers == sorted(numbers)
+    assert 4 not in numbers
+
+
+def test_the_controller_is_called_at_most_once_for_the_gate_and_twice_a_turn() -> None:
+    system = small(gate="on", chunk=60)
+    session = told(system, SENTENCES * 3)
+    before = system.frame.controller.asked
+    session.ask([QUESTION], max_new_tokens=2)
+    asked = system.frame.controller.asked - before
+    assert 1 <= asked <= 2 * (system.options.k - 1) + 1
+
+
+def test_asking_keeps_nothing() -> None:
+    session = told(small(gate="off", controller="yes"))
+    stream, size = session.stream, session.nbytes
+    said(session)
+    session.score([QUESTION], [["yes", "no"]])
+    assert session.stream == stream
+    assert session.nbytes == size
+
+
+def test_a_conversation_keeps_both_sides() -> None:
+    session = told(small())
+    reply = session.converse("Who slept?", "talk", max_new_tokens=4)
+    assert reply.text == session.stream.turns[-1].chunk.response
+    assert session.stream.turns[-1].chunk.observation == "Who slept?"
+    with pytest.raises(EmptyTextError):
+        session.converse(" ")
+    with pytest.raises(EmptyTextError):
+        session.tell(" ")
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.sampled_from(SENTENCES), max_size=5), st.sampled_from(SENTENCES))
+def test_rolling_back_a_turn_restores_the_state_before_it(told_: list[str], more: str) -> None:
+    session = told(small(gate="off", controller="yes"), told_)
+    before, size, tokens = session.stream, session.nbytes, session.tokens
+    session.tell(more, "Indeed.", source="other")
+    session.roll_back()
+    assert session.stream == before
+    assert (session.nbytes, session.tokens) == (size, tokens)
+
+
+def test_a_reset_session_is_a_new_one() -> None:
+    session = told(small())
+    session.reset()
+    assert said(session) == said(small().open(0))
+    assert session.nbytes == session.tokens == 0
+
+
+def test_what_is_called_up_stands_before_a_prompt_that_is_scored() -> None:
+    system = small(gate="off", controller="yes")
+    session = told(system)
+    before = session.recall("It is").before
+    before = before[before.index("Related") :]
+    ids = system.shared.mplus.encode(f"{before}\n\nIt is")
+    wanted = log_likelihood(system.shared, None, ids, " blue.")
+    assert session.score(["It is"], [[" blue."]]) == [[wanted]]
+    assert wanted != system.open(0).score(["It is"], [[" blue."]])[0][0]
+
+
+def test_white_space_alone_is_no_turn() -> None:
+    session = small().open(0)
+    session.write("  \n ", "text")
+    session.flush()
+    assert session.stream.turns == ()
+    assert session.tokens == 4
