@@ -5,7 +5,7 @@ from tests.systems.scm.tiny import QUESTION, SENTENCES, small, told
 
 from memplus.errors import EmptyTextError
 from memplus.systems.scm.session import Quoted, SCMSession
-from memplus.systems.shared import log_likelihood
+from memplus.systems.shared import log_likelihoods
 
 
 def said(session: SCMSession) -> list[str]:
@@ -121,7 +121,7 @@ def test_what_is_called_up_stands_before_a_prompt_that_is_scored() -> None:
     before = session.recall("It is").before
     before = before[before.index("Related") :]
     ids = system.shared.mplus.encode(f"{before}\n\nIt is")
-    wanted = log_likelihood(system.shared, None, ids, " blue.")
+    (wanted,) = log_likelihoods(system.shared, None, ids, [" blue."])
     assert session.score(["It is"], [[" blue."]]) == [[wanted]]
     assert wanted != system.open(0).score(["It is"], [[" blue."]])[0][0]
 

@@ -14,7 +14,7 @@ from memplus.systems.scm.saved import packed
 from memplus.systems.scm.selection import Form
 from memplus.systems.scm.stream import Chunk, Stream, Turn, Waiting
 from memplus.systems.session_file import save_session
-from memplus.systems.shared import log_likelihood
+from memplus.systems.shared import log_likelihoods
 
 __all__ = ["Quoted", "SCMSession"]
 
@@ -173,19 +173,18 @@ class SCMSession:
         return [self._scored(*one) for one in zip(prompts, options, strict=True)]
 
     def _scored(self, prompt: str | ChatPrompt, options: Sequence[str]) -> list[tuple[float, int]]:
-        ids, shared = self._before(prompt), self.frame.shared
+        shared = self.frame.shared
+        longest = max((len(shared.mplus.encode(one)) for one in options), default=0)
+        ids, alone = self._before(prompt, longest), self.frame.voice.alone
         # After an empty prompt the first token is given, whatever stands before it.
         ahead, given = (ids, []) if prompt == "" else ([], ids)
-        alone = self.frame.voice.alone
-        return [
-            log_likelihood(shared, None, given, one, ahead=ahead, alone=alone) for one in options
-        ]
+        return [*log_likelihoods(shared, None, given, options, ahead=ahead, alone=alone)]
 
-    def _before(self, prompt: str | ChatPrompt) -> list[int]:
+    def _before(self, prompt: str | ChatPrompt, longest: int) -> list[int]:
         """Token ids of a prompt with what is called up for it; a text as it stands asks nothing."""
         asked = isinstance(prompt, ChatPrompt)
         query = prompt.user if isinstance(prompt, ChatPrompt) else prompt
-        room = self.frame.room(prompt, self.frame.shared.mplus.prompt.max_new_tokens)
+        room = self.frame.room(prompt, longest)
         before = call_up(self.frame.parts, self._turns, query, room, asked=asked).before
         if before and not asked:
             before += "\n\n"
