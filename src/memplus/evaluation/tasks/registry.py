@@ -19,6 +19,7 @@ TASKS: dict[str, str] = {
     "babilong": "memplus.evaluation.tasks.babilong:BabilongTask",
     "conflicts": "memplus.evaluation.tasks.conflicts:ConflictsTask",
     "locomo": "memplus.evaluation.tasks.locomo:LocomoTask",
+    "longmemeval": "memplus.evaluation.tasks.longmemeval:LongMemEvalTask",
     "ruler": "memplus.evaluation.tasks.ruler:RulerTask",
 }
 """Name -> module and class."""
