@@ -45,7 +45,7 @@ class Gate(BenchTask):
 
 @dataclass(frozen=True)
 class Likely(Gate):
-    judge: ClassVar[Judge] = Judge("choice")
+    judge: ClassVar[Judge] = Judge("likelihood")
 
 
 INPUTS = Inputs(Path("absent"), SHARED.reference, 6, lambda: BOOKS)
@@ -142,7 +142,8 @@ def test_one_that_gives_no_likelihoods_is_left_out_and_it_is_said_why(
     class MuteSystem(BareSystem):
         sessions = Mute
 
-    assert "no likelihoods" in unable(MuteSystem(SHARED), Judge("choice"))
+    assert "no likelihoods" in unable(MuteSystem(SHARED), Judge("likelihood"))
+    assert not unable(MuteSystem(SHARED), Judge("choice"))
     assert not unable(MuteSystem(SHARED), Judge("exact"))
     with pytest.raises(ConfigError, match="no likelihoods"):
         run_benchmark([MuteSystem(SHARED)], Likely(), INPUTS, tmp_path, silent)

@@ -131,7 +131,7 @@ def run_benchmark(
 
 def unable(system: System, judge: Judge) -> str:
     """Why a system cannot be asked what this judge looks at; empty where it can."""
-    if judge.scores and not issubclass(system.sessions, Scores):
+    if judge.needs_scores and not issubclass(system.sessions, Scores):
         return "it gives no likelihoods"
     return ""
 

@@ -266,9 +266,34 @@ class Mute(MPlusSystem):
     sessions = Session
 
 
-def test_a_system_without_likelihoods_cannot_choose() -> None:
+def test_a_system_without_likelihoods_cannot_be_judged_by_them() -> None:
     with pytest.raises(ConfigError, match="'mplus': it gives no likelihoods"):
-        run_plans([Mute(SHARED)], [], Judge("choice"), InMemory(), silent)
+        run_plans([Mute(SHARED)], [], Judge("likelihood"), InMemory(), silent)
+
+
+@pytest.mark.parametrize(
+    ("generated", "said"),
+    [("Segment B, not A.", "B"), ("A", "A"), ("Both.", "cut"), ("ABBA", "cut"), ("b", "cut")],
+)
+def test_what_it_names_first_is_what_a_system_without_likelihoods_chooses(
+    monkeypatch: pytest.MonkeyPatch, generated: str, said: str
+) -> None:
+    class Talker(MemorySession):
+        score = None  # type: ignore[assignment]
+
+    def ask(self: Talker, questions: list[str], **_: Any) -> list[Reply]:
+        return [Reply("cut", declined=False, generated=generated) for _ in questions]
+
+    monkeypatch.setattr(Talker, "ask", ask)
+    system = MPlusSystem(SHARED)
+    monkeypatch.setattr(system, "open", lambda seed: Talker(SHARED, SHARED.mplus.new_memory(seed)))
+    question = Question("k", "choice", "Which?", ("B",), options=("A", "B", " A", " B"))
+    plan = Plan("p", 0, (Step(("It is.",), 6, "text", (question,)),), ())
+    recorder = InMemory()
+    run_plans([system], [plan], Judge("choice"), recorder, silent)
+    line = recorder.lines[0]
+    assert (line["said"], line["right"]) == (said, said == "B")
+    assert "scores" not in line
 
 
 def test_a_note_is_looked_for_only_where_its_place_is_known_in_the_systems_tokens(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -91,6 +92,19 @@ def test_the_published_questions_come_first_and_others_only_behind_them(
     named.write_text(json.dumps({"qa1": [500]}))
     with pytest.raises(ConfigError, match="its indices name others"):
         task.plans(given)
+
+
+def test_facts_stand_in_novels_where_these_are_there(inputs: Inputs, tmp_path: Path) -> None:
+    make_archive(tmp_path / ARCHIVE)
+    (tmp_path / "books_litbank").mkdir()
+    with gzip.open(tmp_path / "books_litbank" / "litbank_100_books.jsonl.gz", "wt") as file:
+        file.write(json.dumps({"title": "A", "text": "It rained. " * 40}) + "\n")
+    given = replace(inputs, folder=tmp_path, digests={})
+    task = BabilongTask(lengths=(350,), tasks=(1,), items=1)
+    for novels, stands in ((True, True), (False, False)):
+        (plan,) = replace(task, novels=novels).plans(given)
+        assert any("It rained." in piece for piece in plan.steps[0].pieces) is stands
+    assert "books_litbank/litbank_100_books.jsonl.gz" in given.digests
 
 
 @pytest.mark.parametrize(

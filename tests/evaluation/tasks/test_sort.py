@@ -276,6 +276,17 @@ def test_results_are_kept_from_the_first_answer_on(inputs: Inputs) -> None:
     }  # fmt: skip
 
 
+def test_answers_that_were_said_and_not_scored_are_marked(inputs: Inputs) -> None:
+    lines = [{**line, "said": "B"} for line in lines_of(SMALL, inputs, places)]
+    for line in lines:
+        del line["scores"]
+    measures = {one.measure for one in SMALL.figures(lines)}
+    assert measures == {
+        f"{name}, by the letter said"
+        for name in ("right in both orders", "right as published", "says A")
+    }
+
+
 def test_every_way_of_naming_a_label_counts_and_the_bare_letter_alone_where_asked() -> None:
     scores = [(-1.0, 1), (-2.0, 1), (-9.0, 1), (-0.5, 1)]
     assert dict(zip(OPTIONS, scores)) == {

@@ -47,7 +47,8 @@ class Judge:
     rule: Rule = "exact"
     """``exact``: all of what was said must be the answer. ``contains``: the answer must stand in
     it, or in what was generated after it. ``f1``: words in common. ``choice``: the most likely
-    of a question's options, whatever would have been said. ``order``: the answers are items, which
+    of a question's options, whatever would have been said; where a system gives no likelihoods, the
+    option that it names first. ``order``: the answers are items, which
     must be named in their order. ``all``: the share of the answers that stand in it, or in what was
     generated after it. ``labels``: of a question's options the answers, and no other, must be named
     in the first sentence that was generated. ``stemmed_f1``: stems in common. ``stemmed_parts``:
@@ -85,6 +86,11 @@ class Judge:
     def scores(self) -> bool:
         """Whether it looks at likelihoods, and nothing is said."""
         return self.rule in ("choice", "likelihood")
+
+    @property
+    def needs_scores(self) -> bool:
+        """Whether a system without likelihoods cannot be judged: what one names can be chosen."""
+        return self.rule == "likelihood"
 
     @property
     def takes_all(self) -> bool:

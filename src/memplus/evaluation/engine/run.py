@@ -9,6 +9,7 @@ and one of a million tokens would take longer to save and read than that.
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -91,11 +92,9 @@ def run_plans(
         ConfigError: a system cannot do what the judge looks at.
         DamagedRunError: what is recorded is not what these plans give.
     """
-    if judge.scores:
-        for system in systems:
-            if not issubclass(system.sessions, Scores):
-                reason = "it gives no likelihoods to choose by"
-                raise ConfigError("system", value=system.name, reason=reason)
+    for system in systems:
+        if judge.needs_scores and not issubclass(system.sessions, Scores):
+            raise ConfigError("system", value=system.name, reason="it gives no likelihoods")
     return _Runner(systems, plans, judge, recorder, report, keep_going=keep_going).run()
 
 
@@ -335,9 +334,11 @@ class _Runner:
         longest, least = self.judge.max_new_tokens, self.judge.min_confidence
         if self.judge.explained and isinstance(session, Explains):
             return session.explain(texts, max_new_tokens=longest, min_confidence=least)
-        if not self.judge.scores:
-            return session.ask(texts, max_new_tokens=longest)
-        assert isinstance(session, Scores)
+        if not isinstance(session, Scores) or not self.judge.scores:
+            replies = session.ask(texts, max_new_tokens=longest)
+            if self.judge.scores:
+                return [_choosing(*one) for one in zip(replies, batch, strict=True)]
+            return replies
         prompts = [
             one.text if one.answer_start is None else ChatPrompt(one.text, one.answer_start)
             for one in batch
@@ -347,6 +348,14 @@ class _Runner:
             _Chosen(max(zip(found, one.options))[1], declined=False, scores=tuple(found))
             for one, found in zip(batch, scores, strict=True)
         ]
+
+
+def _choosing(reply: Reply, question: Question) -> Reply:
+    """What a system that gives no likelihoods has chosen: the option that it named first."""
+    said = reply.generated or reply.text
+    labels = "|".join(re.escape(one.strip()) for one in question.options)
+    found = re.search(rf"\b(?:{labels})\b", said)
+    return replace(reply, text=found[0] if found else reply.text)
 
 
 def _cited(reply: Reply, told: Told) -> Iterator[tuple[str, bool]]:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import ClassVar, Self
 
 from memplus.data.babi import BabiQuestion, read_babi, read_indices
+from memplus.data.corpus import read_texts
 from memplus.data.stream import Piece, Reference, RunningText, Texts
 from memplus.errors import ConfigError
 from memplus.evaluation.engine.judging import Judge
@@ -33,6 +34,7 @@ _BABI = Need("babi/babi_tasks_1-20_v1-2_en.zip", _LICENCE, "bAbI's tasks 1 to 20
 _INDICES = Need(
     "babi/babilong_test_100_idxs.json", "Apache-2.0", "the questions that BABILong asks"
 )
+_NOVELS = Need("books_litbank/litbank_100_books.jsonl.gz", "public domain", "a hundred novels")
 
 _PLACES = ("bathroom", "bedroom", "garden", "hallway", "kitchen", "office")
 TASK_LABELS: dict[int, tuple[str, ...]] = {
@@ -93,6 +95,9 @@ class BabilongTask(BenchTask):
     that names them is there."""
     instructed: bool = True
     """Whether a sentence before the question says how it should be answered."""
+    novels: bool = True
+    """Whether the facts stand in the novels of ``books_litbank``, where these are there; otherwise
+    in the prose that is given."""
     seed: int = 0
     """Of the texts and the sessions."""
 
@@ -123,14 +128,23 @@ class BabilongTask(BenchTask):
     def plans(self, inputs: Inputs) -> Sequence[Plan]:
         """See ``BenchTask.plans``; one for every question at every length."""
         questions = {task: self._chosen(task, inputs) for task in self.tasks}
-        longest = max(self.lengths)
-        texts = inputs.texts(max(_PROSE, 2 * longest)) if longest else None
+        texts = self._texts(inputs)
         return [
             self._plan(task, length, chosen, texts, inputs.reference)
             for length in self.lengths
             for task in self.tasks
             for chosen in questions[task]
         ]
+
+    def _texts(self, inputs: Inputs) -> Texts | None:
+        """What the facts stand in; None where they stand alone."""
+        longest = max(self.lengths)
+        if not longest:
+            return None
+        if self.novels and inputs.has(_NOVELS):
+            path = inputs.path(_NOVELS)
+            inputs = replace(inputs, read_prose=lambda: list(read_texts([path])))
+        return inputs.texts(max(_PROSE, 2 * longest))
 
     def _chosen(self, task: int, inputs: Inputs) -> list[tuple[int, BabiQuestion]]:
         """The questions of a task, each with its number in the test file."""

@@ -50,6 +50,8 @@ GIVEN, SWAPPED = "given", "swapped"
 _OF_LENGTH = " words, "
 """Stands in a kind behind the words of the excerpt."""
 _BOTH = "right in both orders"
+_SAID = ", by the letter said"
+"""Marks figures of a system that gives no likelihoods."""
 _BOOKSORT = Need(
     "booksort",
     "CC0 1.0; the books are in the public domain",
@@ -66,7 +68,7 @@ class SortTask(BenchTask):
     name: ClassVar[str] = "sort"
     title: ClassVar[str] = "Book-SORT: which segment came first"
     axis: ClassVar[str] = "words of the excerpt, or words between the segments (less than)"
-    judge: ClassVar[Judge] = Judge("choice")
+    judge: ClassVar[Judge] = Judge("choice", max_new_tokens=16)
     needs: ClassVar[tuple[Need, ...]] = (_BOOKSORT,)
 
     lengths: tuple[int, ...] = EXCERPT_WORDS
@@ -217,15 +219,16 @@ def _over_distances(line: Line) -> Line:
 
 
 def _figures(lines: Sequence[Line]) -> list[Figure]:
+    said = "" if any("scores" in line for line in lines) else _SAID
     given = [
         {**line, "says_a": label_of(line["said"]) == LABELS[0]}
         for line in lines
         if line["key"].endswith(GIVEN)
     ]
     return [
-        *shares(lines, _BOTH),
-        *shares(given, "right as published"),
-        *shares(given, "says A", "says_a"),
+        *shares(lines, _BOTH + said),
+        *shares(given, "right as published" + said),
+        *shares(given, "says A" + said, "says_a"),
         *shares(_without_bias(lines), "right without bias"),
     ]
 
