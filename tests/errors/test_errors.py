@@ -14,6 +14,7 @@ SAMPLES: list[MemplusError] = [
     errors.NotFoundError("notes.txt"),
     errors.ConfigFileError("a.yaml", "run.steps", value=0, reason="at least 1"),
     errors.EmptyTextError("The question"),
+    errors.LibraryMissingError("bm25s", extra="bm25"),
     errors.BenchmarkFileError("a.json", benchmark="LoCoMo", reason="it is empty"),
     errors.MissingDataError("data/x.zip", what="tasks", licence="MIT"),
     errors.NotTextError(Path("a/b.bin"), offset=7),

@@ -6,10 +6,10 @@ from tests.evaluation.conftest import BOOKS, silent
 from tests.evaluation.test_experiments import held_out
 from tests.systems.conftest import SHARED
 
+from memplus.data.word_search import installed
 from memplus.errors import ConfigError
 from memplus.evaluation.engine.bench import Bench
 from memplus.evaluation.experiments import Tellings
-from memplus.evaluation.probes.bm25 import installed
 from memplus.evaluation.probes.perplexity import Windows
 from memplus.evaluation.table import Predicted, Table, evaluate_table
 from memplus.systems.registry import make_systems

@@ -43,7 +43,8 @@ Systems = Annotated[
     typer.Option(
         "--system",
         help="What is evaluated side by side, with commas between: `mplus`, `memoryllm`, "
-        "`nothing`, `bare`, `full_context`. By default the first three.",
+        "`nothing`, `bare`, `full_context`, `window`, `bm25`, `embeddings` or any other that "
+        "`memplus bench list` names. By default the first three.",
     ),
 ]
 Distances = Annotated[

@@ -93,7 +93,7 @@ def _predicted(windows: int, tokens: int) -> Predicted | None:
 
 def _show(console: Console, found: Table, out: Path) -> None:
     """A measure a line, its figures below it: the table is too wide for most terminals."""
-    from memplus.evaluation.probes.bm25 import installed
+    from memplus.data.word_search import installed
     from memplus.evaluation.rows import shown
 
     for row in found.rows:

@@ -16,6 +16,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 model and memory do not match, 4 corrupt
     |   |-- EmptyTextError               nothing to read
     |   |-- BenchmarkFileError           a file of a benchmark, otherwise than published
     |   |-- MissingDataError             a file of a benchmark
+    |   |-- LibraryMissingError          an extra of memplus that is not installed
     |   |-- NotTextError                 binary, or in an unknown encoding
     |   |   `-- DocumentFormatError          a PDF, an image, an archive
     |   |-- BrokenTextError              half a character in a text or a name
@@ -98,6 +99,7 @@ from memplus.errors.data import (
     ChatTemplateError,
     DocumentFormatError,
     EmptyTextError,
+    LibraryMissingError,
     MissingDataError,
     NotTextError,
     QuestionSetError,
@@ -177,6 +179,7 @@ __all__ = [
     "DocumentFormatError",
     "EmptyTextError",
     "HistoryError",
+    "LibraryMissingError",
     "MemoryBusyError",
     "MemoryChangedError",
     "MemoryExistsError",

@@ -12,6 +12,7 @@ __all__ = [
     "ChatTemplateError",
     "DocumentFormatError",
     "EmptyTextError",
+    "LibraryMissingError",
     "MissingDataError",
     "NotTextError",
     "QuestionSetError",
@@ -27,6 +28,19 @@ class EmptyTextError(UsageError):
 
     def __init__(self, what: str = "The text") -> None:
         self._fill(what=what)
+
+
+class LibraryMissingError(UsageError):
+    """Something was asked for that needs a library which memplus does not bring by itself."""
+
+    template = "{library} is not installed."
+
+    def __init__(self, library: str, *, extra: str) -> None:
+        self._fill(library=library, extra=extra)
+
+    def _fill(self, **fields: object) -> None:
+        super()._fill(**fields)
+        self.hint = f'`pip install "memplus[{fields["extra"]}]"` brings it.'
 
 
 class BenchmarkFileError(UsageError):

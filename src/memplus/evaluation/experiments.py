@@ -13,12 +13,13 @@ import memplus
 from memplus.data.outside import Statement
 from memplus.data.questions import QuestionSet
 from memplus.data.stream import Texts
+from memplus.data.word_search import installed
 from memplus.evaluation.engine.bench import Bench
 from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan
 from memplus.evaluation.engine.results import Evaluation, Results, evaluate
 from memplus.evaluation.engine.run import Report
-from memplus.evaluation.probes.bm25 import Found, Spans, found_by_words, installed
+from memplus.evaluation.probes.bm25 import Found, Spans, found_by_words
 from memplus.evaluation.tasks.held_out import HeldOut, Part
 from memplus.evaluation.tasks.note_layouts import ALONE, layouts_plan
 from memplus.evaluation.tasks.ordinary_statements import STATEMENT, statement_judge, statement_plans

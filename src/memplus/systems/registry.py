@@ -23,6 +23,8 @@ SYSTEMS = {
     "bare": "memplus.systems.nothing:BareSystem",
     "full_context": "memplus.systems.full_context:FullContextSystem",
     "window": "memplus.systems.window:WindowSystem",
+    "bm25": "memplus.systems.bm25:BM25System",
+    "embeddings": "memplus.systems.embeddings:EmbeddingsSystem",
     "scm": "memplus.systems.scm.system:SCMSystem",
 }
 """Name -> module and class; the class is made of a ``Shared`` and its options."""

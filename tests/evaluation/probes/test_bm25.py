@@ -69,3 +69,8 @@ def test_what_was_told_in_a_stream_is_found_by_its_own_words() -> None:
     for one in made.questions:
         assert one.told is not None
         assert one.answers[0] in words_of(text_of(made), *one.told.stated)
+
+
+def test_a_question_of_the_commonest_words_alone_finds_nothing() -> None:
+    assert not found(question("Is it that or the other?", 1, 3), retrieved=100)
+    assert not found(question("And the?", 1, 3), retrieved=100)

@@ -6,16 +6,14 @@ needs the library bm25s (``pip install "memplus[bm25]"``).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.util import find_spec
 
 from memplus.data.stream import Reference
+from memplus.data.word_search import WordSearch, best_of, words_of
 from memplus.evaluation.engine.plan import Plan, Question
 
-__all__ = ["Found", "Spans", "found_by_words", "installed"]
-
-_WORDS = r"(?u)\b\w+\b"
+__all__ = ["Found", "Spans", "found_by_words"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +36,6 @@ class Found:
     """Whether a span that holds some of what states the answer was retrieved."""
 
 
-def installed() -> bool:
-    """Whether the library is there."""
-    return find_spec("bm25s") is not None
-
-
 def found_by_words(plan: Plan, reference: Reference, spans: Spans) -> list[Found]:
     """Rank the spans that had been read when each question was asked.
 
@@ -53,34 +46,21 @@ def found_by_words(plan: Plan, reference: Reference, spans: Spans) -> list[Found
         reference: counts its tokens.
         spans: how it is cut.
     """
-    import bm25s
-
     texts = list(_spans_of(plan, reference, spans.tokens))
     asked = list(_asked_last(plan))
     if not (texts and asked):
         return []
-    ranking = bm25s.BM25()
-    ranking.index(_words(texts), show_progress=False)
-    words = _words([question.text for _, question in asked])
+    ranking = WordSearch(words_of(texts))
+    words = words_of([question.text for _, question in asked])
     found = []
     for (written, question), terms in zip(asked, words, strict=True):
-        scores = ranking.get_scores(terms)[: written // spans.tokens]
-        best = (-scores).argsort(kind="stable")[: spans.retrieved]
+        scores = ranking.scores(terms)[: written // spans.tokens]
         assert question.told is not None
         assert question.wanted is not None
         first, end = question.told.stated
         right = range(first // spans.tokens, (end - 1) // spans.tokens + 1)
-        hit = any(int(one) in right and scores[one] > 0 for one in best)
+        hit = any(one in right for one in best_of(scores, spans.retrieved))
         found.append(Found(question.kind, question.wanted, hit))
-    return found
-
-
-def _words(texts: Sequence[str]) -> list[list[str]]:
-    import bm25s
-
-    found: list[list[str]] = bm25s.tokenize(
-        list(texts), token_pattern=_WORDS, stopwords="en", return_ids=False, show_progress=False
-    )
     return found
 
 
