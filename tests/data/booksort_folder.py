@@ -95,3 +95,13 @@ def _write(path: Path, header: list[str], rows: list[list[object]]) -> None:
         writer = csv.writer(file)
         writer.writerow(["", *header])
         writer.writerows([number, *row] for number, row in enumerate(rows))
+
+
+def put_heading(folder: Path, book: int, after: int) -> None:
+    """A line that no rule takes for a heading, behind so many sentences of a book."""
+    path = folder / "books" / f"{book}-0.txt.gz"
+    first, *others = gzip.decompress(path.read_bytes()).decode().split("there.\n\nThe")
+    sentences = [first, *others]
+    head, tail = ("there.\n\nThe".join(part) for part in (sentences[:after], sentences[after:]))
+    changed = f"{head}there.\n\nHere stands a heading\n\nThe{tail}"
+    path.write_bytes(gzip.compress(changed.encode()))

@@ -2,7 +2,7 @@ import gzip
 from pathlib import Path
 
 import pytest
-from tests.data.booksort_folder import REAL, TITLES, make_folder, words
+from tests.data.booksort_folder import REAL, TITLES, make_folder, put_heading, words
 
 from memplus.data.booksort import EXCERPT_WORDS, SEGMENT_WORDS, VALIDATION, BookSort, Excerpt
 from memplus.errors import BenchmarkFileError, ConfigError, NotFoundError
@@ -42,15 +42,7 @@ def test_some_excerpts_are_kept_for_the_choice_of_a_wording(folder: Path) -> Non
 
 
 def test_a_heading_left_in_an_excerpt_is_counted_and_moves_nothing_else(tmp_path: Path) -> None:
-    path = make_folder(tmp_path / "a", (1000,)) / "books" / "101-0.txt.gz"
-    text = gzip.decompress(path.read_bytes()).decode()
-    sentence = "there.\n\nThe"
-    head, _, tail = text.partition(sentence)
-    for _ in range(46):
-        more, _, tail = tail.partition(sentence)
-        head += sentence + more
-    changed = f"{head}there.\n\nHere stands a heading\n\nThe{tail}"
-    path.write_bytes(gzip.compress(changed.encode()))
+    put_heading(make_folder(tmp_path / "a", (1000,)), 101, 47)
     one = of(tmp_path / "a", 1000)[0]
     assert one.exact == (True, False, False, False)
     assert 4 <= one.agreed < 8

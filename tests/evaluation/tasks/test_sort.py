@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from tests.data.booksort_folder import TITLES, make_folder
+from tests.data.booksort_folder import TITLES, make_folder, put_heading
 from tests.evaluation.conftest import silent, words
 from tests.systems.conftest import SHARED
 
@@ -274,6 +274,23 @@ def test_results_are_kept_from_the_first_answer_on(inputs: Inputs) -> None:
     assert {one.measure for one in figures} == {
         "right in both orders", "right as published", "says A"
     }  # fmt: skip
+
+
+def test_pairs_off_their_published_places_are_counted(tmp_path: Path) -> None:
+    put_heading(make_folder(tmp_path / "booksort", (1000,)), 101, 47)
+    task = replace(SMALL, lengths=(1000,), items=1)
+    given = Inputs(tmp_path, words, 1, lambda: ())
+    recorder = InMemory()
+    run_plans([Readers(always_a)], task.plans(given), task.judge, recorder, silent)
+    found = task.figures([line for line in recorder.lines if line["key"] != "end"])
+    off = [one for one in found if one.measure == "pairs off by a heading"]
+    assert [(one.kind, one.wanted, one.value) for one in off] == [
+        ("segments of 20", 1000, 3 / 8),
+        *(
+            ("1000 words, segments of 20", at, 0 if at == 250 else 0.5)
+            for at in (250, 333, 500, 800)
+        ),
+    ]
 
 
 def test_answers_that_were_said_and_not_scored_are_marked(inputs: Inputs) -> None:

@@ -50,6 +50,8 @@ GIVEN, SWAPPED = "given", "swapped"
 _OF_LENGTH = " words, "
 """Stands in a kind behind the words of the excerpt."""
 _BOTH = "right in both orders"
+_MOVED = "moved"
+"""Marks a pair of which a segment does not stand at its published place in the excerpt."""
 _SAID = ", by the letter said"
 """Marks figures of a system that gives no likelihoods."""
 _BOOKSORT = Need(
@@ -144,10 +146,11 @@ class SortTask(BenchTask):
                 named = [kind]
                 named += [end] if len(self.ends) > 1 else []
                 named += [wording.name] if self.wording == "all" else []
-                for pair in excerpt.pairs:
+                for pair, exact in zip(excerpt.pairs, excerpt.exact, strict=True):
+                    marks = () if exact else (_MOVED,)
                     for order in (GIVEN, SWAPPED):
                         question = question_of(excerpt, pair, wording, end, order, shown=self.shown)
-                        yield replace(question, kind=", ".join(named))
+                        yield replace(question, kind=", ".join(named), marks=marks)
 
     def figures(self, lines: Iterable[Line]) -> list[Figure]:
         """See ``BenchTask.figures`` and ``sort_figures``."""
@@ -202,7 +205,8 @@ def sort_figures(lines: Sequence[Line]) -> list[Figure]:
 
     Over both orders: right answers. Over the published order alone: right answers, and answers
     "A", beside which the former are to be seen. Of pairs: those of which the score of A over B is
-    higher where A is right than in the other order, so that a liking for a letter falls out.
+    higher where A is right than in the other order, so that a liking for a letter falls out. Where
+    there are any, the share of pairs that stand a few words beside their published places.
 
     Args:
         lines: answers; those of a system that gives no likelihoods hold no scores, and their
@@ -221,16 +225,26 @@ def _over_distances(line: Line) -> Line:
 def _figures(lines: Sequence[Line]) -> list[Figure]:
     said = "" if any("scores" in line for line in lines) else _SAID
     given = [
-        {**line, "says_a": label_of(line["said"]) == LABELS[0]}
+        {
+            **line,
+            "says_a": label_of(line["said"]) == LABELS[0],
+            _MOVED: _MOVED in line.get("marks", ()),
+        }
         for line in lines
         if line["key"].endswith(GIVEN)
     ]
+    moved = shares(given, "pairs off by a heading", _MOVED) if any(map(_is_moved, given)) else []
     return [
         *shares(lines, _BOTH + said),
         *shares(given, "right as published" + said),
         *shares(given, "says A" + said, "says_a"),
         *shares(_without_bias(lines), "right without bias"),
+        *moved,
     ]
+
+
+def _is_moved(line: Line) -> bool:
+    return bool(line[_MOVED])
 
 
 def _without_bias(lines: Sequence[Line]) -> list[Line]:
