@@ -3,7 +3,8 @@
     python benchmarks/peers/answer.py runs/peers/plan.jsonl runs/peers/mem0.jsonl
 
 A search gives texts and no answers. Here the model of the plan gets them before the question, as
-the system ``in_prompt`` reads a text, so that a search can be compared with what answers by itself.
+the system ``full_context`` reads a text, so that a search can be compared with what answers by
+itself.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("plan", type=Path)
     parser.add_argument("results", type=Path, help="with texts that were retrieved")
-    parser.add_argument("--reader", default="in_prompt", help="a system of the registry")
+    parser.add_argument("--reader", default="full_context", help="a system of the registry")
     parser.add_argument("--model", help="the one whose tokens the plan counts by default")
     parser.add_argument("--dtype", help="what suits the device by default")
     parser.add_argument("--tokens", type=int, default=24, help="most tokens of an answer")

@@ -57,7 +57,7 @@ def _arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("plan", type=Path)
-    parser.add_argument("--systems", default="mplus,memoryllm,nothing")
+    parser.add_argument("--systems", default="mplus,full_context,nothing")
     parser.add_argument("--model", help="the one whose tokens the plan counts by default")
     parser.add_argument("--dtype", help="what suits the device by default")
     parser.add_argument("--tokens", type=int, default=24, help="most tokens of an answer")

@@ -11,7 +11,7 @@ from tests.systems.conftest import SHARED
 from memplus.errors import ConfigError, EmptyTextError
 from memplus.evaluation.harness import Cut, HarnessModel, Settings
 from memplus.systems.protocol import ChatPrompt, Likelihood, Scores, Session
-from memplus.systems.registry import make_systems
+from memplus.systems.registry import SYSTEMS, make_systems
 
 CONTEXT = "The keeper painted the gate red.\n\nQuestion: What is red?"
 MARKED = Cut("\n\nQuestion:")
@@ -76,6 +76,17 @@ def test_all_but_the_last_tokens_are_told() -> None:
 def test_settings_that_say_nothing_or_too_much_are_refused(make: Callable[[], object]) -> None:
     with pytest.raises(ConfigError):
         make()
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_every_system_of_the_registry_answers_what_it_can(name: str) -> None:
+    model = harness(system=name)
+    found = model.generate_until([generation(CONTEXT, max_gen_toks=2)])
+    assert len(found) == 1
+    if issubclass(model.system.sessions, Scores):
+        ((likely, _),) = model.loglikelihood([Asked((CONTEXT, " red"))])
+        (whole,) = harness(system=name, window=16).loglikelihood_rolling([Asked((CONTEXT,))])
+        assert whole < likely < 0
 
 
 # Generating -------------------------------------------------------------------------------------
@@ -157,7 +168,7 @@ def test_it_is_said_whether_a_continuation_is_what_would_be_generated() -> None:
     """Letter by letter, since the tiny tokenizer has one token for each."""
     model, letters = SHARED.mplus, [chr(number) for number in range(128)]
     true = 0
-    for context in letters[65:91]:
+    for context in letters[65:75]:
         requests = [Asked((f"{CONTEXT}{context}", letter)) for letter in letters]
         found = harness(Cut("?", keep_marker=False)).loglikelihood(requests)
         memory = model.new_memory(0)

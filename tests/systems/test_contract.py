@@ -10,6 +10,7 @@ from memplus.errors import EmptyTextError, MemplusError
 from memplus.systems.protocol import (
     Explains,
     Follows,
+    Likelihood,
     Loads,
     Predicts,
     Recalls,
@@ -216,7 +217,12 @@ def test_likelihoods_are_of_whole_options(system: System) -> None:
     assert (count, fewer, without) == (5, 4, 15)
     assert max(whole, part, alone) < 0
     letters = [[chr(place) for place in range(32, 127)]]
-    likely = [exp(found) for found, _ in session.score(["The gate is"], letters)[0]]
+    found = session.score(["The gate is"], letters)[0]
+    likely = [exp(one[0]) for one in found]
+    # At most one of them is what would be generated, and then it is the likeliest.
+    greedy = [one for one in found if isinstance(one, Likelihood) and one.greedy]
+    assert all(isinstance(one, Likelihood) for one in found)
+    assert greedy in ([], [max(found)])
     # Of one byte after the prompt, as these are, the chances add up to no more than one.
     assert 0 < sum(likely) <= 1.001
     with pytest.raises(EmptyTextError):
