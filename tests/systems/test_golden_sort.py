@@ -108,7 +108,7 @@ def question(row: Row) -> Question:
 def messages(row: Row) -> list[dict[str, str]]:
     said = [{"role": "user", "content": question(row).text}]
     if row["system_prompt"]:
-        trial = Trial(title="", shown=("", ""), end=row["task"])
+        trial = Trial(published(row)[0].title, shown=("", ""), end=row["task"])
         system = wording_of(row).filled(templates()[row["template"]]["system_prompt"], trial)
         said = [{"role": "system", "content": system}, *said]
     return said
