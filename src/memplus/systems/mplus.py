@@ -13,7 +13,7 @@ from pathlib import Path
 
 from memplus.config import MemoryConfig
 from memplus.data.stream import Told
-from memplus.errors import ConfigError
+from memplus.errors import ConfigError, SessionMismatchError
 from memplus.memory.records import Passage
 from memplus.memory.state import Memory
 from memplus.mplus.asking import Answer
@@ -25,6 +25,9 @@ from memplus.systems.protocol import ChatPrompt, Evidence, Recalled, Reply, Sess
 from memplus.systems.shared import NoOptions, Shared, SharedSystem
 
 __all__ = ["MPlusSystem", "MemoryLLMSystem", "MemorySession"]
+
+_WRITE = 24
+"""About the bytes that are kept of a write, beside its source's name: four values in JSON."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,9 @@ class MemorySession:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the rows and their bookkeeping."""
-        return self.memory.nbytes
+        """Bytes of the rows and their bookkeeping, and of what is kept of every write."""
+        writes = sum(_WRITE + len(record.source) for record in self.memory.writes)
+        return self.memory.nbytes + writes
 
     @property
     def tokens(self) -> int:
@@ -174,8 +178,13 @@ class MPlusSystem(SharedSystem[NoOptions]):
         return MemorySession(self.shared, self.shared.mplus.new_memory(seed))
 
     def load(self, path: Path) -> MemorySession:
-        """See ``Loads.load``."""
-        return MemorySession(self.shared, Memory.load(path, self.shared.mplus))
+        """See ``Loads.load``; a memory without its long-term part is a MemoryLLM's."""
+        memory = Memory.load(path, self.shared.mplus)
+        if memory.config.has_long_term != self._needs_long_term:
+            which = "with" if memory.config.has_long_term else "without"
+            reason = f"it is a memory {which} a long-term part"
+            raise SessionMismatchError(path, system=self.name, reason=reason)
+        return MemorySession(self.shared, memory)
 
     @property
     def span_tokens(self) -> int:

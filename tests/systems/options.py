@@ -1,0 +1,16 @@
+"""The options under which a system can be tried on the tiny model of ``conftest``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+__all__ = ["OPTIONS_FOR", "spec_for"]
+
+OPTIONS_FOR: dict[str, Callable[[], dict[str, str]]] = {}
+"""Of systems that need weights of their own, which they are given here: name -> options."""
+
+
+def spec_for(name: str) -> str:
+    """A registered system as the command line takes it."""
+    options = OPTIONS_FOR[name]() if name in OPTIONS_FOR else {}
+    return ":".join([name, *(f"{option}={value}" for option, value in options.items())])
