@@ -26,6 +26,7 @@ __all__ = [
     "PassageQuestion",
     "PassageQuestions",
     "Split",
+    "article_is_held_out",
     "parse_passages",
     "read_fairytale",
     "read_nq",
@@ -198,7 +199,7 @@ def _lines(text: str) -> list[Any]:
 def _squad(data: Any) -> Iterator[_Row]:
     for article in data["data"]:
         title = article["title"]
-        digest = hashlib.sha256(title.encode()).hexdigest()
+        held_out = article_is_held_out(title)
         for paragraph in article["paragraphs"]:
             asked = tuple(
                 PassageQuestion(one["question"], _distinct(found["text"] for found in given))
@@ -207,7 +208,12 @@ def _squad(data: Any) -> Iterator[_Row]:
             )
             if asked:
                 passage = PassageQuestions(paragraph["context"], title, asked)
-                yield digest[0] in _HELD_OUT_DIGITS, passage
+                yield held_out, passage
+
+
+def article_is_held_out(title: str) -> bool:
+    """Whether a SQuAD article is one of those that nothing may be trained on or chosen by."""
+    return hashlib.sha256(title.encode()).hexdigest()[0] in _HELD_OUT_DIGITS
 
 
 def _natural(lines: Iterable[Any]) -> Iterator[_Row]:

@@ -4,7 +4,13 @@ from pathlib import Path
 import pytest
 
 import memplus
-from memplus.systems.scm.calibration import Calibration, Measured, calibration_of
+from memplus.systems.scm.calibration import (
+    Calibration,
+    Measured,
+    best_threshold,
+    calibration_of,
+    right_at,
+)
 from memplus.systems.scm.controller import Thresholds
 
 SHIPPED = sorted((Path(memplus.__file__).parent / "assets" / "systems" / "scm").glob("*.json"))
@@ -31,3 +37,12 @@ def test_every_shipped_file_is_read(path: Path) -> None:
     found = calibration_of(model, controller)  # type: ignore[arg-type]
     assert found.answers is not None
     assert found.answers.low <= found.answers.accuracy <= found.answers.high
+
+
+def test_the_best_threshold_is_right_most_often() -> None:
+    yes, no = [3.0, 2.0, 0.5], [-1.0, 0.0, 1.0]
+    found = best_threshold(yes, no)
+    assert right_at(found, yes, no) == 5
+    assert all(right_at(place, yes, no) <= 5 for place in (-2, -1, 0, 0.5, 1, 2, 3, 4))
+    assert right_at(best_threshold([0.0], [5.0]), [0.0], [5.0]) == 1
+    assert best_threshold([1.0], [0.0]) == 1.0

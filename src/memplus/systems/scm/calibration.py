@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.resources import files
@@ -13,7 +14,7 @@ from typing import Any, Literal
 
 from memplus.systems.scm.controller import Thresholds
 
-__all__ = ["Calibration", "Measured", "calibration_of"]
+__all__ = ["Calibration", "Measured", "best_threshold", "calibration_of", "right_at"]
 
 _FOLDER = "assets/systems/scm"
 _PATH = "/"
@@ -76,3 +77,22 @@ def calibration_of(model: str, controller: Literal["plain", "tuned", "yes"]) -> 
     content = json.loads(path.read_text(encoding="utf-8"))
     found = {name: Measured(**content[name]) for name in ("answers", "gate") if name in content}
     return Calibration(**found)
+
+
+def best_threshold(yes: Sequence[float], no: Sequence[float]) -> float:
+    """The threshold that is right most often, as many pairs of either kind being asked.
+
+    Args:
+        yes: margins where yes is right; at least one.
+        no: margins where no is right; at least one.
+
+    Returns:
+        The lowest of the best; a little above all margins where always saying no is best.
+    """
+    places = [*sorted({*yes, *no}), max(*yes, *no) + 1.0]
+    return max(places, key=lambda place: right_at(place, yes, no) / (len(yes) + len(no)))
+
+
+def right_at(threshold: float, yes: Sequence[float], no: Sequence[float]) -> int:
+    """How many margins a threshold judges right."""
+    return sum(one >= threshold for one in yes) + sum(one < threshold for one in no)

@@ -12,6 +12,7 @@ from memplus.systems.scm.prompts import before_input
 from memplus.systems.scm.recalling import Parts
 from memplus.systems.scm.stream import Chunk, Turn, shortened
 from memplus.systems.scm.summaries import Summaries
+from memplus.systems.scm.tuned import tuned_lora
 from memplus.systems.scm.voice import Voice
 from memplus.systems.shared import SharedSystem
 
@@ -52,10 +53,18 @@ class Frame:
 
     @cached_property
     def controller(self) -> Controller:
-        """Answers yes or no."""
-        asks = self.options.controller != "yes"
-        margins = Margins(self.plain) if asks else None
-        return Controller(margins, self.calibration.thresholds)
+        """Answers yes or no.
+
+        Raises:
+            SystemWeightsError: the tuned one's weights are another model's, or damaged.
+        """
+        if self.options.controller == "yes":
+            return Controller(None, self.calibration.thresholds)
+        voice = self.plain
+        if self.options.controller == "tuned":
+            lora = tuned_lora(self.shared.mplus, self.options.weights)
+            voice = Voice(self.shared, lora=lora)
+        return Controller(Margins(voice), self.calibration.thresholds)
 
     @cached_property
     def parts(self) -> Parts:

@@ -52,7 +52,7 @@ class SCMOptions(PromptOptions):
     activation: bool = True
     """Whether earlier turns are called up."""
     weights: str = ""
-    """Folder of the tuned controller's adapter; empty: the one that comes with memplus."""
+    """Folder of the tuned controller's adapter; none comes with memplus yet."""
 
     def __post_init__(self) -> None:
         for name, least in (

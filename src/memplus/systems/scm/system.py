@@ -13,14 +13,23 @@ from memplus.systems.scm.frame import Frame
 from memplus.systems.scm.options import SCMOptions
 from memplus.systems.scm.saved import StreamState, unpacked
 from memplus.systems.scm.session import SCMSession
+from memplus.systems.scm.tuned import digest_of, require_tuned
 from memplus.systems.session_file import load_session
-from memplus.systems.shared import SharedSystem
+from memplus.systems.shared import Shared, SharedSystem
 
 __all__ = ["SCMSystem"]
 
 
 class SCMSystem(SharedSystem[SCMOptions]):
-    """Turns of text, and a controller that decides which of them are read again."""
+    """Turns of text, and a controller that decides which of them are read again.
+
+    Args:
+        shared: the model.
+        options: sizes and ablations.
+
+    Raises:
+        SystemWeightsError: the controller is to be a tuned one, and its weights are not there.
+    """
 
     registered = "scm"
     options_type = SCMOptions
@@ -28,6 +37,11 @@ class SCMSystem(SharedSystem[SCMOptions]):
     remembers = True
     chunk_tokens = 1
     """A question reads what waits too."""
+
+    def __init__(self, shared: Shared, options: SCMOptions | None = None) -> None:
+        super().__init__(shared, options)
+        if self.options.controller == "tuned":
+            require_tuned(self.options.weights)
 
     @property
     def title(self) -> str:
@@ -43,7 +57,10 @@ class SCMSystem(SharedSystem[SCMOptions]):
     @property
     def identity(self) -> Mapping[str, Any]:
         """See ``System.identity``; with the controller's thresholds and accuracy."""
-        return {**super().identity, "controller": self.calibration.identity}
+        found = {**super().identity, "controller": self.calibration.identity}
+        if self.options.controller == "tuned":
+            found["weights"] = digest_of(self.options.weights)
+        return found
 
     @cached_property
     def calibration(self) -> Calibration:

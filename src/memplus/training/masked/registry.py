@@ -15,6 +15,7 @@ __all__ = ["KINDS", "kind_from"]
 KINDS = {
     "memllm_write": "memplus.training.masked.memllm_write:MemLLMWrites",
     "ret_llm": "memplus.training.masked.ret_llm:RetLLMExamples",
+    "scm_controller": "memplus.training.masked.scm_controller:SCMControllerExamples",
 }
 """Name -> module and class."""
 

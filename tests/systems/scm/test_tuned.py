@@ -1,0 +1,51 @@
+from pathlib import Path
+
+import pytest
+import torch
+from tests.systems.scm.tiny import WIDE, small, told
+
+from memplus.backbone.lora import Lora, LoraSizes
+from memplus.errors import SystemWeightsError
+from memplus.mplus.adapter_folder import ADAPTER, AdapterRecord, save_adapter
+from memplus.systems.scm.tuned import digest_of, tuned_lora
+
+SIZES = LoraSizes(2, 4, ("q_proj", "v_proj"))
+
+
+def saved(folder: Path) -> str:
+    lora = Lora(WIDE.mplus.backbone, SIZES)
+    with torch.no_grad():
+        for up in lora.up:
+            up.fill_(0.2)
+    save_adapter(folder, lora, AdapterRecord(SIZES, "tiny", "0" * 64))
+    return str(folder)
+
+
+def test_without_weights_a_tuned_controller_is_refused_before_anything_runs(
+    tmp_path: Path,
+) -> None:
+    for weights in ("", str(tmp_path)):
+        with pytest.raises(SystemWeightsError, match=r"memplus train configs/scm/controller.yaml"):
+            small(controller="tuned", weights=weights)
+
+
+def test_a_tuned_controller_judges_by_its_weights_and_answers_are_not_its_own(
+    tmp_path: Path,
+) -> None:
+    weights = saved(tmp_path)
+    tuned, plain = small(controller="tuned", weights=weights), small()
+    margins = [one.frame.controller.margins for one in (tuned, plain)]
+    found = [one.gate("Who slept?") for one in margins if one is not None]
+    assert len(found) == 2
+    assert found[0] != found[1]
+    assert tuned.frame.voice.lora is tuned.frame.plain.lora is None
+    assert told(tuned).ask(["Who slept?"], max_new_tokens=2)
+    assert tuned.identity["weights"] == digest_of(weights)
+    assert tuned.title.startswith("SCM, tuned controller")
+
+
+def test_damaged_weights_are_refused(tmp_path: Path) -> None:
+    weights = saved(tmp_path)
+    (tmp_path / ADAPTER).write_bytes(b"nothing")
+    with pytest.raises(SystemWeightsError):
+        tuned_lora(WIDE.mplus, weights)
