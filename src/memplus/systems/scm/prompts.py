@@ -95,3 +95,15 @@ def document_piece(text: str, before: str, words: int) -> str:
     repeat = " Do not repeat the background." if before else ""
     wish = f"Summarise the section in at most {words} words, beginning with: This section is about"
     return f"{background}Section:\n{text}\n\n{wish}{repeat}"
+
+
+def group_of_summaries(summaries: Sequence[str], tokens: int) -> str:
+    """One summary of neighbouring ones, in about a third of their length.
+
+    Args:
+        summaries: in the document's order.
+        tokens: most of them in the new one.
+    """
+    wish = "Put these summaries of sections that follow each other into one, keeping their order"
+    limit = f"and about 30 percent of their length, in at most {tokens} tokens."
+    return "\n\n".join([*summaries, f"{wish} {limit}"])

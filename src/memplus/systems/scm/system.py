@@ -7,9 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from memplus.systems.protocol import Session
+from memplus.systems.protocol import ChatPrompt, Session
 from memplus.systems.scm.calibration import Calibration, calibration_of
 from memplus.systems.scm.frame import Frame
+from memplus.systems.scm.long_documents import DocumentSummary, Lengths, summarise_document
 from memplus.systems.scm.options import SCMOptions
 from memplus.systems.scm.saved import StreamState, unpacked
 from memplus.systems.scm.session import SCMSession
@@ -82,3 +83,20 @@ class SCMSystem(SharedSystem[SCMOptions]):
         hidden = self.options.embed == "hidden"
         width = self.shared.mplus.core.backbone.hidden_size if hidden else 0
         return SCMSession(self.frame, unpacked(path, state, tensors, width))
+
+    def summarise(self, text: str, lengths: Lengths | None = None) -> DocumentSummary:
+        """Summarise a long document by levels, with the plain base; no session takes part.
+
+        Args:
+            text: of the document.
+            lengths: of pieces and groups; None: the published ones.
+
+        Raises:
+            EmptyTextError: there is nothing to summarise.
+        """
+
+        def generate(prompt: str, most: int) -> str:
+            ids = self.shared.prompt_ids(ChatPrompt(prompt))
+            return self.frame.plain.answer(ids, most).generated.strip()
+
+        return summarise_document(text, generate, self.frame.count, lengths)
