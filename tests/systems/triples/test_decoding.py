@@ -125,7 +125,7 @@ def test_a_token_that_says_more_than_the_stop_is_cut_behind_it(
     text = Continuation(core, lora, IDS)
     found = decode(text, limit=10, stops=("}:",))
     monkeypatch.setattr(core, "decode", plain)
-    assert found.stop == "}:"
+    assert (found.stop, found.cut) == ("}:", " x")
     where = said.ids.index(byte)
     assert text.ids == [*IDS, *said.ids[:where], *core.encode("a}:")]
 

@@ -1,8 +1,10 @@
-"""How sentences and questions are put to the tuned model, as in its training."""
+"""How sentences and questions are put to the model: as in its training, or with worked examples."""
 
 from __future__ import annotations
 
-__all__ = ["question_prompt", "text_prompt"]
+from memplus.systems.ret_llm.grammar import Query, Triple, query_text, result_text, write_text
+
+__all__ = ["ASKED_EXAMPLES", "TOLD_EXAMPLES", "question_prompt", "text_prompt"]
 
 
 def text_prompt(sentence: str) -> str:
@@ -13,3 +15,51 @@ def text_prompt(sentence: str) -> str:
 def question_prompt(question: str) -> str:
     """A question; a read call follows."""
     return f"Question: {' '.join(question.split())}\n"
+
+
+def _told(sentence: str, *triples: Triple) -> str:
+    return f"{text_prompt(sentence)}{write_text(triples) or 'Nothing.'}\n\n"
+
+
+def _asked(question: str, query: Query, answer: str, *rows: Triple) -> str:
+    said = f"{query_text(query)}{result_text(rows)} {answer}"
+    return f"{question_prompt(question)}{said}\n\n"
+
+
+TOLD_EXAMPLES = "".join(
+    (
+        _told("Ada Moss is employed by Larkspur.", ("Ada Moss", "employed by", "Larkspur")),
+        _told("It rained all day, and nobody came."),
+        _told(
+            "Ben Ode and Cleo Fry are customers of Ames & Lind.",
+            ("Ben Ode", "customer of", "Ames & Lind"),
+            ("Cleo Fry", "customer of", "Ames & Lind"),
+        ),
+        _told("Dan Ilves's locker code is 1177.", ("Dan Ilves", "locker code", "1177")),
+    )
+)
+"""Before a sentence, for a model that was not tuned."""
+ASKED_EXAMPLES = "".join(
+    (
+        _asked(
+            "Who is employed by Larkspur?",
+            Query(None, "employed by", "Larkspur"),
+            "Ada Moss is employed by Larkspur.",
+            ("Ada Moss", "employed by", "Larkspur"),
+        ),
+        _asked(
+            "What is Dan Ilves's locker code?",
+            Query("Dan Ilves", "locker code", None),
+            "1177",
+            ("Dan Ilves", "locker code", "1177"),
+        ),
+        _asked(
+            "Who is Ben Ode?",
+            Query("Ben Ode", None, None),
+            "Ben Ode is a customer of Ames & Lind.",
+            ("Ben Ode", "customer of", "Ames & Lind"),
+        ),
+        _asked("Who is Eve Tarn?", Query("Eve Tarn", None, None), "I have no note of that."),
+    )
+)
+"""Before a question, for a model that was not tuned."""

@@ -16,6 +16,7 @@ Shapes: V vocabulary, n tokens.
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -109,6 +110,12 @@ class Continuation:
         else:
             self._cache, self._read = None, 0
 
+    def fork(self) -> Continuation:
+        """The same text, going its own way; what was read is not read again."""
+        other = Continuation(self.core, self.lora, self.ids)
+        other._cache, other._read = copy.deepcopy(self._cache), self._read
+        return other
+
     def text(self, start: int = 0) -> str:
         """What the tokens from ``start`` on say."""
         return self.core.decode(self.ids[start:])
@@ -188,6 +195,8 @@ class Decoded:
     """The text that was said, ``END`` or ``LIMIT``."""
     log_probs: tuple[float, ...]
     """Of each token when it was chosen."""
+    cut: str = ""
+    """What the last token said beyond the text that stopped it, and was taken away."""
 
 
 def decode(
@@ -224,23 +233,25 @@ def decode(
                 return _decoded(text, start, END, scores)
             text.extend([token])
             scores.append(float(found[token]))
-            stop = _said(text, start, stops)
+            stop, cut = _said(text, start, stops)
             if stop:
-                return _decoded(text, start, stop, scores)
+                return _decoded(text, start, stop, scores, cut)
     return _decoded(text, start, LIMIT, scores)
 
 
-def _decoded(text: Continuation, start: int, stop: str, scores: list[float]) -> Decoded:
-    return Decoded(tuple(text.ids[start:]), text.text(start), stop, tuple(scores))
+def _decoded(
+    text: Continuation, start: int, stop: str, scores: list[float], cut: str = ""
+) -> Decoded:
+    return Decoded(tuple(text.ids[start:]), text.text(start), stop, tuple(scores), cut)
 
 
-def _said(text: Continuation, start: int, stops: Sequence[str]) -> str:
-    """The first of the texts that the last token has completed; empty: none of them.
+def _said(text: Continuation, start: int, stops: Sequence[str]) -> tuple[str, str]:
+    """The first of the texts that the last token has completed, if any, and what is cut off.
 
     A tokenizer may join a stop's end with what follows: the text is then cut behind the stop.
     """
     if not stops:
-        return ""
+        return "", ""
     said = text.text(start)
     before = len(text.core.decode(text.ids[start:-1]))
     places = {}
@@ -249,9 +260,9 @@ def _said(text: Continuation, start: int, stops: Sequence[str]) -> str:
         if place >= 0:
             places[place + len(stop)] = stop
     if not places:
-        return ""
+        return "", ""
     end = min(places)
     if end < len(said):
         text.rewind(len(text) - 1)
         text.extend(text.encode(said[before:end]))
-    return places[end]
+    return places[end], said[end:]

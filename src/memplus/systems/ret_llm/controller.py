@@ -1,0 +1,202 @@
+"""RET-LLM's controller: it listens to the model and carries out the calls that the model makes.
+
+A sentence leads to calls that write, which the controller parses (2305.14322, section 3). A
+question leads to a call that reads: at ``}:`` the controller stops the model, looks the query up,
+puts the rows behind the call and lets the model go on; only what follows is the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from memplus.backbone.lora import Lora
+from memplus.mplus.core import Core
+from memplus.systems.protocol import Reply
+from memplus.systems.ret_llm.grammar import (
+    READ_BEGINS,
+    READ_ENDS,
+    WRITE_BEGINS,
+    Query,
+    Triple,
+    parse_calls,
+    result_text,
+)
+from memplus.systems.ret_llm.lookups import Found
+from memplus.systems.ret_llm.prompts import (
+    ASKED_EXAMPLES,
+    TOLD_EXAMPLES,
+    question_prompt,
+    text_prompt,
+)
+from memplus.systems.triples.decoding import END, Continuation, Decoded, decode
+
+__all__ = ["Controller", "ReadReply", "Written"]
+
+_SENTENCE, _CALLS, _QUERY = 256, 256, 64
+"""Most tokens of a sentence with its prompt, of the calls for it, and of a query."""
+_SLACK = 2
+"""Tokens more than a call's beginning usually takes."""
+
+Answerer = Callable[[Query], Found]
+"""Carries a query out."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What the model made of a sentence."""
+
+    triples: tuple[Triple, ...]
+    malformed: int = 0
+    """Calls that were begun and do not follow the grammar: nothing is stored of them."""
+
+
+@dataclass(frozen=True)
+class ReadReply(Reply):
+    """A reply, and what was asked of the table for it; its session says whether it declines."""
+
+    query: Query | None = None
+    """None: the model made no call, or none that can be carried out."""
+    malformed: bool = False
+    """The model made a call, and it does not follow the grammar."""
+    found: Found | None = None
+    overshot: bool = False
+    """The model said something behind its call that the controller took away."""
+
+
+class Controller:
+    """Lets one model write and read.
+
+    Args:
+        core: the model.
+        lora: what it was tuned by; None: the plain decoder, prompted with worked examples.
+        most_rows: of a result; older ones are left out.
+    """
+
+    def __init__(self, core: Core, lora: Lora | None, most_rows: int) -> None:
+        self.core = core
+        self.lora = lora
+        self.most_rows = most_rows
+        end = core.tokenizer.eos_token_id
+        self._ends: list[int] = [] if end is None else [int(end)]
+        self._stops = ("\n",) if lora is None else ()
+        """What ends a call or an answer of a model that does not say when it is done."""
+        self._prompted: dict[str, Continuation] = {}
+
+    # Writing ------------------------------------------------------------------------------------
+
+    def write(self, sentence: str) -> Written:
+        """The triples that a sentence holds, as the model says."""
+        triples: list[Triple] = []
+        malformed = 0
+        for part in self._short_enough(" ".join(sentence.split())):
+            text = self._begun(TOLD_EXAMPLES, text_prompt(part))
+            with text.active():
+                calls = self._calls(text)
+            found = [one for one in parse_calls(calls) if not isinstance(one, Query)]
+            malformed += max(0, calls.count(WRITE_BEGINS) - len(found))
+            triples += found
+        return Written(tuple(triples), malformed)
+
+    def _calls(self, text: Continuation) -> str:
+        """What the model says to a sentence, where it begins with a call; else nothing."""
+        begun = self._call_begun(text, WRITE_BEGINS)
+        if begun.stop != WRITE_BEGINS:
+            return ""
+        room = min(_CALLS, self.core.positions - len(text))
+        return WRITE_BEGINS + decode(text, limit=room, ends=self._ends, stops=self._stops).text
+
+    def _short_enough(self, sentence: str) -> list[str]:
+        """The sentence, or its halves, until each of them fits."""
+        most = min(_SENTENCE, self.core.positions // 2)
+        words = sentence.split()
+        if len(words) < 2 or len(self.core.encode(text_prompt(sentence))) <= most:
+            return [sentence]
+        half = len(words) // 2
+        parts = (" ".join(words[:half]), " ".join(words[half:]))
+        return [one for part in parts for one in self._short_enough(part)]
+
+    # Reading ------------------------------------------------------------------------------------
+
+    def ask(self, question: str, look_up: Answerer, max_new_tokens: int) -> ReadReply:
+        """Answer a question.
+
+        Raises:
+            PositionsError: the question is too long for the model.
+        """
+        text = self._begun(ASKED_EXAMPLES, question_prompt(question))
+        start = len(text)
+        with text.active():
+            read = self.read(text, look_up)
+            stops = ("\n", *self._stops)
+            said = decode(text, limit=max_new_tokens, ends=self._ends, stops=stops)
+            answer = said.text if read.query or read.malformed else f"{read.text}{said.text}"
+            generated = text.text(start)
+        return ReadReply(
+            answer.strip(),
+            declined=False,
+            generated=generated,
+            query=read.query,
+            malformed=read.malformed,
+            found=read.found,
+            overshot=read.overshot,
+        )
+
+    def read(self, text: Continuation, look_up: Answerer) -> ReadReply:
+        """Let the model ask the table behind a text, which grows by the call and its result.
+
+        Returns:
+            Its ``text`` is what the model said instead of a call.
+        """
+        begun = self._call_begun(text, READ_BEGINS)
+        if begun.stop != READ_BEGINS:
+            return ReadReply(begun.text, declined=False)
+        call = decode(text, limit=_QUERY, ends=self._ends, stops=(READ_ENDS, *self._stops))
+        queries = parse_calls(READ_BEGINS + call.text)
+        query = queries[0] if queries and isinstance(queries[0], Query) else None
+        found = None if query is None else look_up(query)
+        text.extend(self._result(text, [row.triple for row in found.rows] if found else []))
+        return ReadReply(
+            "",
+            declined=False,
+            query=query,
+            malformed=query is None,
+            found=found,
+            overshot=bool(call.cut.strip()),
+        )
+
+    def _result(self, text: Continuation, rows: Sequence[Triple]) -> list[int]:
+        """Tokens of the result: the newest rows, as many as are shown and have room."""
+        left_out = max(0, len(rows) - self.most_rows)
+        room = (self.core.positions - len(text)) * 3 // 4  # the answer needs some as well
+        while True:
+            ids = text.encode(result_text(rows[left_out:], left_out))
+            if len(ids) <= room or left_out >= len(rows):
+                return ids
+            left_out += 1
+
+    # Both ---------------------------------------------------------------------------------------
+
+    def _begun(self, examples: str, prompt: str) -> Continuation:
+        """The prompt, behind the worked examples where the model was not tuned."""
+        if self.lora is not None:
+            text = Continuation(self.core, self.lora)
+            text.extend(text.encode(prompt))
+            return text
+        if examples not in self._prompted:
+            made = Continuation(self.core, None)
+            made.extend(made.encode(examples))
+            made.scores()  # read alone, so that what follows never depends on what came first
+            self._prompted[examples] = made
+        text = self._prompted[examples].fork()
+        text.extend(text.encode(prompt))
+        return text
+
+    def _call_begun(self, text: Continuation, begins: str) -> Decoded:
+        """Let the model say as much as a call's beginning takes; what it says else is no call."""
+        limit = len(text.encode(begins)) + _SLACK
+        room = max(1, min(limit, self.core.positions - len(text)))
+        found = decode(text, limit=room, stops=(begins, "\n"), ends=self._ends)
+        if found.stop == begins and found.text.strip() != begins:
+            return Decoded(found.ids, found.text, END, found.log_probs)
+        return found

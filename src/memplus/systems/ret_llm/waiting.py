@@ -1,0 +1,65 @@
+"""Text that has come and is not yet a whole sentence, with the places of its tokens."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from memplus.data.sentences import split_sentences, whole_sentences
+
+__all__ = ["Waiting"]
+
+
+@dataclass
+class Waiting:
+    """The rest of a text of one source."""
+
+    source: str = ""
+    text: str = ""
+    ends: list[int] = field(default_factory=list)
+    """The character behind each token of the text."""
+    first: int = 0
+    """Number of the first of these tokens, from the beginning of the source."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the text and of its tokens' places."""
+        return len(self.text.encode()) + 4 * len(self.ends)
+
+    @property
+    def next(self) -> int:
+        """Number of the token that comes next in the source."""
+        return self.first + len(self.ends)
+
+    def add(self, piece: str, ends: Sequence[int]) -> None:
+        """Take in a piece whose tokens end at these characters of it."""
+        before = len(self.text)
+        self.text += piece
+        self.ends += [before + end for end in ends]
+
+    def take(self, *, all_of_it: bool = False) -> Iterator[tuple[str, tuple[int, int]]]:
+        """Take the whole sentences away: each with its first token and the one behind its last.
+
+        Args:
+            all_of_it: take what has not ended too.
+        """
+        if all_of_it:
+            spans, rest = split_sentences(self.text), len(self.text)
+        else:
+            spans, rest = whole_sentences(self.text)
+        taken = [(self.text[start:end], self._place(start, end)) for start, end in spans]
+        gone = bisect_right(self.ends, rest)
+        self.text = self.text[rest:]
+        self.ends = [end - rest for end in self.ends[gone:]]
+        self.first += gone
+        yield from taken
+
+    def _place(self, start: int, end: int) -> tuple[int, int]:
+        """Tokens of a span: the first that ends behind its start, and the one behind its end."""
+        last = min(bisect_left(self.ends, end), len(self.ends) - 1)
+        return self.first + bisect_right(self.ends, start), self.first + last + 1
+
+    def copy(self) -> Waiting:
+        """The same, going its own way."""
+        return Waiting(self.source, self.text, list(self.ends), self.first)
