@@ -102,6 +102,23 @@ def test_several_updates_serve_one_decoder() -> None:
     assert not found[0].equal(found[1])
 
 
+def test_a_block_inside_another_holds_alone() -> None:
+    backbone = Backbone(make_model())
+    one, two = drawn(backbone, seed=1), drawn(backbone, seed=2)
+    plain = logits(backbone)
+    with under(backbone, two):
+        second = logits(backbone)
+    with under(backbone, one):
+        first = logits(backbone)
+        with under(backbone, None):
+            assert logits(backbone).equal(plain)
+        with under(backbone, two):
+            assert logits(backbone).equal(second)
+        with under(backbone, one):
+            assert logits(backbone).equal(first)
+        assert logits(backbone).equal(first)
+
+
 def test_gradients_reach_the_update_alone() -> None:
     backbone = Backbone(make_model())
     backbone.model.requires_grad_(False)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 from random import Random
 
-from memplus.data.names import OtherNames, held_out_words, name_words
+from memplus.data.names import OtherNames, _Language, held_out_words, name_words
 from memplus.data.outside import BOOK_NAMES, BUNDLED_NAMES, read_names
 
 WORDS = ["Pampeluna", "Harkness", "Dunsany", "Westgate"]
@@ -71,3 +71,12 @@ def test_a_near_name_keeps_some_of_the_name() -> None:
         assert near != name
         if len(name.split()) > 1:
             assert set(near.split()) & set(name.split())
+
+
+def test_a_language_whose_words_never_fit_holds_nobody_up() -> None:
+    """Drawing names went on for ever: 14 letters are the most, and all its endings are longer."""
+    long = _Language(("b",), ("a",), ("t",), 0.0, ("xxxxxxxxxxxxxxx",), "")
+    names = OtherNames(())
+    assert 2 < len(names._word(Random(0), long, first=False)) <= 14
+    drawn = [names.draw(Random(f"{seed}"), 8) for seed in range(300)]
+    assert all(len(one) == 8 for one in drawn)

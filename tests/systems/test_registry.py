@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from tests.fakes import make_mplus
 from tests.systems.conftest import SHARED, SMALL
+from tests.systems.options import spec_for
 
 from memplus.errors import ConfigError
 from memplus.systems.registry import SYSTEMS, make_systems, usual_systems
@@ -23,7 +24,8 @@ def test_a_system_is_named_once() -> None:
 
 def test_systems_come_in_the_order_of_their_names() -> None:
     names = list(reversed(SYSTEMS))
-    assert [one.name for one in make_systems(names, SHARED)] == names
+    made = make_systems([spec_for(name) for name in names], SHARED)
+    assert [one.name.partition(":")[0] for one in made] == names
 
 
 def test_a_model_without_a_long_term_memory_is_no_mplus() -> None:

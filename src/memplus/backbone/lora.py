@@ -129,7 +129,8 @@ def _linears(backbone: Backbone, targets: tuple[str, ...]) -> dict[str, nn.Linea
 def under(backbone: Backbone, lora: Lora | None) -> Iterator[None]:
     """Run passes of the stock decoder under an update, and under no adapter of the memory.
 
-    To every other thread the model is the stock one meanwhile; one thread at a time.
+    To every other thread the model is the stock one meanwhile; one thread at a time. Inside another
+    such block of the same thread this one holds alone, until it ends.
 
     Args:
         backbone: the decoder.
@@ -138,27 +139,47 @@ def under(backbone: Backbone, lora: Lora | None) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(backbone.lock)
         stack.enter_context(backbone.adapters.resting())
+        block = stack.enter_context(_inner_block())
         if lora is not None:
-            found, thread = _linears(backbone, lora.sizes.targets), threading.get_ident()
+            found = _linears(backbone, lora.sizes.targets)
             for name, down, up in zip(lora.names, lora.down, lora.up, strict=True):
-                add = partial(_add, _Update(down, up, lora.scale, thread))
+                add = partial(_add, _Update(block, down, up, lora.scale))
                 stack.callback(found[name].register_forward_hook(add).remove)
         yield
 
 
+class _Here(threading.local):
+    """The innermost block that a thread runs."""
+
+    block: object = None
+
+
+_HERE = _Here()
+
+
+@contextlib.contextmanager
+def _inner_block() -> Iterator[object]:
+    before, block = _HERE.block, object()
+    _HERE.block = block
+    try:
+        yield block
+    finally:
+        _HERE.block = before
+
+
 @dataclass(frozen=True)
 class _Update:
-    """Of one layer, for one thread."""
+    """Of one layer, in one block."""
 
+    block: object
     down: Tensor
     up: Tensor
     scale: float
-    thread: int
 
 
 def _add(update: _Update, module: Any, args: Any, output: Tensor) -> Tensor | None:
     """The layer's output with the update's part added."""
-    if threading.get_ident() != update.thread:
+    if _HERE.block is not update.block:
         return None
     inner = functional.linear(args[0].to(update.down.dtype), update.down)
     flat = inner.flatten(0, -2)

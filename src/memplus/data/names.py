@@ -33,6 +33,8 @@ _NO_NAMES = frozenset(
 _FROM_BOOKS = 0.45
 _TWO_WORDS, _ONE_WORD, _TITLED = 0.7, 0.77, 0.87
 """Running shares of the forms; what is left has three words."""
+_PATIENCE = 1000
+"""Words of one language that are tried before it is given up."""
 _KIN = 0.5
 """Share of invented names told together that have the sounds of one language."""
 
@@ -211,11 +213,15 @@ class OtherNames:
         return self._word(random, kin, first=False)
 
     def _word(self, random: Random, kin: _Language | None, *, first: bool) -> str:
+        tries = 0
         while True:
+            tries += 1
             if self.words and random.random() < _FROM_BOOKS:
                 word = random.choice(self.words)
             else:
-                language = kin or _Language.drawn(random)
+                # A language may have no word of a fitting length: its names come from others then.
+                own = kin if tries <= _PATIENCE else None
+                language = own or _Language.drawn(random)
                 word = language.first(random) if first else language.last(random)
             if 2 < len(word) <= 14 and not self._is_barred(word):
                 return word

@@ -26,6 +26,7 @@ SYSTEMS = {
     "bm25": "memplus.systems.bm25:BM25System",
     "embeddings": "memplus.systems.embeddings:EmbeddingsSystem",
     "scm": "memplus.systems.scm.system:SCMSystem",
+    "ret_llm": "memplus.systems.ret_llm.system:RetLLMSystem",
 }
 """Name -> module and class; the class is made of a ``Shared`` and its options."""
 

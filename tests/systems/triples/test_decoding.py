@@ -83,20 +83,22 @@ def test_asking_for_scores_twice_reads_nothing_twice_wrong(core: Core, lora: Lor
     assert torch.allclose(text.scores(), first, atol=1e-5)
 
 
-def test_scores_of_a_continuation_leave_the_text_alone(core: Core, lora: Lora) -> None:
+def test_the_likelihood_of_a_continuation_leaves_the_text_alone(core: Core, lora: Lora) -> None:
     text = Continuation(core, lora, IDS[:12])
-    expected = plainly(core, lora, IDS)[11:-1].gather(1, torch.tensor(IDS[12:])[:, None])[:, 0]
+    expected = plainly(core, lora, IDS)[11:-1].gather(1, torch.tensor(IDS[12:])[:, None])
     for _ in range(2):
-        assert text.scores_of(IDS[12:]) == pytest.approx(expected.tolist(), abs=1e-4)
+        found = text.likelihood(IDS[12:])
+        assert found == (pytest.approx(float(expected.sum()), abs=1e-4), 8)
+        assert not found.greedy
         assert text.ids == IDS[:12]
-    assert text.scores_of([5]) == pytest.approx([float(plainly(core, lora, IDS[:12])[-1, 5])])
+    assert text.likelihood(decode(Continuation(core, lora, IDS[:12]), limit=3).ids).greedy
     alone = Continuation(core, lora)
-    given = plainly(core, lora, [1, 2, 3])[:-1].gather(1, torch.tensor([[2], [3]]))[:, 0]
-    assert alone.scores_of([1, 2, 3]) == pytest.approx(given.tolist(), abs=1e-4)
+    given = plainly(core, lora, [1, 2, 3])[:-1].gather(1, torch.tensor([[2], [3]]))
+    assert alone.likelihood([1, 2, 3]) == (pytest.approx(float(given.sum()), abs=1e-4), 2)
     assert alone.ids == []
     for empty in ([], [4]):
         with pytest.raises(EmptyTextError):
-            alone.scores_of(empty)
+            alone.likelihood(empty)
 
 
 def test_decoding_stops_where_a_text_has_been_said(core: Core, lora: Lora) -> None:

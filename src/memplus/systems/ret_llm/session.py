@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import torch
+from pydantic import Strict
 from torch import Tensor
 
 from memplus.errors import EmptyTextError
@@ -53,7 +55,7 @@ class _State(Fields):
     source: Text
     text: Text
     first: Count
-    places: Items[tuple[Text, Count]]
+    places: Items[Annotated[tuple[Text, Count], Strict(strict=False)]]
 
 
 class RetLLMSession:
@@ -98,7 +100,8 @@ class RetLLMSession:
             raise EmptyTextError()
         if source != self._waiting.source:
             self.flush()
-            self._places[self._waiting.source] = self._waiting.next
+            if self._waiting.next:
+                self._places[self._waiting.source] = self._waiting.next
             self._waiting = Waiting(source, first=self._places.pop(source, 0))
         for piece, ends in zip(pieces, self.system.shared.reference(pieces), strict=True):
             self._waiting.add(piece, ends)
@@ -176,12 +179,11 @@ class RetLLMSession:
         self, prompts: Sequence[str | ChatPrompt], options: Sequence[Sequence[str]]
     ) -> list[list[tuple[float, int]]]:
         """See ``Scores.score``; an option follows what the table said to its prompt."""
-        found = []
+        found: list[list[tuple[float, int]]] = []
         for prompt, group in zip(prompts, options, strict=True):
             text = self._prompted(prompt)
             with text.active():
-                scores = [text.scores_of(self.tools.core.encode(option)) for option in group]
-            found.append([(sum(one), len(one)) for one in scores])
+                found.append([text.likelihood(self.tools.core.encode(one)) for one in group])
         return found
 
     def _prompted(self, prompt: str | ChatPrompt) -> Continuation:

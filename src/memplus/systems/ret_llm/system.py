@@ -10,7 +10,7 @@ from typing import Any
 from memplus.mplus.adapter_folder import ADAPTER
 from memplus.systems.protocol import Session
 from memplus.systems.ret_llm.session import RetLLMSession, load_ret_llm
-from memplus.systems.ret_llm.tools import NAME, RetLLMOptions, Tools
+from memplus.systems.ret_llm.tools import MAKES, NAME, SHIPPED, RetLLMOptions, Tools, missing_file
 from memplus.systems.shared import Shared, SharedSystem
 from memplus.systems.triples.table import TripleTable
 
@@ -37,6 +37,12 @@ class RetLLMSystem(SharedSystem[RetLLMOptions]):
     def __init__(self, shared: Shared, options: RetLLMOptions | None = None) -> None:
         super().__init__(shared, options)
         self.tools = Tools(shared, self.options)
+
+    @classmethod
+    def missing(cls) -> str:
+        """See ``SharedSystem.missing``."""
+        absent = missing_file(SHIPPED)
+        return f"{absent} is not there; `{MAKES}` makes it" if absent else ""
 
     @property
     def remembers(self) -> bool:

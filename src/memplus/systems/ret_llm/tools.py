@@ -22,12 +22,14 @@ from memplus.systems.shared import Shared
 from memplus.systems.triples.table import TripleTable
 from memplus.systems.triples.vectors import PhraseVectors
 
-__all__ = ["NAME", "UNTUNED", "RetLLMOptions", "Tools"]
+__all__ = ["MAKES", "NAME", "SHIPPED", "UNTUNED", "RetLLMOptions", "Tools", "missing_file"]
 
 NAME = "ret_llm"
 UNTUNED = "none"
-_SHIPPED = Path(__file__).parents[2] / "assets" / "systems" / NAME
-_MAKES = "memplus train --config configs/ret_llm/train.yaml"
+SHIPPED = Path(__file__).parents[2] / "assets" / "systems" / NAME
+"""Where the weights lie that come with memplus."""
+MAKES = "memplus train --config configs/ret_llm/train.yaml"
+"""What makes the weights."""
 _FEWEST = 64
 """Most tokens of an answer, at least: several rows take more than one value does."""
 
@@ -61,6 +63,11 @@ class RetLLMOptions:
         )  # fmt: skip
 
 
+def missing_file(folder: Path) -> str:
+    """The first file of an adapter that a folder lacks, by its path; empty: none."""
+    return next((str(folder / n) for n in (RECORD, ADAPTER) if not (folder / n).is_file()), "")
+
+
 class Tools:
     """What is loaded once.
 
@@ -76,13 +83,12 @@ class Tools:
         self.shared = shared
         self.options = options
         given = options.weights
-        self.folder = None if given == UNTUNED else Path(given) if given else _SHIPPED
+        self.folder = None if given == UNTUNED else Path(given) if given else SHIPPED
         """Of the adapter; None: there is none."""
-        if self.folder is not None:
-            for name in (RECORD, ADAPTER):
-                if not (self.folder / name).is_file():
-                    reason = f"{self.folder / name} is not there"
-                    raise SystemWeightsError(NAME, reason=reason, command=_MAKES)
+        absent = "" if self.folder is None else missing_file(self.folder)
+        if absent:
+            reason = f"{absent} is not there"
+            raise SystemWeightsError(NAME, reason=reason, command=MAKES)
         self._look_up = LookUp(options.similarity, near=options.near == "on")
 
     @property
@@ -111,7 +117,7 @@ class Tools:
             return load_adapter(self.folder, self.core.backbone, digest)
         except ModelError as error:
             reason = str(error).rstrip(".")
-            raise SystemWeightsError(NAME, reason=reason, command=_MAKES) from error
+            raise SystemWeightsError(NAME, reason=reason, command=MAKES) from error
 
     @cached_property
     def controller(self) -> Controller:

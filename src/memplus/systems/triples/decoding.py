@@ -28,6 +28,7 @@ from memplus.backbone.lora import Lora, under
 from memplus.errors import EmptyTextError, PositionsError
 from memplus.mplus.core import Core
 from memplus.mplus.own_tokenizer import own_tokenizer
+from memplus.systems.protocol import Likelihood
 
 __all__ = ["END", "LIMIT", "Choose", "Continuation", "Decoded", "decode", "greedy", "never"]
 
@@ -132,10 +133,10 @@ class Continuation:
         return self.core.logits(hidden[-1:]).float().log_softmax(dim=-1)[0]
 
     @torch.no_grad()
-    def scores_of(self, ids: Sequence[int]) -> list[float]:
-        """Log-probability of each of some tokens behind the text, which stays as it is.
+    def likelihood(self, ids: Sequence[int]) -> Likelihood:
+        """How likely some tokens are behind the text, which stays as it is.
 
-        Where the text is empty the first of them is given, not predicted, and has none.
+        Where the text is empty the first of them is given, not predicted.
 
         Raises:
             EmptyTextError: no token is to be predicted.
@@ -149,11 +150,12 @@ class Continuation:
         try:
             hidden = self._hidden(len(self.ids) - count - 1)[:count]
         finally:
-            wanted = torch.tensor(self.ids[len(self.ids) - count :])
+            wanted = torch.tensor(self.ids[len(self.ids) - count :], device=self.core.device)
             self.rewind(given)
         found = self.core.logits(hidden).float().log_softmax(dim=-1)
-        values: list[float] = found.gather(1, wanted[:, None].to(found.device))[:, 0].tolist()
-        return values
+        chances = found.gather(1, wanted[:, None])[:, 0]
+        greedy = bool(found.argmax(dim=-1).equal(wanted))
+        return Likelihood(float(chances.sum()), count, greedy=greedy)
 
     def _hidden(self, first: int) -> Tensor:
         """[n, d] of the tokens from ``first`` to the last, after the final norm."""

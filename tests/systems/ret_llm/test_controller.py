@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+from tests.fakes import make_mplus
+from tests.systems.conftest import SHARED, SMALL
+from tests.systems.ret_llm.tiny_weights import ANSWERS, TOLD, tiny_weights
+
+from memplus.mplus.adapter_folder import load_adapter
+from memplus.mplus.core import Core
+from memplus.systems.protocol import Evidence
+from memplus.systems.ret_llm.controller import Controller, Written
+from memplus.systems.ret_llm.grammar import Query, query_text, result_text
+from memplus.systems.ret_llm.lookups import Found
+from memplus.systems.ret_llm.prompts import question_prompt
+from memplus.systems.triples.decoding import Continuation, decode
+from memplus.systems.triples.rows import Origin, Row, Triple
+
+NOTHING = Found("none", (), ())
+
+
+def rows(*triples: tuple[str, str, str]) -> Found:
+    made = [Row(n, Triple(*one), (Origin("a", n),)) for n, one in enumerate(triples, 1)]
+    return Found("exact", (), tuple(made))
+
+
+def only(expected: Query, found: Found, query: Query) -> Found:
+    assert query == expected
+    return found
+
+
+@pytest.fixture(scope="module")
+def core() -> Core:
+    return SHARED.mplus.core
+
+
+@pytest.fixture(scope="module")
+def controller(core: Core) -> Controller:
+    return Controller(core, load_adapter(tiny_weights(), core.backbone), most_rows=30)
+
+
+def test_sentences_become_the_triples_that_the_model_says(controller: Controller) -> None:
+    for sentence, triples in TOLD.items():
+        assert controller.write(sentence.replace(" ", "\n  ", 1)) == Written(triples)
+
+
+def test_questions_become_queries_and_rows_become_answers(controller: Controller) -> None:
+    for question, (query, answers) in ANSWERS.items():
+        for triples, answer in answers.items():
+            reply = controller.ask(question, partial(only, query, rows(*triples)), 40)
+            assert (reply.query, reply.text, reply.overshot) == (query, answer, False)
+            said = f"{query_text(query)}{result_text(triples)} {answer}"
+            assert reply.generated == said
+
+
+def test_a_result_that_is_spliced_in_is_a_result_typed_in_the_prompt(
+    controller: Controller, core: Core
+) -> None:
+    (question, (query, answers)) = next(iter(ANSWERS.items()))
+    for triples in answers:
+        reply = controller.ask(question, lambda _: rows(*triples), 20)  # noqa: B023
+        text = Continuation(core, controller.lora)
+        for part in (question_prompt(question), query_text(query), result_text(triples)):
+            text.extend(text.encode(part))
+        typed = decode(text, limit=20, stops=("\n",), ends=[core.tokenizer.eos_token_id])
+        assert typed.text.strip() == reply.text
+
+
+def test_of_many_rows_the_newest_are_shown_and_the_result_says_so(core: Core) -> None:
+    lora = load_adapter(tiny_weights(), core.backbone)
+    found = rows(*((f"n{n}", "is", "red") for n in range(9)))
+    reply = Controller(core, lora, most_rows=2).ask("What is red?", lambda _: found, 4)
+    assert "}: 7 older left out;{n7>>is>>red};{n8>>is>>red}]" in reply.generated
+    # The tiny model has room for 256 characters in all.
+    wide = rows(*((f"{n} " + "x" * 90, "is", "red") for n in range(9)))
+    cramped = Controller(core, lora, most_rows=30).ask("What is red?", lambda _: wide, 4)
+    assert "{8 xxx" in cramped.generated
+    assert "{1 xxx" not in cramped.generated
+
+
+def test_a_model_that_makes_no_call_stores_nothing_and_answers_by_itself(core: Core) -> None:
+    untuned = Controller(core, load_adapter(tiny_weights(), core.backbone), 30)
+    assert untuned.lora is not None
+    for weight in untuned.lora.parameters():
+        weight.zero_()
+    assert untuned.write("The gate is red, and nobody came.") == Written(())
+    reply = untuned.ask("What is red?", lambda _: NOTHING, 6)
+    assert (reply.query, reply.malformed, reply.found) == (None, False, None)
+    assert reply.text == reply.generated.partition("\n")[0].strip()
+
+
+def test_a_long_sentence_is_read_in_halves_that_fit(controller: Controller) -> None:
+    long = " ".join(["The gate is red, and nobody came."] * 9)
+    assert len(long) > 256
+    controller.write(long)
+    parts = controller._short_enough(long)
+    assert " ".join(parts) == long
+    assert all(len(part) < 130 for part in parts)
+
+
+def test_without_weights_worked_examples_stand_before_the_prompt() -> None:
+    model = make_mplus(config=SMALL, changes={"max_position_embeddings": 2048})
+    plain = Controller(model.core, None, 30)
+    first = plain.ask("What is red?", lambda _: NOTHING, 5)
+    plain.write("The gate is red.")
+    again = plain.ask("What is red?", lambda _: NOTHING, 5)
+    assert replace(again, evidence=()) == replace(first, evidence=())
+    assert isinstance(first.evidence, tuple)
+    assert not any(isinstance(one, Evidence) for one in first.evidence)
