@@ -41,7 +41,7 @@ Data = Annotated[
     typer.Option(
         "--data",
         envvar="MEMPLUS_DATA",
-        help="Folder of question sets and books, laid out as docs/evaluation.md says.",
+        help="Folder of question sets and books, laid out as docs/bench.md says.",
     ),
 ]
 TextsOption = Annotated[

@@ -47,7 +47,7 @@ class BenchmarkFileError(UsageError):
     """A file of a benchmark is not as its authors publish it."""
 
     template = "{path} is no file of {benchmark}: {reason}."
-    hint = "Take it as its authors publish it; docs/evaluation.md says which file that is."
+    hint = "Take it as its authors publish it; docs/bench.md says which file that is."
 
     def __init__(self, path: str | Path, *, benchmark: str, reason: str) -> None:
         self._fill(path=str(path), benchmark=benchmark, reason=reason)
@@ -59,7 +59,7 @@ class MissingDataError(UsageError):
     template = "There is no {path}: {what} (licence: {licence})."
     hint = (
         "Put the file there, or name the folder of data with --data or MEMPLUS_DATA; "
-        "docs/evaluation.md says where each file comes from."
+        "docs/bench.md says where each file comes from."
     )
 
     def __init__(self, path: str | Path, *, what: str, licence: str) -> None:

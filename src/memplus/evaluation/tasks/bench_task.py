@@ -1,7 +1,7 @@
 """What a benchmark is to the runner: plans to run, a judge, and figures of what was answered.
 
 A task is a frozen dataclass whose fields are its options; it knows no system and no model. What it
-reads lies in one folder of data, laid out as docs/evaluation.md says.
+reads lies in one folder of data, laid out as docs/bench.md says.
 """
 
 from __future__ import annotations
