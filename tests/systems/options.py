@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tests.systems.memllm import tiny_weights as memllm
 from tests.systems.ret_llm.tiny_weights import tiny_weights
 
 __all__ = ["OPTIONS_FOR", "spec_for"]
 
 OPTIONS_FOR: dict[str, Callable[[], dict[str, str]]] = {
+    "memllm": lambda: {"weights": str(memllm.tiny_weights()), "context_sentences": "0"},
     "ret_llm": lambda: {"weights": str(tiny_weights())},
 }
 """Of systems that need weights of their own, which they are given here: name -> options."""

@@ -27,6 +27,7 @@ SYSTEMS = {
     "embeddings": "memplus.systems.embeddings:EmbeddingsSystem",
     "scm": "memplus.systems.scm.system:SCMSystem",
     "ret_llm": "memplus.systems.ret_llm.system:RetLLMSystem",
+    "memllm": "memplus.systems.memllm.system:MemLLMSystem",
 }
 """Name -> module and class; the class is made of a ``Shared`` and its options."""
 

@@ -62,3 +62,17 @@ def test_without_a_mark_all_of_it_is_kept() -> None:
 def test_no_patience_is_refused() -> None:
     with pytest.raises(ConfigError, match="patience"):
         LateStopping(STOP, 3, patience=0)
+
+
+def test_where_no_later_mark_can_be_better_going_on_changes_nothing() -> None:
+    for seed in range(60):
+        steps = torch.randn(30, 6, generator=torch.Generator().manual_seed(seed)) * 3
+        steps[:, STOP] += 2
+        for divisor in ("generated", "whole"):
+            whole = run(LateStopping(STOP, 3, divisor=divisor), steps)  # type: ignore[arg-type]
+            early = LateStopping(STOP, 3, divisor=divisor)  # type: ignore[arg-type]
+            for logits in steps:
+                if early.settled(30) or early.choose(logits) == STOP:
+                    break
+            assert early.kept == whole.kept
+            assert len(early.tokens) <= len(whole.tokens)

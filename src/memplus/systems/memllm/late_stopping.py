@@ -71,6 +71,19 @@ class LateStopping:
             return True
         return scores.index(max(scores)) >= len(scores) - (self.patience - 1)
 
+    def settled(self, limit: int) -> bool:
+        """Whether no later mark can be better than the best one, so that all else is in vain.
+
+        A mark's log-probability never rises, and it is divided by the longest text at the best.
+
+        Args:
+            limit: most tokens that are generated.
+        """
+        if not self.marks:
+            return False
+        longest = limit + 1 if self.divisor == "generated" else self.prompt_tokens + limit
+        return max(self.marks.values()) >= self._sum / longest
+
     @property
     def kept(self) -> list[int]:
         """The tokens before the best mark, the first of equals; all of them without a mark."""

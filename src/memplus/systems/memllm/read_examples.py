@@ -43,6 +43,8 @@ class ReadPiece:
     """Whether it is the document's first, so that its opening is learned too."""
     last: bool
     """Whether the text ends with it."""
+    spaced: bool = True
+    """Whether a blank stands between the two texts."""
 
 
 def is_ambiguous(query: Query) -> bool:
@@ -71,6 +73,7 @@ def read_pieces(document: Document) -> list[ReadPiece]:
             document.text[mention.start : end].strip(),
             first=index == 0,
             last=index == len(targets) - 1,
+            spaced=document.text[: mention.start].endswith(" "),
         )
         for index, ((mention, queries), end) in enumerate(zip(targets, ends, strict=True))
     ]

@@ -112,7 +112,7 @@ class ReadLoop(Generic[Value]):
     def read_once(self) -> None:
         """Let the model call where it would call next, and leave the context ready for scoring.
 
-        The reader is to generate a single token of text.
+        The reader is to generate as many tokens as ``({`` takes.
         """
         if self.reader.text(self.context, may_call=True).strip() == START:
             self._ask()

@@ -20,7 +20,17 @@ from memplus.systems.memllm.grammar import Query
 from memplus.systems.triples.rows import Column, Row
 from memplus.systems.triples.table import TripleTable
 
-__all__ = ["EDITING", "LANGUAGE", "TRAINING", "Found", "Thresholds", "ends_found", "find"]
+__all__ = [
+    "EDITING",
+    "LANGUAGE",
+    "OWN",
+    "SETTINGS",
+    "TRAINING",
+    "Found",
+    "Thresholds",
+    "ends_found",
+    "find",
+]
 
 _EXACT = 0.001
 _MOST_ENTITIES, _MOST_RELATIONS = 300, 25
@@ -49,6 +59,10 @@ EDITING = Thresholds(0.15, 0.80, 0.50)
 """Published for editing."""
 TRAINING = Thresholds(0.10, 0.10, 0.10)
 """Published for making training data."""
+OWN = Thresholds(0.15, 0.15, 0.10)
+"""For this package's vectors, chosen on held-out pairs by ``benchmarks/memllm.py thresholds``."""
+SETTINGS = {"own": OWN, "language": LANGUAGE, "editing": EDITING, "training": TRAINING}
+"""By name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,12 +20,12 @@ from memplus.systems.ret_llm.grammar import Query, can_be_kept
 from memplus.systems.ret_llm.lookups import Found
 from memplus.systems.ret_llm.prompts import question_prompt
 from memplus.systems.ret_llm.tools import RetLLMOptions, Tools
-from memplus.systems.ret_llm.waiting import Waiting
 from memplus.systems.session_file import load_session, save_session
 from memplus.systems.shared import SharedSystem
 from memplus.systems.triples.decoding import Continuation
 from memplus.systems.triples.rows import Row, Triple, Update
 from memplus.systems.triples.table import TripleTable
+from memplus.systems.triples.waiting import Waiting
 
 __all__ = ["Counts", "RetLLMSession", "load_ret_llm"]
 

@@ -13,6 +13,7 @@ from memplus.training.masked.example import ExampleKind
 __all__ = ["KINDS", "kind_from"]
 
 KINDS = {
+    "memllm_read": "memplus.training.masked.memllm_read:MemLLMReads",
     "memllm_write": "memplus.training.masked.memllm_write:MemLLMWrites",
     "ret_llm": "memplus.training.masked.ret_llm:RetLLMExamples",
     "scm_controller": "memplus.training.masked.scm_controller:SCMControllerExamples",

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from random import Random
 
-from memplus.systems.ret_llm.waiting import Waiting
+from memplus.systems.triples.waiting import Waiting
 
 TEXT = "The gate is red.  Nobody came, and it rained. Mr. Kent slept"
 

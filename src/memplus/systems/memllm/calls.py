@@ -1,0 +1,179 @@
+"""MemLLM's calls on a stock decoder: a sentence becomes triples, a prompt asks and is answered.
+
+Each adapter stands alone on the plain decoder. A text is tokenised in the pieces in which the
+adapters were trained: ``({``, what stands in a call, ``})``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from torch import Tensor
+
+from memplus.backbone.lora import Lora
+from memplus.mplus.core import Core
+from memplus.systems.memllm.grammar import (
+    ARROW,
+    END,
+    START,
+    parse_write,
+    spaced_dashes,
+    storable,
+    write_prompt,
+)
+from memplus.systems.memllm.late_stopping import Divisor, LateStopping
+from memplus.systems.triples.decoding import Choose, Continuation, decode, greedy, never
+from memplus.systems.triples.rows import Triple
+
+__all__ = ["CALL_TOKENS", "Generator", "Reading", "Writing", "question_prompt"]
+
+CALL_TOKENS = 128
+"""Most tokens of a call (2404.11672, appendix A)."""
+
+
+def question_prompt(question: str) -> str:
+    """A question as the read adapter was trained to answer it."""
+    return f"Question: {' '.join(question.split())}\nAnswer:"
+
+
+@dataclass(frozen=True)
+class Writing:
+    """What a write call said."""
+
+    triples: tuple[Triple, ...]
+    text: str
+    """All that was generated, cut where late stopping cut it."""
+    parses: bool
+    """Whether it is a write call that is whole."""
+
+
+class Generator:
+    """One adapter on the decoder, and the tokens of the grammar.
+
+    Args:
+        core: the model; its memory takes no part.
+        lora: the adapter.
+    """
+
+    def __init__(self, core: Core, lora: Lora | None) -> None:
+        self.core = core
+        self.lora = lora
+        end = core.tokenizer.eos_token_id
+        self.ends: set[int] = set() if end is None else {int(end)}
+
+    @cached_property
+    def starts(self) -> list[int]:
+        """Tokens in which ``({`` stands; where there is none, the ones that it begins with."""
+        ids = range(self.core.vocabulary)
+        found = [one for one in ids if START in self.core.decode([one])]
+        return found or self.core.encode(START)[:1]
+
+    @cached_property
+    def closing(self) -> int | None:
+        """The token ``})``; None where the tokenizer has no such one."""
+        ids = self.core.encode(END)
+        return ids[0] if len(ids) == 1 else None
+
+    def begun(self, pieces: Sequence[str]) -> Continuation:
+        """A text of pieces, each tokenised by itself."""
+        text = Continuation(self.core, self.lora)
+        for one in pieces:
+            text.extend(text.encode(one))
+        return text
+
+    def room(self, text: Continuation, most: int) -> int:
+        """Tokens that may still be generated."""
+        return max(0, min(most, self.core.positions - len(text)))
+
+    def write(self, before: str, sentence: str, divisor: Divisor | None, patience: int) -> Writing:
+        """The triples of a sentence.
+
+        Args:
+            before: the text before it, as much as is to be seen.
+            sentence: the sentence.
+            divisor: of late stopping; None: the call ends where it ends.
+            patience: of late stopping.
+        """
+        text = self.begun([write_prompt(spaced_dashes(before), spaced_dashes(sentence))])
+        limit = self.room(text, CALL_TOKENS)
+        if divisor is None or self.closing is None:
+            said = decode(text, limit=limit, stops=(END,), ends=self.ends)
+            generated, whole = said.text, said.stop == END
+        else:
+            late = LateStopping(self.closing, len(text), patience, divisor)
+            ends = {*self.ends, self.closing}
+            decode(text, limit=limit, ends=ends, choose=_until_settled(late, limit))
+            generated, whole = self.core.decode(late.kept), bool(late.marks)
+        parses = whole and generated.strip().startswith(START) and ARROW in generated
+        kept = [one for one in parse_write(generated) if all(map(storable, one))]
+        return Writing(tuple(kept) if parses else (), generated, parses)
+
+
+def _until_settled(late: LateStopping, limit: int) -> Choose:
+    """Late stopping's choice, up to where no later mark can be better."""
+
+    def chosen(scores: Tensor) -> int | None:
+        return None if late.settled(limit) else late.choose(scores)
+
+    return chosen
+
+
+@dataclass
+class Reading:
+    """A ``Reader`` on the decoder: goes on with a text, and with calls in it.
+
+    Keeps one continuation and takes back what a new context does not share with it, so that
+    nothing is read twice.
+    """
+
+    generator: Generator
+    most_tokens: int
+    """Of text, calls not counted."""
+    stops: tuple[str, ...] = ()
+    """Texts that end the generation."""
+    may_call: bool = True
+    """False: ``({`` is forbidden everywhere."""
+    _text: Continuation | None = field(default=None, repr=False)
+
+    @property
+    def behind(self) -> Continuation:
+        """What was read last, to be gone on with."""
+        return self._at([]) if self._text is None else self._text
+
+    def text(self, context: Sequence[str], *, may_call: bool) -> str:
+        """See ``Reader.text``."""
+        text = self._at(context)
+        none: Choose = never(self.generator.starts)
+        limit = self.generator.room(text, self.most_tokens)
+        said = decode(
+            text,
+            limit=limit,
+            stops=(START, *self.stops),
+            ends=self.generator.ends,
+            choose=greedy if self.may_call else none,
+            first=greedy if may_call and self.may_call else none,
+        )
+        called = len(text.encode(START)) if said.stop == START else 0
+        self.most_tokens -= len(said.ids) - called
+        return said.text
+
+    def call(self, context: Sequence[str]) -> str:
+        """See ``Reader.call``."""
+        text = self._at(context)
+        limit = self.generator.room(text, CALL_TOKENS)
+        ends = self.generator.ends
+        return decode(text, limit=limit, stops=(ARROW,), ends=ends).text
+
+    def _at(self, context: Sequence[str]) -> Continuation:
+        """The continuation behind a context."""
+        wanted = self.generator.begun(context).ids
+        if self._text is None:
+            self._text = self.generator.begun(())
+        text, same = self._text, 0
+        while same < min(len(text), len(wanted)) and text.ids[same] == wanted[same]:
+            same += 1
+        text.rewind(same)
+        text.extend(wanted[same:])
+        return text

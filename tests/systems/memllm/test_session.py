@@ -1,0 +1,161 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tests.systems.conftest import SHARED
+from tests.systems.memllm.tiny_weights import TOLD, tiny_weights
+
+from memplus.errors import CorruptMemoryError, EmptyTextError, UnknownSourceError
+from memplus.memory.tensor_file import opened, write_tensors
+from memplus.systems.memllm.session import CallReply, MemLLMSession
+from memplus.systems.memllm.system import MemLLMSystem
+from memplus.systems.memllm.tools import MemLLMOptions
+from memplus.systems.protocol import ChatPrompt
+from memplus.systems.triples.rows import Triple
+
+OPTIONS = MemLLMOptions(weights=str(tiny_weights()), context_sentences=0)
+SYSTEM = MemLLMSystem(SHARED, OPTIONS)
+RED, BLUE = "The gate is red, and nobody came. ", "The gate is blue. "
+NAP = "It rained for days on end; the keeper slept. "
+
+
+def told(*texts: str, system: MemLLMSystem = SYSTEM) -> MemLLMSession:
+    session = system.open(0)
+    for number, text in enumerate(texts):
+        session.write(text, f"s{number}")
+    session.flush()
+    return session
+
+
+def asked(session: MemLLMSession, question: str) -> CallReply:
+    (reply,) = session.ask([question], max_new_tokens=6)
+    assert isinstance(reply, CallReply)
+    return reply
+
+
+def stored(session: MemLLMSession) -> list[Triple]:
+    return [row.triple for row in session.table.rows()]
+
+
+def test_every_sentence_is_written_and_what_is_asked_is_found() -> None:
+    session = told(RED + NAP)
+    assert stored(session) == [*TOLD[RED.strip()], *TOLD[NAP.strip()]]
+    assert (session.counts.sentences, session.counts.parsed, session.counts.triples) == (2, 2, 2)
+    reply = asked(session, "What is the gate?")
+    assert (reply.text, reply.found, reply.calls, reply.parsed) == ("red", ("red",), 1, 1)
+
+
+def test_an_answer_shows_where_its_triples_were_said() -> None:
+    session = told(NAP, RED)
+    (evidence,) = asked(session, "What is red?").evidence
+    assert (evidence.source, evidence.text, evidence.share) == ("s1", "gate>>is>>red", 1.0)
+    assert (evidence.start, evidence.end) == (0, len(RED.strip()))
+
+
+def test_a_new_object_takes_the_older_away_or_stands_behind_it() -> None:
+    assert asked(told(RED, BLUE), "What is the gate?").found == ("blue",)
+    both = MemLLMSystem(SHARED, replace(OPTIONS, update="add"))
+    reply = asked(told(RED, BLUE, system=both), "What is the gate?")
+    assert (reply.found, reply.text) == (("red", "blue"), "blue")
+
+
+def test_a_sentence_that_has_not_ended_is_known_when_asked_and_not_yet_written() -> None:
+    session = SYSTEM.open(0)
+    session.write(RED.strip(), "s")
+    assert stored(session) == []
+    assert asked(session, "What is the gate?").text == "red"
+    assert stored(session) == []
+    session.write(" And so.", "s")
+    assert stored(session) == [Triple("gate", "is", "red")]
+
+
+def test_without_memory_the_reader_goes_on_and_never_calls() -> None:
+    off = MemLLMSystem(SHARED, replace(OPTIONS, memory="off"))
+    assert not off.remembers
+    reply = asked(told(RED, system=off), "What is the gate?")
+    assert (reply.calls, reply.found, reply.evidence) == (0, (), ())
+
+
+def test_a_source_that_is_forgotten_is_known_no_more() -> None:
+    session = told(RED, NAP)
+    assert session.forget("s0") == 1
+    assert stored(session) == [Triple("he", "did", "nap")]
+    with pytest.raises(UnknownSourceError, match="s1"):
+        session.forget("s0")
+    session.write("The gate is", "s3")
+    assert session.forget("s3") == 0
+    session.flush()
+    assert session.counts.sentences == 2
+
+
+def test_what_two_sources_said_stays_until_both_are_forgotten() -> None:
+    session = told(RED, RED)
+    assert session.forget("s0") == 0
+    assert session.forget("s1") == 1
+    assert stored(session) == []
+
+
+def test_writing_twice_changes_no_triple() -> None:
+    assert stored(told(RED)) == stored(told(RED, RED))
+
+
+def test_options_are_scored_behind_what_was_found() -> None:
+    session = told(RED)
+    prompt = ChatPrompt("What is the gate?")
+    ((red, _), (blue, _)) = session.score([prompt], [[" red", " blue"]])[0]
+    assert red > blue
+    before = told(BLUE).score([prompt], [[" red", " blue"]])[0]
+    assert before[0][0] < before[1][0]
+    with pytest.raises(EmptyTextError):
+        session.score([ChatPrompt(" ")], [["x"]])
+
+
+def test_a_text_goes_on_and_an_empty_one_is_refused() -> None:
+    session = told(RED)
+    assert session.continue_("Question: What is the gate?\nAnswer:", max_new_tokens=6) == " red"
+    with pytest.raises(EmptyTextError):
+        session.continue_(" ")
+
+
+def test_the_text_before_a_sentence_is_cut_by_whole_sentences() -> None:
+    def context(tokens: int) -> str:
+        options = replace(OPTIONS, context_sentences=2, context_tokens=tokens)
+        session = MemLLMSystem(SHARED, options).open(0)
+        session._before = ["One is.", "Two is long."]
+        return session._context("Three.")
+
+    whole = len("One is. Two is long. ({USER_ST})Three.({USER_END})")
+    assert context(whole) == "One is. Two is long. "
+    assert context(whole - 1) == "Two is long. "
+    assert context(20) == ""
+
+
+def test_a_saved_session_goes_on_where_it_was(tmp_path: Path) -> None:
+    session = told(RED, NAP)
+    session.write("The gate is", "s0")
+    session.save(tmp_path / "s")
+    loaded = SYSTEM.load(tmp_path / "s")
+    assert stored(loaded) == stored(session)
+    assert (loaded.counts, loaded.tokens, loaded.nbytes) == (
+        session.counts,
+        session.tokens,
+        session.nbytes,
+    )
+    for one in (session, loaded):
+        one.write(" blue. It is", "s0")
+    assert stored(loaded) == stored(session)
+    assert loaded.table.rows()[-1].origins == session.table.rows()[-1].origins
+
+
+def test_a_damaged_session_is_refused(tmp_path: Path) -> None:
+    session = told(RED)
+    session.save(tmp_path / "s")
+    with opened(tmp_path / "s") as file:
+        text, tensors = file.text, file.tensors()
+    for name, wrong in (("waiting.ends", torch.tensor([7], dtype=torch.int32)), ("triples", None)):
+        changed = {key: value for key, value in tensors.items() if key != name}
+        changed |= {} if wrong is None else {name: wrong}
+        write_tensors(tmp_path / "s", changed, text)
+        with pytest.raises(CorruptMemoryError, match=name):
+            SYSTEM.load(tmp_path / "s")
