@@ -1,0 +1,235 @@
+"""MemLLM's adapters by themselves: what is written, what is asked, what is near.
+
+    python benchmarks/memllm.py write --weights runs/memllm --data ../shared/data
+    python benchmarks/memllm.py fill --weights runs/memllm --data ../shared/data --out filled.jsonl
+    python benchmarks/memllm.py read --weights runs/memllm
+    python benchmarks/memllm.py thresholds
+
+``write`` counts the triples of held-out documents (exact strings): precision, recall and F1, calls
+that are whole, and what is written of prose that says nothing. ``fill`` keeps what the write
+adapter makes of documents of the training split, for the read adapter's examples. ``read`` asks for
+held-out facts that were put into the memory by hand: calls that parse, recall of the triple that is
+asked for, right answers. ``thresholds`` compares vectors of names written in two ways with those of
+different names, for every number of layers. ``--weights`` holds the folders ``write`` and ``read``.
+The last line of the output is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import torch
+
+from memplus import MPlus
+from memplus.data.names import OtherNames
+from memplus.data.relations import make_organisations, make_people
+from memplus.data.spoken_facts import SpokenFact, SpokenFacts
+from memplus.systems.memllm.session import CallReply
+from memplus.systems.memllm.system import MemLLMSystem
+from memplus.systems.memllm.tools import READ_FOLDER, WRITE_FOLDER, MemLLMOptions
+from memplus.systems.memllm.write_examples import write_examples
+from memplus.systems.shared import Shared
+from memplus.systems.triples.rows import Triple
+from memplus.systems.triples.vectors import PhraseVectors
+from memplus.training.masked.memllm_documents import DocumentSources, Told, annotated
+from memplus.training.masked.memllm_read import Filled
+from memplus.training.masked.memllm_write import plain_sentences
+
+__all__ = ["main"]
+
+ARTICLES = "multihop/2wikimultihopqa_corpus.json.gz"
+STORIES = "babi/babi_tasks_1-20_v1-2_en.zip"
+PROSE = "books_litbank/litbank_100_books.jsonl.gz"
+
+
+def sources(data: str, *, held_out: bool) -> DocumentSources:
+    """Documents of a split; without data only those that are made up."""
+    split = "held_out" if held_out else "train"
+    facts = SpokenFacts(split)  # type: ignore[arg-type]
+    if not data:
+        return DocumentSources(split, facts=facts)  # type: ignore[arg-type]
+    folder = Path(data)
+    return DocumentSources(
+        split,  # type: ignore[arg-type]
+        articles=str(folder / ARTICLES),
+        stories=str(folder / STORIES),
+        prose=plain_sentences([str(folder / PROSE)], held_out=held_out),
+        facts=facts,
+    )
+
+
+def documents(found: DocumentSources, count: int, seed: int) -> list[tuple[str, list[Told]]]:
+    """Documents of every kind there is, in turn, with the kind's name."""
+    kinds = [("facts", found.made_up)]
+    kinds += [("articles", found.article)] if found.openings else []
+    kinds += [("stories", found.story)] if found.told else []
+    made = []
+    for number in range(count):
+        name, make = kinds[number % len(kinds)]
+        made.append((name, make(Random(f"{seed}/{number}"))))
+    return made
+
+
+def shares(right: int, said: int, wanted: int) -> dict[str, float]:
+    """Precision, recall and F1."""
+    precision, recall = right / max(1, said), right / max(1, wanted)
+    return {
+        "precision": round(precision, 3),
+        "recall": round(recall, 3),
+        "f1": round(2 * precision * recall / max(1e-9, precision + recall), 3),
+        "wanted": wanted,
+    }
+
+
+def measure_writes(system: MemLLMSystem, given: argparse.Namespace) -> dict[str, object]:
+    """Triples of held-out documents, sentence by sentence, and of prose."""
+    found = sources(given.data, held_out=True)
+    counts: dict[str, list[int]] = {}
+    sentences = parsed = 0
+    started = time.perf_counter()
+    for kind, told in documents(found, given.count, given.seed):
+        session = system.open(0)
+        document = annotated(told)
+        for example in write_examples(document, Random(0)):
+            written = system.tools.write(session._context(example.focus), example.focus)
+            session._before.append(example.focus)
+            sentences, parsed = sentences + 1, parsed + written.parses
+            right = len(set(written.triples) & set(example.triples))
+            row = counts.setdefault(kind, [0, 0, 0])
+            for place, more in enumerate((right, len(written.triples), len(example.triples))):
+                row[place] += more
+    whole = [sum(column) for column in zip(*counts.values(), strict=True)]
+    prose = Random(given.seed).sample(found.prose, min(given.prose, len(found.prose)))
+    false = [system.tools.write("", one) for one in prose]
+    return {
+        "all": shares(*whole),
+        **{kind: shares(*row) for kind, row in counts.items()},
+        "calls_whole": round(parsed / max(1, sentences), 3),
+        "sentences": sentences,
+        "prose_sentences": len(prose),
+        "triples_of_prose": sum(len(one.triples) for one in false),
+        "seconds_a_sentence": round((time.perf_counter() - started) / (sentences + len(prose)), 2),
+    }
+
+
+def fill(system: MemLLMSystem, given: argparse.Namespace) -> dict[str, object]:
+    """A file of documents of the training split and what is written of each."""
+    found = sources(given.data, held_out=False)
+    triples = 0
+    with Path(given.out).open("w", encoding="utf-8") as file:
+        for _, told in documents(found, given.count, given.seed):
+            session = system.open(0)
+            session.write(annotated(told).text + " ", "document")
+            session.flush()
+            written = tuple(row.triple for row in session.table.rows())
+            triples += len(written)
+            file.write(json.dumps(Filled(tuple(told), written).as_json()) + "\n")
+            file.flush()
+    return {"documents": given.count, "triples": triples, "out": given.out}
+
+
+def measure_reads(system: MemLLMSystem, given: argparse.Namespace) -> dict[str, object]:
+    """Questions about facts that were put into one memory by hand."""
+    facts, seen = [], set()
+    maker = SpokenFacts("held_out")
+    for number in range(10 * given.count):
+        fact: SpokenFact = maker.draw(Random(f"{given.seed}/{number}"))
+        if (fact.subject, fact.relation) not in seen and len(facts) < given.count:
+            seen.add((fact.subject, fact.relation))
+            facts.append(fact)
+    session = system.open(0)
+    session.table.add([Triple(*fact.triple) for fact in facts], "facts")
+    replies = session.ask([fact.question for fact in facts], max_new_tokens=24)
+    calls = [one for one in replies if isinstance(one, CallReply)]
+    pairs = list(zip(facts, calls, strict=True))
+    parsed, made = sum(one.parsed for one in calls), sum(one.calls for one in calls)
+    return {
+        "questions": len(facts),
+        "asked": round(sum(one.calls > 0 for one in calls) / len(calls), 3),
+        "calls_that_parse": round(
+            sum(c.parsed for c in calls) / max(1, sum(c.calls for c in calls)), 3
+        ),
+        "recall_of_triple": round(sum(f.value in c.found for f, c in pairs) / len(pairs), 3),
+        "right": round(sum(f.value in c.text for f, c in pairs) / len(pairs), 3),
+        "declined": round(sum(c.declined for c in calls) / len(calls), 3),
+    }
+
+
+def variants(name: str) -> list[str]:
+    """A name as somebody else may write it."""
+    words = name.split()
+    found = [name.lower(), f"the {name}", name.replace("é", "e")]
+    if len(words) > 1:
+        found += [f"{words[0][0]}. {' '.join(words[1:])}", f"Mr {words[-1]}"]
+    return [one for one in dict.fromkeys(found) if one != name]
+
+
+def measure_thresholds(model: MPlus, given: argparse.Namespace) -> dict[str, object]:
+    """For each number of layers the distance that tells variants from others best."""
+    random = Random(given.seed)
+    names = make_people(random, given.count, "held_out")
+    names += make_organisations(random, given.count, "held_out")
+    names += OtherNames(()).draw(random, given.count)
+    alike = [(name, other) for name in names for other in variants(name)]
+    found: dict[str, object] = {}
+    for layers in (1, 2, 4, 6, 10, 15):
+        vectors = PhraseVectors(model.core, layers)
+        own = vectors(names)
+        near = 1 - (vectors([a for a, _ in alike]) * vectors([b for _, b in alike])).sum(dim=1)
+        others = 1 - own @ own.T
+        far = others[~torch.eye(len(names), dtype=torch.bool)]
+        limits = torch.linspace(0.02, 0.8, 40)
+        false = torch.stack([(far < limit).float().mean() for limit in limits])
+        kept = [float(limit) for limit, share in zip(limits, false, strict=True) if share <= 1e-4]
+        limit = max(kept, default=0.0)
+        recall = float((near < limit).float().mean())
+        found[str(layers)] = {"distance": round(limit, 3), "recall": round(recall, 3)}
+    return {"false_share": 1e-4, "names": len(names), "pairs": len(alike), "layers": found}
+
+
+def _with_one_adapter(folder: Path) -> str:
+    """A folder in which the write adapter stands for the read adapter, which is not used."""
+    made = Path(tempfile.mkdtemp(prefix="memplus-"))
+    for part in (WRITE_FOLDER, READ_FOLDER):
+        (made / part).symlink_to((folder / WRITE_FOLDER).resolve())
+    return str(made)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure what is asked for, and print it as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("what", choices=["write", "fill", "read", "thresholds"])
+    parser.add_argument("--model", default="smollm2", help="the model with memory")
+    parser.add_argument("--weights", default="", help="folder of the adapters; default: shipped")
+    parser.add_argument("--data", default="", help="the data folder; without it only made-up facts")
+    parser.add_argument("--count", type=int, default=60, help="documents, questions or names")
+    parser.add_argument("--prose", type=int, default=40, help="sentences of prose")
+    parser.add_argument("--out", default="filled.jsonl", help="file that fill writes")
+    parser.add_argument("--late-stopping", default="generated", help="generated, whole or off")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args(arguments)
+    model = MPlus.from_pretrained(given.model, dtype="float32").eval()
+    if given.what == "thresholds":
+        print(json.dumps(measure_thresholds(model, given)))
+        return 0
+    options = MemLLMOptions(weights=given.weights, late_stopping=given.late_stopping)
+    if given.what == "read":
+        options = replace(options, extraction="rules")  # the write adapter is not needed
+    elif given.weights and not (Path(given.weights) / READ_FOLDER).is_dir():
+        options = replace(options, weights=_with_one_adapter(Path(given.weights)))
+    system = MemLLMSystem(Shared(lambda: model), options)
+    run = {"write": measure_writes, "fill": fill, "read": measure_reads}[given.what]
+    print(json.dumps(run(system, given)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
