@@ -154,9 +154,7 @@ def measure_reads(system: MemLLMSystem, given: argparse.Namespace) -> dict[str, 
     return {
         "questions": len(facts),
         "asked": round(sum(one.calls > 0 for one in calls) / len(calls), 3),
-        "calls_that_parse": round(
-            sum(c.parsed for c in calls) / max(1, sum(c.calls for c in calls)), 3
-        ),
+        "calls_that_parse": round(parsed / max(1, made), 3),
         "recall_of_triple": round(sum(f.value in c.found for f, c in pairs) / len(pairs), 3),
         "right": round(sum(f.value in c.text for f, c in pairs) / len(pairs), 3),
         "declined": round(sum(c.declined for c in calls) / len(calls), 3),

@@ -240,13 +240,12 @@ class MemLLMSession:
         self, prompts: Sequence[str | ChatPrompt], options: Sequence[Sequence[str]]
     ) -> list[list[tuple[float, int]]]:
         """See ``Scores.score``; what a call behind the prompt finds stands before the options."""
-        found = []
+        found: list[list[tuple[float, int]]] = []
         for prompt, group in zip(prompts, options, strict=True):
             pieces = self._prompted(prompt)
             text = self.tools.reader.begun(pieces)
             with text.active():
-                scores = [text.scores_of(self.tools.core.encode(option)) for option in group]
-            found.append([(sum(one), len(one)) for one in scores])
+                found.append([text.likelihood(self.tools.core.encode(one)) for one in group])
         return found
 
     def _prompted(self, prompt: str | ChatPrompt) -> list[str]:
