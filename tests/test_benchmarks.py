@@ -4,12 +4,15 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 import torch
 from tests.fakes import make_mplus, some_ids
 from tests.passes.test_span_queries import SPANS
+from tests.systems.conftest import SHARED
+from tests.systems.ret_llm.tiny_weights import tiny_weights
 
 LATENCY = Path(__file__).parents[1] / "benchmarks" / "latency.py"
 BYTES = LATENCY.with_name("bytes.py")
@@ -213,3 +216,35 @@ def squad_file(path: Path) -> Path:
         articles.append({"title": f"Town {number}", "paragraphs": [paragraph]})
     path.write_text(json.dumps({"version": "v2.0", "data": articles}))
     return path
+
+
+def test_ret_llm_is_measured_from_writing_to_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(LATENCY.parent))
+    ret_llm: Any = importlib.import_module("ret_llm")
+    monkeypatch.setattr(ret_llm.MPlus, "from_pretrained", lambda *_, **__: SHARED.mplus)
+    sizes = ["--statements", "6", "--questions", "6", "--base-questions", "1"]
+    figures = ret_llm.main([*sizes, "--weights", str(tiny_weights())])
+    assert figures["triples_wanted"] >= 6
+    assert figures["recall"] == 0  # the tiny model knows other sentences by heart
+    for name in ("asked", "by_hand"):
+        assert figures[name]["questions"] == 6
+        assert 0 <= figures[name]["right"] <= 1
+    assert figures["base"]["questions"] == 1
+
+
+def test_an_answer_is_right_where_it_says_the_names_and_no_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(LATENCY.parent))
+    ret_llm: Any = importlib.import_module("ret_llm")
+    told = ret_llm.statements(40, Random(1))
+    known = sorted({n for one in told for f in one.facts for n in (f.person, f.organisation)})
+    asked = ret_llm.questions(told, 24, Random(2))
+    assert {one.kind for one in asked} == {"p", "po", "pr", "o", "r", "ro"}
+    for one in asked:
+        said = " and ".join([*one.given, *one.names])
+        assert ret_llm.is_right(one, said, known)
+        assert not ret_llm.is_right(one, "I have no note of that.", known)
+        if one.kind != "po":
+            more = next(name for name in known if name not in one.names | one.given)
+            assert not ret_llm.is_right(one, f"{said} and {more}", known)
