@@ -45,8 +45,8 @@ from memplus.training.masked.ret_llm import HELD_OUT_EVERY
 __all__ = ["main"]
 
 _RELATIONS = (*RELATIONS[:5], *UNSEEN_RELATIONS)
-_MOST_ROWS = 6
-"""A question with more right rows than these is not asked."""
+_MOST_ROWS = 8
+"""A question with more right rows than these is not asked: training has no longer results."""
 _DOCUMENT = 20
 """Statements of a document."""
 
@@ -72,9 +72,9 @@ class Asked:
 
 
 def statements(count: int, random: Random) -> list[Told]:
-    """So many statements of one to three people, about few organisations."""
+    """So many statements of one to three people, a fifth as many people, as many organisations."""
     people = make_people(random, max(6, count // 5), "held_out")
-    firms = make_organisations(random, max(4, count // 20), "held_out")
+    firms = make_organisations(random, max(4, count // 5), "held_out")
     made: list[Told] = []
     for _ in range(count):
         relation, firm = random.choice(_RELATIONS), random.choice(firms)
@@ -85,33 +85,36 @@ def statements(count: int, random: Random) -> list[Told]:
 
 
 def questions(told: Sequence[Told], count: int, random: Random) -> list[Asked]:
-    """So many questions, of each kind as many."""
+    """So many questions, of each kind as many; fewer where a kind has too many right rows."""
     facts = list(dict.fromkeys(fact for one in told for fact in one.facts))
     made: list[Asked] = []
-    for _ in range(100 * count):
-        if len(made) == count:
-            break
-        kind, fact = QUESTION_KINDS[len(made) % len(QUESTION_KINDS)], random.choice(facts)
-        right = [
-            one
-            for one in facts
-            if ("p" not in kind or one.person == fact.person)
-            and ("r" not in kind or one.relation == fact.relation)
-            and ("o" not in kind or one.organisation == fact.organisation)
-        ]
-        if len(right) > _MOST_ROWS and kind != "r":
-            continue
-        said = {
-            "p": {one.organisation for one in right},
-            "pr": {one.organisation for one in right},
-            "po": {one.relation.name for one in right},
-        }.get(kind, {one.person for one in right})
-        given = {fact.person} if "p" in kind else set()
-        given |= {fact.organisation} if "o" in kind else set()
-        text = question_about(kind, fact, random, "held_out")
-        rows = frozenset(one.triple for one in right)
-        made.append(Asked(kind, text, rows, frozenset(said), frozenset(given)))
+    for number in range(count):
+        kind = QUESTION_KINDS[number % len(QUESTION_KINDS)]
+        for fact in random.sample(facts, len(facts)):
+            right = [
+                one
+                for one in facts
+                if ("p" not in kind or one.person == fact.person)
+                and ("r" not in kind or one.relation == fact.relation)
+                and ("o" not in kind or one.organisation == fact.organisation)
+            ]
+            if len(right) <= _MOST_ROWS:
+                made.append(_asked(kind, fact, right, random))
+                break
     return made
+
+
+def _asked(kind: QuestionKind, fact: Fact, right: Sequence[Fact], random: Random) -> Asked:
+    said = {
+        "p": {one.organisation for one in right},
+        "pr": {one.organisation for one in right},
+        "po": {one.relation.name for one in right},
+    }.get(kind, {one.person for one in right})
+    given = {fact.person} if "p" in kind else set()
+    given |= {fact.organisation} if "o" in kind else set()
+    text = question_about(kind, fact, random, "held_out")
+    rows = frozenset(one.triple for one in right)
+    return Asked(kind, text, rows, frozenset(said), frozenset(given))
 
 
 def is_right(asked: Asked, answer: str, known: Sequence[str]) -> bool:
