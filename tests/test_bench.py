@@ -38,7 +38,7 @@ def test_a_benchmark_is_run_on_a_loaded_model_and_resumed(tmp_path: Path, data: 
 def test_a_task_is_its_small_size_or_its_defaults_changed_by_what_is_given() -> None:
     small = make_task("retention", {"kinds": "notes,statements"}, small=True, items=3, seeds=None)
     assert isinstance(small, RetentionTask)
-    assert small == RetentionTask(lengths=(0, 1000, 4000), items=3, kinds=("notes", "statements"))
+    assert small == RetentionTask(lengths=(0, 4000), items=3, kinds=("notes", "statements"))
     assert make_task("retention", {}, small=False) == RetentionTask()
     with pytest.raises(ConfigError, match="no such option"):
         make_task("retention", {}, small=False, colour="red")
