@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from tests.systems.conftest import SHARED
 
-from memplus.bench import make_inputs, make_task, run_bench
-from memplus.errors import ConfigError
+from memplus.bench import make_inputs, make_task, run_bench, servable
+from memplus.errors import ConfigError, SystemWeightsError
 from memplus.evaluation.tasks.retention_task import RetentionTask
 
 TASK = RetentionTask(lengths=(0,), items=1, kinds=("notes",))
@@ -53,3 +53,19 @@ def test_prose_is_the_books_of_the_data_or_pythons_documentation(
     assert "statement" in make_inputs(SHARED, tmp_path, None).prose[0]
     (tmp_path / "own.txt").write_text("My own.")
     assert make_inputs(SHARED, data, [tmp_path / "own.txt"]).prose == ["My own."]
+
+
+def test_a_system_that_the_model_cannot_serve_is_left_out_with_the_reason() -> None:
+    names, reasons = servable(SHARED)
+    assert {"mplus", "bm25", "nothing"} <= set(names)
+    # Its weights are of another base than this tiny model.
+    assert "weights" in reasons["ret_llm"]
+    assert not set(names) & set(reasons)
+
+
+def test_weights_that_are_missing_are_missed_before_anything_is_asked(
+    tmp_path: Path, data: Path
+) -> None:
+    with pytest.raises(SystemWeightsError):
+        run_bench(TASK, ["nothing", "ret_llm"], SHARED.mplus, data=data, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from memplus.data.corpus import read_texts
-from memplus.errors import ConfigError
+from memplus.errors import ConfigError, SystemWeightsError
 from memplus.evaluation.benchmark import Benchmark, run_benchmark
 from memplus.evaluation.engine.bench import Bench
 from memplus.evaluation.tasks.bench_task import BenchTask, Inputs
@@ -17,10 +17,10 @@ from memplus.evaluation.tasks.demonstration import language_documentation
 from memplus.evaluation.tasks.registry import task_class
 from memplus.fields import with_options
 from memplus.mplus.model import MPlus
-from memplus.systems.registry import make_systems, usual_systems
+from memplus.systems.registry import described, make_systems, usual_systems
 from memplus.systems.shared import Shared
 
-__all__ = ["make_inputs", "make_task", "open_systems", "run_bench"]
+__all__ = ["make_inputs", "make_task", "open_systems", "run_bench", "servable"]
 
 
 def run_bench(
@@ -90,6 +90,27 @@ def open_systems(systems: Sequence[str] | None, shared: Shared) -> Bench:
     """
     made = usual_systems(shared) if systems is None else make_systems(systems, shared)
     return Bench(made, shared.reference)
+
+
+def servable(shared: Shared) -> tuple[list[str], dict[str, str]]:
+    """Every registered system that this model can serve, and why the others are left out.
+
+    Args:
+        shared: the model.
+    """
+    names: list[str] = []
+    reasons: dict[str, str] = {}
+    for one in described():
+        name = str(one["name"])
+        try:
+            if one["missing"]:
+                reasons[name] = f"it needs {one['missing']}"
+            else:
+                make_systems([name], shared)[0].open(0)
+                names.append(name)
+        except (ConfigError, SystemWeightsError) as error:
+            reasons[name] = error.message
+    return names, reasons
 
 
 def make_inputs(shared: Shared, data: Path, texts: Sequence[Path] | None) -> Inputs:

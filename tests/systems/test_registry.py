@@ -8,7 +8,7 @@ from tests.systems.conftest import SHARED, SMALL
 from tests.systems.options import spec_for
 
 from memplus.errors import ConfigError
-from memplus.systems.registry import SYSTEMS, make_systems, usual_systems
+from memplus.systems.registry import SYSTEMS, described, make_systems, usual_systems
 from memplus.systems.shared import Shared
 
 
@@ -47,3 +47,10 @@ def test_options_stand_behind_a_name_and_are_checked() -> None:
         make_systems(["mplus:depth=3"], SHARED)
     with pytest.raises(ConfigError, match="NAME:OPTION=VALUE"):
         make_systems(["mplus:depth"], SHARED)
+
+
+def test_every_system_is_described_without_a_model() -> None:
+    found = {str(one["name"]): one for one in described()}
+    assert list(found) == list(SYSTEMS)
+    assert all(isinstance(one["title"], str) for one in found.values())
+    assert "k" in found["bm25"]["options"]

@@ -11,7 +11,7 @@ from memplus import MPlus
 from memplus.config import PromptConfig
 from memplus.errors import EmptyTextError, TokenizerMissingError
 from memplus.systems.protocol import ChatPrompt, Explains
-from memplus.systems.registry import usual_systems
+from memplus.systems.registry import make_systems, usual_systems
 from memplus.systems.shared import Shared, log_likelihoods
 
 
@@ -136,3 +136,8 @@ def test_a_prompt_stands_as_it_is_and_a_question_in_the_models_template() -> Non
     )
     with pytest.raises(EmptyTextError):
         SHARED.prompt_ids(ChatPrompt(" "))
+
+
+def test_two_of_one_kind_with_other_options_are_told_apart_in_a_table() -> None:
+    plain, bare = make_systems(["full_context", "full_context:adapter=none"], SHARED)
+    assert (plain.title, bare.title) == ("full context", "full context (adapter=none)")

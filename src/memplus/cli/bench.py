@@ -18,6 +18,7 @@ from memplus.evaluation.tasks.registry import TASKS
 
 if TYPE_CHECKING:
     from memplus.evaluation.benchmark import Benchmark
+    from memplus.systems.shared import Shared
 
 __all__ = ["bench"]
 
@@ -106,7 +107,7 @@ def _command(name: str) -> Callable[..., None]:
         )
         folder = out or Path("runs/bench") / name
         shared = open_shared(model, device=device, dtype=dtype)
-        opened = open_systems(_names(system), shared)
+        opened = open_systems(_names(system, shared, output), shared)
         with output.progress() as report:
             inputs = make_inputs(shared, data, texts)
             found = run_benchmark(opened.systems, task, inputs, folder, report)
@@ -153,7 +154,7 @@ def run_all(
     names = [one.strip() for one in tasks.split(",")] if tasks else list(TASKS)
     kinds = [task_class(name) for name in names]
     shared = open_shared(model, device=device, dtype=dtype)
-    opened = open_systems(_names(system), shared)
+    opened = open_systems(_names(system, shared, output), shared)
     inputs = make_inputs(shared, data, texts)
     found: list[Benchmark] = []
     for kind in kinds:
@@ -265,15 +266,18 @@ def check(
         raise typer.Exit(1)
 
 
-def _names(system: str | None) -> list[str] | None:
-    """Names of systems as they are opened; ``all`` are those whose needs are there."""
+def _names(system: str | None, shared: Shared, output: Output) -> list[str] | None:
+    """Names of systems as they are opened; ``all`` are those that the model can serve."""
     if system is None:
         return None
     if system != "all":
         return [name.strip() for name in system.split(",")]
-    from memplus.systems.registry import described
+    from memplus.bench import servable
 
-    return [one["name"] for one in described() if not one["missing"]]
+    names, reasons = servable(shared)
+    for name, reason in reasons.items():
+        output.note(f"{name} is left out: {reason}")
+    return names
 
 
 def _write_table(folder: Path, found: list[Benchmark], name: str = "table.md") -> None:

@@ -87,6 +87,7 @@ def run_benchmark(
 
     Raises:
         ConfigError: no system can be asked such questions.
+        ModelError: a system lacks weights of its own, or those it has are of another model.
         MissingDataError: a file of the task is not there.
         RunMismatchError: the folder holds another run of one of the systems.
         StorageError: the disk refused.
@@ -96,6 +97,9 @@ def run_benchmark(
     if not able:
         reason = "; ".join(f"{name}: {why}" for name, why in kept_out.items())
         raise ConfigError("system", value=", ".join(kept_out), reason=reason)
+    for one in able:
+        # What it cannot be opened without is missed now, not when others have been asked.
+        one.open(0)
     plans = task.plans(inputs)
     run = {
         "memplus": memplus.__version__,

@@ -60,7 +60,7 @@ class BM25System(PassageSystem):
     """
 
     registered = "bm25"
-    title = "BM25"
+    called = "BM25"
 
     def __init__(self, shared: Shared, options: PassageOptions | None = None) -> None:
         require_installed()

@@ -75,7 +75,7 @@ class EmbeddingsSystem(PassageSystem):
     """
 
     registered = "embeddings"
-    title = "embeddings"
+    called = "embeddings"
 
     def __init__(self, shared: Shared, options: PassageOptions | None = None) -> None:
         self._embedder = embedder_name()

@@ -16,7 +16,7 @@ class FullContextSystem(TextSystem[TextOptions]):
     """The model with the text in its prompt, as far as the positions go."""
 
     registered = "full_context"
-    title = "full context"
+    called = "full context"
     options_type = TextOptions
 
     def readable(self, tokens: int) -> int:

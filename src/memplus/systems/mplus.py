@@ -150,7 +150,7 @@ class MPlusSystem(SharedSystem[NoOptions]):
     """
 
     registered = "mplus"
-    title = "M+"
+    called = "M+"
     options_type = NoOptions
     sessions: type[Session] = MemorySession
     remembers = True
@@ -215,7 +215,7 @@ class MemoryLLMSystem(MPlusSystem):
     """MemoryLLM (2402.04624): what is dropped is forgotten."""
 
     registered = "memoryllm"
-    title = "MemoryLLM"
+    called = "MemoryLLM"
     leader = "mplus"
     _needs_long_term = False
 

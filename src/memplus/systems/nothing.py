@@ -76,7 +76,7 @@ class NothingSystem(SharedSystem[NoOptions]):
     """The model as it is before anything was written."""
 
     registered = "nothing"
-    title = "no memory"
+    called = "no memory"
     options_type = NoOptions
     sessions: type[Session] = NothingSession
     remembers = False
@@ -131,7 +131,7 @@ class BareSystem(SharedSystem[BareOptions]):
     """The model without any memory, as if it had none."""
 
     registered = "bare"
-    title = "bare model"
+    called = "bare model"
     options_type = BareOptions
     sessions: type[Session] = BareSession
     remembers = False

@@ -71,7 +71,7 @@ def described() -> list[dict[str, Any]]:
         kind = system_class(name)
         options = [one.name for one in fields(kind.options_type)]
         missing = kind.missing()
-        found.append({"name": name, "title": kind.title, "options": options, "missing": missing})
+        found.append({"name": name, "title": kind.called, "options": options, "missing": missing})
     return found
 
 

@@ -176,12 +176,24 @@ class SharedSystem(Generic[Options]):
 
     registered: ClassVar[str]
     """Its name in the registry."""
+    called: ClassVar[str]
+    """What people call it."""
     options_type: type[Options]
     """A frozen dataclass whose fields all have defaults."""
 
     def __init__(self, shared: Shared, options: Options | None = None) -> None:
         self.shared = shared
         self.options: Options = self.options_type() if options is None else options
+
+    @property
+    def title(self) -> str:
+        """See ``System.title``: what people call it, with the options that are set."""
+        options = ", ".join(named("", {one: value})[1:] for one, value in self._changed.items())
+        return f"{self.called} ({options})" if options else self.called
+
+    @property
+    def _changed(self) -> dict[str, Any]:
+        return changed(self.options)
 
     @classmethod
     def missing(cls) -> str:
@@ -191,7 +203,7 @@ class SharedSystem(Generic[Options]):
     @property
     def name(self) -> str:
         """See ``System.name``."""
-        return named(self.registered, changed(self.options))
+        return named(self.registered, self._changed)
 
     @property
     def model(self) -> str:
@@ -201,7 +213,7 @@ class SharedSystem(Generic[Options]):
     @property
     def identity(self) -> Mapping[str, Any]:
         """See ``System.identity``; options go without saying where they are the defaults."""
-        options = changed(self.options)
+        options = self._changed
         return {**self.shared.identity, **({"options": options} if options else {})}
 
     def declines(self, text: str) -> bool:

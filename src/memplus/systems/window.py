@@ -25,7 +25,7 @@ class WindowSystem(TextSystem[WindowOptions]):
     """The model with the end of the text in its prompt."""
 
     registered = "window"
-    title = "window"
+    called = "window"
     options_type = WindowOptions
 
     def readable(self, tokens: int) -> int:

@@ -41,7 +41,7 @@ def test_a_tuned_controller_judges_by_its_weights_and_answers_are_not_its_own(
     assert tuned.frame.voice.lora is tuned.frame.plain.lora is None
     assert told(tuned).ask(["Who slept?"], max_new_tokens=2)
     assert tuned.identity["weights"] == digest_of(weights)
-    assert tuned.title.startswith("SCM, tuned controller")
+    assert tuned.title.startswith("SCM (controller=tuned")
 
 
 def test_damaged_weights_are_refused(tmp_path: Path) -> None:

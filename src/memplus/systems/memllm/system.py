@@ -27,7 +27,7 @@ class MemLLMSystem(SharedSystem[MemLLMOptions]):
     """
 
     registered = NAME
-    title = "MemLLM"
+    called = "MemLLM"
     options_type = MemLLMOptions
     sessions: type[Session] = MemLLMSession
     chunk_tokens = 1

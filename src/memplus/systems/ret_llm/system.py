@@ -29,7 +29,7 @@ class RetLLMSystem(SharedSystem[RetLLMOptions]):
     """
 
     registered = NAME
-    title = "RET-LLM"
+    called = "RET-LLM"
     options_type = RetLLMOptions
     sessions: type[Session] = RetLLMSession
     chunk_tokens = 1

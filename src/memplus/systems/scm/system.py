@@ -33,6 +33,7 @@ class SCMSystem(SharedSystem[SCMOptions]):
     """
 
     registered = "scm"
+    called = "SCM"
     options_type = SCMOptions
     sessions: type[Session] = SCMSession
     remembers = True
@@ -47,13 +48,9 @@ class SCMSystem(SharedSystem[SCMOptions]):
     @property
     def title(self) -> str:
         """See ``System.title``; with how often the controller was right when it was measured."""
-        options = self.options
-        if options.naive:
-            return "SCM's turns without a controller"
-        if options.controller == "yes":
-            return "SCM, controller always says yes"
-        name = "SCM, tuned controller" if options.controller == "tuned" else "SCM"
-        return f"{name} ({self.calibration.said})"
+        if self.options.naive or self.options.controller == "yes":
+            return super().title
+        return f"{super().title}, {self.calibration.said}"
 
     @property
     def identity(self) -> Mapping[str, Any]:
