@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from tests.systems.conftest import SHARED
+from tests.systems.options import spec_for
 
 from memplus.errors import ConfigError, EmptyTextError
 from memplus.evaluation.harness import Cut, HarnessModel, Settings
@@ -80,12 +81,13 @@ def test_settings_that_say_nothing_or_too_much_are_refused(make: Callable[[], ob
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_every_system_of_the_registry_answers_what_it_can(name: str) -> None:
-    model = harness(system=name)
+    spec = spec_for(name)
+    model = harness(system=spec)
     found = model.generate_until([generation(CONTEXT, max_gen_toks=2)])
     assert len(found) == 1
     if issubclass(model.system.sessions, Scores):
         ((likely, _),) = model.loglikelihood([Asked((CONTEXT, " red"))])
-        (whole,) = harness(system=name, window=16).loglikelihood_rolling([Asked((CONTEXT,))])
+        (whole,) = harness(system=spec, window=16).loglikelihood_rolling([Asked((CONTEXT,))])
         assert whole < likely < 0
 
 
