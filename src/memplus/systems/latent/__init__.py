@@ -1,0 +1,1 @@
+"""What systems that remember in vectors share: segments of tokens in, hidden states out."""
