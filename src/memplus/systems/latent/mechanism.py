@@ -129,6 +129,9 @@ class Mechanism(nn.Module, ABC, Generic[State]):
     def read(self, state: State, ids: Tensor, pad: Tensor | None = None) -> Tensor:
         """What the decoder makes of tokens with what it remembers.
 
+        Gradients are kept wherever torch keeps them: training learns from questions that are read
+        so, and whoever only reads turns them off.
+
         Args:
             state: stays as it is.
             ids: [B, T], the text behind what was taken in.
@@ -163,7 +166,8 @@ class Mechanism(nn.Module, ABC, Generic[State]):
 
     @abstractmethod
     def restored(self, tensors: Mapping[str, Tensor]) -> State:
-        """The state that has these tensors; B is 1.
+        """The state that has these tensors; B is what it was, 1 in a session's file, any number in
+        a training's checkpoint.
 
         Args:
             tensors: as ``MechanismState.tensors`` gave them, on any device.
