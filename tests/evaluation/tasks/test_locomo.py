@@ -69,6 +69,16 @@ def test_sessions_are_written_in_order_with_their_dates_and_speakers(plan: Plan)
     ]
 
 
+def test_of_the_first_sessions_only_what_these_answer_is_asked(inputs: Inputs) -> None:
+    (plan,) = LocomoTask(sessions=1).plans(inputs)
+    assert [step.source for step in plan.steps] == ["session 1"]
+    assert [one.key for one in plan.steps[-1].questions] == ["qa0", "qa1"]
+    (whole,) = LocomoTask(sessions=2).plans(inputs)
+    assert [one.key for one in whole.once] == ["qa0", "qa1", "qa3"]
+    with pytest.raises(ConfigError, match="sessions"):
+        LocomoTask(sessions=-1).plans(inputs)
+
+
 def test_everything_is_asked_after_the_last_session(plan: Plan) -> None:
     assert plan.steps[0].questions == ()
     asked = plan.steps[1].questions

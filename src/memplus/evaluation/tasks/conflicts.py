@@ -45,8 +45,8 @@ class ConflictsTask(BenchTask):
 
     @classmethod
     def small(cls) -> Self:
-        """Two lists, 30 questions of each kind about each."""
-        return cls(lengths=(6_000, 16_000), items=30)
+        """Two short lists, 20 questions of each kind about each."""
+        return cls(lengths=(2_000, 6_000), items=20)
 
     def plans(self, inputs: Inputs) -> Sequence[Plan]:
         """See ``BenchTask.plans``; one for each length."""

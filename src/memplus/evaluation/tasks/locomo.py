@@ -13,7 +13,7 @@ given with those questions and without them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from operator import itemgetter
@@ -61,19 +61,24 @@ class LocomoTask(BenchTask):
 
     conversations: int = 10
     """How many of them, from the first one on."""
+    sessions: int = 0
+    """Sessions of each that are told, from the first one on; only what these answer is asked.
+    0: all of them, and everything is asked."""
     items: int = 1_000
     """Most questions of each category about one conversation."""
     seed: int = 0
 
     @classmethod
     def small(cls) -> Self:
-        """One conversation, 20 questions of each category."""
-        return cls(conversations=1, items=20)
+        """The first sessions of one conversation, 12 questions of each category."""
+        return cls(conversations=1, sessions=8, items=12)
 
     def plans(self, inputs: Inputs) -> Sequence[Plan]:
         """See ``BenchTask.plans``; one for each conversation."""
         if self.conversations < 1 or self.items < 1:
             raise ConfigError("items", value=self.items, reason="nothing would be asked")
+        if self.sessions < 0:
+            raise ConfigError("sessions", value=self.sessions, reason="0 tells all of them")
         found = read_locomo(inputs.path(CONVERSATIONS))[: self.conversations]
         wrong: frozenset[tuple[int, int]] = frozenset()
         if inputs.has(KNOWN_ERRORS):
@@ -86,14 +91,14 @@ class LocomoTask(BenchTask):
     def _plan(self, talk: Conversation, wrong: set[int], reference: Reference) -> Plan:
         steps: list[Step] = []
         places: dict[str, Told] = {}
-        for session in talk.sessions:
+        for session in talk.sessions[: self.sessions or None]:
             pieces = _pieces(talk, session)
             ends = list(accumulate(len(found) for found in reference(list(pieces))))
             source = f"session {session.number}"
             for index, turn in enumerate(session.turns):
                 places[turn.id] = Told(source, ends[index], ends[index + 1])
             steps.append(Step(pieces, ends[-1], source, ()))
-        chosen = self._chosen(talk)
+        chosen = self._chosen(talk, places.keys())
         once = tuple(_question(one, wrong=one.index in wrong) for one in chosen)
         asked = tuple(
             replace(question, evidence=tuple(places[turn] for turn in one.evidence))
@@ -102,12 +107,21 @@ class LocomoTask(BenchTask):
         steps[-1] = replace(steps[-1], questions=asked)
         return Plan(talk.id, self.seed, tuple(steps), once)
 
-    def _chosen(self, talk: Conversation) -> list[ConversationQuestion]:
-        """As many of each category as are asked, in their order."""
+    def _chosen(self, talk: Conversation, told: Set[str]) -> list[ConversationQuestion]:
+        """As many of each category as are asked, in their order.
+
+        Args:
+            talk: all of it.
+            told: the turns that are told.
+        """
+
+        def answered(one: ConversationQuestion) -> bool:
+            return not self.sessions or (bool(one.evidence) and told >= set(one.evidence))
+
         random = Random(f"{self.seed} {talk.id}")
         chosen = []
         for category in CATEGORIES:
-            mine = [one for one in talk.questions if one.category == category]
+            mine = [one for one in talk.questions if one.category == category and answered(one)]
             chosen += random.sample(mine, min(self.items, len(mine)))
         return sorted(chosen, key=lambda one: one.index)
 

@@ -76,7 +76,7 @@ class LongMemEvalTask(BenchTask):
     @classmethod
     def small(cls) -> Self:
         """Two made histories, four questions of each type about each."""
-        return cls(lengths=(4_000, 16_000), items=4)
+        return cls(lengths=(2_000, 6_000), items=4)
 
     def plans(self, inputs: Inputs) -> Sequence[Plan]:
         """See ``BenchTask.plans``; one for each history."""

@@ -45,8 +45,8 @@ class PerplexityTask(BenchTask):
 
     @classmethod
     def small(cls) -> Self:
-        """Two books, 12 windows after 1000 and after 8000 tokens."""
-        return cls(lengths=(1000, 8000), items=12, seeds=2)
+        """Two books, six windows after 1000 and after 4000 tokens."""
+        return cls(lengths=(1000, 4000), items=6, seeds=2)
 
     def plans(self, inputs: Inputs) -> Sequence[Plan]:
         """A stream per book.

@@ -43,9 +43,9 @@ class RulerTask(BenchTask):
 
     @classmethod
     def small(cls) -> Self:
-        """Short texts of the seven kinds that differ most, three of each."""
+        """Short texts of the seven kinds that differ most, two of each."""
         kinds = ("single", "multi_key", "multi_value", "multi_query", *KINDS[-3:])
-        return cls(lengths=(1_024, 4_096), items=3, kinds=kinds)
+        return cls(lengths=(1_024,), items=2, kinds=kinds)
 
     def plans(self, inputs: Inputs) -> Sequence[Plan]:
         """See ``BenchTask.plans``; one for each text."""
