@@ -48,3 +48,9 @@ def test_other_weights_are_refused_and_nothing_is_taken(
     with pytest.raises(ValueError, match=said):
         mechanism.take_weights(weights)
     assert mechanism.trained()["number"].tolist() == [0.0, 0.0]
+
+
+def test_a_mechanism_without_a_schedule_does_not_mind_the_step(mechanism: OneNumber) -> None:
+    before = mechanism.trained()["number"].tolist()
+    mechanism.at_step(7)
+    assert mechanism.trained()["number"].tolist() == before

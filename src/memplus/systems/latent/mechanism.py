@@ -176,6 +176,16 @@ class Mechanism(nn.Module, ABC, Generic[State]):
             ValueError: a name, a shape or a dtype is not what it should be; says which.
         """
 
+    def at_step(self, step: int) -> None:
+        """Told by training before each step, for methods that bring a part in by and by.
+
+        What is done follows from the number alone, so that a resumed run does the same. A
+        mechanism that was never told is as it is once training ended.
+
+        Args:
+            step: steps behind it; 0 at first.
+        """
+
     def trained(self) -> dict[str, Tensor]:
         """The weights that training made, by name."""
         return {name: weight.detach() for name, weight in self.named_parameters()}
