@@ -90,6 +90,9 @@ class Mechanism(nn.Module, ABC, Generic[State]):
 
     segment_tokens: int
     """T of a whole segment, as ``write`` takes it."""
+    unit: int = 1
+    """``write`` keeps whole runs of so many tokens and drops what is left over at the end of a
+    segment: a text's last tokens wait until they make one up. It divides ``segment_tokens``."""
     longest: int
     """Most tokens that ``read`` and ``begin`` take at once, the answer to come included."""
     through_time: ClassVar[bool] = False
@@ -119,7 +122,8 @@ class Mechanism(nn.Module, ABC, Generic[State]):
 
         Args:
             state: before it; stays as it is.
-            ids: [B, T] tokens; T is ``segment_tokens``, or less where a text ends.
+            ids: [B, T] tokens; T is ``segment_tokens``, or less where a text ends, in whole
+                ``unit``s.
 
         Returns:
             The state behind it.
