@@ -54,3 +54,19 @@ def test_a_mechanism_without_a_schedule_does_not_mind_the_step(mechanism: OneNum
     before = mechanism.trained()["number"].tolist()
     mechanism.at_step(7)
     assert mechanism.trained()["number"].tolist() == before
+
+
+class Plain(OneNumber):
+    """Looks token by token, so that it need not be told what is asked."""
+
+    def read(self, state: object, ids: Tensor, pad: Tensor | None = None) -> Tensor:
+        return ids + 1
+
+    def begin(self, state: object, ids: Tensor, pad: Tensor | None = None) -> Tensor:  # type: ignore[override]
+        return ids + 2
+
+
+def test_what_is_asked_makes_no_difference_to_a_mechanism_that_looks_token_by_token() -> None:
+    plain, ids, about = Plain(make_mplus().backbone), torch.tensor([[4]]), torch.tensor([[0, 0]])
+    assert plain.read_about(None, ids, about).tolist() == [[5]]
+    assert plain.begin_about(None, ids, about).tolist() == [[6]]  # type: ignore[attr-defined]

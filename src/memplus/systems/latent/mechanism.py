@@ -168,6 +168,37 @@ class Mechanism(nn.Module, ABC, Generic[State]):
             pad: as for ``read``.
         """
 
+    def read_about(
+        self, state: State, ids: Tensor, about: Tensor, pad: Tensor | None = None
+    ) -> Tensor:
+        """``read``, where only some of the tokens say what the memory is looked through for.
+
+        A mechanism that looks once for a whole text must not look for what is still to be
+        predicted, nor for a template's words: whoever knows the question's place, or scores what
+        comes behind it, says so here. Mechanisms that look token by token, or not at all, read.
+
+        Args:
+            state: stays as it is.
+            ids: [B, T], as for ``read``.
+            about: [B, 2] in each row the first token of the question and the one behind its last,
+                padding counted; where it is empty the text before ``ids`` counts.
+            pad: as for ``read``.
+        """
+        return self.read(state, ids, pad)
+
+    def begin_about(
+        self, state: State, ids: Tensor, about: Tensor, pad: Tensor | None = None
+    ) -> Decoding:
+        """``begin``, where only some of the tokens say what the memory is looked through for.
+
+        Args:
+            state: stays as it is.
+            ids: [B, T], as for ``read``.
+            about: as for ``read_about``.
+            pad: as for ``read``.
+        """
+        return self.begin(state, ids, pad)
+
     @abstractmethod
     def restored(self, tensors: Mapping[str, Tensor]) -> State:
         """The state that has these tensors; B is what it was, 1 in a session's file, any number in
