@@ -29,3 +29,17 @@ def test_shorter_rows_are_padded_on_the_right() -> None:
     assert asked.ids.shape == (2, 5)
     assert asked.labels[0].tolist() == [2, *[IGNORED] * 4]
     assert not asked.prompt[0, 1:].any()
+
+
+def test_rows_padded_on_the_left_end_together() -> None:
+    rows = [
+        AskedRow(Kind.TOLD, (7,), (1,), (2,)),
+        AskedRow(Kind.TOLD, (), (1, 2, 3), (4, 5, 6)),
+    ]
+    asked = asked_of(rows, torch.device("cpu"), left=True)
+    assert asked.pad is not None
+    assert asked.pad.tolist() == [3, 0]
+    assert asked.ids.tolist() == [[0, 0, 0, 7, 1], [1, 2, 3, 4, 5]]
+    assert asked.labels[:, -1].tolist() == [2, 6]
+    assert asked.prompt.tolist() == [[False] * 4 + [True], [True] * 3 + [False] * 2]
+    assert asked_of(rows, torch.device("cpu")).pad is None

@@ -10,7 +10,7 @@ import pytest
 
 from memplus.data.statements import HELD_OUT_TOPICS, read_statements
 from memplus.errors import ConfigError
-from memplus.training.tasks.question_texts import QuestionSource, encode_source
+from memplus.training.tasks.question_texts import QuestionSource, encode_source, trained_items
 
 
 class Letters:
@@ -99,3 +99,13 @@ def test_notes_have_no_end_and_some_of_them_change() -> None:
         for question in item.questions:
             place = item.parts[question.part][question.first : question.last + 1]
             assert told(place).startswith(told(question.answer[:-1]))
+
+
+def test_a_source_of_nothing_that_is_short_enough_is_refused() -> None:
+    class Long(Letters):
+        def question(self, question: str) -> list[int]:
+            return [0] * 1000
+
+    with pytest.raises(ConfigError, match="statements"):
+        trained_items(QuestionSource("statements"), Long())
+    assert trained_items(QuestionSource("statements"), Letters())

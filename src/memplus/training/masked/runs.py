@@ -15,9 +15,9 @@ from memplus.errors import ConfigError, TokenizerMissingError
 from memplus.mplus.adapter_folder import AdapterRecord, base_digest, save_adapter
 from memplus.mplus.locating import locate_backbone
 from memplus.training.engine.checkpoints import Checkpoints
-from memplus.training.engine.loop import Loop, Pace, Progress
+from memplus.training.engine.loop import Loop, Progress
+from memplus.training.engine.pace import pace
 from memplus.training.engine.processes import Processes
-from memplus.training.engine.schedules import rate_factor
 from memplus.training.masked.run_config import AdapterRunConfig
 from memplus.training.masked.step import MaskedStep
 from memplus.training.masked.workload import MaskedWorkload
@@ -75,7 +75,13 @@ class AdapterRun:
             betas=optimizer.betas,
             weight_decay=optimizer.weight_decay,
         )
-        self.loop = Loop(self.workload, [rates], config.run.out, _pace(config), self.processes)
+        self.loop = Loop(
+            self.workload,
+            [rates],
+            config.run.out,
+            pace(config.run, config.optimizer),
+            self.processes,
+        )
         if resume:
             self.loop.resume()
 
@@ -99,25 +105,3 @@ class AdapterRun:
         record = AdapterRecord(self.config.adapter, self.config.base, digest or "", trained)
         save_adapter(folder, self.lora, record)
         return folder
-
-
-def _pace(config: AdapterRunConfig) -> Pace:
-    """How the loop goes."""
-    run, optimizer = config.run, config.optimizer
-
-    def rate(base: float, step: int) -> float:
-        kind, warmup, final = optimizer.schedule, optimizer.warmup, optimizer.final
-        return base * rate_factor(kind, step, run.steps, warmup, final)
-
-    return Pace(
-        run.steps,
-        rate,
-        accumulate=run.accumulate,
-        clip=optimizer.clip,
-        precision=run.precision,
-        report=run.report,
-        checkpoint=run.checkpoint,
-        keep=run.keep,
-        tensorboard=run.tensorboard,
-        seed=run.seed,
-    )

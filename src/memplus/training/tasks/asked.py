@@ -64,26 +64,39 @@ class Asked:
     """[Q, 2] first and last row that can hold the answer; (0, -1) where none does."""
     answered: bool = True
     """Whether answers are learned, or only what is retrieved."""
+    pad: Tensor | None = None
+    """[Q] how many tokens at the left are none; None: rows are padded on the right."""
 
 
-def asked_of(rows: Sequence[AskedRow], device: torch.device) -> Asked:
-    """The tensors of rows, those of a document side by side."""
+def asked_of(rows: Sequence[AskedRow], device: torch.device, *, left: bool = False) -> Asked:
+    """The tensors of rows, those of a document side by side.
+
+    Args:
+        rows: of all documents.
+        device: where the tensors belong.
+        left: pad on the left.
+    """
     import torch
 
-    length = max(len(r.tail) + len(r.prompt) + len(r.answer) for r in rows) - 1
+    lengths = [len(r.tail) + len(r.prompt) + len(r.answer) - 1 for r in rows]
+    length = max(lengths)
     shape = (len(rows), length)
     ids = torch.zeros(shape, dtype=torch.int64)
     labels = torch.full(shape, IGNORED)
     prompt = torch.zeros(shape, dtype=torch.bool)
     for place, row in enumerate(rows):
+        start = length - lengths[place] if left else 0
         begin = len(row.tail)
         answer = begin + len(row.prompt)
         whole = torch.tensor([*row.tail, *row.prompt, *row.answer])
-        ids[place, : len(whole) - 1] = whole[:-1]
-        labels[place, answer - 1 : len(whole) - 1] = whole[answer:]
-        prompt[place, begin:answer] = True
+        end = start + len(whole) - 1
+        ids[place, start:end] = whole[:-1]
+        labels[place, start + answer - 1 : end] = whole[answer:]
+        prompt[place, start + begin : start + answer] = True
     right = torch.tensor([row.rows or (0, -1) for row in rows])
     kinds = torch.tensor([int(row.kind) for row in rows])
+    pad = length - torch.tensor(lengths, device=device) if left else None
     return Asked(
-        ids.to(device), labels.to(device), prompt.to(device), kinds.to(device), right.to(device)
-    )
+        ids.to(device), labels.to(device), prompt.to(device), kinds.to(device), right.to(device),
+        pad=pad,
+    )  # fmt: skip

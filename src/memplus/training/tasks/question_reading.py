@@ -20,7 +20,8 @@ from memplus.backbone.session import running
 from memplus.memory.retriever import behind_best
 from memplus.mplus.model import MPlus
 from memplus.training.engine.workload import Figures
-from memplus.training.tasks.asked import IGNORED, Asked, Kind
+from memplus.training.tasks.answers import answer_losses
+from memplus.training.tasks.asked import IGNORED, Asked
 from memplus.training.tasks.grouped_read import (
     GroupedPrefix,
     GroupedReadSession,
@@ -28,15 +29,11 @@ from memplus.training.tasks.grouped_read import (
     gather_rows,
 )
 from memplus.training.tasks.lanes import LaneMemory
-from memplus.training.tasks.losses import exactly_right
 from memplus.training.tasks.protocol import Job
 from memplus.training.tasks.question_spans import Found, find_spans, right_rows
 from memplus.training.tasks.retriever_config import RetrieverConfig
 
 __all__ = ["read_questions"]
-
-_CONTINUED = 0.3
-"""Weight of pieces that are gone on with, beside answers."""
 
 
 def read_questions(
@@ -70,7 +67,7 @@ def read_questions(
     there = asked.labels != IGNORED
     logits = model.core.logits(output.last_hidden_state[there])
     seen = _seen(memory, asked, clock, found)
-    loss, figures = _answers(logits, asked, seen, len(job.seeds))
+    loss, figures = answer_losses(logits, asked, seen, len(job.seeds))
     if found is not None:
         loss = loss + config.weight * found.loss
         figures |= _found_figures(found)
@@ -93,34 +90,6 @@ def _seen(memory: LaneMemory, asked: Asked, clock: int, found: Found | None) -> 
     if found is not None:
         return nowhere | found.seen
     return nowhere | right_rows(memory.births()[:, 0], asked, clock).any(dim=1)
-
-
-def _answers(logits: Tensor, asked: Asked, seen: Tensor, documents: int) -> tuple[Tensor, Figures]:
-    """[B] losses, and how many answers are right to the letter."""
-    there = asked.labels != IGNORED
-    losses = functional.cross_entropy(logits.float(), asked.labels[there], reduction="none")
-    of = there.nonzero()[:, 0]
-    continued = asked.kinds == Kind.CONTINUED
-    loss = logits.new_zeros((documents,), dtype=torch.float32)
-    for rows, weight in ((~continued & seen, 1.0), (continued & seen, _CONTINUED)):
-        counted = rows[of].float()
-        document = of * documents // len(asked.kinds)
-        sums = torch.zeros_like(loss).index_add(0, document, losses * counted)
-        counts = torch.zeros_like(loss).index_add(0, document, counted)
-        loss = loss + weight * sums / counts.clamp(min=1)
-    right = exactly_right(logits.detach(), asked.labels, IGNORED).float()
-    told = (asked.kinds == Kind.TOLD) & seen
-    earlier = asked.kinds == Kind.EARLIER
-    parts = {
-        "right": right[told],
-        "right.earlier": right[earlier & seen],
-        "declined": right[asked.kinds == Kind.UNTOLD],
-        "seen": seen[asked.kinds == Kind.TOLD].float(),
-        "seen.earlier": seen[earlier].float(),
-        "loss.continued": losses.detach()[continued[of] & seen[of]],
-        "loss.answers": losses.detach()[(told | (earlier & seen))[of]],
-    }
-    return loss, {name: part.mean() for name, part in parts.items()}
 
 
 class _LanePrefix(GroupedPrefix):

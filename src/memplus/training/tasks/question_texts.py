@@ -26,6 +26,7 @@ from memplus.data.statements import (
     read_statements,
     statement_topics,
 )
+from memplus.errors import ConfigError
 from memplus.training.engine.common_config import STRICT
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "Spelling",
     "TokenQuestion",
     "encode_source",
+    "trained_items",
 ]
 
 
@@ -124,6 +126,20 @@ def encode_source(source: QuestionSource, spelling: Spelling) -> list[Item]:
         return list(made.notes())
     items = made.passages(_passages(source))
     return [one for one in items if len(one.parts[0]) <= source.max_tokens]
+
+
+def trained_items(source: QuestionSource, spelling: Spelling) -> list[Item]:
+    """``encode_source``, and never nothing.
+
+    Raises:
+        NotFoundError, StorageError, QuestionSetError: its file cannot be read.
+        ConfigError: there is nothing in it.
+    """
+    found = encode_source(source, spelling)
+    if not found:
+        reason = "nothing in it is for training, and short enough"
+        raise ConfigError("sources", value=str(source.path or source.kind), reason=reason)
+    return found
 
 
 def _passages(source: QuestionSource) -> list[PassageQuestions]:

@@ -9,15 +9,14 @@ import torch
 from torch import Tensor
 
 from memplus.config import MemoryConfig
-from memplus.errors import ConfigError
-from memplus.mplus.encoding import encode_within
 from memplus.mplus.model import MPlus
 from memplus.training.tasks.protocol import KeptTarget
-from memplus.training.tasks.question_texts import Item, QuestionSource, encode_source
+from memplus.training.tasks.question_texts import Item, QuestionSource, trained_items
+from memplus.training.tasks.spelling import TokenizerSpelling, end_of
 from memplus.training.tasks.told_before import ToldBefore
 from memplus.training.text.order import DocumentOrder
 
-__all__ = ["BatchTexts", "ModelSpelling"]
+__all__ = ["BatchTexts"]
 
 
 class BatchTexts:
@@ -44,7 +43,8 @@ class BatchTexts:
         self.before = ToldBefore(len(share), remembered)
         """What the documents were told."""
         self._model = model
-        self.spelling = ModelSpelling(model)
+        ends = end_of(model.model.generation_config)
+        self.spelling = TokenizerSpelling(model.tokenizer, model.prompt, ends)
         """How the model's tokenizer writes texts, questions and answers."""
         self._items: dict[QuestionSource, list[Item]] = {}
 
@@ -84,47 +84,5 @@ class BatchTexts:
             ConfigError: there are none.
         """
         if source not in self._items:
-            found = encode_source(source, self.spelling)
-            if not found:
-                reason = "nothing in it is for training, and short enough"
-                raise ConfigError("sources", value=str(source.path or source.kind), reason=reason)
-            self._items[source] = found
+            self._items[source] = trained_items(source, self.spelling)
         return self._items[source]
-
-
-class ModelSpelling:
-    """How a model's tokenizer writes texts, questions and answers.
-
-    Args:
-        model: its tokenizer, its prompt and the token that ends its answers.
-    """
-
-    def __init__(self, model: MPlus) -> None:
-        self._model = model
-        ends = model.model.generation_config.eos_token_id
-        self._end = ends[0] if isinstance(ends, list) else ends
-
-    def text(self, text: str) -> tuple[list[int], list[int]]:
-        """Token ids of a text, and where each of them ends in it."""
-        ids, ends = self._model.core.encode_with_ends(text)
-        # A tokenizer that cannot tell: every token may hold what is looked for.
-        return ids, ends if ends is not None else [len(text)] * len(ids)
-
-    def question(self, question: str) -> list[int]:
-        """A question in the model's prompt."""
-        model = self._model
-        return encode_within(model.tokenizer, model.prompt.template, question.strip())
-
-    def answer(self, answer: str) -> list[int]:
-        """An answer as the model would give it, with the token that ends it.
-
-        It follows a template that ends with a new line as it is, and any other after a space.
-        """
-        start = "" if self._model.prompt.template[-1:].isspace() else " "
-        ids = self._model.encode(start + answer)
-        return [*ids, self._end] if self._end is not None else ids
-
-    @property
-    def abstention(self) -> list[int]:
-        """What the model answers to what it was never told."""
-        return self.answer(self._model.prompt.abstention)

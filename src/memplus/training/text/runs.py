@@ -14,11 +14,11 @@ from memplus.mplus.model import MPlus
 from memplus.mplus.pretrained import REFERENCE
 from memplus.passes.pristine import Pristine
 from memplus.training.engine.checkpoints import Checkpoints
-from memplus.training.engine.loop import Loop, Pace, Progress, load_weights
+from memplus.training.engine.loop import Loop, Progress, load_weights
 from memplus.training.engine.modes import training_mode
 from memplus.training.engine.optimizers import make_optimizers
+from memplus.training.engine.pace import pace
 from memplus.training.engine.processes import Processes
-from memplus.training.engine.schedules import rate_factor
 from memplus.training.tasks.lanes import LaneMemory
 from memplus.training.tasks.pristine_rows import pristine_of
 from memplus.training.text.estimate import check_memory
@@ -79,7 +79,13 @@ class TextRun:
         if config.run.sharded:
             self.processes.shard(self.workload.module, _parts(model))
         optimizers = make_optimizers(model, config.optimizer, config.retriever.learning_rate)
-        self.loop = Loop(self.workload, optimizers, config.run.out, pace(config), self.processes)
+        self.loop = Loop(
+            self.workload,
+            optimizers,
+            config.run.out,
+            pace(config.run, config.optimizer),
+            self.processes,
+        )
         if resume:
             self.loop.resume()
 
@@ -124,28 +130,6 @@ def _parts(model: MPlus) -> list[nn.Module]:
     layers = model.backbone.layers
     norms = [layer.norm_module for layer in layers if layer.norm_module is not None]
     return [*norms, *(layer.module for layer in layers)]
-
-
-def pace(config: TrainingConfig) -> Pace:
-    """How the loop goes."""
-    run, optimizer = config.run, config.optimizer
-
-    def rate(base: float, step: int) -> float:
-        kind, warmup, final = optimizer.schedule, optimizer.warmup, optimizer.final
-        return base * rate_factor(kind, step, run.steps, warmup, final)
-
-    return Pace(
-        run.steps,
-        rate,
-        accumulate=run.accumulate,
-        clip=optimizer.clip,
-        precision=run.precision,
-        report=run.report,
-        checkpoint=run.checkpoint,
-        keep=run.keep,
-        tensorboard=run.tensorboard,
-        seed=run.seed,
-    )
 
 
 def save_final(
