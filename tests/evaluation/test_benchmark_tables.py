@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from memplus.evaluation.benchmark import Benchmark, SystemResult
-from memplus.evaluation.benchmark_tables import cost_rows, figure_tables, markdown, shown
+from memplus.evaluation.benchmark_tables import (
+    cost_rows,
+    figure_tables,
+    markdown,
+    overview_rows,
+    shown,
+)
 from memplus.evaluation.engine.figures import Figure
 
 
@@ -23,6 +31,7 @@ FOUND = Benchmark(
             "M+",
             {},
             (figure(0.5), figure(0.25, 1000), figure(12.5, measure="perplexity")),
+            figure(0.4, None),
             tokens_written=2000,
             seconds_writing=1.0,
             state_bytes=4_000_000,
@@ -55,3 +64,13 @@ def test_costs_failures_and_what_a_system_cannot_do_are_said() -> None:
     text = markdown([FOUND])
     assert "no memory: 2 failures, the first one: x" in text
     assert "| M+ | 50 (40-60) | 25 (15-35) |" in text
+
+
+def test_an_overview_has_a_row_for_each_system_and_a_column_for_each_benchmark() -> None:
+    other = replace(FOUND, task="sort", results=FOUND.results[:1])
+    assert overview_rows([FOUND, other]) == [
+        ["system", "retention: right", "sort: right"],
+        ["M+", "40 (30-50)", "40 (30-50)"],
+        ["no memory", "", ""],
+        ["SCM", "cannot be asked", ""],
+    ]

@@ -18,6 +18,7 @@ from memplus.evaluation.tasks.registry import TASKS
 
 if TYPE_CHECKING:
     from memplus.evaluation.benchmark import Benchmark
+    from memplus.evaluation.page import Made
     from memplus.systems.shared import Shared
 
 __all__ = ["bench"]
@@ -93,6 +94,7 @@ def _command(name: str) -> Callable[..., None]:
     ) -> None:
         from memplus.bench import make_inputs, make_task, open_systems
         from memplus.evaluation.benchmark import run_benchmark
+        from memplus.evaluation.benchmark_tables import markdown
         from memplus.evaluation.tasks.retention import parse_distances
         from memplus.fields import parse_spec
 
@@ -111,7 +113,7 @@ def _command(name: str) -> Callable[..., None]:
         with output.progress() as report:
             inputs = make_inputs(shared, data, texts)
             found = run_benchmark(opened.systems, task, inputs, folder, report)
-        _write_table(folder, [found])
+        _write(folder / "table.md", markdown([found]))
         show = {"folder": str(folder), **found.to_dict()}
         output.result(show, show=lambda console: show_benchmark(console, found, folder))
         _require_whole([found])
@@ -140,6 +142,7 @@ def run_all(
     data: Data = Path("data"),
     texts: TextsOption = None,
     out: Annotated[Path, typer.Option("--out", help="Folder of the results.")] = Path("runs/bench"),
+    remark: Annotated[str, typer.Option("--remark", help="Said at the top of the page.")] = "",
     model: Model = "smollm2",
     device: Device = None,
     dtype: Dtype = None,
@@ -148,6 +151,7 @@ def run_all(
     """Run several benchmarks on several systems; OUT/comparison.md holds all tables."""
     from memplus.bench import make_inputs, open_systems
     from memplus.evaluation.benchmark import run_benchmark
+    from memplus.evaluation.page import page
     from memplus.evaluation.tasks.registry import task_class
 
     output = Output(as_json=as_json)
@@ -156,6 +160,7 @@ def run_all(
     shared = open_shared(model, device=device, dtype=dtype)
     opened = open_systems(_names(system, shared, output), shared)
     inputs = make_inputs(shared, data, texts)
+    made = _made(names if tasks else [], system, shared, small=small, remark=remark)
     found: list[Benchmark] = []
     for kind in kinds:
         missing = [need.path for need in kind.needs if not inputs.has(need)]
@@ -166,7 +171,7 @@ def run_all(
             inputs.digests.clear()
             task = kind.small() if small else kind()
             found.append(run_benchmark(opened.systems, task, inputs, out / kind.name, report))
-        _write_table(out, found, name="comparison.md")
+        _write(out / "comparison.md", page(found, made))
     show = {"folder": str(out), "benchmarks": [one.to_dict() for one in found]}
 
     def shown(console: Any) -> None:
@@ -280,14 +285,31 @@ def _names(system: str | None, shared: Shared, output: Output) -> list[str] | No
     return names
 
 
-def _write_table(folder: Path, found: list[Benchmark], name: str = "table.md") -> None:
+def _made(
+    tasks: list[str], system: str | None, shared: Shared, *, small: bool, remark: str
+) -> Made:
+    """How the page of this command came about, without the paths of this machine."""
+    import torch
+
+    from memplus.evaluation.page import Made
+
+    dtype = str(shared.mplus.backbone.dtype).removeprefix("torch.")
+    named = [
+        *(["--tasks", ",".join(tasks)] if tasks else []),
+        *(["--system", system] if system not in (None, "all") else []),
+        *(["--small"] if small else []),
+    ]
+    command = " ".join(["memplus bench all", *named, f"--dtype {dtype} --data DATA"])
+    return Made(command, dtype, torch.get_num_threads(), remark)
+
+
+def _write(path: Path, text: str) -> None:
     from memplus.errors.base import storage_error
-    from memplus.evaluation.benchmark_tables import markdown
 
     try:
-        (folder / name).write_text(markdown(found), encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise storage_error(folder / name, error) from error
+        raise storage_error(path, error) from error
 
 
 def _require_whole(found: list[Benchmark]) -> None:

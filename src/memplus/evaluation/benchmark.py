@@ -36,6 +36,8 @@ class SystemResult:
     title: str
     identity: Mapping[str, Any]
     figures: tuple[Figure, ...] = ()
+    headline: Figure | None = None
+    """One figure of all its answers."""
     errors: int = 0
     """Questions, and ends of streams, that a failure took the place of."""
     first_error: str = ""
@@ -186,6 +188,7 @@ def _result(
         system.title,
         system.identity,
         figures=tuple(task.figures(answered)),
+        headline=next(iter(task.headline(answered)), None),
         errors=len(failed),
         first_error=str(failed[0]["error"]) if failed else "",
         tokens_written=sum(line["tokens"] for line in ends),

@@ -8,7 +8,7 @@ from memplus.evaluation.benchmark import Benchmark, SystemResult
 from memplus.evaluation.comparison import mark
 from memplus.evaluation.engine.figures import Figure
 
-__all__ = ["cost_rows", "figure_tables", "markdown", "shown"]
+__all__ = ["cost_rows", "figure_tables", "markdown", "overview_rows", "shown", "table_lines"]
 
 Rows = list[list[str]]
 
@@ -42,6 +42,28 @@ def figure_tables(found: Benchmark) -> list[tuple[str, Rows]]:
 
 def _length(tokens: int | None) -> str:
     return "" if tokens is None else f"{tokens:,}, "
+
+
+def overview_rows(found: Sequence[Benchmark]) -> Rows:
+    """A head, and each system with one figure of every benchmark."""
+    results = [{one.system: one for one in benchmark.results} for benchmark in found]
+    titles = {one.system: one.title for benchmark in found for one in benchmark.results}
+    measures = [
+        next((one.headline.measure for one in benchmark.results if one.headline), "")
+        for benchmark in found
+    ]
+    head = [f"{one.task}: {measure}" for one, measure in zip(found, measures, strict=True)]
+    rows = [
+        [title, *(_headline(of_task.get(system)) for of_task in results)]
+        for system, title in titles.items()
+    ]
+    return [["system", *head], *rows]
+
+
+def _headline(result: SystemResult | None) -> str:
+    if result is None:
+        return ""
+    return "cannot be asked" if result.unable else shown(result.headline)
 
 
 def cost_rows(found: Benchmark) -> Rows:
@@ -80,11 +102,11 @@ def markdown(found: Sequence[Benchmark]) -> str:
             *(
                 line
                 for title, rows in figure_tables(one)
-                for line in (f"**{title}**", "", *_table(rows), "")
+                for line in (f"**{title}**", "", *table_lines(rows), "")
             ),
             "**cost**",
             "",
-            *_table(cost_rows(one)),
+            *table_lines(cost_rows(one)),
             "",
         ]
         lines += [
@@ -121,6 +143,7 @@ def _timed(result: SystemResult) -> list[Figure]:
     return list(seen.values())
 
 
-def _table(rows: Rows) -> list[str]:
+def table_lines(rows: Rows) -> list[str]:
+    """Rows as a table of Markdown; the first one is its head."""
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     return [lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]

@@ -11,7 +11,7 @@ from typing import Any
 from memplus.evaluation.engine.judging import token_f1
 from memplus.evaluation.engine.summary import mean_interval, wilson
 
-__all__ = ["Figure", "best_f1", "groups_of", "means", "shares"]
+__all__ = ["Figure", "best_f1", "groups_of", "means", "pooled", "shares"]
 
 Line = Mapping[str, Any]
 
@@ -76,6 +76,11 @@ def means(lines: Iterable[Line], measure: str, value: Callable[[Line], float]) -
         _figure(kind, wanted, measure, mean_interval([value(line) for line in group]), group)
         for (kind, wanted), group in groups_of(lines).items()
     ]
+
+
+def pooled(lines: Iterable[Line]) -> list[dict[str, Any]]:
+    """The same lines as of one kind and without a length, so that they come to one figure."""
+    return [{**line, "kind": "all", "wanted": None} for line in lines]
 
 
 def best_f1(line: Line) -> float:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self
 
 from memplus.data.stream import Reference, Texts
 from memplus.errors import MissingDataError
-from memplus.evaluation.engine.figures import Figure, shares
+from memplus.evaluation.engine.figures import Figure, pooled, shares
 from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan
 
@@ -131,3 +131,11 @@ class BenchTask:
             lines: as recorded, of one system; neither ends of plans nor failures.
         """
         return shares(lines)
+
+    def headline(self, lines: Iterable[Mapping[str, Any]]) -> list[Figure]:
+        """One figure of all that was asked, for a table of many tasks; none of no lines.
+
+        Args:
+            lines: as for ``figures``.
+        """
+        return shares(pooled(lines))

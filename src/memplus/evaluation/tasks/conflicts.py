@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Self
 from memplus.data.conflicts import PREAMBLE, ConflictQuestion, make_conflicts
 from memplus.data.stream import Told
 from memplus.errors import ConfigError
-from memplus.evaluation.engine.figures import Figure, shares
+from memplus.evaluation.engine.figures import Figure, pooled, shares
 from memplus.evaluation.engine.judging import Judge, contains
 from memplus.evaluation.engine.plan import Plan, Question, Step
 from memplus.evaluation.tasks.bench_task import BenchTask, Inputs
@@ -75,6 +75,11 @@ class ConflictsTask(BenchTask):
             *shares(lines, "contained", "contained"),
             *shares(lines, "outdated", "outdated"),
         ]
+
+    def headline(self, lines: Iterable[Mapping[str, Any]]) -> list[Figure]:
+        """The newest value stands in the answer."""
+        told = [{**line, "contained": _contained(line)} for line in lines]
+        return shares(pooled(told), "contained", "contained")
 
 
 def _question(index: int, one: ConflictQuestion, length: int) -> Question:

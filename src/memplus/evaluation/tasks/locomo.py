@@ -32,7 +32,7 @@ from memplus.data.stream import Reference, Told
 from memplus.data.wording import bare
 from memplus.errors import ConfigError
 from memplus.evaluation.engine.evidence_recall import PLACES, SOURCES
-from memplus.evaluation.engine.figures import Figure, means, shares
+from memplus.evaluation.engine.figures import Figure, means, pooled, shares
 from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan, Question, Step
 from memplus.evaluation.tasks.bench_task import BenchTask, Inputs, Need
@@ -128,6 +128,11 @@ class LocomoTask(BenchTask):
     def figures(self, lines: Iterable[Mapping[str, Any]]) -> list[Figure]:
         """F1 by category and of all, abstaining, both without wrong keys, and evidence found."""
         return list(_figures(list(lines)))
+
+    def headline(self, lines: Iterable[Mapping[str, Any]]) -> list[Figure]:
+        """F1 of all that has an answer, by the published key."""
+        answered = [line for line in lines if line["kind"] != _ADVERSARIAL]
+        return means(pooled(answered), "F1", lambda line: float(line["credit"]))
 
 
 def _figures(lines: Sequence[Mapping[str, Any]]) -> Iterator[Figure]:

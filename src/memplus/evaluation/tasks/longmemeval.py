@@ -37,7 +37,7 @@ from memplus.data.statements import (
 from memplus.data.stream import Reference, RunningText, Told
 from memplus.errors import ConfigError
 from memplus.evaluation.engine.evidence_recall import PLACES, SOURCES
-from memplus.evaluation.engine.figures import Figure, best_f1, means, shares
+from memplus.evaluation.engine.figures import Figure, best_f1, means, pooled, shares
 from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan, Question, Step
 from memplus.evaluation.tasks.bench_task import BenchTask, Inputs, Need
@@ -135,6 +135,11 @@ class LongMemEvalTask(BenchTask):
     def figures(self, lines: Iterable[Mapping[str, Any]]) -> list[Figure]:
         """Contained, F1, what was outdated, what was rightly declined, and sessions found."""
         return list(_figures(list(lines)))
+
+    def headline(self, lines: Iterable[Mapping[str, Any]]) -> list[Figure]:
+        """The answer is contained, of all that has one."""
+        answered = [line for line in lines if line["kind"] != _ABSTENTION]
+        return shares(pooled(answered), "contained")
 
 
 def _figures(lines: Sequence[Mapping[str, Any]]) -> Iterator[Figure]:

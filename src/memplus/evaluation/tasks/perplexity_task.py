@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self
 
 from memplus.data.stream import Piece, Texts
 from memplus.errors import ConfigError
-from memplus.evaluation.engine.figures import Figure, groups_of
+from memplus.evaluation.engine.figures import Figure, groups_of, pooled
 from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan, Question, Step
 from memplus.evaluation.tasks.bench_task import BenchTask, Inputs
@@ -138,6 +138,10 @@ class PerplexityTask(BenchTask):
                 )
             )
         return found
+
+    def headline(self, lines: Iterable[Mapping[str, Any]]) -> list[Figure]:
+        """Perplexity of all scored tokens."""
+        return self.figures(pooled(lines))
 
 
 def _tokens(pieces: Sequence[Piece]) -> int:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, Self, get_args
 from memplus.data.notes import make_notes
 from memplus.data.passages import PassageQuestions, Split, read_nq, read_squad
 from memplus.errors import ConfigError
-from memplus.evaluation.engine.figures import Figure, best_f1, means, shares
+from memplus.evaluation.engine.figures import Figure, best_f1, means, pooled, shares
 from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan
 from memplus.evaluation.tasks.bench_task import BenchTask, Inputs, Need
@@ -107,3 +107,7 @@ class RetentionTask(BenchTask):
             *shares(corrected, "older value", "outdated"),
             *shares(never, "declined", "declined"),
         ]
+
+    def headline(self, lines: Iterable[Mapping[str, Any]]) -> list[Figure]:
+        """Right answers to what was told."""
+        return shares(pooled(line for line in lines if line["kind"] != NEVER_TOLD))

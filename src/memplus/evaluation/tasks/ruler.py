@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 from memplus.data.ruler import KINDS, Ruler, RulerItem
 from memplus.data.stream import Told
 from memplus.errors import ConfigError
-from memplus.evaluation.engine.figures import Figure, means, shares
+from memplus.evaluation.engine.figures import Figure, means, pooled, shares
 from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan, Question, Step
 from memplus.evaluation.tasks.bench_task import BenchTask, Inputs
@@ -73,6 +73,10 @@ class RulerTask(BenchTask):
         lines = list(lines)
         score = means(lines, "score", lambda line: float(line["credit"]))
         return [*score, *shares(lines, "all named")]
+
+    def headline(self, lines: Iterable[Mapping[str, Any]]) -> list[Figure]:
+        """The published score, over all kinds."""
+        return means(pooled(lines), "score", lambda line: float(line["credit"]))
 
 
 def _placed(question: Question, item: RulerItem) -> Question:

@@ -28,7 +28,7 @@ from memplus.data.booksort import (
 )
 from memplus.data.stream import Reference, sentences_of
 from memplus.errors import ConfigError
-from memplus.evaluation.engine.figures import Figure, shares
+from memplus.evaluation.engine.figures import Figure, pooled, shares
 from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan, Question, Step
 from memplus.evaluation.engine.summary import Z
@@ -156,6 +156,10 @@ class SortTask(BenchTask):
         """See ``BenchTask.figures`` and ``sort_figures``."""
         return sort_figures(list(lines))
 
+    def headline(self, lines: Iterable[Line]) -> list[Figure]:
+        """Right answers over both orders."""
+        return shares(pooled(lines), _BOTH)
+
 
 def question_of(
     excerpt: Excerpt, pair: Pair, wording: Wording, end: str, order: str, *, shown: bool
@@ -273,7 +277,7 @@ def _over_all(lines: Sequence[Line]) -> list[Figure]:
     files = shares(lines)
     if len(files) < 2:
         return []
-    (rows,) = shares([{**line, "kind": "all", "wanted": None} for line in lines], _BOTH)
+    (rows,) = shares(pooled(lines), _BOTH)
     mean = fmean(one.value for one in files)
     variance = sum(one.value * (1 - one.value) / one.asked for one in files)
     spread = Z * variance**0.5 / len(files)
