@@ -123,6 +123,6 @@ def _require_same(header: _Header, system: SharedSystem[Any], path: Path) -> Non
 
 
 def _plain(system: SharedSystem[Any]) -> dict[str, Any]:
-    """All options as JSON values."""
+    """The options that a session depends on, as JSON values."""
     values: dict[str, Any] = json.loads(json.dumps(asdict(system.options)))
-    return values
+    return {name: value for name, value in values.items() if name not in system.known_otherwise}

@@ -180,6 +180,8 @@ class SharedSystem(Generic[Options]):
     """What people call it."""
     options_type: type[Options]
     """A frozen dataclass whose fields all have defaults."""
+    known_otherwise: ClassVar[tuple[str, ...]] = ()
+    """Names of options that a saved session is not held to, since it names what they lead to."""
 
     def __init__(self, shared: Shared, options: Options | None = None) -> None:
         self.shared = shared

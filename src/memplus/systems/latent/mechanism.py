@@ -76,8 +76,9 @@ class Decoding(Protocol):
 
     @property
     def shares(self) -> Sequence[Sequence[Share]]:
-        """For each row, what the tokens put behind it stood on, most first; empty where the
-        mechanism keeps no account of it."""
+        """For each row, what its last token as it was read and those put behind it since stood on,
+        most first; empty where the mechanism keeps no account of it. What is said is predicted
+        from these."""
         ...
 
 
@@ -94,7 +95,8 @@ class Mechanism(nn.Module, ABC, Generic[State]):
     """``write`` keeps whole runs of so many tokens and drops what is left over at the end of a
     segment: a text's last tokens wait until they make one up. It divides ``segment_tokens``."""
     longest: int
-    """Most tokens that ``read`` and ``begin`` take at once, the answer to come included."""
+    """Most tokens that ``read`` and ``begin`` take at once, the answer to come included; not fewer
+    than ``segment_tokens``."""
     through_time: ClassVar[bool] = False
     """Whether gradients reach earlier segments through the state."""
 

@@ -1,0 +1,252 @@
+"""What is read behind a state: prompts that are answered or scored, many at once.
+
+What is longer than the mechanism reads at once is cut in whole segments, which are taken into a
+copy of the state, so neither a long tail nor a long prompt nor a long answer is ever refused.
+
+Shapes: B rows, T tokens, V vocabulary, d hidden size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from memplus.mplus.core import Core
+from memplus.passes.finite import require_finite
+from memplus.systems.latent.mechanism import Mechanism, Share
+from memplus.systems.protocol import Likelihood
+
+__all__ = ["Ends", "Reading", "Said"]
+
+_TOGETHER = 32
+"""Most rows read in one batch."""
+
+
+@dataclass(frozen=True)
+class Ends:
+    """Where an answer ends."""
+
+    limit: int
+    """Most tokens of it."""
+    tokens: Collection[int]
+    """It ends before the first of these."""
+    said: Callable[[Sequence[int]], bool]
+    """Whether these tokens say so much that nothing behind them belongs to the answer."""
+
+
+@dataclass
+class Said:
+    """A text that is gone on with: what stands behind the state, and what is said so far."""
+
+    rest: list[int]
+    """What is read: the text behind what was taken into a copy of the state."""
+    taken: tuple[int, ...] = ()
+    """Tokens of it that were taken into that copy."""
+    ids: list[int] = field(default_factory=list)
+    """What is said."""
+    ended: bool = False
+    _stood_on: list[tuple[int, Sequence[Share]]] = field(default_factory=list, init=False)
+    """How many tokens were said in one reading, and what they stood on."""
+    _noted: int = field(default=0, init=False)
+
+    def note(self, shares: Sequence[Share]) -> None:
+        """What the tokens said since the last such note, and the one before them, stood on."""
+        self._stood_on.append((max(1, len(self.ids) - self._noted), shares))
+        self._noted = len(self.ids)
+
+    @property
+    def shares(self) -> list[Share]:
+        """What all of it stood on; parts named twice are added up."""
+        whole = sum(tokens for tokens, _ in self._stood_on)
+        found: dict[tuple[int, int], float] = {}
+        for tokens, shares in self._stood_on:
+            for one in shares:
+                place = one.start, one.end
+                found[place] = found.get(place, 0.0) + one.share * tokens / whole
+        return [Share(*place, share) for place, share in found.items()]
+
+    def take(self, count: int) -> None:
+        """The first tokens of what is read go into the copy of the state."""
+        self.taken += tuple(self.rest[:count])
+        self.rest = self.rest[count:]
+
+
+class Reading:
+    """Reads texts behind one state, which stays as it is; without gradients.
+
+    Args:
+        core: the model.
+        mechanism: how it remembers.
+        state: B is 1.
+    """
+
+    def __init__(self, core: Core, mechanism: Mechanism[Any], state: Any) -> None:
+        self.core = core
+        self.mechanism = mechanism
+        self._states: dict[tuple[int, ...], Any] = {(): state}
+
+    def _state(self, taken: tuple[int, ...]) -> Any:
+        """The state with whole segments taken in behind it."""
+        if taken in self._states:
+            return self._states[taken]
+        segment = self.mechanism.segment_tokens
+        at = next(n for n in range(len(taken), -1, -segment) if taken[:n] in self._states)
+        state = self._states[taken[:at]]
+        for start in range(at, len(taken), segment):
+            state = self.mechanism.write(state, self._row(taken[start : start + segment]))
+        self._states[taken] = state
+        return state
+
+    def _row(self, ids: Sequence[int]) -> Tensor:
+        return torch.tensor([list(ids)], device=self.core.device)
+
+    # Answering ----------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def answer(self, prompts: Sequence[Sequence[int]], ends: Ends) -> list[Said]:
+        """Go on with texts, each with the most likely token at every step.
+
+        Args:
+            prompts: token ids, at least one each.
+            ends: where to stop.
+        """
+        rows = [Said(list(ids)) for ids in prompts]
+        for row in rows:
+            self._make_room(row, ends.limit)
+        while waiting := [row for row in rows if not row.ended]:
+            groups: dict[tuple[int, ...], list[Said]] = {}
+            for row in waiting:
+                groups.setdefault(row.taken, []).append(row)
+            for taken, group in groups.items():
+                for start in range(0, len(group), _TOGETHER):
+                    self._go_on(self._state(taken), group[start : start + _TOGETHER], ends)
+        return rows
+
+    def _make_room(self, row: Said, tokens: int) -> None:
+        """Take whole segments away until so many tokens more can be read, if they ever can."""
+        segment = self.mechanism.segment_tokens
+        over = len(row.rest) + tokens - self.mechanism.longest
+        if over > 0:
+            row.take(segment * min(math.ceil(over / segment), (len(row.rest) - 1) // segment))
+
+    def _go_on(self, state: Any, rows: Sequence[Said], ends: Ends) -> None:
+        """Until every row has ended, or one of them cannot be read in one piece any more."""
+        ids, pad = self._padded([row.rest for row in rows])
+        decoding = self.mechanism.begin(state.repeated(len(rows)), ids, pad)
+        width = ids.shape[1]
+        while True:
+            tokens = self._likeliest(decoding.hidden)
+            ended = [i for i, row in enumerate(rows) if _ends(row, tokens[i], ends)]
+            open_rows = [i for i, row in enumerate(rows) if not row.ended]
+            width += 1
+            full = width > self.mechanism.longest
+            noted = [*ended, *(open_rows if full else [])]
+            if noted:
+                shares = decoding.shares
+                for index in noted:
+                    rows[index].note(shares[index])
+            if not open_rows:
+                return
+            if full:
+                for index in open_rows:
+                    self._halve(rows[index])
+                return
+            decoding.step(torch.tensor(tokens, device=self.core.device))
+
+    def _halve(self, row: Said) -> None:
+        """Take whole segments away, about half of what is read, where no more can be read."""
+        segment, length = self.mechanism.segment_tokens, len(row.rest)
+        if length > self.mechanism.longest:
+            row.take(segment * min(max(1, length // 2 // segment), (length - 1) // segment))
+
+    def _likeliest(self, hidden: Tensor) -> list[int]:
+        """The best token behind each of [B, d]."""
+        scores, best = self.core.logits(hidden).max(dim=-1)
+        require_finite(self.core.name, "its score of a token", scores)
+        found: list[int] = best.tolist()
+        return found
+
+    def _padded(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor | None]:
+        """[B, T] ids with padding on the left, and how much of it; None where there is none."""
+        width = max(len(ids) for ids in rows)
+        pad = [width - len(ids) for ids in rows]
+        filled = [[0] * count + list(ids) for count, ids in zip(pad, rows, strict=True)]
+        ids = torch.tensor(filled, device=self.core.device)
+        return ids, torch.tensor(pad, device=self.core.device) if any(pad) else None
+
+    # Scoring ------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def likelihoods(self, texts: Sequence[tuple[Sequence[int], int]]) -> list[Likelihood]:
+        """How likely the ends of texts are; those that differ in their last token are read once.
+
+        Args:
+            texts: token ids, and how many of the last ones are to be predicted.
+        """
+        counts: dict[tuple[int, ...], int] = {}
+        for ids, count in texts:
+            before = tuple(ids[:-1])
+            counts[before] = max(count, counts.get(before, 0))
+        hidden = dict(zip(counts, self._hidden([*counts.items()]), strict=True))
+        return [
+            self._likelihood(hidden[tuple(ids[:-1])][-count:], ids[-count:]) for ids, count in texts
+        ]
+
+    def _likelihood(self, hidden: Tensor, ids: Sequence[int]) -> Likelihood:
+        """Of tokens, by the hidden vectors [tokens, d] that predict them."""
+        logits = self.core.logits(hidden).float()
+        require_finite(self.core.name, "its score of a token", logits.amax(dim=-1))
+        told = torch.tensor(list(ids), device=self.core.device)
+        found = logits.log_softmax(dim=-1).gather(1, told[:, None])
+        greedy = bool((logits.argmax(dim=-1) == told).all())
+        return Likelihood(float(found.sum()), len(ids), greedy=greedy)
+
+    def _hidden(self, texts: Sequence[tuple[Sequence[int], int]]) -> Iterator[Tensor]:
+        """[count, d] at the last ``count`` tokens of each text."""
+        found: dict[int, Tensor] = {}
+        fitting = []
+        for index, (ids, count) in enumerate(texts):
+            if len(ids) <= self.mechanism.longest:
+                fitting.append(index)
+            else:
+                found[index] = self._in_parts(ids, count)
+        for start in range(0, len(fitting), _TOGETHER):
+            batch = fitting[start : start + _TOGETHER]
+            padded, pad = self._padded([texts[index][0] for index in batch])
+            read = self.mechanism.read(self._state(()).repeated(len(batch)), padded, pad)
+            for hidden, index in zip(read, batch, strict=True):
+                found[index] = hidden[-texts[index][1] :]
+        for index in range(len(texts)):
+            yield found[index]
+
+    def _in_parts(self, ids: Sequence[int], count: int) -> Tensor:
+        """[count, d] at the last tokens of a text that is read segment by segment."""
+        segment, longest = self.mechanism.segment_tokens, self.mechanism.longest
+        first = len(ids) - count
+        at = segment * min(first // segment, math.ceil((len(ids) - longest) / segment))
+        state, found = self._state(tuple(ids[:at])), []
+        while len(ids) - at > longest:
+            part = self._row(ids[at : at + segment])
+            read, state = self.mechanism.read_and_write(state, part)
+            found.append(read[0, max(0, first - at) :])
+            at += segment
+        rest = self.mechanism.read(state, self._row(ids[at:]))
+        return torch.cat([*found, rest[0, max(0, first - at) :]])
+
+
+def _ends(row: Said, token: int, ends: Ends) -> bool:
+    """Put one more token behind a row; whether it ended by this one."""
+    if row.ended:
+        return False
+    if token in ends.tokens:
+        row.ended = True
+        return True
+    row.rest.append(token)
+    row.ids.append(token)
+    row.ended = len(row.ids) >= ends.limit or ends.said(row.ids)
+    return row.ended

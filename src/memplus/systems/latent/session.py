@@ -1,0 +1,210 @@
+"""What a mechanism has read so far: its state, and the tokens that fill no segment yet.
+
+Pieces are tokenised one by one. Every whole segment is written; the rest waits as a tail, which is
+read before every prompt.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from memplus.errors import EmptyTextError, SessionMismatchError
+from memplus.memory.checks import Fields, Text, require, require_tensor, require_within, wrong
+from memplus.mplus.arguments import check_count
+from memplus.mplus.core import Core
+from memplus.systems.latent.mechanism import Mechanism
+from memplus.systems.latent.reading import Ends, Reading, Said
+from memplus.systems.latent.sources import Sources
+from memplus.systems.latent.tools import Tools
+from memplus.systems.protocol import ChatPrompt, Reply, pieces_of
+from memplus.systems.protocol import Text as Told
+from memplus.systems.session_file import load_session, save_session
+from memplus.systems.shared import SharedSystem
+
+__all__ = ["LatentSession", "load_latent"]
+
+_STATE, _TAIL = "state.", "tail"
+
+
+class _Saved(Fields):
+    """A session without its tensors."""
+
+    weights: Text
+    """SHA-256 of the trained weights."""
+
+
+class LatentSession:
+    """A state of a mechanism, and a tail.
+
+    Args:
+        system: whose session it is.
+        tools: of the system.
+        state: of one row; a value that never changes, so forks share it.
+        tail: token ids that are told and not written yet.
+        sources: where all tokens that were told came from.
+    """
+
+    def __init__(
+        self,
+        system: SharedSystem[Any],
+        tools: Tools,
+        state: Any,
+        tail: Sequence[int] = (),
+        sources: Sources | None = None,
+    ) -> None:
+        self.system = system
+        self.tools = tools
+        self.state = state
+        self.tail = list(tail)
+        self.sources = sources or Sources()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the state, the tail, and where the tokens came from."""
+        return int(self.state.nbytes) + 4 * len(self.tail) + self.sources.nbytes
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all that was told, the tail included."""
+        return self.sources.tokens
+
+    # Writing ------------------------------------------------------------------------------------
+
+    def write(self, text: Told, source: str = "") -> None:
+        """See ``Session.write``; a write that fails leaves the session as it was."""
+        pieces = pieces_of(text)
+        if not any(pieces):
+            raise EmptyTextError()
+        ids = self.system.shared.encode(pieces)
+        self._take([*self.tail, *ids], self._mechanism.segment_tokens)
+        self.sources.add(source, len(ids))
+
+    def flush(self) -> None:
+        """Write the tail as a short segment; less than the mechanism takes in at all waits on."""
+        whole = len(self.tail) - len(self.tail) % self._mechanism.unit
+        if whole:
+            self._take(self.tail, whole)
+
+    def _take(self, ids: list[int], segment: int) -> None:
+        """Write all whole segments of so many tokens; the rest is the tail."""
+        state, whole = self.state, len(ids) - len(ids) % segment
+        with self._alone():
+            for start in range(0, whole, segment):
+                part = torch.tensor([ids[start : start + segment]], device=self._core.device)
+                state = self._mechanism.write(state, part)
+        self.state, self.tail = state, ids[whole:]
+
+    @property
+    def _mechanism(self) -> Mechanism[Any]:
+        return self.tools.mechanism
+
+    @property
+    def _core(self) -> Core:
+        return self.tools.core
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Have the model to oneself, without gradients."""
+        with self._core.backbone.lock, torch.no_grad():
+            yield
+
+    # Asking -------------------------------------------------------------------------------------
+
+    def ask(self, questions: Sequence[str], *, max_new_tokens: int | None = None) -> list[Reply]:
+        """See ``Session.ask``; questions are answered together, with evidence where the mechanism
+        keeps account of what it attends to.
+        """
+        model = self.system.shared.mplus
+        limit = model.prompt.max_new_tokens if max_new_tokens is None else max_new_tokens
+        check_count("max_new_tokens", limit)
+        prompts = [self.system.shared.prompt_ids(ChatPrompt(one)) for one in questions]
+        ends = Ends(limit, self.tools.end_tokens, self._has_stopped)
+        with self._alone():
+            found = self._reading().answer([[*self.tail, *ids] for ids in prompts], ends)
+        return [self._reply(one) for one in found]
+
+    def _reading(self) -> Reading:
+        return Reading(self._core, self._mechanism, self.state)
+
+    def _text(self, ids: Sequence[int]) -> str:
+        tokenizer = self._core.tokenizer
+        return str(tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    def _has_stopped(self, ids: Sequence[int]) -> bool:
+        text = self._text(ids)
+        return self.system.shared.mplus.asker.until_stop(text) != text.strip()
+
+    def _reply(self, said: Said) -> Reply:
+        generated = self._text(said.ids)
+        text = self.system.shared.mplus.asker.until_stop(generated)
+        evidence = self.sources.evidence(said.shares)
+        return Reply(text, self.system.declines(text), generated, evidence=evidence)
+
+    def score(
+        self, prompts: Sequence[str | ChatPrompt], options: Sequence[Sequence[str]]
+    ) -> list[list[tuple[float, int]]]:
+        """See ``Scores.score``.
+
+        Raises:
+            EmptyTextError: an option has no token to predict, or a question is empty.
+        """
+        texts: list[tuple[list[int], int]] = []
+        for prompt, group in zip(prompts, options, strict=True):
+            given = self.system.shared.prompt_ids(prompt)
+            for option in group:
+                ids = self.system.shared.mplus.encode(option)
+                # After an empty prompt the first token is given, whatever stands before it.
+                count = len(ids) if given else len(ids) - 1
+                if count < 1:
+                    raise EmptyTextError("The option")
+                texts.append(([*self.tail, *given, *ids], count))
+        with self._alone():
+            found = iter(self._reading().likelihoods(texts))
+        return [[next(found) for _ in group] for group in options]
+
+    # Copies -------------------------------------------------------------------------------------
+
+    def fork(self) -> LatentSession:
+        """See ``Session.fork``."""
+        return type(self)(self.system, self.tools, self.state, self.tail, self.sources.copy())
+
+    def save(self, path: Path) -> None:
+        """See ``Saves.save``."""
+        tensors = {_STATE + name: one for name, one in self.state.tensors.items()}
+        tensors[_TAIL] = torch.tensor(self.tail, dtype=torch.int32)
+        saved = _Saved(weights=self.tools.weights_digest)
+        save_session(path, self.system, saved, tensors | self.sources.tensors())
+
+
+def load_latent(system: SharedSystem[Any], tools: Tools, path: Path) -> LatentSession:
+    """The session that was saved there.
+
+    Raises:
+        SessionMismatchError: other trained weights made it, or see ``session_file.load_session``.
+        MemplusError: see there; or its parts contradict each other.
+    """
+    saved, tensors = load_session(path, system, _Saved)
+    if saved.weights != tools.weights_digest:
+        reason = "it was saved with other trained weights"
+        raise SessionMismatchError(path, system=system.name, reason=reason)
+    sources = Sources.of_tensors(tensors, path)
+    tail = require_tensor(tensors, _TAIL, path, (torch.int32,), (None,))
+    require_within(tail, path, _TAIL, 0, tools.core.vocabulary - 1)
+    most = min(sources.tokens, tools.mechanism.segment_tokens - 1)
+    require(len(tail) <= most, path, _TAIL, f"has {len(tail)} tokens, not {most} at most")
+    state = _restored(tools.mechanism, tensors, path)
+    return LatentSession(system, tools, state, tail.tolist(), sources)
+
+
+def _restored(mechanism: Mechanism[Any], tensors: Mapping[str, Tensor], path: Path) -> Any:
+    parts = {n.removeprefix(_STATE): t for n, t in tensors.items() if n.startswith(_STATE)}
+    try:
+        return mechanism.restored(parts)
+    except ValueError as error:
+        raise wrong(path, "state", f"is not one of this system: {error}") from error

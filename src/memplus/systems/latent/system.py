@@ -1,0 +1,126 @@
+"""Base of the systems that remember in vectors: options, trained weights, sessions.
+
+A system on it names its options, builds its mechanism and says which options its weights were
+trained for; the rest is here.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+from memplus.backbone.access import Backbone
+from memplus.systems.latent.mechanism import Mechanism
+from memplus.systems.latent.session import LatentSession, load_latent
+from memplus.systems.latent.tools import Kind, Tools
+from memplus.systems.latent.weights import missing_file
+from memplus.systems.protocol import Session
+from memplus.systems.shared import Shared, SharedSystem
+
+__all__ = ["UNTRAINED", "LatentOptions", "LatentSystem"]
+
+UNTRAINED = "none"
+_ASSETS = Path(__file__).parents[2] / "assets" / "systems"
+
+
+@dataclass(frozen=True)
+class LatentOptions:
+    """Of every system on this base."""
+
+    weights: str = ""
+    """Folder of trained weights instead of those that come with memplus; ``none``: the mechanism as
+    training begins with it."""
+
+
+Options = TypeVar("Options", bound=LatentOptions)
+
+
+class LatentSystem(SharedSystem[Options], Generic[Options]):
+    """A decoder that remembers in vectors.
+
+    Args:
+        shared: the model.
+        options: the system's own; None: the defaults.
+
+    Raises:
+        SystemWeightsError: the trained weights are not there, or were trained with other options.
+    """
+
+    makes: ClassVar[str]
+    """The command that makes the weights."""
+    trained_for: ClassVar[tuple[str, ...]]
+    """Names of the options that weights hold for, such as sizes: trained with others they are
+    refused."""
+    known_otherwise = ("weights",)  # their content counts, not where they lie
+    sessions: type[Session] = LatentSession
+    remembers = True
+
+    def __init__(self, shared: Shared, options: Options | None = None) -> None:
+        super().__init__(shared, options)
+        given = self.options.weights
+        folder = None if given == UNTRAINED else Path(given) if given else self.shipped()
+        build = partial(self.build, options=self.options)
+        kind = Kind(self.registered, self.makes, self.sizes(self.options), build)
+        self.tools = Tools(shared, kind, folder)
+
+    @classmethod
+    @abstractmethod
+    def build(cls, backbone: Backbone, options: Options) -> Mechanism[Any]:
+        """The mechanism as training begins with it, on the decoder's device, in its dtype.
+
+        Args:
+            backbone: the decoder.
+            options: sizes and rules.
+
+        Raises:
+            ConfigError: they do not go together, or the decoder cannot serve them.
+        """
+
+    @classmethod
+    def sizes(cls, options: Options) -> dict[str, Any]:
+        """The options that weights hold for, as JSON values: what their record says."""
+        values = json.loads(json.dumps(asdict(options)))
+        return {name: values[name] for name in cls.trained_for}
+
+    @classmethod
+    def shipped(cls) -> Path:
+        """Where the weights lie that come with memplus, if any do."""
+        return _ASSETS / cls.registered
+
+    @classmethod
+    def missing(cls) -> str:
+        """See ``SharedSystem.missing``."""
+        absent = missing_file(cls.shipped())
+        return f"{absent} is not there; `{cls.makes}` makes it" if absent else ""
+
+    @property
+    def mechanism(self) -> Mechanism[Any]:
+        """The mechanism with its trained weights; see ``Tools.mechanism``."""
+        return self.tools.mechanism
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """See ``System.identity``: the weights belong to it."""
+        return {**super().identity, "weights": self.tools.weights_digest}
+
+    @property
+    def chunk_tokens(self) -> int:
+        """See ``System.chunk_tokens``: of a segment."""
+        return self.mechanism.segment_tokens
+
+    def open(self, seed: int) -> LatentSession:
+        """See ``System.open``; nothing is drawn at random.
+
+        Raises:
+            SystemWeightsError: the weights belong to another base, or are damaged.
+        """
+        return LatentSession(self, self.tools, self.mechanism.empty(1))
+
+    def load(self, path: Path) -> LatentSession:
+        """See ``Loads.load``."""
+        return load_latent(self, self.tools, path)

@@ -1,0 +1,111 @@
+"""What the sessions of one system share: its mechanism with the trained weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from memplus.backbone.access import Backbone
+from memplus.errors import ConfigError, ModelError, SystemWeightsError
+from memplus.mplus.adapter_folder import base_digest
+from memplus.mplus.core import Core
+from memplus.systems.latent.mechanism import Mechanism
+from memplus.systems.latent.weights import WEIGHTS, load_weights, missing_file, read_record
+from memplus.systems.shared import Shared
+
+__all__ = ["Kind", "Tools"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a system says of its mechanism."""
+
+    name: str
+    """The system's, in the registry."""
+    makes: str
+    """The command that makes the weights."""
+    sizes: Mapping[str, Any]
+    """The options that weights hold for, as JSON values."""
+    build: Callable[[Backbone], Mechanism[Any]]
+    """Decoder -> the mechanism as training begins with it."""
+
+    def refused(self, reason: str) -> SystemWeightsError:
+        """The error for weights that cannot be used."""
+        return SystemWeightsError(self.name, reason=reason, command=self.makes)
+
+
+class Tools:
+    """A mechanism that is loaded when it is first needed.
+
+    Args:
+        shared: the model.
+        kind: which mechanism.
+        folder: of the trained weights; None: it is not trained.
+
+    Raises:
+        SystemWeightsError: the weights are not there, or were trained with other options.
+    """
+
+    def __init__(self, shared: Shared, kind: Kind, folder: Path | None) -> None:
+        self.shared = shared
+        self.folder = folder
+        self._kind = kind
+        if folder is not None:
+            self._check(folder)
+
+    def _check(self, folder: Path) -> None:
+        absent = missing_file(folder)
+        if absent:
+            raise self._kind.refused(f"{absent} is not there")
+        try:
+            read_record(folder).require(self._kind.name, self._kind.sizes, folder)
+        except ConfigError as error:
+            raise self._kind.refused(str(error).rstrip(".")) from error
+
+    @property
+    def core(self) -> Core:
+        """The model."""
+        return self.shared.mplus.core
+
+    @cached_property
+    def mechanism(self) -> Mechanism[Any]:
+        """The mechanism with its trained weights.
+
+        Raises:
+            SystemWeightsError: they belong to another base, or are damaged.
+        """
+        backbone = self.core.backbone
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            made = self._kind.build(backbone)
+        if self.folder is None:
+            return made.requires_grad_(requires_grad=False).eval()
+        origin = self.shared.mplus.origin
+        try:
+            digest = None if origin is None else base_digest(origin, backbone)
+            load_weights(self.folder, made, digest)
+        except (ConfigError, ModelError) as error:
+            raise self._kind.refused(str(error).rstrip(".")) from error
+        return made
+
+    @cached_property
+    def weights_digest(self) -> str:
+        """SHA-256 of the trained weights' file, in hex; empty: the mechanism is not trained."""
+        if self.folder is None:
+            return ""
+        return sha256((self.folder / WEIGHTS).read_bytes()).hexdigest()
+
+    @cached_property
+    def end_tokens(self) -> frozenset[int]:
+        """Tokens that end an answer."""
+        rules = getattr(self.core.backbone.model, "generation_config", None)
+        named = getattr(rules, "eos_token_id", None)
+        found = [*named] if isinstance(named, list) else [named]
+        found.append(self.core.tokenizer.eos_token_id)
+        return frozenset(int(one) for one in found if one is not None)

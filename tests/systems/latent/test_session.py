@@ -1,0 +1,163 @@
+from pathlib import Path
+
+import pytest
+import torch
+from tests.fakes import make_mplus
+from tests.systems.conftest import SHARED, SMALL
+from tests.systems.latent.toy import ToyOptions, ToySystem, tiny_weights
+
+from memplus.errors import ConfigError, EmptyTextError, SessionMismatchError
+from memplus.systems.latent.session import LatentSession
+from memplus.systems.protocol import ChatPrompt, Evidence
+from memplus.systems.shared import Shared
+
+TEXT = "The gate is red, and nobody came. It rained for days on end; the keeper slept. "
+QUESTIONS = ["What is red?", "Who slept while it rained for days?", "What was the boat's name?"]
+
+
+def system(shared: Shared = SHARED, seed: int = 0, **options: int | float) -> ToySystem:
+    given = ToyOptions(**options)  # type: ignore[arg-type]
+    folder = tiny_weights(ToySystem, given, seed)
+    return ToySystem(shared, ToyOptions(str(folder), **options))  # type: ignore[arg-type]
+
+
+def told(*texts: str, made: ToySystem | None = None) -> LatentSession:
+    session = (made or system()).open(0)
+    for text in texts:
+        session.write(text, "text")
+    return session
+
+
+def test_whole_segments_are_written_and_the_rest_waits_in_front_of_prompts() -> None:
+    session = told(TEXT[:20])
+    assert session.state.ends.tolist() == [[16]]
+    assert session.tail == SHARED.encode([TEXT[16:20]])
+    session.write(TEXT[20:34], "text")
+    assert session.state.ends.tolist() == [[16, 32]]
+    at_once = told(TEXT[:34])
+    assert torch.equal(session.state.mean, at_once.state.mean)
+    waiting, written = told(TEXT[:20]), told(TEXT[:16])
+    (likely,) = waiting.score([" red"], [[" gate"]])
+    assert likely == written.score([TEXT[16:20] + " red"], [[" gate"]])[0]
+
+
+def test_flushing_writes_the_tail_as_a_short_segment() -> None:
+    session = told(TEXT[:20])
+    session.flush()
+    assert session.state.ends.tolist() == [[16, 20]]
+    assert session.tail == []
+    assert session.tokens == 20
+
+
+def test_flushing_leaves_what_is_less_than_the_mechanism_takes_in() -> None:
+    session = told(TEXT[:23], made=system(unit=4))
+    session.flush()
+    assert session.state.ends.tolist() == [[16, 20]]
+    assert session.tail == SHARED.encode([TEXT[20:23]])
+    session.write(TEXT[23:40], "text")
+    assert session.state.ends.tolist() == [[16, 20, 36]]
+
+
+def test_a_write_that_fails_leaves_the_session_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = told(TEXT[:20])
+    before = session.state, list(session.tail), session.tokens, session.nbytes
+    mechanism, calls = session.tools.mechanism, []
+    right = mechanism.write
+
+    def failing(state: object, ids: torch.Tensor) -> object:
+        calls.append(ids)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return right(state, ids)
+
+    monkeypatch.setattr(mechanism, "write", failing)
+    with pytest.raises(KeyboardInterrupt):
+        session.write(TEXT, "other")
+    assert len(calls) == 2
+    assert (session.state, session.tail, session.tokens, session.nbytes) == before
+
+
+def test_answers_come_with_the_sources_of_the_segments_they_stood_on() -> None:
+    session = system().open(0)
+    session.write(TEXT[:24], "one")
+    session.write(TEXT[24:40], "two")
+    (reply,) = session.ask(QUESTIONS[:1], max_new_tokens=3)
+    # The tail of eight tokens is read as it stands, and is no part of what is remembered.
+    assert reply.evidence == (
+        Evidence("one", 0, 16, 0.5),
+        Evidence("one", 16, 24, 0.25),
+        Evidence("two", 0, 8, 0.25),
+    )
+    assert reply.confidence is None
+    assert system().open(0).ask(QUESTIONS[:1], max_new_tokens=3)[0].evidence == ()
+
+
+def test_a_question_that_was_taken_in_to_be_answered_is_no_evidence() -> None:
+    session = told(TEXT[:30], made=system(longest=24))
+    (reply,) = session.ask(["Who slept while it rained for so many days?"], max_new_tokens=3)
+    assert reply.evidence
+    assert all(one.end <= 30 for one in reply.evidence)
+    assert sum(one.share for one in reply.evidence) < 1
+    assert session.state.ends.tolist() == [[16]]
+    assert session.tokens == 30
+
+
+def test_an_answer_stops_where_the_prompt_says_and_no_later() -> None:
+    session = told(TEXT)
+    stop = session.ask(QUESTIONS[:1], max_new_tokens=8)[0].generated[3]
+    model = make_mplus(config=SMALL)
+    model.core.prompt = type(model.prompt)(stop=(stop,))
+    (cut,) = told(TEXT, made=system(Shared(lambda: model))).ask(QUESTIONS[:1], max_new_tokens=8)
+    assert cut.generated.endswith(stop)
+    assert cut.text == cut.generated[: cut.generated.index(stop)].strip()
+    assert len(cut.generated) <= 4
+
+
+def test_a_chat_prompt_is_scored_behind_the_memory() -> None:
+    session = told(TEXT)
+    prompt = ChatPrompt(QUESTIONS[0], " The")
+    ids = SHARED.prompt_ids(prompt)
+    text = SHARED.mplus.decode(ids)
+    assert session.score([prompt], [[" gate"]]) == session.score([text], [[" gate"]])
+    other = told(TEXT[::-1])
+    assert session.score([prompt], [[" gate"]]) != other.score([prompt], [[" gate"]])
+
+
+def test_scoring_and_asking_leave_the_state_as_it_is() -> None:
+    session = told(TEXT, made=system(longest=20))
+    before = {name: one.clone() for name, one in session.state.tensors.items()}
+    tail = list(session.tail)
+    session.score([TEXT * 3, ""], [[" red"], [TEXT]])
+    session.ask(QUESTIONS, max_new_tokens=30)
+    assert session.tail == tail
+    assert all(torch.equal(one, before[name]) for name, one in session.state.tensors.items())
+
+
+@pytest.mark.parametrize("limit", [0, -1, True, 2.0])
+def test_a_limit_that_is_none_is_refused(limit: int) -> None:
+    with pytest.raises(ConfigError, match="max_new_tokens"):
+        told(TEXT).ask(QUESTIONS, max_new_tokens=limit)
+
+
+def test_no_question_has_no_answer_and_an_empty_one_is_refused() -> None:
+    assert told(TEXT).ask([]) == []
+    assert told(TEXT).score([], []) == []
+    with pytest.raises(EmptyTextError):
+        told(TEXT).ask([QUESTIONS[0], " "])
+
+
+def test_a_session_of_other_weights_or_options_or_of_another_model_is_refused(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "session"
+    made = system()
+    told(TEXT, made=made).save(path)
+    assert made.load(path).tokens == len(TEXT)
+    other = ToySystem(SHARED, ToyOptions(str(tiny_weights(ToySystem, ToyOptions(), 1))))
+    with pytest.raises(SessionMismatchError, match="other trained weights"):
+        other.load(path)
+    with pytest.raises(SessionMismatchError, match="longest=96"):
+        system(longest=64).load(path)
+    model = make_mplus(config=SMALL, seed=1)
+    with pytest.raises(SessionMismatchError, match="another model"):
+        ToySystem(Shared(lambda: model), made.options).load(path)
