@@ -38,6 +38,7 @@ __all__ = [
     "Segment",
     "attend_concatenated",
     "attend_merged",
+    "eager_function",
     "implementation_for",
 ]
 
@@ -129,7 +130,7 @@ def _attention(
 ) -> Attended:
     session = session_here(module.config)
     if session is None:
-        function = ALL_ATTENTION_FUNCTIONS.get_interface(stock, _eager(module))
+        function = ALL_ATTENTION_FUNCTIONS.get_interface(stock, eager_function(module))
         result: Attended = function(module, query, key, value, attention_mask, **options)
         return result
     call = AttentionCall(module, query, key, value, attention_mask, options)
@@ -137,7 +138,7 @@ def _attention(
     return attended
 
 
-def _eager(module: Any) -> Callable[..., Any]:
+def eager_function(module: Any) -> Callable[..., Any]:
     """The plain attention function of the module's family."""
     function: Callable[..., Any] = sys.modules[type(module).__module__].eager_attention_forward
     return function
@@ -179,7 +180,7 @@ def attend_concatenated(
     if mask is not None and any(segment.bias is not None for segment in segments):
         mask = _biased(mask, segments, call.query.dtype)
     sdpa = call.module.config._attn_implementation == _SDPA
-    function = sdpa_attention_forward if sdpa else _eager(call.module)
+    function = sdpa_attention_forward if sdpa else eager_function(call.module)
     attended: Attended = function(call.module, call.query, keys, values, mask, **call.options)
     return attended
 
