@@ -81,8 +81,7 @@ def _query_in_a_row(attention: Any, normed: Tensor, head_dim: int) -> Tensor:
 
 def _query_by_head(attention: Any, normed: Tensor, head_dim: int) -> Tensor:
     """The first third of each head of query_key_value: GPT-NeoX."""
-    fused: Tensor = attention.query_key_value(normed)
-    return fused.unflatten(-1, (-1, 3 * head_dim))[..., :head_dim]
+    return _heads(attention.query_key_value(normed), 3 * head_dim)[..., :head_dim]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What stands between the layers of a stock decoder in one pass, at as many places as are asked for.
+"""What stands between the layers of a stock decoder in one pass, at any number of places.
 
 Place l is the output of the first l layers: 0 the embedded text, the number of layers the last
 layer's output, before any final norm.
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,10 +107,8 @@ def layer_states(
         stack.enter_context(under(backbone, None))
         stack.enter_context(backbone.rope.unchanged())
         stack.enter_context(_hooks(backbone, frozenset(places), found, last))
-        try:
+        with suppress(_Reached):
             final = backbone.decoder(input_ids=ids, **arguments).last_hidden_state
-        except _Reached:
-            pass
     return LayerStates(found, final)
 
 

@@ -216,5 +216,5 @@ class Bank:
 
 def _by_chunk(states: Tensor, count: int, size: int) -> Tensor:
     """[R, T, G, D] -> [count, R, G, size, D]."""
-    chunks = states[:, : count * size].unflatten(1, (count, size))
+    chunks: Tensor = states[:, : count * size].unflatten(1, (count, size))
     return chunks.permute(1, 0, 3, 2, 4).contiguous()

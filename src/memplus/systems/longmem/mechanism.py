@@ -148,7 +148,8 @@ class LongMem(Mechanism[Bank]):
         if self.options.published and found.final is not None:
             ends = [*ends[:-1], found.final]
         steps = [end - begin for begin, end in zip(states, ends)]
-        return self.side(states[0], steps, change, text, cache)
+        hidden: Tensor = self.side(states[0], steps, change, text, cache)
+        return hidden
 
     def _change(self, bank: Bank, account: Account | None = None) -> Change | None:
         """What the memory layer's attention becomes; None while nothing is kept."""

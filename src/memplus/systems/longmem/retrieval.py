@@ -46,7 +46,7 @@ def best_chunks(query: Tensor, bank: Bank, count: int, *, filled: bool = False) 
         torch.matmul(block.flatten(2, 3), means).topk(found, dim=-1).indices
         for block in lanes.split(size, dim=2)
     ]
-    best = torch.cat(blocks, dim=2).unflatten(2, (lanes.shape[2], -1))
+    best: Tensor = torch.cat(blocks, dim=2).unflatten(2, (lanes.shape[2], -1))
     index = best.permute(0, 2, 1, 3, 4).reshape(*query.shape[:3], found)
     if filled and found < count:
         index = torch.nn.functional.pad(index, (0, count - found), value=NO_CHUNK)
@@ -56,7 +56,8 @@ def best_chunks(query: Tensor, bank: Bank, count: int, *, filled: bool = False) 
 def _lanes(query: Tensor, bank: Bank) -> Tensor:
     """[B, T, H, D] -> [R, G, B / R * T, H / G, D]: what goes through each head of each bank."""
     by_bank = query.reshape(bank.rows, -1, *query.shape[2:])
-    return by_bank.unflatten(2, (bank.shape.heads, -1)).transpose(1, 2)
+    by_group: Tensor = by_bank.unflatten(2, (bank.shape.heads, -1))
+    return by_group.transpose(1, 2)
 
 
 def attend_chunks(query: Tensor, bank: Bank, index: Tensor) -> tuple[Tensor, Tensor]:
