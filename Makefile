@@ -9,7 +9,10 @@ BIN := $(VENV)/bin
 ONE_THREAD := OMP_NUM_THREADS=1
 PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) -q
 
-.PHONY: demo test test-all lint docs clean
+# Where question sets and books lie, as docs/bench.md says.
+DATA ?= data
+
+.PHONY: demo test test-all lint docs comparison peers clean
 
 demo: $(VENV)/.installed
 	$(if $(filter nano,$(MODEL)),$(ONE_THREAD)) $(BIN)/memplus demo --model $(MODEL)
@@ -28,6 +31,23 @@ lint: $(VENV)/.installed-dev
 
 docs: $(VENV)/.installed-dev
 	$(BIN)/python -m memplus.cli.reference > docs/cli.md
+
+# Hours on two cores: every system on every benchmark at its small size, then other people's programs.
+# What was interrupted goes on by the same command.
+comparison: $(VENV)/.installed-dev
+	$(BIN)/memplus pull smollm2
+	$(ONE_THREAD) $(BIN)/memplus bench all --small --dtype float32 --data $(DATA) --out runs/comparison
+	cp runs/comparison/comparison.md docs/comparison.md
+	$(MAKE) peers
+
+peers: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/peers/plan.py --squad $(DATA)/squad/dev-v2.0.json.gz
+	$(BIN)/python benchmarks/peers/run_mem0.py runs/peers/plan.jsonl
+	$(BIN)/python benchmarks/peers/answer.py runs/peers/plan.jsonl runs/peers/mem0.jsonl --dtype float32
+	$(BIN)/python benchmarks/peers/run_kvpress.py runs/peers/plan.jsonl
+	$(ONE_THREAD) $(BIN)/python benchmarks/peers/run_memplus.py runs/peers/plan.jsonl --dtype float32 \
+		--systems mplus,memoryllm,full_context,full_context:adapter=none,bm25,embeddings,nothing
+	$(BIN)/python benchmarks/peers/report.py runs/peers/plan.jsonl runs/peers/*.jsonl --page docs/comparison.md
 
 .venv: $(VENV)/.installed-dev
 

@@ -281,3 +281,18 @@ def test_every_package_of_an_environment_is_pinned(name: str) -> None:
     packages = [line for line in text.splitlines() if not line.startswith("#")]
     assert any(line.startswith(name) for line in packages)
     assert all(line.count("==") == 1 for line in packages)
+
+
+def test_the_table_takes_the_place_of_an_older_one_at_the_end_of_a_page(
+    lines: ModuleType, plan_file: Path, tmp_path: Path
+) -> None:
+    answers = {"passage_0_0_9": {"said": "the gate"}, "statement_1_0_9": {"said": "Ada"}}
+    found = results(lines, plan_file, "theirs", **answers)
+    page = tmp_path / "page.md"
+    page.write_text("# Systems\n\n| ours |\n")
+    for _ in range(2):
+        done = script("report.py", plan_file, found, "--page", page)
+        assert done.returncode == 0, done.stderr
+    text = page.read_text()
+    assert text.startswith("# Systems\n\n| ours |\n\n## Programs that others wrote\n\n")
+    assert text.count("## Programs") == text.count("2 of 2 (34%-100%)") == 1

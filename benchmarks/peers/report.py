@@ -1,6 +1,7 @@
 """The rows of all systems on one plan, judged by one judge.
 
     python benchmarks/peers/report.py runs/peers/plan.jsonl runs/peers/*.jsonl
+    python benchmarks/peers/report.py ... --page docs/comparison.md
 
 An answer is right where one of the right answers stands in what was said; a text is found where one
 that was retrieved stands in what was told, or holds it, and states one of the right answers. Shares
@@ -14,6 +15,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +25,22 @@ from memplus.evaluation.engine.judging import Judge, contains
 from memplus.evaluation.engine.summary import wilson
 
 JUDGE = Judge("contains")
+_HEAD = "## Programs that others wrote"
 
 Row = dict[str, Any]
 
 
 def main() -> None:
-    """Print the table, or JSON."""
+    """Print the table, or JSON, or put the table at the end of a page."""
     given = _arguments()
     plan = read_plan(given.plan)
     paths = [path for path in given.results if path.resolve() != given.plan.resolve()]
     rows = [row_of(plan, read_results(path, plan)) for path in paths]
     kinds = list(dict.fromkeys(one["kind"] for one in plan.questions))
-    if given.json:
+    if given.page is not None:
+        text = with_section(given.page.read_text(encoding="utf-8"), section(plan, rows, kinds))
+        given.page.write_text(text, encoding="utf-8")
+    elif given.json:
         print(json.dumps({"plan": plan.header, "questions": len(plan.questions), "rows": rows}))
     else:
         print(table(rows, kinds))
@@ -50,6 +56,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("plan", type=Path)
     parser.add_argument("results", type=Path, nargs="+")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--page", type=Path, help="a page such as docs/comparison.md")
     return parser.parse_args()
 
 
@@ -119,6 +126,28 @@ def table(rows: Sequence[Row], kinds: Sequence[str]) -> str:
     heads += ["seconds per write", "per 1000 tokens", "per question", "kill -9 in a write"]
     lines = [heads, ["---"] * len(heads), *(_cells(row, kinds) for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def section(plan: Plan, rows: Sequence[Row], kinds: Sequence[str]) -> str:
+    """The table as the last section of a page that compares systems."""
+    return (
+        f"{_HEAD}\n\n"
+        "Not memplus: these run by themselves, in environments of their own, on one plan of "
+        f"{len(plan.questions)} questions, beside rows of ours (by memplus). Their questions are "
+        "not those of the tables above.\n"
+        "[benchmarks/peers](../benchmarks/peers/README.md) says how each is run. Made on "
+        f"{date.today().isoformat()}.\n\n{table(rows, kinds)}\n"
+    )
+
+
+def with_section(page: str, made: str) -> str:
+    """The page with that section at its end, in the place of an older one.
+
+    Args:
+        page: in Markdown.
+        made: what ``section`` gave.
+    """
+    return f"{page.partition(_HEAD)[0].rstrip()}\n\n{made}"
 
 
 def _cells(row: Row, kinds: Sequence[str]) -> list[str]:

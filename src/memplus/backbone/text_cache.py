@@ -50,6 +50,6 @@ class TextCache:
         )
 
 
-def in_common(first: Sequence[int], second: Sequence[int]) -> int:
-    """With how many equal tokens two texts begin."""
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, second)))
+def in_common(*texts: Sequence[int]) -> int:
+    """With how many equal tokens all of the texts begin."""
+    return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, zip(*texts)))

@@ -85,3 +85,40 @@ def test_a_prompt_that_is_too_long_loses_its_beginning() -> None:
     voice = Voice(SHARED)
     long = ids("x" * 50 + "y" * (positions - 4))
     assert voice.answer(long, 4) == voice.answer(ids("y" * (positions - 4)), 4)
+
+
+def tokens_read(voice: Voice, asked: list[list[list[int]]], begin: int) -> list[int]:
+    """Tokens that the decoder read for each of some prompts."""
+    counts: list[int] = []
+    decoder = voice.shared.mplus.backbone.decoder
+    hook = decoder.register_forward_pre_hook(
+        lambda _, args, given: counts.append(given["input_ids"].shape[1]), with_kwargs=True
+    )
+    try:
+        found = []
+        for prompts in asked:
+            counts.clear()
+            voice.next_words(prompts, begin)
+            found.append(sum(counts))
+    finally:
+        hook.remove()
+    return found
+
+
+def test_what_later_prompts_begin_with_is_read_once_and_changes_no_number() -> None:
+    voice, begin = Voice(WIDE), len(TEXT)
+    prompts = [[ids(TEXT + end)] for end in (" Who?", " When was it?", " Who?")]
+    whole = [len(one[0]) for one in prompts]
+    assert tokens_read(voice, prompts, begin) == [whole[0], *(n - begin for n in whole[1:])]
+    assert tokens_read(Voice(WIDE), prompts, 0) == whole
+    known, alone = (voice.next_words(prompts[1], at)[0] for at in (begin, 0))
+    assert torch.allclose(known, alone, atol=1e-4)
+    assert torch.equal(known, Voice(WIDE).next_words(prompts[1], begin)[0])
+
+
+def test_only_the_last_beginnings_stay_read() -> None:
+    voice = Voice(WIDE)
+    many = [[ids(f"{number}{TEXT} Who?")] for number in range(12)]
+    first = tokens_read(voice, many, len(TEXT))
+    assert tokens_read(voice, many[-1:], len(TEXT))[0] < first[-1]
+    assert tokens_read(voice, many[:1], len(TEXT))[0] == first[0]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from memplus.backbone.text_cache import in_common
 from memplus.systems.protocol import ChatPrompt
 from memplus.systems.scm.prompts import ANSWER_START, LETTERS, question_one, question_two
 from memplus.systems.scm.voice import Voice
@@ -46,17 +47,20 @@ class Margins:
 
     def answers(self, content: str, questions: list[str]) -> list[float]:
         """Of question 2: whether each of some questions can be answered from a text alone."""
-        return self._of([question_two(content, question) for question in questions])
+        # Whatever is asked of a text stands behind it, so it is read once for many questions.
+        ends = [self._prompt(question_two(content, mark)[0]) for mark in ("A", "7")]
+        asked = [question_two(content, question) for question in questions]
+        return self._of(asked, in_common(*ends))
 
-    def _of(self, asked: list[tuple[str, str]]) -> list[float]:
-        shared = self.voice.shared
-        prompts = [
-            [*shared.prompt_ids(ChatPrompt(user, ANSWER_START)), *self._start]
-            for pair in asked
-            for user in pair
-        ]
+    def _prompt(self, user: str) -> list[int]:
+        return [*self.voice.shared.prompt_ids(ChatPrompt(user, ANSWER_START)), *self._start]
+
+    def _of(self, asked: list[tuple[str, str]], begin: int = 0) -> list[float]:
+        """Margins of what is asked in both orders; ``begin`` as for ``Voice.next_words``."""
+        prompts = [self._prompt(user) for pair in asked for user in pair]
         a, b = self._letters
-        leans = [float(found[a] - found[b]) for found in self.voice.next_words(prompts)]
+        words = self.voice.next_words(prompts, begin)
+        leans = [float(found[a] - found[b]) for found in words]
         return [(first - second) / 2 for first, second in zip(leans[::2], leans[1::2], strict=True)]
 
 

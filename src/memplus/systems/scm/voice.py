@@ -8,17 +8,22 @@ Shapes: T tokens, V vocabulary, d hidden size.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
-from itertools import takewhile
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from memplus.backbone.lora import Lora, under
+from memplus.backbone.text_cache import TextCache, in_common
 from memplus.systems.protocol import Reply
 from memplus.systems.shared import Adapter, Alone, Shared, answer_from_prompt
 
 __all__ = ["Voice"]
+
+_KEPT = 8
+"""Beginnings of prompts that stay read: each takes as much as its tokens do in any prompt."""
 
 
 class Voice:
@@ -36,6 +41,8 @@ class Voice:
         self.shared = shared
         self.alone = Alone(adapter)
         self.lora = lora
+        self._known: OrderedDict[tuple[int, ...], TextCache] = OrderedDict()
+        """Beginnings of prompts that were read, the one last needed at the end."""
 
     def answer(self, ids: Sequence[int], most: int) -> Reply:
         """What is generated after a prompt, greedily.
@@ -47,28 +54,44 @@ class Voice:
         return answer_from_prompt(self.shared, self._end(ids, most), most, alone=self.alone)
 
     @torch.no_grad()
-    def next_words(self, prompts: Sequence[Sequence[int]]) -> list[Tensor]:
+    def next_words(self, prompts: Sequence[Sequence[int]], begin: int = 0) -> list[Tensor]:
         """The log-probabilities [V] of what follows each prompt; what all begin with is read once.
 
         Args:
             prompts: token ids.
+            begin: how many of their first tokens, alike in all, later prompts may begin with too.
         """
         given = [self._end(ids, 1) for ids in prompts]
-        alike = _in_common(given)
+        alike = in_common(*(ids[:-1] for ids in given))
         backbone = self.shared.mplus.backbone
+        if given[0] != list(prompts[0]) or backbone.rope.changing:
+            begin = 0  # cut off, or with other frequencies where more stands behind it
         found = []
         with under(backbone, self.lora):
-            stock, cache = backbone.model, None
-            if alike:
-                start = self._tensor(given[0][:alike])
-                cache = stock(start, use_cache=True, logits_to_keep=1).past_key_values
+            stock, cache = backbone.model, self._begun(given[0][: min(begin, alike)])
+            rest = given[0][cache.get_seq_length() : alike]
+            if rest:
+                stock(self._tensor(rest), past_key_values=cache, use_cache=True, logits_to_keep=1)
             for one in given:
-                rest = self._tensor(one[alike:])
-                output = stock(rest, past_key_values=cache, use_cache=True, logits_to_keep=1)
+                new = self._tensor(one[alike:])
+                output = stock(new, past_key_values=cache, use_cache=True, logits_to_keep=1)
                 found.append(output.logits[0, -1].float().log_softmax(dim=-1))
-                if cache is not None:
-                    cache.crop(-rest.shape[1])
+                cache.crop(-new.shape[1])
         return found
+
+    def _begun(self, ids: Sequence[int]) -> Any:
+        """A cache of these tokens, to go on with; the last few that were needed are kept."""
+        key = tuple(ids)
+        if not key:
+            return TextCache().begun(0)
+        if key not in self._known:
+            model = self.shared.mplus.backbone.model
+            read = model(self._tensor(ids), use_cache=True, logits_to_keep=1)
+            self._known[key] = TextCache.of(key, read.past_key_values)
+            if len(self._known) > _KEPT:
+                self._known.popitem(last=False)
+        self._known.move_to_end(key)
+        return self._known[key].begun(len(key))
 
     @torch.no_grad()
     def vector(self, ids: Sequence[int]) -> Tensor:
@@ -91,10 +114,3 @@ class Voice:
     def _tensor(self, ids: Sequence[int]) -> Tensor:
         """[1, T]."""
         return torch.tensor([list(ids)], device=self.shared.mplus.device)
-
-
-def _in_common(prompts: Sequence[Sequence[int]]) -> int:
-    """With how many equal tokens all begin, the last of each left out."""
-    shortest = min(len(ids) for ids in prompts) - 1
-    columns = zip(*(ids[:shortest] for ids in prompts))
-    return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
