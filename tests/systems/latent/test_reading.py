@@ -8,14 +8,19 @@ from itertools import pairwise
 import pytest
 import torch
 from tests.fakes import make_mplus, some_ids
-from tests.systems.latent.toy import ToyMechanism, ToyState
+from tests.systems.latent.toy import ToyDecoding, ToyMechanism, ToyState
 from torch import Tensor
 
 from memplus.mplus.core import Core
 from memplus.systems.latent.mechanism import Share
+from memplus.systems.latent.prompts import Prompt
 from memplus.systems.latent.reading import Ends, Reading, Said
 
 SEGMENT, LONGEST = 8, 24
+
+
+def plain(text: list[int]) -> Prompt:
+    return Prompt(tuple(text), (0, len(text)))
 
 
 def never(ids: object) -> bool:
@@ -67,9 +72,9 @@ def test_texts_answered_together_are_answered_as_each_alone(
     state = written(mechanism, ids(8, 1), ids(8, 2))
     texts = [ids(length, 10 + length) for length in (3, 17, 1, 9)]
     ends = Ends(5, (), never)
-    together = Reading(core, mechanism, state).answer(texts, ends)
+    together = Reading(core, mechanism, state).answer([plain(one) for one in texts], ends)
     for text, found in zip(texts, together, strict=True):
-        (alone,) = Reading(core, mechanism, state).answer([text], ends)
+        (alone,) = Reading(core, mechanism, state).answer([plain(text)], ends)
         assert found.ids == alone.ids == slow_answer(core, mechanism, state, text, 5)
         assert found.shares == alone.shares
         assert {*found.shares} == {Share(0, 8, 0.5), Share(8, 16, 0.5)}
@@ -83,7 +88,7 @@ def test_an_answer_ends_before_an_end_token_behind_a_stop_or_at_the_limit(
     reading = Reading(core, mechanism, state)
 
     def said(ends: Ends) -> list[int]:
-        return reading.answer([text, ids(9, 4)], ends)[0].ids
+        return reading.answer([plain(text), plain(ids(9, 4))], ends)[0].ids
 
     cut = next(at for at in range(1, 6) if whole[at] not in whole[:at])
     assert said(Ends(6, (), never)) == whole
@@ -97,7 +102,9 @@ def test_what_is_too_long_is_taken_into_a_copy_of_the_state_in_whole_segments(
 ) -> None:
     state, text = written(mechanism, ids(8, 1)), ids(39, 5)
     before = {name: one.clone() for name, one in state.tensors.items()}
-    (found, short) = Reading(core, mechanism, state).answer([text, text[:3]], Ends(4, (), never))
+    (found, short) = Reading(core, mechanism, state).answer(
+        [plain(text), plain(text[:3])], Ends(4, (), never)
+    )
     # 39 tokens and 4 to come: three segments have to go before 24 can be read.
     copy = written(mechanism, ids(8, 1), text[:8], text[8:16], text[16:24])
     assert found.ids == slow_answer(core, mechanism, copy, text[24:], 4)
@@ -110,7 +117,8 @@ def test_an_answer_that_passes_the_longest_goes_on_from_a_copy_of_the_state(
     core: Core, mechanism: ToyMechanism
 ) -> None:
     state, text = written(mechanism, ids(8, 1)), ids(6, 6)
-    (found, *_) = Reading(core, mechanism, state).answer([text, ids(3, 7)], Ends(40, (), never))
+    texts = [plain(text), plain(ids(3, 7))]
+    found, _ = Reading(core, mechanism, state).answer(texts, Ends(40, (), never))
     assert len(found.ids) == 40
     # The 18 tokens that fit, and the one that they predict, ...
     first = slow_answer(core, mechanism, state, text, 19)
@@ -127,9 +135,9 @@ def test_every_row_of_a_batch_goes_its_own_way_past_the_longest(
 ) -> None:
     state, texts = written(mechanism, ids(8, 1)), [ids(20, 8), ids(2, 9), ids(45, 10)]
     ends = Ends(30, (), never)
-    together = Reading(core, mechanism, state).answer(texts, ends)
+    together = Reading(core, mechanism, state).answer([plain(one) for one in texts], ends)
     for text, found in zip(texts, together, strict=True):
-        (alone,) = Reading(core, mechanism, state).answer([text], ends)
+        (alone,) = Reading(core, mechanism, state).answer([plain(text)], ends)
         assert found.ids == alone.ids
         assert found.shares == pytest.approx(alone.shares) or _same(found, alone)
 
@@ -153,7 +161,8 @@ def test_likelihoods_are_those_of_reading_each_text_by_itself(
     start = ids(7, 11)
     texts = [([*start, *ids(n, 20 + n)], n) for n in (1, 3, 9)]
     texts += [([*start, 5], 1), (ids(4, 12), 3)]
-    found = Reading(core, mechanism, state).likelihoods(texts)
+    given = [(plain(text[:-count]), text[-count:]) for text, count in texts]
+    found = Reading(core, mechanism, state).likelihoods(given)
     for (text, count), one in zip(texts, found, strict=True):
         hidden = mechanism.read(state, torch.tensor([text[:-1]])).detach()[0, -count:]
         assert one == (pytest.approx(likelihood(core, hidden, text[-count:]), abs=1e-4), count)
@@ -166,7 +175,8 @@ def test_a_text_that_is_too_long_to_be_read_at_once_is_scored_segment_by_segment
     core: Core, mechanism: ToyMechanism, count: int
 ) -> None:
     state, text = written(mechanism, ids(8, 1)), ids(60, 13)
-    (found, _) = Reading(core, mechanism, state).likelihoods([(text, count), (text[:9], 2)])
+    given = [(plain(text[:-count]), text[-count:]), (plain(text[:7]), text[7:9])]
+    found, _ = Reading(core, mechanism, state).likelihoods(given)
     parts, copy = [], state
     # What is behind the last whole segments fits: 59 tokens are read, 24 at once.
     edges = [0, 8, 16, 24, 32, 40, 59]
@@ -176,3 +186,46 @@ def test_a_text_that_is_too_long_to_be_read_at_once_is_scored_segment_by_segment
             copy = mechanism.write(copy, torch.tensor([text[start:end]]))
     expected = likelihood(core, torch.cat(parts)[-count:], text[-count:])
     assert found == (pytest.approx(expected, abs=1e-3), count)
+
+
+class Asked(ToyMechanism):
+    """Keeps what it is told the texts are about."""
+
+    def __init__(self, core: Core) -> None:
+        super().__init__(core.backbone, SEGMENT, LONGEST, 0.5)
+        self.heard: list[list[int]] = []
+
+    def read_about(
+        self, state: ToyState, ids: Tensor, about: Tensor, pad: Tensor | None = None
+    ) -> Tensor:
+        self._hear(ids, about)
+        return self.read(state, ids, pad)
+
+    def begin_about(
+        self, state: ToyState, ids: Tensor, about: Tensor, pad: Tensor | None = None
+    ) -> ToyDecoding:
+        self._hear(ids, about)
+        return self.begin(state, ids, pad)
+
+    def _hear(self, ids: Tensor, about: Tensor) -> None:
+        for row, (start, end) in zip(ids.tolist(), about.tolist(), strict=True):
+            self.heard.append(row[start:end])
+
+
+def test_the_mechanism_is_told_where_each_question_stands(core: Core) -> None:
+    mechanism, text = Asked(core), ids(60, 13)
+    reading = Reading(core, mechanism, mechanism.empty(1))
+    prompts = [Prompt(tuple(text[:n]), (n - 5, n - 2)) for n in (9, 14, 60)]
+    reading.answer(prompts, Ends(2, (), never))
+    questions = [text[n - 5 : n - 2] for n in (9, 14, 60)]
+    assert mechanism.heard == questions
+    reading.likelihoods([(one, [1, 2]) for one in prompts])
+    assert sorted(mechanism.heard[3:]) == sorted(questions)
+
+
+def test_a_question_that_was_taken_in_leaves_the_text_before_to_count(core: Core) -> None:
+    mechanism, text = Asked(core), ids(39, 13)
+    reading = Reading(core, mechanism, mechanism.empty(1))
+    prompts = [Prompt(tuple(text), place) for place in ((20, 30), (3, 6))]
+    reading.answer(prompts, Ends(4, (), never))
+    assert mechanism.heard == [text[24:30], []]

@@ -6,16 +6,20 @@ import torch
 from safetensors.torch import load_file
 from tests.fakes import EOS, make_mplus
 from tests.systems.conftest import SHARED
-from tests.systems.latent.toy import ToyOptions, ToySystem, tiny_weights
+from tests.systems.latent.toy import ToyMechanism, ToyOptions, ToySystem, tiny_weights
 
-from memplus.errors import SystemWeightsError
+from memplus.errors import EmptyTextError, SystemWeightsError
+from memplus.mplus.core import Core
 from memplus.systems.latent.tools import Kind, Tools
+from memplus.systems.protocol import ChatPrompt
 from memplus.systems.shared import Shared
 
 
 def kind(name: str = "toy") -> Kind:
-    sizes = ToySystem.sizes(ToyOptions())
-    return Kind(name, ToySystem.makes, sizes, lambda one: ToySystem.build(one, ToyOptions()))
+    def build(core: Core) -> ToyMechanism:
+        return ToySystem.build(core.backbone, ToyOptions(), core.decode)
+
+    return Kind(name, ToySystem.makes, ToySystem.sizes(ToyOptions()), build)
 
 
 def folder() -> Path:
@@ -60,3 +64,17 @@ def test_answers_end_where_the_model_or_its_tokenizer_says(named: object, expect
     made = make_mplus()
     made.core.backbone.model.generation_config = SimpleNamespace(eos_token_id=named)
     assert Tools(Shared(lambda: made), kind(), None).end_tokens == expected
+
+
+def test_a_prompt_says_where_the_question_stands() -> None:
+    tools = Tools(SHARED, kind(), None)
+    for question in ("Who slept?", "7", "  Was it here? "):
+        for start in ("", " It is"):
+            found = tools.prompt(ChatPrompt(question, start))
+            first, last = found.about
+            assert SHARED.mplus.decode(found.ids[first:last]) == question.strip()
+            assert list(found.ids) == SHARED.prompt_ids(ChatPrompt(question, start))
+    assert tools.prompt("The gate").about == (0, 8)
+    assert tools.prompt("").ids == ()
+    with pytest.raises(EmptyTextError):
+        tools.prompt(ChatPrompt(" "))

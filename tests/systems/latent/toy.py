@@ -23,10 +23,10 @@ from transformers import DynamicCache
 from memplus.backbone.access import Backbone
 from memplus.backbone.lora import under
 from memplus.systems.latent.mechanism import Mechanism, Share
-from memplus.systems.latent.system import LatentOptions, LatentSystem
+from memplus.systems.latent.system import Decode, LatentOptions, LatentSystem
 from memplus.systems.latent.weights import WeightsRecord, save_weights
 
-__all__ = ["ToyMechanism", "ToyOptions", "ToyState", "ToySystem", "tiny_weights"]
+__all__ = ["ToyDecoding", "ToyMechanism", "ToyOptions", "ToyState", "ToySystem", "tiny_weights"]
 
 
 @dataclass(frozen=True)
@@ -179,9 +179,10 @@ class ToyMechanism(Mechanism[ToyState]):
 
 
 @dataclass(frozen=True)
-class ToyOptions(LatentOptions):
+class ToyOptions:
     """Of the toy."""
 
+    weights: str = ""
     segment: int = 16
     longest: int = 96
     decay: float = 0.5
@@ -198,7 +199,7 @@ class ToySystem(LatentSystem[ToyOptions]):
     trained_for = ("segment", "decay")
 
     @classmethod
-    def build(cls, backbone: Backbone, options: ToyOptions) -> ToyMechanism:
+    def build(cls, backbone: Backbone, options: ToyOptions, decode: Decode) -> ToyMechanism:
         given = options.segment, options.longest, options.decay, options.unit
         return ToyMechanism(backbone, *given)
 
@@ -215,7 +216,8 @@ def tiny_weights(kind: type[LatentSystem[Any]], options: LatentOptions, seed: in
     folder = Path(tempfile.mkdtemp(prefix="memplus-tiny-"))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        made = kind.build(SHARED.mplus.core.backbone, options)
+        core = SHARED.mplus.core
+        made = kind.build(core.backbone, options, core.decode)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weight in made.parameters():

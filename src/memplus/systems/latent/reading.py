@@ -9,7 +9,7 @@ Shapes: B rows, T tokens, V vocabulary, d hidden size.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch import Tensor
 from memplus.mplus.core import Core
 from memplus.passes.finite import require_finite
 from memplus.systems.latent.mechanism import Mechanism, Share
+from memplus.systems.latent.prompts import Prompt
 from memplus.systems.protocol import Likelihood
 
 __all__ = ["Ends", "Reading", "Said"]
@@ -43,7 +44,7 @@ class Ends:
 class Said:
     """A text that is gone on with: what stands behind the state, and what is said so far."""
 
-    rest: list[int]
+    rest: Prompt
     """What is read: the text behind what was taken into a copy of the state."""
     taken: tuple[int, ...] = ()
     """Tokens of it that were taken into that copy."""
@@ -53,6 +54,9 @@ class Said:
     _stood_on: list[tuple[int, Sequence[Share]]] = field(default_factory=list, init=False)
     """How many tokens were said in one reading, and what they stood on."""
     _noted: int = field(default=0, init=False)
+
+    def __len__(self) -> int:
+        return len(self.rest.ids)
 
     def note(self, shares: Sequence[Share]) -> None:
         """What the tokens said since the last such note, and the one before them, stood on."""
@@ -72,8 +76,20 @@ class Said:
 
     def take(self, count: int) -> None:
         """The first tokens of what is read go into the copy of the state."""
-        self.taken += tuple(self.rest[:count])
-        self.rest = self.rest[count:]
+        self.taken += self.rest.ids[:count]
+        self.rest = self.rest.taken(count)
+
+    def put(self, token: int, ends: Ends) -> bool:
+        """Put one more token behind it; whether it ended by this one."""
+        if self.ended:
+            return False
+        if token in ends.tokens:
+            self.ended = True
+            return True
+        self.rest = self.rest.extended([token])
+        self.ids.append(token)
+        self.ended = len(self.ids) >= ends.limit or ends.said(self.ids)
+        return self.ended
 
 
 class Reading:
@@ -108,14 +124,14 @@ class Reading:
     # Answering ----------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def answer(self, prompts: Sequence[Sequence[int]], ends: Ends) -> list[Said]:
+    def answer(self, prompts: Sequence[Prompt], ends: Ends) -> list[Said]:
         """Go on with texts, each with the most likely token at every step.
 
         Args:
-            prompts: token ids, at least one each.
+            prompts: of at least one token each.
             ends: where to stop.
         """
-        rows = [Said(list(ids)) for ids in prompts]
+        rows = [Said(one) for one in prompts]
         for row in rows:
             self._make_room(row, ends.limit)
         while waiting := [row for row in rows if not row.ended]:
@@ -130,18 +146,18 @@ class Reading:
     def _make_room(self, row: Said, tokens: int) -> None:
         """Take whole segments away until so many tokens more can be read, if they ever can."""
         segment = self.mechanism.segment_tokens
-        over = len(row.rest) + tokens - self.mechanism.longest
+        over = len(row) + tokens - self.mechanism.longest
         if over > 0:
-            row.take(segment * min(math.ceil(over / segment), (len(row.rest) - 1) // segment))
+            row.take(segment * min(math.ceil(over / segment), (len(row) - 1) // segment))
 
     def _go_on(self, state: Any, rows: Sequence[Said], ends: Ends) -> None:
         """Until every row has ended, or one of them cannot be read in one piece any more."""
-        ids, pad = self._padded([row.rest for row in rows])
-        decoding = self.mechanism.begin(state.repeated(len(rows)), ids, pad)
+        ids, about, pad = self._padded([row.rest for row in rows])
+        decoding = self.mechanism.begin_about(state.repeated(len(rows)), ids, about, pad)
         width = ids.shape[1]
         while True:
             tokens = self._likeliest(decoding.hidden)
-            ended = [i for i, row in enumerate(rows) if _ends(row, tokens[i], ends)]
+            ended = [i for i, row in enumerate(rows) if row.put(tokens[i], ends)]
             open_rows = [i for i, row in enumerate(rows) if not row.ended]
             width += 1
             full = width > self.mechanism.longest
@@ -160,7 +176,7 @@ class Reading:
 
     def _halve(self, row: Said) -> None:
         """Take whole segments away, about half of what is read, where no more can be read."""
-        segment, length = self.mechanism.segment_tokens, len(row.rest)
+        segment, length = self.mechanism.segment_tokens, len(row)
         if length > self.mechanism.longest:
             row.take(segment * min(max(1, length // 2 // segment), (length - 1) // segment))
 
@@ -171,31 +187,38 @@ class Reading:
         found: list[int] = best.tolist()
         return found
 
-    def _padded(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor | None]:
-        """[B, T] ids with padding on the left, and how much of it; None where there is none."""
-        width = max(len(ids) for ids in rows)
-        pad = [width - len(ids) for ids in rows]
-        filled = [[0] * count + list(ids) for count, ids in zip(pad, rows, strict=True)]
-        ids = torch.tensor(filled, device=self.core.device)
-        return ids, torch.tensor(pad, device=self.core.device) if any(pad) else None
+    def _padded(self, rows: Sequence[Prompt]) -> tuple[Tensor, Tensor, Tensor | None]:
+        """[B, T] ids with padding on the left, [B, 2] their questions, and [B] how much padding;
+        None where there is none.
+        """
+        width = max(len(row.ids) for row in rows)
+        pad = [width - len(row.ids) for row in rows]
+        filled = [[0] * count + list(row.ids) for count, row in zip(pad, rows, strict=True)]
+        about = [[place + n for place in row.about] for n, row in zip(pad, rows, strict=True)]
+        ids, asked, padding = (
+            torch.tensor(x, device=self.core.device) for x in (filled, about, pad)
+        )
+        return ids, asked, padding if any(pad) else None
 
     # Scoring ------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def likelihoods(self, texts: Sequence[tuple[Sequence[int], int]]) -> list[Likelihood]:
-        """How likely the ends of texts are; those that differ in their last token are read once.
+    def likelihoods(self, texts: Sequence[tuple[Prompt, Sequence[int]]]) -> list[Likelihood]:
+        """How likely texts are behind prompts; those that differ in their last token are read once.
 
         Args:
-            texts: token ids, and how many of the last ones are to be predicted.
+            texts: a prompt of at least one token, and the ids to be predicted behind it.
         """
-        counts: dict[tuple[int, ...], int] = {}
-        for ids, count in texts:
-            before = tuple(ids[:-1])
-            counts[before] = max(count, counts.get(before, 0))
+        counts: dict[Prompt, int] = {}
+        for prompt, ids in texts:
+            read = prompt.extended(ids[:-1])
+            counts[read] = max(len(ids), counts.get(read, 0))
         hidden = dict(zip(counts, self._hidden([*counts.items()]), strict=True))
-        return [
-            self._likelihood(hidden[tuple(ids[:-1])][-count:], ids[-count:]) for ids, count in texts
-        ]
+        found = []
+        for prompt, ids in texts:
+            read = prompt.extended(ids[:-1])
+            found.append(self._likelihood(hidden[read][-len(ids) :], ids))
+        return found
 
     def _likelihood(self, hidden: Tensor, ids: Sequence[int]) -> Likelihood:
         """Of tokens, by the hidden vectors [tokens, d] that predict them."""
@@ -206,47 +229,37 @@ class Reading:
         greedy = bool((logits.argmax(dim=-1) == told).all())
         return Likelihood(float(found.sum()), len(ids), greedy=greedy)
 
-    def _hidden(self, texts: Sequence[tuple[Sequence[int], int]]) -> Iterator[Tensor]:
+    def _hidden(self, texts: Sequence[tuple[Prompt, int]]) -> list[Tensor]:
         """[count, d] at the last ``count`` tokens of each text."""
         found: dict[int, Tensor] = {}
         fitting = []
-        for index, (ids, count) in enumerate(texts):
-            if len(ids) <= self.mechanism.longest:
+        for index, (text, count) in enumerate(texts):
+            if len(text.ids) <= self.mechanism.longest:
                 fitting.append(index)
             else:
-                found[index] = self._in_parts(ids, count)
+                found[index] = self._in_parts(text, count)
         for start in range(0, len(fitting), _TOGETHER):
             batch = fitting[start : start + _TOGETHER]
-            padded, pad = self._padded([texts[index][0] for index in batch])
-            read = self.mechanism.read(self._state(()).repeated(len(batch)), padded, pad)
+            read = self._read(self._state(()), [texts[index][0] for index in batch])
             for hidden, index in zip(read, batch, strict=True):
                 found[index] = hidden[-texts[index][1] :]
-        for index in range(len(texts)):
-            yield found[index]
+        return [found[index] for index in range(len(texts))]
 
-    def _in_parts(self, ids: Sequence[int], count: int) -> Tensor:
+    def _read(self, state: Any, texts: Sequence[Prompt]) -> Tensor:
+        """[B, T, d] of texts padded on the left."""
+        ids, about, pad = self._padded(texts)
+        return self.mechanism.read_about(state.repeated(len(texts)), ids, about, pad)
+
+    def _in_parts(self, text: Prompt, count: int) -> Tensor:
         """[count, d] at the last tokens of a text that is read segment by segment."""
-        segment, longest = self.mechanism.segment_tokens, self.mechanism.longest
+        ids, segment, longest = text.ids, self.mechanism.segment_tokens, self.mechanism.longest
         first = len(ids) - count
         at = segment * min(first // segment, math.ceil((len(ids) - longest) / segment))
-        state, found = self._state(tuple(ids[:at])), []
+        state, found = self._state(ids[:at]), []
         while len(ids) - at > longest:
             part = self._row(ids[at : at + segment])
             read, state = self.mechanism.read_and_write(state, part)
             found.append(read[0, max(0, first - at) :])
             at += segment
-        rest = self.mechanism.read(state, self._row(ids[at:]))
+        rest = self._read(state, [text.taken(at)])
         return torch.cat([*found, rest[0, max(0, first - at) :]])
-
-
-def _ends(row: Said, token: int, ends: Ends) -> bool:
-    """Put one more token behind a row; whether it ended by this one."""
-    if row.ended:
-        return False
-    if token in ends.tokens:
-        row.ended = True
-        return True
-    row.rest.append(token)
-    row.ids.append(token)
-    row.ended = len(row.ids) >= ends.limit or ends.said(row.ids)
-    return row.ended

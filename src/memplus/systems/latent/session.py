@@ -19,6 +19,7 @@ from memplus.memory.checks import Fields, Text, require, require_tensor, require
 from memplus.mplus.arguments import check_count
 from memplus.mplus.core import Core
 from memplus.systems.latent.mechanism import Mechanism
+from memplus.systems.latent.prompts import Prompt
 from memplus.systems.latent.reading import Ends, Reading, Said
 from memplus.systems.latent.sources import Sources
 from memplus.systems.latent.tools import Tools
@@ -123,10 +124,10 @@ class LatentSession:
         model = self.system.shared.mplus
         limit = model.prompt.max_new_tokens if max_new_tokens is None else max_new_tokens
         check_count("max_new_tokens", limit)
-        prompts = [self.system.shared.prompt_ids(ChatPrompt(one)) for one in questions]
+        prompts = [self.tools.prompt(ChatPrompt(one)).behind(self.tail) for one in questions]
         ends = Ends(limit, self.tools.end_tokens, self._has_stopped)
         with self._alone():
-            found = self._reading().answer([[*self.tail, *ids] for ids in prompts], ends)
+            found = self._reading().answer(prompts, ends)
         return [self._reply(one) for one in found]
 
     def _reading(self) -> Reading:
@@ -154,16 +155,17 @@ class LatentSession:
         Raises:
             EmptyTextError: an option has no token to predict, or a question is empty.
         """
-        texts: list[tuple[list[int], int]] = []
+        texts: list[tuple[Prompt, list[int]]] = []
         for prompt, group in zip(prompts, options, strict=True):
-            given = self.system.shared.prompt_ids(prompt)
+            given = self.tools.prompt(prompt)
             for option in group:
                 ids = self.system.shared.mplus.encode(option)
                 # After an empty prompt the first token is given, whatever stands before it.
-                count = len(ids) if given else len(ids) - 1
-                if count < 1:
+                first = 0 if given.ids else 1
+                if len(ids) <= first:
                     raise EmptyTextError("The option")
-                texts.append(([*self.tail, *given, *ids], count))
+                before = given.behind(self.tail).extended(ids[:first])
+                texts.append((before, ids[first:]))
         with self._alone():
             found = iter(self._reading().likelihoods(texts))
         return [[next(found) for _ in group] for group in options]

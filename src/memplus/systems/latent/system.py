@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from memplus.backbone.access import Backbone
+from memplus.mplus.core import Core
 from memplus.systems.latent.mechanism import Mechanism
 from memplus.systems.latent.session import LatentSession, load_latent
 from memplus.systems.latent.tools import Kind, Tools
@@ -22,19 +22,24 @@ from memplus.systems.latent.weights import missing_file
 from memplus.systems.protocol import Session
 from memplus.systems.shared import Shared, SharedSystem
 
-__all__ = ["UNTRAINED", "LatentOptions", "LatentSystem"]
+__all__ = ["UNTRAINED", "Decode", "LatentOptions", "LatentSystem"]
 
+Decode = Callable[[Sequence[int]], str]
+"""Token ids -> what they say."""
 UNTRAINED = "none"
 _ASSETS = Path(__file__).parents[2] / "assets" / "systems"
 
 
-@dataclass(frozen=True)
-class LatentOptions:
-    """Of every system on this base."""
+class LatentOptions(Protocol):
+    """What every system on this base has among its options, a frozen dataclass."""
 
-    weights: str = ""
-    """Folder of trained weights instead of those that come with memplus; ``none``: the mechanism as
-    training begins with it."""
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def weights(self) -> str:
+        """Folder of trained weights instead of those that come with memplus; ``none``: the
+        mechanism as training begins with it."""
+        ...
 
 
 Options = TypeVar("Options", bound=LatentOptions)
@@ -64,18 +69,21 @@ class LatentSystem(SharedSystem[Options], Generic[Options]):
         super().__init__(shared, options)
         given = self.options.weights
         folder = None if given == UNTRAINED else Path(given) if given else self.shipped()
-        build = partial(self.build, options=self.options)
-        kind = Kind(self.registered, self.makes, self.sizes(self.options), build)
+        kind = Kind(self.registered, self.makes, self.sizes(self.options), self._built)
         self.tools = Tools(shared, kind, folder)
+
+    def _built(self, core: Core) -> Mechanism[Any]:
+        return self.build(core.backbone, self.options, core.decode)
 
     @classmethod
     @abstractmethod
-    def build(cls, backbone: Backbone, options: Options) -> Mechanism[Any]:
+    def build(cls, backbone: Backbone, options: Options, decode: Decode) -> Mechanism[Any]:
         """The mechanism as training begins with it, on the decoder's device, in its dtype.
 
         Args:
             backbone: the decoder.
             options: sizes and rules.
+            decode: what token ids say, for what finds texts by their words.
 
         Raises:
             ConfigError: they do not go together, or the decoder cannot serve them.

@@ -11,12 +11,13 @@ from typing import Any
 
 import torch
 
-from memplus.backbone.access import Backbone
 from memplus.errors import ConfigError, ModelError, SystemWeightsError
 from memplus.mplus.adapter_folder import base_digest
 from memplus.mplus.core import Core
 from memplus.systems.latent.mechanism import Mechanism
+from memplus.systems.latent.prompts import Prompt, around_question
 from memplus.systems.latent.weights import WEIGHTS, load_weights, missing_file, read_record
+from memplus.systems.protocol import ChatPrompt
 from memplus.systems.shared import Shared
 
 __all__ = ["Kind", "Tools"]
@@ -32,8 +33,8 @@ class Kind:
     """The command that makes the weights."""
     sizes: Mapping[str, Any]
     """The options that weights hold for, as JSON values."""
-    build: Callable[[Backbone], Mechanism[Any]]
-    """Decoder -> the mechanism as training begins with it."""
+    build: Callable[[Core], Mechanism[Any]]
+    """Model -> the mechanism as training begins with it."""
 
     def refused(self, reason: str) -> SystemWeightsError:
         """The error for weights that cannot be used."""
@@ -80,15 +81,14 @@ class Tools:
         Raises:
             SystemWeightsError: they belong to another base, or are damaged.
         """
-        backbone = self.core.backbone
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            made = self._kind.build(backbone)
+            made = self._kind.build(self.core)
         if self.folder is None:
             return made.requires_grad_(requires_grad=False).eval()
         origin = self.shared.mplus.origin
         try:
-            digest = None if origin is None else base_digest(origin, backbone)
+            digest = None if origin is None else base_digest(origin, self.core.backbone)
             load_weights(self.folder, made, digest)
         except (ConfigError, ModelError) as error:
             raise self._kind.refused(str(error).rstrip(".")) from error
@@ -109,3 +109,21 @@ class Tools:
         found = [*named] if isinstance(named, list) else [named]
         found.append(self.core.tokenizer.eos_token_id)
         return frozenset(int(one) for one in found if one is not None)
+
+    @cached_property
+    def _around(self) -> tuple[int, int]:
+        """Tokens of the template before a question and behind it."""
+        return around_question(lambda question: self.shared.prompt_ids(ChatPrompt(question)))
+
+    def prompt(self, prompt: str | ChatPrompt) -> Prompt:
+        """A prompt's tokens, and where the question stands in them.
+
+        Raises:
+            EmptyTextError: the question of a ``ChatPrompt`` is empty.
+        """
+        ids = self.shared.prompt_ids(prompt)
+        if isinstance(prompt, str):
+            return Prompt(tuple(ids), (0, len(ids)))
+        before, behind = self._around
+        asked = len(self.shared.prompt_ids(ChatPrompt(prompt.user)))
+        return Prompt(tuple(ids), (before, max(before, asked - behind)))
