@@ -150,3 +150,17 @@ def test_a_layer_that_is_not_there_is_named() -> None:
     for wrong in ({"rank": 0}, {"alpha": 0}, {"targets": ()}):
         with pytest.raises(ConfigError):
             LoraSizes(**wrong)  # type: ignore[arg-type]
+
+
+def test_layers_below_the_first_one_stay_as_they_are() -> None:
+    backbone = Backbone(make_model())
+    lora = Lora(backbone, SIZES, first_layer=2)
+    assert {name.split(".")[1] for name in lora.names} == {"2", "3"}
+    with torch.no_grad():
+        for weight in lora.parameters():
+            weight.fill_(0.1)
+        plain = backbone.decoder(input_ids=IDS, use_cache=False, output_hidden_states=True)
+        with under(backbone, lora):
+            changed = backbone.decoder(input_ids=IDS, use_cache=False, output_hidden_states=True)
+    assert changed.hidden_states[2].equal(plain.hidden_states[2])
+    assert not torch.allclose(changed.hidden_states[3], plain.hidden_states[3], atol=1e-2)

@@ -57,15 +57,18 @@ class Lora(nn.Module):
     Args:
         backbone: the decoder whose layers are meant; it is not kept.
         sizes: rank, scale and names.
+        first_layer: of the decoder's layers that are changed; those before it stay as they are.
 
     Raises:
         ConfigError: the decoder has no linear layer of one of these names.
     """
 
-    def __init__(self, backbone: Backbone, sizes: LoraSizes) -> None:
+    def __init__(self, backbone: Backbone, sizes: LoraSizes, first_layer: int = 0) -> None:
         super().__init__()
         self.sizes = sizes
+        kept = {m for layer in backbone.layers[:first_layer] for m in layer.module.modules()}
         found = _linears(backbone, sizes.targets)
+        found = {name: linear for name, linear in found.items() if linear not in kept}
         for target in sizes.targets:
             named = any(name.endswith(f".{target}") for name in found)
             require(named, "adapter.targets", target, "the model has no linear layer of that name")
