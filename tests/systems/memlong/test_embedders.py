@@ -8,7 +8,7 @@ import torch
 from tests.fakes import make_tokenizer, some_ids
 from tests.systems.memlong.slow import OPTIONS, tiny
 
-from memplus.backbone.lower_layers import hidden_before
+from memplus.backbone.layer_states import layer_states
 from memplus.data.word_search import installed
 from memplus.systems.embedder import WIDTH, embedder_folder
 from memplus.systems.memlong.embedders import (
@@ -67,7 +67,7 @@ def test_vectors_of_words_find_the_text_that_means_it(question: str, place: int)
 @torch.no_grad()
 def test_the_first_token_of_a_pass_is_not_counted() -> None:
     mechanism, ids = tiny(), some_ids(1, 8)
-    hidden = hidden_before(mechanism.backbone, ids, 1)[0]
+    hidden = layer_states(mechanism.backbone, ids, (1,)).at[1][0]
     means = HiddenMeans(32)
     vectors = means.chunks(hidden, ids[0], [4, 4])
     assert torch.allclose(vectors[0], hidden[1:4].mean(dim=0))

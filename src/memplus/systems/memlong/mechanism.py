@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from memplus.backbone.access import Backbone
+from memplus.backbone.layer_states import layer_states
 from memplus.backbone.lora import Lora, LoraSizes, under
-from memplus.backbone.lower_layers import hidden_before
 from memplus.backbone.norms import Norms
 from memplus.backbone.session import running
 from memplus.backbone.text_cache import TextCache
@@ -101,7 +101,8 @@ class MemLong(Mechanism[MemLongState]):
 
     def write(self, state: MemLongState, ids: Tensor) -> MemLongState:
         """See ``Mechanism.write``: only the layers below the memory layer run."""
-        hidden = hidden_before(self.backbone, ids, self.places.memory)
+        place = self.places.memory
+        hidden = layer_states(self.backbone, ids, (place,)).at[place]
         if self.options.count:
             spans = self._running_text(ids)
             state = state.counted(self._best(state, ids, spans, hidden, first=[0] * len(ids)))
