@@ -74,3 +74,13 @@ def test_another_thread_gets_the_stock_model_meanwhile() -> None:
         other.start()
         other.join()
     assert seen[0].equal(before[-1])
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt_neox"])
+def test_weights_of_another_dtype_leave_the_decoders_dtype_as_it_is(name: str) -> None:
+    backbone = Backbone(make_model(name, dtype=torch.bfloat16))
+    norms, before = Norms(backbone, 1).float(), states(backbone)
+    with norms.standing_in(backbone):
+        after = states(backbone)
+    assert {one.dtype for one in after} == {torch.bfloat16}
+    assert torch.allclose(after[-1].float(), before[-1].float(), atol=0.1)

@@ -62,8 +62,9 @@ class Norms(nn.Module):
 def _instead(thread: int, own: nn.Module, module: Any, args: Any, output: Any) -> Tensor | None:
     if threading.get_ident() != thread:
         return None
-    normed: Tensor = own(*args)
-    return normed
+    weight = next(own.parameters(), output)
+    normed: Tensor = own(args[0].to(weight.dtype))
+    return normed.to(output.dtype)
 
 
 def _norms(backbone: Backbone, first_layer: int) -> dict[str, nn.Module]:
