@@ -1,15 +1,22 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from tests.training.latent.settings import settings as system_settings
 from tests.training.masked.settings import settings as adapter_settings
 from tests.training.masked.settings import write_base
 from tests.training.settings import settings, write_texts
 
+from memplus.cli.output import Output
+from memplus.cli.train import _show
 from memplus.mplus.adapter_folder import read_record
 from memplus.mplus.model import MPlus
+from memplus.systems.latent.weights import read_record as read_weights_record
+from memplus.systems.registry import SYSTEMS
+from memplus.training.engine.loop import Progress
 
 RECIPE = """
 memory:
@@ -107,6 +114,35 @@ def test_a_config_of_an_adapter_ends_in_an_adapter(run: Run, tmp_path: Path) -> 
     for flag in ("--text", "--start"):
         refused = run("train", *given, flag, "x")
         assert (refused.code, refused.data["error"]["type"]) == (2, "UsageError")
+
+
+def test_a_config_of_a_system_ends_in_its_weights_and_flags_win(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SYSTEMS, "learner", "tests.training.latent.toy:LearnerSystem")
+    write_texts(tmp_path, documents=12, words=120)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(system_settings(tmp_path)))
+    given = ["--config", tmp_path / "config.yaml", "--json"]
+    ran = run("train", *given, "--out", tmp_path / "other", "--steps", 1)
+    assert (ran.code, ran.data["last"]["step"]) == (0, 1)
+    final = tmp_path / "other" / "final"
+    assert ran.data["model"] == str(final)
+    assert read_weights_record(final).trained["steps"] == 1
+    further = run("train", *given, "--out", tmp_path / "other", "--steps", 2, "--resume")
+    assert (further.code, further.data["last"]["step"]) == (0, 2)
+    (tmp_path / "texts.jsonl").rename(tmp_path / "moved.jsonl")
+    flags = ["--text", tmp_path / "moved.jsonl", "--start", final, "--steps", 1]
+    second = run("train", *given, *flags)
+    assert second.code == 0
+    assert read_weights_record(tmp_path / "run" / "final").trained["start"]["steps"] == 2
+
+
+def test_figures_of_what_the_last_step_had_nothing_of_do_not_fail_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = Progress(2, 2, "questions", 9.0, 0.0, {"loss": 1.5, "right.earlier": float("nan")})
+    _show(Output(as_json=True), tmp_path, [now])
+    assert json.loads(capsys.readouterr().out)["last"]["figures"] == {"loss": 1.5}
 
 
 def test_without_a_config_it_says_what_to_give(run: Run) -> None:

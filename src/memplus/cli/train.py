@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,8 +19,10 @@ from memplus.errors import UsageError
 
 if TYPE_CHECKING:
     from memplus.training.engine.loop import Progress
+    from memplus.training.latent.run_config import SystemRunConfig
+    from memplus.training.latent.runs import SystemRun
     from memplus.training.masked.runs import AdapterRun
-    from memplus.training.text.run_config import TrainingConfig
+    from memplus.training.text.run_config import DataConfig, TrainingConfig
     from memplus.training.text.runs import TextRun
 
 __all__ = ["train"]
@@ -52,7 +57,8 @@ def root(
 ) -> None:
     """Train a model with memory by a config: `memplus train --config configs/cpu/stage1.yaml`.
 
-    A config with `kind: adapter` trains another system's weights: `configs/ret_llm/train.yaml`.
+    A config with `kind: adapter` or `kind: system` trains another system's weights:
+    `configs/ret_llm/train.yaml`, `configs/hmt/stage1.yaml`.
     """
     if context.invoked_subcommand is not None:
         return
@@ -61,12 +67,15 @@ def root(
     from memplus.training.engine.config_file import config_kind
 
     stream = Output(as_json=as_json)
-    if config_kind(config) == "adapter":
+    kind, changes = config_kind(config), _Changes(texts, out, start, steps)
+    if kind == "adapter":
         if texts or start is not None:
             raise UsageError("An adapter's run takes neither --text nor --start: see its config.")
-        run: AdapterRun | TextRun = _adapter_run(config, out, steps, resume=resume)
+        run: AdapterRun | SystemRun | TextRun = _adapter_run(config, out, steps, resume=resume)
+    elif kind == "system":
+        run = _system_run(config, stream, changes, resume=resume)
     else:
-        run = _text_run(config, stream, _Changes(texts, out, start, steps), resume=resume)
+        run = _text_run(config, stream, changes, resume=resume)
     last: list[Progress] = []
     with training_bar(stream.notes) as bar:
 
@@ -88,6 +97,22 @@ class _Changes:
     steps: int | None
 
 
+@contextlib.contextmanager
+def _tokenising(stream: Output) -> Iterator[Callable[[int], None]]:
+    """What to call with the number of documents tokenised so far."""
+    with stream.progress() as report:
+
+        def tokenised(documents: int) -> None:
+            report("documents tokenised", documents, documents)
+
+        yield tokenised
+
+
+def _texts(data: DataConfig, changes: _Changes) -> DataConfig:
+    """The texts, those of the command line where there are any."""
+    return replace(data, texts=tuple(changes.texts), stream=None) if changes.texts else data
+
+
 def _adapter_run(config: Path, out: Path | None, steps: int | None, *, resume: bool) -> AdapterRun:
     from memplus.training.masked.run_config import load_adapter_config
     from memplus.training.masked.runs import AdapterRun
@@ -97,24 +122,35 @@ def _adapter_run(config: Path, out: Path | None, steps: int | None, *, resume: b
     return AdapterRun(replace(given, run=run), resume=resume)
 
 
+def _system_run(config: Path, stream: Output, changes: _Changes, *, resume: bool) -> SystemRun:
+    from memplus.training.latent.run_config import load_system_config
+    from memplus.training.latent.runs import SystemRun
+
+    given = _changed_system(load_system_config(config), changes)
+    with _tokenising(stream) as tokenised:
+        return SystemRun(given, resume=resume, tokenised=tokenised)
+
+
+def _changed_system(config: SystemRunConfig, changes: _Changes) -> SystemRunConfig:
+    """The config with what the command line says otherwise; a start is a folder of weights."""
+    start = config.start if changes.start is None else Path(changes.start)
+    run = config.run
+    run = replace(run, out=changes.out or run.out, steps=changes.steps or run.steps)
+    return replace(config, data=_texts(config.data, changes), start=start, run=run)
+
+
 def _text_run(config: Path, stream: Output, changes: _Changes, *, resume: bool) -> TextRun:
     from memplus.training.text.run_config import load_config
     from memplus.training.text.runs import TextRun
 
     given = _changed(load_config(config), changes)
-    with stream.progress() as report:
-
-        def tokenised(documents: int) -> None:
-            report("documents tokenised", documents, documents)
-
+    with _tokenising(stream) as tokenised:
         return TextRun(given, resume=resume, tokenised=tokenised)
 
 
 def _changed(config: TrainingConfig, changes: _Changes) -> TrainingConfig:
     """The config with what the command line says otherwise."""
-    if changes.texts:
-        data = replace(config.data, texts=tuple(changes.texts), stream=None)
-        config = replace(config, data=data)
+    config = replace(config, data=_texts(config.data, changes))
     if changes.start is not None:
         model = replace(config.model, start=changes.start, backbone=None, fresh=None)
         config = replace(config, model=model)
@@ -126,10 +162,16 @@ def _changed(config: TrainingConfig, changes: _Changes) -> TrainingConfig:
 def _show(stream: Output, final: Path, last: list[Progress]) -> None:
     if int(os.environ.get("RANK", "0")):
         return  # of several processes the first one speaks
-    data = {"model": str(final), "last": asdict(last[0]) if last else None}
+    data = {"model": str(final), "last": _values(last[0]) if last else None}
     stream.result(
         data, show=lambda console: console.print(f"The model is in {final}.", markup=False)
     )
+
+
+def _values(now: Progress) -> dict[str, Any]:
+    """As plain values; a figure of what the step had nothing of is no number and left out."""
+    figures = {name: value for name, value in now.figures.items() if math.isfinite(value)}
+    return asdict(replace(now, figures=figures))
 
 
 @train.command()

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from memplus.errors import NotARunError, StorageError, TrainingError
+from memplus.errors import ConfigError, NotARunError, StorageError, TrainingError
 from memplus.training.engine import checkpoints
-from memplus.training.engine.checkpoints import Checkpoints
+from memplus.training.engine.checkpoints import Checkpoints, require_begun
 
 
 def writer(text: str):  # type: ignore[no-untyped-def]
@@ -116,3 +116,13 @@ def test_a_save_that_ends_anywhere_leaves_a_whole_checkpoint(
         assert (state["step"], calls) == (2, 10)
     kept.save(3, {}, writer("three"))
     assert [path.name for path in kept.folder.iterdir()] == ["00000003"]
+
+
+def test_a_run_is_begun_where_there_is_none_and_resumed_where_there_is_one(tmp_path: Path) -> None:
+    require_begun(tmp_path, resume=False)
+    with pytest.raises(NotARunError):
+        require_begun(tmp_path, resume=True)
+    Checkpoints(tmp_path).save(1, {}, writer("one"))
+    require_begun(tmp_path, resume=True)
+    with pytest.raises(ConfigError, match="--resume"):
+        require_begun(tmp_path, resume=False)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from tests.fakes import make_tokenizer
 from torch import Tensor
 
@@ -95,3 +96,11 @@ def test_what_no_document_has_is_refused(documents: Documents) -> None:
         order.take(11)
     with pytest.raises(ConfigError, match="3 documents"):
         order.restore({"position": [0, 0, 3], "begun": {}})
+
+
+def test_a_share_of_a_batch_is_what_all_processes_took(documents: Documents) -> None:
+    whole, own, single = (DocumentOrder(documents, 4) for _ in range(3))
+    for length in (3, 5, 2):
+        taken = whole.batch(length, 3, range(3))
+        assert taken.equal(torch.stack([single.take(length) for _ in range(3)]))
+        assert own.batch(length, 3, range(1, 3)).equal(taken[1:])

@@ -116,3 +116,15 @@ def test_without_the_datasets_library_it_says_how_to_get_it(
     config = DataConfig(stream=StreamConfig("x", 1), cache=tmp_path)
     with pytest.raises(TrainingError, match=r"pip install datasets"):
         load_documents(config, TOKENIZER)
+
+
+def test_first_documents_are_held_out(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text("".join(f'{{"text": "{c * 5}"}}\n' for c in "abcd"))
+    given = {"texts": (str(tmp_path / "a.jsonl"),), "cache": tmp_path / "cache", "min_tokens": 2}
+    found = load_documents(DataConfig(**given, skip=3), TOKENIZER)
+    assert [TOKENIZER.decode(found.read(i, 0, 5)) for i in range(len(found))] == ["ddddd"]
+    assert len(load_documents(DataConfig(**given), TOKENIZER)) == 4
+    with pytest.raises(EmptyTextError):
+        load_documents(DataConfig(**given, skip=4), TOKENIZER)
+    with pytest.raises(ConfigError, match=r"data\.skip"):
+        DataConfig(**given, skip=-1)

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from memplus.errors import NotARunError, TrainingError
+from memplus.errors import ConfigError, NotARunError, TrainingError
 from memplus.errors.base import storage_error
 
-__all__ = ["Checkpoints"]
+__all__ = ["Checkpoints", "require_begun"]
 
 _STATE = "state.json"
 _FORMAT = 1
@@ -102,6 +102,25 @@ class Checkpoints:
             reason = f"{found[-1]} has format {state.get('format')}, this release reads {_FORMAT}"
             raise TrainingError(reason)
         return found[-1], state
+
+
+def require_begun(folder: Path, *, resume: bool) -> None:
+    """Refuse a folder that a run cannot be begun, or cannot be resumed, in.
+
+    Args:
+        folder: of the run.
+        resume: whether it is to go on from its newest checkpoint.
+
+    Raises:
+        ConfigError: it is to be begun, and another run is there.
+        NotARunError, TrainingError: it is to be resumed, and there is nothing that it can.
+    """
+    checkpoints = Checkpoints(folder)
+    if resume:
+        checkpoints.latest()
+    elif checkpoints.folder.exists():
+        reason = "a run is there already; continue it with --resume, or choose another folder"
+        raise ConfigError("run.out", value=str(folder), reason=reason)
 
 
 def _flush(path: Path) -> None:

@@ -8,16 +8,13 @@ from pathlib import Path
 import torch
 from torch.optim import AdamW
 
-from memplus.backbone.access import Backbone
 from memplus.backbone.lora import Lora
-from memplus.backbone.stock import load_stock, load_tokenizer
-from memplus.errors import ConfigError, TokenizerMissingError
-from memplus.mplus.adapter_folder import AdapterRecord, base_digest, save_adapter
-from memplus.mplus.locating import locate_backbone
-from memplus.training.engine.checkpoints import Checkpoints
+from memplus.mplus.adapter_folder import AdapterRecord, save_adapter
+from memplus.training.engine.checkpoints import require_begun
 from memplus.training.engine.loop import Loop, Progress
 from memplus.training.engine.pace import pace
 from memplus.training.engine.processes import Processes
+from memplus.training.engine.stock_base import open_stock_base
 from memplus.training.masked.run_config import AdapterRunConfig
 from memplus.training.masked.step import MaskedStep
 from memplus.training.masked.workload import MaskedWorkload
@@ -25,7 +22,6 @@ from memplus.training.masked.workload import MaskedWorkload
 __all__ = ["FINAL", "AdapterRun"]
 
 FINAL = "final"
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class AdapterRun:
@@ -42,29 +38,17 @@ class AdapterRun:
 
     def __init__(self, config: AdapterRunConfig, *, resume: bool = False) -> None:
         self.config = config
-        if not resume and (config.run.out / "checkpoints").exists():
-            reason = "a run is there already; continue it with --resume, or choose another folder"
-            raise ConfigError("run.out", value=str(config.run.out), reason=reason)
-        if resume:
-            Checkpoints(config.run.out).latest()
+        require_begun(config.run.out, resume=resume)
         self.processes = Processes()
-        self._origin = locate_backbone(config.base)
-        model = load_stock(self._origin.path, _DTYPES[config.dtype], self.processes.device)
-        tokenizer = load_tokenizer(self._origin.path)
-        if tokenizer is None:
-            raise TokenizerMissingError(config.base)
-        model.requires_grad_(requires_grad=False)
-        if self.processes.device.type == "cpu":
-            # Its gradients are faster than those of the fused function.
-            model.config._attn_implementation = "eager"
-        self.backbone = Backbone(model)
+        self.base = open_stock_base(config.base, config.dtype, self.processes.device)
+        self.backbone = self.base.backbone
         torch.manual_seed(config.run.seed)
         self.lora = Lora(self.backbone, config.adapter).float()
         module = MaskedStep(self.backbone, self.lora)
         self.workload = MaskedWorkload(
             module,
             config,
-            tokenizer,
+            self.base.tokenizer,
             positions=self.backbone.rope.positions,
             processes=self.processes.count,
         )
@@ -93,7 +77,6 @@ class AdapterRun:
         """
         self.loop.run(progress)
         folder = self.config.run.out / FINAL
-        digest = base_digest(self._origin, self.backbone)
         run, optimizer = self.config.run, self.config.optimizer
         trained = {
             "steps": run.steps,
@@ -102,6 +85,6 @@ class AdapterRun:
             "seed": run.seed,
             "learning_rate": optimizer.learning_rate,
         }
-        record = AdapterRecord(self.config.adapter, self.config.base, digest or "", trained)
+        record = AdapterRecord(self.config.adapter, self.config.base, self.base.digest, trained)
         save_adapter(folder, self.lora, record)
         return folder

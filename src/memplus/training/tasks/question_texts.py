@@ -30,6 +30,7 @@ from memplus.errors import ConfigError
 from memplus.training.engine.common_config import STRICT
 
 __all__ = [
+    "LONGEST_ROW",
     "Item",
     "QuestionSource",
     "Spelling",
@@ -62,6 +63,8 @@ class Spelling(Protocol):
 
 _LONGEST_ANSWER = 16
 _LONGEST_PROMPT = 36
+LONGEST_ROW = _LONGEST_PROMPT + _LONGEST_ANSWER
+"""Most tokens of a question in its prompt with its answer; longer ones are left out."""
 _NOTES = 6000
 """Notes made up for a run."""
 _CORRECTED = 0.4

@@ -69,8 +69,7 @@ class BatchTexts:
         Raises:
             ConfigError: no document is that long.
         """
-        taken = [self.order.take(length) for _ in range(self.batch)]
-        return torch.stack([taken[index] for index in self.share]).to(self.device)
+        return self.order.batch(length, self.batch, self.share).to(self.device)
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text."""

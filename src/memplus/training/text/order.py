@@ -5,6 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from memplus.errors import ConfigError
@@ -53,6 +54,23 @@ class DocumentOrder:
                     return self.documents.read(index, start, length)
             self.epoch += 1
             self._begin()
+
+    def batch(self, length: int, count: int, share: range) -> Tensor:
+        """[share, length] int64: so many stretches are taken, and those of a share are kept.
+
+        Every process takes equally often the same number of the same length, so that all stay in
+        step.
+
+        Args:
+            length: tokens of each.
+            count: documents in all processes.
+            share: those of this process.
+
+        Raises:
+            ConfigError: no document is that long.
+        """
+        taken = [self.take(length) for _ in range(count)]
+        return torch.stack([taken[index] for index in share])
 
     def _start(self, index: int, length: int) -> int | None:
         """First token of a document's next stretch, now taken; None where too little is left."""

@@ -100,6 +100,8 @@ class DataConfig:
     """Files or patterns: plain text, ``.gz``, ``.jsonl`` with a ``text`` field."""
     stream: StreamConfig | None = None
     """A dataset instead of files."""
+    skip: int = 0
+    """First documents of the texts, which are left out: to be measured on later."""
     min_tokens: int = 64
     """Shorter documents are left out."""
     max_tokens: int = 65_536
@@ -112,6 +114,7 @@ class DataConfig:
             bool(self.texts) != (self.stream is not None),
             "data.stream", self.stream, "give either texts or a stream",
         )  # fmt: skip
+        require(self.skip >= 0, "data.skip", self.skip, "it is below 0")
         require(self.min_tokens >= 2, "data.min_tokens", self.min_tokens, "at least 2")
         require(
             self.max_tokens >= self.min_tokens,

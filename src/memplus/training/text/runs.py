@@ -13,7 +13,7 @@ from memplus.mplus.bases import known_bases
 from memplus.mplus.model import MPlus
 from memplus.mplus.pretrained import REFERENCE
 from memplus.passes.pristine import Pristine
-from memplus.training.engine.checkpoints import Checkpoints
+from memplus.training.engine.checkpoints import Checkpoints, require_begun
 from memplus.training.engine.loop import Loop, Progress, load_weights
 from memplus.training.engine.modes import training_mode
 from memplus.training.engine.optimizers import make_optimizers
@@ -55,11 +55,7 @@ class TextRun:
         tokenised: Callable[[int], None] | None = None,
     ) -> None:
         self.config = config
-        if not resume and (config.run.out / "checkpoints").exists():
-            reason = "a run is there already; continue it with --resume, or choose another folder"
-            raise ConfigError("run.out", value=str(config.run.out), reason=reason)
-        if resume:
-            Checkpoints(config.run.out).latest()
+        require_begun(config.run.out, resume=resume)
         self.processes = Processes()
         with self.processes.first_before_others():
             model = starting_model(config, self._tokenizer_texts(resume=resume))

@@ -42,15 +42,16 @@ class Documents:
         path: a cache made by ``load_documents``.
         min_tokens: shorter ones are left out.
         max_tokens: longer ones are cut into several.
+        skip: so many first ones are left out.
 
     Raises:
         EmptyTextError: none is left.
     """
 
-    def __init__(self, path: Path, min_tokens: int, max_tokens: int) -> None:
+    def __init__(self, path: Path, min_tokens: int, max_tokens: int, skip: int = 0) -> None:
         self._file = safe_open(path, framework="pt")
         self._ids = self._file.get_slice("ids")
-        offsets = self._file.get_tensor("offsets").tolist()
+        offsets = self._file.get_tensor("offsets").tolist()[skip:]
         self.spans: list[tuple[int, int]] = []
         """(first token, length) of each document."""
         for begin, end in pairwise(offsets):
@@ -113,7 +114,7 @@ def load_documents(
     if not path.is_file():
         texts = read_texts(files) if config.stream is None else _stream(config.stream)
         _tokenise(path, texts, tokenizer, report)
-    return Documents(path, config.min_tokens, config.max_tokens)
+    return Documents(path, config.min_tokens, config.max_tokens, config.skip)
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:

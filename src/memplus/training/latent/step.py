@@ -1,0 +1,162 @@
+"""One step of learning a system's weights: passes over segments, and questions behind them.
+
+Shapes: B documents, T tokens of a segment, q rows of a document, t tokens of a row, d hidden size,
+V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from memplus.systems.latent.mechanism import Mechanism
+from memplus.training.engine.workload import Figures
+from memplus.training.latent.task import LatentJob
+from memplus.training.tasks.answers import answer_losses
+from memplus.training.tasks.asked import IGNORED, Asked
+
+__all__ = ["LatentStep"]
+
+
+class LatentStep(nn.Module):
+    """A mechanism that is trained, and the states that its tasks carry from pass to pass.
+
+    Args:
+        mechanism: is trained; the decoder under it stays as it is.
+    """
+
+    def __init__(self, mechanism: Mechanism[Any]) -> None:
+        super().__init__()
+        self.mechanism = mechanism
+        self.states: dict[str, list[Any]] = {}
+        """By task: one state of all documents, or one of each; without a graph."""
+
+    def forward(self, job: LatentJob) -> tuple[Tensor, Figures]:
+        """The loss [] of a pass and its figures."""
+        self.mechanism.at_step(job.step)
+        if job.labels is not None:
+            loss, figures = self._text(job, job.labels)
+        else:
+            loss, figures = self._questions(job)
+        return loss, figures | {"loss": loss.detach(), f"loss.{job.label}": loss.detach()}
+
+    def _begin(self, job: LatentJob, rows: list[int]) -> list[Any]:
+        if job.fresh or job.label not in self.states:
+            return [self.mechanism.empty(count) for count in rows]
+        return self.states[job.label]
+
+    def _ids(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.mechanism.backbone.device)
+
+    # Running text -------------------------------------------------------------------------------
+
+    def _text(self, job: LatentJob, labels: Tensor) -> tuple[Tensor, Figures]:
+        """The mean over predicted tokens."""
+        (state,) = self._begin(job, [len(job.ids)])
+        size = self.mechanism.segment_tokens
+        sums = []
+        for ids, wanted in zip(job.ids.split(size, dim=1), labels.split(size, dim=1), strict=True):
+            found, state = self._segment(state, self._ids(ids), self._ids(wanted))
+            sums.append(found)
+        self.states[job.label] = [state.detached()]
+        return torch.stack(sums).sum() / (labels != IGNORED).sum().to(sums[0].device), {}
+
+    def _segment(self, state: Any, ids: Tensor, labels: Tensor | None) -> tuple[Tensor, Any]:
+        """The sum of the losses [] of a segment's predicted tokens, and the state behind it.
+
+        Where gradients go through time only the states of segments are kept, and a segment is
+        computed again when its gradients are.
+        """
+        if self.mechanism.through_time and torch.is_grad_enabled():
+            found = checkpoint(self._plain_segment, state, ids, labels, use_reentrant=False)
+            sums: Tensor = found[0]
+            return sums, found[1]
+        return self._plain_segment(state, ids, labels)
+
+    def _plain_segment(self, state: Any, ids: Tensor, labels: Tensor | None) -> tuple[Tensor, Any]:
+        hidden, after = self.mechanism.read_and_write(state, ids)
+        there = torch.zeros_like(ids, dtype=torch.bool) if labels is None else labels != IGNORED
+        if labels is None or not bool(there.any()):
+            return hidden.new_zeros((), dtype=torch.float32), after
+        logits = self._logits(hidden[there])
+        return functional.cross_entropy(logits, labels[there], reduction="sum"), after
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        """[n, d] -> [n, V] in float32."""
+        logits: Tensor = self.mechanism.backbone.model.get_output_embeddings()(hidden)
+        return logits.float()
+
+    # Questions ----------------------------------------------------------------------------------
+
+    def _questions(self, job: LatentJob) -> tuple[Tensor, Figures]:
+        """The mean over documents; each document is written and asked by itself."""
+        asked, count = job.asked, len(job.ids)
+        assert asked is not None, "a job without labels asks"
+        states = self._begin(job, [1] * count)
+        each = len(asked.ids) // count
+        hidden = []
+        for index in range(count):
+            state = self._written(states[index], self._ids(job.ids[index : index + 1]))
+            rows = slice(index * each, (index + 1) * each)
+            hidden.append(self._read(state, job, asked, rows))
+            states[index] = state.detached()
+        self.states[job.label] = states
+        on_device = self._on_device(asked)
+        assert job.seen is not None, "rows say whether they can be answered"
+        seen = self._ids(job.seen)
+        losses, figures = answer_losses(self._logits(torch.cat(hidden)), on_device, seen, count)
+        tokens = int(asked.prompt.sum()) + int((asked.labels != IGNORED).sum())
+        counted = torch.tensor(tokens / count)
+        return losses.mean(), figures | {"question_tokens": counted}
+
+    def _written(self, state: Any, ids: Tensor) -> Any:
+        """The state behind what a document is told, [1, n]."""
+        for segment in ids.split(self.mechanism.segment_tokens, dim=1):
+            if self.mechanism.through_time:
+                _, state = self._segment(state, segment, None)
+            else:
+                with torch.no_grad():
+                    state = self.mechanism.write(state, segment)
+        return state
+
+    def _read(self, state: Any, job: LatentJob, asked: Asked, rows: slice) -> Tensor:
+        """[n, d] at a document's labelled places, in order."""
+        ids, labels = asked.ids[rows], asked.labels[rows]
+        assert asked.pad is not None, "rows are padded on the left"
+        assert job.about is not None, "rows say where the question stands"
+        about, pad = self._ids(job.about[rows]), self._ids(asked.pad[rows])
+        hidden = self.mechanism.read_about(state.repeated(len(ids)), self._ids(ids), about, pad)
+        return hidden[self._ids(labels) != IGNORED]
+
+    def _on_device(self, asked: Asked) -> Asked:
+        ids, labels, prompt, kinds, rows = (
+            self._ids(one)
+            for one in (asked.ids, asked.labels, asked.prompt, asked.kinds, asked.rows)
+        )
+        return Asked(ids, labels, prompt, kinds, rows)
+
+    # From step to step --------------------------------------------------------------------------
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The states, for a checkpoint."""
+        return {
+            f"{label}/{index}/{name}": tensor.detach().cpu().clone()
+            for label, states in self.states.items()
+            for index, state in enumerate(states)
+            for name, tensor in state.tensors.items()
+        }
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Undo ``tensors``."""
+        found: dict[str, dict[int, dict[str, Tensor]]] = {}
+        for key, tensor in tensors.items():
+            label, index, name = key.split("/", 2)
+            found.setdefault(label, {}).setdefault(int(index), {})[name] = tensor
+        self.states = {
+            label: [self.mechanism.restored(states[index]) for index in range(len(states))]
+            for label, states in found.items()
+        }

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.training.latent.settings import BOOKS, make_config, settings
+from tests.training.latent.toy import LearnerOptions, LearnerSystem
+
+from memplus.errors import ConfigError, ConfigFileError
+from memplus.training.latent.run_config import load_system_config
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_options_and_tasks_are_those_of_the_system_and_of_training(tmp_path: Path) -> None:
+    config = make_config(tmp_path, optimizer={"adapter_rate": 1e-4})
+    assert config.system_class is LearnerSystem
+    assert config.system_options == LearnerOptions(segment=16)
+    assert [task.label for task in config.tasks] == ["books", "questions"]
+    assert config.optimizer.adapter_rate == 1e-4
+
+
+@pytest.mark.parametrize(
+    ("field", "changes"),
+    [
+        ("system", {"system": "nobody"}),
+        ("system", {"system": "bm25"}),
+        ("options.heads", {"options": {"heads": 3}}),
+        ("options.segment", {"options": {"segment": "many"}}),
+        ("options.weights", {"options": {"weights": "folder"}}),
+        ("tasks", {"tasks": []}),
+        ("tasks.0.task", {"tasks": [{"task": "sleep"}]}),
+        ("tasks.0.name", {"tasks": [BOOKS, BOOKS]}),
+        ("run.steps", {"run": {"steps": 0}}),
+        ("run.documents", {"run": {"documents": 0}}),
+        ("run.precision", {"dtype": "bfloat16"}),
+        ("optimizer.kind", {"optimizer": {"kind": "muon"}}),
+        ("examples", {"examples": []}),
+    ],
+)
+def test_a_wrong_field_is_named_with_its_file(
+    tmp_path: Path, field: str, changes: dict[str, Any]
+) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(settings(tmp_path, **changes)))
+    with pytest.raises(ConfigFileError) as caught:
+        load_system_config(path)
+    assert caught.value.fields["field"] == field
+    assert str(path) in str(caught.value)
+
+
+def test_a_config_made_in_code_is_checked_as_well(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="start"):
+        make_config(tmp_path, options={"weights": "none"})
