@@ -9,6 +9,7 @@ from tests.training.latent.settings import BOOKS, make_config, settings
 from tests.training.latent.toy import LearnerOptions, LearnerSystem
 
 from memplus.errors import ConfigError, ConfigFileError
+from memplus.systems.registry import SYSTEMS
 from memplus.training.latent.run_config import load_system_config
 
 ROOT = Path(__file__).parents[3]
@@ -54,3 +55,46 @@ def test_a_wrong_field_is_named_with_its_file(
 def test_a_config_made_in_code_is_checked_as_well(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="start"):
         make_config(tmp_path, options={"weights": "none"})
+
+
+SHIPPED = sorted(
+    path
+    for path in (ROOT / "configs").glob("*/*.yaml")
+    if path.read_text().find("kind: system\n") >= 0
+)
+
+
+def test_every_relative_has_its_stages() -> None:
+    found = {str(path.relative_to(ROOT / "configs")) for path in SHIPPED}
+    assert found == {
+        f"{name}/{stage}.yaml"
+        for name in ("hmt", "longmem", "memlong", "lamemo")
+        for stage in ("stage1", "questions")
+    } | {"hmt/stage2.yaml"}
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_shipped_config_is_read_and_names_the_stage_before_it(path: Path) -> None:
+    if path.parent.name not in SYSTEMS:
+        pytest.skip(f"{path.parent.name} is no system yet")
+    config = load_system_config(path)
+    assert config.system == path.parent.name
+    assert config.run.out == Path("runs") / path.parent.name / path.stem
+    if config.start is not None:
+        assert config.start.parts[-1] == "final"
+        assert (ROOT / "configs" / config.system / f"{config.start.parts[-2]}.yaml") in SHIPPED
+    assert config.data.skip == 10
+
+
+def test_all_learn_from_the_same_questions() -> None:
+    """How much is told of at once and how far back is the system's own."""
+    own = ("segments", "remembered", "earlier")
+    asked = []
+    for path in SHIPPED:
+        if path.stem == "questions":
+            given = yaml.safe_load(path.read_text())
+            (task,) = given["tasks"]
+            mix = {name: value for name, value in task.items() if name not in own}
+            asked.append((mix, given["run"]["steps"], given["run"]["documents"], given["prompt"]))
+    assert len(asked) == 4
+    assert all(one == asked[0] for one in asked)
