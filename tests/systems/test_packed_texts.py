@@ -9,7 +9,7 @@ from memplus.systems.packed_texts import pack_texts, packed_bytes, unpack_texts
 PATH = Path("s")
 
 
-@pytest.mark.parametrize("texts", [[], [""], ["a", "", "größer", "\n"], ["x" * 300]])
+@pytest.mark.parametrize("texts", [[], [""], ["a", "", "größer", "\n", "half \udc80"], ["x" * 300]])
 def test_texts_are_unpacked_as_they_were_and_counted(texts: list[str]) -> None:
     packed = pack_texts(texts)
     assert unpack_texts(packed, PATH) == texts

@@ -16,18 +16,20 @@ from memplus.memory.checks import require, require_tensor, wrong
 __all__ = ["pack_texts", "packed_bytes", "unpack_texts"]
 
 _TEXT, _LENGTHS = "text", "lengths"
+_UTF8 = "utf-8", "surrogatepass"
+"""Names of files may hold halves of characters."""
 
 
 def pack_texts(texts: Sequence[str]) -> dict[str, Tensor]:
     """``text`` [b] uint8, all in UTF-8 one after the other; ``lengths`` [n] int32, characters."""
-    content = bytearray("".join(texts).encode())
+    content = bytearray("".join(texts).encode(*_UTF8))
     flat = torch.frombuffer(content, dtype=torch.uint8) if content else _none(torch.uint8)
     return {_TEXT: flat, _LENGTHS: torch.tensor([len(one) for one in texts], dtype=torch.int32)}
 
 
 def packed_bytes(texts: Sequence[str]) -> int:
     """Bytes that ``pack_texts`` makes of them."""
-    return len("".join(texts).encode()) + 4 * len(texts)
+    return len("".join(texts).encode(*_UTF8)) + 4 * len(texts)
 
 
 def unpack_texts(tensors: Mapping[str, Tensor], path: Path) -> list[str]:
@@ -43,7 +45,7 @@ def unpack_texts(tensors: Mapping[str, Tensor], path: Path) -> list[str]:
     flat = require_tensor(tensors, _TEXT, path, (torch.uint8,), (None,))
     lengths = require_tensor(tensors, _LENGTHS, path, (torch.int32,), (None,)).tolist()
     try:
-        text = flat.numpy().tobytes().decode()
+        text = flat.numpy().tobytes().decode(*_UTF8)
     except UnicodeDecodeError as error:
         raise wrong(path, _TEXT, f"is no UTF-8 ({error.reason})") from error
     fits = all(length >= 0 for length in lengths) and sum(lengths) == len(text)

@@ -1,12 +1,14 @@
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from tests.fakes import make_mplus
 from tests.systems.conftest import SHARED, SMALL
-from tests.systems.latent.toy import ToyOptions, ToySystem, tiny_weights
+from tests.systems.latent.tiny_weights import tiny_weights
+from tests.systems.latent.toy import ToyOptions, ToySystem
 
-from memplus.errors import ConfigError, EmptyTextError, SessionMismatchError
+from memplus.errors import ConfigError, EmptyTextError, SessionMismatchError, UsageError
 from memplus.systems.latent.session import LatentSession
 from memplus.systems.protocol import ChatPrompt, Evidence
 from memplus.systems.shared import Shared
@@ -161,3 +163,29 @@ def test_a_session_of_other_weights_or_options_or_of_another_model_is_refused(
     model = make_mplus(config=SMALL, seed=1)
     with pytest.raises(SessionMismatchError, match="another model"):
         ToySystem(Shared(lambda: model), made.options).load(path)
+
+
+@pytest.mark.parametrize("text", ["a\udc80b", b"abc", ["fine", 3]])
+def test_what_is_no_text_is_refused_and_nothing_of_it_is_kept(text: object) -> None:
+    session = told(TEXT)
+    before = session.nbytes
+    with pytest.raises(UsageError):
+        session.write(text)  # type: ignore[arg-type]
+    assert (session.tokens, session.nbytes) == (len(TEXT), before)
+
+
+def test_a_sources_name_may_hold_half_a_character(tmp_path: Path) -> None:
+    session = system().open(0)
+    session.write(TEXT, "na\udc80me")
+    session.save(tmp_path / "session")
+    loaded = session.system.load(tmp_path / "session")  # type: ignore[attr-defined]
+    (reply,) = loaded.ask(QUESTIONS[:1], max_new_tokens=2)
+    assert {one.source for one in reply.evidence} == {"na\udc80me"}
+
+
+def test_a_moved_folder_of_weights_is_still_that_of_the_session(tmp_path: Path) -> None:
+    made = system()
+    told(TEXT, made=made).save(tmp_path / "session")
+    shutil.copytree(made.options.weights, tmp_path / "moved")
+    moved = ToySystem(SHARED, ToyOptions(str(tmp_path / "moved")))
+    assert moved.load(tmp_path / "session").tokens == len(TEXT)

@@ -9,7 +9,8 @@ import pytest
 from tests.systems import options as system_options
 from tests.systems import test_contract as contract
 from tests.systems.conftest import SHARED
-from tests.systems.latent.toy import ToyOptions, ToySystem, tiny_weights
+from tests.systems.latent.tiny_weights import tiny_options, tiny_weights
+from tests.systems.latent.toy import ToyOptions, ToySystem
 
 from memplus.errors import SystemWeightsError
 from memplus.systems import registry
@@ -25,9 +26,11 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> ToySystem:
     there["toy"] = "tests.systems.latent.toy:ToySystem"
     for module in (registry, contract):
         monkeypatch.setattr(module, "SYSTEMS", there)
-    folder = tiny_weights(ToySystem, ToyOptions())
-    monkeypatch.setitem(system_options.OPTIONS_FOR, "toy", lambda: {"weights": str(folder)})
-    return ToySystem(SHARED, ToyOptions(weights=str(folder)))
+    given = tiny_options(ToySystem, ToyOptions(longest=80))
+    monkeypatch.setitem(system_options.OPTIONS_FOR, "toy", lambda: given)
+    (made,) = registry.make_systems([system_options.spec_for("toy")], SHARED)
+    assert isinstance(made, ToySystem)
+    return made
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda one: one.__name__)

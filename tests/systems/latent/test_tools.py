@@ -6,9 +6,10 @@ import torch
 from safetensors.torch import load_file
 from tests.fakes import EOS, make_mplus
 from tests.systems.conftest import SHARED
-from tests.systems.latent.toy import ToyMechanism, ToyOptions, ToySystem, tiny_weights
+from tests.systems.latent.tiny_weights import tiny_weights
+from tests.systems.latent.toy import ToyMechanism, ToyOptions, ToySystem
 
-from memplus.errors import EmptyTextError, SystemWeightsError
+from memplus.errors import ConfigError, EmptyTextError, SystemWeightsError
 from memplus.mplus.core import Core
 from memplus.systems.latent.tools import Kind, Tools
 from memplus.systems.protocol import ChatPrompt
@@ -78,3 +79,10 @@ def test_a_prompt_says_where_the_question_stands() -> None:
     assert tools.prompt("").ids == ()
     with pytest.raises(EmptyTextError):
         tools.prompt(ChatPrompt(" "))
+
+
+@pytest.mark.parametrize("options", [{"segment": 24, "longest": 23}, {"segment": 16, "unit": 3}])
+def test_a_mechanism_that_cannot_read_a_segment_is_refused(options: dict[str, int]) -> None:
+    made = ToySystem(SHARED, ToyOptions("none", **options))  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="segment"):
+        assert made.mechanism

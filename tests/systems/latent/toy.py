@@ -7,24 +7,19 @@ account of what answers stand on.
 
 from __future__ import annotations
 
-import functools
-import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from tests.systems.conftest import SHARED
+from tests.systems.latent.tiny_weights import tiny_weights
 from torch import Tensor, nn
 from transformers import DynamicCache
 
 from memplus.backbone.access import Backbone
 from memplus.backbone.lora import under
 from memplus.systems.latent.mechanism import Mechanism, Share
-from memplus.systems.latent.system import Decode, LatentOptions, LatentSystem
-from memplus.systems.latent.weights import WeightsRecord, save_weights
+from memplus.systems.latent.system import Decode, LatentSystem
 
 __all__ = ["ToyDecoding", "ToyMechanism", "ToyOptions", "ToyState", "ToySystem", "tiny_weights"]
 
@@ -202,28 +197,3 @@ class ToySystem(LatentSystem[ToyOptions]):
     def build(cls, backbone: Backbone, options: ToyOptions, decode: Decode) -> ToyMechanism:
         given = options.segment, options.longest, options.decay, options.unit
         return ToyMechanism(backbone, *given)
-
-
-@functools.cache
-def tiny_weights(kind: type[LatentSystem[Any]], options: LatentOptions, seed: int = 0) -> Path:
-    """A folder of random weights of a system for the model of ``conftest.SHARED``.
-
-    Args:
-        kind: the system.
-        options: that the weights are for; ``weights`` is not looked at.
-        seed: of the weights.
-    """
-    folder = Path(tempfile.mkdtemp(prefix="memplus-tiny-"))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        core = SHARED.mplus.core
-        made = kind.build(core.backbone, options, core.decode)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for weight in made.parameters():
-            spread = 0.25 if weight.dim() == 1 else 0.8 * weight.shape[-1] ** -0.5
-            weight.add_(torch.randn(weight.shape, generator=generator) * spread)
-    record = WeightsRecord(kind.registered, kind.sizes(options), "tiny", "0" * 64)
-    save_weights(folder, made, record)
-    assert json.loads((folder / "record.json").read_text())["sizes"] == kind.sizes(options)
-    return folder

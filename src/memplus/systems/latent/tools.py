@@ -11,7 +11,9 @@ from typing import Any
 
 import torch
 
+from memplus.config import require
 from memplus.errors import ConfigError, ModelError, SystemWeightsError
+from memplus.errors.base import storage_errors
 from memplus.mplus.adapter_folder import base_digest
 from memplus.mplus.core import Core
 from memplus.systems.latent.mechanism import Mechanism
@@ -80,10 +82,14 @@ class Tools:
 
         Raises:
             SystemWeightsError: they belong to another base, or are damaged.
+            ConfigError: the decoder cannot serve the options.
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             made = self._kind.build(self.core)
+        whole = made.segment_tokens % made.unit == 0 and made.longest >= made.segment_tokens
+        reason = f"a segment of {made.segment_tokens} is not whole, or longer than that"
+        require(whole, f"{self._kind.name}: tokens read at once", made.longest, reason)
         if self.folder is None:
             return made.requires_grad_(requires_grad=False).eval()
         origin = self.shared.mplus.origin
@@ -99,7 +105,9 @@ class Tools:
         """SHA-256 of the trained weights' file, in hex; empty: the mechanism is not trained."""
         if self.folder is None:
             return ""
-        return sha256((self.folder / WEIGHTS).read_bytes()).hexdigest()
+        path = self.folder / WEIGHTS
+        with storage_errors(path):
+            return sha256(path.read_bytes()).hexdigest()
 
     @cached_property
     def end_tokens(self) -> frozenset[int]:
