@@ -248,3 +248,20 @@ def test_an_answer_is_right_where_it_says_the_names_and_no_others(
         if one.kind != "po":
             more = next(name for name in known if name not in one.names | one.given)
             assert not ret_llm.is_right(one, f"{said} and {more}", known)
+
+
+def test_growth_says_how_large_each_state_is_after_twice_the_text(tmp_path: Path) -> None:
+    picture = tmp_path / "growth.png"
+    script = LATENCY.with_name("growth.py")
+    given = ["--systems", "mplus,memoryllm,window,nothing", "--tokens", "1024"]
+    command = [sys.executable, str(script), *given, "--out", str(picture)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["tokens"] == [512, 1024]
+    mplus, memoryllm, window, nothing = found["bytes"].values()
+    assert mplus[1] > mplus[0]
+    assert memoryllm[1] < 1.01 * memoryllm[0]
+    assert window[1] > 0
+    assert nothing == [0, 0]
+    assert picture.stat().st_size > 0
