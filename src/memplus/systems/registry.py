@@ -28,6 +28,7 @@ SYSTEMS = {
     "scm": "memplus.systems.scm.system:SCMSystem",
     "ret_llm": "memplus.systems.ret_llm.system:RetLLMSystem",
     "memllm": "memplus.systems.memllm.system:MemLLMSystem",
+    "longmem": "memplus.systems.longmem.system:LongMemSystem",
 }
 """Name -> module and class; the class is made of a ``Shared`` and its options."""
 

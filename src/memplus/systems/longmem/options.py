@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from memplus.config import require
+from memplus.systems.latent.system import LatentOptions
 
 __all__ = ["LongMemOptions"]
 
 
 @dataclass(frozen=True)
-class LongMemOptions:
+class LongMemOptions(LatentOptions):
     """Sizes and ablations of LongMem."""
 
     reduction: int = 3
@@ -38,8 +39,6 @@ class LongMemOptions:
     """Repeat what the published code gets wrong and its numbers contain: one bank for all rows of
     a batch, the last step taken after the decoder's final norm, 1e-5 in the side network's norms,
     empty chunks where there are too few, and twice what comes leaving a full bank."""
-    weights: str = ""
-    """Folder of the trained weights; empty: those that come with memplus."""
 
     def __post_init__(self) -> None:
         require(self.reduction >= 1, "reduction", self.reduction, "at least 1")

@@ -1,0 +1,32 @@
+"""LongMem behind the door of ``systems``."""
+
+from __future__ import annotations
+
+from memplus.backbone.access import Backbone
+from memplus.systems.latent.system import LatentSystem
+from memplus.systems.longmem.mechanism import LongMem
+from memplus.systems.longmem.options import LongMemOptions
+
+__all__ = ["LongMemSystem"]
+
+
+class LongMemSystem(LatentSystem[LongMemOptions]):
+    """Keys and values of one layer, which a trained side network finds again.
+
+    See ``LatentSystem`` for arguments and errors.
+    """
+
+    registered = "longmem"
+    called = "LongMem"
+    options_type = LongMemOptions
+    makes = "memplus train --config configs/longmem/stage1.yaml"
+    # How much is kept, how the side network started and whether its gate is shut may differ.
+    trained_for = (
+        "reduction", "memory_layer", "chunk_tokens", "retrieved_tokens", "segment_tokens",
+        "published",
+    )  # fmt: skip
+
+    @classmethod
+    def build(cls, backbone: Backbone, options: LongMemOptions) -> LongMem:
+        """See ``LatentSystem.build``."""
+        return LongMem(backbone, options)
