@@ -6,15 +6,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from memplus.config import require
-from memplus.systems.latent.system import LatentOptions
 
 __all__ = ["LongMemOptions"]
 
 
 @dataclass(frozen=True)
-class LongMemOptions(LatentOptions):
+class LongMemOptions:
     """Sizes and ablations of LongMem."""
 
+    weights: str = ""
+    """Folder of the trained weights; empty: those that come with memplus; ``none``: LongMem as
+    training begins with it."""
     reduction: int = 3
     """r: the side network has a layer for r layers of the decoder, whose number it divides. The
     paper's is 2."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from memplus.backbone.access import Backbone
-from memplus.systems.latent.system import LatentSystem
+from memplus.systems.latent.system import Decode, LatentSystem
 from memplus.systems.longmem.mechanism import LongMem
 from memplus.systems.longmem.options import LongMemOptions
 
@@ -27,6 +27,6 @@ class LongMemSystem(LatentSystem[LongMemOptions]):
     )  # fmt: skip
 
     @classmethod
-    def build(cls, backbone: Backbone, options: LongMemOptions) -> LongMem:
+    def build(cls, backbone: Backbone, options: LongMemOptions, decode: Decode) -> LongMem:
         """See ``LatentSystem.build``."""
         return LongMem(backbone, options)
