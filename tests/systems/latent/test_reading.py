@@ -14,7 +14,7 @@ from torch import Tensor
 from memplus.mplus.core import Core
 from memplus.systems.latent.mechanism import Share
 from memplus.systems.latent.prompts import Prompt
-from memplus.systems.latent.reading import Ends, Reading, Said
+from memplus.systems.latent.reading import Choice, Ends, Reading, Said
 
 SEGMENT, LONGEST = 8, 24
 
@@ -161,9 +161,9 @@ def test_likelihoods_are_those_of_reading_each_text_by_itself(
     start = ids(7, 11)
     texts = [([*start, *ids(n, 20 + n)], n) for n in (1, 3, 9)]
     texts += [([*start, 5], 1), (ids(4, 12), 3)]
-    given = [(plain(text[:-count]), text[-count:]) for text, count in texts]
+    given = [Choice(plain(text[:-count]), [text[-count:]]) for text, count in texts]
     found = Reading(core, mechanism, state).likelihoods(given)
-    for (text, count), one in zip(texts, found, strict=True):
+    for (text, count), (one,) in zip(texts, found, strict=True):
         hidden = mechanism.read(state, torch.tensor([text[:-1]])).detach()[0, -count:]
         assert one == (pytest.approx(likelihood(core, hidden, text[-count:]), abs=1e-4), count)
         best = core.logits(hidden).argmax(dim=-1).tolist()
@@ -175,8 +175,8 @@ def test_a_text_that_is_too_long_to_be_read_at_once_is_scored_segment_by_segment
     core: Core, mechanism: ToyMechanism, count: int
 ) -> None:
     state, text = written(mechanism, ids(8, 1)), ids(60, 13)
-    given = [(plain(text[:-count]), text[-count:]), (plain(text[:7]), text[7:9])]
-    found, _ = Reading(core, mechanism, state).likelihoods(given)
+    given = [Choice(plain(text[: -count - 1]), [text[-count - 1 :], text[:3]], given=1)]
+    ((found, _),) = Reading(core, mechanism, state).likelihoods(given)
     parts, copy = [], state
     # What is behind the last whole segments fits: 59 tokens are read, 24 at once.
     edges = [0, 8, 16, 24, 32, 40, 59]
@@ -186,6 +186,28 @@ def test_a_text_that_is_too_long_to_be_read_at_once_is_scored_segment_by_segment
             copy = mechanism.write(copy, torch.tensor([text[start:end]]))
     expected = likelihood(core, torch.cat(parts)[-count:], text[-count:])
     assert found == (pytest.approx(expected, abs=1e-3), count)
+
+
+def test_options_of_one_prompt_are_read_behind_the_same_part_of_it(
+    core: Core, mechanism: ToyMechanism
+) -> None:
+    state, text = written(mechanism, ids(8, 1)), ids(23, 14)
+    long, short = ids(9, 15), ids(2, 16)
+    ((_, found),) = Reading(core, mechanism, state).likelihoods(
+        [Choice(plain(text), [long, short])]
+    )
+    # 23 tokens and 8 of the longer one are more than 24, so a segment goes, for the short one too.
+    copy = written(mechanism, ids(8, 1), text[:8])
+    hidden = mechanism.read(copy, torch.tensor([[*text[8:], short[0]]])).detach()[0, -2:]
+    assert found == (pytest.approx(likelihood(core, hidden, short), abs=1e-4), 2)
+
+
+def test_behind_nothing_the_first_token_is_given(core: Core, mechanism: ToyMechanism) -> None:
+    reading, told = Reading(core, mechanism, mechanism.empty(1)), ids(4, 17)
+    ((found, one),) = reading.likelihoods([Choice(plain([]), [told, told[:2]], given=1)])
+    hidden = mechanism.read(mechanism.empty(1), torch.tensor([told[:3]])).detach()[0]
+    assert found == (pytest.approx(likelihood(core, hidden, told[1:]), abs=1e-4), 3)
+    assert one[1] == 1
 
 
 class Asked(ToyMechanism):
@@ -219,7 +241,7 @@ def test_the_mechanism_is_told_where_each_question_stands(core: Core) -> None:
     reading.answer(prompts, Ends(2, (), never))
     questions = [text[n - 5 : n - 2] for n in (9, 14, 60)]
     assert mechanism.heard == questions
-    reading.likelihoods([(one, [1, 2]) for one in prompts])
+    reading.likelihoods([Choice(one, [[1, 2]]) for one in prompts])
     assert sorted(mechanism.heard[3:]) == sorted(questions)
 
 

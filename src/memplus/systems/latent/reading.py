@@ -9,7 +9,7 @@ Shapes: B rows, T tokens, V vocabulary, d hidden size.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +22,7 @@ from memplus.systems.latent.mechanism import Mechanism, Share
 from memplus.systems.latent.prompts import Prompt
 from memplus.systems.protocol import Likelihood
 
-__all__ = ["Ends", "Reading", "Said"]
+__all__ = ["Choice", "Ends", "Reading", "Said"]
 
 _TOGETHER = 32
 """Most rows read in one batch."""
@@ -38,6 +38,22 @@ class Ends:
     """It ends before the first of these."""
     said: Callable[[Sequence[int]], bool]
     """Whether these tokens say so much that nothing behind them belongs to the answer."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What can follow a prompt."""
+
+    prompt: Prompt
+    """It may have no tokens, where some are given."""
+    options: Sequence[Sequence[int]]
+    """Token ids of each, more than are given."""
+    given: int = 0
+    """How many first tokens of each are not predicted."""
+
+
+_Text = tuple[tuple[int, ...], Prompt]
+"""What is taken in, and what is read behind it."""
 
 
 @dataclass
@@ -131,9 +147,8 @@ class Reading:
             prompts: of at least one token each.
             ends: where to stop.
         """
-        rows = [Said(one) for one in prompts]
-        for row in rows:
-            self._make_room(row, ends.limit)
+        fitted = [self._fitted(one, ends.limit) for one in prompts]
+        rows = [Said(rest, taken) for taken, rest in fitted]
         while waiting := [row for row in rows if not row.ended]:
             groups: dict[tuple[int, ...], list[Said]] = {}
             for row in waiting:
@@ -143,12 +158,14 @@ class Reading:
                     self._go_on(self._state(taken), group[start : start + _TOGETHER], ends)
         return rows
 
-    def _make_room(self, row: Said, tokens: int) -> None:
-        """Take whole segments away until so many tokens more can be read, if they ever can."""
-        segment = self.mechanism.segment_tokens
-        over = len(row) + tokens - self.mechanism.longest
-        if over > 0:
-            row.take(segment * min(math.ceil(over / segment), (len(row) - 1) // segment))
+    def _fitted(self, prompt: Prompt, tokens: int) -> tuple[tuple[int, ...], Prompt]:
+        """Whole segments to be taken in so that so many tokens more can be read, if they ever can,
+        and what is left of the prompt.
+        """
+        segment, length = self.mechanism.segment_tokens, len(prompt.ids)
+        over = max(0, length + tokens - self.mechanism.longest)
+        count = segment * min(math.ceil(over / segment), max(0, length - 1) // segment)
+        return prompt.ids[:count], prompt.taken(count)
 
     def _go_on(self, state: Any, rows: Sequence[Said], ends: Ends) -> None:
         """Until every row has ended, or one of them cannot be read in one piece any more."""
@@ -203,22 +220,28 @@ class Reading:
     # Scoring ------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def likelihoods(self, texts: Sequence[tuple[Prompt, Sequence[int]]]) -> list[Likelihood]:
-        """How likely texts are behind prompts; those that differ in their last token are read once.
+    def likelihoods(self, choices: Sequence[Choice]) -> list[list[Likelihood]]:
+        """How likely each option is; those that differ in their last token alone are read once.
 
         Args:
-            texts: a prompt of at least one token, and the ids to be predicted behind it.
+            choices: all options of one are read behind the same part of its prompt.
         """
-        counts: dict[Prompt, int] = {}
-        for prompt, ids in texts:
-            read = prompt.extended(ids[:-1])
-            counts[read] = max(len(ids), counts.get(read, 0))
-        hidden = dict(zip(counts, self._hidden([*counts.items()]), strict=True))
-        found = []
-        for prompt, ids in texts:
-            read = prompt.extended(ids[:-1])
-            found.append(self._likelihood(hidden[read][-len(ids) :], ids))
-        return found
+        counts: dict[_Text, int] = {}
+        fitted = []
+        for one in choices:
+            longest = max((len(ids) for ids in one.options), default=1)
+            taken, rest = self._fitted(one.prompt, longest - 1)
+            fitted.append([(taken, rest.extended(ids[:-1])) for ids in one.options])
+            for text, ids in zip(fitted[-1], one.options, strict=True):
+                counts[text] = max(len(ids) - one.given, counts.get(text, 0))
+        hidden = self._hidden(counts)
+        return [
+            [
+                self._likelihood(hidden[text][one.given - len(ids) :], ids[one.given :])
+                for text, ids in zip(texts, one.options, strict=True)
+            ]
+            for texts, one in zip(fitted, choices, strict=True)
+        ]
 
     def _likelihood(self, hidden: Tensor, ids: Sequence[int]) -> Likelihood:
         """Of tokens, by the hidden vectors [tokens, d] that predict them."""
@@ -229,33 +252,34 @@ class Reading:
         greedy = bool((logits.argmax(dim=-1) == told).all())
         return Likelihood(float(found.sum()), len(ids), greedy=greedy)
 
-    def _hidden(self, texts: Sequence[tuple[Prompt, int]]) -> list[Tensor]:
+    def _hidden(self, counts: Mapping[_Text, int]) -> dict[_Text, Tensor]:
         """[count, d] at the last ``count`` tokens of each text."""
-        found: dict[int, Tensor] = {}
-        fitting = []
-        for index, (text, count) in enumerate(texts):
-            if len(text.ids) <= self.mechanism.longest:
-                fitting.append(index)
+        found: dict[_Text, Tensor] = {}
+        fitting: dict[tuple[int, ...], list[_Text]] = {}
+        for text, count in counts.items():
+            if len(text[1].ids) <= self.mechanism.longest:
+                fitting.setdefault(text[0], []).append(text)
             else:
-                found[index] = self._in_parts(text, count)
-        for start in range(0, len(fitting), _TOGETHER):
-            batch = fitting[start : start + _TOGETHER]
-            read = self._read(self._state(()), [texts[index][0] for index in batch])
-            for hidden, index in zip(read, batch, strict=True):
-                found[index] = hidden[-texts[index][1] :]
-        return [found[index] for index in range(len(texts))]
+                found[text] = self._in_parts(*text, count)
+        for taken, group in fitting.items():
+            for start in range(0, len(group), _TOGETHER):
+                batch = group[start : start + _TOGETHER]
+                read = self._read(self._state(taken), [text for _, text in batch])
+                for hidden, text in zip(read, batch, strict=True):
+                    found[text] = hidden[-counts[text] :]
+        return found
 
     def _read(self, state: Any, texts: Sequence[Prompt]) -> Tensor:
         """[B, T, d] of texts padded on the left."""
         ids, about, pad = self._padded(texts)
         return self.mechanism.read_about(state.repeated(len(texts)), ids, about, pad)
 
-    def _in_parts(self, text: Prompt, count: int) -> Tensor:
+    def _in_parts(self, taken: tuple[int, ...], text: Prompt, count: int) -> Tensor:
         """[count, d] at the last tokens of a text that is read segment by segment."""
         ids, segment, longest = text.ids, self.mechanism.segment_tokens, self.mechanism.longest
         first = len(ids) - count
         at = segment * min(first // segment, math.ceil((len(ids) - longest) / segment))
-        state, found = self._state(ids[:at]), []
+        state, found = self._state(taken + ids[:at]), []
         while len(ids) - at > longest:
             part = self._row(ids[at : at + segment])
             read, state = self.mechanism.read_and_write(state, part)

@@ -19,8 +19,7 @@ from memplus.memory.checks import Fields, Text, require, require_tensor, require
 from memplus.mplus.arguments import check_count
 from memplus.mplus.core import Core
 from memplus.systems.latent.mechanism import Mechanism
-from memplus.systems.latent.prompts import Prompt
-from memplus.systems.latent.reading import Ends, Reading, Said
+from memplus.systems.latent.reading import Choice, Ends, Reading, Said
 from memplus.systems.latent.sources import Sources
 from memplus.systems.latent.tools import Tools
 from memplus.systems.protocol import ChatPrompt, Reply, pieces_of
@@ -155,20 +154,19 @@ class LatentSession:
         Raises:
             EmptyTextError: an option has no token to predict, or a question is empty.
         """
-        texts: list[tuple[Prompt, list[int]]] = []
-        for prompt, group in zip(prompts, options, strict=True):
-            given = self.tools.prompt(prompt)
-            for option in group:
-                ids = self.system.shared.mplus.encode(option)
-                # After an empty prompt the first token is given, whatever stands before it.
-                first = 0 if given.ids else 1
-                if len(ids) <= first:
-                    raise EmptyTextError("The option")
-                before = given.behind(self.tail).extended(ids[:first])
-                texts.append((before, ids[first:]))
+        choices = [self._choice(*one) for one in zip(prompts, options, strict=True)]
         with self._alone():
-            found = iter(self._reading().likelihoods(texts))
-        return [[next(found) for _ in group] for group in options]
+            found = self._reading().likelihoods(choices)
+        return [[*group] for group in found]
+
+    def _choice(self, prompt: str | ChatPrompt, options: Sequence[str]) -> Choice:
+        asked = self.tools.prompt(prompt)
+        # After an empty prompt the first token is given, whatever stands before it.
+        given = 0 if asked.ids else 1
+        wanted = [self.system.shared.mplus.encode(option) for option in options]
+        if any(len(ids) <= given for ids in wanted):
+            raise EmptyTextError("The option")
+        return Choice(asked.behind(self.tail), wanted, given)
 
     # Copies -------------------------------------------------------------------------------------
 
