@@ -1,0 +1,231 @@
+"""One layer of LaMemo (section 3): attention to the left, to the right, and the two as one.
+
+How queries and keys are scored is given: by the relative encoding of the published model
+(``relative``) or by the rotated keys of a stock decoder (``rotary``). Nothing here knows either.
+
+Remembered positions are 0 .. m-1, the segment's are m .. m+T-1. A remembered position looks to the
+right as far as the segment's first token: the next segment's first token ends the next look.
+
+Shapes: B batch, H heads, G key/value heads, D head width, m remembered positions, T tokens of a
+segment, Q queries, K keys.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "Blend",
+    "LayerStep",
+    "Projected",
+    "Remembered",
+    "Scores",
+    "Scoring",
+    "attend",
+    "first_on_the_right",
+    "interpolated",
+    "layer_step",
+    "seen_to_the_left",
+    "seen_to_the_right",
+    "weights_of",
+]
+
+
+class Projected(NamedTuple):
+    """Queries, keys and values of remembered positions and segment, as the layer projects them."""
+
+    query: Tensor
+    """[B, H, m + T, D]."""
+    key: Tensor
+    """[B, G, m + T, D]."""
+    value: Tensor
+    """[B, G, m + T, D]."""
+
+
+class Scores(NamedTuple):
+    """Queries against keys: ``scale * query . key + position``."""
+
+    query: Tensor
+    """[B, H, Q, D]."""
+    key: Tensor
+    """[B, G, K, D]."""
+    scale: float
+    position: Tensor | None = None
+    """[B, H, Q, K], what their distance adds; None where queries and keys carry it."""
+
+
+class Scoring(Protocol):
+    """How near positions are told from far ones, and right from left."""
+
+    def left(self, query: Tensor, key: Tensor) -> Scores:
+        """The segment's queries against all keys.
+
+        Args:
+            query: [B, H, T, D] of positions m .. m+T-1.
+            key: [B, G, m + T, D] of positions 0 .. m+T-1.
+        """
+        ...
+
+    def right(self, query: Tensor, key: Tensor, first: int) -> Scores:
+        """The remembered positions' queries against keys on their right.
+
+        Args:
+            query: [B, H, m, D] of positions 0 .. m-1.
+            key: [B, G, K, D] of positions first .. m.
+            first: position of the first key.
+        """
+        ...
+
+
+class Remembered(NamedTuple):
+    """What a layer keeps of the remembered positions."""
+
+    context: Tensor
+    """[B, m, H, D] attention output before the output projection, over all keys so far (C)."""
+    logs: Tensor
+    """[B, m, H] float32, logarithm of the softmax's denominator over all keys so far (Z)."""
+
+
+@dataclass(frozen=True)
+class Blend:
+    """How what lies to the right is mixed in."""
+
+    lookahead: bool = True
+    """False: remembered positions stay as they were, which is Transformer-XL."""
+    epsilon: float = 0.0
+    """Added to the denominator of alpha (1e-6 in the published code; then it is no exact merge)."""
+    offset: float = 0.0
+    """Added to the scores of all keys on the right; below 0 they count for less."""
+
+
+class LayerStep(NamedTuple):
+    """What a layer made of remembered positions and segment."""
+
+    remembered: Remembered
+    """Of all m + T positions, the older ones refreshed; with the graph it came from."""
+    left: Scores
+    """The segment's."""
+    right: Scores | None
+    """The remembered positions'; None where nothing is remembered or nothing looks ahead."""
+    alpha: Tensor | None
+    """[B, m, H] share of what was known before in the refreshed context; None as for ``right``."""
+
+
+def layer_step(
+    remembered: Remembered, projected: Projected, scoring: Scoring, first: int, blend: Blend
+) -> LayerStep:
+    """Causal attention of the segment, look-ahead attention of what is remembered, and the mix.
+
+    Args:
+        remembered: of positions 0 .. m-1.
+        projected: of positions 0 .. m+T-1.
+        scoring: how they are scored.
+        first: the leftmost position that nothing remembered has looked at yet
+            (``first_on_the_right``).
+        blend: how the two are mixed.
+    """
+    query, key, value = projected
+    count = remembered.logs.shape[1]
+    left = scoring.left(query[:, :, count:], key)
+    seen = seen_to_the_left(count, query.shape[2] - count, query.device)
+    context, logs = attend(left, value, seen)
+    own = Remembered(context.transpose(1, 2), logs.transpose(1, 2))
+    right = alpha = None
+    if count and blend.lookahead:
+        there = slice(first, count + 1)
+        right = scoring.right(query[:, :, :count], key[:, :, there], first)
+        seen = seen_to_the_right(count, first, query.device)
+        ahead, ahead_logs = attend(right, value[:, :, there], seen)
+        refreshed = Remembered(ahead.transpose(1, 2), ahead_logs.transpose(1, 2))
+        remembered, alpha = interpolated(remembered, refreshed, blend)
+    both = Remembered(
+        torch.cat([remembered.context, own.context], dim=1),
+        torch.cat([remembered.logs, own.logs], dim=1),
+    )
+    return LayerStep(both, left, right, alpha)
+
+
+def first_on_the_right(count: int, last: int) -> int:
+    """The leftmost key that remembered positions look at now.
+
+    The first token of the segment before was looked at as that segment was read; each token is
+    looked at once.
+
+    Args:
+        count: m.
+        last: tokens of the segment before.
+    """
+    return max(1, count - last + 1)
+
+
+def seen_to_the_left(count: int, tokens: int, device: torch.device | None = None) -> Tensor:
+    """[T, m + T] true where a token of the segment may look: at itself and all before it."""
+    place = torch.arange(count + tokens, device=device)
+    return place[None, :] <= place[count:, None]
+
+
+def seen_to_the_right(count: int, first: int, device: torch.device | None = None) -> Tensor:
+    """[m, K] true where a remembered position may look: right of it, from ``first`` to m."""
+    place = torch.arange(count + 1, device=device)
+    return place[None, first:] > place[:count, None]
+
+
+def attend(scores: Scores, value: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+    """Softmax attention with its denominator; differentiable, the denominator too.
+
+    Args:
+        scores: queries against keys.
+        value: [B, G, K, D].
+        seen: true where a query may look, to be broadcast to [B, H, Q, K]; every query somewhere.
+
+    Returns:
+        [B, H, Q, D], and the logarithm of the denominator [B, H, Q] in float32.
+    """
+    numbers = _numbers(scores, seen)
+    logs = torch.logsumexp(numbers, dim=-1)
+    weights = (numbers - logs[..., None]).exp().to(value.dtype)
+    folded = weights.reshape(*value.shape[:2], -1, value.shape[2])
+    return (folded @ value).reshape(*weights.shape[:3], value.shape[3]), logs
+
+
+def weights_of(scores: Scores, seen: Tensor) -> Tensor:
+    """Attention weights [B, H, Q, K] in float32, 0 where a query may not look."""
+    return torch.softmax(_numbers(scores, seen), dim=-1)
+
+
+def _numbers(scores: Scores, seen: Tensor) -> Tensor:
+    """[B, H, Q, K] float32, minus infinity where a query may not look."""
+    query, key, scale, position = scores
+    folded = query.reshape(*key.shape[:2], -1, query.shape[3])
+    found = (folded @ key.transpose(2, 3)).reshape(*query.shape[:3], key.shape[2])
+    found = found.float() * scale
+    if position is not None:
+        found = found + position
+    return found.masked_fill(~seen, float("-inf"))
+
+
+def interpolated(before: Remembered, ahead: Remembered, blend: Blend) -> tuple[Remembered, Tensor]:
+    """Two attentions over different keys as the one over all of them (equation 5).
+
+    Args:
+        before: [B, m, H, D] and [B, m, H], over the keys so far.
+        ahead: the same over the keys on the right.
+        blend: with ``epsilon`` 0 this is one softmax over both sets of keys.
+
+    Returns:
+        The mix, and alpha [B, m, H], the share of what was there before.
+    """
+    logs = ahead.logs + blend.offset if blend.offset else ahead.logs
+    if blend.epsilon:
+        larger = torch.maximum(before.logs, logs)
+        old, new = (before.logs - larger).exp(), (logs - larger).exp()
+        alpha = old / (old + new + blend.epsilon)
+    else:
+        alpha = torch.sigmoid(before.logs - logs)
+    share = alpha.to(before.context.dtype)[..., None]
+    context = share * before.context + (1 - share) * ahead.context
+    return Remembered(context, torch.logaddexp(before.logs, logs)), alpha

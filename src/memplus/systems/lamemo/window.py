@@ -1,0 +1,183 @@
+"""What LaMemo keeps between segments: a window of the newest positions, layer by layer.
+
+Keys, values and hidden states are not kept: they follow from what is (section 3.1).
+
+Shapes: B batch, L layers, H heads, D head width, d hidden size, m remembered positions, T tokens
+of a segment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from memplus.systems.lamemo.layer_step import LayerStep, Remembered, first_on_the_right
+
+__all__ = ["Sizes", "Window", "empty_window", "moved", "restored_window"]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of a decoder and its window."""
+
+    memory: int
+    """M, most positions that are remembered."""
+    layers: int
+    heads: int
+    """H, query heads."""
+    head_dim: int
+    hidden: int
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """The newest positions. Never changes; all of it is without a graph."""
+
+    embeddings: Tensor
+    """[B, m, d] input embeddings (E)."""
+    context: Tensor
+    """[L, B, m, H, D] attention outputs so far (C)."""
+    logs: Tensor
+    """[L, B, m, H] float32, logarithms of their denominators so far (Z)."""
+    last: int = 0
+    """Tokens of the newest segment: how far back positions looked to the right already."""
+    written: int = 0
+    """Tokens taken in, those that left the window included."""
+
+    @property
+    def count(self) -> int:
+        """m."""
+        return self.embeddings.shape[1]
+
+    @property
+    def first(self) -> int:
+        """The leftmost position that will be looked at from the left of it."""
+        return first_on_the_right(self.count, self.last)
+
+    @property
+    def tensors(self) -> Mapping[str, Tensor]:
+        """See ``MechanismState.tensors``."""
+        counts = torch.tensor([self.last, self.written])
+        return {
+            "embeddings": self.embeddings,
+            "context": self.context,
+            "logs": self.logs,
+            "counts": counts,
+        }
+
+    @property
+    def nbytes(self) -> int:
+        """See ``MechanismState.nbytes``."""
+        return sum(one.nbytes for one in self.tensors.values())
+
+    def detached(self) -> Self:
+        """See ``MechanismState.detached``."""
+        return replace(
+            self,
+            embeddings=self.embeddings.detach(),
+            context=self.context.detach(),
+            logs=self.logs.detach(),
+        )
+
+    def repeated(self, rows: int) -> Self:
+        """See ``MechanismState.repeated``."""
+        return self.of_rows([0] * rows)
+
+    def of_rows(self, rows: Sequence[int]) -> Self:
+        """The window of some rows of the batch, in this order."""
+        return replace(
+            self,
+            embeddings=self.embeddings[list(rows)],
+            context=self.context[:, list(rows)],
+            logs=self.logs[:, list(rows)],
+        )
+
+    def layer(self, index: int) -> Remembered:
+        """What one layer keeps."""
+        return Remembered(self.context[index], self.logs[index])
+
+
+def empty_window(sizes: Sizes, rows: int, like: Tensor) -> Window:
+    """The window before anything was read.
+
+    Args:
+        sizes: of it.
+        rows: B.
+        like: gives the dtype of embeddings and contexts, and the device.
+    """
+    return Window(
+        like.new_zeros(rows, 0, sizes.hidden),
+        like.new_zeros(sizes.layers, rows, 0, sizes.heads, sizes.head_dim),
+        like.new_zeros(sizes.layers, rows, 0, sizes.heads, dtype=torch.float32),
+    )
+
+
+def moved(window: Window, embeddings: Tensor, steps: Sequence[LayerStep], memory: int) -> Window:
+    """The window behind a segment, cut from the graph.
+
+    Args:
+        window: before it.
+        embeddings: [B, m + T, d] of what was remembered and of the segment.
+        steps: what each layer made of them.
+        memory: M.
+    """
+    tokens = embeddings.shape[1] - window.count
+    return Window(
+        _newest(embeddings, memory),
+        torch.stack([_newest(step.remembered.context, memory) for step in steps]),
+        torch.stack([_newest(step.remembered.logs, memory) for step in steps]),
+        last=tokens,
+        written=window.written + tokens,
+    )
+
+
+def _newest(states: Tensor, memory: int) -> Tensor:
+    """[B, m + T, ...] -> the last M positions, as a tensor of their own."""
+    return states.detach()[:, max(0, states.shape[1] - memory) :]
+
+
+def restored_window(tensors: Mapping[str, Tensor], sizes: Sizes, like: Tensor) -> Window:
+    """The window that has these tensors.
+
+    Args:
+        tensors: as ``Window.tensors`` gave them.
+        sizes: that it must have.
+        like: gives the dtype that it must have, and the device that it comes to.
+
+    Raises:
+        ValueError: a name, a shape or a dtype is not what it should be; says which.
+    """
+    if tensors.keys() != {"embeddings", "context", "logs", "counts"}:
+        raise ValueError(f"a window has other tensors than {', '.join(sorted(tensors))}")
+    rows, count = _rows_and_count(tensors["embeddings"])
+    wanted = {
+        "embeddings": ((rows, count, sizes.hidden), like.dtype),
+        "context": ((sizes.layers, rows, count, sizes.heads, sizes.head_dim), like.dtype),
+        "logs": ((sizes.layers, rows, count, sizes.heads), torch.float32),
+        "counts": ((2,), torch.int64),
+    }
+    for name, (shape, dtype) in wanted.items():
+        found = tensors[name]
+        if tuple(found.shape) != shape or found.dtype != dtype:
+            has = f"{list(found.shape)} of {found.dtype}"
+            raise ValueError(f"{name} is {has}, not {list(shape)} of {dtype}")
+    last, written = (int(one) for one in tensors["counts"].tolist())
+    if not (0 <= last <= written and count == min(written, count) <= sizes.memory):
+        raise ValueError(f"counts are {[last, written]}, which does not go with {count} positions")
+    return Window(
+        tensors["embeddings"].to(like.device),
+        tensors["context"].to(like.device),
+        tensors["logs"].to(like.device),
+        last=last,
+        written=written,
+    )
+
+
+def _rows_and_count(embeddings: Tensor) -> tuple[int, int]:
+    if embeddings.dim() != 3:
+        raise ValueError(f"embeddings are {list(embeddings.shape)}, not [rows, positions, width]")
+    return embeddings.shape[0], embeddings.shape[1]
