@@ -29,6 +29,7 @@ __all__ = [
     "first_on_the_right",
     "interpolated",
     "layer_step",
+    "log_dtype",
     "seen_to_the_left",
     "seen_to_the_right",
     "weights_of",
@@ -197,12 +198,17 @@ def weights_of(scores: Scores, seen: Tensor) -> Tensor:
     return torch.softmax(_numbers(scores, seen), dim=-1)
 
 
+def log_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Of scores and denominators, for queries of a dtype: float32, or float64 for that."""
+    return torch.promote_types(dtype, torch.float32)
+
+
 def _numbers(scores: Scores, seen: Tensor) -> Tensor:
-    """[B, H, Q, K] float32, minus infinity where a query may not look."""
+    """[B, H, Q, K] float32 at least, minus infinity where a query may not look."""
     query, key, scale, position = scores
     folded = query.reshape(*key.shape[:2], -1, query.shape[3])
     found = (folded @ key.transpose(2, 3)).reshape(*query.shape[:3], key.shape[2])
-    found = found.float() * scale
+    found = found.to(log_dtype(found.dtype)) * scale
     if position is not None:
         found = found + position
     return found.masked_fill(~seen, float("-inf"))

@@ -147,7 +147,8 @@ def _check(backbone: Backbone, options: LaMemoOptions) -> None:
         raise UnsupportedModelError(name, reason="its rotary frequencies change with the length")
     if getattr(backbone.config, "attn_logit_softcapping", None) is not None:
         raise UnsupportedModelError(name, reason="it caps scores, which cannot be merged by parts")
-    windows = [getattr(layer.attention, "sliding_window", None) for layer in backbone.layers]
+    everywhere = getattr(backbone.config, "sliding_window", None)
+    windows = [getattr(one.attention, "sliding_window", everywhere) for one in backbone.layers]
     shortest = min((int(one) for one in windows if one), default=together)
     if shortest < together:
         reason = f"its layers look back {shortest} positions, fewer than segment and memory have"

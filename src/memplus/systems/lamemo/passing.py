@@ -27,6 +27,7 @@ from memplus.systems.lamemo.layer_step import (
     Scores,
     attend,
     layer_step,
+    log_dtype,
     weights_of,
 )
 from memplus.systems.lamemo.rotary import RotaryScoring
@@ -137,7 +138,7 @@ class Passes:
         if self.direction is None:
             return RotaryScoring(call.scale)
         layer = self.backbone.layers[call.layer]
-        like = call.query.new_empty(0, dtype=torch.float32)
+        like = call.query.new_empty(0, dtype=log_dtype(call.query.dtype))
         angles = self.backbone.angles(layer, count + 1, like)
         return RotaryScoring(call.scale, angles, self.direction[call.layer])
 

@@ -15,7 +15,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from memplus.systems.lamemo.layer_step import LayerStep, Remembered, first_on_the_right
+from memplus.systems.lamemo.layer_step import LayerStep, Remembered, first_on_the_right, log_dtype
 
 __all__ = ["Sizes", "Window", "empty_window", "moved", "restored_window"]
 
@@ -112,7 +112,7 @@ def empty_window(sizes: Sizes, rows: int, like: Tensor) -> Window:
     return Window(
         like.new_zeros(rows, 0, sizes.hidden),
         like.new_zeros(sizes.layers, rows, 0, sizes.heads, sizes.head_dim),
-        like.new_zeros(sizes.layers, rows, 0, sizes.heads, dtype=torch.float32),
+        like.new_zeros(sizes.layers, rows, 0, sizes.heads, dtype=log_dtype(like.dtype)),
     )
 
 
@@ -157,7 +157,7 @@ def restored_window(tensors: Mapping[str, Tensor], sizes: Sizes, like: Tensor) -
     wanted = {
         "embeddings": ((rows, count, sizes.hidden), like.dtype),
         "context": ((sizes.layers, rows, count, sizes.heads, sizes.head_dim), like.dtype),
-        "logs": ((sizes.layers, rows, count, sizes.heads), torch.float32),
+        "logs": ((sizes.layers, rows, count, sizes.heads), log_dtype(like.dtype)),
         "counts": ((2,), torch.int64),
     }
     for name, (shape, dtype) in wanted.items():
