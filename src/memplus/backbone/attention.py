@@ -37,6 +37,7 @@ __all__ = [
     "AttentionCall",
     "Segment",
     "attend_concatenated",
+    "attend_masked",
     "attend_merged",
     "eager_function",
     "implementation_for",
@@ -244,6 +245,32 @@ def attend_merged(
     parts.append(_attend(folded, call.key, call.value, call.scale, mask=mask))
     merged = _merge(parts).reshape(query.shape)
     return merged.transpose(1, 2).contiguous()
+
+
+def attend_masked(
+    query: Tensor, key: Tensor, value: Tensor, scale: float, seen: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Attention over some keys with the log of its denominator, by which it can be merged.
+
+    Gradients reach the inputs through the output; through the log they do on no CPU.
+
+    Args:
+        query: [B, H, T, D].
+        key: [B, G, S, D].
+        value: [B, G, S, D].
+        scale: what scores are multiplied by.
+        seen: [T, S] true where a query may look; every query somewhere.
+
+    Returns:
+        [B, H, T, D] and [B, H, T], float32 at least.
+    """
+    heads, groups = query.shape[1], query.shape[1] // key.shape[1]
+    hidden = torch.finfo(query.dtype).min
+    mask = torch.zeros(seen.shape, dtype=query.dtype, device=seen.device).masked_fill_(
+        ~seen, hidden
+    )
+    folded = mask.repeat(groups, 1)[None, None]
+    return _unfold(*_attend(_fold(query, groups), key, value, scale, mask=folded), heads)
 
 
 def _tokens_of(call: AttentionCall) -> Tensor | None:

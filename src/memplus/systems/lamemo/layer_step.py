@@ -18,6 +18,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from memplus.backbone.attention import attend_masked
+
 __all__ = [
     "Blend",
     "LayerStep",
@@ -30,6 +32,7 @@ __all__ = [
     "interpolated",
     "layer_step",
     "log_dtype",
+    "mixed",
     "seen_to_the_left",
     "seen_to_the_right",
     "weights_of",
@@ -133,7 +136,7 @@ def layer_step(
     count = remembered.logs.shape[1]
     left = scoring.left(query[:, :, count:], key)
     seen = seen_to_the_left(count, query.shape[2] - count, query.device)
-    context, logs = attend(left, value, seen)
+    context, logs = attend(left, value, seen, exact=False)  # they go into the state alone
     own = Remembered(context.transpose(1, 2), logs.transpose(1, 2))
     right = alpha = None
     if count and blend.lookahead:
@@ -175,22 +178,34 @@ def seen_to_the_right(count: int, first: int, device: torch.device | None = None
     return place[None, first:] > place[:count, None]
 
 
-def attend(scores: Scores, value: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-    """Softmax attention with its denominator; differentiable, the denominator too.
+def attend(
+    scores: Scores, value: Tensor, seen: Tensor, *, exact: bool = True
+) -> tuple[Tensor, Tensor]:
+    """Softmax attention with its denominator.
 
     Args:
         scores: queries against keys.
         value: [B, G, K, D].
-        seen: true where a query may look, to be broadcast to [B, H, Q, K]; every query somewhere.
+        seen: [Q, K] true where a query may look; every query somewhere.
+        exact: whether the denominator must be differentiable, where anything is.
 
     Returns:
-        [B, H, Q, D], and the logarithm of the denominator [B, H, Q] in float32.
+        [B, H, Q, D], and the logarithm of the denominator [B, H, Q], float32 at least.
     """
+    query, key, scale, position = scores
+    if position is None and not (exact and torch.is_grad_enabled()):
+        return attend_masked(query, key, value, scale, seen)
     numbers = _numbers(scores, seen)
-    logs = torch.logsumexp(numbers, dim=-1)
-    weights = (numbers - logs[..., None]).exp().to(value.dtype)
-    folded = weights.reshape(*value.shape[:2], -1, value.shape[2])
-    return (folded @ value).reshape(*weights.shape[:3], value.shape[3]), logs
+    weights = numbers.softmax(dim=-1)
+    # The largest weight tells the denominator, with fewer exponentials than their sum.
+    logs = numbers.amax(dim=-1) - weights.amax(dim=-1).log()
+    return mixed(weights, value), logs
+
+
+def mixed(weights: Tensor, value: Tensor) -> Tensor:
+    """Values [B, G, K, D] by weights [B, H, Q, K]: [B, H, Q, D]."""
+    folded = weights.to(value.dtype).reshape(*value.shape[:2], -1, value.shape[2])
+    return (folded @ value).reshape(*weights.shape[:3], -1)
 
 
 def weights_of(scores: Scores, seen: Tensor) -> Tensor:

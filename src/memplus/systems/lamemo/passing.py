@@ -25,9 +25,9 @@ from memplus.systems.lamemo.layer_step import (
     LayerStep,
     Projected,
     Scores,
-    attend,
     layer_step,
     log_dtype,
+    mixed,
     weights_of,
 )
 from memplus.systems.lamemo.rotary import RotaryScoring
@@ -195,7 +195,7 @@ class _Stepping(Session):
         value = torch.cat([self._cached.values[call.layer], call.value], dim=2)
         self.keys.append(key)
         self.values.append(value)
-        scores, seen = Scores(call.query, key, call.scale), self.there[:, None, None]
-        output, _ = attend(scores, value, seen)
-        self.weights.append(weights_of(scores, seen).mean(dim=1)[:, 0, :-1])
-        return output.transpose(1, 2), None
+        scores = Scores(call.query, key, call.scale)
+        weights = weights_of(scores, self.there[:, None, None])
+        self.weights.append(weights.mean(dim=1)[:, 0, :-1])
+        return mixed(weights, value).transpose(1, 2), None
