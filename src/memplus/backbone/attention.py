@@ -248,7 +248,7 @@ def attend_merged(
 
 
 def attend_masked(
-    query: Tensor, key: Tensor, value: Tensor, scale: float, seen: Tensor
+    query: Tensor, key: Tensor, value: Tensor, scale: float, mask: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Attention over some keys with the log of its denominator, by which it can be merged.
 
@@ -259,16 +259,12 @@ def attend_masked(
         key: [B, G, S, D].
         value: [B, G, S, D].
         scale: what scores are multiplied by.
-        seen: [T, S] true where a query may look; every query somewhere.
+        mask: [T, S] added to them, in the query's dtype.
 
     Returns:
         [B, H, T, D] and [B, H, T], float32 at least.
     """
     heads, groups = query.shape[1], query.shape[1] // key.shape[1]
-    hidden = torch.finfo(query.dtype).min
-    mask = torch.zeros(seen.shape, dtype=query.dtype, device=seen.device).masked_fill_(
-        ~seen, hidden
-    )
     folded = mask.repeat(groups, 1)[None, None]
     return _unfold(*_attend(_fold(query, groups), key, value, scale, mask=folded), heads)
 

@@ -10,12 +10,7 @@ from safetensors.torch import load_file
 from tests.systems.golden import golden_folder
 from torch import Tensor
 
-from memplus.systems.lamemo.layer_step import (
-    Blend,
-    seen_to_the_left,
-    seen_to_the_right,
-    weights_of,
-)
+from memplus.systems.lamemo.layer_step import Blend, weights_of
 from memplus.systems.lamemo.published import Passed, PublishedLaMemo, PublishedSizes
 from memplus.systems.lamemo.window import Window
 
@@ -132,8 +127,8 @@ def check_segment(case: Golden, number: int, before: Window, passed: Passed) -> 
     case.check(f"{name}.logits", case.model.logits(passed.hidden).transpose(0, 1))
     losses = case.model.losses(passed.hidden, case.segment(number, 1))
     case.check(f"{name}.loss", losses.t())
+    seen = before.sight(case.sizes["segment"]).left
     for layer, step in enumerate(passed.steps):
-        seen = seen_to_the_left(before.count, case.sizes["segment"])
         given = f"{name}.layer{layer}"
         if number or not case.lookahead:
             case.check(f"{given}.attention", batch_last(weights_of(step.left, seen)))
@@ -155,7 +150,7 @@ def check_memory(case: Golden, name: str, before: Window, passed: Passed) -> Non
         if step.right is None or step.alpha is None:
             assert not before.count
             continue
-        seen = seen_to_the_right(before.count, before.first)
+        seen = before.sight(case.sizes["segment"]).right
         case.check(f"{given}.lookahead_attention", batch_last(weights_of(step.right, seen)))
         case.check(f"{given}.alpha", step.alpha.transpose(0, 1)[..., None])
 

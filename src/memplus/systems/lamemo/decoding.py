@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from memplus.systems.lamemo.layer_step import Blend, Scores, weights_of
-from memplus.systems.lamemo.passing import Cached, Passed, Passes
+from memplus.systems.lamemo.passing import Cached, Passed, Passes, absent
 from memplus.systems.lamemo.segments import Segments
 from memplus.systems.lamemo.window import Window
 from memplus.systems.latent.mechanism import Share
@@ -163,9 +163,9 @@ def _some(group: _Group, places: Sequence[int]) -> _Group:
 def _last_weights(passed: Passed, count: int, counts: Tensor, there: Tensor) -> Tensor:
     """[b, K] attention of each row's last token, mean over layers and heads."""
     rows = torch.arange(len(counts), device=counts.device)
-    found = []
+    found, mask = [], absent(there)
     for step in passed.steps:
         query = step.left.query[rows, :, counts - 1][:, :, None]
         scores = Scores(query, step.left.key, step.left.scale)
-        found.append(weights_of(scores, there[:, None, None]).mean(dim=1)[:, 0])
+        found.append(weights_of(scores, mask).mean(dim=1)[:, 0])
     return torch.stack(found).mean(dim=0)

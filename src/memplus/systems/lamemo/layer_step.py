@@ -27,14 +27,13 @@ __all__ = [
     "Remembered",
     "Scores",
     "Scoring",
+    "Sight",
     "attend",
-    "first_on_the_right",
     "interpolated",
     "layer_step",
     "log_dtype",
     "mixed",
-    "seen_to_the_left",
-    "seen_to_the_right",
+    "sight_of",
     "weights_of",
 ]
 
@@ -106,6 +105,18 @@ class Blend:
     """Added to the scores of all keys on the right; below 0 they count for less."""
 
 
+@dataclass(frozen=True)
+class Sight:
+    """Which keys a query may look at, the same in every layer of a pass."""
+
+    first: int
+    """The leftmost position that nothing remembered has looked at yet."""
+    left: Tensor
+    """[T, m + T] added to the segment's scores: 0, or a number that leaves nothing of them."""
+    right: Tensor
+    """[m, K] added to the remembered positions' scores against positions first .. m."""
+
+
 class LayerStep(NamedTuple):
     """What a layer made of remembered positions and segment."""
 
@@ -120,7 +131,7 @@ class LayerStep(NamedTuple):
 
 
 def layer_step(
-    remembered: Remembered, projected: Projected, scoring: Scoring, first: int, blend: Blend
+    remembered: Remembered, projected: Projected, scoring: Scoring, sight: Sight, blend: Blend
 ) -> LayerStep:
     """Causal attention of the segment, look-ahead attention of what is remembered, and the mix.
 
@@ -128,22 +139,19 @@ def layer_step(
         remembered: of positions 0 .. m-1.
         projected: of positions 0 .. m+T-1.
         scoring: how they are scored.
-        first: the leftmost position that nothing remembered has looked at yet
-            (``first_on_the_right``).
+        sight: which keys are looked at (``sight_of``).
         blend: how the two are mixed.
     """
     query, key, value = projected
     count = remembered.logs.shape[1]
     left = scoring.left(query[:, :, count:], key)
-    seen = seen_to_the_left(count, query.shape[2] - count, query.device)
-    context, logs = attend(left, value, seen, exact=False)  # they go into the state alone
+    context, logs = attend(left, value, sight.left, exact=False)  # they go into the state alone
     own = Remembered(context.transpose(1, 2), logs.transpose(1, 2))
     right = alpha = None
     if count and blend.lookahead:
-        there = slice(first, count + 1)
-        right = scoring.right(query[:, :, :count], key[:, :, there], first)
-        seen = seen_to_the_right(count, first, query.device)
-        ahead, ahead_logs = attend(right, value[:, :, there], seen)
+        there = slice(sight.first, count + 1)
+        right = scoring.right(query[:, :, :count], key[:, :, there], sight.first)
+        ahead, ahead_logs = attend(right, value[:, :, there], sight.right)
         refreshed = Remembered(ahead.transpose(1, 2), ahead_logs.transpose(1, 2))
         remembered, alpha = interpolated(remembered, refreshed, blend)
     both = Remembered(
@@ -153,40 +161,40 @@ def layer_step(
     return LayerStep(both, left, right, alpha)
 
 
-def first_on_the_right(count: int, last: int) -> int:
-    """The leftmost key that remembered positions look at now.
+def sight_of(count: int, tokens: int, last: int, like: Tensor) -> Sight:
+    """Who sees whom.
 
-    The first token of the segment before was looked at as that segment was read; each token is
-    looked at once.
+    The segment's tokens look at themselves and all before them. Remembered positions look to the
+    right as far as the segment's first token; the first token of the segment before was looked at
+    as that one was read, so that each position is looked at once.
 
     Args:
         count: m.
+        tokens: T.
         last: tokens of the segment before.
+        like: gives dtype and device.
     """
-    return max(1, count - last + 1)
+    first = max(1, count - last + 1)
+    place = torch.arange(count + tokens, device=like.device)
+    left = place[None, :] <= place[count:, None]
+    right = place[None, first : count + 1] > place[:count, None]
+    return Sight(first, _added(left, like), _added(right, like))
 
 
-def seen_to_the_left(count: int, tokens: int, device: torch.device | None = None) -> Tensor:
-    """[T, m + T] true where a token of the segment may look: at itself and all before it."""
-    place = torch.arange(count + tokens, device=device)
-    return place[None, :] <= place[count:, None]
-
-
-def seen_to_the_right(count: int, first: int, device: torch.device | None = None) -> Tensor:
-    """[m, K] true where a remembered position may look: right of it, from ``first`` to m."""
-    place = torch.arange(count + 1, device=device)
-    return place[None, first:] > place[:count, None]
+def _added(seen: Tensor, like: Tensor) -> Tensor:
+    hidden = torch.finfo(like.dtype).min
+    return like.new_zeros(seen.shape).masked_fill_(~seen, hidden)
 
 
 def attend(
-    scores: Scores, value: Tensor, seen: Tensor, *, exact: bool = True
+    scores: Scores, value: Tensor, mask: Tensor, *, exact: bool = True
 ) -> tuple[Tensor, Tensor]:
     """Softmax attention with its denominator.
 
     Args:
         scores: queries against keys.
         value: [B, G, K, D].
-        seen: [Q, K] true where a query may look; every query somewhere.
+        mask: [Q, K] added to the scores (``Sight``).
         exact: whether the denominator must be differentiable, where anything is.
 
     Returns:
@@ -194,8 +202,8 @@ def attend(
     """
     query, key, scale, position = scores
     if position is None and not (exact and torch.is_grad_enabled()):
-        return attend_masked(query, key, value, scale, seen)
-    numbers = _numbers(scores, seen)
+        return attend_masked(query, key, value, scale, mask)
+    numbers = _numbers(scores, mask)
     weights = numbers.softmax(dim=-1)
     # The largest weight tells the denominator, with fewer exponentials than their sum.
     logs = numbers.amax(dim=-1) - weights.amax(dim=-1).log()
@@ -208,9 +216,14 @@ def mixed(weights: Tensor, value: Tensor) -> Tensor:
     return (folded @ value).reshape(*weights.shape[:3], -1)
 
 
-def weights_of(scores: Scores, seen: Tensor) -> Tensor:
-    """Attention weights [B, H, Q, K] in float32, 0 where a query may not look."""
-    return torch.softmax(_numbers(scores, seen), dim=-1)
+def weights_of(scores: Scores, mask: Tensor) -> Tensor:
+    """Attention weights [B, H, Q, K], float32 at least.
+
+    Args:
+        scores: queries against keys.
+        mask: added to the scores, to be broadcast to [B, H, Q, K].
+    """
+    return torch.softmax(_numbers(scores, mask), dim=-1)
 
 
 def log_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -218,15 +231,15 @@ def log_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
-def _numbers(scores: Scores, seen: Tensor) -> Tensor:
-    """[B, H, Q, K] float32 at least, minus infinity where a query may not look."""
+def _numbers(scores: Scores, mask: Tensor) -> Tensor:
+    """[B, H, Q, K], float32 at least."""
     query, key, scale, position = scores
     folded = query.reshape(*key.shape[:2], -1, query.shape[3])
     found = (folded @ key.transpose(2, 3)).reshape(*query.shape[:3], key.shape[2])
     found = found.to(log_dtype(found.dtype)) * scale
     if position is not None:
         found = found + position
-    return found.masked_fill(~seen, float("-inf"))
+    return found + mask
 
 
 def interpolated(before: Remembered, ahead: Remembered, blend: Blend) -> tuple[Remembered, Tensor]:
@@ -248,5 +261,5 @@ def interpolated(before: Remembered, ahead: Remembered, blend: Blend) -> tuple[R
     else:
         alpha = torch.sigmoid(before.logs - logs)
     share = alpha.to(before.context.dtype)[..., None]
-    context = share * before.context + (1 - share) * ahead.context
+    context = torch.lerp(ahead.context, before.context, share)
     return Remembered(context, torch.logaddexp(before.logs, logs)), alpha

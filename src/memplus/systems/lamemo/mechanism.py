@@ -91,7 +91,10 @@ class LaMemo(Mechanism[Window]):
     @torch.no_grad()
     def write(self, state: Window, ids: Tensor) -> Window:
         """See ``Mechanism.write``."""
-        return self.read_and_write(state, ids)[1]
+        for piece in ids.split(self.segment_tokens, dim=1):
+            embeddings, steps = self._passes.take_in(state, piece, self._blend)
+            state = moved(state, embeddings, steps, self.options.memory)
+        return state
 
     def read_and_write(self, state: Window, ids: Tensor) -> tuple[Tensor, Window]:
         """See ``Mechanism.read_and_write``; the state behind it is cut from the graph."""

@@ -33,7 +33,7 @@ from memplus.systems.lamemo.layer_step import (
 from memplus.systems.lamemo.rotary import RotaryScoring
 from memplus.systems.lamemo.window import Window
 
-__all__ = ["Cached", "Passed", "Passes"]
+__all__ = ["Cached", "Passed", "Passes", "absent"]
 
 
 @dataclass(frozen=True)
@@ -91,10 +91,22 @@ class Passes:
             blend: how what is on the right is mixed in.
         """
         embeddings = torch.cat([window.embeddings, self.backbone.embedding(ids)], dim=1)
-        session = _Reading(self, window, blend)
-        places = torch.arange(embeddings.shape[1], device=ids.device)[None]
-        hidden = self._run(session, embeddings, places)[:, window.count :]
+        session = _Reading(self, window, ids.shape[1], blend)
+        hidden = self._run(session, embeddings, _places(embeddings))[:, window.count :]
         return Passed(hidden, embeddings, session.steps, session.projected)
+
+    def take_in(self, window: Window, ids: Tensor, blend: Blend) -> tuple[Tensor, list[LayerStep]]:
+        """As ``read``, but no further than the last layer's attention, which is all that a window
+        keeps.
+
+        Returns:
+            [B, m + T, d] what went in, and what each layer made of it.
+        """
+        embeddings = torch.cat([window.embeddings, self.backbone.embedding(ids)], dim=1)
+        session = _Reading(self, window, ids.shape[1], blend, stops=True)
+        with contextlib.suppress(_AllKnown):
+            self._run(session, embeddings, _places(embeddings))
+        return embeddings, session.steps
 
     def step(self, cached: Cached, tokens: Tensor, places: Tensor) -> tuple[Tensor, Cached, Tensor]:
         """One more token of each row.
@@ -143,11 +155,30 @@ class Passes:
         return RotaryScoring(call.scale, angles, self.direction[call.layer])
 
 
+def _places(embeddings: Tensor) -> Tensor:
+    """[1, P] positions 0, 1, ... of [B, P, d]."""
+    return torch.arange(embeddings.shape[1], device=embeddings.device)[None]
+
+
+class _AllKnown(Exception):
+    """Ends a pass behind the last attention."""
+
+
+def absent(there: Tensor) -> Tensor:
+    """[B, K] true where a key is there -> [B, 1, 1, K] to be added to scores."""
+    mask = torch.zeros(there.shape, device=there.device).masked_fill_(~there, float("-inf"))
+    return mask[:, None, None]
+
+
 class _Reading(Session):
     """Attention of remembered positions and segment."""
 
-    def __init__(self, passes: Passes, window: Window, blend: Blend) -> None:
+    def __init__(
+        self, passes: Passes, window: Window, tokens: int, blend: Blend, *, stops: bool = False
+    ) -> None:
+        self._last = len(passes.backbone.layers) - 1 if stops else None
         self.passes, self.window, self.blend = passes, window, blend
+        self.sight = window.sight(tokens)
         self._steps: dict[int, LayerStep] = {}
         self._projected: dict[int, Projected] = {}
 
@@ -166,8 +197,10 @@ class _Reading(Session):
         projected = Projected(call.query, call.key, call.value)
         scoring = self.passes.scoring(call, self.window.count)
         remembered = self.window.layer(call.layer)
-        step = layer_step(remembered, projected, scoring, self.window.first, self.blend)
+        step = layer_step(remembered, projected, scoring, self.sight, self.blend)
         self._steps[call.layer], self._projected[call.layer] = step, projected
+        if call.layer == self._last:
+            raise _AllKnown
         return step.remembered.context, None
 
     def after_layer(self, layer: int, hidden: Tensor) -> Tensor:
@@ -185,6 +218,7 @@ class _Stepping(Session):
         self._cached = cached
         new = cached.there.new_ones(len(cached.there), 1)
         self.there = torch.cat([cached.there, new], dim=1)
+        self._mask = absent(self.there)
         self.keys: list[Tensor] = []
         self.values: list[Tensor] = []
         self.weights: list[Tensor] = []
@@ -196,6 +230,6 @@ class _Stepping(Session):
         self.keys.append(key)
         self.values.append(value)
         scores = Scores(call.query, key, call.scale)
-        weights = weights_of(scores, self.there[:, None, None])
+        weights = weights_of(scores, self._mask)
         self.weights.append(weights.mean(dim=1)[:, 0, :-1])
         return mixed(weights, value).transpose(1, 2), None

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from memplus.systems.lamemo.layer_step import Blend, LayerStep, Projected, layer_step
+from memplus.systems.lamemo.layer_step import Blend, LayerStep, Projected, Sight, layer_step
 from memplus.systems.lamemo.relative import Biases, RelativeScoring, sinusoids
 from memplus.systems.lamemo.window import Sizes, Window, empty_window, moved
 
@@ -108,9 +108,10 @@ class PublishedLaMemo(nn.Module):
         hidden = embeddings = torch.cat([window.embeddings, embedded], dim=1)
         known = sinusoids(hidden.shape[1], self.get_buffer("frequencies"))
         biases = Biases(self.content, self.left, getattr(self, "right", self.left))
+        given = _Given(window.sight(ids.shape[1]), known, biases)
         outputs, steps = [], []
         for index, layer in enumerate(self.layers):
-            hidden, step = layer(window, index, hidden, (known, biases))
+            hidden, step = layer(window, index, hidden, given)
             outputs.append(hidden)
             steps.append(step)
         after = moved(window, embeddings, steps, self.sizes.memory)
@@ -125,6 +126,15 @@ class PublishedLaMemo(nn.Module):
         """Of each prediction, in nats: [B, T, d] and [B, T] -> [B, T]."""
         found = self.logits(hidden).flatten(0, 1)
         return functional.cross_entropy(found, targets.flatten(), reduction="none").view_as(targets)
+
+
+class _Given(NamedTuple):
+    """What all layers of a pass share."""
+
+    sight: Sight
+    known: Tensor
+    """[m + T, d] sinusoids of the distances."""
+    biases: Biases
 
 
 class _Layer(nn.Module):
@@ -146,16 +156,15 @@ class _Layer(nn.Module):
         self.mlp_norm = nn.LayerNorm(sizes.width)
 
     def forward(
-        self, window: Window, index: int, hidden: Tensor, positions: tuple[Tensor, Biases]
+        self, window: Window, index: int, hidden: Tensor, given: _Given
     ) -> tuple[Tensor, LayerStep]:
         """[B, m + T, d] -> the same, and what attention made of it."""
-        known, biases = positions
         normed = self.attention_norm(hidden) if self.sizes.norm_first else hidden
         projected = Projected(*(self._heads(one(normed)) for one in self._projections()))
-        distances = self.distance(known).unflatten(-1, (self.sizes.heads, -1))
-        scoring = RelativeScoring(distances, biases, self.sizes.clamp)
+        distances = self.distance(given.known).unflatten(-1, (self.sizes.heads, -1))
+        scoring = RelativeScoring(distances, given.biases, self.sizes.clamp)
         blend = self.sizes.blend
-        step = layer_step(window.layer(index), projected, scoring, window.first, blend)
+        step = layer_step(window.layer(index), projected, scoring, given.sight, blend)
         hidden = hidden + self.out(step.remembered.context.flatten(2))
         if self.sizes.norm_first:
             hidden = hidden + self.mlp(self.mlp_norm(hidden))

@@ -15,7 +15,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from memplus.systems.lamemo.layer_step import LayerStep, Remembered, first_on_the_right, log_dtype
+from memplus.systems.lamemo.layer_step import LayerStep, Remembered, Sight, log_dtype, sight_of
 
 __all__ = ["Sizes", "Window", "empty_window", "moved", "restored_window"]
 
@@ -53,10 +53,9 @@ class Window:
         """m."""
         return self.embeddings.shape[1]
 
-    @property
-    def first(self) -> int:
-        """The leftmost position that will be looked at from the left of it."""
-        return first_on_the_right(self.count, self.last)
+    def sight(self, tokens: int) -> Sight:
+        """Who sees whom as so many tokens are read."""
+        return sight_of(self.count, tokens, self.last, self.embeddings)
 
     @property
     def tensors(self) -> Mapping[str, Tensor]:
