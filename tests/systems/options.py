@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tests.systems.longmem import tiny_weights as longmem
+from tests.systems.lamemo import tiny_weights as lamemo
 from tests.systems.memllm import tiny_weights as memllm
 from tests.systems.ret_llm.tiny_weights import tiny_weights
 
@@ -12,6 +13,7 @@ __all__ = ["OPTIONS_FOR", "spec_for"]
 
 OPTIONS_FOR: dict[str, Callable[[], dict[str, str]]] = {
     "longmem": longmem.options,
+    "lamemo": lamemo.tiny_options,
     "memllm": lambda: {"weights": str(memllm.tiny_weights()), "context_sentences": "0"},
     "ret_llm": lambda: {"weights": str(tiny_weights())},
 }

@@ -29,6 +29,7 @@ SYSTEMS = {
     "ret_llm": "memplus.systems.ret_llm.system:RetLLMSystem",
     "memllm": "memplus.systems.memllm.system:MemLLMSystem",
     "longmem": "memplus.systems.longmem.system:LongMemSystem",
+    "lamemo": "memplus.systems.lamemo.system:LaMemoSystem",
 }
 """Name -> module and class; the class is made of a ``Shared`` and its options."""
 

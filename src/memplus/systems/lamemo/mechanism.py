@@ -51,7 +51,7 @@ class LaMemo(Mechanism[Window]):
         self.options = options or LaMemoOptions()
         _check(backbone, self.options)
         self.segment_tokens = self.options.segment
-        self.longest = _LONGEST
+        self.longest = max(_LONGEST, self.segment_tokens)
         self.lora = Lora(backbone, _lora_sizes(backbone, self.options))
         self.direction: nn.Parameter | None = None
         if self.options.lookahead == "mirrored":

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from memplus.config import require
+from memplus.systems.latent.system import LatentOptions
 
 __all__ = ["LaMemoOptions", "LookAhead"]
 
@@ -16,7 +17,7 @@ _PUBLISHED_EPSILON = 1e-6
 
 
 @dataclass(frozen=True)
-class LaMemoOptions:
+class LaMemoOptions(LatentOptions):
     """Options of ``lamemo``; the defaults are for a model of 135M parameters."""
 
     segment: int = 256
@@ -39,8 +40,6 @@ class LaMemoOptions:
     """Rank of the update of the projections of queries, keys, values and output."""
     alpha: int = 16
     """The update is multiplied by alpha / rank."""
-    weights: str = ""
-    """Folder of the trained parts; empty: those that come with memplus."""
 
     def __post_init__(self) -> None:
         for name in ("segment", "memory", "rank", "alpha"):

@@ -1,0 +1,36 @@
+"""LaMemo (2204.07341): a window of remembered positions that is refreshed from the right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from memplus.backbone.access import Backbone
+from memplus.systems.lamemo.mechanism import LaMemo
+from memplus.systems.lamemo.options import LaMemoOptions
+from memplus.systems.latent.mechanism import Mechanism
+from memplus.systems.latent.system import LatentSystem
+
+__all__ = ["LaMemoSystem"]
+
+
+class LaMemoSystem(LatentSystem[LaMemoOptions]):
+    """A decoder with a window that looks ahead.
+
+    Args:
+        shared: the model.
+        options: how.
+
+    Raises:
+        SystemWeightsError: the trained weights are not there, or were trained with other options.
+    """
+
+    registered = "lamemo"
+    called = "LaMemo"
+    options_type = LaMemoOptions
+    makes = "memplus train --config configs/lamemo/stage1.yaml"
+    trained_for = ("segment", "memory", "lookahead", "rank", "alpha")
+
+    @classmethod
+    def build(cls, backbone: Backbone, options: LaMemoOptions) -> Mechanism[Any]:
+        """See ``LatentSystem.build``."""
+        return LaMemo(backbone, options)

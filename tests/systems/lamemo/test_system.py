@@ -1,0 +1,93 @@
+"""LaMemo as a system: what its weights hold for, what it keeps, what it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from tests.systems.conftest import SHARED
+from tests.systems.lamemo.tiny_weights import OPTIONS, tiny_folder
+from tests.systems.latent.toy import tiny_weights
+
+from memplus.errors import SystemWeightsError
+from memplus.systems.lamemo.options import LaMemoOptions
+from memplus.systems.lamemo.system import LaMemoSystem
+
+TEXT = "The gate is red, and nobody came. It rained for days on end; the keeper slept. "
+Made = Callable[..., LaMemoSystem]
+
+
+@pytest.fixture
+def made() -> Made:
+    options = LaMemoOptions(weights=str(tiny_folder()), **OPTIONS)
+    return partial(_made, options)
+
+
+def _made(options: LaMemoOptions, **changes: object) -> LaMemoSystem:
+    return LaMemoSystem(SHARED, replace(options, **changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("segment", 16), ("memory", 24), ("lookahead", "off"), ("rank", 4), ("alpha", 8)],
+)
+def test_weights_trained_otherwise_name_the_option(made: Made, name: str, value: object) -> None:
+    with pytest.raises(SystemWeightsError, match=f"lamemo:{name}"):
+        made(**{name: value})
+
+
+def test_weights_that_are_missing_name_the_command(tmp_path: Path) -> None:
+    with pytest.raises(SystemWeightsError, match=r"configs/lamemo/stage1\.yaml"):
+        LaMemoSystem(SHARED, LaMemoOptions(weights=str(tmp_path)))
+
+
+def test_how_alpha_is_computed_may_be_chosen_afterwards(made: Made) -> None:
+    assert made(published=True).mechanism
+    assert made(offset=-1.0).name != made().name
+
+
+def test_the_state_stops_growing_once_the_window_is_full(made: Made) -> None:
+    session = made().open(0)
+    sizes = []
+    for _ in range(4):
+        session.write(TEXT)
+        sizes.append(session.state.nbytes)
+    assert len(set(sizes)) == 1
+    backbone = SHARED.mplus.core.backbone
+    layers, heads = len(backbone.layers), backbone.config.num_attention_heads
+    numbers = backbone.hidden_size + layers * heads * (backbone.head_dim + 1)
+    assert sizes[0] == 4 * OPTIONS["memory"] * numbers + 16
+
+
+def test_evidence_lies_in_the_window_and_names_its_source() -> None:
+    sizes = {**OPTIONS, "segment": 100, "memory": 90}
+    folder = tiny_weights(LaMemoSystem, LaMemoOptions(**sizes))
+    session = LaMemoSystem(SHARED, LaMemoOptions(weights=str(folder), **sizes)).open(0)
+    session.write((TEXT * 2)[:105], "first")
+    session.write((TEXT * 2)[:105], "second")
+    (reply,) = session.ask(["Red?"], max_new_tokens=4)
+    shares = [one.share for one in reply.evidence]
+    assert shares == sorted(shares, reverse=True)
+    assert sum(shares) == pytest.approx(1, abs=1e-3)
+    assert {one.source for one in reply.evidence} == {"second"}
+    # Of 200 tokens in the window's segments the newest 90 are remembered; sources count their own.
+    assert min(one.start for one in reply.evidence) == 200 - 90 - 105
+    assert max(one.end for one in reply.evidence) == 200 - 105
+
+
+def test_what_was_told_reaches_no_further_than_layers_times_window(made: Made) -> None:
+    """Nothing is retrieved: what left the window is known by what those in it took over."""
+    system, horizon = made(), len(SHARED.mplus.core.backbone.layers) * OPTIONS["memory"]
+    for behind, same in (("", False), (TEXT * (2 + horizon // len(TEXT)), True)):
+        states = []
+        for opening in ("A boat lay in the harbour.", "Nobody knew the captain's "):
+            session = system.open(0)
+            session.write(opening + TEXT + behind)
+            session.flush()
+            states.append(session.state)
+        assert torch.equal(states[0].embeddings, states[1].embeddings)
+        assert torch.equal(states[0].context, states[1].context) == same
