@@ -17,6 +17,7 @@ from memplus.backbone.attention import (
     AttentionCall,
     Segment,
     attend_concatenated,
+    attend_masked,
     attend_merged,
     implementation_for,
 )
@@ -229,3 +230,26 @@ def test_padding_does_not_go_through_shared_rows(
     for row, count in enumerate(padding):
         first = max(0, count - (TEXT - queries))
         close(found[row, first:], expected[row, first:])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_masked_attention_tells_its_logarithm_and_is_learned_from(dtype: torch.dtype) -> None:
+    query = drawn(2, HEADS, 5, WIDTH, seed=1).to(dtype).requires_grad_()
+    key, value = (
+        drawn(2, GROUPS, TEXT, WIDTH, seed=seed).to(dtype).requires_grad_() for seed in (2, 3)
+    )
+    mask = torch.zeros(5, TEXT, dtype=dtype).masked_fill_(
+        torch.ones(5, TEXT).tril(2) == 0, torch.finfo(dtype).min
+    )
+    output, logs = attend_masked(query, key, value, 0.3, mask)
+    each = HEADS // GROUPS
+    scores = query @ key.repeat_interleave(each, 1).transpose(2, 3) * 0.3 + mask
+    expected = scores.softmax(dim=-1) @ value.repeat_interleave(each, 1)
+    assert torch.allclose(output, expected, atol=1e-6)
+    assert torch.allclose(logs, scores.logsumexp(dim=-1).to(logs.dtype), atol=1e-5)
+    weight = drawn(*output.shape, seed=4).to(dtype)
+    found, wanted = (
+        torch.autograd.grad((one * weight).sum(), (query, key, value)) for one in (output, expected)
+    )
+    for one, other in zip(found, wanted, strict=True):
+        assert torch.allclose(one, other, atol=1e-5)

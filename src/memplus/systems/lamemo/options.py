@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from memplus.config import require
-from memplus.systems.latent.system import LatentOptions
 
 __all__ = ["LaMemoOptions", "LookAhead"]
 
@@ -17,7 +16,7 @@ _PUBLISHED_EPSILON = 1e-6
 
 
 @dataclass(frozen=True)
-class LaMemoOptions(LatentOptions):
+class LaMemoOptions:
     """Options of ``lamemo``; the defaults are for a model of 135M parameters."""
 
     segment: int = 256
@@ -40,6 +39,9 @@ class LaMemoOptions(LatentOptions):
     """Rank of the update of the projections of queries, keys, values and output."""
     alpha: int = 16
     """The update is multiplied by alpha / rank."""
+    weights: str = ""
+    """Folder of trained weights instead of those that come with memplus; none: the mechanism as
+    training begins with it."""
 
     def __post_init__(self) -> None:
         for name in ("segment", "memory", "rank", "alpha"):

@@ -27,7 +27,8 @@ class RotaryScoring:
 
     scale: float
     angles: Angles | None = None
-    """cos and sin of positions 0 .. m in float32, [m + 1, R / 2] each; None: signed distances."""
+    """cos and sin of positions 0 .. m or more, float32 at least, [m + 1, R / 2] each; None: signed
+    distances."""
     direction: Tensor | None = None
     """v' [H, D], added to the queries that look ahead before they are rotated; None: nothing."""
 
@@ -42,7 +43,8 @@ class RotaryScoring:
         count = query.shape[2]
         negated, twice = _negated(self.angles), _back_twice(self.angles)
         query = _turned(query, (twice[0][:count], twice[1][:count]))
-        key = _turned(key, (twice[0][first:], twice[1][first:]))
+        there = slice(first, first + key.shape[2])
+        key = _turned(key, (twice[0][there], twice[1][there]))
         if self.direction is not None:
             bias = self.direction.expand(count, -1, -1)
             turned = rotate(bias, (negated[0][:count], negated[1][:count]))

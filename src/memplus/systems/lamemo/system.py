@@ -8,7 +8,7 @@ from memplus.backbone.access import Backbone
 from memplus.systems.lamemo.mechanism import LaMemo
 from memplus.systems.lamemo.options import LaMemoOptions
 from memplus.systems.latent.mechanism import Mechanism
-from memplus.systems.latent.system import LatentSystem
+from memplus.systems.latent.system import Decode, LatentSystem
 
 __all__ = ["LaMemoSystem"]
 
@@ -31,6 +31,6 @@ class LaMemoSystem(LatentSystem[LaMemoOptions]):
     trained_for = ("segment", "memory", "lookahead", "rank", "alpha")
 
     @classmethod
-    def build(cls, backbone: Backbone, options: LaMemoOptions) -> Mechanism[Any]:
-        """See ``LatentSystem.build``."""
+    def build(cls, backbone: Backbone, options: LaMemoOptions, decode: Decode) -> Mechanism[Any]:
+        """See ``LatentSystem.build``; words are not looked at."""
         return LaMemo(backbone, options)
