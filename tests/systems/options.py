@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.systems.longmem import tiny_weights as longmem
 from tests.systems.lamemo import tiny_weights as lamemo
+from tests.systems.longmem import tiny_weights as longmem
 from tests.systems.memllm import tiny_weights as memllm
 from tests.systems.ret_llm.tiny_weights import tiny_weights
 
