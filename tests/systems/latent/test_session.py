@@ -1,5 +1,8 @@
 import shutil
+from concurrent.futures import ThreadPoolExecutor
+from math import exp
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,7 +11,13 @@ from tests.systems.conftest import SHARED, SMALL
 from tests.systems.latent.tiny_weights import tiny_weights
 from tests.systems.latent.toy import ToyOptions, ToySystem
 
-from memplus.errors import ConfigError, EmptyTextError, SessionMismatchError, UsageError
+from memplus.errors import (
+    ConfigError,
+    CorruptMemoryError,
+    EmptyTextError,
+    SessionMismatchError,
+    UsageError,
+)
 from memplus.systems.latent.session import LatentSession
 from memplus.systems.protocol import ChatPrompt, Evidence
 from memplus.systems.shared import Shared
@@ -189,3 +198,50 @@ def test_a_moved_folder_of_weights_is_still_that_of_the_session(tmp_path: Path) 
     shutil.copytree(made.options.weights, tmp_path / "moved")
     moved = ToySystem(SHARED, ToyOptions(str(tmp_path / "moved")))
     assert moved.load(tmp_path / "session").tokens == len(TEXT)
+
+
+def test_a_session_in_16_bits_is_kept_in_16_bits(tmp_path: Path) -> None:
+    model = make_mplus(config=SMALL, dtype=torch.bfloat16)
+    made = system(Shared(lambda: model))
+    session = told(TEXT, made=made)
+    assert session.state.mean.dtype == torch.bfloat16
+    session.save(tmp_path / "session")
+    loaded = made.load(tmp_path / "session")
+    assert loaded.ask(QUESTIONS, max_new_tokens=4) == session.ask(QUESTIONS, max_new_tokens=4)
+    (scored,) = session.score(["The gate is"], [[chr(place) for place in range(32, 127)]])
+    assert 0 < sum(exp(one) for one, _ in scored) <= 1.001
+
+
+def test_threads_that_ask_one_system_get_what_each_would_alone() -> None:
+    made = system()
+    sessions = [told(text, made=made) for text in (TEXT, TEXT[::-1], TEXT[20:])]
+    alone = [one.ask(QUESTIONS, max_new_tokens=4) for one in sessions]
+    with ThreadPoolExecutor(3) as pool:
+        found = pool.map(lambda one: one.ask(QUESTIONS, max_new_tokens=4), sessions)
+        assert [*found] == alone
+
+
+def test_a_state_that_contradicts_the_mechanism_is_refused(tmp_path: Path) -> None:
+    made = system()
+    session = told(TEXT, made=made)
+    for name, wrong in (
+        ("mean", torch.zeros(1, 31)),
+        ("ends", torch.zeros(2, 3, dtype=torch.int64)),
+        ("more", torch.zeros(1)),
+    ):
+        tensors = {**session.state.tensors, name: wrong}
+        broken = told(TEXT, made=made)
+        broken.state = SimpleNamespace(tensors=tensors)
+        broken.save(tmp_path / "session")
+        with pytest.raises(CorruptMemoryError, match="state"):
+            made.load(tmp_path / "session")
+
+
+def test_a_tail_that_no_session_has_is_refused(tmp_path: Path) -> None:
+    made = system()
+    for tail in ([300], [-1], [1] * 16):
+        broken = told(TEXT, made=made)
+        broken.tail = tail
+        broken.save(tmp_path / "session")
+        with pytest.raises(CorruptMemoryError, match="tail"):
+            made.load(tmp_path / "session")
