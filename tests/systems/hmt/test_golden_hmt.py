@@ -88,7 +88,7 @@ class Golden:
             for ours, theirs in _OWN.items():
                 if f"hmt.{theirs}" in self.tensors:
                     weight = made.segments.get_parameter(ours)
-                    weight.copy_(self.tensors[f"hmt.{theirs}"])
+                    weight.copy_(self.tensors[f"hmt.{theirs}"].view_as(weight))
         return made.to(self.dtype)
 
     @property
@@ -110,7 +110,7 @@ class Golden:
         else:
             cache = self.tensors[f"seg{index - 1}.memory_out"]
         before, count = self.pieces[index - 1].ids, self.sizes["sensory_tokens"]
-        sensory = before[:, before.shape[1] - count :]
+        sensory = before[:, max(0, before.shape[1] - count) :]
         bounds = tuple(range(cache.shape[1] + 1))
         return HMTState(cache.to(self.dtype), sensory, bounds)
 
@@ -156,7 +156,8 @@ def gradients(golden: Golden, loss: Tensor) -> Found:
     names = [name for name in golden.tensors if name.startswith("grad.")]
     if names:
         loss.backward()
-    return {name: present(weights[name].grad) for name in names}
+    shapes = {name: golden.tensors[name].shape for name in names}
+    return {name: present(weights[name].grad).view(shape) for name, shape in shapes.items()}
 
 
 def present(gradient: Tensor | None) -> Tensor:

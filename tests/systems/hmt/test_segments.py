@@ -80,7 +80,7 @@ def test_gradients_are_the_references(hmt: HMTMechanism, stage: str) -> None:
 @torch.no_grad()
 def test_a_first_segment_is_the_plain_decoder_behind_m0(hmt: HMTMechanism) -> None:
     ids, decoder = IDS[:1, :6], hmt.backbone.decoder
-    embeds = torch.cat([hmt.segments.initial[None], hmt.backbone.embedding(ids)], dim=1)
+    embeds = torch.cat([hmt.segments.initial[None, None], hmt.backbone.embedding(ids)], dim=1)
     plain = decoder(inputs_embeds=embeds, use_cache=False).last_hidden_state[:, 1:]
     assert hmt.read(hmt.empty(1), ids).equal(plain)
     assert hmt.begin(hmt.empty(1), ids).hidden.equal(

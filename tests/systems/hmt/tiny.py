@@ -39,7 +39,7 @@ def make_hmt(family: str = "llama", *, seed: int = 0, **options: Any) -> HMTMech
 def reference_of(hmt: HMTMechanism) -> Reference:
     """The reference of one text, with the mechanism's decoder (no update) and weights."""
     own, options = hmt.segments, hmt.options
-    weights = Weights(own.initial[0], own.summary_prompt[0], own.retrieval.query, own.retrieval.key)
+    weights = Weights(own.initial, own.summary_prompt, own.retrieval.query, own.retrieval.key)
     sizes = Sizes(
         options.segment_tokens,
         options.sensory_tokens,

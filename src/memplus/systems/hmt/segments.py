@@ -42,10 +42,10 @@ class Segments(nn.Module):
         self.options = options
         width = backbone.hidden_size
         spread = float(backbone.embedding.weight.detach().float().std())
-        self.initial = nn.Parameter(torch.randn(1, width) * spread)
-        """M0, what a segment is read behind while nothing was written."""
-        self.summary_prompt = nn.Parameter(torch.randn(1, width) * spread)
-        """T, before and behind a segment's beginning where its summary is wanted."""
+        self.initial = nn.Parameter(torch.randn(width) * spread)
+        """[d], M0: what a segment is read behind while nothing was written."""
+        self.summary_prompt = nn.Parameter(torch.randn(width) * spread)
+        """[d], T: stands before and behind a segment's beginning where its summary is wanted."""
         bfloat16 = options.published == "bfloat16"
         self.retrieval = Retrieval(width, options.retrieval_dim, bfloat16=bfloat16)
         self.to(backbone.device)
