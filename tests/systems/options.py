@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tests.systems.hmt.tiny import TINY as HMT
 from tests.systems.lamemo import tiny_weights as lamemo
+from tests.systems.latent.tiny_weights import tiny_options
 from tests.systems.longmem import tiny_weights as longmem
 from tests.systems.memllm import tiny_weights as memllm
 from tests.systems.ret_llm.tiny_weights import tiny_weights
 
+from memplus.systems.hmt.system import HMTSystem
+
 __all__ = ["OPTIONS_FOR", "spec_for"]
 
 OPTIONS_FOR: dict[str, Callable[[], dict[str, str]]] = {
+    "hmt": lambda: tiny_options(HMTSystem, HMT),
     "longmem": longmem.options,
     "lamemo": lamemo.tiny_options,
     "memllm": lambda: {"weights": str(memllm.tiny_weights()), "context_sentences": "0"},

@@ -28,6 +28,7 @@ SYSTEMS = {
     "scm": "memplus.systems.scm.system:SCMSystem",
     "ret_llm": "memplus.systems.ret_llm.system:RetLLMSystem",
     "memllm": "memplus.systems.memllm.system:MemLLMSystem",
+    "hmt": "memplus.systems.hmt.system:HMTSystem",
     "longmem": "memplus.systems.longmem.system:LongMemSystem",
     "lamemo": "memplus.systems.lamemo.system:LaMemoSystem",
 }

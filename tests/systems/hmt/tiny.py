@@ -23,6 +23,11 @@ SIZES: dict[str, Any] = {
     "rank": 0,
 }
 
+TINY = HMTOptions(
+    segment_tokens=20, sensory_tokens=3, cache=3, retrieval_dim=8, summary_fraction=0.5, rank=2
+)
+"""As a system of the tiny model of ``tests.systems.conftest`` has them."""
+
 
 def make_hmt(family: str = "llama", *, seed: int = 0, **options: Any) -> HMTMechanism:
     """A random decoder with random parts, all large enough to matter."""
