@@ -70,6 +70,12 @@ class SideDecoder(nn.Module):
         attention.register_forward_pre_hook(self._ask, with_kwargs=True)
 
     @property
+    def dtype(self) -> torch.dtype:
+        """Of its weights, and so of what it takes and gives."""
+        weight: Tensor = next(self.decoder.parameters())
+        return weight.dtype
+
+    @property
     def query_heads(self) -> int:
         """Q."""
         return int(self.decoder.config.num_attention_heads)

@@ -259,6 +259,20 @@ def test_what_it_does_not_fit_is_refused_by_name() -> None:
             LongMem(Backbone(make_model()), replaced(**changes))
 
 
+def test_the_side_network_may_be_wider_than_the_decoder_while_it_learns() -> None:
+    half = LongMem(Backbone(make_model(dtype=torch.bfloat16)), OPTIONS)
+    with torch.no_grad():
+        before = half.read(told(half), ASKED)
+    half.float()
+    found = half.read(told(half), ASKED)
+    assert found.dtype == torch.bfloat16
+    near = torch.nn.functional.cosine_similarity(found.float(), before.float(), dim=-1)
+    assert near.mean().item() > 0.99
+    found.float().square().mean().backward()
+    assert all(one.grad is not None for one in half.parameters())
+    assert {one.grad.dtype for one in half.parameters() if one.grad is not None} == {torch.float32}
+
+
 def test_half_precision_stays_near() -> None:
     wide = LongMem(Backbone(make_model()), OPTIONS)
     half = LongMem(Backbone(make_model(dtype=torch.bfloat16)), OPTIONS)

@@ -148,8 +148,10 @@ class LongMem(Mechanism[Bank]):
         if self.options.published and found.final is not None:
             ends = [*ends[:-1], found.final]
         steps = [end - begin for begin, end in zip(states, ends)]
-        hidden: Tensor = self.side(states[0], steps, change, text, cache)
-        return hidden
+        # Training keeps the side network in float32 whatever the decoder's dtype.
+        first, *added = (one.to(self.side.dtype) for one in (states[0], *steps))
+        hidden: Tensor = self.side(first, added, change, text, cache)
+        return hidden.to(self.backbone.dtype)
 
     def _change(self, bank: Bank, account: Account | None = None) -> Change | None:
         """What the memory layer's attention becomes; None while nothing is kept."""

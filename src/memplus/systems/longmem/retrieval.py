@@ -55,7 +55,7 @@ def best_chunks(query: Tensor, bank: Bank, count: int, *, filled: bool = False) 
 
 def _lanes(query: Tensor, bank: Bank) -> Tensor:
     """[B, T, H, D] -> [R, G, B / R * T, H / G, D]: what goes through each head of each bank."""
-    by_bank = query.reshape(bank.rows, -1, *query.shape[2:])
+    by_bank = query.to(bank.means.dtype).reshape(bank.rows, -1, *query.shape[2:])
     by_group: Tensor = by_bank.unflatten(2, (bank.shape.heads, -1))
     return by_group.transpose(1, 2)
 
@@ -108,7 +108,8 @@ def _block(bank: Bank, query: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
 
 def _read(bank: Bank, query: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
     """Queries [N, H, D] over rows [N, H, n] of the bank -> [N, H, D] and [N, H, n]."""
-    keys, values = (_gathered(column, places) for column in (bank.keys, bank.values))
+    found = (_gathered(column, places) for column in (bank.keys, bank.values))
+    keys, values = (one.to(query.dtype) for one in found)
     scores = torch.matmul(keys, query[..., None]).squeeze(-1).float() * query.shape[-1] ** -0.5
     weights = scores.softmax(dim=-1)
     out = torch.matmul(weights.to(values.dtype)[:, :, None], values).squeeze(2)
