@@ -100,7 +100,7 @@ def measure_writes(system: MemLLMSystem, given: argparse.Namespace) -> dict[str,
         document = annotated(told)
         for example in write_examples(document, Random(0)):
             written = system.tools.write(session._context(example.focus), example.focus)
-            session._before.append(example.focus)
+            session._before = (*session._before, example.focus)
             sentences, parsed = sentences + 1, parsed + written.parses
             right = len(set(written.triples) & set(example.triples))
             row = counts.setdefault(kind, [0, 0, 0])

@@ -18,7 +18,7 @@ from tests.fakes import make_mplus
 from tests.systems.conftest import SMALL
 
 from memplus import lm_eval
-from memplus.errors import ConfigError, UsageError
+from memplus.errors import ConfigError, LibraryMissingError
 
 installed = pytest.mark.skipif(
     find_spec("lm_eval") is None,
@@ -129,7 +129,7 @@ def test_every_argument_is_in_the_documentation() -> None:
 def test_without_the_harness_it_says_what_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lm_eval, "find_spec", lambda name: None)
     lm_eval.register.cache_clear()
-    with pytest.raises(UsageError, match=r"memplus\[lm-eval\]"):
+    with pytest.raises(LibraryMissingError, match=r"memplus\[lm-eval\]"):
         lm_eval.register()
 
 

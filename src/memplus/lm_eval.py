@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 import torch
 from pydantic import ConfigDict
 
-from memplus.errors import ConfigError, MemplusError, UsageError
+from memplus.errors import ConfigError, LibraryMissingError, MemplusError
 from memplus.evaluation.harness import Cut, HarnessModel, Request, Settings
 from memplus.fields import checked
 from memplus.mplus.model import MPlus
@@ -156,12 +156,10 @@ def register() -> Any:
         Its class.
 
     Raises:
-        UsageError: the harness is not installed.
+        LibraryMissingError: the harness is not installed.
     """
     if find_spec("lm_eval") is None:
-        raise UsageError(
-            "lm-evaluation-harness is not installed: pip install 'memplus[lm-eval]' brings it."
-        )
+        raise LibraryMissingError("lm-evaluation-harness", extra="lm-eval")
     base = import_module("lm_eval.api.model").LM
     kind = type("MemplusLM", (_Door, base), {"__doc__": _Door.__doc__, "__module__": __name__})
     return import_module("lm_eval.api.registry").register_model(NAME)(kind)

@@ -9,7 +9,7 @@ Shapes: L layers, N slots, n rows in use, K rows of a write, d hidden size.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +19,7 @@ from memplus.errors import UnknownSourceError, UsageError
 from memplus.memory.contents import MemoryContents
 from memplus.memory.records import WriteRecord
 
-__all__ = ["Chosen", "Forgotten", "chosen_writes", "forget_rows"]
+__all__ = ["Chosen", "Forgotten", "chosen_writes", "forget_rows", "sources_named"]
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,13 @@ def chosen_writes(
         UnknownSourceError: nothing was written under that name.
         UsageError: there is no such write.
     """
-    if source is not None and not isinstance(source, str):
-        raise UsageError(f"The name of a source is text, not {type(source).__name__}.")
     ids: set[int] = set()
     tail = False
     if source is not None:
-        names = _sources_named(memory, source)
+        known = dict.fromkeys(record.source for record in memory.writes if record.tokens)
+        if memory.tail:
+            known[memory.tail_source] = None
+        names = sources_named(known, source)
         ids |= {record.id for record in memory.writes if record.source in names and record.tokens}
         tail = bool(memory.tail) and memory.tail_source in names
     if write is not None:
@@ -74,11 +75,19 @@ def chosen_writes(
     return Chosen(ids, tail)
 
 
-def _sources_named(memory: MemoryContents, source: str) -> set[str]:
-    """The source itself; where there is none, those whose names are equivalent in Unicode."""
-    known = dict.fromkeys(record.source for record in memory.writes if record.tokens)
-    if memory.tail:
-        known[memory.tail_source] = None
+def sources_named(known: Collection[str], source: str) -> set[str]:
+    """The source itself; where there is none, those whose names are equivalent in Unicode.
+
+    Args:
+        known: names of all sources, in order of writing.
+        source: the name that was given.
+
+    Raises:
+        UnknownSourceError: nothing was written under that name.
+        UsageError: it is no text.
+    """
+    if not isinstance(source, str):
+        raise UsageError(f"The name of a source is text, not {type(source).__name__}.")
     if source in known:
         return {source}
     plain = unicodedata.normalize("NFC", source)

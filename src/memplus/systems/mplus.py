@@ -64,9 +64,8 @@ class MemorySession:
 
     def write(self, text: Text, source: str = "") -> None:
         """See ``Session.write``; what fills no chunk waits in the memory's tail."""
-        pieces = pieces_of(text)
-        ids = self.shared.encode(pieces)
-        if ids or not any(pieces):
+        ids = self.shared.encode(pieces_of(text))
+        if ids:
             self.shared.mplus.write(self.memory, ids, source=source)
 
     def flush(self) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from memplus.errors import EmptyTextError
 from memplus.memory.state import Memory
 from memplus.systems.protocol import ChatPrompt, Reply, Session, Text, pieces_of
 from memplus.systems.shared import (
@@ -46,8 +45,7 @@ class NothingSession:
         Raises:
             EmptyTextError: there is nothing to read.
         """
-        if not any(pieces_of(text)):
-            raise EmptyTextError()
+        pieces_of(text)
 
     def flush(self) -> None:
         """Nothing waits."""

@@ -20,7 +20,6 @@ from torch import Tensor
 
 from memplus.config import require
 from memplus.data.word_search import best_of
-from memplus.errors import EmptyTextError
 from memplus.memory.checks import Fields, Items, Text, require_tensor
 from memplus.memory.checks import require as require_field
 from memplus.systems import protocol
@@ -140,10 +139,7 @@ class PassageSession:
         Raises:
             EmptyTextError: there is nothing to read.
         """
-        pieces = pieces_of(text)
-        if not any(pieces):
-            raise EmptyTextError()
-        changed = self.passages.add(pieces, source, self.system.shared.reference)
+        changed = self.passages.add(pieces_of(text), source, self.system.shared.reference)
         self.index.put(changed, [one.text for one in self.passages.items[changed:]])
 
     def flush(self) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
 
 from memplus.data.stream import Told
+from memplus.errors import EmptyTextError
 
 __all__ = [
     "ChatPrompt",
@@ -40,8 +41,15 @@ Text = str | Sequence[str]
 
 
 def pieces_of(text: Text) -> list[str]:
-    """The pieces of a text; put together they are the text."""
-    return [text] if isinstance(text, str) else list(text)
+    """The pieces of a text that hold anything; put together they are the text.
+
+    Raises:
+        EmptyTextError: there is nothing to read.
+    """
+    pieces = [piece for piece in ([text] if isinstance(text, str) else text) if piece]
+    if not pieces:
+        raise EmptyTextError()
+    return pieces
 
 
 @dataclass(frozen=True, slots=True)

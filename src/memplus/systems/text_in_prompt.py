@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from memplus.backbone.text_cache import TextCache, in_common
-from memplus.errors import EmptyTextError, PositionsError
+from memplus.errors import PositionsError
 from memplus.memory.checks import Count, Fields, Text, require, require_tensor
 from memplus.systems import protocol
 from memplus.systems.kept_text import KeptText
@@ -105,10 +105,7 @@ class TextSession:
         Raises:
             EmptyTextError: there is nothing to read.
         """
-        pieces = pieces_of(text)
-        if not any(pieces):
-            raise EmptyTextError()
-        self.text.add(pieces, source, self.system.shared.reference)
+        self.text.add(pieces_of(text), source, self.system.shared.reference)
 
     def flush(self) -> None:
         """Nothing waits."""

@@ -122,7 +122,7 @@ def test_the_text_before_a_sentence_is_cut_by_whole_sentences() -> None:
     def context(tokens: int) -> str:
         options = replace(OPTIONS, context_sentences=2, context_tokens=tokens)
         session = MemLLMSystem(SHARED, options).open(0)
-        session._before = ["One is.", "Two is long."]
+        session._before = ("One is.", "Two is long.")
         return session._context("Three.")
 
     whole = len("One is. Two is long. ({USER_ST})Three.({USER_END})")

@@ -62,8 +62,6 @@ class SCMSession:
             EmptyTextError: there is nothing to read.
         """
         pieces = pieces_of(text)
-        if not any(pieces):
-            raise EmptyTextError()
         waiting = self.stream.waiting
         if waiting.source != source or not waiting.text:
             self._begin(source)

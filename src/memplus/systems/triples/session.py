@@ -1,0 +1,276 @@
+"""Base of the sessions that keep triples: a table, and the sentence that has not ended yet.
+
+Text is read sentence by sentence; what a sentence says is written to the table with its place in
+its source. A session on it says what a sentence becomes and how a question is answered.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from copy import copy
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
+
+import torch
+from pydantic import Strict
+from torch import Tensor
+
+from memplus.errors import EmptyTextError
+from memplus.memory.checks import Count, Fields, Items, Text, require, require_tensor
+from memplus.memory.forgetting import sources_named
+from memplus.systems.protocol import ChatPrompt, Evidence, Reply, pieces_of
+from memplus.systems.protocol import Text as Told
+from memplus.systems.session_file import load_session, save_session
+from memplus.systems.shared import SharedSystem
+from memplus.systems.triples.decoding import Continuation
+from memplus.systems.triples.rows import Row
+from memplus.systems.triples.table import TripleTable
+from memplus.systems.triples.tools import TripleTools
+from memplus.systems.triples.waiting import Waiting
+
+__all__ = ["ToldState", "TripleSession", "TripleState", "WaitingState"]
+
+
+# A session's state without its tensors. It comes in parts, since the fields of a file stand in the
+# order of these and a system's own stand between them.
+class ToldState(Fields):
+    """How much was told."""
+
+    tokens: Count
+    writes: Count
+
+
+class WaitingState(Fields):
+    """What waits."""
+
+    source: Text
+    text: Text
+    first: Count
+
+
+class _Places(Fields):
+    places: Items[Annotated[tuple[Text, Count], Strict(strict=False)]]
+    """Sources and their tokens, which JSON has as lists."""
+
+
+class TripleState(_Places, WaitingState, ToldState):
+    """What every session of triples saves beside its tensors."""
+
+
+Tools = TypeVar("Tools", bound=TripleTools[Any])
+State = TypeVar("State", bound=TripleState)
+
+
+class TripleSession(ABC, Generic[Tools, State]):
+    """A table that is written to and asked by calls of the model.
+
+    Args:
+        system: whose session it is.
+        tools: of the system.
+        table: is written to by this session alone.
+    """
+
+    state_type: type[State]
+    """Which fields a saved session has."""
+    ends_name: ClassVar[str]
+    """Of the tensor in a saved session that says where the tokens of the waiting text end."""
+    between: ClassVar[str]
+    """Stands between the texts of a triple that is shown as evidence."""
+
+    def __init__(self, system: SharedSystem[Any], tools: Tools, table: TripleTable) -> None:
+        self.system = system
+        self.tools = tools
+        self.table = table
+        self.tokens = 0
+        self._waiting = Waiting()
+        self._places: dict[str, int] = {}
+        """Tokens of each source that is not the waiting one's."""
+        self._told: TripleTable | None = None
+        """The table with what still waits; None: it has to be made."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of triples with their vectors and origins, and of what waits."""
+        names = sum(len(name.encode()) + 8 for name in self._places)
+        return self.table.nbytes + self._waiting.nbytes + names
+
+    # Writing ------------------------------------------------------------------------------------
+
+    def write(self, text: Told, source: str = "") -> None:
+        """Read a text on, sentence by sentence; one that has not ended waits.
+
+        Raises:
+            EmptyTextError: there is nothing to read.
+        """
+        pieces = pieces_of(text)
+        if source != self._waiting.source:
+            self.flush()
+            if self._waiting.next:
+                self._places[self._waiting.source] = self._waiting.next
+            self._turn_to(source)
+        for piece, ends in zip(pieces, self.system.shared.reference(pieces), strict=True):
+            self._waiting.add(piece, ends)
+            self.tokens += len(ends)
+            self._read(all_of_it=False)
+
+    def flush(self) -> None:
+        """Read what waits, as if it had ended."""
+        self._read(all_of_it=True)
+
+    def _turn_to(self, source: str) -> None:
+        """Wait for text of another source, behind what was told of it."""
+        self._waiting = Waiting(source, first=self._places.pop(source, 0))
+
+    def _read(self, *, all_of_it: bool) -> None:
+        self._told = None
+        for sentence, place in self._waiting.take(all_of_it=all_of_it):
+            self._take_in(sentence, place)
+
+    @abstractmethod
+    def _take_in(self, sentence: str, place: tuple[int, int]) -> None:
+        """Write what a sentence says.
+
+        Args:
+            sentence: of the waiting source.
+            place: its first token in that source, and the token after its last.
+        """
+
+    def forget(self, source: str) -> int:
+        """Take away what only this source said, what waits of it, and its name.
+
+        Args:
+            source: as it was written, or equivalent in Unicode.
+
+        Returns:
+            How many triples are gone.
+
+        Raises:
+            UnknownSourceError: nothing was told under that name; says which sources there are.
+            UsageError: it is no text.
+        """
+        waits = [self._waiting.source] if self._waiting.next else []
+        names = sources_named([*self._places, *waits], source)
+        self._told = None
+        for name in names:
+            self._places.pop(name, None)
+            if name == self._waiting.source:
+                self._turn_to("")
+        return sum(self.table.forget(name) for name in names)
+
+    # Asking -------------------------------------------------------------------------------------
+
+    def ask(self, questions: Sequence[str], *, max_new_tokens: int | None = None) -> list[Reply]:
+        """See ``Session.ask``; the evidence is the triples that were found, the last one first."""
+        longest = max_new_tokens or self.tools.answer_tokens
+        return [self._answered(_not_empty(question), longest) for question in questions]
+
+    @abstractmethod
+    def _answered(self, question: str, longest: int) -> Reply:
+        """The answer to one question, of so many tokens at most."""
+
+    def score(
+        self, prompts: Sequence[str | ChatPrompt], options: Sequence[Sequence[str]]
+    ) -> list[list[tuple[float, int]]]:
+        """See ``Scores.score``; what a call behind the prompt finds stands before the options."""
+        found: list[list[tuple[float, int]]] = []
+        for prompt, group in zip(prompts, options, strict=True):
+            if isinstance(prompt, ChatPrompt):
+                _not_empty(prompt.user)
+            text = self._prompted(prompt)
+            with text.active():
+                found.append([text.likelihood(self.tools.core.encode(one)) for one in group])
+        return found
+
+    @abstractmethod
+    def _prompted(self, prompt: str | ChatPrompt) -> Continuation:
+        """A prompt with the call that the model makes behind it, and its result."""
+
+    def _with_what_waits(self) -> TripleTable:
+        """The table as it would be if what waits had ended."""
+        if not self._waiting.text.strip():
+            return self.table
+        if self._told is None:
+            view = self.fork()
+            view.flush()
+            self._told = view.table
+        return self._told
+
+    def _evidence(self, rows: Sequence[Row]) -> tuple[Evidence, ...]:
+        """Rows, the last one first, each by the newest write that said it."""
+        return tuple(
+            Evidence(
+                row.origins[-1].source,
+                row.origins[-1].start,
+                row.origins[-1].end,
+                1 / len(rows),
+                self.between.join(row.triple),
+            )
+            for row in reversed(rows)
+        )
+
+    # Copies -------------------------------------------------------------------------------------
+
+    def fork(self) -> Self:
+        """See ``Session.fork``; nothing is copied until one of the two is written to."""
+        other = copy(self)  # whatever a system's own session keeps beside these never changes
+        other.table, other._waiting = self.table.fork(), self._waiting.copy()
+        other._places, other._told = dict(self._places), None
+        return other
+
+    def save(self, path: Path) -> None:
+        """See ``Saves.save``."""
+        waiting = self._waiting
+        state = {
+            "tokens": self.tokens,
+            "writes": self.table.writes,
+            "source": waiting.source,
+            "text": waiting.text,
+            "first": waiting.first,
+            "places": list(self._places.items()),
+        }
+        checked = self.state_type.model_validate(state | self._own_state())
+        ends = {self.ends_name: torch.tensor(waiting.ends, dtype=torch.int32)}
+        save_session(path, self.system, checked, self.table.tensors() | ends)
+
+    @abstractmethod
+    def _own_state(self) -> dict[str, Any]:
+        """The other fields of a saved session."""
+
+    @classmethod
+    def of_file(cls, system: SharedSystem[Any], tools: Tools, path: Path) -> Self:
+        """The session that was saved there.
+
+        Raises:
+            MemplusError: see ``session_file.load_session``; or its parts contradict each other.
+        """
+        state, tensors = load_session(path, system, cls.state_type)
+        ends = _ends(tensors, cls.ends_name, state.text, path)
+        made = cls(system, tools, TripleTable.of_tensors(tools.embed, tensors, state.writes, path))
+        made.tokens = state.tokens
+        made._waiting = Waiting(state.source, state.text, ends, state.first)
+        made._places = dict(state.places)
+        made._restore(state, path)
+        return made
+
+    @abstractmethod
+    def _restore(self, state: State, path: Path) -> None:
+        """Take over the other fields of a saved session.
+
+        Raises:
+            CorruptMemoryError: one of them cannot be so.
+        """
+
+
+def _not_empty(question: str) -> str:
+    if not question.strip():
+        raise EmptyTextError("The question")
+    return question
+
+
+def _ends(tensors: Mapping[str, Tensor], name: str, text: str, path: Path) -> list[int]:
+    """Where the tokens of the waiting text end."""
+    ends: list[int] = require_tensor(tensors, name, path, (torch.int32,), (None,)).tolist()
+    rises = ends == sorted(ends) and all(0 <= end <= len(text) for end in ends)
+    require(rises, path, name, "does not fit the text that waits")
+    return ends
