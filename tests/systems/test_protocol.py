@@ -1,9 +1,19 @@
+import pytest
+
+from memplus.errors import EmptyTextError
 from memplus.systems.protocol import Likelihood, Recall, pieces_of
 
 
 def test_a_text_is_one_piece_and_pieces_stay_as_they_are() -> None:
     assert pieces_of("one text") == ["one text"]
-    assert pieces_of(("one", " text")) == ["one", " text"]
+    assert pieces_of(("one", "", " text")) == ["one", " text"]
+
+
+def test_nothing_is_no_text() -> None:
+    for text in ("", [], ["", ""]):
+        with pytest.raises(EmptyTextError):
+            pieces_of(text)
+    assert pieces_of(" ") == [" "]
 
 
 def test_the_mean_is_over_layers_that_store_any() -> None:

@@ -6,7 +6,7 @@ import torch
 from tests.systems.conftest import SHARED
 from tests.systems.memllm.tiny_weights import TOLD, tiny_weights
 
-from memplus.errors import CorruptMemoryError, EmptyTextError, UnknownSourceError
+from memplus.errors import CorruptMemoryError, EmptyTextError
 from memplus.memory.tensor_file import opened, write_tensors
 from memplus.systems.memllm.session import CallReply, MemLLMSession
 from memplus.systems.memllm.system import MemLLMSystem
@@ -60,40 +60,11 @@ def test_a_new_object_takes_the_older_away_or_stands_behind_it() -> None:
     assert (reply.found, reply.text) == (("red", "blue"), "blue")
 
 
-def test_a_sentence_that_has_not_ended_is_known_when_asked_and_not_yet_written() -> None:
-    session = SYSTEM.open(0)
-    session.write(RED.strip(), "s")
-    assert stored(session) == []
-    assert asked(session, "What is the gate?").text == "red"
-    assert stored(session) == []
-    session.write(" And so.", "s")
-    assert stored(session) == [Triple("gate", "is", "red")]
-
-
 def test_without_memory_the_reader_goes_on_and_never_calls() -> None:
     off = MemLLMSystem(SHARED, replace(OPTIONS, memory="off"))
     assert not off.remembers
     reply = asked(told(RED, system=off), "What is the gate?")
     assert (reply.calls, reply.found, reply.evidence) == (0, (), ())
-
-
-def test_a_source_that_is_forgotten_is_known_no_more() -> None:
-    session = told(RED, NAP)
-    assert session.forget("s0") == 1
-    assert stored(session) == [Triple("he", "did", "nap")]
-    with pytest.raises(UnknownSourceError, match="s1"):
-        session.forget("s0")
-    session.write("The gate is", "s3")
-    assert session.forget("s3") == 0
-    session.flush()
-    assert session.counts.sentences == 2
-
-
-def test_what_two_sources_said_stays_until_both_are_forgotten() -> None:
-    session = told(RED, RED)
-    assert session.forget("s0") == 0
-    assert session.forget("s1") == 1
-    assert stored(session) == []
 
 
 def test_writing_twice_changes_no_triple() -> None:
@@ -129,23 +100,6 @@ def test_the_text_before_a_sentence_is_cut_by_whole_sentences() -> None:
     assert context(whole) == "One is. Two is long. "
     assert context(whole - 1) == "Two is long. "
     assert context(20) == ""
-
-
-def test_a_saved_session_goes_on_where_it_was(tmp_path: Path) -> None:
-    session = told(RED, NAP)
-    session.write("The gate is", "s0")
-    session.save(tmp_path / "s")
-    loaded = SYSTEM.load(tmp_path / "s")
-    assert stored(loaded) == stored(session)
-    assert (loaded.counts, loaded.tokens, loaded.nbytes) == (
-        session.counts,
-        session.tokens,
-        session.nbytes,
-    )
-    for one in (session, loaded):
-        one.write(" blue. It is", "s0")
-    assert stored(loaded) == stored(session)
-    assert loaded.table.rows()[-1].origins == session.table.rows()[-1].origins
 
 
 def test_a_damaged_session_is_refused(tmp_path: Path) -> None:

@@ -28,16 +28,6 @@ def test_weights_of_another_model_are_said(tmp_path: Path) -> None:
         MemLLMSystem(SHARED, MemLLMOptions(weights=str(tmp_path / "w"))).open(0)
 
 
-def test_the_weights_belong_to_what_the_system_is(tmp_path: Path) -> None:
-    system = MemLLMSystem(SHARED, OPTIONS)
-    shutil.copytree(tiny_weights() / "read", tmp_path / "write")
-    shutil.copytree(tiny_weights() / "read", tmp_path / "read")
-    assert len(system.identity["weights"]) == 64
-    (tmp_path / "read" / "adapter.safetensors").write_bytes(b"other")
-    other = MemLLMSystem(SHARED, replace(OPTIONS, weights=str(tmp_path)))
-    assert other.identity["weights"] != system.identity["weights"]
-
-
 def test_a_session_is_loaded_by_the_same_options_alone(tmp_path: Path) -> None:
     session = MemLLMSystem(SHARED, OPTIONS).open(0)
     session.write("It rained.")

@@ -1,4 +1,3 @@
-import torch
 from tests.systems.conftest import SHARED
 from tests.systems.memllm.tiny_weights import tiny_weights
 
@@ -16,12 +15,6 @@ def test_options_name_the_published_switches() -> None:
     assert MemLLMOptions(setting="editing").thresholds == EDITING
     assert MemLLMOptions(late_stopping="off").divisor is None
     assert MemLLMOptions(late_stopping="whole").divisor == "whole"
-
-
-def test_a_vector_depends_on_its_text_alone() -> None:
-    together = TOOLS.embed(["gate", "harbour"])
-    assert torch.equal(together[0], TOOLS.embed(["gate"])[0])
-    assert not torch.allclose(together[0], together[1])
 
 
 def test_what_equals_a_query_is_found_alone_unless_that_is_turned_off() -> None:

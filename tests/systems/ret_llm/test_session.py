@@ -63,16 +63,6 @@ def test_what_was_told_is_counted_and_kept_with_its_place(ours: RetLLMSystem) ->
     assert session.tokens == len(f"{RED} {LAY} {NAME} ")
 
 
-def test_a_source_that_is_gone_on_with_counts_its_tokens_on(ours: RetLLMSystem) -> None:
-    session = ours.open(0)
-    for text, source in ((f"{LAY} ", "a"), (f"{NAME} ", "b"), (f"{RED} ", "a")):
-        session.write(text, source)
-    session.flush()
-    origin = next(row.origins[0] for row in session.table.rows() if row.triple.subject == "gate")
-    start = len(LAY) + 1
-    assert (origin.source, origin.start, origin.end) == ("a", start, start + len(RED))
-
-
 def test_the_newest_of_two_values_is_answered_and_both_are_evidence(ours: RetLLMSystem) -> None:
     reply = asked(told(ours, RED, BLUE))
     assert reply.text == "blue"
@@ -116,18 +106,6 @@ def test_with_the_memory_off_the_result_is_empty(ours: RetLLMSystem) -> None:
     assert "}:]" in asked(off).generated
 
 
-def test_what_waits_is_asked_too_and_still_waits(ours: RetLLMSystem) -> None:
-    session = ours.open(0)
-    session.write(LAY[:12], "a")
-    assert asked(session).declined
-    session.write(f"{LAY[12:]} {RED}", "a")
-    assert triples(session) == []
-    assert asked(session).text == "red"
-    assert triples(session) == []
-    session.flush()
-    assert triples(session) == [("gate", "is", "red")]
-
-
 def test_a_field_that_would_break_the_grammar_is_counted_and_not_kept(
     ours: RetLLMSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,24 +127,6 @@ def test_options_are_scored_behind_the_result(ours: RetLLMSystem) -> None:
         assert before[0][0][1] == 3
     raw = told_red.score([f"Question: {GATE}\n"], choices)
     assert raw[0][0][0] == pytest.approx(told_red.score([ChatPrompt(GATE)], choices)[0][0][0])
-
-
-def test_a_session_comes_back_with_what_waits(ours: RetLLMSystem, tmp_path: Path) -> None:
-    session = told(ours, RED, NAME)
-    session.write(BLUE[:9], "later")
-    session.save(tmp_path / "one")
-    loaded = ours.load(tmp_path / "one")
-    assert (loaded.tokens, loaded.counts, loaded.nbytes) == (
-        session.tokens, session.counts, session.nbytes
-    )  # fmt: skip
-    for one in (session, loaded):
-        one.write(BLUE[9:], "later")
-        one.flush()
-    kept, expected = (
-        [(row.triple, row.origins) for row in one.table.rows()] for one in (loaded, session)
-    )
-    assert kept == expected
-    assert loaded.table.rows()[-1].origins[0].end == len(BLUE)
 
 
 def test_a_session_of_other_options_and_a_damaged_one_are_refused(

@@ -1,42 +1,14 @@
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
-
 import pytest
-from tests.fakes import make_mplus
-from tests.systems.conftest import SHARED, SMALL
-from tests.systems.ret_llm.tiny_weights import tiny_weights
+from tests.systems.conftest import SHARED
 
-from memplus.errors import ConfigError, SystemWeightsError
-from memplus.mplus.adapter_folder import ADAPTER
-from memplus.systems.ret_llm.tools import UNTUNED, RetLLMOptions, Tools, missing_file
-from memplus.systems.shared import Shared
-
-
-def test_weights_that_are_not_there_are_named_before_the_model_is_loaded(tmp_path: Path) -> None:
-    def loaded() -> None:
-        raise AssertionError("the model was loaded")
-
-    with pytest.raises(SystemWeightsError, match=r"train\.yaml") as caught:
-        Tools(Shared(loaded), RetLLMOptions(weights=str(tmp_path)))  # type: ignore[arg-type]
-    assert str(tmp_path) in caught.value.fields["reason"]
-    shutil.copytree(tiny_weights(), tmp_path / "half")
-    (tmp_path / "half" / ADAPTER).unlink()
-    assert missing_file(tmp_path / "half") == str(tmp_path / "half" / ADAPTER)
-    assert missing_file(tiny_weights()) == ""
-
-
-def test_weights_of_another_model_are_refused_as_such() -> None:
-    other = Shared(lambda: make_mplus("llama-wide-heads", config=SMALL))
-    tools = Tools(other, RetLLMOptions(weights=str(tiny_weights())))
-    with pytest.raises(SystemWeightsError, match="do not fit the model"):
-        _ = tools.controller
+from memplus.errors import ConfigError
+from memplus.systems.ret_llm.tools import UNTUNED, RetLLMOptions, Tools
 
 
 def test_without_weights_there_is_no_adapter() -> None:
     tools = Tools(SHARED, RetLLMOptions(weights=UNTUNED))
-    assert tools.folder is None
     assert tools.lora is None
     assert tools.controller.lora is None
 
