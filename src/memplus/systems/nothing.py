@@ -45,7 +45,7 @@ class NothingSession:
         Raises:
             EmptyTextError: there is nothing to read.
         """
-        pieces_of(text)
+        pieces_of(text)  # refuses an empty one
 
     def flush(self) -> None:
         """Nothing waits."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from memplus.errors import TrainingError
+from memplus.errors import LibraryMissingError
 from memplus.training.engine.metrics import Metrics, read_metrics
 
 
@@ -50,5 +50,5 @@ def test_without_tensorboard_it_says_how_to_get_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "torch.utils.tensorboard", None)
-    with pytest.raises(TrainingError, match=r"pip install tensorboard"):
+    with pytest.raises(LibraryMissingError, match=r"memplus\[tensorboard\]"):
         Metrics(tmp_path, tensorboard=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from memplus.errors import NotARunError, TrainingError
+from memplus.errors import LibraryMissingError, NotARunError
 from memplus.errors.base import storage_error
 from memplus.memory.files import write_aside
 
@@ -26,7 +26,7 @@ class Metrics:
         tensorboard: write them for TensorBoard too.
 
     Raises:
-        TrainingError: TensorBoard is not installed.
+        LibraryMissingError: TensorBoard is not installed.
     """
 
     def __init__(self, folder: Path, step: int = 0, *, tensorboard: bool = False) -> None:
@@ -93,6 +93,5 @@ def _board(folder: Path, step: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        reason = "run.tensorboard needs TensorBoard: pip install tensorboard"
-        raise TrainingError(reason) from error
+        raise LibraryMissingError("TensorBoard", extra="tensorboard") from error
     return SummaryWriter(str(folder / "tensorboard"), purge_step=step)
