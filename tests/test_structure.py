@@ -23,7 +23,6 @@ WITHOUT_A_TEST_OF_ITS_OWN = {
     "errors/store.py": "errors/test_errors.py makes every error of the tree",
     "memory/records.py": "values without behaviour",
     "store/limits.py": "numbers without behaviour",
-    "memory/written_text.py": "a value without behaviour",
 }
 """Modules without a mirrored test, and why."""
 

@@ -1,6 +1,8 @@
+from typing import Any
+
 import pytest
 
-from memplus.errors import EmptyTextError
+from memplus.errors import EmptyTextError, UsageError
 from memplus.systems.protocol import Likelihood, Recall, pieces_of
 
 
@@ -14,6 +16,12 @@ def test_nothing_is_no_text() -> None:
         with pytest.raises(EmptyTextError):
             pieces_of(text)
     assert pieces_of(" ") == [" "]
+
+
+@pytest.mark.parametrize("text", ["a\udc80b", b"abc", ["fine", 3]])
+def test_what_cannot_be_read_is_no_text(text: Any) -> None:
+    with pytest.raises(UsageError, match="The text"):
+        pieces_of(text)
 
 
 def test_the_mean_is_over_layers_that_store_any() -> None:

@@ -1,10 +1,10 @@
-"""What a write said, for memories that keep it."""
+"""What a write said, for memories that keep it, and what no text can be."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from memplus.errors import BrokenTextError
+from memplus.errors import BrokenTextError, UsageError
 
 __all__ = ["WrittenText", "require_text"]
 
@@ -26,16 +26,19 @@ class WrittenText:
     """When it was written, in seconds since 1970."""
 
 
-def require_text(what: str, text: str) -> None:
+def require_text(text: str, what: str) -> None:
     """Refuse what no file can hold as UTF-8.
 
     Args:
-        what: names it in the error.
         text: may hold half a character, as the name of a file in another encoding does.
+        what: names it in the error.
 
     Raises:
-        BrokenTextError: it holds one.
+        UsageError: it is no string.
+        BrokenTextError: it holds half a character.
     """
+    if not isinstance(text, str):
+        raise UsageError(f"{what} must be a string, not {type(text).__name__}.")
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -17,13 +17,14 @@ import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from memplus.errors import BrokenTextError, ChatTemplateError, UsageError
+from memplus.errors import ChatTemplateError
+from memplus.memory.written_text import require_text
 from memplus.mplus.own_tokenizer import encode_whole
 
 if TYPE_CHECKING:
     from memplus.backbone.stock_types import PreTrainedTokenizerBase
 
-__all__ = ["chat_ids", "encode_pieces", "encode_text", "encode_within", "require_text"]
+__all__ = ["chat_ids", "encode_pieces", "encode_text", "encode_within"]
 
 _QUESTION = "{question}"
 # Private characters, which mark a cut while a chat template does its work.
@@ -32,26 +33,6 @@ _MARKS = [chr(code) for code in range(0xE000, 0xF8FF)]
 # (what a tokenizer knew then, its pattern); made anew when tokens or the chat template change.
 _Known = tuple[tuple[int, str], re.Pattern[str] | None]
 _patterns: weakref.WeakKeyDictionary[Any, _Known] = weakref.WeakKeyDictionary()
-
-
-def require_text(text: str, what: str) -> None:
-    """Refuse a string that no UTF-8 text can hold.
-
-    Args:
-        text: to check.
-        what: how the error names it.
-
-    Raises:
-        UsageError: it is no string.
-        BrokenTextError: it holds a lone surrogate, as names of files that are no UTF-8 do.
-    """
-    if not isinstance(text, str):
-        raise UsageError(f"{what} must be a string, not {type(text).__name__}.")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        code = f"U+{ord(text[error.start]):04X}"
-        raise BrokenTextError(what, offset=error.start, code=code) from error
 
 
 def encode_text(

@@ -92,7 +92,7 @@ def save_directory(
         UsageError: ``path`` is no path, or not in UTF-8.
     """
     folder = as_path(path)
-    require_text("The path", str(folder))  # the libraries that write weights take UTF-8 only
+    require_text(str(folder), "The path")  # the libraries that write weights take UTF-8 only
     if folder.exists() and not folder.is_dir():
         raise StorageError(folder, reason="it is a file, not a folder", code=errno.ENOTDIR)
     with storage_errors(folder), _made(folder), _aside(folder) as aside:

@@ -14,7 +14,8 @@ import torch
 from memplus.data.wording import same_wording
 from memplus.errors import EmptyTextError
 from memplus.memory.state import Memory
-from memplus.mplus.encoding import chat_ids, require_text
+from memplus.memory.written_text import require_text
+from memplus.mplus.encoding import chat_ids
 from memplus.mplus.streaming import Pieces, Stream
 
 if TYPE_CHECKING:

@@ -188,7 +188,7 @@ class StoredMemory(ShownMemory):
         Raises:
             BrokenTextError: it holds half a character, as names of files in other encodings do.
         """
-        require_text("The name of the source", source)
+        require_text(source, "The name of the source")
 
     def wrote(self, rows: NewRows, record: WriteRecord, drop: Tensor | None, said: Passage) -> None:
         """Note what a write made."""

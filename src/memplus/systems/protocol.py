@@ -14,6 +14,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 from memplus.data.stream import Told
 from memplus.errors import EmptyTextError
+from memplus.memory.written_text import require_text
 
 __all__ = [
     "ChatPrompt",
@@ -45,10 +46,13 @@ def pieces_of(text: Text) -> list[str]:
 
     Raises:
         EmptyTextError: there is nothing to read.
+        UsageError: a piece is no text, or (``BrokenTextError``) none that can be read.
     """
     pieces = [piece for piece in ([text] if isinstance(text, str) else text) if piece]
     if not pieces:
         raise EmptyTextError()
+    for piece in pieces:
+        require_text(piece, "The text")
     return pieces
 
 
@@ -134,7 +138,7 @@ class Session(Protocol):
             source: its name, for evidence.
 
         Raises:
-            EmptyTextError: there is nothing to read.
+            EmptyTextError, UsageError: there is nothing to read, or it is no text.
         """
         ...
 

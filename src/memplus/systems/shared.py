@@ -17,7 +17,6 @@ from memplus.data.wording import same_wording
 from memplus.errors import EmptyTextError
 from memplus.fields import changed, named
 from memplus.memory.state import Memory
-from memplus.mplus.encoding import require_text
 from memplus.mplus.model import MPlus
 from memplus.mplus.own_tokenizer import own_tokenizer
 from memplus.systems.protocol import ChatPrompt, Likelihood, Reply
@@ -94,15 +93,9 @@ class Shared:
         return ends
 
     def encode(self, pieces: Sequence[str]) -> list[int]:
-        """Token ids of pieces, each tokenised by itself.
-
-        Raises:
-            UsageError: a piece is no text, or (``BrokenTextError``) none that can be read.
-        """
+        """Token ids of pieces, each tokenised by itself."""
         if not pieces:
             return []
-        for piece in pieces:
-            require_text(piece, "The text")
         found = own_tokenizer(self.mplus.tokenizer)(list(pieces), add_special_tokens=False)
         return [int(token) for ids in found["input_ids"] for token in ids]
 

@@ -116,6 +116,18 @@ def test_a_name_is_known_in_every_spelling_that_unicode_takes_for_the_same(
     assert not stored(session)
 
 
+def test_a_sources_name_may_hold_half_a_character(
+    system: TripleSystem[Any, Any, Any], tmp_path: Path
+) -> None:
+    session = system.open(0)
+    session.write(RED, "na\udc80me")
+    session.write(NAP, "s")
+    session.save(tmp_path / "s")
+    loaded = system.load(tmp_path / "s")
+    assert loaded.nbytes == session.nbytes > 0
+    assert loaded.forget("na\udc80me") == 1
+
+
 def test_what_two_sources_said_stays_until_both_are_forgotten(
     system: TripleSystem[Any, Any, Any],
 ) -> None:

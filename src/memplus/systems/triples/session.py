@@ -24,6 +24,7 @@ from memplus.systems.protocol import Text as Told
 from memplus.systems.session_file import load_session, save_session
 from memplus.systems.shared import SharedSystem
 from memplus.systems.triples.decoding import Continuation
+from memplus.systems.triples.packing import as_bytes
 from memplus.systems.triples.rows import Row
 from memplus.systems.triples.table import TripleTable
 from memplus.systems.triples.tools import TripleTools
@@ -92,7 +93,7 @@ class TripleSession(ABC, Generic[Tools, State]):
     @property
     def nbytes(self) -> int:
         """Bytes of triples with their vectors and origins, and of what waits."""
-        names = sum(len(name.encode()) + 8 for name in self._places)
+        names = sum(len(as_bytes(name)) + 8 for name in self._places)
         return self.table.nbytes + self._waiting.nbytes + names
 
     # Writing ------------------------------------------------------------------------------------
