@@ -9,6 +9,7 @@ from tests.systems.lamemo import tiny_weights as lamemo
 from tests.systems.latent.tiny_weights import tiny_options
 from tests.systems.longmem import tiny_weights as longmem
 from tests.systems.memllm import tiny_weights as memllm
+from tests.systems.memlong import tiny_weights as memlong
 from tests.systems.ret_llm.tiny_weights import tiny_weights
 
 from memplus.systems.hmt.system import HMTSystem
@@ -20,6 +21,7 @@ OPTIONS_FOR: dict[str, Callable[[], dict[str, str]]] = {
     "longmem": longmem.options,
     "lamemo": lamemo.tiny_options,
     "memllm": lambda: {"weights": str(memllm.tiny_weights()), "context_sentences": "0"},
+    "memlong": memlong.options,
     "ret_llm": lambda: {"weights": str(tiny_weights())},
 }
 """Of systems that need weights of their own, which they are given here: name -> options."""

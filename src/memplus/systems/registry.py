@@ -31,6 +31,7 @@ SYSTEMS = {
     "hmt": "memplus.systems.hmt.system:HMTSystem",
     "longmem": "memplus.systems.longmem.system:LongMemSystem",
     "lamemo": "memplus.systems.lamemo.system:LaMemoSystem",
+    "memlong": "memplus.systems.memlong.system:MemLongSystem",
 }
 """Name -> module and class; the class is made of a ``Shared`` and its options."""
 

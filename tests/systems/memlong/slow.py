@@ -141,12 +141,16 @@ class SlowMemLong:
         return hidden
 
     def best(self, query: Tensor | None) -> list[int]:
-        """Chunks by the cosine of their vectors and the query, less the mean of all chunks."""
+        """Chunks by the cosine of their vectors and the query, less the mean of all chunks and in
+        units of their standard deviation.
+        """
         if query is None or not self.chunks:
             return []
-        centre = torch.stack([one.vector for one in self.chunks]).mean(dim=0)
+        vectors = torch.stack([one.vector for one in self.chunks])
+        centre, spread = vectors.mean(dim=0), vectors.var(dim=0, correction=0).sqrt() + 1e-12
+        asked = (query - centre) / spread
         cosine = [
-            float(torch.cosine_similarity(one.vector - centre, query - centre, dim=0))
+            float(torch.cosine_similarity((one.vector - centre) / spread, asked, dim=0))
             for one in self.chunks
         ]
         order = sorted(range(len(self.chunks)), key=lambda one: -cosine[one])

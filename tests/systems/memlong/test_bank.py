@@ -130,10 +130,15 @@ def test_rows_of_chunks_one_after_another() -> None:
     assert bank.rows_of([]).tolist() == []
 
 
-def test_directions_are_of_unit_length_about_the_mean() -> None:
+def test_directions_are_of_unit_length_about_the_mean_in_units_of_the_spread() -> None:
     bank = filled(4, 4, 4)
-    assert bank.centre.tolist() == [1.0] * 4
+    bank.chunks["embeddings"][:, 1] *= 1000
     assert torch.allclose(bank.directions, torch.tensor([[-0.5], [0.0], [0.5]]).expand(3, 4))
+    assert torch.allclose(
+        bank.direction(torch.tensor([2.0, 0, 1, 1])).abs().max(), torch.tensor(0.5**0.5)
+    )
+    alone = filled(4)
+    assert not alone.directions.any()
 
 
 @pytest.mark.parametrize(

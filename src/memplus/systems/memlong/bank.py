@@ -23,6 +23,7 @@ from memplus.systems.memlong.options import Eviction
 __all__ = ["Bank", "Piece", "Room", "chunk_lengths", "staying"]
 
 _TENTH = 10
+_LEAST_SPREAD = 1e-6
 
 
 @dataclass(frozen=True)
@@ -153,13 +154,23 @@ class Bank:
 
     @cached_property
     def directions(self) -> Tensor:
-        """[c, E] of unit length: the chunks' vectors less their mean, as they stand now."""
-        return torch.nn.functional.normalize(self.chunks["embeddings"] - self.centre, dim=1)
+        """[c, E] of unit length: see ``direction``."""
+        return self.direction(self.chunks["embeddings"])
+
+    def direction(self, vectors: Tensor) -> Tensor:
+        """[..., E] of unit length: vectors less the chunks' mean, in units of the chunks' spread.
+
+        Some numbers of a decoder's states are far larger than all others whatever the text says;
+        so each number counts by how much it differs between the chunks that are there.
+        """
+        centre, spread = self._scale
+        return torch.nn.functional.normalize((vectors - centre) / spread, dim=-1)
 
     @cached_property
-    def centre(self) -> Tensor:
-        """[E]: the mean of the chunks' vectors."""
-        return self.chunks["embeddings"].mean(dim=0)
+    def _scale(self) -> tuple[Tensor, Tensor]:
+        """[E] each: mean and standard deviation of the chunks' vectors."""
+        vectors = self.chunks["embeddings"]
+        return vectors.mean(dim=0), vectors.std(dim=0, correction=0).clamp(min=_LEAST_SPREAD)
 
     @property
     def tensors(self) -> dict[str, Tensor]:

@@ -66,8 +66,8 @@ class HiddenMeans(Embedder):
     """Means over a text's tokens of what the memory layer gets from the frozen layers below it.
 
     These are the very vectors that keys and values are made of, so a read finds its chunks in the
-    pass that reads them. Chunks are compared by their cosine, after the mean of all that the bank
-    holds is taken away: without that all texts look alike to a decoder.
+    pass that reads them. Vectors are compared by their cosine, centred and scaled by what the
+    bank holds (``Bank.direction``): without that all texts look alike to a decoder.
 
     Args:
         width: d.
@@ -87,7 +87,7 @@ class HiddenMeans(Embedder):
 
     def scores(self, bank: Bank, query: Tensor) -> Tensor:
         """See ``Embedder.scores``: cosines."""
-        return bank.directions @ torch.nn.functional.normalize(query - bank.centre, dim=0)
+        return bank.directions @ bank.direction(query)
 
 
 def _mean(hidden: Tensor, *, opening: bool) -> Tensor:
