@@ -157,12 +157,12 @@ def gradients(golden: Golden, loss: Tensor) -> Found:
     if names:
         loss.backward()
     shapes = {name: golden.tensors[name].shape for name in names}
-    return {name: present(weights[name].grad).view(shape) for name, shape in shapes.items()}
+    return {name: gradient(weights[name]).view(shape) for name, shape in shapes.items()}
 
 
-def present(gradient: Tensor | None) -> Tensor:
-    assert gradient is not None
-    return gradient
+def gradient(weight: Tensor) -> Tensor:
+    """Zero where no number depends on the weight: of one cached vector no summary is made."""
+    return torch.zeros_like(weight) if weight.grad is None else weight.grad
 
 
 def apart(golden: Golden, name: str, found: Tensor) -> tuple[float, float]:
