@@ -52,11 +52,12 @@ def published(sizes: dict[str, Any], tensors: dict[str, Tensor]) -> LongMem:
     options = LongMemOptions(
         reduction=sizes["layer_reduction"],
         memory_layer=sizes["memory_layer_backbone"],
-        chunk_tokens=sizes["chunk"],
-        retrieved_tokens=sizes["retrieved_tokens"],
-        bank_tokens=sizes["memory_tokens"],
-        segment_tokens=sizes["segment"] // sizes["chunk"] * sizes["chunk"],
+        chunk_tokens=(size := sizes["chunk"]),
+        retrieved_tokens=sizes["retrieved_tokens"] // size * size,
+        bank_tokens=sizes["memory_tokens"] // size * size,
+        segment_tokens=max(1, sizes["segment"] // size) * size,
         init="published",
+        gate_rate=1.0,
         published=True,
     )
     mechanism = LongMem(Backbone(model), options)  # type: ignore[arg-type]

@@ -167,6 +167,18 @@ def test_training_moves_neither_the_decoder_nor_what_is_banked() -> None:
     assert all(told(mechanism).tensors[name].equal(one) for name, one in kept.items())
 
 
+def test_the_gate_moves_as_many_times_faster_as_it_says() -> None:
+    moved = []
+    for rate in (1.0, 50.0):
+        mechanism = LongMem(Backbone(make_model()), replaced(gate_rate=rate))
+        optimizer = torch.optim.AdamW(mechanism.parameters(), lr=1e-3, weight_decay=0.0)
+        mechanism.read(told(mechanism), ASKED).square().mean().backward()
+        optimizer.step()
+        moved.append(mechanism.gates.detach().abs())
+    assert torch.allclose(moved[1], 50 * moved[0], rtol=1e-3)
+    assert torch.allclose(moved[0], torch.full_like(moved[0], 1e-3), rtol=1e-2)
+
+
 def test_the_gate_learns_nothing_while_nothing_is_banked() -> None:
     mechanism = make_longmem()
     mechanism.read(mechanism.empty(1), ASKED).square().mean().backward()

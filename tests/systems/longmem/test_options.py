@@ -25,6 +25,7 @@ def test_sizes_are_counted_in_chunks() -> None:
         ({"bank_tokens": 0}, "bank_tokens"),
         ({"segment_tokens": 510}, "segment_tokens"),
         ({"memory_layer": -1}, "memory_layer"),
+        ({"gate_rate": 0.0}, "gate_rate.*above 0"),
         ({"init": "other"}, "init.*published, plain, memory"),
         ({"gate": "open"}, "gate.*learned, closed"),
     ],

@@ -26,6 +26,7 @@ OPTIONS = LongMemOptions(
     retrieved_tokens=6,
     bank_tokens=64,
     segment_tokens=10,
+    gate_rate=2.0,
     init="published",
 )
 Chunk = tuple[Tensor, Tensor]
@@ -41,7 +42,7 @@ def make_longmem(name: str = "llama", seed: int = 0, **changes: Any) -> LongMem:
         for weight in mechanism.parameters():
             noise = torch.randn(weight.shape, generator=generator)
             weight.add_(0.3 * noise * max(weight.std().item() if weight.numel() > 1 else 0, 0.1))
-        mechanism.gate.copy_(torch.linspace(-0.6, 0.9, len(mechanism.gate)))
+        mechanism.gate.copy_(torch.linspace(-0.3, 0.45, len(mechanism.gate)))
     return mechanism
 
 
@@ -136,7 +137,7 @@ def slow_attention(mechanism: LongMem, attention: Any, normed: Tensor, memory: l
                 torch.cat([memory[chunk][0][:, own] for chunk in best]),
                 torch.cat([memory[chunk][1][:, own] for chunk in best]),
             )
-            gate = torch.sigmoid(mechanism.gate[head])
+            gate = torch.sigmoid(2 * mechanism.gate[head])
             out[token, head] = (1 - gate) * local + gate * found
     return out
 

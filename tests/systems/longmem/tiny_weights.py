@@ -11,6 +11,7 @@ SIZES = {
     "chunk_tokens": 2,
     "retrieved_tokens": 8,
     "segment_tokens": 12,
+    "gate_rate": 1.0,
 }
 
 

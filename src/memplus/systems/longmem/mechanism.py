@@ -93,9 +93,14 @@ class LongMem(Mechanism[Bank]):
                     weight.zero_()
 
     @property
+    def gates(self) -> Tensor:
+        """g [H] float32: its weight times ``gate_rate``, so that its steps are as much longer."""
+        return self.gate.float() * self.options.gate_rate
+
+    @property
     def shares_of_gate(self) -> list[float]:
         """sigmoid(g): how much of each head's attention goes to the memory, 0 to 1."""
-        found: list[float] = torch.sigmoid(self.gate.detach().float()).tolist()
+        found: list[float] = torch.sigmoid(self.gates.detach()).tolist()
         return found
 
     def empty(self, rows: int) -> Bank:
@@ -163,10 +168,8 @@ class LongMem(Mechanism[Bank]):
             index = best_chunks(query, bank, chunks, filled=filled)
             memory, weights = attend_chunks(query, bank, index)
             if account is not None:
-                account.add(
-                    index[:, -1], torch.sigmoid(self.gate.float())[:, None] * weights[:, -1]
-                )
-            return mixed(local, memory, self.gate)
+                account.add(index[:, -1], torch.sigmoid(self.gates)[:, None] * weights[:, -1])
+            return mixed(local, memory, self.gates)
 
         return change
 

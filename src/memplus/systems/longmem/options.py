@@ -35,6 +35,9 @@ class LongMemOptions:
     """How the side network starts. ``published``: as copies of the decoder's layers. ``plain``:
     the same, but what its layers end with is zero, so that it is the plain decoder at first.
     ``memory``: the same, but for the layer that reads the memory, which is a copy."""
+    gate_rate: float = 50.0
+    """How many times faster than other weights the gate moves while it is learned: the paper's
+    100 000 steps move it far at 1, a few hundred steps do not."""
     gate: Literal["learned", "closed"] = "learned"
     """``closed``: nothing of the memory is read (ablation)."""
     published: bool = False
@@ -46,6 +49,7 @@ class LongMemOptions:
         require(self.reduction >= 1, "reduction", self.reduction, "at least 1")
         require(self.memory_layer >= 0, "memory_layer", self.memory_layer, "at least 0")
         require(self.chunk_tokens >= 1, "chunk_tokens", self.chunk_tokens, "at least 1")
+        require(self.gate_rate > 0, "gate_rate", self.gate_rate, "above 0")
         for name in ("retrieved_tokens", "bank_tokens", "segment_tokens"):
             value = getattr(self, name)
             whole = value >= 1 and value % self.chunk_tokens == 0

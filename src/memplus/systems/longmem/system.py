@@ -23,7 +23,7 @@ class LongMemSystem(LatentSystem[LongMemOptions]):
     # How much is kept, how the side network started and whether its gate is shut may differ.
     trained_for = (
         "reduction", "memory_layer", "chunk_tokens", "retrieved_tokens", "segment_tokens",
-        "published",
+        "gate_rate", "published",
     )  # fmt: skip
 
     @classmethod
