@@ -227,7 +227,7 @@ def test_what_is_on_the_right_comes_in_by_and_by() -> None:
 
 @torch.no_grad()
 def test_the_offset_is_added_to_what_is_on_the_right() -> None:
-    mechanism = made(offset_steps=10)
+    mechanism = made(offset=-5.0, offset_steps=10)
     slow, ids = Slow(mechanism), text(10)
     mechanism.at_step(5)
     _, kept = slow.read(slow.empty(), ids[0, :5])

@@ -30,9 +30,10 @@ class LaMemoOptions:
     published: bool = False
     """Whether 1e-6 is added to the denominator of alpha, as the published code does; then it is no
     exact merge of two softmaxes."""
-    offset: float = -5.0
+    offset: float = -20.0
     """Training begins with this number added to the scores of what is on the right, so that the
-    first step is nearly the plain decoder's; the paper trains from nothing and has none."""
+    first step is nearly the plain decoder's; the paper trains from nothing and has none. A text's
+    first token saw itself alone, and many decoders rest on its state: -5 is too little for it."""
     offset_steps: int = 100
     """Steps over which the number rises to 0, where it stays; 0: it is 0 from the first step."""
     rank: int = 8
