@@ -190,6 +190,17 @@ def test_gradients_reach_what_is_trained_above_the_memory_layer_and_nothing_else
     assert not any(one.requires_grad for one in after.tensors.values())
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("gate", ["none", "outputs"])
+def test_weights_in_float32_are_trained_on_a_decoder_in_bfloat16(name: str, gate: Any) -> None:
+    mechanism = tiny(name, replace(OPTIONS, gate=gate), dtype=torch.bfloat16).float()
+    state = told(mechanism)
+    hidden, after = mechanism.read_and_write(state, some_ids(1, 8, seed=2))
+    hidden.float().square().sum().backward()
+    assert hidden.dtype == after.banks[0].rows.dtype("keys") == torch.bfloat16
+    assert all(one.grad is not None for one in mechanism.parameters())
+
+
 @torch.no_grad()
 def test_a_fresh_update_reads_as_the_plain_weights_do_and_a_trained_one_does_not() -> None:
     one, other = tiny(seed=0), tiny(seed=0)

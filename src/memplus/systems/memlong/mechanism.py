@@ -32,7 +32,7 @@ from memplus.systems.memlong.embedders import Embedder, HiddenMeans
 from memplus.systems.memlong.gates import Gating
 from memplus.systems.memlong.lookup import Found, best_chunks, gathered
 from memplus.systems.memlong.options import MemLongOptions
-from memplus.systems.memlong.reading import Find, Reading
+from memplus.systems.memlong.reading import Reading
 from memplus.systems.memlong.state import MemLongState
 
 __all__ = ["MemLong"]
@@ -214,8 +214,7 @@ class MemLong(Mechanism[MemLongState]):
 
         on_scores = self.options.gate == "scores"
         gates = {int(layer): Gating(one, on_scores) for layer, one in self.gates.items()}
-        found: Find = find
-        return Reading(self.backbone, self.places, found, self.options.positions, gates)
+        return Reading(self.backbone, self.places, find, self.options.positions, gates)
 
     @torch.no_grad()
     def _best(
