@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import ClassVar, Literal
 
 from pydantic import ConfigDict
 
+from memplus.config import require
 from memplus.training.engine.schedules import RateSchedule
 
-__all__ = ["STRICT", "Architecture", "OptimizerConfig"]
+__all__ = ["STRICT", "Architecture", "OptimizerConfig", "RunSizes"]
 
 STRICT = ConfigDict(extra="forbid")
 """For ``__pydantic_config__``: a field that is not declared is refused."""
@@ -52,3 +54,35 @@ class OptimizerConfig:
     """Steps over which they rise."""
     final: float = 0.1
     """What is left of them at the last step."""
+
+
+@dataclass(frozen=True)
+class RunSizes:
+    """Length, precision and what is kept: ``run`` of every config, which adds its own fields."""
+
+    __pydantic_config__ = STRICT
+    counts: ClassVar[tuple[str, ...]] = ("steps", "accumulate", "report", "checkpoint", "keep")
+    """Fields that are at least 1."""
+
+    out: Path
+    """Folder of the run: checkpoints, ``metrics.jsonl``, and what was learned in ``final``."""
+    steps: int
+    """Updates of the weights."""
+    seed: int = 0
+    """Of the first weights and of everything that is drawn."""
+    accumulate: int = 1
+    """Passes over new texts or examples before an update."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """``bfloat16`` computes in 16 bits where that is safe."""
+    report: int = 10
+    """Steps between two lines of the log."""
+    checkpoint: int = 50
+    """Steps between two checkpoints."""
+    keep: int = 2
+    """Checkpoints kept."""
+    tensorboard: bool = False
+    """Write the log for TensorBoard too (``pip install "memplus[tensorboard]"``)."""
+
+    def __post_init__(self) -> None:
+        for name in self.counts:
+            require(getattr(self, name) >= 1, f"run.{name}", getattr(self, name), "at least 1")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -131,6 +131,27 @@ def named_under(stem: str) -> Iterator[None]:
         fields = error.fields
         name = f"{stem}.{fields['field']}".removesuffix(f".{WHOLE}")
         raise ConfigError(name, value=fields["value"], reason=str(fields["reason"])) from error
+
+
+def entry(given: Any, key: str, kind_of: Callable[[str], type[_T]], known: Collection[str]) -> _T:
+    """What an item of a list is: ``{KEY: KIND, ...}`` with the fields of that kind.
+
+    Args:
+        given: plain values.
+        key: the field that names the kind.
+        kind_of: the dataclass of a kind.
+        known: all kinds.
+
+    Raises:
+        ConfigError: there is no such kind, or a field is not one of its own.
+    """
+    if not isinstance(given, Mapping):
+        raise ConfigError(WHOLE, value=given, reason=f"it must be fields and values, `{key}` first")
+    fields = dict(given)
+    kind = fields.pop(key, None)
+    if kind not in known:
+        raise ConfigError(key, value=kind, reason=f"the {key}s are {', '.join(known)}")
+    return checked(kind_of(str(kind)), fields)
 
 
 def part(name: str, make: Callable[[Any], Any]) -> BeforeValidator:

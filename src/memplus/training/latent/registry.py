@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from memplus.errors import ConfigError
-from memplus.fields import WHOLE, checked
+from memplus.training.engine.config_file import entry
 from memplus.training.latent.books import Books
 from memplus.training.latent.questions import LatentQuestions
 from memplus.training.latent.task import LatentTask
@@ -25,10 +23,4 @@ def task_from(given: Any) -> LatentTask:
     """
     if isinstance(given, LatentTask):
         return given
-    if not isinstance(given, Mapping):
-        raise ConfigError(WHOLE, value=given, reason="it must be fields and values, `task` first")
-    fields = dict(given)
-    kind = fields.pop("task", None)
-    if kind not in TASKS:
-        raise ConfigError("task", value=kind, reason=f"the tasks are {', '.join(TASKS)}")
-    return checked(TASKS[str(kind)], fields)
+    return entry(given, "task", TASKS.__getitem__, TASKS)

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from memplus.config import PromptConfig, require
 from memplus.errors import ConfigError
 from memplus.fields import checked
 from memplus.systems.latent.system import LatentOptions, LatentSystem
 from memplus.systems.registry import SYSTEMS, system_class
-from memplus.training.engine.common_config import STRICT, OptimizerConfig
+from memplus.training.engine.common_config import STRICT, OptimizerConfig, RunSizes
 from memplus.training.engine.config_file import named_under, part, parts, read_config_file
 from memplus.training.latent.registry import task_from
 from memplus.training.latent.task import LatentTask
@@ -33,35 +33,13 @@ class SystemOptimizer(OptimizerConfig):
 
 
 @dataclass(frozen=True)
-class SystemRunSizes:
+class SystemRunSizes(RunSizes):
     """Length, order, precision and what is kept."""
 
-    __pydantic_config__ = STRICT
+    counts: ClassVar[tuple[str, ...]] = (*RunSizes.counts, "documents")
 
-    out: Path
-    """Folder of the run: checkpoints, ``metrics.jsonl``, and the weights in ``final``."""
-    steps: int
-    """Updates of the weights."""
-    seed: int = 0
-    """Of the first weights, of the order of texts and of everything drawn."""
     documents: int = 1
     """Documents side by side, each with a state of its own; processes divide them."""
-    accumulate: int = 1
-    """Passes over new texts before an update."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """``bfloat16`` computes in 16 bits where that is safe."""
-    report: int = 10
-    """Steps between two lines of the log."""
-    checkpoint: int = 50
-    """Steps between two checkpoints."""
-    keep: int = 2
-    """Checkpoints kept."""
-    tensorboard: bool = False
-    """Write the log for TensorBoard too (``pip install tensorboard``)."""
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "documents", "accumulate", "report", "checkpoint", "keep"):
-            require(getattr(self, name) >= 1, f"run.{name}", getattr(self, name), "at least 1")
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-from memplus.errors import ConfigError
-from memplus.fields import WHOLE, checked
+from memplus.training.engine.config_file import entry
 from memplus.training.masked.example import ExampleKind
 
 __all__ = ["KINDS", "kind_from"]
@@ -29,12 +27,10 @@ def kind_from(given: Any) -> ExampleKind:
     """
     if isinstance(given, ExampleKind):
         return given
-    if not isinstance(given, Mapping):
-        raise ConfigError(WHOLE, value=given, reason="it must be fields and values, `kind` first")
-    fields = dict(given)
-    name = fields.pop("kind", None)
-    if name not in KINDS:
-        raise ConfigError("kind", value=name, reason=f"the kinds are {', '.join(KINDS)}")
-    module, _, attribute = KINDS[str(name)].partition(":")
-    made: ExampleKind = checked(getattr(import_module(module), attribute), fields)
-    return made
+    return entry(given, "kind", _kind, KINDS)
+
+
+def _kind(name: str) -> type[ExampleKind]:
+    module, _, attribute = KINDS[name].partition(":")
+    found: type[ExampleKind] = getattr(import_module(module), attribute)
+    return found

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from memplus.backbone.lora import LoraSizes
 from memplus.config import require
 from memplus.fields import checked
-from memplus.training.engine.common_config import STRICT, OptimizerConfig
+from memplus.training.engine.common_config import STRICT, OptimizerConfig, RunSizes
 from memplus.training.engine.config_file import part, parts, read_config_file
 from memplus.training.masked.example import ExampleKind
 from memplus.training.masked.registry import kind_from
@@ -21,38 +21,15 @@ __all__ = ["AdapterRunConfig", "MaskedRun", "load_adapter_config"]
 
 
 @dataclass(frozen=True)
-class MaskedRun:
+class MaskedRun(RunSizes):
     """Length, size of a step, precision and what is kept."""
 
-    __pydantic_config__ = STRICT
+    counts: ClassVar[tuple[str, ...]] = (*RunSizes.counts, "examples", "row_tokens")
 
-    out: Path
-    """Folder of the run: checkpoints, ``metrics.jsonl``, and the adapter in ``final``."""
-    steps: int
-    """Updates of the weights."""
-    seed: int = 0
-    """Of the adapter's first weights and of everything drawn."""
     examples: int = 16
     """Examples of a step."""
     row_tokens: int = 256
     """Examples are put side by side into rows of about so many tokens; none sees another."""
-    accumulate: int = 1
-    """Passes over new examples before an update."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """``bfloat16`` computes in 16 bits where that is safe."""
-    report: int = 10
-    """Steps between two lines of the log."""
-    checkpoint: int = 50
-    """Steps between two checkpoints."""
-    keep: int = 2
-    """Checkpoints kept."""
-    tensorboard: bool = False
-    """Write the log for TensorBoard too (``pip install tensorboard``)."""
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "examples", "row_tokens", "accumulate", "report", "checkpoint"):
-            require(getattr(self, name) >= 1, f"run.{name}", getattr(self, name), "at least 1")
-        require(self.keep >= 1, "run.keep", self.keep, "at least 1")
 
 
 def _sizes(raw: object) -> LoraSizes:

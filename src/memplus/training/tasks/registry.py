@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from memplus.errors import ConfigError
-from memplus.fields import WHOLE, checked
+from memplus.training.engine.config_file import entry
 from memplus.training.tasks.completion import Completion
 from memplus.training.tasks.language import Language
 from memplus.training.tasks.protocol import Task
@@ -35,11 +33,4 @@ def task_from(given: Any) -> Task:
         if isinstance(given, one):
             return given
     known = {one.kind: one for one in TASKS}
-    if not isinstance(given, Mapping):
-        raise ConfigError(WHOLE, value=given, reason="it must be fields and values, `task` first")
-    fields = dict(given)
-    kind = fields.pop("task", None)
-    if kind not in known:
-        reason = f"the tasks are {', '.join(known)}"
-        raise ConfigError("task", value=kind, reason=reason)
-    return checked(known[kind], fields)
+    return entry(given, "task", known.__getitem__, known)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from memplus.config import MemoryConfig, PromptConfig, require
 from memplus.errors import ConfigError
-from memplus.training.engine.common_config import STRICT, Architecture, OptimizerConfig
+from memplus.training.engine.common_config import STRICT, Architecture, OptimizerConfig, RunSizes
 from memplus.training.engine.config_file import (
     named_under,
     parse_config_text,
@@ -123,23 +123,13 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
-class RunConfig:
+class RunConfig(RunSizes):
     """Length, order, precision and what is kept."""
 
-    __pydantic_config__ = STRICT
+    counts: ClassVar[tuple[str, ...]] = (*RunSizes.counts, "documents")
 
-    out: Path
-    """Folder of the run: checkpoints, ``metrics.jsonl``, and the finished model in ``final``."""
-    steps: int
-    """Updates of the weights."""
-    seed: int = 0
-    """Of the order of texts, of tasks and of what is dropped."""
     documents: int = 1
     """Documents side by side, each with a memory of its own; processes divide them."""
-    accumulate: int = 1
-    """Passes over new documents before an update."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """``bfloat16`` computes in 16 bits where that is safe."""
     sharded: bool = False
     """Divide weights, gradients and optimizer among processes (FSDP2)."""
     stored_rows: int = 0
@@ -151,12 +141,8 @@ class RunConfig:
     """Share of revisits after which another text is kept to be revisited."""
     language: float = 0.0
     """Weight of plain language modelling on the chunks while they are written."""
-    report: int = 10
-    """Steps between two lines of the log."""
     checkpoint: int = 500
     """Steps between two checkpoints."""
-    keep: int = 2
-    """Checkpoints kept."""
     save: Literal["auto", "adapters", "whole"] = "auto"
     """What ``final`` is: the whole model, or a bundle of its adapters over what the run started
     from. ``auto``: a bundle where only adapters are trained and the run starts from a base model's
@@ -164,14 +150,11 @@ class RunConfig:
     keeps_rows: bool = True
     """The finished model comes with the first document's rows, and new memories begin with them;
     otherwise they begin empty."""
-    tensorboard: bool = False
-    """Write the log for TensorBoard too (``pip install tensorboard``)."""
     memory_gib: float | None = None
     """Memory to reckon with, in GiB per process, instead of what is found to be free."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "documents", "accumulate", "report", "checkpoint", "keep"):
-            require(getattr(self, name) >= 1, f"run.{name}", getattr(self, name), "at least 1")
+        super().__post_init__()
         share = self.revisit_renewal
         require(0 < share <= 1, "run.revisit_renewal", share, "it is a share above 0")
 
