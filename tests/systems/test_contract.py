@@ -214,15 +214,27 @@ def test_its_size_is_what_saving_takes_also_once_it_was_asked(
     assert abs(grown - counted) <= APART * abs(counted) + 500
 
 
-def test_another_systems_file_is_refused(system: System, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def files_of_all(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A saved session of every system that saves, by the system's name."""
+    folder, found = tmp_path_factory.mktemp("sessions"), {}
+    for name in SYSTEMS:
+        (one,) = make_systems([spec_for(name)], SHARED)
+        if isinstance(one, Loads):
+            found[one.name] = folder / name
+            saved(written(one, TEXT), folder / name)
+    return found
+
+
+def test_another_systems_file_is_refused(
+    system: System, tmp_path: Path, files_of_all: dict[str, Path]
+) -> None:
     if not isinstance(system, Loads):
         return
-    for name in SYSTEMS:
-        (other,) = make_systems([spec_for(name)], SHARED)
-        if isinstance(other, Loads) and other.name != system.name:
-            saved(written(other, TEXT), tmp_path / name)
+    for name, path in files_of_all.items():
+        if name != system.name:
             with pytest.raises(MemplusError):
-                system.load(tmp_path / name)
+                system.load(path)
     (tmp_path / "text").write_text(TEXT)
     with pytest.raises(MemplusError):
         system.load(tmp_path / "text")
