@@ -57,7 +57,7 @@ def test_what_is_there_and_what_is_not_is_listed(run: Run, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (("--system", "mplus,hmt"), "system cannot be 'hmt'"),
+        (("--system", "mplus,papyrus"), "system cannot be 'papyrus'"),
         (("--system", "mplus:k=3"), "there is no such option"),
         (("--set", "colour=red"), "retention:colour cannot be 'red'"),
         (("--set", "kinds=poems"), "retention:kinds"),

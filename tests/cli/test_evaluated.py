@@ -18,8 +18,8 @@ def test_systems_are_named_with_commas_between(tiny: Path) -> None:
 
 
 def test_an_unknown_system_is_refused_before_a_model_is_loaded() -> None:
-    with pytest.raises(ConfigError, match="system cannot be 'hmt'"):
-        open_bench("hmt", "absent", device=None, dtype=None)
+    with pytest.raises(ConfigError, match="system cannot be 'papyrus'"):
+        open_bench("papyrus", "absent", device=None, dtype=None)
 
 
 def test_a_folder_for_results_is_made_where_it_can_be(tmp_path: Path) -> None:

@@ -214,16 +214,20 @@ def test_its_size_is_what_saving_takes_also_once_it_was_asked(
     assert abs(grown - counted) <= APART * abs(counted) + 500
 
 
-@pytest.fixture(scope="module")
-def files_of_all(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def saved_by_all(folder: Path) -> dict[str, Path]:
     """A saved session of every system that saves, by the system's name."""
-    folder, found = tmp_path_factory.mktemp("sessions"), {}
+    found = {}
     for name in SYSTEMS:
         (one,) = make_systems([spec_for(name)], SHARED)
         if isinstance(one, Loads):
             found[one.name] = folder / name
             saved(written(one, TEXT), folder / name)
     return found
+
+
+@pytest.fixture(scope="module")
+def files_of_all(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return saved_by_all(tmp_path_factory.mktemp("sessions"))
 
 
 def test_another_systems_file_is_refused(
