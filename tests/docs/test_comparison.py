@@ -1,0 +1,45 @@
+"""The page of figures is of the systems, questions and weights that there are today."""
+
+import re
+from pathlib import Path
+
+import pytest
+from tests.docs.test_readme import fetched_or_skipped
+
+from memplus.cli.main import main
+from memplus.evaluation.comparison import marks_of
+from memplus.evaluation.tasks.registry import TASKS
+from memplus.systems.registry import described
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "comparison.md"
+DATA = ROOT.parent / "shared" / "data"
+MARKS = {one["task"]: one for one in marks_of(PAGE.read_text())}
+
+
+NOT_YET_RUN: set[str] = {"babilong", "locomo", "longmemeval", "perplexity", "ruler"}
+"""Benchmarks of which the page has no figures yet."""
+
+
+def test_every_benchmark_stands_on_the_page_or_is_named_here() -> None:
+    assert MARKS.keys() == set(TASKS) - NOT_YET_RUN
+
+
+def test_every_system_that_needs_no_training_stands_on_the_page() -> None:
+    there = {str(one["name"]) for one in described() if not one["missing"]}
+    for task, one in MARKS.items():
+        assert {name.partition(":")[0] for name in one["systems"]} == there, task
+
+
+def test_the_page_says_how_it_was_made() -> None:
+    assert re.search(r"^    memplus bench all .*--small", PAGE.read_text(), flags=re.MULTILINE)
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"question sets and books are not in {DATA}")
+def test_its_figures_are_of_todays_questions_and_weights(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fetched_or_skipped("smollm2")
+    with pytest.raises(SystemExit) as ended:
+        main(["bench", "check", str(PAGE), "--data", str(DATA), "--dtype", "float32"])
+    assert ended.value.code == 0, capsys.readouterr().out
