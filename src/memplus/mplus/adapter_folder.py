@@ -7,7 +7,6 @@ own finds them in such a folder.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,18 +14,17 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from memplus.backbone.access import Backbone
 from memplus.backbone.base_weights import stored_weights
 from memplus.backbone.layouts import read_reference
 from memplus.backbone.lora import Lora, LoraSizes
-from memplus.errors import BundleBaseError, ConfigError, MissingWeightsDirectory, WeightsError
-from memplus.errors.base import storage_errors
-from memplus.memory.files import aside, write_aside
+from memplus.errors import BundleBaseError, WeightsError
 from memplus.mplus.fingerprint import stored_digest
 from memplus.mplus.locating import Origin
+from memplus.mplus.trained_folder import read_values, write_trained
 
 __all__ = [
     "ADAPTER",
@@ -39,7 +37,6 @@ __all__ = [
 ]
 
 ADAPTER, RECORD = "adapter.safetensors", "adapter.json"
-_FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -79,13 +76,7 @@ def save_adapter(folder: Path, lora: Lora, record: AdapterRecord) -> None:
     Raises:
         StorageError: the disk refused.
     """
-    values = {"format": _FORMAT, **asdict(record)}
-    tensors = {n: t.to("cpu", torch.bfloat16).contiguous() for n, t in lora.tensors().items()}
-    with storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    with aside(folder / ADAPTER) as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt"})
-    write_aside(folder / RECORD, (json.dumps(values, indent=2) + "\n").encode())
+    write_trained(folder / ADAPTER, lora.tensors(), folder / RECORD, asdict(record))
 
 
 def read_record(folder: Path) -> AdapterRecord:
@@ -96,21 +87,13 @@ def read_record(folder: Path) -> AdapterRecord:
         ConfigError: its record is damaged, or of another format.
         StorageError: it cannot be read.
     """
-    path = folder / RECORD
-    for name in (RECORD, ADAPTER):
-        if not (folder / name).is_file():
-            raise MissingWeightsDirectory(folder, expected=name)
-    with storage_errors(path):
-        text = path.read_text(encoding="utf-8", errors="replace")
-    try:
-        values = json.loads(text)
-        if values.pop("format") != _FORMAT:
-            raise ValueError(f"this release reads format {_FORMAT}")
-        sizes = values.pop("sizes")
-        made = LoraSizes(int(sizes["rank"]), int(sizes["alpha"]), tuple(sizes["targets"]))
-        return AdapterRecord(made, str(values["base"]), str(values["weights"]), values["trained"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(str(path), value=text[:40], reason=f"it is damaged: {error}") from error
+    return read_values(folder / ADAPTER, folder / RECORD, _record)
+
+
+def _record(values: dict[str, Any]) -> AdapterRecord:
+    sizes = values.pop("sizes")
+    made = LoraSizes(int(sizes["rank"]), int(sizes["alpha"]), tuple(sizes["targets"]))
+    return AdapterRecord(made, str(values["base"]), str(values["weights"]), values["trained"])
 
 
 def load_adapter(folder: Path, backbone: Backbone, digest: str | None = None) -> Lora:

@@ -12,13 +12,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-from memplus.errors import BundleBaseError, ConfigError, MissingWeightsDirectory, WeightsError
+from memplus.errors import BundleBaseError, ConfigError, WeightsError
 from memplus.errors.base import storage_errors
-from memplus.memory.files import aside, write_aside
+from memplus.mplus.trained_folder import read_values, write_trained
 from memplus.systems.latent.mechanism import Mechanism
 
 __all__ = [
@@ -32,7 +31,6 @@ __all__ = [
 ]
 
 WEIGHTS, RECORD = "weights.safetensors", "record.json"
-_FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -82,16 +80,7 @@ def save_weights(folder: Path, mechanism: Mechanism[Any], record: WeightsRecord)
     Raises:
         StorageError: the disk refused.
     """
-    values = {"format": _FORMAT, **asdict(record)}
-    tensors = {
-        name: weight.to("cpu", torch.bfloat16).contiguous()
-        for name, weight in mechanism.trained().items()
-    }
-    with storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    with aside(folder / WEIGHTS) as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt"})
-    write_aside(folder / RECORD, (json.dumps(values, indent=2) + "\n").encode())
+    write_trained(folder / WEIGHTS, mechanism.trained(), folder / RECORD, asdict(record))
 
 
 def read_record(folder: Path) -> WeightsRecord:
@@ -102,22 +91,14 @@ def read_record(folder: Path) -> WeightsRecord:
         ConfigError: their record is damaged, or of another format.
         StorageError: it cannot be read.
     """
-    for name in (RECORD, WEIGHTS):
-        if not (folder / name).is_file():
-            raise MissingWeightsDirectory(folder, expected=name)
-    path = folder / RECORD
-    with storage_errors(path):
-        text = path.read_text(encoding="utf-8", errors="replace")
-    try:
-        values = json.loads(text)
-        if values.pop("format") != _FORMAT:
-            raise ValueError(f"this release reads format {_FORMAT}")
-        system, base, digest = (str(values.pop(n)) for n in ("system", "base", "base_weights"))
-        return WeightsRecord(
-            system, dict(values.pop("sizes")), base, digest, dict(values.pop("trained"))
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(str(path), value=text[:40], reason=f"it is damaged: {error}") from error
+    return read_values(folder / WEIGHTS, folder / RECORD, _record)
+
+
+def _record(values: dict[str, Any]) -> WeightsRecord:
+    system, base, digest = (str(values.pop(n)) for n in ("system", "base", "base_weights"))
+    return WeightsRecord(
+        system, dict(values.pop("sizes")), base, digest, dict(values.pop("trained"))
+    )
 
 
 def load_weights(folder: Path, mechanism: Mechanism[Any], digest: str | None = None) -> None:
