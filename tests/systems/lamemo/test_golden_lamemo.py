@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.systems.golden import golden_folder
+from tests.systems.golden import golden_files, golden_folder
 from torch import Tensor
 
 from memplus.systems.lamemo.layer_step import Blend, weights_of
@@ -17,15 +17,7 @@ from memplus.systems.lamemo.window import Window
 CLOSE = 1e-5
 
 
-def cases() -> list[str]:
-    try:
-        folder = golden_folder("lamemo")
-    except pytest.skip.Exception:
-        return []
-    return sorted(path.stem for path in folder.glob("*.json"))
-
-
-@pytest.fixture(params=cases() or [None])
+@pytest.fixture(params=[path.stem for path in golden_files("lamemo")] or [None])
 def case(request: pytest.FixtureRequest) -> "Golden":
     if request.param is None:
         golden_folder("lamemo")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.systems.golden import golden_folder
+from tests.systems.golden import golden_files
 from tests.systems.longmem.published_decoder import FAMILY, PublishedConfig, PublishedModel
 from torch import Tensor
 
@@ -23,14 +23,7 @@ from memplus.systems.longmem.retrieval import best_chunks
 TOLERANCE = 1e-5
 
 
-def golden_files() -> list[Path]:
-    try:
-        return sorted(golden_folder("longmem").glob("*.json"))
-    except pytest.skip.Exception:
-        return []
-
-
-FILES = golden_files()
+FILES = golden_files("longmem")
 
 
 def published(sizes: dict[str, Any], tensors: dict[str, Tensor]) -> LongMem:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -137,12 +136,8 @@ def check_last_read(
     assert again.keys.equal(found.keys)
 
 
-def golden_files() -> list[Path]:
-    return sorted(golden_folder("memlong").glob("*.json"))
-
-
 def test_golden_numbers_of_the_published_code() -> None:
-    files = golden_files()
+    files = sorted(golden_folder("memlong").glob("*.json"))
     if not files:
         pytest.skip("the folder holds no golden numbers")
     for file in files:
