@@ -14,6 +14,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -31,8 +32,8 @@ __all__ = ["main", "sizes"]
 
 _FIRST = 512
 _QUESTION = "What is it about?"
-_PIECE = 2000
-"""Characters that are tokenised together."""
+_CHARACTERS = 12
+"""Of a token, at most on average: more of the text is not tokenised."""
 
 
 def main() -> None:
@@ -88,17 +89,12 @@ def _pieces(shared: Shared, text: str, steps: Sequence[int]) -> list[list[str]]:
     Raises:
         SystemExit: the text is too short.
     """
-    taken: list[list[str]] = [[]]
-    count = 0
-    for at in range(0, len(text), _PIECE):
-        piece = text[at : at + _PIECE]
-        taken[-1].append(piece)
-        count += len(shared.encode([piece]))
-        while len(taken) <= len(steps) and count >= steps[len(taken) - 1]:
-            if len(taken) == len(steps):
-                return taken
-            taken.append([])
-    sys.exit(f"The text has {count} tokens and {steps[-1]} are to be told: give more --texts.")
+    part = text[: _CHARACTERS * steps[-1]]
+    (ends,) = shared.reference([part])
+    if len(ends) < steps[-1]:
+        sys.exit(f"The text has {len(ends)} tokens and {steps[-1]} are told: give more --texts.")
+    places = [0, *(ends[step - 1] for step in steps)]
+    return [[part[start:end]] for start, end in pairwise(places)]
 
 
 def sizes(system: System, pieces: Sequence[Sequence[str]]) -> list[int]:
