@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -13,15 +17,16 @@ from tests.store.crashing import HOST
 from tests.store.fakes import SMALL, contents
 from tests.store.test_crash import Oracle, Server
 
-from memplus.errors import MemoryBusyError
-from memplus.store import MemoryStore
+from memplus.errors import MemoryBusyError, StorageError
+from memplus.store import MemoryStore, database
+from memplus.store.disk import Disk
 
 ROOT = Path(__file__).parents[2]
 HOLDER = """
 import sys
 from tests.store.fakes import FakeHost
 from memplus.store import MemoryStore
-memory = MemoryStore(sys.argv[1]).open("alice", FakeHost(), write=True)
+memory = MemoryStore(sys.argv[1]).open("alice", FakeHost(), write=sys.argv[2] == "True")
 print("held", flush=True)
 sys.stdin.readline()
 memory.close()
@@ -56,10 +61,57 @@ def test_a_reader_sees_whole_states_in_order_while_another_process_writes(tmp_pa
         assert contents(memory) == states[-1]
 
 
-def holding(path: Path) -> subprocess.Popen[str]:
-    """A process that opens the memory for writing, says "held", and closes with its input."""
+class KeepsJournals(Disk):
+    """Removes no journal, as where it is killed then; its companions go."""
+
+    def step(self, call: str, path: Path) -> None:
+        if call == "unlink" and path.name.startswith("journal") and path.name.count("-") == 1:
+            raise OSError(errno.EIO, "killed here", str(path))
+
+
+@pytest.mark.parametrize("change", ["rollback", "forget"])
+@pytest.mark.parametrize("disk", [Disk, KeepsJournals])
+def test_a_journal_that_goes_while_a_reader_opens_it_is_not_read_without_its_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, disk: type[Disk]
+) -> None:
+    store = MemoryStore(tmp_path, disk=disk())
+    writer = store.create("alice", HOST, seed=9)
+    for source in ("a", "b", "c"):
+        HOST.write(writer, [[1, 2, 3, 4]], source)
+    changes = {
+        "rollback": lambda: writer.rollback(2),
+        "forget": lambda: writer.forget(source="c"),
+    }
+    connected = database.connect
+
+    def connect(path: Path, options: str) -> sqlite3.Connection:
+        connection = connected(path, options)  # the journal is open, its log not yet
+        if options == "mode=ro" and (now := changes.pop(change, None)):
+            with contextlib.suppress(StorageError):
+                now()
+        return connection
+
+    def listed(path: Path) -> list[os.DirEntry[str]]:
+        return sorted(scandir(path), key=lambda entry: entry.name, reverse=True)
+
+    # While another process reads, what was written stays in the log when the writer closes it.
+    with holding(tmp_path, write=False) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        scandir = os.scandir
+        monkeypatch.setattr(database, "connect", connect)
+        monkeypatch.setattr("memplus.store.folder.os.scandir", listed)
+        with store.open("alice", HOST) as memory:
+            told = {text.source for text in memory.texts().values()}
+            assert told == {record.source for record in memory.writes if record.tokens}
+        assert change not in changes
+        other.communicate("")
+
+
+def holding(path: Path, *, write: bool = True) -> subprocess.Popen[str]:
+    """A process that opens the memory, says "held", and closes with its input."""
     return subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(path)],
+        [sys.executable, "-c", HOLDER, str(path), str(write)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
     )  # fmt: skip
 

@@ -157,11 +157,16 @@ class Database:
             connection.execute("PRAGMA synchronous = FULL")
             return connection
         try:
-            return _probed(self.path, "mode=ro", probe)
+            connection = _probed(self.path, "mode=ro", probe)
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF not in _NO_SIDE_FILES or _short_of_descriptors():
                 raise
-            return self._without_side_files(probe)
+            connection = self._without_side_files(probe)
+        if not self.path.exists():
+            # Its log may have gone before it was opened; the newest rows would be missing then.
+            connection.close()
+            raise FileNotFoundError(errno.ENOENT, "the journal was removed", str(self.path))
+        return connection
 
     def _without_side_files(self, probe: _Probe) -> sqlite3.Connection:
         """Open it where SQLite cannot make its files beside it."""

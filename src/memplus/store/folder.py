@@ -125,9 +125,13 @@ class Folder:
         return sum((self.path / name).stat().st_size for name in names)
 
     def collect(self, manifest: Manifest, used: Iterable[str] = ()) -> None:
-        """Remove the files that the manifest does not name and that are not in use."""
+        """Remove the files that the manifest does not name and that are not in use.
+
+        In the order of their names: a journal goes before its log, so that whoever still finds the
+        journal after opening the log has opened all of it.
+        """
         named = manifest.files() | companions(manifest.journal) | {NAME} | set(used)
-        for entry in list(os.scandir(self.path)):
+        for entry in sorted(os.scandir(self.path), key=lambda entry: entry.name):
             if entry.name not in named:
                 self.disk.remove(Path(entry.path))
 
