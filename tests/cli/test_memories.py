@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 from tests.cli.conftest import Run
 from tests.cli.test_commands import run_json
+from tests.store.fakes import FakeHost
 
 from memplus.store import MemoryStore
+
+HOST = FakeHost()
 
 GATE = "The gate of the old house is red. It has been so for many years. " * 4
 DOG = "The dog of the miller is called Bruno, and it sleeps all day. " * 4
@@ -24,6 +27,19 @@ def place(run: Run, tmp_path: Path, tiny: Path) -> list[object]:
             "--model", tiny,
         )  # fmt: skip
     return ["--store", tmp_path / "s"]
+
+
+def test_history_prints_labels_and_names_as_they_are(run: Run, tmp_path: Path) -> None:
+    name = "[red]alice"
+    with MemoryStore(tmp_path / "s").create(name, HOST) as memory, memory.labelled("[b]12"):
+        HOST.write(memory, [[1, 2, 3, 4]], "a")
+    place = ("--store", tmp_path / "s")
+    states = run_json(run, "memories", "history", name, *place)["states"]
+    assert [one["what"] for one in states] == ["create", "write [b]12"]
+    told = run("memories", "history", name, *place).out
+    assert "write [b]12" in told
+    assert name in told
+    assert name in run("memories", "list", *place).out
 
 
 def test_a_memory_of_a_store_from_its_first_text_to_its_end(

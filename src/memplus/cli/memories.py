@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from memplus.cli.flags import ModelFlags, OutputFlags, with_groups
 from memplus.cli.options import (
@@ -70,7 +71,8 @@ def list_all(*, store: StoreAlone, shown: OutputFlags) -> None:
         for one in rows:
             tokens = one["tokens"] + one["waiting"]
             sizes = (f"{tokens:,}", f"{one['writes']:,}", f"{one['bytes'] / 1e6:.1f} MB")
-            table.add_row(one["id"], one["model"], *sizes, _when(one["changed"]))
+            names = (Text(one["id"]), Text(one["model"]))
+            table.add_row(*names, *sizes, _when(one["changed"]))
         console.print(table)
 
     out.result({"memories": rows}, show=show)
@@ -209,10 +211,10 @@ def history(name: Name, *, store: StoreAlone, shown: OutputFlags) -> None:
     found = existing_store(store).history(name)
 
     def text(console: Console) -> None:
-        table = Table("write", "tokens", "waiting", "what", "time (UTC)", title=name)
+        table = Table("write", "tokens", "waiting", "what", "time (UTC)", title=Text(name))
         for one in found:
             sizes = (f"{one.writes:,}", f"{one.tokens:,}", str(one.waiting))
-            table.add_row(*sizes, one.what, _when(one.time))
+            table.add_row(*sizes, Text(one.what), _when(one.time))
         console.print(table)
 
     out.result({"id": name, "states": [_state(one) for one in found]}, show=text)

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from html import escape
 from pathlib import Path
+from typing import TypeVar
 
 from memplus.errors import MemoryExistsError, MemplusError, UnknownMemoryError
 from memplus.memory.files import as_path
 from memplus.store.directory import Directory
 from memplus.store.exchange import check_files, export_files, fork_files, import_files
 from memplus.store.folder import Folder
-from memplus.store.history import kept_commits
+from memplus.store.history import has_label, kept_commits
 from memplus.store.journal import Commit, Journal
 from memplus.store.keeper import Keeper
 from memplus.store.limits import Limits
 from memplus.store.manifest import Manifest
 
 __all__ = ["Administration"]
+
+_Told = TypeVar("_Told")
 
 
 class Administration:
@@ -189,14 +192,28 @@ class Administration:
             UnknownMemoryError, CorruptMemoryError, StorageError.
         """
 
-        def attempt(manifest: Manifest) -> list[Commit]:
+        return self._told(name, kept_commits)
+
+    def has_label(self, name: str, label: str) -> bool:
+        """Whether a commit with that label is part of a memory; see ``StoredMemory.labelled``.
+
+        Raises:
+            ConfigError: it is no label.
+            UnknownMemoryError, CorruptMemoryError, StorageError.
+        """
+        return self._told(name, lambda journal, manifest: has_label(journal, manifest, label))
+
+    def _told(self, name: str, ask: Callable[[Journal, Manifest], _Told]) -> _Told:
+        """What a memory's journal tells."""
+
+        def attempt(manifest: Manifest) -> _Told:
             journal = Journal(
                 self._directory.folder(name) / manifest.journal,
                 self._directory.disk,
                 writable=False,
             )
             try:
-                return kept_commits(journal, manifest)
+                return ask(journal, manifest)
             finally:
                 journal.close()
 

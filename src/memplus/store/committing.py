@@ -11,7 +11,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from memplus.errors import ReadOnlyMemoryError, UsageError
 from memplus.errors.base import storage_error
+from memplus.memory.guards import changing
 from memplus.memory.state import Memory
 from memplus.store.journal import Journal
 from memplus.store.keeper import Keeper
@@ -75,6 +77,52 @@ class Committing:
             error, self.refused = self.refused, None
             raise error
 
+    @contextmanager
+    def block(self, what: str) -> Iterator[None]:
+        """Inside nothing is committed; its end is one commit, or nothing where it raises.
+
+        Args:
+            what: the commit is called in the history.
+
+        Raises:
+            UsageError: within another such block.
+            ReadOnlyMemoryError: the memory was closed meanwhile.
+            StorageError: the disk refused; the memory is what is on it.
+        """
+        with changing(self.memory), self.lock:
+            self.require_no_block()
+            self.flush()
+            self._held = True
+        try:
+            yield
+        except BaseException:
+            with self._ended():
+                self.refused = None
+                if self.recording and self.memory.version != self._committed:
+                    self._recover()
+            raise
+        with self._ended():
+            if not self.recording:
+                name = self.keeper.manifest.id
+                raise ReadOnlyMemoryError(name, reason="it was closed before the block had ended")
+            self.raise_refused()
+            self.change_disk(lambda: self.keeper.commit(self.memory, what))
+
+    @contextmanager
+    def _ended(self) -> Iterator[None]:
+        with changing(self.memory), self.lock:
+            self._held = False
+            yield
+
+    def require_no_block(self) -> None:
+        """Refuse what would commit in the middle of a block.
+
+        Raises:
+            UsageError: there is one.
+        """
+        if self._held:
+            raise UsageError("A block of `labelled` has not ended yet; its end is one commit.")
+
     def record(self, written: Logged) -> None:
         """Note what a write made; a refusal of the disk is told by the commit."""
         if self.refused is not None:
@@ -104,12 +152,14 @@ class Committing:
                 self.flush()
 
     def flush(self) -> None:
-        """Make everything last now.
+        """Make everything last now; in a block, its end does so.
 
         Raises:
             StorageError: the disk refused; the memory is what is on it.
         """
         with self.lock:
+            if self._held:
+                return
             self.raise_refused()
             unchanged = self.memory.version == self._committed and self._timer is None
             if self.recording and not unchanged:

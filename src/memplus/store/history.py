@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from memplus.errors import CorruptMemoryError, HistoryError
+from memplus.errors import ConfigError, CorruptMemoryError, HistoryError
 from memplus.memory.checks import require
 from memplus.memory.written_text import WrittenText
 from memplus.store.folder import Folder, trimmed
@@ -14,12 +14,16 @@ from memplus.store.manifest import Generation, LogPart, Manifest
 
 __all__ = [
     "committed_texts",
+    "has_label",
     "kept_commits",
     "kept_generations",
+    "labelled_write",
     "manifest_at",
     "require_place",
     "state_after",
 ]
+
+_LONGEST_LABEL = 200
 
 
 def committed_texts(
@@ -35,6 +39,29 @@ def committed_texts(
     if missing:
         raise CorruptMemoryError(journal.path, reason=f"it lacks write {min(missing)}")
     return found
+
+
+def labelled_write(label: str) -> str:
+    """What a commit of writes with that label is called.
+
+    Raises:
+        ConfigError: it is no label.
+    """
+    ok = isinstance(label, str) and 0 < len(label) <= _LONGEST_LABEL and label.isprintable()
+    if not ok or " " in label:
+        reason = f"a label has 1 to {_LONGEST_LABEL} printable characters, none of them a space"
+        raise ConfigError("label", value=label, reason=reason)
+    return f"write {label}"
+
+
+def has_label(journal: Journal, manifest: Manifest, label: str) -> bool:
+    """Whether one of the memory's commits has that label, those that are not kept included.
+
+    Raises:
+        ConfigError: it is no label.
+        CorruptMemoryError: that commit was changed.
+    """
+    return journal.has_commit(labelled_write(label), manifest.commit)
 
 
 def kept_commits(journal: Journal, manifest: Manifest) -> list[Commit]:

@@ -109,7 +109,7 @@ class Commit:
     waiting: int
     """Tokens in the tail then."""
     what: str
-    """``create``, ``write``, ``forget``, ``rollback``, ..."""
+    """``create``, ``write``, ``write`` and a label, ``forget``, ``pack``."""
     place: Place
 
 
@@ -290,9 +290,17 @@ class Journal:
             found.append(Commit(*numbers, row.what, place))
         return found
 
-    def _commits(self, upto: int) -> Iterator[_Commit]:
-        query = "SELECT * FROM commits WHERE number <= ? ORDER BY number"
-        for found in self._database.rows(query, (upto,)):
+    def has_commit(self, what: str, upto: int) -> bool:
+        """Whether one of the commits up to a number is called so.
+
+        Raises:
+            CorruptMemoryError: that one was changed.
+        """
+        return any(True for _ in self._commits(upto, " AND what = ?", what))
+
+    def _commits(self, upto: int, which: str = "", *sought: str) -> Iterator[_Commit]:
+        query = f"SELECT * FROM commits WHERE number <= ?{which} ORDER BY number"
+        for found in self._database.rows(query, (upto, *sought)):
             what = f"commit {found[0]}"
             values = dict(zip(_Commit.model_fields, found, strict=True))
             row = checked(_Commit, values, self.path, what)

@@ -217,7 +217,12 @@ class Keeper:
 
     def commit_anew(self, memory: Memory) -> None:
         """Make the memory, all of it written since ``begin_anew``, the only state there is."""
-        self._replace_history(memory, lambda path: Journal.create(path, self.folder.disk))
+        last = self.manifest.commit
+
+        def copy(path: Path) -> None:
+            self.journal.copy(path, writes=0, commits=last)  # labels stay
+
+        self._replace_history(memory, copy)
 
     def _replace_history(
         self, memory: Memory, make_journal: Callable[[Path], None], what: str = "forget"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from memplus.errors import UsageError
+from memplus.errors import ReadOnlyMemoryError, UsageError
 from memplus.memory.state import Memory
 from memplus.store.keeper import Keeper
 
@@ -27,6 +27,10 @@ class ShownMemory(Memory):
     def closed(self) -> bool:
         """Whether it can no longer be used."""
         return self._closed_nbytes is not None
+
+    def _require_open(self) -> None:
+        if self.closed:
+            raise ReadOnlyMemoryError(self.id, reason="it is closed")
 
     @property
     def nbytes(self) -> int:

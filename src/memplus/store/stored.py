@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Literal
 
@@ -26,7 +27,7 @@ from memplus.memory.long_term import LongTermPool
 from memplus.memory.records import NewRows, Passage, WriteRecord
 from memplus.memory.rows import RowTable
 from memplus.memory.state import Memory, MemoryHost
-from memplus.memory.written_text import WrittenText, require_text
+from memplus.memory.written_text import require_text
 from memplus.store.committing import Committing
 from memplus.store.erasing import (
     chosen_or_matching,
@@ -34,18 +35,17 @@ from memplus.store.erasing import (
     erase_and_rewrite,
     remove_leftovers,
 )
-from memplus.store.history import committed_texts, kept_commits, state_after
-from memplus.store.journal import Commit
+from memplus.store.history import state_after
+from memplus.store.journalled import JournalledMemory
 from memplus.store.keeper import Keeper
 from memplus.store.locks import Lock
 from memplus.store.mapped import MappedTable
-from memplus.store.shown import ShownMemory
 from memplus.store.snapshot import Logged
 
 __all__ = ["StoredMemory"]
 
 
-class StoredMemory(ShownMemory):
+class StoredMemory(JournalledMemory):
     """A memory in a ``MemoryStore``. Close it, or use it in a ``with`` block.
 
     Where the disk refuses a write, the memory goes back to what is on the disk, and the error
@@ -53,7 +53,9 @@ class StoredMemory(ShownMemory):
     """
 
     keeps_text = True
-    _for_users = f"{Memory._for_users} id closed close flush history rollback reload"
+    _for_users = (
+        f"{Memory._for_users} id closed close flush history has_label labelled rollback reload"
+    )
 
     def __init__(
         self, host: MemoryHost, keeper: Keeper, lock: Lock | None, *, window: float = 0.0
@@ -74,10 +76,6 @@ class StoredMemory(ShownMemory):
         """
         self._require_open()
         super().require_usable()
-
-    def _require_open(self) -> None:
-        if self.closed:
-            raise ReadOnlyMemoryError(self.id, reason="it is closed")
 
     def fork(self) -> Memory:
         """A plain memory with the same rows, going its own way; nothing it writes is kept.
@@ -137,6 +135,7 @@ class StoredMemory(ShownMemory):
         self._closed_nbytes = super().nbytes
         self.pool = self.long_term = None
         self.derived.clear()
+        self.committing.recording = False
         self.keeper.close()
         if self._lock is not None:
             self._lock.release()
@@ -207,7 +206,7 @@ class StoredMemory(ShownMemory):
             self.committing.commit()
 
     def flush(self) -> None:
-        """Make everything last now.
+        """Make everything last now; in a block of ``labelled``, its end does so.
 
         Raises:
             StorageError: the disk refused; the memory is what it was at the last commit.
@@ -215,37 +214,15 @@ class StoredMemory(ShownMemory):
         with self.guards.state:
             self.committing.flush()
 
-    # What the journal knows ---------------------------------------------------------------------
-
-    def texts(self, writes: Iterable[int] | None = None) -> dict[int, WrittenText]:
-        """What writes said, by id; forgotten ones are not there.
-
-        Args:
-            writes: ids; None: all.
-
-        Raises:
-            ReadOnlyMemoryError: it is closed.
-            CorruptMemoryError: the journal was changed by somebody else.
-            StorageError: the disk refused to read it.
-        """
-        asked = range(1, len(self.writes) + 1) if writes is None else set(writes)
-        there = (one for one in asked if 1 <= one <= len(self.writes))
-        wanted = {one for one in there if self.writes[one - 1].tokens}
-        with self.committing.journal() as journal:
-            self._require_open()
-            return committed_texts(journal, self.keeper.manifest, wanted)
-
-    def history(self) -> list[Commit]:
-        """The states that ``rollback`` can go back to, oldest first; the last is the present.
-
-        Raises:
-            ReadOnlyMemoryError, CorruptMemoryError, StorageError: as ``texts``.
-        """
-        with self.committing.journal() as journal:
-            self._require_open()
-            return kept_commits(journal, self.keeper.manifest)
-
     # Packing, going back and forgetting ---------------------------------------------------------
+
+    @contextmanager
+    def _by_itself(self) -> Iterator[None]:
+        """A change of its own, after everything that was written."""
+        with changing(self), self.committing.lock:
+            self.committing.require_no_block()
+            self.flush()
+            yield
 
     @torch.inference_mode(mode=False)
     @torch.no_grad()
@@ -255,12 +232,12 @@ class StoredMemory(ShownMemory):
         All rows, packed, lie in RAM meanwhile.
 
         Raises:
-            UsageError: there is no such way, or the rows are in fewer bits already.
+            UsageError: there is no such way, the rows are in fewer bits already, or a block of
+                ``labelled`` has not ended.
             StorageError: the disk refused; nothing was changed.
         """
         self.before_write()
-        with changing(self), self.committing.lock:
-            self.flush()
+        with self._by_itself():
             before = self.version
 
             def pack() -> None:
@@ -278,11 +255,11 @@ class StoredMemory(ShownMemory):
 
         Raises:
             HistoryError: no state after that write is kept.
+            UsageError: a block of ``labelled`` has not ended.
             StorageError: the disk refused; nothing was changed.
         """
         self.before_write()
-        with changing(self), self.committing.lock:
-            self.flush()
+        with self._by_itself():
             with self.committing.journal() as journal:
                 state_after(journal, self.keeper.manifest, to_write)
 
@@ -313,14 +290,14 @@ class StoredMemory(ShownMemory):
 
         Raises:
             UnknownSourceError: nothing was written under that name; says which sources there are.
-            UsageError: nothing is named, a write is unknown, or no text matches.
+            UsageError: nothing is named, a write is unknown, no text matches, or a block of
+                ``labelled`` has not ended.
             StorageError: the disk refused; nothing was changed.
         """
         self.before_write()
         if source is None and write is None and match is None:
             raise UsageError("Name a source, writes or a text to forget.")
-        with changing(self), self.committing.lock:
-            self.flush()
+        with self._by_itself():
             chosen = chosen_or_matching(self, source, write, match)
             if not chosen.writes and not chosen.tail:
                 return Forgotten((), 0, 0, 0)
