@@ -73,6 +73,9 @@ SAMPLES: list[MemplusError] = [
     errors.HistoryError(7, kept="0, 4, 9"),
     errors.MemoryBusyError("alice"),
     errors.MemoryChangedError("a.memory"),
+    errors.OverloadedError(reason="64 requests wait", retry_after=3),
+    errors.ShuttingDownError(),
+    errors.PassFailedError(reason="out of memory"),
 ]
 
 

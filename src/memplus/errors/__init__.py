@@ -70,6 +70,9 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 model and memory do not match, 4 corrupt
     |-- StorageError                 1   the disk refused: full, read-only, no permission
     |-- MemoryBusyError              1   another process is writing to the memory
     |-- MemoryChangedError           1   the file has changed since it was loaded
+    |-- OverloadedError              1   more than the server does at a time
+    |-- ShuttingDownError            1   the server takes no new work
+    |-- PassFailedError              1   the model failed at one request
     `-- TrainingError                1   training cannot start or go on
         |-- NotFiniteError               a loss or a gradient is no number
         `-- TrainingBudgetError      2   it needs more memory than there is
@@ -149,6 +152,7 @@ from memplus.errors.runs import (
     TrainingBudgetError,
     TrainingError,
 )
+from memplus.errors.server import OverloadedError, PassFailedError, ShuttingDownError
 from memplus.errors.store import (
     HistoryError,
     MemoryBusyError,
@@ -202,12 +206,15 @@ __all__ = [
     "NotFiniteResultError",
     "NotFoundError",
     "NotTextError",
+    "OverloadedError",
+    "PassFailedError",
     "PositionsError",
     "QuestionSetError",
     "ReadOnlyMemoryError",
     "RunMismatchError",
     "SelfTestError",
     "SessionMismatchError",
+    "ShuttingDownError",
     "SourceChangedError",
     "StaleCacheError",
     "StorageError",

@@ -10,7 +10,7 @@ Shapes: B batch, H heads, G key/value heads, P prefix rows, D head width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor
 from memplus.backbone.attention import AttentionCall, Segment
 from memplus.memory.records import WriteRecord
 from memplus.memory.state import Memory
+from memplus.memory.written_text import WrittenText
 from memplus.mplus.evidence_parts import Parts, SpanParts, WriteParts, parts_of, quoted
 from memplus.passes.memory_prefix import MemoryPrefix
 from memplus.passes.read import Prefix
@@ -214,6 +215,7 @@ def ranked(
     paid: Tensor,
     decode: Callable[[list[int]], str],
     parts: Parts | None = None,
+    texts: Callable[[set[int]], Mapping[int, WrittenText]] | None = None,
 ) -> list[Evidence]:
     """The parts, and the tail, that were paid most, most first.
 
@@ -224,12 +226,14 @@ def ranked(
         paid: [parts + 1] of one row of a ``Watch``.
         decode: token ids -> text, for a tail whose text is not kept, and for spans.
         parts: what was paid; None: the writes.
+        texts: what writes said, by id; None: as the memory knows it.
     """
     parts = WriteParts(memory) if parts is None else parts
     total = float(paid.sum())
     order = paid.argsort(descending=True)[: _KEPT + 1].tolist()
     best = [index for index in order if index and paid[index] > 0][:_KEPT]
-    said = memory.texts({parts[index].write_id for index in best if index < len(parts)})
+    wanted = {parts[index].write_id for index in best if index < len(parts)}
+    said = (memory.texts if texts is None else texts)(wanted)
     found: list[Evidence] = []
     for index in best:
         share = float(paid[index]) / total

@@ -1,0 +1,171 @@
+"""Reads of different memories that go on together, token by token, each on its own.
+
+Where ``Reader`` reads a batch from its beginning to its end, here a read may begin and end at any
+pass. A read sees its memory as it was when it began, whatever is written meanwhile: it reads a
+fork, which shares all rows until the next write.
+
+Shapes: N tokens of a pass, V vocabulary, R retriever width.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from memplus.backbone.session import running
+from memplus.backbone.stock import greedy_rules
+from memplus.errors import PositionsError, UsageError
+from memplus.memory.state import Memory
+from memplus.mplus.arguments import check_count
+from memplus.mplus.core import Core
+from memplus.mplus.evidence import Evidence, Watch, ranked
+from memplus.passes.joint import JointSession, OpenRead, ReadPiece
+from memplus.passes.memory_prefix import MemoryPrefix
+from memplus.passes.prompt import asked_by_last, assemble
+from memplus.passes.read import Prefix
+from memplus.passes.span_queries import span_queries
+
+__all__ = ["JointReader", "MemoryRead"]
+
+
+class MemoryRead(OpenRead):
+    """A read of one memory by one prompt, or of none.
+
+    Attributes:
+        seen: the memory as it was when the read began; None without one.
+        watched: the attention measured at the end of the prompt, where it was asked for.
+    """
+
+    seen: Memory | None = None
+    watched: Watch | None = None
+
+
+class JointReader:
+    """Reads with the memories of one model. One thread at a time."""
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self._forks: weakref.WeakKeyDictionary[Memory, Memory] = weakref.WeakKeyDictionary()
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """Ids of the tokens that end an answer."""
+        found = greedy_rules(self.core.backbone.model.generation_config).eos_token_id
+        ids = found if isinstance(found, list) else [] if found is None else [found]
+        return frozenset(int(one) for one in ids)
+
+    @torch.no_grad()
+    def begin(
+        self,
+        memory: Memory | None,
+        ids: Sequence[int],
+        new_tokens: int,
+        *,
+        asking: int | None = None,
+        watch: bool = False,
+    ) -> MemoryRead:
+        """A read of which no pass has read anything yet.
+
+        Args:
+            memory: that is read, as it is now; None: the model alone.
+            ids: token ids of the prompt.
+            new_tokens: most tokens that will follow it.
+            asking: how many last tokens of it ask the long-term memory; None: all.
+            watch: whether attention is measured as its end is read.
+
+        Raises:
+            UsageError: no ids, or ids outside the vocabulary.
+            ConfigError: less than one new token, or less than one that asks.
+            PositionsError: the prompt and the new tokens do not fit beside the memory.
+            MemoryMismatchError: the memory is another model's.
+        """
+        core = self.core
+        check_count("new_tokens", new_tokens)
+        if not ids:
+            raise UsageError("The prompt holds no token.")
+        core.check_ids(ids)
+        seen = None if memory is None else self._as_it_is(memory)
+        prompt = assemble(torch.tensor([list(ids)]), None, [[] if seen is None else seen.tail])
+        if asking is not None:
+            check_count("asking", asking)
+            prompt = asked_by_last(prompt, asking)
+        asked = prompt.asked.to(core.device)
+        prefix = Prefix()
+        if seen is not None:
+            prefix = MemoryPrefix(core.backbone, core.weights, [seen], asked)
+        first = int(prompt.asked[0].int().argmax())
+        read = MemoryRead(prefix, prompt.input_ids[0].tolist(), first)
+        self._check_positions(read, new_tokens)
+        if seen is not None and isinstance(prefix, MemoryPrefix):
+            read.seen = seen
+            read.whole = core.backbone.rope.changing or (
+                bool(seen.long_term_rows) and not core.memory_config.retrieves_spans
+            )
+            if watch:
+                read.watch = read.watched = Watch([seen]).on(prefix)
+            if core.memory_config.retrieves_spans and seen.long_term is not None:
+                given = prompt.input_ids.to(core.device)
+                prefix.retrieve_spans(span_queries(core.backbone, core.weights, given, asked))
+        return read
+
+    def _as_it_is(self, memory: Memory) -> Memory:
+        """The memory in its present state, which later writes do not change.
+
+        One fork serves all reads of a state: its short-term keys are turned once.
+        """
+        with memory.guards.state:
+            self.core.check_owner(memory)
+            known = self._forks.get(memory)
+            if known is None or known.version != memory.version:
+                known = self._forks[memory] = memory.fork()
+            return known
+
+    def _check_positions(self, read: OpenRead, new_tokens: int) -> None:
+        needed, available = len(read.prompt) + new_tokens, self.core.positions - read.start
+        if needed > available:
+            raise PositionsError(needed=needed, available=max(0, available))
+
+    @torch.no_grad()
+    def step(self, pieces: Sequence[ReadPiece]) -> list[Tensor | None]:
+        """One pass over the next tokens of several reads.
+
+        Args:
+            pieces: one of each read.
+
+        Returns:
+            For every piece the logits [V] after its last token, float32; None where more of the
+            prompt is to come.
+        """
+        backbone = self.core.backbone
+        session = JointSession(backbone, pieces)
+        done = [piece.read.read + len(piece.ids) >= len(piece.read.prompt) for piece in pieces]
+        last = [place.stop - 1 for place, one in zip(session.places, done, strict=True) if one]
+        arguments = session.arguments()
+        with running(backbone, session, backbone.adapters.reading):
+            if last:
+                kept = torch.tensor(last, device=backbone.device)
+                logits = backbone.model(**arguments, logits_to_keep=kept).logits[0].float()
+            else:
+                backbone.decoder(**arguments)
+        for piece in pieces:
+            piece.read.advance(len(piece.ids))
+        rows = iter(logits if last else ())
+        return [next(rows) if one else None for one in done]
+
+    def evidence(self, read: MemoryRead, memory: Memory) -> list[Evidence]:
+        """What an answer stands on, once its prompt was read.
+
+        Args:
+            read: with attention measured.
+            memory: the memory itself, which knows what its writes said.
+        """
+        if read.seen is None or read.watched is None:
+            return []
+        watch, seen = read.watched, read.seen
+        # Texts are those of the memory now; after a rebuild its writes have other numbers.
+        same = memory.writes[: len(seen.writes)] == seen.writes
+        texts = memory.texts if same else seen.texts
+        return ranked(seen, watch.paid[0], self.core.decode, watch.parts[0], texts=texts)

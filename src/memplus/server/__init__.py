@@ -1,0 +1,1 @@
+"""A server for many people's memories: keys, chats, writes, pages, tools, and the engine below."""

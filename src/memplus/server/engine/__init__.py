@@ -1,0 +1,1 @@
+"""The one model process: many requests of different memories decoded together."""

@@ -1,0 +1,161 @@
+"""The engine: one thread that owns the model, and many who ask it from their event loops."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from memplus.errors import ShuttingDownError
+from memplus.memory.state import Memory
+from memplus.mplus.evidence import Retrieved
+from memplus.mplus.joint_reader import JointReader
+from memplus.mplus.model import MPlus
+from memplus.mplus.writer import Receipt, Text
+from memplus.server.engine.calls import Calls
+from memplus.server.engine.handing import AnswerStream, Outlet, Promise
+from memplus.server.engine.reads import Reads
+from memplus.server.engine.requests import EngineCounts, EngineLimits, ReadRequest
+
+__all__ = ["Engine"]
+
+T = TypeVar("T")
+
+
+class Engine:
+    """Answers many requests of different memories together, and writes between their tokens.
+
+    Its methods are called from event loops, any number of them; the model is used by its thread
+    alone. An error of one request is that request's.
+
+    Args:
+        model: that reads and writes.
+        limits: bounds of what it does at a time.
+    """
+
+    def __init__(self, model: MPlus, limits: EngineLimits | None = None) -> None:
+        self.model = model
+        self.limits = limits or EngineLimits()
+        self._reads = Reads(JointReader(model.core), self.limits, self._text)
+        self._calls = Calls(self.limits)
+        self._wake = threading.Condition()
+        self._closing = self._stopped = False
+        self._thread = threading.Thread(target=self._work, name="memplus-engine", daemon=True)
+
+    def start(self) -> None:
+        """Start its thread."""
+        self._thread.start()
+
+    def read(self, request: ReadRequest) -> AnswerStream:
+        """Answer a request: pieces as they come, and ``Finished`` at the end.
+
+        To be called in an event loop. The iterator raises what is wrong with the request.
+
+        Raises:
+            OverloadedError: too many wait already.
+            ShuttingDownError: the engine is being closed.
+        """
+        outlet = Outlet()
+        with self._wake:
+            self._require_open()
+            self._reads.submit(request, outlet)
+            self._wake.notify()
+        return AnswerStream(outlet)
+
+    async def write(
+        self, memory: Memory, text: Text, *, source: str = "", flush: bool = False
+    ) -> Receipt:
+        """Write a text into a memory, all of it or nothing; it lasts when this returns.
+
+        Args:
+            memory: is changed.
+            text: text or token ids.
+            source: name of the text.
+            flush: write the tail too.
+
+        Raises:
+            OverloadedError, ShuttingDownError: as ``read``.
+            MemplusError: as ``MPlus.write``.
+        """
+        return await self.run(lambda: self.model.write(memory, text, source=source, flush=flush))
+
+    async def retrieve(self, memory: Memory, question: str) -> list[Retrieved]:
+        """What a question retrieves from a memory; see ``MPlus.retrieve``.
+
+        Raises:
+            OverloadedError, ShuttingDownError: as ``read``.
+            MemplusError: as ``MPlus.retrieve``.
+        """
+        return await self.run(lambda: self.model.retrieve(memory, question))
+
+    async def run(self, function: Callable[[], T]) -> T:
+        """Call a short function in the thread of the model, between two tokens.
+
+        Raises:
+            OverloadedError, ShuttingDownError: as ``read``; and whatever the function raises.
+        """
+        promise: Promise[T] = Promise()
+        with self._wake:
+            self._require_open()
+            self._calls.add(function, promise)
+            self._wake.notify()
+        return await promise.future
+
+    async def close(self, timeout: float) -> None:
+        """Take no new work, do what was begun or waits, and end the thread.
+
+        Args:
+            timeout: seconds after which what is left ends with ``ShuttingDownError``.
+        """
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        if self._thread.ident is None:
+            return
+        await asyncio.to_thread(self._thread.join, timeout)
+        if self._thread.is_alive():
+            self._stopped = True
+            await asyncio.to_thread(self._thread.join)
+
+    def counts(self) -> EngineCounts:
+        """What it does now, and has done since it was started."""
+        reads = self._reads
+        return EngineCounts(
+            running=reads.running,
+            waiting=reads.waiting,
+            calls=len(self._calls),
+            finished=reads.finished,
+            cancelled=reads.cancelled,
+            refused=reads.refused,
+            failed=reads.failed,
+            prompt_tokens=reads.prompt_tokens,
+            completion_tokens=reads.completion_tokens,
+        )
+
+    def _text(self, ids: list[int]) -> str:
+        return str(self.model.tokenizer.decode(ids, skip_special_tokens=True))
+
+    def _require_open(self) -> None:
+        if self._closing:
+            raise ShuttingDownError()
+
+    # In its thread ------------------------------------------------------------------------------
+
+    @property
+    def _busy(self) -> bool:
+        return bool(self._reads.busy or len(self._calls))
+
+    def _work(self) -> None:
+        while True:
+            with self._wake:
+                while not (self._busy or self._closing):
+                    self._wake.wait()
+            if self._stopped or not self._busy:
+                break
+            if len(self._calls):
+                self._calls.step()
+            if self._reads.busy:
+                self._reads.step()
+        self._reads.fail_all(ShuttingDownError())
+        self._calls.fail_all(ShuttingDownError())

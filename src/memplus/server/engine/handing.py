@@ -1,0 +1,97 @@
+"""What leaves the engine's thread for the event loop that asked."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Generic, TypeVar
+
+from memplus.server.engine.requests import Finished, Piece
+
+__all__ = ["AnswerStream", "Outlet", "Promise"]
+
+T = TypeVar("T")
+
+
+class Outlet:
+    """The engine's end of an answer.
+
+    Attributes:
+        unwanted: whether who asked wants no more of it.
+    """
+
+    def __init__(self) -> None:
+        self.items: asyncio.Queue[Piece | Finished | BaseException] = asyncio.Queue()
+        self.unwanted = False
+        self._loop = asyncio.get_running_loop()
+
+    def put(self, *items: Piece | Finished | BaseException) -> None:
+        """Hand on what is ready; from any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and with it who asked
+            self._loop.call_soon_threadsafe(self._take, items)
+
+    def _take(self, items: tuple[Piece | Finished | BaseException, ...]) -> None:
+        for item in items:
+            self.items.put_nowait(item)
+
+
+class AnswerStream(AsyncIterator[Piece | Finished]):
+    """The answer to one request, piece by piece; the last one is ``Finished``.
+
+    Closing it, dropping it, or cancelling the task that waits for it gives up the answer: its
+    place is free before the next token.
+    """
+
+    def __init__(self, outlet: Outlet) -> None:
+        self._outlet = outlet
+        self._over = False
+
+    async def __anext__(self) -> Piece | Finished:
+        if self._over:
+            raise StopAsyncIteration
+        try:
+            item = await self._outlet.items.get()
+        except BaseException:
+            await self.aclose()
+            raise
+        self._over = isinstance(item, Finished | BaseException)
+        if isinstance(item, BaseException):
+            raise item
+        return item
+
+    async def aclose(self) -> None:
+        """Want no more."""
+        self._over = self._outlet.unwanted = True
+
+    def __del__(self) -> None:
+        self._outlet.unwanted = True
+
+
+class Promise(Generic[T]):
+    """The result of one call, to be awaited in the loop that made it."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[T] = self._loop.create_future()
+
+    @property
+    def unwanted(self) -> bool:
+        """Whether who asked has stopped waiting."""
+        return self.future.cancelled()
+
+    def keep(self, value: T) -> None:
+        """Give the result; from any thread."""
+        self._settle(lambda: self.future.set_result(value))
+
+    def fail(self, error: BaseException) -> None:
+        """Give an error; from any thread."""
+        self._settle(lambda: self.future.set_exception(error))
+
+    def _settle(self, settle: Callable[[], None]) -> None:
+        def once() -> None:
+            if not self.future.done():
+                settle()
+
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and with it who asked
+            self._loop.call_soon_threadsafe(once)

@@ -1,0 +1,119 @@
+"""Several reads in one pass give each what it gets alone."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from tests.fakes import (
+    CONFIGS,
+    WINDOWED,
+    distance,
+    eager_for,
+    family,
+    make_mplus,
+    several,
+    some_ids,
+)
+from torch import Tensor
+
+from memplus import Memory, MPlus
+from memplus.mplus.joint_reader import JointReader, MemoryRead
+from memplus.passes.joint import ReadPiece
+
+
+def alone(model: MPlus, memory: Memory | None, ids: Tensor) -> Tensor:
+    """Logits [T, V] of a text by the ordinary read of one memory."""
+    with torch.no_grad():
+        logits = model(ids[None], memory=memory).logits
+    return logits[0].float()
+
+
+def texts(count: int) -> list[Tensor]:
+    """Texts of different lengths."""
+    return [some_ids(7 + 3 * place, seed=50 + place) for place in range(count)]
+
+
+def together(model: MPlus, memories: list[Memory | None], given: list[Tensor]) -> list[Tensor]:
+    """Logits after the last tokens of each text, read in one pass after the other.
+
+    The first five tokens are the prompt, and the others follow one by one; reads join at
+    different passes.
+    """
+    dice, reader = random.Random(3), JointReader(model.core)
+    reads: list[MemoryRead] = [
+        reader.begin(memory, ids[:5].tolist(), len(ids) - 5)
+        for memory, ids in zip(memories, given, strict=True)
+    ]
+    found: list[list[Tensor]] = [[] for _ in reads]
+    while any(len(one) < len(ids) - 4 for one, ids in zip(found, given, strict=True)):
+        going = [n for n, one in enumerate(found) if len(one) < len(given[n]) - 4]
+        chosen = sorted(dice.sample(going, dice.randint(1, len(going))))
+        pieces = []
+        for number in chosen:
+            done = len(found[number])
+            next_one = (int(given[number][4 + done]),)
+            read = reads[number]
+            pieces.append(read.piece(3) if read.unread else ReadPiece(read, next_one))
+        for number, logits in zip(chosen, reader.step(pieces), strict=True):
+            if logits is not None:
+                found[number].append(logits)
+    return [torch.stack(one) for one in found]
+
+
+def check(model: MPlus, memories: list[Memory | None], asked: int = 5) -> None:
+    given = texts(len(memories))
+    for memory, ids, logits in zip(memories, given, together(model, memories, given), strict=True):
+        # What follows the prompt does not retrieve, so each token is read after those before it.
+        with torch.no_grad():
+            first = model(ids[None, :asked], memory=memory, use_cache=True)
+            rest = model(ids[None, asked:], memory=memory, past_key_values=first.past_key_values)
+        expected = torch.cat([first.logits[0, -1:], rest.logits[0]])
+        assert distance(logits, expected) < 2e-4
+
+
+STEADY = [name for name in CONFIGS if name not in ("llama-dynamic", "phi3-longrope-long")]
+
+
+@pytest.mark.parametrize("name", STEADY)
+def test_every_family_reads_its_memories_together(name: str) -> None:
+    model = family(name)
+    check(model, [*several(model), None])
+
+
+@pytest.mark.parametrize("name", WINDOWED)
+def test_a_window_is_of_the_text_of_each_read(name: str) -> None:
+    model = make_mplus(name, attention=eager_for(name), changes=WINDOWED[name])
+    check(model, [*several(model)[:4], None])
+
+
+def test_eager_attention_reads_together() -> None:
+    model = make_mplus("llama", attention="eager")
+    check(model, [*several(model), None])
+
+
+def test_a_pass_that_failed_leaves_no_trace_in_a_read() -> None:
+    model = family("llama")
+    reader, ids = JointReader(model.core), some_ids(6)
+    read = reader.begin(several(model)[4], ids.tolist(), 4)
+    expected = reader.step([read.piece(9)])[0]
+    again = reader.begin(several(model)[4], ids.tolist(), 4)
+    bad = reader.begin(None, [1, 2], 4)
+    with pytest.raises(IndexError):
+        reader.step([again.piece(9), ReadPiece(bad, (1 << 20,))])
+    found = reader.step([again.piece(9)])[0]
+    assert expected is not None
+    assert found is not None
+    assert torch.equal(found, expected)
+
+
+def test_other_texts_are_no_neighbours() -> None:
+    model = family("llama")
+    memory = several(model)[4]
+    expected = alone(model, memory, some_ids(6))[-1]
+    reader = JointReader(model.core)
+    reads = [reader.begin(memory, some_ids(6, seed=seed).tolist(), 1) for seed in (0, 1, 2)]
+    found = reader.step([read.piece(9) for read in reads])
+    assert found[0] is not None
+    assert distance(found[0], expected) < 1e-4
