@@ -22,12 +22,14 @@ from memplus.cli.demo import demo
 from memplus.cli.doctor import doctor
 from memplus.cli.eval import evaluation
 from memplus.cli.inspect import inspect
+from memplus.cli.keys import keys
 from memplus.cli.memories import memories
 from memplus.cli.models import models
 from memplus.cli.options import Chosen
 from memplus.cli.output import INTERRUPTED, Output, print_any_character
 from memplus.cli.plot import plot
 from memplus.cli.pull import pull
+from memplus.cli.serve import serve
 from memplus.cli.tell import tell
 from memplus.cli.train import train
 from memplus.cli.write import write
@@ -66,12 +68,13 @@ def root(
     """A language model with a long memory in its hidden states."""
 
 
-for _command in (tell, write, ask, chat, inspect, pull, doctor, demo, plot):
+for _command in (tell, write, ask, chat, inspect, pull, serve, doctor, demo, plot):
     app.command()(_command)
 app.add_typer(train)
 app.add_typer(evaluation)
 app.add_typer(bench)
 app.add_typer(memories)
+app.add_typer(keys)
 app.add_typer(models)
 
 

@@ -1,0 +1,112 @@
+"""``memplus keys``: who may reach the memories of a store over the network."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from memplus.cli.flags import OutputFlags, with_groups
+from memplus.cli.options import StoreAlone
+from memplus.cli.standard import default_store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from memplus.server.keys import Keys
+    from memplus.server.principals import Scope
+
+__all__ = ["keys"]
+
+keys = typer.Typer(
+    name="keys", help="Make, list and revoke the keys of a server.", no_args_is_help=True
+)
+
+KeyName = Annotated[str, typer.Argument(help="A name for people, such as a person or a program.")]
+
+
+@keys.command()
+@with_groups
+def add(
+    name: KeyName,
+    *,
+    store: StoreAlone,
+    tenant: Annotated[
+        str, typer.Option(help="Whose memories it reaches; tenants never see each other's.")
+    ] = "",
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(help="read, write or admin; may be repeated. Without it: read and write."),
+    ] = None,
+    memory: Annotated[
+        str, typer.Option(help="Its only memory, or the beginning of names, with a * at the end.")
+    ] = "",
+    gateway: Annotated[
+        bool, typer.Option("--gateway", help="Believe its headers that name a user.")
+    ] = False,
+    shown: OutputFlags,
+) -> None:
+    """Make a key. It is printed once, alone on its line; only a hash of it is kept.
+
+    From the first key on, every request to the server needs one.
+    """
+    out = shown.open()
+    scopes = tuple(cast("list[Scope]", scope or ["read", "write"]))
+    made, secret = _keys(store).add(
+        name, tenant=tenant, scopes=scopes, memory=memory, gateway=gateway
+    )
+
+    def show(console: Console) -> None:
+        sys.stdout.write(f"{secret}\n")
+
+    if not out.as_json:
+        out.note(f"The key of {name}. It is not shown again:")
+    out.result(asdict(made) | {"key": secret}, show=show)
+
+
+@keys.command("list")
+@with_groups
+def list_all(*, store: StoreAlone, shown: OutputFlags) -> None:
+    """List all keys, by their first characters; revoked ones too."""
+    out = shown.open()
+    found = _keys(store).all() if store.exists() else []
+
+    def show(console: Console) -> None:
+        if not found:
+            console.print("There is no key yet.", markup=False)
+            return
+        table = Table("name", "tenant", "key", "scopes", "memory", "revoked")
+        for one in found:
+            ended = "yes" if one.revoked else ""
+            table.add_row(
+                one.name, one.tenant, f"{one.prefix}...", " ".join(one.scopes), one.memory, ended
+            )
+        console.print(table)
+
+    rows: list[dict[str, Any]] = [asdict(one) for one in found]
+    out.result({"keys": rows}, show=show)
+
+
+@keys.command()
+@with_groups
+def revoke(name: KeyName, *, store: StoreAlone, shown: OutputFlags) -> None:
+    """End a key at once, also on a server that runs. Takes its name or its id."""
+    out = shown.open()
+    ended = _keys(store).revoke(name)
+    line = f"The key of {ended.name} is revoked."
+    out.result(asdict(ended), show=lambda console: console.print(line, markup=False))
+
+
+def _keys(store: Path) -> Keys:
+    """The keys of a store, which is made where there is none: keys come before memories."""
+    from memplus.server.database import ServerDatabase
+    from memplus.server.keys import SCHEMA, Keys
+    from memplus.store import MemoryStore
+
+    if store == default_store():
+        store.parent.mkdir(parents=True, exist_ok=True)
+    return Keys(ServerDatabase(MemoryStore(store).path, SCHEMA))

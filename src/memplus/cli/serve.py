@@ -1,0 +1,94 @@
+"""``memplus serve``: memories over HTTP."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from memplus.cli.flags import ModelFlags, with_groups
+from memplus.cli.opening import load_model
+from memplus.cli.options import Ram, StoreAlone
+from memplus.cli.output import Output
+from memplus.cli.standard import default_store
+from memplus.errors import LibraryMissingError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from memplus.server.services import Services
+    from memplus.server.settings import ServerSettings
+    from memplus.store import MemoryStore
+
+__all__ = ["serve"]
+
+
+@with_groups
+def serve(
+    *,
+    store: StoreAlone,
+    chosen: ModelFlags,
+    ram: Ram = None,
+    host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="On which port.", min=0, max=65535)] = 8000,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(help="A name under which the server is called; may be repeated; *: any."),
+    ] = None,
+    allowed_origin: Annotated[
+        list[str] | None,
+        typer.Option(help="A page that may call it from a browser (CORS); may be repeated."),
+    ] = None,
+    write_replies: Annotated[
+        bool, typer.Option("--write-replies", help="Chats also write what the model said.")
+    ] = False,
+    shutdown_timeout: Annotated[
+        float, typer.Option(help="Seconds that requests may take to end after SIGTERM.", min=0)
+    ] = 30.0,
+) -> None:
+    """Serve the memories of a store to OpenAI clients, MCP clients and a browser."""
+    try:
+        from memplus.server.running import run
+        from memplus.server.services import Services
+        from memplus.server.settings import ServerSettings
+    except ImportError as error:
+        raise LibraryMissingError(str(error.name), extra="server") from error
+
+    standard = ServerSettings()
+    settings = ServerSettings(
+        host=host,
+        port=port,
+        allowed_hosts=(*standard.allowed_hosts, host, *(allowed_host or [])),
+        allowed_origins=tuple(allowed_origin or []),
+        write_replies=write_replies,
+        shutdown_seconds=shutdown_timeout,
+    )
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("mcp").setLevel(logging.WARNING)
+    opened = _store(store, ram)
+    services = Services(
+        opened,
+        lambda: load_model(chosen.model, device=chosen.device, dtype=chosen.dtype),
+        settings,
+        model_name=chosen.model,
+    )
+    _greet(Output(as_json=False), services, settings)
+    run(services)
+
+
+def _store(path: Path, ram: int | None) -> MemoryStore:
+    from memplus.store import MemoryStore
+
+    if path == default_store():
+        path.parent.mkdir(parents=True, exist_ok=True)
+    return MemoryStore(path, ram=ram)
+
+
+def _greet(out: Output, services: Services, settings: ServerSettings) -> None:
+    """Where the memories lie, how many there are, and who may come."""
+    count = len(services.store)
+    out.note(f"Memories: {services.store.path} ({count} there).")
+    open_to_all = "anybody on this machine; `memplus keys add` makes keys"
+    who = "with a key" if services.keys else open_to_all
+    out.note(f"http://{settings.host}:{settings.port}/v1, {who}.")

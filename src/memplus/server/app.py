@@ -1,0 +1,96 @@
+"""The application: routes, one error body, request ids, bounds."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+import memplus
+from memplus.errors import MemplusError
+from memplus.server.bounds import BoundsMiddleware
+from memplus.server.faults import Fault, RequestFault, fault_of
+from memplus.server.routes import ROUTERS
+from memplus.server.services import Services
+
+__all__ = ["create_app"]
+
+_LOG = logging.getLogger("memplus.server")
+
+
+def create_app(services: Services) -> FastAPI:
+    """The server as an ASGI application; its lifespan loads and closes the services."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with services.running():
+            yield
+
+    app = FastAPI(
+        title="memplus",
+        version=memplus.__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+    )
+    app.state.services = services
+    for router in ROUTERS:
+        app.include_router(router)
+    settings = services.settings
+    if settings.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.allowed_origins),
+            allow_methods=["*"],
+            allow_headers=["*"],
+        )
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.allowed_hosts))
+    app.add_middleware(BoundsMiddleware, services=services)
+    app.add_exception_handler(RequestFault, _failed)
+    app.add_exception_handler(MemplusError, _failed)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(Exception, _failed)
+    return app
+
+
+async def _failed(request: Request, error: Exception) -> JSONResponse:
+    fault = fault_of(error)
+    if fault.status >= 500 and not isinstance(error, RequestFault):
+        _LOG.error("request %s failed", _id_of(request), exc_info=error)
+    return _answer(fault)
+
+
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
+    """What the framework found wrong with a request; what was sent is not repeated."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    place = [str(part) for part in first["loc"] if part not in ("body", "query", "path")]
+    param = ".".join(place) or None
+    return _answer(RequestFault.invalid(f"{param or 'The body'}: {first['msg']}.", param).fault)
+
+
+async def _refused(request: Request, error: Exception) -> JSONResponse:
+    """The framework's own refusals: an unknown path, a method that a route does not have."""
+    assert isinstance(error, HTTPException)
+    kinds = {404: ("not_found_error", "unknown_path"), 405: ("invalid_request_error", "method")}
+    kind, code = kinds.get(error.status_code, ("invalid_request_error", "invalid"))
+    answer = _answer(Fault(error.status_code, kind, f"{error.detail}.", code))
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+def _answer(fault: Fault) -> JSONResponse:
+    return JSONResponse(fault.body, fault.status, headers=fault.headers)
+
+
+def _id_of(request: Request) -> str:
+    return str(request.scope.get("request_id", ""))

@@ -1,0 +1,113 @@
+"""Before and after every request: its id, its size, how many there are at once."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import time
+from typing import TYPE_CHECKING
+
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from memplus.server.faults import Fault, RequestFault
+
+if TYPE_CHECKING:
+    from memplus.server.services import Services
+
+__all__ = ["BoundsMiddleware"]
+
+_LOG = logging.getLogger("memplus.server.requests")
+_GIVEN = re.compile(r"[A-Za-z0-9._-]{1,100}")
+ALWAYS = {"/health", "/ready", "/version", "/metrics"}
+"""Answered whatever else goes on."""
+
+
+class BoundsMiddleware:
+    """Bounds every request, and gives it an id.
+
+    Args:
+        app: what is bounded.
+        services: the settings and the state.
+    """
+
+    def __init__(self, app: ASGIApp, services: Services) -> None:
+        self.app = app
+        self.services = services
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request = _Bounded(scope, receive, send, self.services.settings.body_bytes)
+        scope["request_id"] = request.id
+        refusal = self._refusal(scope, request)
+        if refusal is not None:
+            await JSONResponse(refusal.body, refusal.status, headers=refusal.headers)(
+                scope, receive, request.send
+            )
+            request.log()
+            return
+        self.services.running_requests += 1
+        try:
+            await self.app(scope, request.receive, request.send)
+        finally:
+            self.services.running_requests -= 1
+            request.log()
+
+    def _refusal(self, scope: Scope, request: _Bounded) -> Fault | None:
+        if scope["path"] in ALWAYS:
+            return None
+        if request.announced > request.most:
+            return _too_large(request.most)
+        if self.services.state == "draining":
+            return RequestFault.unavailable("The server is about to stop.", "draining").fault
+        if self.services.running_requests >= self.services.settings.requests:
+            return RequestFault.unavailable("Too many requests at once.", "overloaded", 1.0).fault
+        return None
+
+
+class _Bounded:
+    """One request on its way in and out."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, most: int) -> None:
+        self.scope = scope
+        self.most = most
+        self.status = 0
+        self._receive = receive
+        self._send = send
+        self._begun = time.perf_counter()
+        headers = dict(scope["headers"])
+        given = headers.get(b"x-request-id", b"").decode("latin-1")
+        self.id = given if _GIVEN.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+        length = headers.get(b"content-length", b"0")
+        self.announced = int(length) if length.isdigit() else 0
+        self._got = 0
+
+    async def receive(self) -> Message:
+        """The next piece of the body, unless it is too much by now."""
+        message = await self._receive()
+        self._got += len(message.get("body", b""))
+        if self._got > self.most:
+            raise RequestFault(_too_large(self.most))
+        return message
+
+    async def send(self, message: Message) -> None:
+        """A piece of the answer, the first with the request's id."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message["headers"], (b"x-request-id", self.id.encode())]
+        await self._send(message)
+
+    def log(self) -> None:
+        """One line; no text, no name, no key."""
+        route = getattr(self.scope.get("route"), "path", "-")
+        seconds = time.perf_counter() - self._begun
+        _LOG.info("%s %s %s %d %.3f", self.id, self.scope["method"], route, self.status, seconds)
+
+
+def _too_large(most: int) -> Fault:
+    message = f"A request has at most {most} bytes; send a long text in several writes."
+    return Fault(413, "invalid_request_error", message, "request_too_large", final=True)

@@ -1,0 +1,79 @@
+"""What a server keeps beside the memories: one SQLite file in the directory of the store."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from memplus.errors import MemoryVersionError
+from memplus.errors.base import storage_errors
+from memplus.store.database import connect, refusals_named
+
+__all__ = ["ServerDatabase"]
+
+NAME = "server.db"
+VERSION = 1
+
+
+class ServerDatabase:
+    """Keys, conversations, responses and what waits to be written.
+
+    A transaction is on the disk when it ends. Threads take turns; so do processes.
+
+    Args:
+        folder: the store's directory.
+        schema: tables, made where they are missing.
+
+    Raises:
+        StorageError: the disk refused; every method may raise it.
+        CorruptMemoryError: the file is damaged.
+        MemoryVersionError: a later release made it.
+    """
+
+    def __init__(self, folder: Path, schema: str) -> None:
+        self.path = folder / NAME
+        self._lock = threading.RLock()
+        with storage_errors(self.path), refusals_named(self.path):
+            self._connection = connect(self.path, "mode=rwc")
+            self.path.chmod(0o600)
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = FULL")
+            self._connection.execute("PRAGMA secure_delete = ON")
+            self._connection.row_factory = sqlite3.Row
+            (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+            if version not in (0, VERSION):
+                raise MemoryVersionError(self.path, found=version, supported=VERSION)
+            self._connection.executescript(schema)
+            self._connection.execute(f"PRAGMA user_version = {VERSION}")
+
+    def close(self) -> None:
+        """Done with it."""
+        with self._lock:
+            self._connection.close()
+
+    def rows(self, query: str, values: Sequence[object] = ()) -> list[Any]:
+        """All rows of a query."""
+        with self._lock, storage_errors(self.path), refusals_named(self.path):
+            return self._connection.execute(query, values).fetchall()
+
+    def row(self, query: str, values: Sequence[object] = ()) -> Any:
+        """The first row of a query, or None."""
+        found = self.rows(query, values)
+        return found[0] if found else None
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Changes that become true together when the block ends, or not at all."""
+        with self._lock, storage_errors(self.path), refusals_named(self.path):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise

@@ -1,0 +1,149 @@
+"""Keys: made and revoked while the server runs, kept as hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import time
+from dataclasses import dataclass
+
+from memplus.errors import ConfigError, UsageError
+from memplus.server.database import ServerDatabase
+from memplus.server.principals import SCOPES, Principal, Scope, check_tenant
+
+__all__ = ["SCHEMA", "Key", "Keys"]
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS keys (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, tenant TEXT NOT NULL, hash BLOB NOT NULL UNIQUE,
+    prefix TEXT NOT NULL, scopes TEXT NOT NULL, memory TEXT NOT NULL, gateway INTEGER NOT NULL,
+    created REAL NOT NULL, revoked REAL
+) STRICT;
+"""
+_MARK = "mp-"
+_SHOWN = 7
+_FIELDS = "id, name, tenant, prefix, scopes, memory, gateway, created, revoked"
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key without its secret."""
+
+    id: str
+    name: str
+    tenant: str
+    prefix: str
+    """Its first characters, by which people know it again."""
+    scopes: tuple[Scope, ...]
+    memory: str
+    gateway: bool
+    created: float
+    revoked: float | None
+
+    @property
+    def principal(self) -> Principal:
+        """Its holder."""
+        scopes = frozenset(self.scopes)
+        return Principal(self.tenant, self.id, scopes, self.memory, self.gateway)
+
+
+class Keys:
+    """The keys of a server.
+
+    Every method may raise ``StorageError``.
+    """
+
+    def __init__(self, database: ServerDatabase) -> None:
+        self._database = database
+
+    def add(
+        self,
+        name: str,
+        *,
+        tenant: str = "",
+        scopes: tuple[Scope, ...] = ("read", "write"),
+        memory: str = "",
+        gateway: bool = False,
+    ) -> tuple[Key, str]:
+        """A new key and its secret, which is told only here.
+
+        Args:
+            name: for people.
+            tenant: whose memories it reaches.
+            scopes: what it may do.
+            memory: its only memory, or a beginning of names that ends in ``*``; empty: all.
+            gateway: whether its holder may speak for users by headers.
+
+        Raises:
+            ConfigError: a value that a key cannot have.
+            UsageError: there is one of that name already.
+        """
+        check_tenant(tenant)
+        if not name or not name.isprintable() or len(name) > 100:
+            raise ConfigError("name", value=name, reason="it has 1 to 100 printable characters")
+        if not scopes or set(scopes) - set(SCOPES):
+            raise ConfigError("scopes", value=scopes, reason=f"they are of {', '.join(SCOPES)}")
+        if "/" in memory:
+            raise ConfigError("memory", value=memory, reason="a memory's name holds no '/'")
+        secret = _MARK + secrets.token_urlsafe(32)
+        key = Key(
+            f"key_{secrets.token_hex(8)}", name, tenant, secret[:_SHOWN], tuple(scopes), memory,
+            gateway, time.time(), None,
+        )  # fmt: skip
+        values = (
+            key.id, name, tenant, _hashed(secret), key.prefix, " ".join(scopes), memory,
+            int(gateway), key.created, None,
+        )  # fmt: skip
+        with self._database.transaction() as run:
+            there = "SELECT 1 FROM keys WHERE name = ? AND revoked IS NULL"
+            if run.execute(there, (name,)).fetchone():
+                raise UsageError(f"There is a key named {name!r} already; revoke it first.")
+            run.execute("INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+        return key, secret
+
+    def all(self, tenant: str | None = None) -> list[Key]:
+        """All keys, the oldest first, also revoked ones; of a tenant, or of all."""
+        found = self._database.rows(f"SELECT {_FIELDS} FROM keys ORDER BY created, id")
+        keys = [_key(row) for row in found]
+        return keys if tenant is None else [key for key in keys if key.tenant == tenant]
+
+    def revoke(self, name: str, *, tenant: str | None = None) -> Key:
+        """End a key, by its name or id, at once.
+
+        Raises:
+            UsageError: there is none of that name that is not revoked.
+        """
+        for key in self.all(tenant):
+            if name in (key.name, key.id) and key.revoked is None:
+                with self._database.transaction() as run:
+                    run.execute("UPDATE keys SET revoked = ? WHERE id = ?", (time.time(), key.id))
+                return key
+        raise UsageError(f"There is no key named {name!r}. `memplus keys list` shows them.")
+
+    def __bool__(self) -> bool:
+        """Whether there has ever been a key: from then on every request needs one."""
+        return self._database.row("SELECT 1 FROM keys LIMIT 1") is not None
+
+    def holder(self, secret: str) -> Principal | None:
+        """Whose key this is; None where it is none, or revoked."""
+        digest = _hashed(secret)
+        row = self._database.row(
+            f"SELECT {_FIELDS}, hash FROM keys WHERE hash = ? AND revoked IS NULL", (digest,)
+        )
+        if row is None or not hmac.compare_digest(row["hash"], digest):
+            return None
+        return _key(row).principal
+
+
+def _hashed(secret: str) -> bytes:
+    """A key is 256 random bits, so a plain digest tells nothing of it."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
+
+
+def _key(row: object) -> Key:
+    values = dict(row)  # type: ignore[call-overload]
+    values.pop("hash", None)
+    values["scopes"] = tuple(values["scopes"].split())
+    values["gateway"] = bool(values["gateway"])
+    return Key(**values)

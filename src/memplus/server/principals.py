@@ -1,0 +1,70 @@
+"""Who asks: a tenant, what its key may do, and to which memories."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from memplus.errors import ConfigError
+
+__all__ = ["SCOPES", "Principal", "Scope", "check_tenant"]
+
+Scope = Literal["read", "write", "admin"]
+"""``read``: ask and look; ``write``: also change memories; ``admin``: also keys."""
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+_LONGEST_TENANT = 64
+
+
+@dataclass(frozen=True)
+class Principal:
+    """The holder of a key.
+
+    Memories lie in the store as ``tenant/name``; those of the tenant without a name as ``name``.
+    A name that a client gives holds no ``/``, so it never leaves the tenant.
+    """
+
+    tenant: str = ""
+    key: str = ""
+    """Id of the key; empty where the server has none."""
+    scopes: frozenset[Scope] = frozenset(SCOPES)
+    memory: str = ""
+    """The only memory, or, with a ``*`` at its end, the beginning of the names of the only ones."""
+    gateway: bool = False
+    """Whether headers that name a user are believed."""
+
+    def may(self, scope: Scope) -> bool:
+        """Whether the key allows it; a larger scope holds the smaller ones."""
+        return any(SCOPES.index(one) >= SCOPES.index(scope) for one in self.scopes)
+
+    def sees(self, name: str) -> bool:
+        """Whether a memory of the tenant is one of the key's."""
+        if not name or "/" in name:
+            return False
+        if self.memory.endswith("*"):
+            return name.startswith(self.memory[:-1])
+        return self.memory in ("", name)
+
+    @property
+    def bound(self) -> str:
+        """The one memory that the key is bound to; empty where it may choose."""
+        return "" if self.memory.endswith("*") else self.memory
+
+    def stored(self, name: str) -> str:
+        """The name in the store of a memory of the tenant."""
+        return f"{self.tenant}/{name}" if self.tenant else name
+
+    def named(self, stored: str) -> str | None:
+        """What the tenant calls a memory of the store; None where it is another's."""
+        tenant, _, name = stored.rpartition("/")
+        return name if tenant == self.tenant and self.sees(name) else None
+
+
+def check_tenant(tenant: str) -> None:
+    """Refuse what no tenant can be called.
+
+    Raises:
+        ConfigError: it is too long, or holds a character that names in the store have for more.
+    """
+    if len(tenant) > _LONGEST_TENANT or "/" in tenant or not (tenant == "" or tenant.isprintable()):
+        reason = f"it has at most {_LONGEST_TENANT} printable characters and no '/'"
+        raise ConfigError("tenant", value=tenant, reason=reason)

@@ -1,0 +1,34 @@
+"""For whoever runs the server: alive, ready, which version. No key, no work."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+
+import memplus
+from memplus.server.asking import Served
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/health")
+async def health() -> dict[str, str]:
+    """Alive."""
+    return {"status": "ok"}
+
+
+@router.get("/ready")
+async def ready(services: Served) -> JSONResponse:
+    """200 with the model loaded and the store writable; 503 with the reason otherwise."""
+    state = services.state
+    if state == "ready" and not services.writable():
+        state = "failed"
+    return JSONResponse({"status": state}, 200 if state == "ready" else 503)
+
+
+@router.get("/version")
+async def version(services: Served) -> dict[str, str]:
+    """Of the server and its model."""
+    return {"version": memplus.__version__, "model": services.model_name}

@@ -1,0 +1,176 @@
+"""What the routes work with, put together, and its life: loading, ready, draining."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from memplus.errors import UsageError
+from memplus.server import intake, keys, vault
+from memplus.server.database import ServerDatabase
+from memplus.server.engine import Engine
+from memplus.server.faults import RequestFault
+from memplus.server.intake import Entry, Intake
+from memplus.server.keys import Keys
+from memplus.server.principals import Principal
+from memplus.server.settings import ServerSettings
+from memplus.server.vault import Vault
+
+if TYPE_CHECKING:
+    from memplus.mplus.model import MPlus
+    from memplus.store import MemoryStore
+
+__all__ = ["SCHEMA", "Services"]
+
+SCHEMA = keys.SCHEMA + vault.SCHEMA + intake.SCHEMA
+_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+
+class Services:
+    """One server's parts.
+
+    Args:
+        store: the memories.
+        load: makes the model; called once, in a thread, when the server starts.
+        settings: the bounds.
+        model_name: what clients call the model.
+
+    Attributes:
+        state: ``loading``, ``ready``, ``draining`` or ``failed``.
+        begun: seconds since 1970.
+
+    Raises:
+        UsageError: it would listen on the network without keys.
+        StorageError, CorruptMemoryError, MemoryVersionError: of ``server.db``.
+    """
+
+    def __init__(
+        self,
+        store: MemoryStore,
+        load: Callable[[], MPlus],
+        settings: ServerSettings,
+        *,
+        model_name: str,
+    ) -> None:
+        self.store = store
+        self.settings = settings
+        self.model_name = model_name
+        self.begun = time.time()
+        self.state: Literal["loading", "ready", "draining", "failed"] = "loading"
+        self.failure: Exception | None = None
+        self.running_requests = 0
+        self.database = ServerDatabase(Path(store.path), SCHEMA)
+        self.keys = Keys(self.database)
+        if settings.host not in _LOOPBACK and not self.keys:
+            self.database.close()
+            raise UsageError(
+                f"Without keys the server listens on this machine only, not on {settings.host}. "
+                "Make one with `memplus keys add NAME --store DIR`."
+            )
+        self.intake = Intake(self.database, self._write_entry, settings.wait_seconds)
+        self._load = load
+        self._engine: Engine | None = None
+        self._vault: Vault | None = None
+
+    # Parts that the model is needed for ---------------------------------------------------------
+
+    @property
+    def engine(self) -> Engine:
+        """Runs the model.
+
+        Raises:
+            RequestFault: it is not loaded yet, or not any more.
+        """
+        if self._engine is None:
+            raise self._not_ready()
+        return self._engine
+
+    @property
+    def vault(self) -> Vault:
+        """Opens memories.
+
+        Raises:
+            RequestFault: as ``engine``.
+        """
+        if self._vault is None:
+            raise self._not_ready()
+        return self._vault
+
+    @property
+    def model(self) -> MPlus:
+        """The model.
+
+        Raises:
+            RequestFault: as ``engine``.
+        """
+        return self.vault.model
+
+    def require_ready(self) -> None:
+        """Refuse new work while loading or draining.
+
+        Raises:
+            RequestFault: with how long to wait.
+        """
+        if self.state != "ready":
+            raise self._not_ready()
+
+    def _not_ready(self) -> RequestFault:
+        if self.state == "draining":
+            return RequestFault.unavailable("The server is about to stop.", "draining")
+        if self.state == "failed":
+            return RequestFault.unavailable("The model could not be loaded.", "failed", 60.0)
+        return RequestFault.unavailable("The model is being loaded.", "loading", 2.0)
+
+    def writable(self) -> bool:
+        """Whether the store's directory takes files."""
+        return os.access(self.store.path, os.W_OK)
+
+    # Life ---------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Load in the background; what was acknowledged is written at the end."""
+        loading = asyncio.create_task(self._start())
+        try:
+            yield
+        finally:
+            self.state = "draining"
+            loading.cancel()
+            await asyncio.gather(loading, return_exceptions=True)
+            await self.intake.close(self.settings.shutdown_seconds)
+            if self._engine is not None:
+                await self._engine.close(self.settings.shutdown_seconds)
+            if self._vault is not None:
+                await self._vault.close()
+            self.database.close()
+
+    async def _start(self) -> None:
+        try:
+            model = await asyncio.to_thread(self._load)
+        except Exception as error:
+            self.state, self.failure = "failed", error
+            raise
+        engine = Engine(model)
+        engine.start()
+        self._engine = engine
+        self._vault = Vault(self.store, model, self.settings, self.database)
+        self._vault.settled = self.intake.settled
+        self._vault.gone.append(self.intake.drop)
+        self._vault.start()
+        self.intake.start()
+        if self.state == "loading":
+            self.state = "ready"
+
+    # Writing what was taken in ------------------------------------------------------------------
+
+    async def _write_entry(self, entry: Entry) -> None:
+        who = Principal(entry.tenant, scopes=frozenset({"write"}))
+        async with self.vault.writing(who, entry.memory, settle=False) as memory:
+            if not memory.has_label(entry.id):
+                with memory.labelled(entry.id):
+                    await self.engine.write(memory, entry.text, source=entry.source)

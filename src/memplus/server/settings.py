@@ -1,0 +1,60 @@
+"""Every bound of a server, with its default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from memplus.errors import ConfigError
+
+__all__ = ["ServerSettings"]
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """What a server allows. Past a bound a request is refused at once; no queue grows.
+
+    Raises:
+        ConfigError: a value that a field cannot have.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    body_bytes: int = 8 << 20
+    """Most bytes of a request."""
+    requests: int = 256
+    """Most requests in flight."""
+    wait_seconds: float = 30.0
+    """Longest wait for a memory that another writer holds, or whose writes are not done."""
+    requests_per_minute: int = 600
+    """Of one key; 0: any number."""
+    tokens_per_minute: int = 0
+    """Read, generated and written, of one key; 0: any number."""
+    memories_per_tenant: int = 10_000
+    memory_bytes: int = 4 << 30
+    """Most bytes of one memory; 0: any number."""
+    open_memories: int = 64
+    """Most memories whose rows are in RAM; the least recently used are closed."""
+    idle_seconds: float = 30.0
+    """After so long without use a memory is closed, so that other programs may write to it."""
+    stored_responses: int = 1_000
+    """Of one tenant; the oldest go."""
+    response_days: float = 30.0
+    """Stored responses and conversations that are older go."""
+    ping_seconds: float = 15.0
+    """Longest silence of a stream."""
+    shutdown_seconds: float = 30.0
+    """How long running requests may take after SIGTERM."""
+    write_replies: bool = False
+    """Whether a chat writes the model's own turns, too."""
+    allowed_hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]")
+    """Names under which the server may be called; ``*``: any."""
+    allowed_origins: tuple[str, ...] = ()
+    """Pages of other servers that may call it from a browser (CORS)."""
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if isinstance(value, int | float) and not isinstance(value, bool) and value < 0:
+                raise ConfigError(one.name, value=value, reason="it must not be below 0")
+        if not 0 <= self.port < 1 << 16:
+            raise ConfigError("port", value=self.port, reason="it must be in 0 to 65535")

@@ -1,0 +1,298 @@
+"""The one place where memories are opened, made and removed: nobody gets past his tenant here.
+
+Every method takes the principal first and refuses a name that the principal does not see as one
+that does not exist. A memory stays open for a while after its use; the least recently used one is
+closed where too many are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from memplus.errors import MemplusError
+from memplus.server.database import ServerDatabase
+from memplus.server.faults import Fault, RequestFault
+from memplus.server.opened import OpenMemories
+from memplus.server.principals import Principal, Scope
+from memplus.server.settings import ServerSettings
+
+if TYPE_CHECKING:
+    from memplus.memory.packing import RowKind
+    from memplus.mplus.model import MPlus
+    from memplus.store import MemoryStore, StoredMemory
+    from memplus.store.manifest import Manifest
+
+__all__ = ["SCHEMA", "Listed", "Vault"]
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS memories (
+    stored TEXT PRIMARY KEY, metadata TEXT NOT NULL, used REAL NOT NULL
+) STRICT;
+"""
+_SWEEP_SECONDS = 1.0
+_LONGEST_METADATA = 4096
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What is known of a memory without opening it."""
+
+    name: str
+    manifest: Manifest
+    nbytes: int
+    metadata: dict[str, str]
+    used: float
+    """Seconds since 1970 of its last use over this server; 0: none."""
+
+
+async def _settled(stored: str) -> None:
+    """Nothing waits to be written."""
+
+
+class Vault:
+    """Memories of a store, opened for principals.
+
+    Args:
+        store: where they are.
+        model: reads and writes them.
+        settings: how many, how large, how long.
+        database: what is kept beside them.
+
+    Attributes:
+        settled: awaited, with a memory's name in the store, before it is read or changed: what was
+            acknowledged for it is written then.
+        gone: called with a memory's name in the store once it is deleted.
+
+    Raises:
+        RequestFault: of every method: the principal may not, or sees no such memory.
+        MemplusError: of every method: the store's own errors.
+    """
+
+    def __init__(
+        self, store: MemoryStore, model: MPlus, settings: ServerSettings, database: ServerDatabase
+    ) -> None:
+        self.store = store
+        self.model = model
+        self.settings = settings
+        self.settled: Callable[[str], Awaitable[None]] = _settled
+        self.gone: list[Callable[[str], None]] = []
+        self._database = database
+        self._open = OpenMemories(store, model, settings)
+        self._sweeper: asyncio.Task[None] | None = None
+        self._used: dict[str, float] = {}
+
+    # Using a memory -----------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def reading(self, who: Principal, name: str) -> AsyncIterator[StoredMemory]:
+        """The memory as it is after all that was acknowledged; it stays open inside the block."""
+        stored = self._allowed(who, name, "read")
+        await self.settled(stored)
+        self._used[stored] = time.time()
+        async with self._open.using(stored, write=False) as memory:
+            yield memory
+
+    @asynccontextmanager
+    async def writing(
+        self, who: Principal, name: str, *, create: bool = False, settle: bool = True
+    ) -> AsyncIterator[StoredMemory]:
+        """The memory, to be changed: writers of one memory take turns in the order they came.
+
+        Args:
+            who: asks.
+            name: as the tenant says it.
+            create: make it where there is none.
+            settle: wait for what was acknowledged before; the one who writes that does not.
+        """
+        stored = self._allowed(who, name, "write")
+        if settle:
+            await self.settled(stored)
+        async with self._open.turn(stored):
+            if create and stored not in self.store:
+                await self._make(who, name, {}, seed=0, max_bytes=None, rows=None)
+            self._used[stored] = time.time()
+            async with self._open.using(stored, write=True) as memory:
+                yield memory
+
+    def _allowed(self, who: Principal, name: str, scope: Scope) -> str:
+        """The memory's name in the store, for one who may do that with it."""
+        if not who.sees(name):
+            raise RequestFault.unknown_memory(name)
+        if not who.may(scope):
+            raise RequestFault.forbidden(f"This key has no scope {scope!r}.")
+        return who.stored(name)
+
+    # Making and removing ------------------------------------------------------------------------
+
+    async def create(
+        self,
+        who: Principal,
+        name: str,
+        metadata: dict[str, str] | None = None,
+        *,
+        seed: int = 0,
+        max_bytes: int | None = None,
+        rows: RowKind | None = None,
+    ) -> None:
+        """Make an empty memory; see ``MemoryStore.create``."""
+        stored = self._allowed(who, name, "write")
+        async with self._open.turn(stored):
+            await self._make(who, name, metadata or {}, seed=seed, max_bytes=max_bytes, rows=rows)
+
+    async def _make(self, who: Principal, name: str, metadata: dict[str, str], **how: Any) -> None:
+        await self._check_count(who)
+        most = self.settings.memory_bytes or None
+        given = how.pop("max_bytes")
+        limit = given if most is None else min(given or most, most)
+
+        def make() -> None:
+            self.store.create(who.stored(name), self.model, max_bytes=limit, **how).close()
+
+        await asyncio.to_thread(make)
+        self._put_metadata(who.stored(name), metadata)
+
+    async def _check_count(self, who: Principal) -> None:
+        most = self.settings.memories_per_tenant
+        names = await asyncio.to_thread(self._names, Principal(who.tenant))
+        if most and len(names) >= most:
+            message = f"This tenant has {most} memories, as many as it may; delete one first."
+            fault = Fault(429, "rate_limit_error", message, "too_many_memories", final=True)
+            raise RequestFault(fault)
+
+    async def delete(self, who: Principal, name: str) -> None:
+        """Remove a memory, and what is kept of it beside the store."""
+        stored = self._allowed(who, name, "write")
+        await self.settled(stored)
+        async with self._open.turn(stored):
+            await self._open.drop(stored)
+            await asyncio.to_thread(self.store.delete, stored, wait=self.settings.wait_seconds)
+            for forget in self.gone:
+                await asyncio.to_thread(forget, stored)
+            with self._database.transaction() as run:
+                run.execute("DELETE FROM memories WHERE stored = ?", (stored,))
+
+    async def fork(self, who: Principal, name: str, new_name: str) -> None:
+        """A second memory that begins as this one; see ``MemoryStore.fork``."""
+        stored = self._allowed(who, name, "read")
+        new = self._allowed(who, new_name, "write")
+        await self._check_count(who)
+        await self.settled(stored)
+        async with self._open.turn(new):
+            await asyncio.to_thread(self.store.fork, stored, new)
+            self._put_metadata(new, self._metadata(stored))
+
+    async def export(self, who: Principal, name: str, path: Path) -> None:
+        """Write a memory to one file; see ``MemoryStore.export``."""
+        stored = self._allowed(who, name, "read")
+        await self.settled(stored)
+        await asyncio.to_thread(self.store.export, stored, path)
+
+    async def import_memory(self, who: Principal, name: str, path: Path) -> None:
+        """Add a memory from a file of ``export``; see ``MemoryStore.import_memory``."""
+        stored = self._allowed(who, name, "write")
+        await self._check_count(who)
+        async with self._open.turn(stored):
+            await asyncio.to_thread(self.store.import_memory, path, stored)
+            self._put_metadata(stored, {})
+
+    # Looking ------------------------------------------------------------------------------------
+
+    async def listed(self, who: Principal) -> list[Listed]:
+        """The principal's memories, by name."""
+        if not who.may("read"):
+            raise RequestFault.forbidden("This key has no scope 'read'.")
+        return await asyncio.to_thread(self._all_listed, who)
+
+    async def look(self, who: Principal, name: str) -> Listed:
+        """What is known of one memory without opening it."""
+        stored = self._allowed(who, name, "read")
+        await self.settled(stored)
+        return await asyncio.to_thread(
+            lambda: self._listed(name, self.store.manifest(stored), stored)
+        )
+
+    async def exists(self, who: Principal, name: str) -> bool:
+        """Whether the principal has a memory of that name."""
+        return who.sees(name) and await asyncio.to_thread(self.store.__contains__, who.stored(name))
+
+    def _all_listed(self, who: Principal) -> list[Listed]:
+        found: list[Listed] = []
+        for manifest in self.store.memories():
+            name = who.named(manifest.id)
+            if name is not None:
+                with suppress(MemplusError):  # deleted meanwhile, or damaged
+                    found.append(self._listed(name, manifest, manifest.id))
+        return sorted(found, key=lambda one: one.name)
+
+    def _names(self, who: Principal) -> list[str]:
+        found = (who.named(manifest.id) for manifest in self.store.memories())
+        return [name for name in found if name is not None]
+
+    def _listed(self, name: str, manifest: Manifest, stored: str) -> Listed:
+        row = self._database.row("SELECT used FROM memories WHERE stored = ?", (stored,))
+        used = 0.0 if row is None else float(row["used"])
+        size = self.store.size(stored)
+        return Listed(name, manifest, size, self._metadata(stored), used)
+
+    def _metadata(self, stored: str) -> dict[str, str]:
+        row = self._database.row("SELECT metadata FROM memories WHERE stored = ?", (stored,))
+        return {} if row is None else dict(json.loads(row["metadata"]))
+
+    def _put_metadata(self, stored: str, metadata: dict[str, str]) -> None:
+        text = json.dumps(metadata)
+        if len(text) > _LONGEST_METADATA:
+            raise RequestFault.invalid("The metadata is too long.", "metadata")
+        with self._database.transaction() as run:
+            run.execute(
+                "INSERT INTO memories VALUES (?, ?, ?) ON CONFLICT (stored) DO UPDATE "
+                "SET metadata = excluded.metadata",
+                (stored, text, time.time()),
+            )
+
+    @property
+    def opened(self) -> int:
+        """How many memories are open now."""
+        return self._open.count
+
+    @property
+    def resident_bytes(self) -> int:
+        """Bytes of the rows of all open memories."""
+        return self._open.nbytes
+
+    # Life ---------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to close what is idle."""
+        self._sweeper = asyncio.create_task(self._sweep())
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            await self._open.close_idle()
+            await asyncio.to_thread(self._keep_uses)
+
+    def _keep_uses(self) -> None:
+        uses, self._used = self._used, {}
+        if not uses:
+            return
+        with self._database.transaction() as run:
+            for stored, used in uses.items():
+                run.execute(
+                    "INSERT INTO memories VALUES (?, '{}', ?) ON CONFLICT (stored) DO UPDATE "
+                    "SET used = excluded.used",
+                    (stored, used),
+                )
+
+    async def close(self) -> None:
+        """Close every memory."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        self._keep_uses()
+        await self._open.close()
