@@ -2,8 +2,8 @@
 
 An answer does not wait for its turns to be written: they are taken in here first, in one
 transaction with the conversation they belong to, and are as durable then as a write. A memory gets
-them in the order they came; the commit that does it carries the entry's id as a label, so that after a crash at
-any moment each entry is in its memory once.
+them in the order they came; the commit that does it carries the entry's id as a label, so that
+after a crash at any moment each entry is in its memory once.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from memplus.server.vault import Vault
 
 if TYPE_CHECKING:
     from memplus.mplus.model import MPlus
-    from memplus.store import MemoryStore
+    from memplus.store import MemoryStore, StoredMemory
 
 __all__ = ["SCHEMA", "Services"]
 
@@ -171,6 +171,12 @@ class Services:
     async def _write_entry(self, entry: Entry) -> None:
         who = Principal(entry.tenant, scopes=frozenset({"write"}))
         async with self.vault.writing(who, entry.memory, settle=False) as memory:
-            if not memory.has_label(entry.id):
-                with memory.labelled(entry.id):
-                    await self.engine.write(memory, entry.text, source=entry.source)
+            await self.engine.run(lambda: _write_once(self.model, memory, entry))
+
+
+def _write_once(model: MPlus, memory: StoredMemory, entry: Entry) -> None:
+    """Bring a text to its memory, unless an earlier process has done it just before it ended."""
+    if memory.has_label(entry.id):
+        return
+    with memory.labelled(entry.id):
+        model.write(memory, entry.text, source=entry.source)
