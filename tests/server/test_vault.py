@@ -24,11 +24,6 @@ ANN, BOB, ALL = Principal("acme"), Principal("other"), Principal()
 READER = Principal("acme", scopes=frozenset({"read"}))
 
 
-@pytest.fixture(scope="module")
-def nano() -> MPlus:
-    return MPlus.from_pretrained("nano").eval()
-
-
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[ServerDatabase]:
     MemoryStore(tmp_path)
