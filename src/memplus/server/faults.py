@@ -22,8 +22,10 @@ from memplus.errors import (
     MemplusError,
     NotAnExportError,
     NotFoundError,
+    OverloadedError,
     PositionsError,
     ReadOnlyMemoryError,
+    ShuttingDownError,
     StorageError,
     UnknownMemoryError,
     UnknownSourceError,
@@ -120,6 +122,11 @@ def fault_of(error: Exception) -> Fault:
     """An error of the library as it is sent; what is not foreseen tells nothing of itself."""
     if isinstance(error, RequestFault):
         return error.fault
+    if isinstance(error, OverloadedError):
+        seconds = float(str(error.fields.get("retry_after", 5)))
+        return RequestFault.unavailable("Too much waits already.", "overloaded", seconds).fault
+    if isinstance(error, ShuttingDownError):
+        return RequestFault.unavailable("The server is about to stop.", "draining").fault
     if isinstance(error, UnknownMemoryError):
         return RequestFault.unknown_memory(_own_name(error)).fault
     if isinstance(error, MemoryExistsError):

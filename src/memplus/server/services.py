@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from memplus.errors import UsageError
 from memplus.server import intake, keys, vault
 from memplus.server.database import ServerDatabase
-from memplus.server.engine import Engine
+from memplus.server.engine.engine import Engine
 from memplus.server.faults import RequestFault
 from memplus.server.intake import Entry, Intake
 from memplus.server.keys import Keys
