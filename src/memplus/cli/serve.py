@@ -17,8 +17,6 @@ from memplus.errors import LibraryMissingError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from memplus.server.services import Services
-    from memplus.server.settings import ServerSettings
     from memplus.store import MemoryStore
 
 __all__ = ["serve"]
@@ -73,8 +71,11 @@ def serve(
         settings,
         model_name=chosen.model,
     )
-    _greet(Output(as_json=False), services, settings)
-    run(services)
+    out = Output(as_json=False)
+    out.note(f"Memories: {opened.path} ({len(opened)} there).")
+    open_to_all = "anybody on this machine; `memplus keys add` makes keys"
+    who = "whoever has a key" if services.keys else open_to_all
+    run(services, lambda url: out.note(f"Listening on {url}/v1 for {who}."))
 
 
 def _store(path: Path, ram: int | None) -> MemoryStore:
@@ -83,12 +84,3 @@ def _store(path: Path, ram: int | None) -> MemoryStore:
     if path == default_store():
         path.parent.mkdir(parents=True, exist_ok=True)
     return MemoryStore(path, ram=ram)
-
-
-def _greet(out: Output, services: Services, settings: ServerSettings) -> None:
-    """Where the memories lie, how many there are, and who may come."""
-    count = len(services.store)
-    out.note(f"Memories: {services.store.path} ({count} there).")
-    open_to_all = "anybody on this machine; `memplus keys add` makes keys"
-    who = "with a key" if services.keys else open_to_all
-    out.note(f"http://{settings.host}:{settings.port}/v1, {who}.")

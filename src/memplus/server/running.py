@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
 
+from memplus.errors import UsageError
 from memplus.server.app import create_app
 from memplus.server.services import Services
 
@@ -18,10 +21,20 @@ _POLL_SECONDS = 0.05
 class _Draining(uvicorn.Server):
     """Goes on listening after SIGTERM until what runs has ended, so that probes are answered."""
 
-    def __init__(self, config: uvicorn.Config, services: Services) -> None:
+    def __init__(
+        self, config: uvicorn.Config, services: Services, listening: Callable[[str], None]
+    ) -> None:
         super().__init__(config)
         self._services = services
+        self._listening = listening
         self._drain: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say where."""
+        await super().startup(sockets)
+        for listening in self.servers:
+            host, port = listening.sockets[0].getsockname()[:2]
+            self._listening(f"http://{host}:{port}")
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first signal drains, the second ends at once."""
@@ -29,7 +42,6 @@ class _Draining(uvicorn.Server):
             self.force_exit = self.should_exit = True
             return
         self._services.state = "draining"
-        self._captured_signals.append(sig)
         asyncio.get_running_loop().call_soon_threadsafe(self._begin)
 
     def _begin(self) -> None:
@@ -43,8 +55,16 @@ class _Draining(uvicorn.Server):
         self.should_exit = True
 
 
-def run(services: Services) -> None:
-    """Serve until SIGTERM or Ctrl-C; what was acknowledged is written when this returns."""
+def run(services: Services, listening: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or Ctrl-C; what was acknowledged is written when this returns.
+
+    Args:
+        services: the server's parts.
+        listening: is told the address, once clients may come.
+
+    Raises:
+        UsageError: it cannot listen there.
+    """
     settings = services.settings
     config = uvicorn.Config(
         create_app(services),
@@ -56,5 +76,11 @@ def run(services: Services) -> None:
         timeout_graceful_shutdown=max(1, round(settings.shutdown_seconds)),
         lifespan="on",
     )
-    server = _Draining(config, services)
-    server.run()
+    server = _Draining(config, services, listening)
+    try:
+        server.run()
+    except SystemExit as error:  # the library ends the process where the address is taken
+        where = f"{settings.host}:{settings.port}"
+        raise UsageError(f"The server cannot listen on {where}: is it in use?") from error
+    except KeyboardInterrupt:
+        pass  # it has drained by then

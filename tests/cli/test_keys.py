@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from memplus.cli.main import main
+from memplus.server.database import ServerDatabase
+from memplus.server.keys import SCHEMA, Keys
+
+
+def ran(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as end:
+        main(["keys", *arguments])
+    return int(str(end.value.code))
+
+
+def test_a_key_stands_alone_on_its_line_and_works(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = ("--store", str(tmp_path))
+    assert ran("add", "ann", "--tenant", "acme", "--scope", "read", "--memory", "a*", *place) == 0
+    (secret,) = capsys.readouterr().out.splitlines()
+    keys = Keys(ServerDatabase(tmp_path, SCHEMA))
+    holder = keys.holder(secret)
+    assert holder is not None
+    assert (holder.tenant, holder.memory, holder.scopes) == ("acme", "a*", {"read"})
+    assert ran("list", *place) == 0
+    shown = capsys.readouterr().out
+    assert "acme" in shown
+    assert secret not in shown
+    assert ran("revoke", "ann", *place) == 0
+    assert keys.holder(secret) is None
+    assert ran("revoke", "ann", *place) == 2
+    assert "memplus keys list" in capsys.readouterr().err
+
+
+def test_as_json_every_field_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = ("--store", str(tmp_path), "--json")
+    assert ran("add", "gate", "--gateway", *place) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert made["gateway"]
+    assert made["key"].startswith(made["prefix"])
+    assert ran("list", *place) == 0
+    (listed,) = json.loads(capsys.readouterr().out)["keys"]
+    assert listed == {name: value for name, value in made.items() if name != "key"}
+
+
+@pytest.mark.parametrize("flags", [("--scope", "all"), ("--tenant", "a/b"), ("--memory", "a/b")])
+def test_what_no_key_can_be_is_refused(tmp_path: Path, flags: tuple[str, str]) -> None:
+    assert ran("add", "ann", *flags, "--store", str(tmp_path)) == 2

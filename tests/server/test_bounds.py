@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.server.serving import serving
+
+from memplus.mplus.model import MPlus
+
+
+def test_a_request_keeps_its_id(tmp_path: Path, nano: MPlus) -> None:
+    with serving(tmp_path, nano) as served, served.client() as client:
+        given = client.get("/health", headers={"x-request-id": "abc-1"})
+        assert given.headers["x-request-id"] == "abc-1"
+        for bad in ("a b", "x" * 200, "\u00e9"):
+            answer = client.get("/v1/none", headers={"x-request-id": bad.encode("latin-1")})
+            assert answer.headers["x-request-id"].startswith("req_")
+        seen = {client.get("/health").headers["x-request-id"] for _ in range(3)}
+        assert len(seen) == 3
+
+
+def test_a_body_that_is_too_large_is_refused_before_it_is_read(tmp_path: Path, nano: MPlus) -> None:
+    with serving(tmp_path, nano, body_bytes=1000) as served, served.client() as client:
+        told = client.post("/v1/models", content=b"x" * 1001)
+        assert told.status_code == 413
+        assert told.json()["error"]["code"] == "request_too_large"
+
+
+def test_a_body_that_does_not_say_its_length_is_cut_off_too(tmp_path: Path, nano: MPlus) -> None:
+    def pieces() -> Iterator[bytes]:
+        for _ in range(100):
+            yield b"x" * 100
+
+    with serving(tmp_path, nano, body_bytes=1000) as served, served.client() as client:
+        answer = client.post("/v1/memories", content=pieces())
+        assert answer.status_code in (404, 405, 413)
+        assert client.get("/health").is_success
+
+
+def test_while_it_drains_only_probes_are_answered(tmp_path: Path, nano: MPlus) -> None:
+    with serving(tmp_path, nano) as served, served.client() as client:
+        served.services.state = "draining"
+        assert client.get("/health").is_success
+        assert client.get("/ready").json() == {"status": "draining"}
+        answer = client.get("/v1/models")
+        assert answer.status_code == 503
+        assert answer.json()["error"]["code"] == "draining"
+        assert int(answer.headers["Retry-After"]) >= 1
+
+
+def test_no_more_requests_at_once_than_allowed(tmp_path: Path, nano: MPlus) -> None:
+    with serving(tmp_path, nano, requests=1) as served, served.client() as client:
+        assert client.get("/v1/models").is_success
+        served.services.running_requests += 1
+        assert client.get("/v1/models").json()["error"]["code"] == "overloaded"
+        assert client.get("/metrics").status_code != 503
+        served.services.running_requests -= 1
+        assert client.get("/v1/models").is_success
+
+
+def test_a_line_for_each_request_tells_nothing_of_it(
+    tmp_path: Path, nano: MPlus, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "memplus.server.requests")
+    with serving(tmp_path, nano) as served, served.client("secret-key") as client:
+        client.get("/v1/models/nano@secret-memory", headers={"x-request-id": "abc"})
+    assert any("abc GET" in line and " 404 " in line for line in caplog.messages)
+    assert "secret" not in caplog.text

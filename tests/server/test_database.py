@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from memplus.errors import CorruptMemoryError
+from memplus.server.database import ServerDatabase
+
+SCHEMA = "CREATE TABLE IF NOT EXISTS notes (id INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT;"
+KILLED = """
+import os, sys
+from pathlib import Path
+from memplus.server.database import ServerDatabase
+database = ServerDatabase(Path(sys.argv[1]), "")
+with database.transaction() as run:
+    run.execute("INSERT INTO notes (text) VALUES ('kept')")
+with database.transaction() as run:
+    run.execute("INSERT INTO notes (text) VALUES ('lost')")
+    os.kill(os.getpid(), 9)
+"""
+
+
+def texts(database: ServerDatabase) -> list[str]:
+    return [row["text"] for row in database.rows("SELECT text FROM notes ORDER BY id")]
+
+
+def test_a_transaction_is_whole_or_not_there(tmp_path: Path) -> None:
+    database = ServerDatabase(tmp_path, SCHEMA)
+    with pytest.raises(ZeroDivisionError), database.transaction() as run:
+        run.execute("INSERT INTO notes (text) VALUES ('a')")
+        raise ZeroDivisionError
+    assert texts(database) == []
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
+    assert texts(database) == ["kept"]
+    database.close()
+
+
+def test_threads_take_turns(tmp_path: Path) -> None:
+    database = ServerDatabase(tmp_path, SCHEMA)
+
+    def add(name: str) -> None:
+        for number in range(20):
+            with database.transaction() as run:
+                run.execute("INSERT INTO notes (text) VALUES (?)", (f"{name}{number}",))
+                run.execute("INSERT INTO notes (text) VALUES (?)", (f"{name}{number}",))
+
+    threads = [threading.Thread(target=add, args=(name,)) for name in "abc"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = texts(database)
+    assert len(found) == 120
+    assert found[::2] == found[1::2], "no transaction stands inside another"
+    database.close()
+
+
+def test_what_is_deleted_is_not_left_in_the_file(tmp_path: Path) -> None:
+    database = ServerDatabase(tmp_path, SCHEMA)
+    with database.transaction() as run:
+        run.execute("INSERT INTO notes (text) VALUES ('a secret of Anna')")
+    with database.transaction() as run:
+        run.execute("DELETE FROM notes")
+    database.close()
+    assert all(b"secret of Anna" not in file.read_bytes() for file in tmp_path.iterdir())
+
+
+def test_another_file_in_its_place_is_named(tmp_path: Path) -> None:
+    (tmp_path / "server.db").write_bytes(b"no database at all, " * 100)
+    with pytest.raises(CorruptMemoryError):
+        ServerDatabase(tmp_path, SCHEMA)

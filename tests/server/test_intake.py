@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from memplus.errors import BudgetError, StorageError
+from memplus.server import intake as module
+from memplus.server.database import ServerDatabase
+from memplus.server.faults import RequestFault
+from memplus.server.intake import SCHEMA, Entry, Intake
+
+
+def entries(*texts: str, memory: str = "notes", tenant: str = "acme") -> list[Entry]:
+    return [Entry(Intake.new_id(), tenant, memory, "chat", text) for text in texts]
+
+
+def opened(
+    folder: Path, write: Callable[[Entry], Awaitable[None]], patience: float = 5.0
+) -> tuple[ServerDatabase, Intake]:
+    database = ServerDatabase(folder, SCHEMA)
+    return database, Intake(database, write, patience)
+
+
+def take_in(database: ServerDatabase, found: list[Entry]) -> None:
+    with database.transaction() as run:
+        Intake.put(run, found)
+
+
+def test_texts_of_a_memory_are_written_in_their_order(tmp_path: Path) -> None:
+    written: list[tuple[str, str]] = []
+
+    async def write(entry: Entry) -> None:
+        await asyncio.sleep(0.001)
+        written.append((entry.memory, entry.text))
+
+    async def run() -> None:
+        database, intake = opened(tmp_path, write)
+        take_in(database, entries("1", "2") + entries("a", "b", memory="other"))
+        intake.start()
+        take_in(database, entries("3"))
+        intake.work("acme", "notes")
+        await intake.settled("acme/notes")
+        await intake.settled("acme/other")
+        assert [text for memory, text in written if memory == "notes"] == ["1", "2", "3"]
+        assert [text for memory, text in written if memory == "other"] == ["a", "b"]
+        assert intake.waiting("acme", "notes") == 0
+        await intake.close(1)
+        database.close()
+
+    asyncio.run(run())
+
+
+def test_what_the_disk_refuses_is_tried_again_and_what_nothing_helps_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_PAUSE_SECONDS", 0.01)
+    tries: list[str] = []
+
+    async def write(entry: Entry) -> None:
+        tries.append(entry.text)
+        if entry.text == "large":
+            raise BudgetError(needed=2, given=1)
+        if tries.count(entry.text) < 3:
+            raise StorageError("disk", reason="full")
+
+    async def run() -> None:
+        database, intake = opened(tmp_path, write)
+        found = entries("small", "large", "last")
+        take_in(database, found)
+        intake.start()
+        await intake.settled("acme/notes")
+        assert tries == ["small"] * 3 + ["large"] + ["last"] * 3
+        assert intake.refused("acme", "notes") == {found[1].id: "BudgetError"}
+        assert intake.waiting("acme", "notes") == 0
+        intake.drop("acme/notes")
+        assert intake.refused("acme", "notes") == {}
+        database.close()
+
+    asyncio.run(run())
+
+
+def test_what_was_not_done_in_time_waits_for_the_next_start(tmp_path: Path) -> None:
+    hold = True
+
+    async def write(entry: Entry) -> None:
+        while hold:
+            await asyncio.sleep(0.01)
+        written.append(entry.text)
+
+    written: list[str] = []
+
+    async def first() -> None:
+        database, intake = opened(tmp_path, write, patience=0.05)
+        take_in(database, entries("a", "b"))
+        intake.start()
+        with pytest.raises(RequestFault) as error:
+            await intake.settled("acme/notes")
+        assert error.value.fault.retry_after
+        await intake.close(0.05)
+        assert intake.waiting("acme", "notes") == 2
+        database.close()
+
+    async def second() -> None:
+        database, intake = opened(tmp_path, write)
+        intake.start()
+        await intake.settled("acme/notes")
+        database.close()
+
+    asyncio.run(first())
+    assert written == []
+    hold = False
+    asyncio.run(second())
+    assert written == ["a", "b"]

@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from memplus.errors import ConfigError
+from memplus.server.settings import ServerSettings
+
+
+@pytest.mark.parametrize(
+    "given", [{"port": 1 << 16}, {"port": -1}, {"body_bytes": -1}, {"idle_seconds": -0.1}]
+)
+def test_a_bound_that_is_none_is_named(given: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(given))):
+        ServerSettings(**given)
+
+
+def test_nobody_comes_in_from_outside_unless_told_otherwise() -> None:
+    settings = ServerSettings()
+    assert settings.host == "127.0.0.1"
+    assert settings.allowed_origins == ()
+    assert settings.shutdown_seconds > 0
