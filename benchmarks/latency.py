@@ -3,6 +3,7 @@
     python benchmarks/latency.py --shape smollm2-135m --threads 1
     python benchmarks/latency.py --dtype bf16 --dtype fp32
     python benchmarks/latency.py --shape llama-3.1-8b --device cuda --rounds 5
+    python benchmarks/latency.py --system hmt --system memlong
 
 The bare transformer is the same weights without memory, given the same text tokens in the same
 round: a forward without head and cache beside a write, a forward with the head on the last
@@ -14,6 +15,8 @@ beside the same answer without it.
 Each dtype has a process of its own, so that its peak of resident memory is its own; their rounds
 take turns, so that they see the same machine. Figures are medians over rounds. The last line of
 the output is JSON.
+
+``--system`` measures other ways of remembering instead (``system_costs.py`` says how).
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ from typing import Any
 import torch
 import transformers
 from shapes import DTYPES, SHAPES, Shape, add_device, build, is_there, now, on_gpu
+from system_costs import latent_systems, measure_system
 from torch import Tensor
 from transformers import DynamicCache
 
@@ -359,7 +363,30 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
         action="store_true",
         help="measure what 200 writes one after another cost too, which takes minutes",
     )
+    parser.add_argument(
+        "--system",
+        action="append",
+        help=f"measure this one instead of M+: {', '.join(latent_systems())}; with options "
+        "as NAME:OPTION=VALUE; may be repeated",
+    )
+    parser.add_argument("--told", type=int, default=65_536, help="tokens that --system is told")
     return parser.parse_args(arguments)
+
+
+def systems(shape: Shape, given: argparse.Namespace) -> dict[str, Any]:
+    """What each system of ``--system`` costs; a line of each is printed."""
+    torch.set_num_threads(given.threads)
+    found: dict[str, Any] = {}
+    for spec in given.system:
+        one = found[spec] = measure_system(shape, spec, given.rounds, given.told)
+        print(
+            f"{spec}: a write of {one['segment_tokens']} tokens costs {one['write_ratio']:.2f} of "
+            f"a plain forward, after {one['told_tokens']:,} tokens {one['late_write_ratio']:.2f}; "
+            f"a question there {one['ask_ms']:.0f} ms, {one['ask_ratio']:.2f} of "
+            f"one after {one['few_tokens']:,}; state {one['state_bytes'] / 1e6:.2f} MB",
+            flush=True,
+        )
+    return found
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -372,6 +399,11 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     own = next(name for name, dtype in DTYPES.items() if dtype == shape.dtype)
     names = list(dict.fromkeys(given.dtype or [own]))
+    if given.system:
+        costs = systems(replace(shape, dtype=DTYPES[names[0]]), given)
+        told = {"shape": given.shape, "systems": costs, "machine": machine(shape, given.threads)}
+        print(json.dumps(told))
+        return 0
     shapes = {name: replace(shape, dtype=DTYPES[name]) for name in names}
     found = measure(shapes, given.threads, given.rounds, growth=given.growth)
     for name, one in zip(names, found, strict=True):

@@ -265,3 +265,17 @@ def test_growth_says_how_large_each_state_is_after_twice_the_text(tmp_path: Path
     assert window[1] > 0
     assert nothing == [0, 0]
     assert picture.stat().st_size > 0
+
+
+def test_what_other_systems_cost_is_measured_beside_the_bare_decoder() -> None:
+    systems = ["hmt", "memlong:local=64:segment=16"]
+    flags = [flag for one in systems for flag in ("--system", one)]
+    done = latency("--shape", "tiny", "--rounds", "2", "--told", "2048", *flags)
+
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])["systems"]
+    assert list(result) == systems
+    for one in result.values():
+        assert one["told_tokens"] == 2048
+        assert all(one[f"{name}_ratio"] > 0 for name in ("write", "late_write", "ask"))
+        assert one["state_bytes"] > 0
