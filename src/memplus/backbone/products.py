@@ -10,12 +10,14 @@ Shapes: B batch, G key heads, C lanes (B times G), R queries of a lane, P rows, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from memplus.backbone.processor import multiplies_fast
 
-__all__ = ["attend_rows", "empty_keys", "products_serve"]
+__all__ = ["attend_rows", "attend_token", "empty_keys", "products_serve", "token_served"]
 
 _SCORES = 1 << 18
 """Scores worked out at a time: 1 MiB of float32, which a second-level cache holds."""
@@ -94,6 +96,37 @@ def attend_rows(
             found = _online(lanes[these, some], keys[these], values[these], block, added)
             out[these, some], lse[these, some] = found
     return out.reshape(query.shape), lse.reshape(query.shape[:3])
+
+
+def token_served(query: Tensor) -> bool:
+    """Whether ``attend_token`` is quick for queries like these."""
+    return query.device.type != "cpu" or multiplies_fast(query.dtype)
+
+
+def attend_token(query: Tensor, parts: Sequence[tuple[Tensor, Tensor, Tensor | None]]) -> Tensor:
+    """Softmax attention of one token over all of its rows, wherever they lie, in few calls.
+
+    Args:
+        query: [G, H / G, D], multiplied by what scores are multiplied by.
+        parts: keys [G, P, D], values [G, P, D] and what is added to their scores, [P] of the
+            query's dtype, or None.
+
+    Returns:
+        [G, H / G, D].
+    """
+    scores = [
+        torch.bmm(query, key.transpose(1, 2))
+        if bias is None
+        else torch.baddbmm(bias, query, key.transpose(1, 2))
+        for key, _, bias in parts
+    ]
+    widths = [key.shape[1] for key, _, _ in parts]
+    whole = scores[0] if len(scores) == 1 else torch.cat(scores, dim=2)
+    weights = whole.softmax(dim=2, dtype=torch.float32).to(query.dtype).split(widths, dim=2)
+    output = torch.bmm(weights[0], parts[0][1])
+    for some, (_, value, _) in zip(weights[1:], parts[1:], strict=True):
+        output.baddbmm_(some, value)
+    return output
 
 
 def _online(

@@ -42,6 +42,11 @@ class MemoryRead(OpenRead):
     seen: Memory | None = None
     watched: Watch | None = None
 
+    def let_go(self) -> None:
+        """Keep no rows for what was measured, once the prompt was read."""
+        if self.watched is not None and not self.unread:
+            self.watched.prefix = Prefix()
+
 
 class JointReader:
     """Reads with the memories of one model. One thread at a time."""
@@ -152,6 +157,8 @@ class JointReader:
                 backbone.decoder(**arguments)
         for piece in pieces:
             piece.read.advance(len(piece.ids))
+            if isinstance(piece.read, MemoryRead) and piece.read.watched is not None:
+                piece.read.let_go()
         rows = iter(logits if last else ())
         return [next(rows) if one else None for one in done]
 

@@ -25,6 +25,7 @@ from memplus.backbone.attention import (
     attend_concatenated,
     attend_merged,
 )
+from memplus.backbone.products import attend_token, token_served
 from memplus.backbone.session import Session
 from memplus.passes.read import AttentionWatch, Prefix
 
@@ -32,6 +33,90 @@ __all__ = ["JointSession", "OpenRead", "ReadPiece"]
 
 _ROOM = 64
 """Least text tokens for which room is made at a time."""
+
+
+class _LayerRows:
+    """What a read attends to in one layer.
+
+    The prefix rows that are the read's own (bos and what it retrieved) stand before its text in one
+    place, so that a token goes through both at once. Those that it shares with other reads of the
+    memory, the short-term ones, stay where they lie.
+
+    Args:
+        segments: the prefix, the shared rows last.
+        room: for how many text tokens.
+        key: [1, G, t, D] gives widths, dtype and device.
+        value: [1, G, t, D].
+    """
+
+    def __init__(self, segments: Sequence[Segment], room: int, key: Tensor, value: Tensor) -> None:
+        own = segments[:-1]
+        self.shared = segments[-1] if segments else None
+        self.lead = sum(one.key.shape[2] for one in own)
+        size = self.lead + room
+        self.keys = key.new_empty((1, key.shape[1], size, key.shape[3]))
+        self.values = value.new_empty((1, value.shape[1], size, value.shape[3]))
+        self.bias: Tensor | None = None
+        """[lead + room] added to scores; None adds nothing."""
+        if any(one.bias is not None for one in own):
+            self.bias = key.new_zeros(size)
+        self.shared_bias: Tensor | None = None
+        """[P] the same for the shared rows, in the dtype of the keys."""
+        if self.shared is not None and self.shared.bias is not None:
+            self.shared_bias = self.shared.bias[0].to(key.dtype)
+        start = 0
+        for one in own:
+            place = slice(start, start + one.key.shape[2])
+            self.keys[:, :, place], self.values[:, :, place] = one.key, one.value
+            if self.bias is not None and one.bias is not None:
+                self.bias[place] = one.bias[0]
+            start = place.stop
+
+    def take_in(self, key: Tensor, value: Tensor, read: int, room: int) -> None:
+        """Put new keys and values [1, G, t, D] behind the ``read`` ones of the text."""
+        start, end = self.lead + read, self.lead + read + key.shape[2]
+        if self.keys.shape[2] < end:
+            self._widen(start, end + room)
+        self.keys[:, :, start:end] = key
+        self.values[:, :, start:end] = value
+
+    def _widen(self, used: int, size: int) -> None:
+        keys, values, bias = self.keys, self.values, self.bias
+        self.keys = keys.new_empty((*keys.shape[:2], size, keys.shape[3]))
+        self.values = values.new_empty((*values.shape[:2], size, values.shape[3]))
+        self.keys[:, :, :used], self.values[:, :, :used] = keys[:, :, :used], values[:, :, :used]
+        if bias is not None:
+            self.bias = bias.new_zeros(size)
+            self.bias[:used] = bias[:used]
+
+    def segments(self) -> list[Segment]:
+        """The prefix."""
+        found = [] if self.shared is None else [self.shared]
+        if not self.lead:
+            return found
+        bias = None if self.bias is None else self.bias[None, : self.lead].float()
+        own = Segment(self.keys[:, :, : self.lead], self.values[:, :, : self.lead], bias)
+        return [own, *found]
+
+    def text(self, count: int) -> tuple[Tensor, Tensor]:
+        """Keys and values [1, G, count, D] of the text."""
+        place = slice(self.lead, self.lead + count)
+        return self.keys[:, :, place], self.values[:, :, place]
+
+    def parts(self, count: int, window: int | None) -> list[tuple[Tensor, Tensor, Tensor | None]]:
+        """All that the last of ``count`` text tokens attends to, as ``attend_token`` takes it."""
+        keys, values, bias, end = self.keys[0], self.values[0], self.bias, self.lead + count
+        found: list[tuple[Tensor, Tensor, Tensor | None]] = []
+        if self.shared is not None:
+            found.append((self.shared.key[0], self.shared.value[0], self.shared_bias))
+        if window is not None and count > window:
+            near = slice(end - window, end)
+            found.append((keys[:, near], values[:, near], None))
+            end = self.lead
+        if end:
+            own = None if bias is None else bias[:end]
+            found.append((keys[:, :end], values[:, :end], own))
+        return found
 
 
 class OpenRead:
@@ -55,10 +140,9 @@ class OpenRead:
         """S."""
         self.watch: AttentionWatch | None = None
         """Called once per layer, as the end of the prompt is read (evidence)."""
-        self._keys: list[Tensor] = []
-        self._values: list[Tensor] = []
+        self._layers: dict[int, _LayerRows] = {}
         self._asked: dict[int, Tensor] = {}
-        self._masks: dict[tuple[int, int, int, torch.dtype], Tensor] = {}
+        self._masks: dict[tuple[int, int, torch.dtype], Tensor] = {}
 
     @property
     def unread(self) -> int:
@@ -70,33 +154,20 @@ class OpenRead:
         count = len(self.prompt) if self.whole else most
         return ReadPiece(self, self.prompt[self.read : self.read + count])
 
-    def segments(self, layer: int) -> list[Segment]:
-        """The prefix in a layer."""
-        groups = self.prefix.groups(layer)
-        return groups[0][1] if groups else []
-
-    def take_in(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Keep new keys and values [1, G, t, D]; all of them so far, [1, G, S + t, D] each.
+    def take_in(self, layer: int, key: Tensor, value: Tensor) -> _LayerRows:
+        """Keep new keys and values [1, G, t, D]; all that there is to attend to now.
 
         They count from the end of the pass on (``advance``): one that fails leaves no trace.
         """
-        end = self.read + key.shape[2]
-        while len(self._keys) <= layer:
-            self._keys.append(key.new_empty((1, key.shape[1], 0, key.shape[3])))
-            self._values.append(value.new_empty((1, value.shape[1], 0, value.shape[3])))
-        if self._keys[layer].shape[2] < end:
-            room = max(end + _ROOM, len(self.prompt) + _ROOM, self.read + self.read // 2)
-            self._keys[layer] = self._widened(self._keys[layer], room)
-            self._values[layer] = self._widened(self._values[layer], room)
-        keys, values = self._keys[layer][:, :, :end], self._values[layer][:, :, :end]
-        keys[:, :, self.read :] = key
-        values[:, :, self.read :] = value
-        return keys, values
-
-    def _widened(self, held: Tensor, room: int) -> Tensor:
-        wide = held.new_empty((*held.shape[:2], room, held.shape[3]))
-        wide[:, :, : self.read] = held[:, :, : self.read]
-        return wide
+        room = max(_ROOM, self.read // 2)
+        if not self.read:
+            groups = self.prefix.groups(layer)
+            segments = groups[0][1] if groups else []
+            room += len(self.prompt)
+            self._layers[layer] = _LayerRows(segments, room, key, value)
+        rows = self._layers[layer]
+        rows.take_in(key, value, self.read, room)
+        return rows
 
     def advance(self, count: int) -> None:
         """So many more tokens were read."""
@@ -105,6 +176,7 @@ class OpenRead:
         if not self.unread:
             self._asked.clear()
             self.watch = None
+            self.prefix = Prefix()  # its rows are among those of the layers
 
     def mask(self, count: int, window: int | None, dtype: torch.dtype, like: Tensor) -> Tensor:
         """[1, 1, t, S + t] which text tokens the next ``count`` see: causal, in their window.
@@ -115,7 +187,7 @@ class OpenRead:
             dtype: ``torch.bool``, or the one in which it is added to scores.
             like: gives the device.
         """
-        known = self._masks.get((count, self.read, window or 0, dtype))
+        known = self._masks.get((count, window or 0, dtype))
         if known is None:
             places = torch.arange(self.read + count, device=like.device)
             back = places[self.read :, None] - places
@@ -126,14 +198,15 @@ class OpenRead:
             if dtype != torch.bool:
                 hidden = torch.finfo(dtype).min
                 known = torch.zeros_like(known, dtype=dtype).masked_fill_(~known, hidden)
-            self._masks[count, self.read, window or 0, dtype] = known
+            self._masks[count, window or 0, dtype] = known
         return known
 
-    def look(self, call: AttentionCall, count: int) -> None:
+    def look(self, call: AttentionCall, segments: list[Segment], count: int) -> None:
         """Show the watch what the prompt's first asking token and its last one attend to.
 
         Args:
             call: of this read alone, with all keys of its text.
+            segments: its prefix.
             count: t.
         """
         if self.watch is None:
@@ -148,7 +221,7 @@ class OpenRead:
         query[:, :, self.first] = self._asked[call.layer]
         query = torch.cat([query, call.query[:, :, -1:]], dim=2)
         whole = AttentionCall(call.module, query, call.key, call.value, None, call.options)
-        self.watch(whole, self.prefix.groups(call.layer))
+        self.watch(whole, [(slice(0, 1), segments)])
 
 
 @dataclass(frozen=True)
@@ -204,30 +277,37 @@ class JointSession(Session):
 
     def attend(self, call: AttentionCall) -> Attended:
         """Every read over its own prefix and text."""
-        outputs = [
-            self._attend(call, piece.read, place)
-            for piece, place in zip(self.pieces, self.places, strict=True)
-        ]
-        return torch.cat(outputs, dim=1), None
+        mergeable = call.mergeable
+        quick = mergeable and token_served(call.query)
+        batch, heads, tokens, width = call.query.shape
+        output = call.query.new_empty((batch, tokens, heads, width))
+        singles = call.query
+        if quick:
+            singles = (call.query[0] * call.scale).transpose(0, 1)
+            singles = singles.reshape(tokens, call.key.shape[1], -1, width)
+        for piece, place in zip(self.pieces, self.places, strict=True):
+            read, key, value = piece.read, call.key[:, :, place], call.value[:, :, place]
+            rows = read.take_in(call.layer, key, value)
+            if quick and len(piece.ids) == 1 and read.watch is None:
+                parts = rows.parts(read.read + 1, call.options.get("sliding_window"))
+                found = attend_token(singles[place.start], parts)
+                output[0, place.start] = found.view(heads, width)
+            else:
+                output[:, place] = _attend_piece(call, read, rows, place, mergeable=mergeable)
+        return output, None
 
-    def _attend(self, call: AttentionCall, read: OpenRead, place: slice) -> Tensor:
-        query, count = call.query[:, :, place], place.stop - place.start
-        keys, values = read.take_in(call.layer, call.key[:, :, place], call.value[:, :, place])
-        window = call.options.get("sliding_window")
-        segments = read.segments(call.layer)
-        if not call.mergeable:
-            mask = read.mask(count, window, query.dtype, query)
-            own = AttentionCall(call.module, query, keys, values, mask, call.options)
-            read.look(own, count)
-            return attend_concatenated(own, segments)[0]
-        own = AttentionCall(call.module, query, keys, values, None, call.options)
-        read.look(own, count)
-        if count > 1:
-            mask = read.mask(count, window, torch.bool, query)
-            own = AttentionCall(call.module, query, keys, values, mask, call.options)
-        elif window is not None and keys.shape[2] > window:
-            near = slice(keys.shape[2] - window, None)
-            own = AttentionCall(
-                call.module, query, keys[:, :, near], values[:, :, near], None, call.options
-            )
+
+def _attend_piece(
+    call: AttentionCall, read: OpenRead, rows: _LayerRows, place: slice, *, mergeable: bool
+) -> Tensor:
+    """Attention [1, t, H, D] of the tokens of one read."""
+    query, count = call.query[:, :, place], place.stop - place.start
+    keys, values = rows.text(read.read + count)
+    segments = rows.segments()
+    window = call.options.get("sliding_window")
+    mask = read.mask(count, window, torch.bool if mergeable else query.dtype, query)
+    own = AttentionCall(call.module, query, keys, values, mask, call.options)
+    read.look(own, segments, count)
+    if mergeable:
         return attend_merged(own, segments)
+    return attend_concatenated(own, segments)[0]

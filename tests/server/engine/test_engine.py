@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -175,6 +177,28 @@ def test_closing_ends_what_runs_and_takes_nothing_new(model: MPlus) -> None:
             await engine.run(int)
 
     asyncio.run(main())
+
+
+def test_a_process_may_end_while_its_engine_works() -> None:
+    program = """
+import asyncio
+from tests.fakes import make_mplus
+from tests.server.engine.asking import question
+from memplus.server.engine.engine import Engine
+
+async def main():
+    engine = Engine(make_mplus())
+    engine.start()
+    await anext(engine.read(question(None, count=240)))
+    raise KeyError("unforeseen")
+
+asyncio.run(main())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 1
+    assert done.stderr.rstrip().endswith("KeyError: 'unforeseen'")
 
 
 def test_closing_in_no_time_ends_what_runs_with_an_error(model: MPlus) -> None:

@@ -48,6 +48,7 @@ class Answering:
         self.count = 0
         """Tokens chosen."""
         self._last = 0
+        self._ends = frozenset[int]() if request.sampling.ignore_end else reader.ends
         self._chooser = Chooser(request.sampling, decode)
         self._text = AnswerText(request.sampling, decode)
         self._confidence = 0.0
@@ -83,7 +84,7 @@ class Answering:
             given += self._begin()
         token = self._last = self._chooser.choose(logits)
         self.count += 1
-        ended = token in self.reader.ends
+        ended = token in self._ends
         if not ended:
             self._text.add(token, self._chooser.score(logits, token))
         stopped = ended or self._text.stopped

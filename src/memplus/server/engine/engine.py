@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -40,12 +41,16 @@ class Engine:
         self._reads = Reads(JointReader(model.core), self.limits, self._text)
         self._calls = Calls(self.limits)
         self._wake = threading.Condition()
-        self._closing = self._stopped = False
+        self._closing = False
+        self._ending = threading.Event()
+        """Set where the thread is to end as soon as it can."""
         self._thread = threading.Thread(target=self._work, name="memplus-engine", daemon=True)
 
     def start(self) -> None:
-        """Start its thread."""
+        """Start its thread, which ends with the process at the latest."""
         self._thread.start()
+        # A thread that is in a pass as the interpreter goes would take the process down with it.
+        weakref.finalize(self, _end, self._wake, self._ending, self._thread)
 
     def read(self, request: ReadRequest) -> AnswerStream:
         """Answer a request: pieces as they come, and ``Finished`` at the end.
@@ -115,7 +120,7 @@ class Engine:
             return
         await asyncio.to_thread(self._thread.join, timeout)
         if self._thread.is_alive():
-            self._stopped = True
+            self._ending.set()
             await asyncio.to_thread(self._thread.join)
 
     def counts(self) -> EngineCounts:
@@ -149,9 +154,9 @@ class Engine:
     def _work(self) -> None:
         while True:
             with self._wake:
-                while not (self._busy or self._closing):
+                while not (self._busy or self._closing or self._ending.is_set()):
                     self._wake.wait()
-            if self._stopped or not self._busy:
+            if self._ending.is_set() or not self._busy:
                 break
             if len(self._calls):
                 self._calls.step()
@@ -159,3 +164,10 @@ class Engine:
                 self._reads.step()
         self._reads.fail_all(ShuttingDownError())
         self._calls.fail_all(ShuttingDownError())
+
+
+def _end(wake: threading.Condition, ending: threading.Event, thread: threading.Thread) -> None:
+    with wake:
+        ending.set()
+        wake.notify()
+    thread.join()

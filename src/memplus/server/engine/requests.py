@@ -47,6 +47,8 @@ class Sampling:
     """How many alternatives are given beside each token, 0 to 20; None: no chances at all."""
     strip: bool = True
     """Whether blanks at both ends of the answer are left out, as ``MPlus.ask`` does."""
+    ignore_end: bool = False
+    """Whether the answer goes on past the model's end tokens, to its most tokens: for timings."""
 
     def __post_init__(self) -> None:
         check_count("max_new_tokens", self.max_new_tokens)
