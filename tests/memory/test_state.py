@@ -180,3 +180,46 @@ def test_a_loaded_memory_does_not_change_with_its_file(tmp_path: Path, change: s
     assert_equal(contents(loaded), contents(memory))
     model.write(loaded, some_ids(30, seed=1).tolist())
     assert loaded.tokens == 130
+
+
+def test_a_block_that_raises_has_written_nothing() -> None:
+    model = make_mplus()
+    memory, twin = model.new_memory(seed=3), model.new_memory(seed=3)
+    ids = some_ids(57, seed=1).tolist()
+    for one in (memory, twin):
+        model.write(one, ids, source="a")
+    before, version = saved_tensors(memory), memory.version
+    with pytest.raises(KeyError), memory.undivided():
+        model.write(memory, some_ids(61, seed=2).tolist(), source="b")
+        raise KeyError("no")
+    assert memory.version > version  # what was read meanwhile is stale
+    assert same(saved_tensors(memory), before)
+    assert (memory.writes, memory.tail) == (twin.writes, twin.tail)
+    assert memory.source_tokens == twin.source_tokens
+    for one in (memory, twin):
+        model.write(one, some_ids(61, seed=4).tolist(), source="c")
+    assert same(saved_tensors(memory), saved_tensors(twin))
+
+
+def test_a_block_that_ends_has_written_all() -> None:
+    model = make_mplus()
+    memory, twin = model.new_memory(), model.new_memory()
+    with memory.undivided("a label that nothing keeps"):
+        model.write(memory, some_ids(33).tolist())
+    model.write(twin, some_ids(33).tolist())
+    assert same(saved_tensors(memory), saved_tensors(twin))
+
+
+def saved_tensors(memory: Memory) -> dict[str, torch.Tensor]:
+    """Copies of all rows."""
+    found = {}
+    if memory.pool is not None:
+        found |= {name: tensor.clone() for name, tensor in memory.pool.tensors().items()}
+    if memory.long_term is not None:
+        for layer, table in enumerate(memory.long_term.tables):
+            found |= {f"{layer}.{name}": one.clone() for name, one in table.columns().items()}
+    return found
+
+
+def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
+    return left.keys() == right.keys() and all(torch.equal(left[n], right[n]) for n in left)

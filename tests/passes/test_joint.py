@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 import torch
 from tests.fakes import (
+    ADAPTERS,
     CONFIGS,
     WINDOWED,
     distance,
@@ -16,9 +18,11 @@ from tests.fakes import (
     several,
     some_ids,
 )
+from tests.passes.test_span_queries import SPANS
 from torch import Tensor
 
 from memplus import Memory, MPlus
+from memplus.config import SpanRetrieval
 from memplus.mplus.joint_reader import JointReader, MemoryRead
 from memplus.passes.joint import ReadPiece
 
@@ -86,6 +90,30 @@ def test_every_family_reads_its_memories_together(name: str) -> None:
 def test_a_window_is_of_the_text_of_each_read(name: str) -> None:
     model = make_mplus(name, attention=eager_for(name), changes=WINDOWED[name])
     check(model, [*several(model)[:4], None])
+
+
+@pytest.mark.parametrize("weighs", [False, True])
+@pytest.mark.parametrize("name", ["llama", "gemma3", "qwen3"])
+def test_spans_are_read_together(name: str, weighs: bool) -> None:
+    spans = replace(SPANS, retrieval=SpanRetrieval(span_rows=4, layer=2, weighs=weighs))
+    model = make_mplus(name, replace(spans, adapters=ADAPTERS))
+    memories = several(model)
+    assert sum(one.long_term_rows > 0 for one in memories) >= 3
+    assert sum(bool(one.tail) for one in memories) >= 3
+    check(model, [*memories, None])
+
+
+def test_a_long_text_makes_room_for_itself() -> None:
+    model = make_mplus(config=SPANS)
+    reader, memory, ids = JointReader(model.core), several(model)[4], some_ids(190)
+    read = reader.begin(memory, ids[:5].tolist(), 185)
+    logits = [reader.step([read.piece(99)])[0]]
+    logits += [reader.step([ReadPiece(read, (int(one),))])[0] for one in ids[5:]]
+    with torch.no_grad():
+        first = model(ids[None, :5], memory=memory, use_cache=True)
+        rest = model(ids[None, 5:], memory=memory, past_key_values=first.past_key_values)
+    found = torch.stack([one for one in logits[1:] if one is not None])
+    assert distance(found, rest.logits[0]) < 2e-4
 
 
 def test_eager_attention_reads_together() -> None:

@@ -277,3 +277,19 @@ def test_every_row_is_written_exactly_once_however_often_the_writer_is_killed(
         server.process.communicate("")
     assert done == rows
     assert kills > 10
+
+
+def test_an_undivided_block_is_one_commit_or_nothing(memory: StoredMemory) -> None:
+    with memory.undivided():
+        HOST.write(memory, CHUNK, "a")
+        HOST.write(memory, CHUNK, "b")
+    with memory.undivided("ab12"):
+        HOST.write(memory, CHUNK, "c")
+    before = contents(memory)
+    with pytest.raises(KeyError), memory.undivided():
+        HOST.write(memory, CHUNK, "d")
+        raise KeyError("no")
+    assert [one.what for one in memory.history()] == ["create", "write", "write ab12"]
+    assert [one.writes for one in memory.history()] == [0, 2, 3]
+    assert contents(memory) == before
+    assert memory.has_label("ab12")

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from html import escape
 from typing import Any, ClassVar, NoReturn, Protocol
@@ -91,20 +92,43 @@ class Memory(MemoryContents):
         with self.guards.state:
             twin = Memory(self.owner, self.seed, self.max_bytes)
             twin.config = self.config
-            twin.pool = None if self.pool is None else self.pool.fork()
-            twin.long_term = None if self.long_term is None else self.long_term.fork()
-            twin.clock = self.clock
-            twin.writes = list(self.writes)
-            twin.tail = list(self.tail)
-            twin.tail_source = self.tail_source
-            twin.tail_text = self.tail_text
-            twin.rows = self.rows
-            twin.saved = self.saved
-            twin.source_tokens = dict(self.source_tokens)
+            twin._hold(self)
             twin.version = self.version
-            twin.weights_version = self.weights_version
-            twin.generator.set_state(self.generator.get_state())
             return twin
+
+    def _hold(self, other: Memory) -> None:
+        """Hold what another memory holds, its place in its history included."""
+        self.pool = None if other.pool is None else other.pool.fork()
+        self.long_term = None if other.long_term is None else other.long_term.fork()
+        self.clock = other.clock
+        self.writes = list(other.writes)
+        self.tail = list(other.tail)
+        self.tail_source = other.tail_source
+        self.tail_text = other.tail_text
+        self.rows = other.rows
+        self.saved = other.saved
+        self.source_tokens = dict(other.source_tokens)
+        self.weights_version = other.weights_version
+        self.generator.set_state(other.generator.get_state())
+
+    def undivided(self, label: str | None = None) -> AbstractContextManager[None]:
+        """A block whose writes are all made, as one change, or none where it raises.
+
+        Args:
+            label: of the change, for a memory that has a history.
+        """
+        return self._undivided()
+
+    @contextmanager
+    def _undivided(self) -> Iterator[None]:
+        before = self.fork()
+        try:
+            yield
+        except BaseException:
+            with changing(self):
+                self._hold(before)
+                self.version += 1
+            raise
 
     def short_term_only(self) -> Memory:
         """A fork without the long-term memory: what a MemoryLLM with the same drops would hold."""

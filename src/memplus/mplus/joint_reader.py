@@ -42,7 +42,7 @@ class MemoryRead(OpenRead):
     seen: Memory | None = None
     watched: Watch | None = None
 
-    def let_go(self) -> None:
+    def forget_rows(self) -> None:
         """Keep no rows for what was measured, once the prompt was read."""
         if self.watched is not None and not self.unread:
             self.watched.prefix = Prefix()
@@ -54,6 +54,7 @@ class JointReader:
     def __init__(self, core: Core) -> None:
         self.core = core
         self._forks: weakref.WeakKeyDictionary[Memory, Memory] = weakref.WeakKeyDictionary()
+        self._kept: weakref.WeakSet[Memory] = weakref.WeakSet()
 
     @property
     def ends(self) -> frozenset[int]:
@@ -116,14 +117,30 @@ class JointReader:
                 prefix.retrieve_spans(span_queries(core.backbone, core.weights, given, asked))
         return read
 
+    def keep(self, memory: Memory) -> None:
+        """Let reads that begin from here on see the memory as it is now, whatever is written.
+
+        Raises:
+            MemoryMismatchError: the memory is another model's.
+        """
+        self._as_it_is(memory)
+        self._kept.add(memory)
+
+    def let_go(self, memory: Memory) -> None:
+        """Let reads see what was written since ``keep``."""
+        self._kept.discard(memory)
+        self._forks.pop(memory, None)
+
     def _as_it_is(self, memory: Memory) -> Memory:
-        """The memory in its present state, which later writes do not change.
+        """The memory in its present state, or in that in which it is kept; no write changes it.
 
         One fork serves all reads of a state: its short-term keys are turned once.
         """
         with memory.guards.state:
-            self.core.check_owner(memory)
             known = self._forks.get(memory)
+            if known is not None and memory in self._kept:
+                return known
+            self.core.check_owner(memory)
             if known is None or known.version != memory.version:
                 known = self._forks[memory] = memory.fork()
             return known
@@ -158,7 +175,7 @@ class JointReader:
         for piece in pieces:
             piece.read.advance(len(piece.ids))
             if isinstance(piece.read, MemoryRead) and piece.read.watched is not None:
-                piece.read.let_go()
+                piece.read.forget_rows()
         rows = iter(logits if last else ())
         return [next(rows) if one else None for one in done]
 

@@ -25,7 +25,7 @@ from memplus.memory.state import Memory
 from memplus.mplus.core import Core
 from memplus.passes.finite import require_finite
 
-__all__ = ["Receipt", "Text", "Writer"]
+__all__ = ["Job", "Receipt", "Text", "Writer"]
 
 Text = str | Sequence[int] | Tensor
 """A text, or its token ids."""
@@ -45,7 +45,7 @@ class Receipt:
 
 
 @dataclass
-class _Job:
+class Job:
     """What is still to be written into one memory."""
 
     memory: Memory
@@ -64,6 +64,8 @@ class _Job:
     waited_text: str = ""
     done: int = 0
     """Tokens of the text already written."""
+    flush: bool = False
+    """Whether what fills no chunk is written too."""
 
     def text_of(self, count: int, decode: Callable[[list[int]], str]) -> str:
         """The text of the next ``count`` tokens, which hold all of the tail."""
@@ -75,6 +77,11 @@ class _Job:
         start = self.ends[self.done - 1] if self.done else 0
         stop = self.ends[self.done + new - 1] if new else start
         return self.waited_text + self.text[start:stop]
+
+    @property
+    def receipt(self) -> Receipt:
+        """What was done, once it is."""
+        return Receipt(self.source, self.given, self.chunks, len(self.memory.tail))
 
     def cut(self, count: int) -> None:
         """The next ``count`` tokens are written."""
@@ -117,16 +124,12 @@ class Writer:
             raise UsageError("A batch names the same memory twice.")
         with writing(memories):
             jobs = [
-                self._job(memory, text, name)
+                self.plan(memory, text, name, flush=flush)
                 for memory, text, name in zip(memories, texts, sources, strict=True)
             ]
-            for job in jobs:
-                self._check_writes(job.memory, self._planned(job, flush=flush))
             with _committing(memories):
-                self._run(jobs, flush=flush, progress=progress)
-            return [
-                Receipt(job.source, job.given, job.chunks, len(job.memory.tail)) for job in jobs
-            ]
+                self._run(jobs, progress=progress)
+            return [job.receipt for job in jobs]
 
     def chunk(self, memory: Memory, input_ids: Tensor, drop: Tensor | None) -> None:
         """Write exactly one chunk; see ``MPlus.write_chunk``."""
@@ -139,7 +142,7 @@ class Writer:
                 raise TailError(waiting=len(memory.tail))
             self._check_writes(memory, 1)
             with _committing([memory]):
-                self._write_batch([_Job(memory, "", ids[0].tolist(), 0)], ids, drop)
+                self._write_batch([Job(memory, "", ids[0].tolist(), 0)], ids, drop)
 
     def replay(self, memory: Memory, passages: Sequence[tuple[str, Passage]]) -> None:
         """See ``MPlus.replay``."""
@@ -147,12 +150,17 @@ class Writer:
             self.core.check_owner(memory)
             with _committing([memory]):
                 for source, said in passages:
-                    job = _Job(memory, source, list(said.tokens), 0, waited_text=said.text)
+                    job = Job(memory, source, list(said.tokens), 0, waited_text=said.text)
                     job.waited = len(job.tokens)
                     ids = torch.tensor([job.tokens], device=self.core.device)
                     self._write_batch([job], ids, None)
 
-    def _job(self, memory: Memory, text: Text, source: str) -> _Job:
+    def plan(self, memory: Memory, text: Text, source: str, *, flush: bool) -> Job:
+        """What writing a text takes; nothing is written yet.
+
+        Raises:
+            EmptyTextError, UsageError, BudgetError, MemoryMismatchError: as ``MPlus.write``.
+        """
         self.core.check_owner(memory)
         memory.check_source(source)
         ends: Sequence[int] | None = None
@@ -166,52 +174,46 @@ class Writer:
             raise EmptyTextError()
         self.core.check_ids(tokens)
         whole = text if isinstance(text, str) else ""
-        return _Job(memory, source, tokens, len(tokens), text=whole, ends=ends)
+        job = Job(memory, source, tokens, len(tokens), text=whole, ends=ends, flush=flush)
+        self._check_writes(memory, self._planned(job))
+        return job
 
-    def _planned(self, job: _Job, *, flush: bool) -> int:
+    def _planned(self, job: Job) -> int:
         """How many writes the job will take."""
         waiting, tokens = len(job.memory.tail), len(job.tokens)
         first = int(waiting > 0 and job.memory.tail_source != job.source)
         left = tokens if first else waiting + tokens
-        return first + left // self.size + int(flush and left % self.size > 0)
+        return first + left // self.size + int(job.flush and left % self.size > 0)
 
     def _check_writes(self, memory: Memory, writes: int) -> None:
         if memory.max_bytes is not None and writes:
             memory.check_budget(writes, self.core.row_bytes(memory.rows))
 
-    def _flush(self, job: _Job) -> None:
+    def _flush(self, job: Job) -> None:
         """An older source's tail becomes a short chunk of its own."""
         memory = job.memory
         ids = torch.tensor([memory.tail], device=self.core.device)
-        old = _Job(memory, memory.tail_source, list(memory.tail), 0, waited=len(memory.tail))
+        old = Job(memory, memory.tail_source, list(memory.tail), 0, waited=len(memory.tail))
         old.waited_text = memory.tail_text
         self._write_batch([old], ids, None)
         job.chunks += old.chunks
 
-    def _run(
-        self,
-        jobs: list[_Job],
-        *,
-        flush: bool,
-        progress: Callable[[int, int], None] | None,
-    ) -> None:
+    def _run(self, jobs: list[Job], *, progress: Callable[[int, int], None] | None) -> None:
         done, total = 0, sum(job.given for job in jobs)
         for job in jobs:
-            self._begin(job)
-        while ready := [job for job in jobs if self._next(job, flush=flush)]:
-            group = self._alike(ready, flush=flush)
-            length = self._next(group[0], flush=flush)
-            ids = [job.tokens[:length] for job in group]
-            self._write_batch(group, torch.tensor(ids, device=self.core.device), None)
-            for job in group:
-                job.cut(length)
-            done += length * len(group)
+            self.begin(job)
+        while ready := [job for job in jobs if self.next(job)]:
+            group = self.alike(ready)
+            done += self.next(group[0]) * len(group)
+            self.advance(group)
             if progress is not None:
                 progress(min(done, total), total)
         for job in jobs:
-            self._end(job)
+            self.end(job)
 
-    def _begin(self, job: _Job) -> None:
+    # Chunk by chunk, for those who do other things between; they hold ``guards.writing`` ---------
+
+    def begin(self, job: Job) -> None:
         """Take over the tail of the same source; another's becomes a chunk of its own."""
         if job.memory.tail and job.memory.tail_source != job.source:
             self._flush(job)
@@ -220,7 +222,15 @@ class Writer:
             job.waited, job.waited_text = len(job.memory.tail), job.memory.tail_text
             job.memory.tail_source = job.source
 
-    def _end(self, job: _Job) -> None:
+    def advance(self, group: list[Job]) -> None:
+        """Write the next chunk of each of some jobs that are alike, in one pass."""
+        length = self.next(group[0])
+        ids = [job.tokens[:length] for job in group]
+        self._write_batch(group, torch.tensor(ids, device=self.core.device), None)
+        for job in group:
+            job.cut(length)
+
+    def end(self, job: Job) -> None:
         """Leave what fills no chunk as the tail."""
         with holding([job.memory]):
             if job.tokens:
@@ -229,19 +239,19 @@ class Writer:
             # A tail is part of what a read sees, so a cache from before it is stale.
             job.memory.version += bool(job.tokens)
 
-    def _next(self, job: _Job, *, flush: bool) -> int:
+    def next(self, job: Job) -> int:
         """Tokens of the job's next chunk; 0 when it is done."""
         if len(job.tokens) >= self.size:
             return self.size
-        return len(job.tokens) if flush else 0
+        return len(job.tokens) if job.flush else 0
 
-    def _alike(self, ready: list[_Job], *, flush: bool) -> list[_Job]:
-        """Jobs whose next chunks can share a pass: same length, same context."""
+    def alike(self, ready: list[Job]) -> list[Job]:
+        """Jobs whose next chunks can share a pass with the first: same length, same context."""
 
-        def shape(job: _Job) -> tuple[int, int, bool]:
+        def shape(job: Job) -> tuple[int, int, bool]:
             recent = job.memory.recent(self.core.memory_config.tokens_per_write)
             rows = 0 if recent is None else int(recent.shape[1])
-            return self._next(job, flush=flush), rows, self.core.tiles(job.memory)
+            return self.next(job), rows, self.core.tiles(job.memory)
 
         first = shape(ready[0])
         return [job for job in ready if shape(job) == first]
@@ -249,7 +259,7 @@ class Writer:
     # A memory outlives the caller's inference mode.
     @torch.inference_mode(mode=False)
     @torch.no_grad()
-    def _write_batch(self, jobs: list[_Job], ids: Tensor, drop: Tensor | None) -> None:
+    def _write_batch(self, jobs: list[Job], ids: Tensor, drop: Tensor | None) -> None:
         """One pass for a batch of chunks, then each memory's update, whole or not at all."""
         core = self.core
         memories = [job.memory for job in jobs]
@@ -263,7 +273,7 @@ class Writer:
                 self._take_in(job, rows, ids.shape[1], drop)
             job.chunks += 1
 
-    def _take_in(self, job: _Job, rows: NewRows, tokens: int, drop: Tensor | None) -> None:
+    def _take_in(self, job: Job, rows: NewRows, tokens: int, drop: Tensor | None) -> None:
         memory = job.memory
         start = memory.source_tokens.get(job.source, 0)
         record = WriteRecord(len(memory.writes) + 1, job.source, start, tokens)

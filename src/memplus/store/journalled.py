@@ -94,3 +94,14 @@ class JournalledMemory(ShownMemory):
         what = labelled_write(label)
         self.before_write()
         return self.committing.block(what)
+
+    def undivided(self, label: str | None = None) -> AbstractContextManager[None]:
+        """A block whose writes are one commit, or nothing at all; see ``labelled``.
+
+        Raises:
+            ConfigError, UsageError, ReadOnlyMemoryError, StorageError: as ``labelled``.
+        """
+        if label is not None:
+            return self.labelled(label)
+        self.before_write()
+        return self.committing.block("write")

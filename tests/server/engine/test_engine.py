@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import count
 
 import pytest
 import torch
@@ -13,7 +14,13 @@ from tests.fakes import make_mplus, several, some_ids
 from tests.server.engine.asking import hear, question, running, until
 
 from memplus import Memory, MPlus
-from memplus.errors import OverloadedError, PositionsError, ShuttingDownError, UsageError
+from memplus.errors import (
+    OverloadedError,
+    PassFailedError,
+    PositionsError,
+    ShuttingDownError,
+    UsageError,
+)
 from memplus.server.engine.engine import Engine
 from memplus.server.engine.requests import EngineLimits, ReadRequest, Sampling
 
@@ -212,5 +219,47 @@ def test_closing_in_no_time_ends_what_runs_with_an_error(model: MPlus) -> None:
             with pytest.raises(ShuttingDownError):
                 async for _ in stream:
                     pass
+
+    asyncio.run(main())
+
+
+def test_writes_take_no_more_than_their_share_while_answers_are_asked_for(model: MPlus) -> None:
+    """Time is counted in passes: every pass takes as long as every other."""
+    engine = Engine(model, EngineLimits(write_share=0.2))
+    clock = count()
+    turns: list[str] = []
+
+    async def main() -> None:
+        answer = asyncio.ensure_future(hear(engine, question(None, count=60)))
+        writing = asyncio.ensure_future(engine.write(model.new_memory(), some_ids(200).tolist()))
+        await asyncio.sleep(0)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("memplus.server.engine.engine.time.perf_counter", lambda: next(clock))
+            reads, writes = engine._reads.step, engine._writes.step
+            patch.setattr(engine._reads, "step", lambda: (turns.append("read"), reads()))
+            patch.setattr(
+                engine._writes,
+                "step",
+                lambda hurried: (turns.append("write"), writes(hurried=hurried)),
+            )
+            while engine._reads.busy:
+                engine._turn()
+        assert (await answer).end.completion_tokens > 0
+        while len(engine._writes):
+            engine._turn()
+        await writing
+
+    asyncio.run(main())
+    assert turns.count("write") == pytest.approx(len(turns) / 5, abs=1)
+
+
+def test_an_error_of_the_engine_itself_is_told_and_it_goes_on(model: MPlus) -> None:
+    async def main() -> None:
+        async with running(model) as engine:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(engine._reads, "_admit", lambda: 1 / 0)
+                with pytest.raises(PassFailedError, match="ZeroDivisionError"):
+                    await hear(engine, question(None))
+            assert (await hear(engine, question(None))).text == expected(model, question(None))
 
     asyncio.run(main())

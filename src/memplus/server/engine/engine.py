@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from typing import TypeVar
 
-from memplus.errors import ShuttingDownError
+from memplus.errors import MemplusError, ShuttingDownError
 from memplus.memory.state import Memory
 from memplus.mplus.evidence import Retrieved
 from memplus.mplus.joint_reader import JointReader
+from memplus.mplus.joint_writer import JointWriter
 from memplus.mplus.model import MPlus
 from memplus.mplus.writer import Receipt, Text
 from memplus.server.engine.calls import Calls
+from memplus.server.engine.failures import told
 from memplus.server.engine.handing import AnswerStream, Outlet, Promise
 from memplus.server.engine.reads import Reads
 from memplus.server.engine.requests import EngineCounts, EngineLimits, ReadRequest
+from memplus.server.engine.writes import WriteRequest, Writes
 
 __all__ = ["Engine"]
 
@@ -38,9 +42,13 @@ class Engine:
     def __init__(self, model: MPlus, limits: EngineLimits | None = None) -> None:
         self.model = model
         self.limits = limits or EngineLimits()
-        self._reads = Reads(JointReader(model.core), self.limits, self._text)
+        reader = JointReader(model.core)
+        self._reads = Reads(reader, self.limits, self._text)
+        self._writes = Writes(JointWriter(model.core), reader, self.limits)
         self._calls = Calls(self.limits)
         self._wake = threading.Condition()
+        self._owed = 0.0
+        """Seconds of writing that answers have made room for; below 0: writes are ahead."""
         self._closing = False
         self._ending = threading.Event()
         """Set where the thread is to end as soon as it can."""
@@ -69,21 +77,38 @@ class Engine:
         return AnswerStream(outlet)
 
     async def write(
-        self, memory: Memory, text: Text, *, source: str = "", flush: bool = False
+        self,
+        memory: Memory,
+        text: Text,
+        *,
+        source: str = "",
+        flush: bool = False,
+        label: str | None = None,
     ) -> Receipt:
         """Write a text into a memory, all of it or nothing; it lasts when this returns.
 
+        Where who waits for it is cancelled before the write has begun, nothing is written; once it
+        has begun, it is written to its end.
+
         Args:
-            memory: is changed.
+            memory: is changed. Writes of one memory follow each other, and reads that begin
+                meanwhile see it as it was.
             text: text or token ids.
             source: name of the text.
             flush: write the tail too.
+            label: of the commit, for a memory in a store; see ``StoredMemory.labelled``.
 
         Raises:
             OverloadedError, ShuttingDownError: as ``read``.
-            MemplusError: as ``MPlus.write``.
+            MemplusError: as ``MPlus.write``; nothing was written.
         """
-        return await self.run(lambda: self.model.write(memory, text, source=source, flush=flush))
+        promise: Promise[Receipt] = Promise()
+        request = WriteRequest(memory, text, source, flush, label, promise)
+        with self._wake:
+            self._require_open()
+            self._writes.add(request)
+            self._wake.notify()
+        return await promise.future
 
     async def retrieve(self, memory: Memory, question: str) -> list[Retrieved]:
         """What a question retrieves from a memory; see ``MPlus.retrieve``.
@@ -129,6 +154,7 @@ class Engine:
         return EngineCounts(
             running=reads.running,
             waiting=reads.waiting,
+            writes=len(self._writes),
             calls=len(self._calls),
             finished=reads.finished,
             cancelled=reads.cancelled,
@@ -136,6 +162,7 @@ class Engine:
             failed=reads.failed,
             prompt_tokens=reads.prompt_tokens,
             completion_tokens=reads.completion_tokens,
+            written_tokens=self._writes.tokens,
         )
 
     def _text(self, ids: list[int]) -> str:
@@ -149,7 +176,7 @@ class Engine:
 
     @property
     def _busy(self) -> bool:
-        return bool(self._reads.busy or len(self._calls))
+        return bool(self._reads.busy or len(self._writes) or len(self._calls))
 
     def _work(self) -> None:
         while True:
@@ -158,12 +185,39 @@ class Engine:
                     self._wake.wait()
             if self._ending.is_set() or not self._busy:
                 break
-            if len(self._calls):
-                self._calls.step()
-            if self._reads.busy:
-                self._reads.step()
-        self._reads.fail_all(ShuttingDownError())
-        self._calls.fail_all(ShuttingDownError())
+            try:
+                self._turn()
+            except Exception as error:  # of the engine itself: those that it serves must hear of it
+                self._fail_all(told(error))
+        self._fail_all(ShuttingDownError())
+
+    def _turn(self) -> None:
+        """A call, a token of every answer, and a chunk of those texts whose turn it is."""
+        if len(self._calls):
+            self._calls.step()
+        if self._reads.busy:
+            self._read()
+        if len(self._writes) and (self._owed >= 0 or not self._reads.busy):
+            self._write()
+
+    def _fail_all(self, error: MemplusError) -> None:
+        self._reads.fail_all(error)
+        self._writes.fail_all(error)
+        self._calls.fail_all(error)
+
+    def _read(self) -> None:
+        """A pass of the answers, which earns time for writes where these are ahead."""
+        started = time.perf_counter()
+        self._reads.step()
+        share = self.limits.write_share
+        earned = (time.perf_counter() - started) * share / (1 - share)
+        self._owed = min(self._owed + earned, 0.0)
+
+    def _write(self) -> None:
+        """A pass of the writes; while answers wait, its time is earned afterwards."""
+        hurried, started = self._reads.busy, time.perf_counter()
+        self._writes.step(hurried=hurried)
+        self._owed -= (time.perf_counter() - started) if hurried else 0.0
 
 
 def _end(wake: threading.Condition, ending: threading.Event, thread: threading.Thread) -> None:

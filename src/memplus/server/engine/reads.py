@@ -12,10 +12,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 
-from memplus.errors import MemplusError, OverloadedError, PassFailedError
+from memplus.errors import OverloadedError
 from memplus.mplus.joint_reader import JointReader
 from memplus.passes.joint import ReadPiece
 from memplus.server.engine.answering import Answering
+from memplus.server.engine.failures import told
 from memplus.server.engine.handing import Outlet
 from memplus.server.engine.requests import EngineLimits, Finished, ReadRequest
 
@@ -140,7 +141,7 @@ class Reads:
             try:
                 asked.answering = Answering(self.reader, asked.request, self._decode)
             except Exception as error:
-                self._end(asked, error)
+                self._end(asked, told(error))
                 continue
             unread += self._unread(asked)
 
@@ -167,7 +168,7 @@ class Reads:
             results = self.reader.step([piece for _, piece in pieces])
         except Exception as error:
             if len(pieces) == 1:
-                self._end(pieces[0][0], _told(error))
+                self._end(pieces[0][0], told(error))
                 return
             for one in pieces:
                 self._pass([one])
@@ -179,7 +180,7 @@ class Reads:
             try:
                 given = asked.answering.take(logits)
             except Exception as error:
-                self._end(asked, _told(error))
+                self._end(asked, told(error))
                 continue
             if given and isinstance(given[-1], Finished):
                 self._count(asked, given[-1])
@@ -202,13 +203,3 @@ class Reads:
     def _forget(self, asked: _Asked) -> None:
         if asked in self._running:
             self._running.remove(asked)
-
-
-def _told(error: Exception) -> MemplusError:
-    """What a request is told of an error in its pass."""
-    if isinstance(error, MemplusError):
-        return error
-    words = " ".join(str(error).split()).rstrip(".")[:200]
-    told = PassFailedError(reason=f"{type(error).__name__}: {words}" if words else "no reason")
-    told.__cause__ = error
-    return told

@@ -134,14 +134,16 @@ class EngineLimits:
     """Most requests that wait for a place; the next one is refused at once."""
     waiting_seconds: float = 60.0
     """A request that has waited so long for a place is refused."""
-    prefill_tokens: int = 256
+    prefill_tokens: int = 128
     """Most prompt tokens read between two tokens of the answers that run."""
     write_share: float = 0.5
     """Most of the time that goes to writes while answers are asked for; above 0, below 1."""
     writes_waiting: int = 256
     """Most writes, retrievals and other calls that wait; the next one is refused at once."""
     writes_together: int = 8
-    """Most memories that are written in one pass."""
+    """Most writes that go on at a time; those that are alike share passes."""
+    write_tokens: int = 512
+    """Most tokens written in one pass while answers are asked for; a chunk at least."""
 
     def __post_init__(self) -> None:
         for one in fields(self):
