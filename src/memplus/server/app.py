@@ -15,7 +15,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 import memplus
 from memplus.errors import MemplusError
-from memplus.server.bounds import BoundsMiddleware
+from memplus.server.bounds import CODE, BoundsMiddleware
 from memplus.server.faults import Fault, RequestFault, fault_of
 from memplus.server.routes import ROUTERS
 from memplus.server.services import Services
@@ -64,6 +64,7 @@ def create_app(services: Services) -> FastAPI:
 
 async def _failed(request: Request, error: Exception) -> JSONResponse:
     fault = fault_of(error)
+    request.scope[CODE] = fault.code
     if fault.status >= 500 and not isinstance(error, RequestFault):
         _LOG.error("request %s failed", _id_of(request), exc_info=error)
     return _answer(fault)
@@ -75,6 +76,7 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
     first = error.errors()[0]
     place = [str(part) for part in first["loc"] if part not in ("body", "query", "path")]
     param = ".".join(place) or None
+    request.scope[CODE] = "invalid"
     return _answer(RequestFault.invalid(f"{param or 'The body'}: {first['msg']}.", param).fault)
 
 
@@ -83,6 +85,7 @@ async def _refused(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     kinds = {404: ("not_found_error", "unknown_path"), 405: ("invalid_request_error", "method")}
     kind, code = kinds.get(error.status_code, ("invalid_request_error", "invalid"))
+    request.scope[CODE] = code
     answer = _answer(Fault(error.status_code, kind, f"{error.detail}.", code))
     answer.headers.update(error.headers or {})
     return answer

@@ -6,12 +6,14 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.types import Scope
 
+from memplus.server.bounds import PRINCIPAL
 from memplus.server.faults import RequestFault
 from memplus.server.principals import Principal
 from memplus.server.services import Services
 
-__all__ = ["Served", "Who", "principal", "served"]
+__all__ = ["Served", "Who", "admitted", "holder", "principal", "served"]
 
 _BEARER = HTTPBearer(auto_error=False, description="A key of `memplus keys add`.")
 
@@ -27,13 +29,29 @@ def principal(
     services: Annotated[Services, Depends(served)],
     given: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)],
 ) -> Principal:
-    """The holder of the request's key; where no key was ever made, whoever is on this machine.
+    """The holder of the request's key, who has not had his share of this minute; see ``holder``.
+
+    Raises:
+        RequestFault: no key, none that is known, or too many requests of it.
+    """
+    return admitted(request.scope, services, "" if given is None else given.credentials)
+
+
+def admitted(scope: Scope, services: Services, key: str) -> Principal:
+    """Whose request it is, noted in its scope for the end of it; raises as ``principal``."""
+    who = scope[PRINCIPAL] = holder(services, key)
+    services.rates.enter(who)
+    return who
+
+
+def holder(services: Services, key: str) -> Principal:
+    """The holder of a key; where no key was ever made, whoever is on this machine.
 
     Raises:
         RequestFault: no key, or none that is known.
     """
-    if given is not None and given.credentials:
-        found = services.keys.holder(given.credentials)
+    if key:
+        found = services.keys.holder(key)
         if found is not None:
             return found
     if not services.keys:

@@ -12,14 +12,22 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from memplus.server.faults import Fault, RequestFault
+from memplus.server.measured import METER, Meter
+from memplus.server.principals import Principal
+from memplus.server.recent import RecentRequest
 
 if TYPE_CHECKING:
     from memplus.server.services import Services
 
-__all__ = ["BoundsMiddleware"]
+__all__ = ["CODE", "PRINCIPAL", "BoundsMiddleware"]
 
 _LOG = logging.getLogger("memplus.server.requests")
 _GIVEN = re.compile(r"[A-Za-z0-9._-]{1,100}")
+PRINCIPAL = "memplus.principal"
+"""Where a request's scope holds whose it is."""
+CODE = "memplus.code"
+"""Where a request's scope holds the code of the error that it ended with."""
+_IMPORT = "/v1/memories:import"
 ALWAYS = {"/health", "/ready", "/version", "/metrics"}
 """Answered whatever else goes on."""
 
@@ -41,21 +49,23 @@ class BoundsMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request = _Bounded(scope, receive, send, self.services.settings.body_bytes)
+        request = _Bounded(scope, receive, send, self.services)
         scope["request_id"] = request.id
         refusal = self._refusal(scope, request)
         if refusal is not None:
+            scope[CODE] = refusal.code
             await JSONResponse(refusal.body, refusal.status, headers=refusal.headers)(
                 scope, receive, request.send
             )
-            request.log()
+            request.end()
             return
         self.services.running_requests += 1
+        METER.set(request.meter)
         try:
             await self.app(scope, request.receive, request.send)
         finally:
             self.services.running_requests -= 1
-            request.log()
+            request.end()
 
     def _refusal(self, scope: Scope, request: _Bounded) -> Fault | None:
         if scope["path"] in ALWAYS:
@@ -72,9 +82,13 @@ class BoundsMiddleware:
 class _Bounded:
     """One request on its way in and out."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, most: int) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, services: Services) -> None:
         self.scope = scope
-        self.most = most
+        self.services = services
+        settings = services.settings
+        self.most = settings.import_bytes if scope["path"] == _IMPORT else settings.body_bytes
+        self.meter = Meter()
+        self.came = time.time()
         self.status = 0
         self._receive = receive
         self._send = send
@@ -98,14 +112,26 @@ class _Bounded:
         """A piece of the answer, the first with the request's id."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [*message["headers"], (b"x-request-id", self.id.encode())]
+            more = {"x-request-id": self.id}
+            if isinstance(who := self.scope.get(PRINCIPAL), Principal):
+                more |= self.services.rates.headers(who)
+            pairs = [(name.encode(), value.encode()) for name, value in more.items()]
+            message["headers"] = [*message["headers"], *pairs]
         await self._send(message)
 
-    def log(self) -> None:
-        """One line; no text, no name, no key."""
+    def end(self) -> None:
+        """Count it, and one line of log; no text, no name, no key."""
         route = getattr(self.scope.get("route"), "path", "-")
         seconds = time.perf_counter() - self._begun
-        _LOG.info("%s %s %s %d %.3f", self.id, self.scope["method"], route, self.status, seconds)
+        method, code = self.scope["method"], self.scope.get(CODE, "")
+        _LOG.info("%s %s %s %d %.3f", self.id, method, route, self.status, seconds)
+        self.services.metrics.answered(route, self.status, seconds, code)
+        if isinstance(who := self.scope.get(PRINCIPAL), Principal):
+            self.services.rates.spend(who, self.meter.tokens)
+            kept = RecentRequest(
+                self.id, self.came, method, route, self.status, code, seconds, who.key
+            )
+            self.services.recent.add(who.tenant, kept)
 
 
 def _too_large(most: int) -> Fault:

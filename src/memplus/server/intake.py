@@ -171,6 +171,30 @@ class Intake:
         with self._database.transaction() as run:
             run.execute("DELETE FROM intake WHERE tenant = ? AND memory = ?", (tenant, memory))
 
+    def forget(self, stored: str, source: str | None, match: str | None) -> int:
+        """Forget texts that a memory could not take, as it forgets those that it took.
+
+        Args:
+            stored: the memory.
+            source: all that came under this name.
+            match: all that hold this, whatever the case.
+
+        Returns:
+            How many.
+        """
+        tenant, _, memory = stored.rpartition("/")
+        rows = self._database.rows(
+            "SELECT id, source, text FROM intake WHERE tenant = ? AND memory = ?", (tenant, memory)
+        )
+        gone = [
+            row["id"] for row in rows
+            if row["source"] == source
+            or (match is not None and match.casefold() in row["text"].casefold())
+        ]  # fmt: skip
+        with self._database.transaction() as run:
+            run.executemany("DELETE FROM intake WHERE id = ?", [(one,) for one in gone])
+        return len(gone)
+
     async def close(self, timeout: float) -> None:
         """Bring what can be brought in time; the rest waits for the next start."""
         tasks = [task for task in self._workers.values() if not task.done()]

@@ -44,6 +44,14 @@ class Principal:
             return name.startswith(self.memory[:-1])
         return self.memory in ("", name)
 
+    def covers(self, memory: str) -> bool:
+        """Whether a key for these memories (see ``Keys.add``) reaches none but the key's own."""
+        if not self.memory:
+            return True
+        if self.memory.endswith("*"):
+            return memory.startswith(self.memory[:-1])
+        return memory == self.memory
+
     @property
     def bound(self) -> str:
         """The one memory that the key is bound to; empty where it may choose."""

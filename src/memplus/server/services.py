@@ -7,28 +7,51 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from memplus.errors import UsageError
-from memplus.server import intake, keys, vault
+from memplus.server import calls, intake, keys, vault
+from memplus.server.calls import Calls
 from memplus.server.database import ServerDatabase
 from memplus.server.engine.engine import Engine
 from memplus.server.faults import RequestFault
 from memplus.server.intake import Entry, Intake
 from memplus.server.keys import Keys
+from memplus.server.labelling import labelled
+from memplus.server.measured import MeasuredEngine
+from memplus.server.metrics import Metrics
 from memplus.server.principals import Principal
+from memplus.server.rates import Rates
+from memplus.server.recent import Recent
 from memplus.server.settings import ServerSettings
 from memplus.server.vault import Vault
 
 if TYPE_CHECKING:
     from memplus.mplus.model import MPlus
-    from memplus.store import MemoryStore, StoredMemory
+    from memplus.store import MemoryStore
 
-__all__ = ["SCHEMA", "Services"]
+__all__ = ["SCHEMA", "Erased", "Services"]
 
-SCHEMA = keys.SCHEMA + vault.SCHEMA + intake.SCHEMA
+SCHEMA = keys.SCHEMA + vault.SCHEMA + intake.SCHEMA + calls.SCHEMA
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+
+@dataclass(frozen=True)
+class Erased:
+    """What was taken out of a memory, for whatever else holds it."""
+
+    stored: str
+    """The memory's name in the store."""
+    sources: frozenset[str]
+    """Sources of which something went."""
+    texts: tuple[str, ...]
+    """What went; empty where the whole memory did."""
+    source: str | None = None
+    """The source of which everything went, where one was named."""
+    match: str | None = None
+    """The words that everything held, where some were named."""
 
 
 class Services:
@@ -43,6 +66,8 @@ class Services:
     Attributes:
         state: ``loading``, ``ready``, ``draining`` or ``failed``.
         begun: seconds since 1970.
+        forgetters: called, in a thread, when a memory forgets; each removes what it holds of that
+            and returns how many of what, such as ``{"responses": 2}``.
 
     Raises:
         UsageError: it would listen on the network without keys.
@@ -72,7 +97,12 @@ class Services:
                 f"Without keys the server listens on this machine only, not on {settings.host}. "
                 "Make one with `memplus keys add NAME --store DIR`."
             )
+        self.calls = Calls(self.database, settings.response_days)
+        self.metrics = Metrics()
+        self.rates = Rates(settings)
+        self.recent = Recent(settings.recent_requests)
         self.intake = Intake(self.database, self._write_entry, settings.wait_seconds)
+        self.forgetters: list[Callable[[Erased], dict[str, int]]] = [self._forget_refused]
         self._load = load
         self._engine: Engine | None = None
         self._vault: Vault | None = None
@@ -155,12 +185,12 @@ class Services:
         except Exception as error:
             self.state, self.failure = "failed", error
             raise
-        engine = Engine(model)
+        engine = MeasuredEngine(model, self.metrics)
         engine.start()
         self._engine = engine
         self._vault = Vault(self.store, model, self.settings, self.database)
         self._vault.settled = self.intake.settled
-        self._vault.gone.append(self.intake.drop)
+        self._vault.gone += [self.intake.drop, self.calls.drop]
         self._vault.start()
         self.intake.start()
         if self.state == "loading":
@@ -171,12 +201,9 @@ class Services:
     async def _write_entry(self, entry: Entry) -> None:
         who = Principal(entry.tenant, scopes=frozenset({"write"}))
         async with self.vault.writing(who, entry.memory, settle=False) as memory:
-            await self.engine.run(lambda: _write_once(self.model, memory, entry))
+            if not memory.has_label(entry.id):
+                async with labelled(memory, entry.id, self.metrics.commit_seconds.observe):
+                    await self.engine.write(memory, entry.text, source=entry.source)
 
-
-def _write_once(model: MPlus, memory: StoredMemory, entry: Entry) -> None:
-    """Bring a text to its memory, unless an earlier process has done it just before it ended."""
-    if memory.has_label(entry.id):
-        return
-    with memory.labelled(entry.id):
-        model.write(memory, entry.text, source=entry.source)
+    def _forget_refused(self, erased: Erased) -> dict[str, int]:
+        return {"refused_texts": self.intake.forget(erased.stored, erased.source, erased.match)}

@@ -40,6 +40,10 @@ class ServerSettings:
     """Of one tenant; the oldest go."""
     response_days: float = 30.0
     """Stored responses and conversations that are older go."""
+    recent_requests: int = 200
+    """So many of a tenant are listed by their ids."""
+    import_bytes: int = 4 << 30
+    """Most bytes of a memory that is imported."""
     ping_seconds: float = 15.0
     """Longest silence of a stream."""
     shutdown_seconds: float = 30.0

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from memplus.memory.packing import RowKind
     from memplus.mplus.model import MPlus
     from memplus.store import MemoryStore, StoredMemory
+    from memplus.store.journal import Commit
     from memplus.store.manifest import Manifest
 
 __all__ = ["SCHEMA", "Listed", "Vault"]
@@ -204,11 +205,25 @@ class Vault:
 
     # Looking ------------------------------------------------------------------------------------
 
-    async def listed(self, who: Principal) -> list[Listed]:
-        """The principal's memories, by name."""
+    async def listed(
+        self, who: Principal, *, after: str = "", limit: int | None = None
+    ) -> list[Listed]:
+        """The principal's memories, by name.
+
+        Args:
+            who: asks.
+            after: only those whose names come after this one.
+            limit: at most so many; None: all.
+        """
         if not who.may("read"):
             raise RequestFault.forbidden("This key has no scope 'read'.")
-        return await asyncio.to_thread(self._all_listed, who)
+        return await asyncio.to_thread(self._all_listed, who, after, limit)
+
+    async def history(self, who: Principal, name: str) -> list[Commit]:
+        """The states that a memory can go back to; see ``MemoryStore.history``."""
+        stored = self._allowed(who, name, "read")
+        await self.settled(stored)
+        return await asyncio.to_thread(self.store.history, stored)
 
     async def look(self, who: Principal, name: str) -> Listed:
         """What is known of one memory without opening it."""
@@ -222,14 +237,16 @@ class Vault:
         """Whether the principal has a memory of that name."""
         return who.sees(name) and await asyncio.to_thread(self.store.__contains__, who.stored(name))
 
-    def _all_listed(self, who: Principal) -> list[Listed]:
+    def _all_listed(self, who: Principal, after: str, limit: int | None) -> list[Listed]:
+        named = ((who.named(manifest.id), manifest) for manifest in self.store.memories())
+        wanted = [(name, one) for name, one in named if name is not None and name > after]
         found: list[Listed] = []
-        for manifest in self.store.memories():
-            name = who.named(manifest.id)
-            if name is not None:
-                with suppress(MemplusError):  # deleted meanwhile, or damaged
-                    found.append(self._listed(name, manifest, manifest.id))
-        return sorted(found, key=lambda one: one.name)
+        for name, manifest in sorted(wanted, key=lambda pair: pair[0]):
+            if limit is not None and len(found) >= limit:
+                break
+            with suppress(MemplusError):  # deleted meanwhile, or damaged
+                found.append(self._listed(name, manifest, manifest.id))
+        return found
 
     def _names(self, who: Principal) -> list[str]:
         found = (who.named(manifest.id) for manifest in self.store.memories())

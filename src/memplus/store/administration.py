@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from html import escape
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from memplus.errors import MemoryExistsError, MemplusError, UnknownMemoryError
 from memplus.memory.files import as_path
+from memplus.memory.written_text import WrittenText
 from memplus.store.directory import Directory
 from memplus.store.exchange import check_files, export_files, fork_files, import_files
 from memplus.store.folder import Folder
@@ -202,6 +203,17 @@ class Administration:
             UnknownMemoryError, CorruptMemoryError, StorageError.
         """
         return self._told(name, lambda journal, manifest: has_label(journal, manifest, label))
+
+    def texts(self, name: str, writes: Iterable[int]) -> dict[int, WrittenText]:
+        """What some writes of a memory said, by id; those that are not there are left out.
+
+        Needs no model. ``StoredMemory.texts`` tells them of a memory that is open.
+
+        Raises:
+            UnknownMemoryError, CorruptMemoryError, StorageError.
+        """
+        wanted = sorted(set(writes))
+        return self._told(name, lambda journal, manifest: journal.texts(wanted, manifest.writes))
 
     def _told(self, name: str, ask: Callable[[Journal, Manifest], _Told]) -> _Told:
         """What a memory's journal tells."""

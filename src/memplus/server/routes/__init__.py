@@ -1,7 +1,13 @@
 """The routes, one module for each kind."""
 
-from memplus.server.routes import models, operations
+from memplus.server.routes import administration, memories, models, operations, writes
 
 __all__ = ["ROUTERS"]
 
-ROUTERS = (operations.router, models.router)
+ROUTERS = (
+    operations.router,
+    models.router,
+    memories.router,
+    writes.router,
+    administration.router,
+)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 
 import memplus
 from memplus.server.asking import Served
+from memplus.server.metrics import CONTENT_TYPE
 
 __all__ = ["router"]
 
@@ -32,3 +33,9 @@ async def ready(services: Served) -> JSONResponse:
 async def version(services: Served) -> dict[str, str]:
     """Of the server and its model."""
     return {"version": memplus.__version__, "model": services.model_name}
+
+
+@router.get("/metrics")
+def metrics(services: Served) -> Response:
+    """Figures for Prometheus; no memory, user or key is in them."""
+    return Response(services.metrics.text(), media_type=CONTENT_TYPE)

@@ -1,0 +1,183 @@
+"""Writing a text into a memory, once; listing what was written."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from dataclasses import dataclass, field
+
+from memplus.errors import EmptyTextError, MemplusError
+from memplus.memory.written_text import require_text
+from memplus.server.calls import Call, digest_of, label_of
+from memplus.server.faults import Fault, RequestFault
+from memplus.server.labelling import labelled
+from memplus.server.principals import Principal
+from memplus.server.services import Services
+from memplus.server.wire.writes import (
+    Message,
+    Waiting,
+    WriteRequest,
+    Written,
+    WrittenPage,
+    WrittenText,
+)
+from memplus.store import StoredMemory
+
+__all__ = ["Said", "said_of", "write", "written"]
+
+_LONGEST_KEY = 255
+
+
+@dataclass(frozen=True)
+class Said:
+    """A text to be written."""
+
+    text: str
+    source: str = ""
+    metadata: dict[str, str] = field(default_factory=dict)
+    flush: bool = False
+    skipped: int = 0
+    """Messages that are prompt and never memory."""
+    key: str = ""
+    """What the client calls this write, so that a repeated one is written once."""
+    retried: bool = False
+    """Whether the client says that it repeats itself, without such a key."""
+
+    def __post_init__(self) -> None:
+        require_text(self.text, "The text")
+        require_text(self.source, "The name of the source")
+        if not self.text.strip():
+            raise EmptyTextError()
+        if len(self.key) > _LONGEST_KEY:
+            raise RequestFault.invalid("An Idempotency-Key is too long.", "Idempotency-Key")
+
+    @property
+    def digest(self) -> str:
+        """Tells it from any other."""
+        return digest_of(self.text, self.source, str(self.flush), repr(sorted(self.metadata.items())))
+
+
+def said_of(request: WriteRequest, *, key: str = "", retried: bool = False) -> Said:
+    """What a request wants written: of messages the turns, each on its lines.
+
+    Raises:
+        EmptyTextError: nothing.
+    """
+    turns, skipped = _turns(request.messages or [])
+    text = "\n".join(turns) if request.text is None else request.text
+    how = {"key": key, "retried": retried}
+    return Said(text, request.source, request.metadata, request.flush, skipped, **how)
+
+
+def _turns(messages: list[Message]) -> tuple[list[str], int]:
+    turns = [one.text for one in messages if one.role in ("user", "assistant") and one.text.strip()]
+    return turns, len(messages) - len(turns)
+
+
+async def write(services: Services, who: Principal, name: str, said: Said) -> Written:
+    """Write a text; it is durable when this returns. The memory is made where there is none.
+
+    Raises:
+        RequestFault, MemplusError: nothing was written.
+    """
+    begun = time.perf_counter()
+    made = not await services.vault.exists(who, name)
+    stored = who.stored(name)
+    async with services.vault.writing(who, name, create=True) as memory:
+        call = await asyncio.to_thread(_earlier, services, memory, stored, said)
+        repeated = call is not None
+        if call is None:
+            call = await _written(services, memory, stored, said)
+        waiting = len(memory.tail)
+    return Written(
+        id=call.id,
+        memory=name,
+        source=call.source,
+        writes=list(call.writes),
+        tokens=call.tokens,
+        waiting=waiting,
+        durable=True,
+        repeated=repeated,
+        skipped=said.skipped,
+        created=made,
+        seconds=time.perf_counter() - begun,
+    )
+
+
+def _earlier(services: Services, memory: StoredMemory, stored: str, said: Said) -> Call | None:
+    """The call that has written this already.
+
+    Raises:
+        RequestFault: the same key came with another text.
+    """
+    if said.key:
+        label = label_of(said.key)
+        if not memory.has_label(label):
+            return None
+        call = services.calls.get(stored, label)
+        if call is not None and call.digest != said.digest:
+            message = "This Idempotency-Key came with another text before; nothing was written."
+            kind = "invalid_request_error"
+            raise RequestFault(Fault(409, kind, message, "idempotency_key_reused", final=True))
+        return call or Call(label, said.digest, said.source, 0, 0, (), {})
+    call = services.calls.just_written(stored, said.digest) if said.retried else None
+    return call if call is not None and memory.has_label(call.id) else None
+
+
+async def _written(services: Services, memory: StoredMemory, stored: str, said: Said) -> Call:
+    label = label_of(said.key) if said.key else f"call-{secrets.token_hex(8)}"
+    start = memory.source_tokens.get(said.source, 0)
+    start += len(memory.tail) if memory.tail_source == said.source else 0
+    before = len(memory.writes)
+    try:
+        async with labelled(memory, label, services.metrics.commit_seconds.observe):
+            receipt = await services.engine.write(
+                memory, said.text, source=said.source, flush=said.flush
+            )
+            new = memory.writes[before:]
+            ids = tuple(one.id for one in new if one.source == said.source)
+            call = Call(label, said.digest, said.source, start, receipt.tokens, ids, said.metadata)
+            await asyncio.to_thread(services.calls.add, stored, call)
+    except BaseException:
+        with contextlib.suppress(MemplusError):
+            services.calls.remove(stored, [label])
+        raise
+    return call
+
+
+async def written(
+    services: Services, who: Principal, name: str, *, after: int = 0, limit: int = 20
+) -> WrittenPage:
+    """What was written, oldest first, with the tail behind the last."""
+    async with services.vault.reading(who, name) as memory:
+        return await asyncio.to_thread(_page, services, memory, who.stored(name), after, limit)
+
+
+def _page(
+    services: Services, memory: StoredMemory, stored: str, after: int, limit: int
+) -> WrittenPage:
+    left = [one.id for one in memory.writes[max(0, after) :] if one.tokens]
+    texts = memory.texts(left[:limit])
+    calls = services.calls.described(stored, (one.source for one in texts.values()))
+    calls = [call for call in calls if memory.has_label(call.id)]
+    data = []
+    for one in texts.values():
+        metadata: dict[str, str] = {}
+        for call in calls:
+            if call.source == one.source and call.covers(one.start, one.tokens):
+                metadata |= call.metadata
+        data.append(
+            WrittenText(
+                id=one.id, source=one.source, start=one.start, tokens=one.tokens, time=one.time,
+                text=one.text, metadata=metadata,
+            )
+        )  # fmt: skip
+    more = len(left) > limit
+    tail = None
+    if memory.tail and not more:
+        tail = Waiting(source=memory.tail_source, tokens=len(memory.tail), text=memory.tail_text)
+    ids = [one.id for one in data]
+    first, last = (ids[0], ids[-1]) if ids else (None, None)
+    return WrittenPage(data=data, first_id=first, last_id=last, has_more=more, tail=tail)

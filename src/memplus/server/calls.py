@@ -1,0 +1,193 @@
+"""What is kept of calls that wrote: their metadata, and how a repeated one is known again.
+
+Holds no text. The memory's own label says whether a call was written; a row here without it counts
+for nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from memplus.server.database import ServerDatabase
+
+__all__ = ["SCHEMA", "Call", "Calls", "digest_of", "label_of"]
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS calls (
+    stored TEXT NOT NULL, id TEXT NOT NULL, digest TEXT NOT NULL, source TEXT NOT NULL,
+    start INTEGER NOT NULL, tokens INTEGER NOT NULL, writes TEXT NOT NULL, metadata TEXT NOT NULL,
+    created REAL NOT NULL, PRIMARY KEY (stored, id)
+) STRICT;
+CREATE INDEX IF NOT EXISTS calls_by_place ON calls (stored, source, start);
+CREATE INDEX IF NOT EXISTS calls_by_time ON calls (stored, created);
+"""
+_FIELDS = "id, digest, source, start, tokens, writes, metadata, created"
+_RETRY_SECONDS = 600.0
+"""A client gives up after so long; what comes later is another write of the same text."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call that wrote."""
+
+    id: str
+    """The label of its commit."""
+    digest: str
+    source: str
+    start: int
+    """First token, counted from the beginning of the source."""
+    tokens: int
+    writes: tuple[int, ...]
+    """Ids of the chunks that it filled."""
+    metadata: dict[str, str]
+    created: float = 0.0
+
+    def covers(self, start: int, tokens: int) -> bool:
+        """Whether some of its tokens are among these of its source."""
+        return self.start < start + tokens and start < self.start + self.tokens
+
+
+def digest_of(*parts: str) -> str:
+    """Tells what was sent from anything else."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def label_of(key: str) -> str:
+    """The label of a write that a client gave a key to, so that it is written once."""
+    return f"key-{hashlib.sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()[:40]}"
+
+
+class Calls:
+    """The calls that wrote to memories, by the memories' names in the store.
+
+    Every method may raise ``StorageError``.
+
+    Args:
+        database: where they are kept.
+        days: how long a call without metadata is known again.
+    """
+
+    def __init__(self, database: ServerDatabase, days: float) -> None:
+        self._database = database
+        self._seconds = days * 86_400
+
+    def add(self, stored: str, call: Call) -> None:
+        """Keep one; those that are of no more use go."""
+        now = time.time()
+        metadata, writes = json.dumps(call.metadata), json.dumps(call.writes)
+        values = (call.id, call.digest, call.source, call.start, call.tokens, writes, metadata, now)
+        with self._database.transaction() as run:
+            run.execute(
+                "DELETE FROM calls WHERE stored = ? AND metadata = '{}' AND created < ?",
+                (stored, now - self._seconds),
+            )
+            run.execute(
+                f"INSERT OR REPLACE INTO calls (stored, {_FIELDS}) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (stored, *values),
+            )
+
+    def remove(self, stored: str, ids: Iterable[str]) -> None:
+        """Forget some."""
+        with self._database.transaction() as run:
+            run.executemany(
+                "DELETE FROM calls WHERE stored = ? AND id = ?", [(stored, one) for one in ids]
+            )
+
+    def get(self, stored: str, id: str) -> Call | None:
+        """One of them."""
+        found = self._calls("stored = ? AND id = ?", (stored, id))
+        return found[0] if found else None
+
+    def just_written(self, stored: str, digest: str) -> Call | None:
+        """The call before this one, where it wrote the same and a client may be repeating it."""
+        found = self._calls("stored = ? ORDER BY created DESC, rowid DESC LIMIT 1", (stored,))
+        fresh = found and time.time() - found[0].created < _RETRY_SECONDS
+        return found[0] if fresh and found[0].digest == digest else None
+
+    def described(self, stored: str, sources: Iterable[str]) -> list[Call]:
+        """Those of some sources that have metadata, in order."""
+        found: list[Call] = []
+        for source in sorted(set(sources)):
+            where = "stored = ? AND source = ? AND metadata != '{}' ORDER BY start, created"
+            found += self._calls(where, (stored, source))
+        return found
+
+    def _calls(self, where: str, values: Sequence[object]) -> list[Call]:
+        rows = self._database.rows(f"SELECT {_FIELDS} FROM calls WHERE {where}", values)
+        return [
+            Call(
+                row["id"], row["digest"], row["source"], row["start"], row["tokens"],
+                tuple(json.loads(row["writes"])), json.loads(row["metadata"]), row["created"],
+            )
+            for row in rows
+        ]  # fmt: skip
+
+    # What happens to memories -------------------------------------------------------------------
+
+    def drop(self, stored: str) -> None:
+        """Forget all of a memory that is deleted."""
+        with self._database.transaction() as run:
+            run.execute("DELETE FROM calls WHERE stored = ?", (stored,))
+
+    def fork(self, stored: str, new: str) -> None:
+        """A fork has the calls of the memory that it was made of."""
+        with self._database.transaction() as run:
+            run.execute(
+                f"INSERT OR REPLACE INTO calls (stored, {_FIELDS}) "
+                f"SELECT ?, {_FIELDS} FROM calls WHERE stored = ?",
+                (new, stored),
+            )
+
+    def forget(
+        self, stored: str, gone: Iterable[tuple[str, int, int]], *, shift: bool = False
+    ) -> None:
+        """Forget calls of which all tokens are gone.
+
+        Args:
+            stored: the memory.
+            gone: (source, first token, tokens) of what was taken out.
+            shift: whether the tokens behind are counted anew, as after ``rebuild``.
+        """
+        by_source: dict[str, list[tuple[int, int]]] = {}
+        for source, start, tokens in gone:
+            by_source.setdefault(source, []).append((start, start + tokens))
+        for source, parts in by_source.items():
+            where = "stored = ? AND source = ? ORDER BY start"
+            for call in self._calls(where, (stored, source)):
+                self._cut(stored, call, parts, shift=shift)
+
+    def _cut(
+        self, stored: str, call: Call, parts: list[tuple[int, int]], *, shift: bool
+    ) -> None:
+        end = call.start + call.tokens
+        lost = sum(max(0, min(end, last) - max(call.start, first)) for first, last in parts)
+        if lost >= call.tokens:
+            self.remove(stored, [call.id])
+            return
+        if not shift:
+            return
+        before = sum(max(0, min(call.start, last) - first) for first, last in parts)
+        moved = replace(call, start=call.start - before, tokens=call.tokens - lost)
+        with self._database.transaction() as run:
+            run.execute(
+                "UPDATE calls SET start = ?, tokens = ? WHERE stored = ? AND id = ?",
+                (moved.start, moved.tokens, stored, call.id),
+            )
+
+    def cut_to(self, stored: str, held: dict[str, int]) -> None:
+        """Forget what came later than a state that was gone back to.
+
+        Args:
+            stored: the memory.
+            held: source -> tokens that it has now.
+        """
+        gone = [
+            call.id for call in self._calls("stored = ?", (stored,))
+            if call.start >= held.get(call.source, 0)
+        ]  # fmt: skip
+        self.remove(stored, gone)

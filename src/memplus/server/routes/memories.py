@@ -1,0 +1,123 @@
+"""Memories: made, listed, looked at, copied, exported, deleted."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import FileResponse
+from starlette.background import BackgroundTask
+
+from memplus.server.actions import memories as actions
+from memplus.server.asking import Served, Who
+from memplus.server.wire.memories import (
+    Deleted,
+    Described,
+    ForkRequest,
+    Name,
+    NewMemory,
+    Page,
+    RollbackRequest,
+    State,
+    Summary,
+)
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/v1", tags=["memories"])
+Limit = Annotated[int, Query(ge=1, le=100)]
+
+
+@router.post("/memories", status_code=201)
+async def create(asked: NewMemory, services: Served, who: Who) -> Summary:
+    """Make an empty memory; writing to one that is not there makes it as well."""
+    return await actions.create(services, who, asked)
+
+
+@router.get("/memories")
+async def listing(
+    services: Served, who: Who, after: str = "", limit: Limit = 20
+) -> Page[Summary]:
+    """The memories of the key, by name."""
+    return await actions.listing(services, who, after=after, limit=limit)
+
+
+@router.post("/memories:import", status_code=201)
+async def import_one(
+    request: Request, services: Served, who: Who, id: Annotated[Name, Query()]
+) -> Summary:
+    """Add a memory from a file of ``export``, sent as the body; every byte of it is checked."""
+    async with _folder() as folder:
+        path = folder / "memory"
+        with path.open("wb") as file:
+            async for piece in request.stream():
+                await asyncio.to_thread(file.write, piece)
+        await services.vault.import_memory(who, id, path)
+    return actions.summary(await services.vault.look(who, id))
+
+
+@router.get("/memories/{memory}")
+async def describe(memory: str, services: Served, who: Who) -> Described:
+    """One memory: sizes, ages, sources, what waits to be written."""
+    return await actions.describe(services, who, memory)
+
+
+@router.delete("/memories/{memory}")
+async def delete(memory: str, services: Served, who: Who) -> Deleted:
+    """Remove a memory and what is kept of it; forks keep what they share with it."""
+    await services.vault.delete(who, memory)
+    return Deleted(id=memory, object="memory")
+
+
+@router.post("/memories/{memory}/fork", status_code=201)
+async def fork(memory: str, asked: ForkRequest, services: Served, who: Who) -> Summary:
+    """Make a second memory that begins as this one."""
+    return await actions.fork(services, who, memory, asked.id)
+
+
+@router.get("/memories/{memory}/history")
+async def history(memory: str, services: Served, who: Who) -> Page[State]:
+    """The states that ``rollback`` can go back to, oldest first; the last is the present."""
+    states = await actions.history(services, who, memory)
+    first, last = (states[0].write, states[-1].write) if states else (None, None)
+    return Page(data=states, first_id=first, last_id=last)
+
+
+@router.post("/memories/{memory}/rollback")
+async def rollback(memory: str, asked: RollbackRequest, services: Served, who: Who) -> Summary:
+    """Make the memory what it was after a write; what came later is gone."""
+    return await actions.roll_back(services, who, memory, asked.write)
+
+
+@router.get("/memories/{memory}/export", response_class=FileResponse)
+async def export(memory: str, services: Served, who: Who) -> FileResponse:
+    """The memory as it is now, with its texts, in one file."""
+    folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="memplus-"))
+    try:
+        path = folder / "memory"
+        await services.vault.export(who, memory, path)
+    except BaseException:
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        raise
+    return FileResponse(
+        path,
+        media_type="application/octet-stream",
+        filename=f"{memory}.memory",
+        background=BackgroundTask(shutil.rmtree, folder, ignore_errors=True),
+    )
+
+
+@asynccontextmanager
+async def _folder() -> AsyncIterator[Path]:
+    """A folder of its own, gone afterwards."""
+    folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="memplus-"))
+    try:
+        yield folder
+    finally:
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)

@@ -1,0 +1,55 @@
+"""Bodies of the routes for keys and recent requests."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, Field
+
+from memplus.server.principals import Scope
+from memplus.server.wire.memories import Body
+
+__all__ = ["KeyMade", "KeyShown", "NewKey", "RequestShown"]
+
+
+class NewKey(Body):
+    """A key to be made."""
+
+    name: str = Field(min_length=1, max_length=100, description="For people.")
+    scopes: list[Scope] = Field(["read", "write"], min_length=1)
+    memory: str = Field(
+        "", max_length=200, description="Its only memory, or with * the beginning of their names."
+    )
+    gateway: bool = Field(False, description="Believe its headers that name a user.")
+
+
+class KeyShown(BaseModel):
+    """A key without its secret."""
+
+    id: str
+    object: str = "key"
+    name: str
+    prefix: str = Field(description="The secret's first characters.")
+    scopes: list[Scope]
+    memory: str
+    gateway: bool
+    created: float
+    revoked: float | None
+
+
+class KeyMade(KeyShown):
+    """A new key with its secret, which is not shown again."""
+
+    key: str
+
+
+class RequestShown(BaseModel):
+    """A request that was answered; what was said in it is not kept."""
+
+    id: str
+    object: str = "request"
+    time: float
+    method: str
+    route: str
+    status: int
+    code: str = Field(description="Of its error; empty where there was none.")
+    seconds: float
+    key: str = Field(description="Id of the key.")
