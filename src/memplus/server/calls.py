@@ -161,9 +161,7 @@ class Calls:
             for call in self._calls(where, (stored, source)):
                 self._cut(stored, call, parts, shift=shift)
 
-    def _cut(
-        self, stored: str, call: Call, parts: list[tuple[int, int]], *, shift: bool
-    ) -> None:
+    def _cut(self, stored: str, call: Call, parts: list[tuple[int, int]], *, shift: bool) -> None:
         end = call.start + call.tokens
         lost = sum(max(0, min(end, last) - max(call.start, first)) for first, last in parts)
         if lost >= call.tokens:

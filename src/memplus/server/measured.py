@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from memplus.server.engine import Engine, Finished, Piece, ReadRequest
+from memplus.server.engine.engine import Engine
+from memplus.server.engine.handing import AnswerStream
+from memplus.server.engine.requests import Finished, Piece, ReadRequest
 from memplus.server.metrics import Metrics
 
 if TYPE_CHECKING:
     from memplus.memory.state import Memory
     from memplus.mplus.model import MPlus
-    from memplus.mplus.writer import Receipt
+    from memplus.mplus.writer import Receipt, Text
 
 __all__ = ["METER", "MeasuredEngine", "Meter"]
 
@@ -36,6 +37,49 @@ def _charge(tokens: int) -> None:
         meter.tokens += tokens
 
 
+class _MeasuredStream(AnswerStream):
+    """An answer of which is counted how long its pieces take.
+
+    Args:
+        answer: hands on the pieces.
+        metrics: take the counts.
+    """
+
+    def __init__(self, answer: AnswerStream, metrics: Metrics) -> None:
+        self._answer = answer
+        self._metrics = metrics
+        self._since = time.perf_counter()
+        self._begun = False
+
+    @property
+    def waited(self) -> float:
+        """As of the answer."""
+        return self._answer.waited
+
+    async def __anext__(self) -> Piece | Finished:
+        one = await self._answer.__anext__()
+        now = time.perf_counter()
+        if isinstance(one, Finished):
+            self._metrics.queue_seconds.observe(self.waited)
+            self._metrics.prompt_tokens.inc(one.prompt_tokens)
+            self._metrics.generation_tokens.inc(one.completion_tokens)
+            _charge(one.prompt_tokens + one.completion_tokens)
+            return one
+        kind = (
+            self._metrics.inter_token_seconds if self._begun else self._metrics.first_token_seconds
+        )
+        kind.observe(now - self._since)
+        self._begun, self._since = True, now
+        return one
+
+    async def aclose(self) -> None:
+        """Want no more."""
+        await self._answer.aclose()
+
+    def __del__(self) -> None:
+        """The answer that goes with it gives up its place."""
+
+
 class MeasuredEngine(Engine):
     """An engine that counts.
 
@@ -48,31 +92,12 @@ class MeasuredEngine(Engine):
         super().__init__(model)
         self._metrics = metrics
 
-    async def read(self, request: ReadRequest) -> AsyncIterator[Piece | Finished]:
+    def read(self, request: ReadRequest) -> AnswerStream:
         """See ``Engine.read``."""
-        begun, first = time.perf_counter(), True
-        pieces = super().read(request)
-        try:
-            async for one in pieces:
-                now = time.perf_counter()
-                if isinstance(one, Finished):
-                    self._metrics.prompt_tokens.inc(one.prompt_tokens)
-                    self._metrics.generation_tokens.inc(one.completion_tokens)
-                    _charge(one.prompt_tokens + one.completion_tokens)
-                elif first:
-                    self._metrics.first_token_seconds.observe(now - begun)
-                    first = False
-                else:
-                    self._metrics.inter_token_seconds.observe(now - begun)
-                begun = now
-                yield one
-        finally:
-            close = getattr(pieces, "aclose", None)
-            if close is not None:  # frees the place of an answer that nobody waits for
-                await close()
+        return _MeasuredStream(super().read(request), self._metrics)
 
     async def write(
-        self, memory: Memory, text: str, *, source: str = "", flush: bool = False
+        self, memory: Memory, text: Text, *, source: str = "", flush: bool = False
     ) -> Receipt:
         """See ``Engine.write``."""
         begun = time.perf_counter()

@@ -11,7 +11,7 @@ from memplus.memory.forgetting import Chosen
 from memplus.memory.written_text import WrittenText
 from memplus.server.principals import Principal
 from memplus.server.services import Erased, Services
-from memplus.server.wire.memories import Forgotten, ForgetRequest, Gone
+from memplus.server.wire.memories import ForgetRequest, Forgotten, Gone
 from memplus.store import StoredMemory
 from memplus.store.erasing import chosen_or_matching
 
@@ -36,9 +36,7 @@ class _Choice:
     tail_tokens: int
 
 
-async def forget(
-    services: Services, who: Principal, name: str, asked: ForgetRequest
-) -> Forgotten:
+async def forget(services: Services, who: Principal, name: str, asked: ForgetRequest) -> Forgotten:
     """Take out what is named, here and wherever the server keeps it beside the memory.
 
     Raises:

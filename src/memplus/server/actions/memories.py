@@ -95,7 +95,9 @@ async def history(services: Services, who: Principal, name: str) -> list[State]:
     """The states that the memory can go back to, oldest first; the last is the present."""
     commits = await services.vault.history(who, name)
     return [
-        State(write=one.writes, tokens=one.tokens, waiting=one.waiting, what=one.what, time=one.time)
+        State(
+            write=one.writes, tokens=one.tokens, waiting=one.waiting, what=one.what, time=one.time
+        )
         for one in commits
     ]
 

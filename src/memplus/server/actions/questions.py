@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from memplus.memory.state import Memory
 from memplus.mplus.evidence import Evidence, Retrieved
-from memplus.server.engine import Finished, Piece, ReadRequest, Sampling
+from memplus.server.engine.requests import Finished, ReadRequest, Sampling
 from memplus.server.principals import Principal
 from memplus.server.services import Services
 from memplus.server.wire.writes import Answered, AskRequest, Drawn, Found, FoundText, SearchRequest
@@ -47,7 +47,6 @@ async def _read(
     async for one in services.engine.read(request):
         if isinstance(one, Finished):
             return "".join(pieces), one
-        assert isinstance(one, Piece)
         pieces.append(one.text)
     raise RuntimeError("the engine ended without a word")
 
@@ -98,7 +97,7 @@ def _texts(services: Services, memory: StoredMemory, found: list[Retrieved]) -> 
         data.append(
             FoundText(
                 write=one.write_id, source=one.source, start=one.start, tokens=one.tokens,
-                text=words, score=one.score,
+                text=words, score=one.score, share=None,
             )
         )  # fmt: skip
     return data

@@ -56,7 +56,9 @@ class Said:
     @property
     def digest(self) -> str:
         """Tells it from any other."""
-        return digest_of(self.text, self.source, str(self.flush), repr(sorted(self.metadata.items())))
+        return digest_of(
+            self.text, self.source, str(self.flush), repr(sorted(self.metadata.items()))
+        )
 
 
 def said_of(request: WriteRequest, *, key: str = "", retried: bool = False) -> Said:
@@ -67,8 +69,9 @@ def said_of(request: WriteRequest, *, key: str = "", retried: bool = False) -> S
     """
     turns, skipped = _turns(request.messages or [])
     text = "\n".join(turns) if request.text is None else request.text
-    how = {"key": key, "retried": retried}
-    return Said(text, request.source, request.metadata, request.flush, skipped, **how)
+    return Said(
+        text, request.source, request.metadata, request.flush, skipped, key=key, retried=retried
+    )
 
 
 def _turns(messages: list[Message]) -> tuple[list[str], int]:

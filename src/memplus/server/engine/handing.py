@@ -19,11 +19,13 @@ class Outlet:
 
     Attributes:
         unwanted: whether who asked wants no more of it.
+        waited: seconds until it had a place among those that run; 0 before.
     """
 
     def __init__(self) -> None:
         self.items: asyncio.Queue[Piece | Finished | BaseException] = asyncio.Queue()
         self.unwanted = False
+        self.waited = 0.0
         self._loop = asyncio.get_running_loop()
 
     def put(self, *items: Piece | Finished | BaseException) -> None:
@@ -46,6 +48,11 @@ class AnswerStream(AsyncIterator[Piece | Finished]):
     def __init__(self, outlet: Outlet) -> None:
         self._outlet = outlet
         self._over = False
+
+    @property
+    def waited(self) -> float:
+        """Seconds until the request had a place among those that run; 0 before."""
+        return self._outlet.waited
 
     async def __anext__(self) -> Piece | Finished:
         if self._over:

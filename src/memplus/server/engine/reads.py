@@ -138,6 +138,7 @@ class Reads:
                     return
                 asked = self._waiting.popleft()
             self._running.append(asked)
+            asked.outlet.waited = time.monotonic() - asked.since
             try:
                 asked.answering = Answering(self.reader, asked.request, self._decode)
             except Exception as error:

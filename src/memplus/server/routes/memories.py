@@ -41,9 +41,7 @@ async def create(asked: NewMemory, services: Served, who: Who) -> Summary:
 
 
 @router.get("/memories")
-async def listing(
-    services: Served, who: Who, after: str = "", limit: Limit = 20
-) -> Page[Summary]:
+async def listing(services: Served, who: Who, after: str = "", limit: Limit = 20) -> Page[Summary]:
     """The memories of the key, by name."""
     return await actions.listing(services, who, after=after, limit=limit)
 

@@ -10,7 +10,7 @@ from fastapi import APIRouter, File, Form, Header, Query, UploadFile
 from memplus.server.actions import forgetting, questions, writes
 from memplus.server.asking import Served, Who
 from memplus.server.uploads import document_of
-from memplus.server.wire.memories import Forgotten, ForgetRequest
+from memplus.server.wire.memories import ForgetRequest, Forgotten
 from memplus.server.wire.writes import (
     Answered,
     AskRequest,
@@ -30,7 +30,12 @@ Retries = Annotated[str, Header(alias="x-stainless-retry-count")]
 
 @router.post("/writes", status_code=201)
 async def write(
-    memory: str, asked: WriteRequest, services: Served, who: Who, key: Key = "", retries: Retries = ""
+    memory: str,
+    asked: WriteRequest,
+    services: Served,
+    who: Who,
+    key: Key = "",
+    retries: Retries = "",
 ) -> Written:
     """Write a text, or the turns of a conversation; it is durable when this answers.
 

@@ -18,7 +18,7 @@ class NewKey(Body):
     memory: str = Field(
         "", max_length=200, description="Its only memory, or with * the beginning of their names."
     )
-    gateway: bool = Field(False, description="Believe its headers that name a user.")
+    gateway: bool = Field(default=False, description="Believe its headers that name a user.")
 
 
 class KeyShown(BaseModel):

@@ -146,8 +146,8 @@ class ForgetRequest(Body):
     source: str | None = Field(None, description="Everything written under this name.")
     write: list[int] | int | None = Field(None, description="Ids of writes.")
     match: str | None = Field(None, min_length=1, max_length=1000, description="Words in the text.")
-    rebuild: bool = Field(False, description="Write all others again, so that no trace stays.")
-    dry_run: bool = Field(False, description="Only say what would go.")
+    rebuild: bool = Field(default=False, description="Write all others again: no trace stays.")
+    dry_run: bool = Field(default=False, description="Only say what would go.")
 
     @field_validator("write")
     @classmethod

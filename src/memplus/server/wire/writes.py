@@ -53,7 +53,7 @@ class WriteRequest(Body):
     messages: list[Message] | None = Field(None, max_length=10_000)
     source: SourceName = Field("", description="Where it is from, for evidence and forgetting.")
     metadata: Metadata = Field(default_factory=dict, max_length=16)
-    flush: bool = Field(False, description="Compress also what fills no chunk.")
+    flush: bool = Field(default=False, description="Compress also what fills no chunk.")
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -73,9 +73,9 @@ class Written(BaseModel):
     tokens: int = Field(description="Of the text.")
     waiting: int = Field(description="Tokens in the memory's tail now: read as text until then.")
     durable: bool = Field(description="Whether it outlasts a crash at any moment from now on.")
-    repeated: bool = Field(False, description="Whether an earlier call had written it.")
+    repeated: bool = Field(default=False, description="Whether an earlier call had written it.")
     skipped: int = Field(0, description="Messages that are prompt, never memory: system ones.")
-    created: bool = Field(False, description="Whether the memory was made for it.")
+    created: bool = Field(default=False, description="Whether the memory was made for it.")
     seconds: float
 
 
@@ -115,7 +115,7 @@ class AskRequest(Body):
     """A question to a memory; nothing is written."""
 
     question: Annotated[str, Field(min_length=1)]
-    evidence: bool = Field(False, description="Also say on which writes the answer stands.")
+    evidence: bool = Field(default=False, description="Also say on which writes the answer stands.")
     min_confidence: float | None = Field(None, ge=0, le=1, description="Below it: no answer.")
     max_tokens: int | None = Field(None, ge=1, le=4096)
 
@@ -162,7 +162,7 @@ class FoundText(BaseModel):
     text: str
     score: float | None = Field(description="The retriever's, 0 to 1; null where it was not asked.")
     share: float | None = Field(
-        None, description="Part of the attention, of what is read whatever is asked."
+        description="Part of the attention, of what is read whatever is asked; null of others."
     )
 
 
