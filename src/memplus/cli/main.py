@@ -23,6 +23,7 @@ from memplus.cli.doctor import doctor
 from memplus.cli.eval import evaluation
 from memplus.cli.inspect import inspect
 from memplus.cli.keys import keys
+from memplus.cli.mcp import mcp
 from memplus.cli.memories import memories
 from memplus.cli.models import models
 from memplus.cli.options import Chosen
@@ -68,7 +69,7 @@ def root(
     """A language model with a long memory in its hidden states."""
 
 
-for _command in (tell, write, ask, chat, inspect, pull, serve, doctor, demo, plot):
+for _command in (tell, write, ask, chat, inspect, pull, serve, mcp, doctor, demo, plot):
     app.command()(_command)
 app.add_typer(train)
 app.add_typer(evaluation)

@@ -41,6 +41,9 @@ def serve(
     write_replies: Annotated[
         bool, typer.Option("--write-replies", help="Chats also write what the model said.")
     ] = False,
+    search_and_fetch: Annotated[
+        bool, typer.Option("--search-and-fetch", help="Two more MCP tools, for some clients.")
+    ] = False,
     shutdown_timeout: Annotated[
         float, typer.Option(help="Seconds that requests may take to end after SIGTERM.", min=0)
     ] = 30.0,
@@ -60,6 +63,7 @@ def serve(
         allowed_hosts=(*standard.allowed_hosts, host, *(allowed_host or [])),
         allowed_origins=tuple(allowed_origin or []),
         write_replies=write_replies,
+        search_and_fetch=search_and_fetch,
         shutdown_seconds=shutdown_timeout,
     )
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")

@@ -12,11 +12,13 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.routing import Route
 
 import memplus
 from memplus.errors import MemplusError
 from memplus.server.bounds import CODE, BoundsMiddleware
 from memplus.server.faults import Fault, RequestFault, fault_of
+from memplus.server.mcp import McpEndpoint
 from memplus.server.routes import ROUTERS
 from memplus.server.services import Services
 
@@ -28,9 +30,11 @@ _LOG = logging.getLogger("memplus.server")
 def create_app(services: Services) -> FastAPI:
     """The server as an ASGI application; its lifespan loads and closes the services."""
 
+    endpoint = McpEndpoint(services)
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with services.running():
+        async with services.running(), endpoint.manager.run():
             yield
 
     app = FastAPI(
@@ -44,6 +48,7 @@ def create_app(services: Services) -> FastAPI:
     app.state.services = services
     for router in ROUTERS:
         app.include_router(router)
+    app.router.routes.append(Route("/mcp", endpoint, methods=["POST"]))
     settings = services.settings
     if settings.allowed_origins:
         app.add_middleware(

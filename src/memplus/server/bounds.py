@@ -19,12 +19,14 @@ from memplus.server.recent import RecentRequest
 if TYPE_CHECKING:
     from memplus.server.services import Services
 
-__all__ = ["CODE", "PRINCIPAL", "BoundsMiddleware"]
+__all__ = ["CODE", "PRINCIPAL", "ROUTE", "BoundsMiddleware"]
 
 _LOG = logging.getLogger("memplus.server.requests")
 _GIVEN = re.compile(r"[A-Za-z0-9._-]{1,100}")
 PRINCIPAL = "memplus.principal"
 """Where a request's scope holds whose it is."""
+ROUTE = "memplus.route"
+"""Where a request's scope holds its route, where it is none of the framework's."""
 CODE = "memplus.code"
 """Where a request's scope holds the code of the error that it ended with."""
 _IMPORT = "/v1/memories:import"
@@ -121,7 +123,7 @@ class _Bounded:
 
     def end(self) -> None:
         """Count it, and one line of log; no text, no name, no key."""
-        route = getattr(self.scope.get("route"), "path", "-")
+        route: str = self.scope.get(ROUTE) or getattr(self.scope.get("route"), "path", "-")
         seconds = time.perf_counter() - self._begun
         method, code = self.scope["method"], self.scope.get(CODE, "")
         _LOG.info("%s %s %s %d %.3f", self.id, method, route, self.status, seconds)

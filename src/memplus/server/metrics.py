@@ -73,7 +73,11 @@ class Metrics:
         self.requests.labels(route, str(status)).inc()
         self.request_seconds.labels(route).observe(seconds)
         if code:
-            self.errors.labels(code).inc()
+            self.failed(code)
+
+    def failed(self, code: str) -> None:
+        """A request or a tool ended with an error."""
+        self.errors.labels(code).inc()
         if code == "memory_busy":
             self.memory_busy.inc()
 

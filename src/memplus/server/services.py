@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["SCHEMA", "Erased", "Services"]
 
 SCHEMA = keys.SCHEMA + vault.SCHEMA + intake.SCHEMA + calls.SCHEMA
+_POLL_SECONDS = 0.05
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -139,6 +140,11 @@ class Services:
             RequestFault: as ``engine``.
         """
         return self.vault.model
+
+    async def loaded(self) -> None:
+        """Wait until the model is there, or cannot be."""
+        while self.state == "loading":
+            await asyncio.sleep(_POLL_SECONDS)
 
     def require_ready(self) -> None:
         """Refuse new work while loading or draining.

@@ -46,6 +46,8 @@ class ServerSettings:
     """Most bytes of a memory that is imported."""
     ping_seconds: float = 15.0
     """Longest silence of a stream."""
+    search_and_fetch: bool = False
+    """Whether MCP clients that know only two tools, ``search`` and ``fetch``, get these as well."""
     shutdown_seconds: float = 30.0
     """How long running requests may take after SIGTERM."""
     write_replies: bool = False

@@ -14,9 +14,11 @@ class NewKey(Body):
     """A key to be made."""
 
     name: str = Field(min_length=1, max_length=100, description="For people.")
-    scopes: list[Scope] = Field(["read", "write"], min_length=1)
+    scopes: list[Scope] = Field(default=["read", "write"], min_length=1)
     memory: str = Field(
-        "", max_length=200, description="Its only memory, or with * the beginning of their names."
+        default="",
+        max_length=200,
+        description="Its only memory, or with * the beginning of their names.",
     )
     gateway: bool = Field(default=False, description="Believe its headers that name a user.")
 

@@ -58,9 +58,13 @@ class Page(BaseModel, Generic[Item]):
 class NewMemory(Body):
     """A memory to be made."""
 
-    id: Name | None = Field(None, alias="name", description="Its name; without one it gets a new.")
-    seed: int = Field(0, ge=0, lt=1 << 63, description="Decides what is dropped.")
-    max_bytes: int | None = Field(None, ge=1, description="Refuse writes that make it larger.")
+    id: Name | None = Field(
+        default=None, alias="name", description="Its name; without one it gets a new."
+    )
+    seed: int = Field(default=0, ge=0, lt=1 << 63, description="Decides what is dropped.")
+    max_bytes: int | None = Field(
+        default=None, ge=1, description="Refuse writes that make it larger."
+    )
     rows: Literal["exact", "int8", "int4"] | None = None
     metadata: Metadata = Field(default_factory=dict, max_length=16)
 
@@ -102,7 +106,7 @@ class Described(Summary):
     """A memory and what it holds."""
 
     sources: list[Source]
-    more_sources: int = Field(0, description="Sources beyond those that are listed.")
+    more_sources: int = Field(default=0, description="Sources beyond those that are listed.")
     short_term_rows: int = Field(description="Per layer.")
     long_term_rows: int = Field(description="Per layer.")
     ages: dict[str, int] = Field(description="Of short-term rows, in rows written since.")
@@ -143,9 +147,11 @@ class State(BaseModel):
 class ForgetRequest(Body):
     """What is to be forgotten: all that any of the fields names."""
 
-    source: str | None = Field(None, description="Everything written under this name.")
-    write: list[int] | int | None = Field(None, description="Ids of writes.")
-    match: str | None = Field(None, min_length=1, max_length=1000, description="Words in the text.")
+    source: str | None = Field(default=None, description="Everything written under this name.")
+    write: list[int] | int | None = Field(default=None, description="Ids of writes.")
+    match: str | None = Field(
+        default=None, min_length=1, max_length=1000, description="Words in the text."
+    )
     rebuild: bool = Field(default=False, description="Write all others again: no trace stays.")
     dry_run: bool = Field(default=False, description="Only say what would go.")
 
@@ -163,7 +169,7 @@ class Gone(BaseModel):
     id: int
     source: str
     tokens: int
-    text: str | None = Field(None, description="Its beginning, with `dry_run` only.")
+    text: str | None = Field(default=None, description="Its beginning, with `dry_run` only.")
 
 
 class Forgotten(BaseModel):
@@ -176,7 +182,7 @@ class Forgotten(BaseModel):
     count: int = Field(description="How many writes.")
     tokens: int = Field(description="Of these writes.")
     tail_tokens: int = Field(description="Of the text that waits to be written.")
-    rows: int | None = Field(None, description="Over all layers; null with `dry_run`.")
+    rows: int | None = Field(default=None, description="Over all layers; null with `dry_run`.")
     remains_in: list[str] = Field(description="Forks and copies that hold some of the texts.")
     remains_elsewhere: bool = Field(
         description="Whether memories that this key does not see hold some of the texts."

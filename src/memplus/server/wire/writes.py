@@ -50,8 +50,10 @@ class WriteRequest(Body):
     """A text, or turns of a conversation, to be written."""
 
     text: str | None = None
-    messages: list[Message] | None = Field(None, max_length=10_000)
-    source: SourceName = Field("", description="Where it is from, for evidence and forgetting.")
+    messages: list[Message] | None = Field(default=None, max_length=10_000)
+    source: SourceName = Field(
+        default="", description="Where it is from, for evidence and forgetting."
+    )
     metadata: Metadata = Field(default_factory=dict, max_length=16)
     flush: bool = Field(default=False, description="Compress also what fills no chunk.")
 
@@ -74,7 +76,9 @@ class Written(BaseModel):
     waiting: int = Field(description="Tokens in the memory's tail now: read as text until then.")
     durable: bool = Field(description="Whether it outlasts a crash at any moment from now on.")
     repeated: bool = Field(default=False, description="Whether an earlier call had written it.")
-    skipped: int = Field(0, description="Messages that are prompt, never memory: system ones.")
+    skipped: int = Field(
+        default=0, description="Messages that are prompt, never memory: system ones."
+    )
     created: bool = Field(default=False, description="Whether the memory was made for it.")
     seconds: float
 
@@ -116,8 +120,10 @@ class AskRequest(Body):
 
     question: Annotated[str, Field(min_length=1)]
     evidence: bool = Field(default=False, description="Also say on which writes the answer stands.")
-    min_confidence: float | None = Field(None, ge=0, le=1, description="Below it: no answer.")
-    max_tokens: int | None = Field(None, ge=1, le=4096)
+    min_confidence: float | None = Field(
+        default=None, ge=0, le=1, description="Below it: no answer."
+    )
+    max_tokens: int | None = Field(default=None, ge=1, le=4096)
 
 
 class Drawn(BaseModel):
@@ -149,7 +155,7 @@ class SearchRequest(Body):
     """Which writes does a question find?"""
 
     query: Annotated[str, Field(min_length=1)]
-    limit: int = Field(10, ge=1, le=100)
+    limit: int = Field(default=10, ge=1, le=100)
 
 
 class FoundText(BaseModel):

@@ -1,0 +1,65 @@
+"""``memplus mcp``: memories as tools, for programs that start their tool servers themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from typing import Annotated
+
+import typer
+
+from memplus.cli.flags import ModelFlags, with_groups
+from memplus.cli.opening import load_model
+from memplus.cli.options import Ram, StoreAlone
+from memplus.cli.standard import default_store
+from memplus.errors import LibraryMissingError
+
+__all__ = ["mcp"]
+
+
+@with_groups
+def mcp(
+    *,
+    store: StoreAlone,
+    chosen: ModelFlags,
+    ram: Ram = None,
+    memory: Annotated[
+        str, typer.Option("--memory-name", help="The memory that is meant where none is named.")
+    ] = "",
+    tenant: Annotated[str, typer.Option(help="Whose memories; as in `memplus keys add`.")] = "",
+    only: Annotated[
+        bool, typer.Option("--only", help="Reach the memory of --memory-name and no other.")
+    ] = False,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Ask and search, but write and forget nothing.")
+    ] = False,
+    search_and_fetch: Annotated[
+        bool, typer.Option("--search-and-fetch", help="Two more tools, which some clients need.")
+    ] = False,
+) -> None:
+    """Serve the memories of a store as MCP tools over standard input and output."""
+    try:
+        from memplus.server.mcp import over_stdio
+        from memplus.server.principals import SCOPES, Principal, Scope, check_tenant
+        from memplus.server.services import Services
+        from memplus.server.settings import ServerSettings
+    except ImportError as error:
+        raise LibraryMissingError(str(error.name), extra="server") from error
+    from memplus.store import MemoryStore
+
+    check_tenant(tenant)
+    if only and not memory:
+        raise typer.BadParameter("--only needs --memory-name NAME.")
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    if store == default_store():
+        store.parent.mkdir(parents=True, exist_ok=True)
+    services = Services(
+        MemoryStore(store, ram=ram),
+        lambda: load_model(chosen.model, device=chosen.device, dtype=chosen.dtype),
+        ServerSettings(search_and_fetch=search_and_fetch),
+        model_name=chosen.model,
+    )
+    scopes: frozenset[Scope] = frozenset({"read"}) if read_only else frozenset(SCOPES)
+    who = Principal(tenant, scopes=scopes, memory=memory if only else "")
+    asyncio.run(over_stdio(services, who, memory))
