@@ -88,6 +88,8 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
 async def _refused(request: Request, error: Exception) -> JSONResponse:
     """The framework's own refusals: an unknown path, a method that a route does not have."""
     assert isinstance(error, HTTPException)
+    if isinstance(error.__cause__, RequestFault):  # while it read the body
+        return await _failed(request, error.__cause__)
     kinds = {404: ("not_found_error", "unknown_path"), 405: ("invalid_request_error", "method")}
     kind, code = kinds.get(error.status_code, ("invalid_request_error", "invalid"))
     request.scope[CODE] = code

@@ -31,7 +31,7 @@ def document_of(file: UploadFile, most: int) -> Document:
     if raw.startswith(_GZIP):
         file.file.seek(0)
         try:
-            with gzip.GzipFile(fileobj=file.file) as unpacked:
+            with gzip.GzipFile(fileobj=file.file, mode="rb") as unpacked:
                 raw = unpacked.read(most + 1)
         except (OSError, EOFError, zlib.error) as error:
             raise RequestFault.invalid("The file is not a whole gzip archive.", "file") from error

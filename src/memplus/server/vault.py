@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from memplus.errors import MemplusError
+from memplus.errors import MemoryExistsError, MemplusError
 from memplus.server.database import ServerDatabase
 from memplus.server.faults import Fault, RequestFault
 from memplus.server.opened import OpenMemories
@@ -186,6 +186,7 @@ class Vault:
         await self._check_count(who)
         await self.settled(stored)
         async with self._open.turn(new):
+            self._require_free(new)
             await asyncio.to_thread(self.store.fork, stored, new)
             self._put_metadata(new, self._metadata(stored))
 
@@ -200,8 +201,14 @@ class Vault:
         stored = self._allowed(who, name, "write")
         await self._check_count(who)
         async with self._open.turn(stored):
+            self._require_free(stored)
             await asyncio.to_thread(self.store.import_memory, path, stored)
             self._put_metadata(stored, {})
+
+    def _require_free(self, stored: str) -> None:
+        """Refuse a name that is taken before anybody waits for the memory's lock."""
+        if stored in self.store:
+            raise MemoryExistsError(stored, store=self.store.path)
 
     # Looking ------------------------------------------------------------------------------------
 
