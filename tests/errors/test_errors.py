@@ -69,6 +69,7 @@ SAMPLES: list[MemplusError] = [
     errors.TrainingBudgetError(needed=3.5, given=2.0, parts="weights 3.5"),
     errors.UnknownMemoryError("alice", store="memories"),
     errors.MemoryExistsError("alice", store="memories"),
+    errors.KeyExistsError("phone"),
     errors.ReadOnlyMemoryError("alice", reason="it is closed"),
     errors.HistoryError(7, kept="0, 4, 9"),
     errors.MemoryBusyError("alice"),

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import httpx
 import pytest
+from tests.server.serving import Served, serving
 
 from memplus.mplus.model import MPlus
 
@@ -8,3 +12,17 @@ from memplus.mplus.model import MPlus
 @pytest.fixture(scope="session")
 def nano() -> MPlus:
     return MPlus.from_pretrained("nano").eval()
+
+
+@pytest.fixture(scope="session")
+def keyed(tmp_path_factory: pytest.TempPathFactory, nano: MPlus) -> Iterator[Served]:
+    """One server with keys, which the tests of many tenants share."""
+    with serving(tmp_path_factory.mktemp("keyed"), nano, keys=True) as running:
+        yield running
+
+
+@pytest.fixture
+def client(keyed: Served) -> Iterator[httpx.Client]:
+    """A client of a tenant that nobody has used before."""
+    with keyed.client(keyed.key(f"t{len(keyed.services.keys.all())}")) as made:
+        yield made

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-__all__ = ["ANSWER", "FACT", "QUESTION", "ask", "failure", "note", "write"]
+__all__ = ["ANSWER", "FACT", "QUESTION", "ask", "failure", "note", "texts", "write"]
 
 FACT = "Marta Velez's locker code is 4821."
 QUESTION, ANSWER = "What is Marta Velez's locker code?", "4821"
@@ -40,3 +40,10 @@ def failure(answer: httpx.Response, status: int) -> str:
     error = answer.json()["error"]
     assert error.keys() == {"message", "type", "param", "code"}
     return str(error["code"])
+
+
+def texts(client: httpx.Client, memory: str = "ann") -> list[str]:
+    """Everything that a memory of a few writes was told, the tail last."""
+    page = client.get(f"/v1/memories/{memory}/writes", params={"limit": 100}).json()
+    tail = [] if page["tail"] is None else [page["tail"]["text"]]
+    return [one["text"] for one in page["data"]] + tail

@@ -70,6 +70,17 @@ def test_a_tenants_keys_are_revoked_by_its_own_alone(tmp_path: Path) -> None:
     assert keys.revoke("ann", tenant="acme").name == "ann"
 
 
+def test_two_tenants_may_have_a_key_of_one_name(tmp_path: Path) -> None:
+    keys = Keys(ServerDatabase(tmp_path, SCHEMA))
+    first, _ = keys.add("ann", tenant="acme")
+    second, secret = keys.add("ann", tenant="other")
+    with pytest.raises(UsageError, match=f"{first.id} of acme, {second.id} of other"):
+        keys.revoke("ann")
+    assert keys.revoke(second.id).id == second.id
+    assert keys.holder(secret) is None
+    assert keys.revoke("ann").id == first.id
+
+
 def test_a_database_of_a_later_release_is_left_as_it_is(tmp_path: Path) -> None:
     database = ServerDatabase(tmp_path, SCHEMA)
     with database.transaction() as run:

@@ -31,6 +31,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 model and memory do not match, 4 corrupt
     |   |-- UnknownSourceError           nothing was written under that name
     |   |-- UnknownMemoryError           the store holds no memory of that name
     |   |-- MemoryExistsError            the store holds one already
+    |   |-- KeyExistsError               the tenant has a key of that name
     |   |-- ReadOnlyMemoryError          opened for reading, or closed
     |   |-- HistoryError                 a state that is not kept
     |   |-- NotARunError                 no folder of a training run
@@ -152,7 +153,12 @@ from memplus.errors.runs import (
     TrainingBudgetError,
     TrainingError,
 )
-from memplus.errors.server import OverloadedError, PassFailedError, ShuttingDownError
+from memplus.errors.server import (
+    KeyExistsError,
+    OverloadedError,
+    PassFailedError,
+    ShuttingDownError,
+)
 from memplus.errors.store import (
     HistoryError,
     MemoryBusyError,
@@ -183,6 +189,7 @@ __all__ = [
     "DocumentFormatError",
     "EmptyTextError",
     "HistoryError",
+    "KeyExistsError",
     "LibraryMissingError",
     "MemoryBusyError",
     "MemoryChangedError",

@@ -1,10 +1,20 @@
-"""Errors of the server: too much at once, an end in sight, a pass that failed."""
+"""Errors of the server: a name that is taken, too much at once, an end, a pass that failed."""
 
 from __future__ import annotations
 
-from memplus.errors.base import MemplusError
+from memplus.errors.base import MemplusError, UsageError
 
-__all__ = ["OverloadedError", "PassFailedError", "ShuttingDownError"]
+__all__ = ["KeyExistsError", "OverloadedError", "PassFailedError", "ShuttingDownError"]
+
+
+class KeyExistsError(UsageError):
+    """The tenant has a key of that name already, which is not revoked."""
+
+    template = "There is a key named {name!r} already."
+    hint = "Revoke it first, or choose another name."
+
+    def __init__(self, name: str) -> None:
+        self._fill(name=name)
 
 
 class OverloadedError(MemplusError):

@@ -15,6 +15,7 @@ from memplus.errors import (
     CorruptMemoryError,
     EmptyTextError,
     HistoryError,
+    KeyExistsError,
     MemoryBusyError,
     MemoryExistsError,
     MemoryFileError,
@@ -132,6 +133,8 @@ def fault_of(error: Exception) -> Fault:
     if isinstance(error, MemoryExistsError):
         message = f"There is a memory {_own_name(error)!r} already."
         return Fault(409, "conflict_error", message, "memory_exists", final=True)
+    if isinstance(error, KeyExistsError):
+        return Fault(409, "conflict_error", error.message, "key_exists", "name", final=True)
     if isinstance(error, MemoryBusyError):
         message = "Another writer holds the memory; nothing was written. Try again."
         return Fault(409, "conflict_error", message, "memory_busy", retry_after=1.0)

@@ -8,7 +8,7 @@ import secrets
 import time
 from dataclasses import dataclass
 
-from memplus.errors import ConfigError, UsageError
+from memplus.errors import ConfigError, KeyExistsError, UsageError
 from memplus.server.database import ServerDatabase
 from memplus.server.principals import SCOPES, Principal, Scope, check_tenant
 
@@ -77,7 +77,7 @@ class Keys:
 
         Raises:
             ConfigError: a value that a key cannot have.
-            UsageError: there is one of that name already.
+            KeyExistsError: the tenant has one of that name already.
         """
         check_tenant(tenant)
         if not name or not name.isprintable() or len(name) > 100:
@@ -96,9 +96,9 @@ class Keys:
             int(gateway), key.created, None,
         )  # fmt: skip
         with self._database.transaction() as run:
-            there = "SELECT 1 FROM keys WHERE name = ? AND revoked IS NULL"
-            if run.execute(there, (name,)).fetchone():
-                raise UsageError(f"There is a key named {name!r} already; revoke it first.")
+            there = "SELECT 1 FROM keys WHERE name = ? AND tenant = ? AND revoked IS NULL"
+            if run.execute(there, (name, tenant)).fetchone():
+                raise KeyExistsError(name)
             run.execute("INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
         return key, secret
 
@@ -112,14 +112,21 @@ class Keys:
         """End a key, by its name or id, at once.
 
         Raises:
-            UsageError: there is none of that name that is not revoked.
+            UsageError: there is none of that name that is not revoked, or several tenants have one.
         """
-        for key in self.all(tenant):
-            if name in (key.name, key.id) and key.revoked is None:
-                with self._database.transaction() as run:
-                    run.execute("UPDATE keys SET revoked = ? WHERE id = ?", (time.time(), key.id))
-                return key
-        raise UsageError(f"There is no key named {name!r}. `memplus keys list` shows them.")
+        found = [
+            key for key in self.all(tenant)
+            if name in (key.name, key.id) and key.revoked is None
+        ]  # fmt: skip
+        if not found:
+            raise UsageError(f"There is no key named {name!r}. `memplus keys list` shows them.")
+        if len(found) > 1:
+            ids = ", ".join(f"{key.id} of {key.tenant or 'no tenant'}" for key in found)
+            raise UsageError(f"Several tenants have a key named {name!r}; say its id: {ids}.")
+        (key,) = found
+        with self._database.transaction() as run:
+            run.execute("UPDATE keys SET revoked = ? WHERE id = ?", (time.time(), key.id))
+        return key
 
     def __bool__(self) -> bool:
         """Whether there has ever been a key: from then on every request needs one."""

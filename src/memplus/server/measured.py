@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from memplus.mplus.model import MPlus
     from memplus.mplus.writer import Receipt, Text
 
-__all__ = ["METER", "MeasuredEngine", "Meter"]
+__all__ = ["METER", "MeasuredEngine", "MeasuredStream", "Meter"]
 
 
 @dataclass
@@ -37,7 +37,7 @@ def _charge(tokens: int) -> None:
         meter.tokens += tokens
 
 
-class _MeasuredStream(AnswerStream):
+class MeasuredStream(AnswerStream):
     """An answer of which is counted how long its pieces take.
 
     Args:
@@ -94,7 +94,7 @@ class MeasuredEngine(Engine):
 
     def read(self, request: ReadRequest) -> AnswerStream:
         """See ``Engine.read``."""
-        return _MeasuredStream(super().read(request), self._metrics)
+        return MeasuredStream(super().read(request), self._metrics)
 
     async def write(
         self, memory: Memory, text: Text, *, source: str = "", flush: bool = False

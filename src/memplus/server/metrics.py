@@ -5,16 +5,38 @@ Each application has a registry of its own, so that several live in one process.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-__all__ = ["CONTENT_TYPE", "Metrics"]
+__all__ = ["CONTENT_TYPE", "Metrics", "Seldom"]
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+_SELDOM_SECONDS = 60.0
 _TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+
+class Seldom:
+    """A figure that takes long to look up, looked up once a minute at most.
+
+    Args:
+        now: looks it up.
+    """
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._until = 0.0
+        self._value = 0.0
+
+    def __call__(self) -> float:
+        """The figure, at most a minute old."""
+        if time.monotonic() >= self._until:
+            self._value = self._now()
+            self._until = time.monotonic() + _SELDOM_SECONDS
+        return self._value
 
 
 class Metrics:

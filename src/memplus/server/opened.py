@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -54,12 +54,16 @@ class OpenMemories:
         store: where they are.
         model: reads and writes them.
         settings: how many, how long.
+
+    Attributes:
+        opening: called with ``read`` or ``write`` when one was opened.
     """
 
     def __init__(self, store: MemoryStore, model: MPlus, settings: ServerSettings) -> None:
         self.store = store
         self.model = model
         self.settings = settings
+        self.opening: Callable[[str], object] = str
         self._places: OrderedDict[str, _Place] = OrderedDict()
 
     @property
@@ -140,7 +144,9 @@ class OpenMemories:
         until = time.monotonic() + self.settings.wait_seconds
         while True:
             try:
-                return await asyncio.to_thread(self.store.open, stored, self.model, write=write)
+                opened = await asyncio.to_thread(self.store.open, stored, self.model, write=write)
+                self.opening("write" if write else "read")
+                return opened
             except MemoryBusyError:
                 if time.monotonic() >= until:
                     raise

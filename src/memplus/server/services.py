@@ -6,22 +6,23 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from memplus.errors import UsageError
+from memplus.errors import MemplusError, UsageError
 from memplus.server import calls, intake, keys, vault
 from memplus.server.calls import Calls
 from memplus.server.database import ServerDatabase
 from memplus.server.engine.engine import Engine
+from memplus.server.engine.requests import EngineCounts
 from memplus.server.faults import RequestFault
 from memplus.server.intake import Entry, Intake
 from memplus.server.keys import Keys
 from memplus.server.labelling import labelled
 from memplus.server.measured import MeasuredEngine
-from memplus.server.metrics import Metrics
+from memplus.server.metrics import Metrics, Seldom
 from memplus.server.principals import Principal
 from memplus.server.rates import Rates
 from memplus.server.recent import Recent
@@ -100,6 +101,7 @@ class Services:
             )
         self.calls = Calls(self.database, settings.response_days)
         self.metrics = Metrics()
+        self._add_gauges()
         self.rates = Rates(settings)
         self.recent = Recent(settings.recent_requests)
         self.intake = Intake(self.database, self._write_entry, settings.wait_seconds)
@@ -166,6 +168,29 @@ class Services:
         """Whether the store's directory takes files."""
         return os.access(self.store.path, os.W_OK)
 
+    def _add_gauges(self) -> None:
+        def engine(count: Callable[[EngineCounts], int]) -> Callable[[], float]:
+            return lambda: count(self._engine.counts()) if self._engine else 0.0
+
+        def vault(count: Callable[[Vault], int]) -> Callable[[], float]:
+            return lambda: count(self._vault) if self._vault else 0.0
+
+        add = self.metrics.gauge
+        add("requests_running", "Answers being generated.", engine(lambda now: now.running))
+        waiting = engine(lambda now: now.waiting + now.calls)
+        add("requests_waiting", "Questions, writes and searches that wait.", waiting)
+        add("memories_open", "Memories whose rows are in RAM.", vault(lambda now: now.opened))
+        rows = vault(lambda now: now.resident_bytes)
+        add("resident_bytes", "Bytes of the rows of all open memories.", rows)
+        add("store_bytes", "Bytes of all memories on the disk.", Seldom(self._store_bytes))
+
+    def _store_bytes(self) -> float:
+        total = 0
+        for manifest in self.store.memories():
+            with suppress(MemplusError):  # deleted meanwhile
+                total += self.store.size(manifest.id)
+        return total
+
     # Life ---------------------------------------------------------------------------------------
 
     @asynccontextmanager
@@ -197,6 +222,7 @@ class Services:
         self._vault = Vault(self.store, model, self.settings, self.database)
         self._vault.settled = self.intake.settled
         self._vault.gone += [self.intake.drop, self.calls.drop]
+        self._vault.on_opening(lambda kind: self.metrics.memory_opens.labels(kind).inc())
         self._vault.start()
         self.intake.start()
         if self.state == "loading":

@@ -280,6 +280,10 @@ class Vault:
                 (stored, text, time.time()),
             )
 
+    def on_opening(self, tell: Callable[[str], object]) -> None:
+        """Call this with ``read`` or ``write`` whenever a memory was opened."""
+        self._open.opening = tell
+
     @property
     def opened(self) -> int:
         """How many memories are open now."""

@@ -1,27 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 from tests.server.serving import Served, serving
-from tests.server.speaking import ANSWER, FACT, ask, failure, note, write
+from tests.server.speaking import ANSWER, ask, failure, note, write
 
 from memplus.mplus.model import MPlus
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory, nano: MPlus) -> Iterator[Served]:
-    with serving(tmp_path_factory.mktemp("store"), nano, keys=True) as running:
-        yield running
-
-
-@pytest.fixture
-def client(served: Served) -> Iterator[httpx.Client]:
-    """A client of a tenant that nobody has used before."""
-    with served.client(served.key(f"t{len(served.services.keys.all())}")) as made:
-        yield made
 
 
 def test_a_memory_is_made_with_its_limits_and_its_metadata(client: httpx.Client) -> None:
@@ -32,12 +18,6 @@ def test_a_memory_is_made_with_its_limits_and_its_metadata(client: httpx.Client)
     assert (one["id"], one["rows"], one["metadata"]) == ("ann", "int4", {"team": "red"})
     assert (one["writes"], one["tokens"], one["waiting"], one["model"]) == (0, 0, 0, "nano")
     assert failure(client.post("/v1/memories", json=asked), 409) == "memory_exists"
-
-
-def test_a_memory_without_a_name_gets_one(client: httpx.Client) -> None:
-    first, second = (client.post("/v1/memories", json={}).json()["id"] for _ in range(2))
-    assert first != second
-    assert client.get(f"/v1/memories/{first}").json()["id"] == first
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "../a", "a\nb", "\x00", "x" * 201])
@@ -53,44 +33,6 @@ def test_a_write_that_passes_the_limit_of_its_memory_writes_nothing(client: http
     asked = {"text": note(1) * 20}
     assert failure(client.post("/v1/memories/small/writes", json=asked), 413) == "memory_full"
     assert client.get("/v1/memories/small").json()["tokens"] == 0
-
-
-def test_a_list_comes_in_pages_by_name(client: httpx.Client) -> None:
-    names = [f"m{number}" for number in range(5)]
-    for name in reversed(names):
-        client.post("/v1/memories", json={"id": name})
-    found, after = [], ""
-    for _ in range(3):
-        page = client.get("/v1/memories", params={"limit": 2, "after": after}).json()
-        found += [one["id"] for one in page["data"]]
-        assert (page["first_id"], page["last_id"]) == (page["data"][0]["id"], found[-1])
-        after = page["last_id"]
-        assert page["has_more"] == (len(found) < 5)
-    assert found == names
-    assert failure(client.get("/v1/memories?limit=0"), 400) == "invalid"
-    assert failure(client.get("/v1/memories?limit=101"), 400) == "invalid"
-
-
-def test_an_empty_list_has_no_first_and_no_last(client: httpx.Client) -> None:
-    page = client.get("/v1/memories").json()
-    assert page == {
-        "object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False,
-    }  # fmt: skip
-
-
-def test_a_memory_tells_what_it_holds_and_what_waits(client: httpx.Client) -> None:
-    write(client, source="notes", flush=True)
-    write(client, text="Tail.", source="later")
-    one = client.get("/v1/memories/ann").json()
-    notes, later = one["sources"]
-    assert notes == {"source": "notes", "writes": 1, "tokens": one["tokens"], "waiting": 0}
-    assert (later["source"], later["writes"], later["waiting"]) == ("later", 0, one["waiting"])
-    assert one["waiting"] > 0
-    assert one["bytes"] > 100_000
-    assert one["short_term_rows"] == 256
-    assert set(one["ages"]) == {"oldest", "median", "newest"}
-    assert one["changed"] >= one["created"]
-    assert (one["texts_waiting"], one["texts_refused"]) == (0, [])
 
 
 def test_what_is_not_there_is_not_found_and_not_made(client: httpx.Client) -> None:
@@ -113,60 +55,28 @@ def test_what_is_not_there_is_not_found_and_not_made(client: httpx.Client) -> No
 
 
 def test_a_deleted_memory_is_gone_with_what_is_kept_of_it(
-    served: Served, client: httpx.Client
+    keyed: Served, client: httpx.Client
 ) -> None:
     write(client, headers={"Idempotency-Key": "once"}, metadata={"of": "ann"})
     write(client, "bob", metadata={"of": "bob"})
     gone = client.delete("/v1/memories/ann").json()
     assert gone == {"id": "ann", "object": "memory", "deleted": True}
     assert failure(client.get("/v1/memories/ann"), 404) == "memory_not_found"
-    rows = served.services.database.rows("SELECT stored FROM calls WHERE metadata LIKE '%of%'")
+    rows = keyed.services.database.rows("SELECT stored FROM calls WHERE metadata LIKE '%of%'")
     assert not [row for row in rows if row["stored"].endswith("/ann")]
     assert [row for row in rows if row["stored"].endswith("/bob")]
     again = write(client, headers={"Idempotency-Key": "once"})
     assert (again["repeated"], again["created"]) == (False, True)
 
 
-def test_a_fork_goes_its_own_way(client: httpx.Client) -> None:
-    write(client, flush=True, metadata={"k": "v"})
-    made = client.post("/v1/memories/ann/fork", json={"name": "bob"})
-    assert (made.status_code, made.json()["id"], made.json()["writes"]) == (201, "bob", 1)
-    assert ask(client, "bob")["answer"] == ANSWER
-    (text,) = client.get("/v1/memories/bob/writes").json()["data"]
-    assert (text["text"], text["metadata"]) == (FACT, {"k": "v"})
-    write(client, "bob", text="Only in the fork.", flush=True)
-    assert client.get("/v1/memories/ann").json()["writes"] == 1
-    assert failure(client.post("/v1/memories/ann/fork", json={"id": "bob"}), 409) == "memory_exists"
-    assert failure(client.post("/v1/memories/ann/fork", json={"id": "a/b"}), 400) == "invalid"
-
-
-def test_rollback_goes_back_to_what_history_lists(client: httpx.Client) -> None:
-    key = {"Idempotency-Key": "second"}
-    write(client, flush=True)
-    write(client, text=note(2), flush=True, headers=key, metadata={"n": "2"})
-    states = client.get("/v1/memories/ann/history").json()["data"]
-    assert [one["write"] for one in states][:2] == [0, 1]
-    assert states[-1]["write"] > 1
-    assert [one["what"].split()[0] for one in states] == ["create", "write", "write"]
-    back = client.post("/v1/memories/ann/rollback", json={"write": 1}).json()
-    assert (back["writes"], back["tokens"]) == (1, states[1]["tokens"])
-    assert ask(client)["answer"] == ANSWER
-    # What was taken back may be written anew, with nothing of the first time on it.
-    assert write(client, text=note(2), flush=True, headers=key)["repeated"] is False
-    page = client.get("/v1/memories/ann/writes").json()
-    assert all(one["metadata"] == {} for one in page["data"])
-    answer = client.post("/v1/memories/ann/rollback", json={"write": 99})
-    assert failure(answer, 404) == "state_not_found"
-
-
 def test_an_exported_memory_is_imported_under_another_name(
-    served: Served, client: httpx.Client
+    keyed: Served, client: httpx.Client
 ) -> None:
     write(client, flush=True)
     exported = client.get("/v1/memories/ann/export")
     assert exported.status_code == 200
     assert exported.headers["content-disposition"].startswith("attachment")
-    with served.client(served.key("elsewhere")) as other:
+    with keyed.client(keyed.key("elsewhere")) as other:
         made = other.post("/v1/memories:import?id=copy", content=exported.content)
         assert (made.status_code, made.json()["id"]) == (201, "copy")
         assert ask(other, "copy")["answer"] == ANSWER
@@ -196,7 +106,7 @@ def test_an_import_may_be_larger_than_other_bodies_and_not_larger_than_its_bound
 
 
 def test_nothing_of_an_export_or_import_is_left_behind(
-    served: Served, client: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    keyed: Served, client: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     write(client, flush=True)

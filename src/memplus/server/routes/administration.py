@@ -8,9 +8,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from memplus.errors import UsageError
 from memplus.server.asking import Served, Who
-from memplus.server.faults import Fault, RequestFault
+from memplus.server.faults import RequestFault
 from memplus.server.keys import Key
 from memplus.server.principals import Principal
 from memplus.server.wire.administration import KeyMade, KeyShown, NewKey, RequestShown
@@ -50,14 +49,7 @@ async def add(asked: NewKey, services: Served, who: Who) -> KeyMade:
             gateway=asked.gateway,
         )
 
-    try:
-        made, secret = await asyncio.to_thread(make)
-    except UsageError as error:
-        if "already" not in error.message:
-            raise
-        message = f"There is a key named {asked.name!r} already; revoke it first."
-        kind = "conflict_error"
-        raise RequestFault(Fault(409, kind, message, "key_exists", "name", final=True)) from error
+    made, secret = await asyncio.to_thread(make)
     return KeyMade(**_shown(made).model_dump(), key=secret)
 
 

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+from tests.server.serving import Served
+from tests.server.speaking import ANSWER, FACT, ask, failure, note, texts, write
+
+
+def test_forgetting_says_first_what_it_would_do_and_then_does_it(client: httpx.Client) -> None:
+    write(client, source="facts", flush=True)
+    write(client, text=note(2), source="other", flush=True)
+    said = client.post("/v1/memories/ann/forget", json={"source": "facts", "dry_run": True}).json()
+    (gone,) = said["writes"]
+    assert (said["dry_run"], said["count"], said["rows"]) == (True, 1, None)
+    assert (gone["id"], gone["source"], gone["text"]) == (1, "facts", FACT)
+    assert ask(client)["answer"] == ANSWER
+    done = client.post("/v1/memories/ann/forget", json={"source": "facts"}).json()
+    assert (done["dry_run"], done["count"], done["tokens"]) == (False, 1, said["tokens"])
+    assert done["rows"] > 0
+    assert done["writes"][0]["text"] is None
+    assert ask(client)["answer"] != ANSWER
+    assert FACT not in "".join(texts(client))
+
+
+@pytest.mark.parametrize(
+    "named", [{"match": "LOCKER code"}, {"write": 1}, {"write": [1]}, {"source": "facts"}]
+)
+def test_one_text_is_forgotten_by_words_number_or_source(
+    client: httpx.Client, named: dict[str, Any]
+) -> None:
+    write(client, source="facts", flush=True)
+    write(client, text=note(2), source="other", flush=True)
+    done = client.post("/v1/memories/ann/forget", json=named).json()
+    assert [one["id"] for one in done["writes"]] == [1]
+    assert "".join(texts(client)) == note(2)
+
+
+@pytest.mark.parametrize(
+    ("named", "status", "code"),
+    [
+        ({}, 400, "invalid"),
+        ({"source": "nothing"}, 404, "source_not_found"),
+        ({"write": 99}, 400, "invalid"),
+        ({"write": []}, 400, "invalid"),
+        ({"match": "never said"}, 400, "invalid"),
+        ({"match": ""}, 400, "invalid"),
+    ],
+)
+@pytest.mark.parametrize("dry", [False, True])
+def test_what_is_not_there_cannot_be_forgotten(
+    client: httpx.Client, named: dict[str, Any], status: int, code: str, dry: bool
+) -> None:
+    write(client, source="facts")
+    answer = client.post("/v1/memories/ann/forget", json={**named, "dry_run": dry})
+    assert failure(answer, status) == code
+    assert texts(client) == [FACT]
+
+
+def test_forgetting_tells_in_which_forks_the_text_remains(keyed: Served) -> None:
+    tenant = f"f{len(keyed.services.keys.all())}"
+    with keyed.client(keyed.key(tenant)) as client:
+        write(client, flush=True)
+        for fork in ("fork", "hidden"):
+            client.post("/v1/memories/ann/fork", json={"id": fork})
+        write(client, "apart", flush=True)  # the same words, said on their own
+        everything = client.post("/v1/memories/ann/forget", json={"write": 1, "dry_run": True})
+        assert everything.json()["remains_in"] == ["fork", "hidden"]
+        assert everything.json()["all_checked"] is True
+        with keyed.client(keyed.key(tenant, memory="a*")) as bound:
+            done = bound.post("/v1/memories/ann/forget", json={"write": 1}).json()
+            assert (done["remains_in"], done["remains_elsewhere"]) == ([], True)
+        done = client.post("/v1/memories/fork/forget", json={"write": 1}).json()
+        assert (done["remains_in"], done["remains_elsewhere"]) == (["hidden"], False)
+
+
+def test_what_was_forgotten_is_nowhere_in_the_servers_own_database(
+    keyed: Served, client: httpx.Client
+) -> None:
+    key = {"Idempotency-Key": "k"}
+    write(client, source="facts", flush=True, metadata={"secret": "tulip"}, headers=key)
+    write(client, text=note(2), source="facts", flush=True, metadata={"kept": "rose"})
+    client.post("/v1/memories/ann/forget", json={"match": "locker"})
+    rows = keyed.services.database.rows("SELECT * FROM calls")
+    kept = "".join(str(tuple(row)) for row in rows)
+    assert "tulip" not in kept
+    assert "rose" in kept
+    assert texts(client) == [note(2)] or "".join(texts(client)) == note(2)
+
+
+def test_rebuilding_leaves_the_memory_that_never_heard_it(client: httpx.Client) -> None:
+    write(client, source="facts", flush=True, metadata={"of": "fact"})
+    write(client, text=note(2), source="facts", flush=True, metadata={"of": "note"})
+    asked = {"match": "locker", "rebuild": True}
+    assert client.post("/v1/memories/ann/forget", json=asked).json()["count"] == 1
+    page = client.get("/v1/memories/ann/writes").json()["data"]
+    assert "".join(one["text"] for one in page) == note(2)
+    assert page[0]["id"] == 1
+    assert all(one["metadata"] == {"of": "note"} for one in page)
+
+
+def test_other_places_that_hold_the_text_are_told_to_forget_it(
+    keyed: Served, client: httpx.Client
+) -> None:
+    heard: list[Any] = []
+
+    def forget(erased: Any) -> dict[str, int]:
+        heard.append(erased)
+        return {"responses": 2}
+
+    keyed.services.forgetters.append(forget)
+    try:
+        write(client, source="facts")
+        client.post("/v1/memories/ann/forget", json={"match": "locker", "dry_run": True})
+        assert heard == []
+        done = client.post("/v1/memories/ann/forget", json={"match": "locker"}).json()
+    finally:
+        keyed.services.forgetters.remove(forget)
+    assert done["also_removed"] == {"responses": 2}
+    (erased,) = heard
+    assert erased.stored.endswith("/ann")
+    assert (erased.texts, erased.sources, erased.match) == ((FACT,), {"facts"}, "locker")

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import httpx
+from tests.server.speaking import ANSWER, FACT, ask, failure, note, write
+
+
+def test_a_memory_without_a_name_gets_one(client: httpx.Client) -> None:
+    first, second = (client.post("/v1/memories", json={}).json()["id"] for _ in range(2))
+    assert first != second
+    assert client.get(f"/v1/memories/{first}").json()["id"] == first
+
+
+def test_a_list_comes_in_pages_by_name(client: httpx.Client) -> None:
+    names = [f"m{number}" for number in range(5)]
+    for name in reversed(names):
+        client.post("/v1/memories", json={"id": name})
+    found, after = [], ""
+    for _ in range(3):
+        page = client.get("/v1/memories", params={"limit": 2, "after": after}).json()
+        found += [one["id"] for one in page["data"]]
+        assert (page["first_id"], page["last_id"]) == (page["data"][0]["id"], found[-1])
+        after = page["last_id"]
+        assert page["has_more"] == (len(found) < 5)
+    assert found == names
+    assert failure(client.get("/v1/memories?limit=0"), 400) == "invalid"
+    assert failure(client.get("/v1/memories?limit=101"), 400) == "invalid"
+
+
+def test_an_empty_list_has_no_first_and_no_last(client: httpx.Client) -> None:
+    page = client.get("/v1/memories").json()
+    assert page == {
+        "object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False,
+    }  # fmt: skip
+
+
+def test_a_memory_tells_what_it_holds_and_what_waits(client: httpx.Client) -> None:
+    write(client, source="notes", flush=True)
+    write(client, text="Tail.", source="later")
+    one = client.get("/v1/memories/ann").json()
+    notes, later = one["sources"]
+    assert notes == {"source": "notes", "writes": 1, "tokens": one["tokens"], "waiting": 0}
+    assert (later["source"], later["writes"], later["waiting"]) == ("later", 0, one["waiting"])
+    assert one["waiting"] > 0
+    assert one["bytes"] > 100_000
+    assert one["short_term_rows"] == 256
+    assert set(one["ages"]) == {"oldest", "median", "newest"}
+    assert one["changed"] >= one["created"]
+    assert (one["texts_waiting"], one["texts_refused"]) == (0, [])
+
+
+def test_a_fork_goes_its_own_way(client: httpx.Client) -> None:
+    write(client, flush=True, metadata={"k": "v"})
+    made = client.post("/v1/memories/ann/fork", json={"name": "bob"})
+    assert (made.status_code, made.json()["id"], made.json()["writes"]) == (201, "bob", 1)
+    assert ask(client, "bob")["answer"] == ANSWER
+    (text,) = client.get("/v1/memories/bob/writes").json()["data"]
+    assert (text["text"], text["metadata"]) == (FACT, {"k": "v"})
+    write(client, "bob", text="Only in the fork.", flush=True)
+    assert client.get("/v1/memories/ann").json()["writes"] == 1
+    assert failure(client.post("/v1/memories/ann/fork", json={"id": "bob"}), 409) == "memory_exists"
+    assert failure(client.post("/v1/memories/ann/fork", json={"id": "a/b"}), 400) == "invalid"
+
+
+def test_rollback_goes_back_to_what_history_lists(client: httpx.Client) -> None:
+    key = {"Idempotency-Key": "second"}
+    write(client, flush=True)
+    write(client, text=note(2), flush=True, headers=key, metadata={"n": "2"})
+    states = client.get("/v1/memories/ann/history").json()["data"]
+    assert [one["write"] for one in states][:2] == [0, 1]
+    assert states[-1]["write"] > 1
+    assert [one["what"].split()[0] for one in states] == ["create", "write", "write"]
+    back = client.post("/v1/memories/ann/rollback", json={"write": 1}).json()
+    assert (back["writes"], back["tokens"]) == (1, states[1]["tokens"])
+    assert ask(client)["answer"] == ANSWER
+    # What was taken back may be written anew, with nothing of the first time on it.
+    assert write(client, text=note(2), flush=True, headers=key)["repeated"] is False
+    page = client.get("/v1/memories/ann/writes").json()
+    assert all(one["metadata"] == {} for one in page["data"])
+    answer = client.post("/v1/memories/ann/rollback", json={"write": 99})
+    assert failure(answer, 404) == "state_not_found"

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from memplus.server.calls import SCHEMA, Call, Calls, digest_of, label_of
+from memplus.server.database import ServerDatabase
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[ServerDatabase]:
+    made = ServerDatabase(tmp_path, SCHEMA)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def calls(database: ServerDatabase) -> Calls:
+    return Calls(database, days=1)
+
+
+def call(id: str, start: int = 0, tokens: int = 10, **more: Any) -> Call:
+    values: dict[str, Any] = {"source": "s", "metadata": {"id": id}, "writes": (1, 2)} | more
+    return Call(id, digest_of(id), start=start, tokens=tokens, **values)
+
+
+def kept(calls: Calls, stored: str = "ann") -> list[tuple[str, int, int]]:
+    return [(one.id, one.start, one.tokens) for one in calls.described(stored, ["s"])]
+
+
+def test_a_call_is_found_again_as_it_was(calls: Calls) -> None:
+    calls.add("ann", call("a"))
+    found = calls.get("ann", "a")
+    assert found is not None
+    assert (found.writes, found.metadata, found.digest) == ((1, 2), {"id": "a"}, digest_of("a"))
+    assert calls.get("ann", "b") is None
+    assert calls.get("bob", "a") is None
+
+
+def test_only_the_call_just_before_is_taken_for_a_repeated_one(
+    calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for id in ("a", "b"):
+        calls.add("ann", call(id))
+    found = calls.just_written("ann", digest_of("b"))
+    assert found is not None
+    assert found.id == "b"
+    assert calls.just_written("ann", digest_of("a")) is None
+    assert calls.just_written("bob", digest_of("b")) is None
+    later = time.time() + 601
+    monkeypatch.setattr(time, "time", lambda: later)
+    assert calls.just_written("ann", digest_of("b")) is None
+
+
+def test_calls_without_metadata_go_after_a_while(
+    calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls.add("ann", call("plain", metadata={}))
+    calls.add("ann", call("named"))
+    later = time.time() + 2 * 86_400
+    monkeypatch.setattr(time, "time", lambda: later)
+    calls.add("ann", call("new"))
+    assert calls.get("ann", "plain") is None
+    assert calls.get("ann", "named") is not None
+
+
+def test_what_is_forgotten_goes_where_nothing_of_it_is_left(calls: Calls) -> None:
+    for id, start in (("a", 0), ("b", 10), ("c", 20)):
+        calls.add("ann", call(id, start))
+    calls.forget("ann", [("other", 0, 100)])
+    calls.forget("ann", [("s", 5, 10)])
+    assert kept(calls) == [("a", 0, 10), ("b", 10, 10), ("c", 20, 10)]
+    calls.forget("ann", [("s", 10, 10)])
+    assert kept(calls) == [("a", 0, 10), ("c", 20, 10)]
+    calls.forget("ann", [("s", 0, 5), ("s", 5, 5)])
+    assert kept(calls) == [("c", 20, 10)]
+
+
+def test_after_rebuilding_what_is_left_moves_to_the_front(calls: Calls) -> None:
+    for id, start in (("a", 0), ("b", 10), ("c", 20)):
+        calls.add("ann", call(id, start))
+    calls.forget("ann", [("s", 5, 10), ("other", 0, 5)], shift=True)
+    assert kept(calls) == [("a", 0, 5), ("b", 5, 5), ("c", 10, 10)]
+
+
+def test_what_came_after_a_state_goes_with_it(calls: Calls) -> None:
+    for id, start in (("a", 0), ("b", 10)):
+        calls.add("ann", call(id, start))
+    calls.add("ann", call("other", source="t"))
+    calls.cut_to("ann", {"s": 10})
+    assert kept(calls) == [("a", 0, 10)]
+    assert calls.get("ann", "other") is None
+
+
+def test_a_fork_has_the_calls_and_a_deleted_memory_has_none(calls: Calls) -> None:
+    calls.add("ann", call("a"))
+    calls.fork("ann", "bob")
+    calls.drop("ann")
+    assert kept(calls) == []
+    assert kept(calls, "bob") == [("a", 0, 10)]
+
+
+def test_no_text_is_kept(calls: Calls, database: ServerDatabase) -> None:
+    calls.add("ann", Call("a", digest_of("the secret"), "s", 0, 10, (1,), {}))
+    rows = database.rows("SELECT * FROM calls")
+    assert "secret" not in "".join(str(tuple(row)) for row in rows)
+
+
+def test_labels_of_keys_are_labels_whatever_the_key_is() -> None:
+    for key in ("a", "with spaces", "é\ud800\n", "x" * 255):
+        assert label_of(key).isprintable()
+        assert " " not in label_of(key)
+    assert label_of("a") != label_of("b")
+    assert digest_of("a", "bc") != digest_of("ab", "c")

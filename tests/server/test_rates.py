@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+from tests.server.serving import serving
+from tests.server.speaking import FACT, ask, failure, write
+
+from memplus.mplus.model import MPlus
+from memplus.server.faults import RequestFault
+from memplus.server.principals import Principal
+from memplus.server.rates import Rates
+from memplus.server.settings import ServerSettings
+
+
+def rates(**bounds: Any) -> Rates:
+    return Rates(replace(ServerSettings(), **bounds))
+
+
+def test_a_key_has_its_own_requests() -> None:
+    limits = rates(requests_per_minute=2)
+    ann, bob = Principal(key="a"), Principal(key="b")
+    for _ in range(2):
+        limits.enter(ann)
+    with pytest.raises(RequestFault) as refused:
+        limits.enter(ann)
+    fault = refused.value.fault
+    assert (fault.status, fault.type, fault.code) == (
+        429,
+        "rate_limit_error",
+        "requests_per_minute",
+    )
+    assert 1 <= float(fault.headers["Retry-After"]) <= 60
+    limits.enter(bob)
+    headers = limits.headers(bob)
+    assert headers["x-ratelimit-limit-requests"] == "2"
+    assert headers["x-ratelimit-remaining-requests"] == "1"
+    assert 0 < float(headers["x-ratelimit-reset-requests"].rstrip("s")) <= 60
+
+
+def test_the_request_that_passes_the_bound_of_tokens_is_the_last() -> None:
+    limits = rates(requests_per_minute=0, tokens_per_minute=100)
+    ann = Principal(key="a")
+    limits.enter(ann)
+    limits.spend(ann, 90)
+    assert limits.headers(ann)["x-ratelimit-remaining-tokens"] == "10"
+    limits.enter(ann)
+    limits.spend(ann, 50)
+    assert limits.headers(ann)["x-ratelimit-remaining-tokens"] == "0"
+    with pytest.raises(RequestFault) as refused:
+        limits.enter(ann)
+    assert refused.value.fault.code == "tokens_per_minute"
+
+
+def test_without_keys_or_bounds_nobody_is_counted() -> None:
+    limits = rates(requests_per_minute=1, tokens_per_minute=1)
+    for _ in range(3):
+        limits.enter(Principal())
+        limits.spend(Principal(), 100)
+    assert limits.headers(Principal()) == {}
+    unbounded = rates(requests_per_minute=0, tokens_per_minute=0)
+    unbounded.enter(Principal(key="a"))
+    assert unbounded.headers(Principal(key="a")) == {}
+
+
+def test_the_routes_say_what_is_left_and_refuse_what_is_too_much(
+    tmp_path: Path, nano: MPlus
+) -> None:
+    bounds = {"requests_per_minute": 3, "tokens_per_minute": 10_000}
+    with serving(tmp_path, nano, keys=True, **bounds) as served:
+        with served.client(served.key()) as client:
+            write(client)
+            ask(client)
+            answer = client.get("/v1/memories")
+            assert answer.headers["x-ratelimit-remaining-requests"] == "0"
+            assert 0 < int(answer.headers["x-ratelimit-remaining-tokens"]) < 10_000 - 13
+            refused = client.get("/v1/memories")
+            assert failure(refused, 429) == "requests_per_minute"
+            assert int(refused.headers["Retry-After"]) >= 1
+            assert refused.headers["x-ratelimit-limit-requests"] == "3"
+            assert failure(client.post("/mcp", json={}), 429) == "requests_per_minute"
+            assert client.get("/health").status_code == 200
+        with served.client(served.key()) as other:
+            assert other.get("/v1/memories").status_code == 200
+
+
+def test_tokens_of_writes_questions_and_answers_are_counted(tmp_path: Path, nano: MPlus) -> None:
+    with (
+        serving(tmp_path, nano, keys=True, tokens_per_minute=30) as served,
+        served.client(served.key()) as client,
+    ):
+        tokens = write(client)["tokens"]
+        usage = ask(client)["usage"]
+        assert tokens + usage["total_tokens"] >= 30
+        refused = client.post("/v1/memories/ann/writes", json={"text": FACT})
+        assert failure(refused, 429) == "tokens_per_minute"
+        assert refused.headers["x-ratelimit-remaining-tokens"] == "0"
+
+
+def test_the_stock_client_raises_its_own_error(tmp_path: Path, nano: MPlus) -> None:
+    with serving(tmp_path, nano, keys=True, requests_per_minute=1) as served:
+        client = openai.OpenAI(base_url=f"{served.url}/v1", api_key=served.key(), max_retries=0)
+        client.models.list()
+        with pytest.raises(openai.RateLimitError) as refused:
+            client.models.list()
+        assert refused.value.code == "requests_per_minute"
+        client.close()
