@@ -13,6 +13,7 @@ from tests.server.serving import Served, serving
 from tests.server.speaking import ANSWER, FACT, QUESTION, failure, write
 
 from memplus.mplus.model import MPlus
+from memplus.store import MemoryStore
 
 NAMES = [
     "add_memory",
@@ -159,7 +160,7 @@ def test_lists_come_in_pages_and_texts_are_cut(keyed: Served) -> None:
     with keyed.client(keyed.key(own)) as http:
         for number in range(3):
             http.post("/v1/memories", json={"id": f"m{number}"})
-        write(http, "m0", text="word " * 30_000, flush=False)
+        write(http, "m0", text="word " * 3_000, flush=False)
 
     async def run() -> None:
         async with over_http(keyed.url, keyed.key(own)) as client:
@@ -327,17 +328,27 @@ def test_calls_are_among_the_recent_requests_and_the_figures(keyed: Served) -> N
 
 
 def test_a_program_that_is_started_serves_the_tools_until_its_input_ends(tmp_path: Path) -> None:
-    async def first() -> None:
-        async with over_stdio(tmp_path / "store") as client:
-            await call(client, "add_memory", text=FACT, source="notes")
+    async def run() -> None:
+        async with over_stdio(tmp_path / "store", "--memory-name", "ann") as client:
+            assert (await call(client, "add_memory", text=FACT))["memory"] == "ann"
             assert (await call(client, "ask_memory", question=QUESTION))["answer"] == ANSWER
 
-    async def second() -> None:
-        flags = ("--read-only", "--memory-name", "default", "--only")
+    asyncio.run(run())
+    assert list(MemoryStore(tmp_path / "store")) == ["ann"]
+
+
+@pytest.mark.slow
+def test_a_program_may_be_held_to_one_memory_and_to_reading(tmp_path: Path, nano: MPlus) -> None:
+    store = MemoryStore(tmp_path / "store")
+    for name in ("ann", "bob"):
+        with store.create(name, nano) as memory:
+            nano.write(memory, FACT)
+
+    async def run() -> None:
+        flags = ("--read-only", "--memory-name", "ann", "--only")
         async with over_stdio(tmp_path / "store", *flags, mode="legacy") as client:
             assert (await call(client, "ask_memory", question=QUESTION))["answer"] == ANSWER
             assert "key" in await refusal(client, "add_memory", text=FACT)
-            assert "no memory" in await refusal(client, "get_memory", memory="other")
+            assert "no memory" in await refusal(client, "get_memory", memory="bob")
 
-    asyncio.run(first())
-    asyncio.run(second())
+    asyncio.run(run())

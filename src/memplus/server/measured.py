@@ -91,17 +91,24 @@ class MeasuredEngine(Engine):
     def __init__(self, model: MPlus, metrics: Metrics) -> None:
         super().__init__(model)
         self._metrics = metrics
+        self.on_commit(metrics.commit_seconds.observe)
 
     def read(self, request: ReadRequest) -> AnswerStream:
         """See ``Engine.read``."""
         return MeasuredStream(super().read(request), self._metrics)
 
     async def write(
-        self, memory: Memory, text: Text, *, source: str = "", flush: bool = False
+        self,
+        memory: Memory,
+        text: Text,
+        *,
+        source: str = "",
+        flush: bool = False,
+        label: str | None = None,
     ) -> Receipt:
         """See ``Engine.write``."""
         begun = time.perf_counter()
-        receipt = await super().write(memory, text, source=source, flush=flush)
+        receipt = await super().write(memory, text, source=source, flush=flush, label=label)
         self._metrics.write_seconds.observe(time.perf_counter() - begun)
         self._metrics.written_tokens.inc(receipt.tokens)
         _charge(receipt.tokens)

@@ -61,7 +61,9 @@ class Metrics:
         self.prompt_tokens = self._counter("prompt_tokens", "Tokens of questions.")
         self.generation_tokens = self._counter("generation_tokens", "Tokens of answers.")
         self.written_tokens = self._counter("written_tokens", "Tokens written into memories.")
-        self.write_seconds = self._histogram("write_seconds", "Of a write, its commit left out.")
+        self.write_seconds = self._histogram(
+            "write_seconds", "From a text's arrival at the model to its end."
+        )
         self.commit_seconds = self._histogram("commit_seconds", "Until a write was on the disk.")
         self.memory_opens = self._counter(
             "memory_opens", "Memories opened, for reading or writing.", "kind"

@@ -20,7 +20,6 @@ from memplus.server.engine.requests import EngineCounts
 from memplus.server.faults import RequestFault
 from memplus.server.intake import Entry, Intake
 from memplus.server.keys import Keys
-from memplus.server.labelling import labelled
 from memplus.server.measured import MeasuredEngine
 from memplus.server.metrics import Metrics, Seldom
 from memplus.server.principals import Principal
@@ -177,7 +176,7 @@ class Services:
 
         add = self.metrics.gauge
         add("requests_running", "Answers being generated.", engine(lambda now: now.running))
-        waiting = engine(lambda now: now.waiting + now.calls)
+        waiting = engine(lambda now: now.waiting + now.writes + now.calls)
         add("requests_waiting", "Questions, writes and searches that wait.", waiting)
         add("memories_open", "Memories whose rows are in RAM.", vault(lambda now: now.opened))
         rows = vault(lambda now: now.resident_bytes)
@@ -233,9 +232,8 @@ class Services:
     async def _write_entry(self, entry: Entry) -> None:
         who = Principal(entry.tenant, scopes=frozenset({"write"}))
         async with self.vault.writing(who, entry.memory, settle=False) as memory:
-            if not memory.has_label(entry.id):
-                async with labelled(memory, entry.id, self.metrics.commit_seconds.observe):
-                    await self.engine.write(memory, entry.text, source=entry.source)
+            if not await asyncio.to_thread(memory.has_label, entry.id):
+                await self.engine.write(memory, entry.text, source=entry.source, label=entry.id)
 
     def _forget_refused(self, erased: Erased) -> dict[str, int]:
         return {"refused_texts": self.intake.forget(erased.stored, erased.source, erased.match)}

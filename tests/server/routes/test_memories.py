@@ -57,12 +57,12 @@ def test_what_is_not_there_is_not_found_and_not_made(client: httpx.Client) -> No
 def test_a_deleted_memory_is_gone_with_what_is_kept_of_it(
     keyed: Served, client: httpx.Client
 ) -> None:
-    write(client, headers={"Idempotency-Key": "once"}, metadata={"of": "ann"})
-    write(client, "bob", metadata={"of": "bob"})
+    write(client, headers={"Idempotency-Key": "once"}, metadata={"of": "rowan"})
+    write(client, "bob", metadata={"of": "rowan"})
     gone = client.delete("/v1/memories/ann").json()
     assert gone == {"id": "ann", "object": "memory", "deleted": True}
     assert failure(client.get("/v1/memories/ann"), 404) == "memory_not_found"
-    rows = keyed.services.database.rows("SELECT stored FROM calls WHERE metadata LIKE '%of%'")
+    rows = keyed.services.database.rows("SELECT stored FROM calls WHERE metadata LIKE '%rowan%'")
     assert not [row for row in rows if row["stored"].endswith("/ann")]
     assert [row for row in rows if row["stored"].endswith("/bob")]
     again = write(client, headers={"Idempotency-Key": "once"})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
 import secrets
 import time
 from dataclasses import dataclass, field
@@ -12,7 +12,6 @@ from memplus.errors import EmptyTextError, MemplusError
 from memplus.memory.written_text import require_text
 from memplus.server.calls import Call, digest_of, label_of
 from memplus.server.faults import Fault, RequestFault
-from memplus.server.labelling import labelled
 from memplus.server.principals import Principal
 from memplus.server.services import Services
 from memplus.server.wire.writes import (
@@ -27,6 +26,7 @@ from memplus.store import StoredMemory
 
 __all__ = ["Said", "said_of", "write", "written"]
 
+_LOG = logging.getLogger("memplus.server")
 _LONGEST_KEY = 255
 
 
@@ -134,19 +134,15 @@ async def _written(services: Services, memory: StoredMemory, stored: str, said: 
     start = memory.source_tokens.get(said.source, 0)
     start += len(memory.tail) if memory.tail_source == said.source else 0
     before = len(memory.writes)
+    receipt = await services.engine.write(
+        memory, said.text, source=said.source, flush=said.flush, label=label
+    )
+    ids = tuple(one.id for one in memory.writes[before:] if one.source == said.source)
+    call = Call(label, said.digest, said.source, start, receipt.tokens, ids, said.metadata)
     try:
-        async with labelled(memory, label, services.metrics.commit_seconds.observe):
-            receipt = await services.engine.write(
-                memory, said.text, source=said.source, flush=said.flush
-            )
-            new = memory.writes[before:]
-            ids = tuple(one.id for one in new if one.source == said.source)
-            call = Call(label, said.digest, said.source, start, receipt.tokens, ids, said.metadata)
-            await asyncio.to_thread(services.calls.add, stored, call)
-    except BaseException:
-        with contextlib.suppress(MemplusError):
-            services.calls.remove(stored, [label])
-        raise
+        await asyncio.to_thread(services.calls.add, stored, call)
+    except MemplusError as error:  # the text is written all the same, and that must be said
+        _LOG.error("what belongs to write %s could not be kept", label, exc_info=error)
     return call
 
 

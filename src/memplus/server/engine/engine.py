@@ -148,6 +148,10 @@ class Engine:
             self._ending.set()
             await asyncio.to_thread(self._thread.join)
 
+    def on_commit(self, tell: Callable[[float], object]) -> None:
+        """Call this, in the engine's thread, with the seconds that each commit of a write took."""
+        self._writes.committed = tell
+
     def counts(self) -> EngineCounts:
         """What it does now, and has done since it was started."""
         reads = self._reads

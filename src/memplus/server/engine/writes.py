@@ -5,7 +5,9 @@ Everything here runs in the engine's thread but ``add`` and the counts.
 
 from __future__ import annotations
 
+import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -53,6 +55,8 @@ class Writes:
         self.limits = limits
         self._waiting: deque[WriteRequest] = deque()
         self._open: list[tuple[OpenWrite, WriteRequest]] = []
+        self.committed: Callable[[float], object] = float
+        """Told how many seconds each commit took."""
         self.tokens = 0
         """Written since the beginning."""
 
@@ -141,11 +145,13 @@ class Writes:
         for one in [one for one in self._open if self.writer.done(one[0])]:
             write, request = one
             self._open.remove(one)
+            begun = time.perf_counter()
             try:
                 receipt = self.writer.finish(write)
             except Exception as error:
                 request.promise.fail(told(error))
             else:
+                self.committed(time.perf_counter() - begun)
                 self.tokens += receipt.tokens
                 request.promise.keep(receipt)
             finally:
