@@ -4,7 +4,7 @@ Where ``Reader`` reads a batch from its beginning to its end, here a read may be
 pass. A read sees its memory as it was when it began, whatever is written meanwhile: it reads a
 fork, which shares all rows until the next write.
 
-Shapes: N tokens of a pass, V vocabulary, R retriever width.
+Shapes: t tokens of a piece, V vocabulary, R retriever width.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from torch import Tensor
 
 from memplus.backbone.session import running
 from memplus.backbone.stock import greedy_rules
-from memplus.errors import PositionsError, UsageError
+from memplus.errors import UsageError
 from memplus.memory.state import Memory
 from memplus.mplus.arguments import check_count
 from memplus.mplus.core import Core
 from memplus.mplus.evidence import Evidence, Watch, ranked
 from memplus.passes.joint import JointSession, OpenRead, ReadPiece
+from memplus.passes.joint_queries import piece_queries, question_read
 from memplus.passes.memory_prefix import MemoryPrefix
 from memplus.passes.prompt import asked_by_last, assemble
 from memplus.passes.read import Prefix
-from memplus.passes.span_queries import span_queries
 
 __all__ = ["JointReader", "MemoryRead"]
 
@@ -41,6 +41,10 @@ class MemoryRead(OpenRead):
 
     seen: Memory | None = None
     watched: Watch | None = None
+    question: OpenRead | None = None
+    """What of the prompt asks for spans, while it has not been read; ``JointReader.find`` does."""
+    queries: tuple[Tensor, ...] = ()
+    """[t, R] what the pieces read so far ask for."""
 
     def forget_rows(self) -> None:
         """Keep no rows for what was measured, once the prompt was read."""
@@ -83,7 +87,8 @@ class JointReader:
             watch: whether attention is measured as its end is read.
 
         Raises:
-            UsageError: no ids, or ids outside the vocabulary.
+            UsageError: no ids, ids outside the vocabulary, or a text that grows past a length at
+                which the model's frequencies change.
             ConfigError: less than one new token, or less than one that asks.
             PositionsError: the prompt and the new tokens do not fit beside the memory.
             MemoryMismatchError: the memory is another model's.
@@ -104,18 +109,53 @@ class JointReader:
             prefix = MemoryPrefix(core.backbone, core.weights, [seen], asked)
         first = int(prompt.asked[0].int().argmax())
         read = MemoryRead(prefix, prompt.input_ids[0].tolist(), first)
-        self._check_positions(read, new_tokens)
+        read.whole = core.backbone.rope.changing
+        core.check_positions(read.start, len(read.prompt) + new_tokens)
+        core.check_frequencies(read.start, len(read.prompt), len(read.prompt) + new_tokens - 1)
         if seen is not None and isinstance(prefix, MemoryPrefix):
             read.seen = seen
-            read.whole = core.backbone.rope.changing or (
-                bool(seen.long_term_rows) and not core.memory_config.retrieves_spans
-            )
+            read.whole |= bool(seen.long_term_rows) and not core.memory_config.retrieves_spans
             if watch:
                 read.watch = read.watched = Watch([seen]).on(prefix)
             if core.memory_config.retrieves_spans and seen.long_term is not None:
-                given = prompt.input_ids.to(core.device)
-                prefix.retrieve_spans(span_queries(core.backbone, core.weights, given, asked))
+                own = prompt.input_ids[prompt.asked].tolist()
+                read.question = question_read(core.backbone, core.weights, own)
         return read
+
+    @torch.no_grad()
+    def find(self, pieces: Sequence[tuple[MemoryRead, int]]) -> None:
+        """One pass over what several prompts ask for; a read may begin when its question is None.
+
+        Args:
+            pieces: reads with a question, and how many tokens of it are read now at most.
+        """
+        core = self.core
+        questions: list[ReadPiece] = []
+        for read, most in pieces:
+            assert read.question is not None
+            # Frequencies that depend on the length are those of the whole question.
+            count = len(read.question.prompt) if core.backbone.rope.changing else most
+            questions.append(read.question.piece(count))
+        for some in self._alike(questions):
+            found = piece_queries(core.backbone, core.weights, some)
+            for piece, queries in zip(some, found, strict=True):
+                read = next(one for one, _ in pieces if one.question is piece.read)
+                read.queries = (*read.queries, queries)
+                if not piece.read.unread:
+                    assert isinstance(read.prefix, MemoryPrefix)
+                    read.prefix.retrieve_spans([torch.cat(read.queries)])
+                    read.question, read.queries = None, ()
+
+    def _alike(self, pieces: Sequence[ReadPiece]) -> list[list[ReadPiece]]:
+        """Pieces by the frequencies that hold for them: those of a pass are one set."""
+        rope = self.core.backbone.rope
+        if not rope.changing:
+            return [list(pieces)]
+        groups: dict[int, list[ReadPiece]] = {}
+        for piece in pieces:
+            used = piece.read.start + piece.read.read + len(piece.ids)
+            groups.setdefault(rope.regime(used), []).append(piece)
+        return list(groups.values())
 
     def keep(self, memory: Memory) -> None:
         """Let reads that begin from here on see the memory as it is now, whatever is written.
@@ -145,11 +185,6 @@ class JointReader:
                 known = self._forks[memory] = memory.fork()
             return known
 
-    def _check_positions(self, read: OpenRead, new_tokens: int) -> None:
-        needed, available = len(read.prompt) + new_tokens, self.core.positions - read.start
-        if needed > available:
-            raise PositionsError(needed=needed, available=max(0, available))
-
     @torch.no_grad()
     def step(self, pieces: Sequence[ReadPiece]) -> list[Tensor | None]:
         """One pass over the next tokens of several reads.
@@ -161,6 +196,13 @@ class JointReader:
             For every piece the logits [V] after its last token, float32; None where more of the
             prompt is to come.
         """
+        found: dict[int, Tensor | None] = {}
+        for some in self._alike(pieces):
+            rows = self._pass(some)
+            found |= {id(piece): logits for piece, logits in zip(some, rows, strict=True)}
+        return [found[id(piece)] for piece in pieces]
+
+    def _pass(self, pieces: Sequence[ReadPiece]) -> list[Tensor | None]:
         backbone = self.core.backbone
         session = JointSession(backbone, pieces)
         done = [piece.read.read + len(piece.ids) >= len(piece.read.prompt) for piece in pieces]
@@ -174,7 +216,7 @@ class JointReader:
                 backbone.decoder(**arguments)
         for piece in pieces:
             piece.read.advance(len(piece.ids))
-            if isinstance(piece.read, MemoryRead) and piece.read.watched is not None:
+            if isinstance(piece.read, MemoryRead):
                 piece.read.forget_rows()
         rows = iter(logits if last else ())
         return [next(rows) if one else None for one in done]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from memplus.backbone.session import running
 from memplus.backbone.stock import forward_arguments, rules_of, under_rules
-from memplus.errors import PositionsError, UsageError
+from memplus.errors import UsageError
 from memplus.memory.state import Memory
 from memplus.mplus.arguments import (
     Memories,
@@ -259,19 +259,12 @@ class Reader:
         Without a prefix the stock code reads the text anew.
         """
         start = int(session.prefix.shift(torch.device("cpu")).max())
-        switch = self.core.backbone.rope.switch_between(start + begun, start + tokens)
-        if start and begun and switch is not None:
-            raise UsageError(
-                f"The text would grow past {switch} positions, from where on this model's "
-                "frequencies are others: what it has read by then would not fit any more. Give "
-                "the whole text without past_key_values, or ask for fewer new tokens."
-            )
+        if start and begun:
+            self.core.check_frequencies(start, begun, tokens)
 
     def _check_positions(self, session: ReadSession, tokens: int) -> None:
         start = int(session.prefix.shift(torch.device("cpu")).max())
-        available = max(0, self.core.positions - start)
-        if tokens > available:
-            raise PositionsError(needed=tokens, available=available)
+        self.core.check_positions(start, tokens)
 
 
 def _generated(stock: Any, session: ReadSession, options: dict[str, Any]) -> Any:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 
 from memplus.errors import OverloadedError
-from memplus.mplus.joint_reader import JointReader
+from memplus.mplus.joint_reader import JointReader, MemoryRead
 from memplus.passes.joint import ReadPiece
 from memplus.server.engine.answering import Answering
 from memplus.server.engine.failures import told
@@ -97,6 +97,7 @@ class Reads:
         """Read one pass for all that run, those included that can begin."""
         self._leave()
         self._admit()
+        self._find()
         pieces = self._pieces()
         if pieces:
             self._pass(pieces)
@@ -146,6 +147,26 @@ class Reads:
                 continue
             unread += self._unread(asked)
 
+    def _find(self) -> None:
+        """Read on in what new prompts ask for, so much as the limits allow."""
+        left, found = self.limits.prefill_tokens, list[tuple[_Asked, MemoryRead, int]]()
+        for asked in self._running:
+            assert asked.answering is not None
+            read = asked.answering.read
+            if read.question is not None and left > 0:
+                found.append((asked, read, left))
+                left -= read.question.unread
+        try:
+            if found:
+                self.reader.find([(read, most) for _, read, most in found])
+        except Exception:
+            for asked, read, most in found:
+                try:
+                    if read.question is not None:
+                        self.reader.find([(read, most)])
+                except Exception as error:
+                    self._end(asked, told(error))
+
     @staticmethod
     def _unread(asked: _Asked) -> int:
         return 0 if asked.answering is None else asked.answering.read.unread
@@ -156,7 +177,7 @@ class Reads:
         for asked in self._running:
             assert asked.answering is not None
             unread = bool(asked.answering.read.unread)
-            if unread and left <= 0:
+            if asked.answering.read.question is not None or (unread and left <= 0):
                 continue
             piece = asked.answering.piece(left)
             left -= len(piece.ids) if unread else 0
