@@ -279,3 +279,17 @@ def test_what_other_systems_cost_is_measured_beside_the_bare_decoder() -> None:
         assert one["told_tokens"] == 2048
         assert all(one[f"{name}_ratio"] > 0 for name in ("write", "late_write", "ask"))
         assert one["state_bytes"] > 0
+
+
+def test_askers_together_answer_as_one_after_another() -> None:
+    script = LATENCY.with_name("serve.py")
+    sizes = ["--askers", "3", "--written", "70", "--new", "4", "--rounds", "1"]
+    command = [sys.executable, str(script), "engine", "--model", "nano", *sizes]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["equal"]
+    assert result["rates"].keys() == {"generate", "one place", "together"}
+    assert result["ratio"] > 0
+    assert result["cpu_ratio"] > 0

@@ -129,6 +129,45 @@ def test_writes_are_made_and_seen_by_later_reads(model: MPlus) -> None:
     assert asyncio.run(main()) == expected(model, question(twin))
 
 
+def test_a_seed_gives_the_same_text_whatever_else_runs(model: MPlus) -> None:
+    memory = several(model)[4]
+    sampling = Sampling(24, temperature=1.3, top_p=0.9, seed=5, strip=False)
+    request = replace(question(memory), sampling=sampling)
+
+    async def main() -> None:
+        async with running(model) as engine:
+            alone = (await hear(engine, request)).text
+            others = [
+                replace(question(one, seed, tokens=4 + seed), sampling=replace(sampling, seed=seed))
+                for seed, one in enumerate([*several(model), None])
+            ]
+            heard = await asyncio.gather(*(hear(engine, one) for one in [*others, request]))
+            assert heard[-1].text == alone
+            assert len({one.text for one in heard}) == len(heard)
+
+    asyncio.run(main())
+
+
+def test_chances_come_with_the_tokens(model: MPlus) -> None:
+    request = replace(question(None), sampling=Sampling(8, logprobs=3, strip=False))
+    ids = torch.tensor([request.ids])
+    output = model.generate(
+        ids, None, max_new_tokens=8, output_logits=True, return_dict_in_generate=True
+    )
+    logs = torch.stack(output.logits, dim=1)[0].log_softmax(-1)
+
+    async def main() -> None:
+        async with running(model) as engine:
+            heard = await hear(engine, request)
+            tokens = [token for piece in heard.pieces for token in piece.tokens]
+            assert [one.id for one in tokens] == output.sequences[0, ids.shape[1] :].tolist()
+            for one, row in zip(tokens, logs, strict=True):
+                assert one.logprob == pytest.approx(float(row[one.id]), abs=1e-4)
+                assert [id for id, _, _ in one.top] == row.topk(3).indices.tolist()
+
+    asyncio.run(main())
+
+
 def told(model: MPlus) -> Memory:
     memory = model.new_memory()
     model.write(memory, "Anna lives in Rome, and Bob in Paris. ", source="a")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Generic, TypeVar
 
 from memplus.server.engine.requests import Finished, Piece
 
-__all__ = ["AnswerStream", "Outlet", "Promise"]
+__all__ = ["AnswerStream", "Outlet", "Promise", "hand_on"]
 
 T = TypeVar("T")
 
@@ -26,16 +26,27 @@ class Outlet:
         self.items: asyncio.Queue[Piece | Finished | BaseException] = asyncio.Queue()
         self.unwanted = False
         self.waited = 0.0
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
 
     def put(self, *items: Piece | Finished | BaseException) -> None:
         """Hand on what is ready; from any thread."""
-        with contextlib.suppress(RuntimeError):  # the loop has ended, and with it who asked
-            self._loop.call_soon_threadsafe(self._take, items)
+        hand_on([(self, item) for item in items])
 
-    def _take(self, items: tuple[Piece | Finished | BaseException, ...]) -> None:
-        for item in items:
-            self.items.put_nowait(item)
+
+def hand_on(given: Sequence[tuple[Outlet, Piece | Finished | BaseException]]) -> None:
+    """Give items to their outlets, in order; from any thread.
+
+    Every loop is woken once, however many outlets it has: a wake costs as much as a small layer.
+    """
+    for loop in {outlet.loop for outlet, _ in given}:
+        own = [(outlet, item) for outlet, item in given if outlet.loop is loop]
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and with it who asked
+            loop.call_soon_threadsafe(_take, own)
+
+
+def _take(given: Sequence[tuple[Outlet, Piece | Finished | BaseException]]) -> None:
+    for outlet, item in given:
+        outlet.items.put_nowait(item)
 
 
 class AnswerStream(AsyncIterator[Piece | Finished]):

@@ -12,13 +12,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 
+from torch import Tensor
+
 from memplus.errors import OverloadedError
 from memplus.mplus.joint_reader import JointReader, MemoryRead
 from memplus.passes.joint import ReadPiece
 from memplus.server.engine.answering import Answering
 from memplus.server.engine.failures import told
-from memplus.server.engine.handing import Outlet
-from memplus.server.engine.requests import EngineLimits, Finished, ReadRequest
+from memplus.server.engine.handing import Outlet, hand_on
+from memplus.server.engine.requests import EngineLimits, Finished, Piece, ReadRequest
 
 __all__ = ["Reads"]
 
@@ -195,20 +197,25 @@ class Reads:
             for one in pieces:
                 self._pass([one])
             return
+        given: list[tuple[Outlet, Piece | Finished | BaseException]] = []
         for (asked, _), logits in zip(pieces, results, strict=True):
-            if logits is None:
-                continue
-            assert asked.answering is not None
-            try:
-                given = asked.answering.take(logits)
-            except Exception as error:
-                self._end(asked, told(error))
-                continue
-            if given and isinstance(given[-1], Finished):
-                self._count(asked, given[-1])
-                self._forget(asked)
-            if given:
-                asked.outlet.put(*given)
+            if logits is not None:
+                given += [(asked.outlet, item) for item in self._taken(asked, logits)]
+        hand_on(given)
+
+    def _taken(self, asked: _Asked, logits: Tensor) -> Sequence[Piece | Finished | BaseException]:
+        """What an answer gives after its logits; the request is let go of at its end."""
+        assert asked.answering is not None
+        try:
+            given = asked.answering.take(logits)
+        except Exception as error:
+            self.failed += 1
+            self._forget(asked)
+            return [told(error)]
+        if given and isinstance(given[-1], Finished):
+            self._count(asked, given[-1])
+            self._forget(asked)
+        return given
 
     def _count(self, asked: _Asked, end: Finished) -> None:
         self.finished += 1
