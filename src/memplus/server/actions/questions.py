@@ -27,6 +27,7 @@ async def ask(services: Services, who: Principal, name: str, asked: AskRequest) 
     return Answered(
         memory=name,
         answer=text,
+        declined=_declined(services.model.prompt.abstention, text, end),
         confidence=end.confidence,
         withheld=end.withheld,
         evidence=[_drawn(one) for one in end.evidence] if asked.evidence else None,
@@ -49,6 +50,10 @@ async def _read(
             return "".join(pieces), one
         pieces.append(one.text)
     raise RuntimeError("the engine ended without a word")
+
+
+def _declined(abstention: str, text: str, end: Finished) -> bool:
+    return bool(end.withheld) or (abstention != "" and text.strip() == abstention.strip())
 
 
 def _usage(end: Finished) -> dict[str, int]:

@@ -1,6 +1,6 @@
 """The routes, one module for each kind."""
 
-from memplus.server.routes import administration, memories, models, operations, writes
+from memplus.server.routes import administration, memories, models, operations, page, writes
 
 __all__ = ["ROUTERS"]
 
@@ -10,4 +10,5 @@ ROUTERS = (
     memories.router,
     writes.router,
     administration.router,
+    page.router,
 )

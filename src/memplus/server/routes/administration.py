@@ -11,8 +11,8 @@ from fastapi import APIRouter, Query
 from memplus.server.asking import Served, Who
 from memplus.server.faults import RequestFault
 from memplus.server.keys import Key
-from memplus.server.principals import Principal
-from memplus.server.wire.administration import KeyMade, KeyShown, NewKey, RequestShown
+from memplus.server.principals import SCOPES, Principal, Scope
+from memplus.server.wire.administration import KeyHeld, KeyMade, KeyShown, NewKey, RequestShown
 from memplus.server.wire.memories import Deleted, Page
 
 __all__ = ["router"]
@@ -51,6 +51,19 @@ async def add(asked: NewKey, services: Served, who: Who) -> KeyMade:
 
     made, secret = await asyncio.to_thread(make)
     return KeyMade(**_shown(made).model_dump(), key=secret)
+
+
+@router.get("/keys/current")
+async def current(services: Served, who: Who) -> KeyHeld:
+    """The key that asks, and what it may do; without keys everybody may do everything."""
+    if not who.key:
+        return KeyHeld(scopes=list(SCOPES), required=False)
+    found = await asyncio.to_thread(services.keys.all, who.tenant)
+    held = next(one for one in found if one.id == who.key)
+    scopes: list[Scope] = [one for one in SCOPES if who.may(one)]
+    return KeyHeld(
+        id=held.id, name=held.name, prefix=held.prefix, scopes=scopes, memory=held.memory
+    )
 
 
 @router.delete("/keys/{key}")

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 from memplus.server.principals import Scope
 from memplus.server.wire.memories import Body
 
-__all__ = ["KeyMade", "KeyShown", "NewKey", "RequestShown"]
+__all__ = ["KeyHeld", "KeyMade", "KeyShown", "NewKey", "RequestShown"]
 
 
 class NewKey(Body):
@@ -35,6 +35,18 @@ class KeyShown(BaseModel):
     gateway: bool
     created: float
     revoked: float | None
+
+
+class KeyHeld(BaseModel):
+    """The key of a request."""
+
+    id: str | None = Field(default=None, description="null: the server has no keys.")
+    object: str = "key"
+    name: str = ""
+    prefix: str = ""
+    scopes: list[Scope] = Field(description="All that it may: a larger scope holds the smaller.")
+    memory: str = Field(default="", description="As of the key: its only memories.")
+    required: bool = Field(default=True, description="Whether requests need a key.")
 
 
 class KeyMade(KeyShown):

@@ -144,6 +144,9 @@ class Answered(BaseModel):
     object: Literal["memory.answer"] = "memory.answer"
     memory: str
     answer: str
+    declined: bool = Field(
+        description="Whether the answer is the model's abstention: by itself, or for the withheld."
+    )
     confidence: float
     withheld: str = Field(description="What was not confident enough to be the answer.")
     evidence: list[Drawn] | None = None
