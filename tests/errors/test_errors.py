@@ -73,6 +73,7 @@ SAMPLES: list[MemplusError] = [
     errors.ReadOnlyMemoryError("alice", reason="it is closed"),
     errors.HistoryError(7, kept="0, 4, 9"),
     errors.MemoryBusyError("alice"),
+    errors.LeaseLostError("alice"),
     errors.MemoryChangedError("a.memory"),
     errors.OverloadedError(reason="64 requests wait", retry_after=3),
     errors.ShuttingDownError(),

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tests.store.fakes import SMALL, FakeHost
+from tests.store.fakes import SMALL, FakeHost, store_on
 
 from memplus.errors import UnknownSourceError
 from memplus.memory.state import Memory
-from memplus.store import MemoryStore, StoredMemory
+from memplus.store import StoredMemory
 from memplus.store.disk import Disk
 
 HOST = FakeHost()
@@ -83,9 +83,7 @@ def write_rows(memory: StoredMemory, rows: int, say: int) -> None:
 def child(order: dict[str, Any], say: int) -> None:
     """Go on until killed or done."""
     disk = Deadly(order["point"], order["number"])
-    store = MemoryStore(
-        order["dir"], limits=SMALL, durability=order["durability"], window=0.01, disk=disk
-    )
+    store = store_on(disk, order["dir"], limits=SMALL, durability=order["durability"], window=0.01)
     memory = store.open("alice", HOST, write=True)
     if "rows" in order:
         write_rows(memory, order["rows"], say)

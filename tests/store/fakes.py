@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +21,8 @@ from memplus.config import MemoryConfig, SpanRetrieval
 from memplus.memory.packing import RowKind
 from memplus.memory.records import NewRows, Passage, WriteRecord
 from memplus.memory.state import Memory
+from memplus.store import MemoryStore
+from memplus.store.disk import Disk
 from memplus.store.limits import Limits
 
 LAYERS, WIDTH, HEADS, RETRIEVER = 2, 8, 2, 4
@@ -129,6 +132,13 @@ class FakeHost:
         for source, said in passages:
             self._chunk(memory, said.tokens, source, said.text)
         memory.commit()
+
+
+def store_on(disk: Disk, path: str | Path, **options: Any) -> MemoryStore:
+    """A store whose changes are all made by one disk."""
+    kind = type("StoreOnADisk", (MemoryStore,), {"_new_disk": staticmethod(lambda: disk)})
+    made: MemoryStore = kind(path, **options)
+    return made
 
 
 def said_by(tokens: Sequence[int]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.store.fakes import SMALL, FakeHost, contents
+from tests.store.fakes import SMALL, FakeHost, contents, store_on
 from tests.store.test_store import chunks
 
 from memplus.errors import ReadOnlyMemoryError, StorageError, UnknownMemoryError
@@ -118,7 +118,7 @@ def test_memories_come_and_go_whole(tmp_path: Path, before: Path, change: str) -
         path = tmp_path / str(number)
         shutil.copytree(before, path)
         disk = Refusing(number, errno.ENOSPC, lasting=number % 2 == 0)
-        store = MemoryStore(path, limits=SMALL, disk=disk)
+        store = store_on(disk, path, limits=SMALL)
         refused = False
         try:
             act(store)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from tests.store.crashing import HOST
-from tests.store.fakes import SMALL, contents
+from tests.store.fakes import SMALL, contents, store_on
 from tests.store.test_crash import Oracle, Server
 
 from memplus.errors import MemoryBusyError, StorageError
@@ -74,7 +74,7 @@ class KeepsJournals(Disk):
 def test_a_journal_that_goes_while_a_reader_opens_it_is_not_read_without_its_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, disk: type[Disk]
 ) -> None:
-    store = MemoryStore(tmp_path, disk=disk())
+    store = store_on(disk(), tmp_path)
     writer = store.create("alice", HOST, seed=9)
     for source in ("a", "b", "c"):
         HOST.write(writer, [[1, 2, 3, 4]], source)

@@ -70,6 +70,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 model and memory do not match, 4 corrupt
     |-- NotFiniteResultError         1   a number of a result is infinite or none
     |-- StorageError                 1   the disk refused: full, read-only, no permission
     |-- MemoryBusyError              1   another process is writing to the memory
+    |   `-- LeaseLostError               it took the memory over from this one
     |-- MemoryChangedError           1   the file has changed since it was loaded
     |-- OverloadedError              1   more than the server does at a time
     |-- ShuttingDownError            1   the server takes no new work
@@ -161,6 +162,7 @@ from memplus.errors.server import (
 )
 from memplus.errors.store import (
     HistoryError,
+    LeaseLostError,
     MemoryBusyError,
     MemoryExistsError,
     ReadOnlyMemoryError,
@@ -190,6 +192,7 @@ __all__ = [
     "EmptyTextError",
     "HistoryError",
     "KeyExistsError",
+    "LeaseLostError",
     "LibraryMissingError",
     "MemoryBusyError",
     "MemoryChangedError",

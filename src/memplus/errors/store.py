@@ -8,6 +8,7 @@ from memplus.errors.base import MemplusError, UsageError
 
 __all__ = [
     "HistoryError",
+    "LeaseLostError",
     "MemoryBusyError",
     "MemoryExistsError",
     "ReadOnlyMemoryError",
@@ -63,3 +64,10 @@ class MemoryBusyError(MemplusError):
 
     def __init__(self, name: str) -> None:
         self._fill(name=name)
+
+
+class LeaseLostError(MemoryBusyError):
+    """Another writer has taken a memory over, after this one had not renewed its lease in time."""
+
+    template = "The memory {name!r} was taken over by another writer; nothing more is written here."
+    hint = "Open it again, and write again what was not acknowledged."

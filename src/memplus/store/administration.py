@@ -18,8 +18,11 @@ from memplus.store.folder import Folder
 from memplus.store.history import has_label, kept_commits
 from memplus.store.journal import Commit, Journal
 from memplus.store.keeper import Keeper
+from memplus.store.leases import OWNERS, Holder, Lease
 from memplus.store.limits import Limits
+from memplus.store.locks import Right
 from memplus.store.manifest import Manifest
+from memplus.store.taking import take
 
 __all__ = ["Administration"]
 
@@ -34,12 +37,29 @@ class Administration:
     Args:
         directory: where the memories lie.
         limits: when what is written is put elsewhere.
+        lease: how memories are held where several machines write; None: as the directory says.
     """
 
-    def __init__(self, directory: Directory, limits: Limits) -> None:
+    def __init__(self, directory: Directory, limits: Limits, lease: Lease | None = None) -> None:
         self._directory = directory
+        self._holder: Holder | None = None
+        if lease is not None:
+            directory.share()
+        if directory.shared:
+            owners = directory.path / OWNERS
+            self._holder = Holder(owners, lease or Lease(), directory.disk)
         self.path = directory.path
         self.limits = limits
+
+    def _right(self, name: str, wait: float | None) -> Right:
+        """The right to change a memory that is there, taken.
+
+        Raises:
+            MemoryBusyError: another writer is at work for longer than ``wait`` seconds.
+        """
+        if self._holder is None:
+            return self._directory.lock(name, wait)
+        return take(self._directory, name, self._holder, wait)
 
     def __repr__(self) -> str:
         shown = repr(str(self.path))
@@ -94,7 +114,7 @@ class Administration:
         """
         if name not in self._directory:
             raise UnknownMemoryError(name, store=self.path)
-        with self._directory.lock(name, wait):
+        with self._right(name, wait):
             if name not in self._directory:  # another process was first
                 raise UnknownMemoryError(name, store=self.path)
             self._directory.remove(name)
@@ -160,7 +180,7 @@ class Administration:
             with directory.lock(manifest.id, wait):
                 if manifest.id in directory:
                     raise MemoryExistsError(manifest.id, store=self.path)
-                directory.disk.rename(folder.path, directory.folder(manifest.id))
+                directory.settle(folder, manifest.id)
         return manifest
 
     def verify(self, name: str) -> int:
@@ -240,7 +260,7 @@ class Administration:
         """
         if name not in self._directory:
             raise UnknownMemoryError(name, store=self.path)
-        with self._directory.lock(name, wait), self._directory.named_errors():
+        with self._right(name, wait), self._directory.named_errors():
             folder = Folder(self._directory.folder(name), self._directory.disk)
             keeper = Keeper(folder, self.manifest(name), self.limits, writable=True)
             try:

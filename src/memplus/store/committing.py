@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from memplus.errors import ReadOnlyMemoryError, UsageError
+from memplus.errors import LeaseLostError, ReadOnlyMemoryError, UsageError
 from memplus.errors.base import storage_error
 from memplus.memory.guards import changing
 from memplus.memory.state import Memory
@@ -45,7 +45,7 @@ class Committing:
         self.window = window
         self.lock = threading.RLock()
         self.recording = False
-        self.refused: OSError | None = None
+        self.refused: OSError | LeaseLostError | None = None
         self._recover = recover
         self._committed = -1
         self._held = False
@@ -189,6 +189,7 @@ class Committing:
 
         Raises:
             StorageError: it refused something.
+            LeaseLostError: another writer has taken the memory over; it is closed.
         """
         with self.lock:
             if self.refused is None or self._held:
@@ -196,7 +197,20 @@ class Committing:
             error, self.refused = self.refused, None
             self._cancel_timer()
             self._recover()
+            if isinstance(error, LeaseLostError):
+                raise error
             raise storage_error(self.keeper.folder.path, error) from error
+
+    def require_held(self) -> None:
+        """Refuse what could not be committed, as far as that is known already.
+
+        Raises:
+            LeaseLostError: another writer has taken the memory over; it is closed.
+        """
+        with self.lock:
+            if self.keeper.lost:
+                self._cancel_timer()
+                self._recover()
 
     @contextmanager
     def journal(self) -> Iterator[Journal]:
@@ -229,7 +243,7 @@ class Committing:
             self._cancel_timer()
             try:
                 self.keeper.commit_prepared(prepared)
-            except OSError as error:
+            except (OSError, LeaseLostError) as error:
                 self.refused = error
 
     def _cancel_timer(self) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 from memplus.errors import CorruptMemoryError
 from memplus.store.bounded import Budget, bound
 
-__all__ = ["Database", "companions", "connect", "refusals_named"]
+__all__ = ["Database", "companions", "connect", "refusals_named", "unapplied"]
 
 _PATIENCE = 10.0
 """Seconds to wait for a lock that a commit of another process holds."""
@@ -51,6 +51,12 @@ _Probe = Callable[[sqlite3.Connection], object]
 def companions(name: str) -> set[str]:
     """The files that SQLite keeps beside a database, and the database."""
     return {name, f"{name}-wal", f"{name}-shm", f"{name}-journal"}
+
+
+def unapplied(path: Path) -> list[Path]:
+    """The files beside a database that hold changes of it, or what undoes half of one."""
+    found = [path.with_name(f"{path.name}-{kind}") for kind in ("wal", "journal")]
+    return [file for file in found if file.exists()]
 
 
 def connect(path: Path, options: str) -> sqlite3.Connection:
@@ -170,14 +176,13 @@ class Database:
 
     def _without_side_files(self, probe: _Probe) -> sqlite3.Connection:
         """Open it where SQLite cannot make its files beside it."""
-        log = self.path.with_name(f"{self.path.name}-wal")
-        if not log.exists() or not log.stat().st_size:
+        if not any(file.stat().st_size for file in unapplied(self.path)):
             self._stamp = _stamp(self.path)
             return _probed(self.path, "mode=ro&immutable=1", probe)
         # A writer ended without closing it: the log has to be applied, and that needs a copy.
         with tempfile.TemporaryDirectory(prefix="memplus-") as folder:
             copy = Path(folder) / self.path.name
-            for file in (self.path, log):
+            for file in (self.path, *unapplied(self.path)):
                 shutil.copyfile(file, copy.with_name(file.name), follow_symlinks=False)
             return _probed(copy, "mode=rw", probe)
 

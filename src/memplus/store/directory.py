@@ -6,6 +6,7 @@ folder is made aside and renamed into place, so it is there whole or not at all.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -27,6 +28,7 @@ from memplus.errors import (
 from memplus.errors.base import storage_error
 from memplus.store.disk import Disk, read
 from memplus.store.folder import Folder
+from memplus.store.leases import OWNERS
 from memplus.store.locks import Lock, alone, shared
 from memplus.store.manifest import Manifest
 
@@ -103,8 +105,23 @@ class Directory:
                     self.disk.remove_tree(folder)
 
     def _remains(self) -> list[Path]:
+        # Another machine's lock may not be seen here, and it may be filling a new folder.
+        kinds = (".gone-",) if self.shared else (".gone-", ".new-")
         with os.scandir(self.path / "memories") as entries:
-            return [Path(e.path) for e in entries if e.name.startswith((".gone-", ".new-"))]
+            return [Path(e.path) for e in entries if e.name.startswith(kinds)]
+
+    @property
+    def shared(self) -> bool:
+        """Whether its writers hold leases: it has a folder in which they tell that they live."""
+        with self.named_errors():
+            return (self.path / OWNERS).is_dir()
+
+    def share(self) -> None:
+        """Make it one whose writers hold leases, from now on."""
+        with self.named_errors(), suppress(FileExistsError):
+            if not self.shared:
+                self.disk.make_folder(self.path / OWNERS)
+                self.disk.sync(self.path)
 
     @property
     def _folders_lock(self) -> Path:
@@ -215,7 +232,20 @@ class Directory:
             raise MemoryExistsError(name, store=self.path)
         with self.made_aside() as folder:
             yield folder
+            self.settle(folder, name)
+
+    def settle(self, folder: Folder, name: str) -> None:
+        """Let a folder made aside be the memory of that name.
+
+        Raises:
+            MemoryExistsError: another machine was first.
+        """
+        try:
             self.disk.rename(folder.path, self.folder(name))
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            raise MemoryExistsError(name, store=self.path) from error
 
     @contextmanager
     def made_aside(self) -> Iterator[Folder]:

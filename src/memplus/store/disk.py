@@ -111,6 +111,26 @@ class Disk:
         temporary.replace(path)
         self.sync(path.parent)
 
+    def claim(self, temporary: Path, path: Path) -> bool:
+        """Give a file a name that nobody has taken, and make that last; whether it got it.
+
+        Of all processes of all machines that want the same name exactly one gets it.
+        """
+        self.step("link", path)
+        try:
+            os.link(temporary, path, follow_symlinks=False)
+        except FileExistsError:
+            # Where a server's answer is lost, the second request finds what the first one made.
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(temporary.lstat(), path.lstat()):
+                    self.sync(path.parent)
+                    return True
+            return False
+        self.sync(path.parent)
+        with contextlib.suppress(OSError):  # it is done; what is left of it is in nobody's way
+            self.remove(temporary)
+        return True
+
     def together(self, *calls: Callable[[], None]) -> None:
         """Do several things at once, most of which only wait for the disk.
 

@@ -47,7 +47,9 @@ def fork_files(source: Path, manifest: Manifest, name: str, target: Folder) -> N
         old.copy(journal, writes=manifest.writes, commits=manifest.commit)
     for file in sorted(manifest.files() - {manifest.journal}):
         disk.share(source / file, target.path / file)
-    made = replace(manifest, id=name, journal=journal.name, log_open=False, created=now())
+    made = replace(
+        manifest, id=name, journal=journal.name, log_open=False, created=now(), hold=None
+    )
     made.save(target.path, disk)
 
 
@@ -73,6 +75,7 @@ def export_files(source: Path, manifest: Manifest, path: Path, disk: Disk) -> No
         generations=[current],
         segments=trimmed(manifest.segments, current.physical),
         log_open=False,
+        hold=None,
     )
     try:
         with aside(path) as temporary, zipfile.ZipFile(temporary, "w", allowZip64=True) as archive:
@@ -144,7 +147,7 @@ def import_files(path: Path, name: str | None, target: Folder) -> Manifest:
     disk = target.disk
     try:
         manifest = _unpacked(path, target.path, disk)
-        manifest = replace(manifest, id=name or manifest.id, created=now())
+        manifest = replace(manifest, id=name or manifest.id, created=now(), hold=None)
         manifest.save(target.path, disk)
         check_files(target.path, manifest, disk)
     except CorruptMemoryError as error:

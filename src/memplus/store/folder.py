@@ -57,15 +57,22 @@ class Folder:
         path: the folder.
         disk: makes every change.
         residency: keeps mapped files within their budget.
+
+    Attributes:
+        known: names of files of which this handle knows that no writer after it names them, unless
+            its own last manifest does: those that it made, and those of states that it replaced.
     """
 
     path: Path
     disk: Disk
     residency: Residency = field(default_factory=Residency)
+    known: set[str] = field(default_factory=set)
 
     def new(self, kind: str) -> Path:
         """A path that nothing has."""
-        return self.path / f"{kind}-{secrets.token_hex(8)}"
+        name = f"{kind}-{secrets.token_hex(8)}"
+        self.known.add(name)
+        return self.path / name
 
     def map(self, name: str) -> Container:
         """Open a container by its name.
@@ -131,14 +138,26 @@ class Folder:
         journal after opening the log has opened all of it.
         """
         named = manifest.files() | companions(manifest.journal) | {NAME} | set(used)
-        for entry in sorted(os.scandir(self.path), key=lambda entry: entry.name):
-            if entry.name not in named:
-                self.disk.remove(Path(entry.path))
+        if manifest.hold is None:
+            self._remove({entry.name for entry in os.scandir(self.path)} - named)
+            return
+        # What lies here now may be another writer's, who has taken the memory over unnoticed.
+        gone = self.known - named
+        self._remove({name for one in gone for name in _with_companions(one)})
+        self.known -= gone
+
+    def _remove(self, names: Iterable[str]) -> None:
+        for name in sorted(names):
+            self.disk.remove(self.path / name)
 
     def tidy(self, manifest: Manifest, used: Iterable[str] = ()) -> None:
         """``collect`` where it is no harm if some of it cannot be done now."""
         with contextlib.suppress(OSError):
             self.collect(manifest, used)
+
+
+def _with_companions(name: str) -> set[str]:
+    return companions(name) if name.startswith("journal-") else {name}
 
 
 def _pieces(

@@ -14,7 +14,7 @@ import sqlite3
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -152,12 +152,19 @@ class Journal:
             self.version = version + 1
 
     @classmethod
-    def create(cls, path: Path, disk: Disk) -> None:
-        """A new, empty database."""
+    def create(cls, path: Path, disk: Disk, *, shared: bool = False) -> None:
+        """A new, empty database.
+
+        Args:
+            path: the file.
+            disk: is told.
+            shared: for several machines, whose processes have no memory in common: without the log
+                of changes that SQLite reads through such memory.
+        """
         disk.step("create", path)
         with refusals_named(path), contextlib.closing(connect(path, "mode=rwc")) as connection:
             path.chmod(0o600)
-            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA journal_mode = {'DELETE' if shared else 'WAL'}")
             connection.execute("PRAGMA synchronous = FULL")
             connection.executescript(_SCHEMA)
             connection.execute(f"PRAGMA user_version = {VERSION}")
@@ -218,20 +225,29 @@ class Journal:
                 self._database.connection.execute("ROLLBACK")
             raise
 
-    def copy(self, path: Path, *, writes: int, commits: int, without: Iterable[int] = ()) -> None:
+    def copy(
+        self,
+        path: Path,
+        *,
+        writes: int,
+        commits: int,
+        without: Iterable[int] = (),
+        shared: bool = False,
+    ) -> None:
         """A new database with the rows up to a write and a commit, and without some writes.
 
-        Nothing of the others is left in it, not even in free pages.
+        Nothing of the others is left in it, not even in free pages. ``shared``: see ``create``.
         """
         gone = set(without)
-        Journal.create(path, self.disk)
+        Journal.create(path, self.disk, shared=shared)
         with refusals_named(path), contextlib.closing(connect(path, "mode=rw")) as target:
             target.execute("BEGIN")
             self.disk.step("journal write", path)
-            rows = (row for row in self._writes("id <= ?", (writes,)) if row.id not in gone)
-            target.executemany(_WRITES, (_bound(_values(row)[:-1]) for row in rows))
-            found = (_values(row) for row in self._commits(commits))
-            target.executemany(_COMMITS, found)
+            with contextlib.closing(self._writes("id <= ?", (writes,))) as rows:
+                kept = (_bound(_values(row)[:-1]) for row in rows if row.id not in gone)
+                target.executemany(_WRITES, kept)
+            with contextlib.closing(self._commits(commits)) as found:
+                target.executemany(_COMMITS, (_values(row) for row in found))
             self.disk.step("journal commit", path)
             target.execute("COMMIT")
 
@@ -261,7 +277,7 @@ class Journal:
             place = (row.id, row.source, row.start, row.tokens, row.first_char)
             yield WrittenText(*place, row.text, tuple(ids), row.time)
 
-    def _writes(self, where: str, values: tuple[object, ...]) -> Iterator[_Write]:
+    def _writes(self, where: str, values: tuple[object, ...]) -> Generator[_Write]:
         """Rows in order, each checked."""
         query = f"SELECT * FROM writes WHERE {where} ORDER BY id"
         for found in self._database.rows(query, values):
@@ -296,9 +312,10 @@ class Journal:
         Raises:
             CorruptMemoryError: that one was changed.
         """
-        return any(True for _ in self._commits(upto, " AND what = ?", what))
+        with contextlib.closing(self._commits(upto, " AND what = ?", what)) as found:
+            return any(True for _ in found)
 
-    def _commits(self, upto: int, which: str = "", *sought: str) -> Iterator[_Commit]:
+    def _commits(self, upto: int, which: str = "", *sought: str) -> Generator[_Commit]:
         query = f"SELECT * FROM commits WHERE number <= ?{which} ORDER BY number"
         for found in self._database.rows(query, (upto, *sought)):
             what = f"commit {found[0]}"

@@ -10,10 +10,12 @@ manifest, and with it the memory, as it was.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from memplus.errors import LeaseLostError
 from memplus.memory.bounds import example_rows
 from memplus.memory.state import Memory
 from memplus.store.blocks import Container, read_records
@@ -22,7 +24,7 @@ from memplus.store.folder import Folder, parts_of
 from memplus.store.history import kept_generations, manifest_at, state_after
 from memplus.store.journal import Commit, Journal, Place, now
 from memplus.store.limits import Limits
-from memplus.store.manifest import Generation, LogPart, Manifest
+from memplus.store.manifest import Generation, Hold, LogPart, Manifest, retire
 from memplus.store.pending import Pending, Prepared
 from memplus.store.segments import Segments, long_term_tables, waiting_bytes
 from memplus.store.snapshot import (
@@ -65,6 +67,16 @@ class Keeper:
         self.segments = Segments(folder, limits.segment)
         self.pending = Pending()
         self._snapshot = "", 0
+        self._followed: list[Manifest] = []
+
+    @property
+    def lost(self) -> bool:
+        """Whether another writer is known to have taken the memory over."""
+        hold = self.manifest.hold
+        if hold is None or not self.writable:
+            return False
+        following = replace(self.manifest, hold=hold.next())
+        return os.path.lexists(self.folder.path / following.place)
 
     def close(self) -> None:
         """Give up files; nothing is written."""
@@ -76,11 +88,15 @@ class Keeper:
         """Begin anew with what the disk says, after a change that failed half-way.
 
         Raises:
+            LeaseLostError: another writer has taken the memory over.
             CorruptMemoryError: it cannot be read.
         """
         self.journal.close()
         self.pending.clear()
-        self.manifest = Manifest.load(self.folder.path)
+        found = Manifest.load(self.folder.path)
+        if self.writable and _writer(found) != _writer(self.manifest):
+            raise LeaseLostError(self.manifest.id)
+        self.manifest = found
         path = self.folder.path / self.manifest.journal
         self.journal = Journal(path, self.folder.disk, writable=self.writable)
         if self.writable:
@@ -194,7 +210,8 @@ class Keeper:
         last = self.manifest
 
         def copy(path: Path) -> None:
-            self.journal.copy(path, writes=last.writes, commits=last.commit, without=forgotten)
+            numbers = (last.writes, last.commit)
+            self._copy_journal(path, *numbers, forgotten)
 
         self._replace_history(memory, copy)
 
@@ -205,7 +222,7 @@ class Keeper:
         self.manifest = replace(last, rows=memory.rows, segments=[])
 
         def copy(path: Path) -> None:
-            self.journal.copy(path, writes=last.writes, commits=last.commit)
+            self._copy_journal(path, last.writes, last.commit)
 
         self._replace_history(memory, copy, "pack")
 
@@ -220,7 +237,7 @@ class Keeper:
         last = self.manifest.commit
 
         def copy(path: Path) -> None:
-            self.journal.copy(path, writes=0, commits=last)  # labels stay
+            self._copy_journal(path, 0, last)  # labels stay
 
         self._replace_history(memory, copy)
 
@@ -244,11 +261,18 @@ class Keeper:
         """
         commit = state_after(self.journal, self.manifest, to_write)
         path = self.folder.new("journal")
-        self.journal.copy(path, writes=commit.writes, commits=commit.number)
-        changed = replace(manifest_at(self.manifest, commit), journal=path.name)
+        self._copy_journal(path, commit.writes, commit.number)
+        changed = manifest_at(self.manifest, commit)
+        changed = replace(changed, journal=path.name, hold=_following(self.manifest))
         self._use_journal(path)
         changed.save(self.folder.path, self.folder.disk)
         self._took_place(changed)
+
+    def _copy_journal(
+        self, path: Path, writes: int, commits: int, without: Iterable[int] = ()
+    ) -> None:
+        shared = self.manifest.hold is not None
+        self.journal.copy(path, writes=writes, commits=commits, without=without, shared=shared)
 
     def _use_journal(self, path: Path) -> None:
         self.folder.disk.sync(self.folder.path)
@@ -280,6 +304,7 @@ class Keeper:
             tokens=prepared.tokens,
             waiting=prepared.waiting,
             changed=now(),
+            hold=_following(before),
         )
         numbers = (changed.commit, changed.changed, changed.writes, changed.tokens, changed.waiting)
         commit = Commit(*numbers, *entry)
@@ -293,8 +318,29 @@ class Keeper:
 
     def _took_place(self, changed: Manifest) -> None:
         before, self.manifest = self.manifest, changed
+        if changed.hold is not None:
+            self.folder.known |= before.files()
+            self._followed.append(before)
+            self._retire()
         if changed.files() != before.files():
             self.folder.tidy(changed, {entry.name for entry in self.segments.entries})
+
+    def _retire(self) -> None:
+        """Take earlier manifests away, the earliest first; what cannot be done now waits."""
+        with contextlib.suppress(OSError):
+            while self._followed:
+                retire(self._followed[0], self.folder.path, self.folder.disk)
+                self._followed.pop(0)
+
+
+def _following(manifest: Manifest) -> Hold | None:
+    return None if manifest.hold is None else manifest.hold.next()
+
+
+def _writer(manifest: Manifest) -> tuple[str, int] | None:
+    """Which writer of which memory has put it in place; None where no lease is held."""
+    hold = manifest.hold
+    return None if hold is None else (f"{manifest.chain}{hold.session}", hold.epoch)
 
 
 def _place(changed: Manifest) -> Place:

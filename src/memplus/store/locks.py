@@ -10,15 +10,27 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol, Self
 
 from filelock import FileLock, Timeout
 
 from memplus.errors import MemoryBusyError
 from memplus.errors.base import storage_error
 
-__all__ = ["Lock", "alone", "shared"]
+__all__ = ["Lock", "Right", "alone", "shared"]
 
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Right(Protocol):
+    """The right to change one memory, until it is given up."""
+
+    def release(self) -> None:
+        """Let others have it."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *details: object) -> None: ...
 
 
 class Lock:
@@ -47,7 +59,7 @@ class Lock:
         """Let others have it."""
         self._lock.release()
 
-    def __enter__(self) -> Lock:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *details: object) -> None:

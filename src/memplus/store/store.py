@@ -10,8 +10,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -36,8 +36,9 @@ from memplus.store.erasing import take_contents
 from memplus.store.folder import Folder
 from memplus.store.journal import Journal, now
 from memplus.store.keeper import Keeper
+from memplus.store.leases import Lease
 from memplus.store.limits import Limits
-from memplus.store.locks import Lock
+from memplus.store.locks import Right
 from memplus.store.manifest import Manifest
 from memplus.store.stored import StoredMemory
 
@@ -68,13 +69,19 @@ class MemoryStore(Administration):
         window: seconds, for ``relaxed``.
         ram: bytes that an open memory's rows may take in memory; None leaves it to the system.
         limits: when what is written is put elsewhere.
-        disk: makes every change.
+        lease: for a directory that several machines write to, and for writers that may stand still
+            for long: who writes, and how long others wait for it; see ``Lease``. A directory that
+            was opened so once is opened so by all; None: under a name of this process then, and
+            with locks of this machine otherwise.
 
     Raises:
         StorageError: it cannot be made or read.
         NotAStoreError: the directory holds something else.
         MemoryVersionError: a later release made it.
     """
+
+    _new_disk: Callable[[], Disk] = Disk
+    """Gives what makes every change of the directory."""
 
     def __init__(
         self,
@@ -84,20 +91,23 @@ class MemoryStore(Administration):
         window: float = _RELAXED_SECONDS,
         ram: int | None = None,
         limits: Limits | None = None,
-        disk: Disk | None = None,
+        lease: Lease | None = None,
     ) -> None:
         if durability not in ("full", "relaxed"):
             raise ConfigError("durability", value=durability, reason="it must be full or relaxed")
         if ram is not None and ram < 1:
             raise ConfigError("ram", value=ram, reason="it must be at least 1 byte")
-        super().__init__(Directory(as_path(path), disk or Disk()), limits or _limits(ram))
+        directory = Directory(as_path(path), self._new_disk())
+        super().__init__(directory, limits or _limits(ram), lease)
         self.window = window if durability == "relaxed" else 0.0
         self.ram = ram
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies, and what other processes are handed, open the same directory anew."""
         # The directory is open elsewhere by its place, whatever that process's own folder is.
-        return _opened, (type(self), self.path.absolute(), self.window, self.ram, self.limits)
+        lease = None if self._holder is None else self._holder.lease.another()
+        place = self.path.absolute()
+        return _opened, (type(self), place, self.window, self.ram, self.limits, lease)
 
     @classmethod
     def existing(cls, path: str | os.PathLike[str], *, ram: int | None = None) -> MemoryStore:
@@ -147,9 +157,8 @@ class MemoryStore(Administration):
         if name in self._directory:
             raise MemoryExistsError(name, store=self.path)
         start = _Start(seed, max_bytes, rows)
-        with self._locked(name, wait) as lock:
-            self._make(name, model, start)
-            return self._opened(name, model, lock)
+        with self._writing(name, wait, lambda: self._make(name, model, start)) as right:
+            return self._opened(name, model, right)
 
     def open_or_create(
         self,
@@ -174,19 +183,36 @@ class MemoryStore(Administration):
             MemoryMismatchError, CorruptMemoryError, MemoryVersionError, StorageError: see ``open``.
         """
         start = _Start(seed, max_bytes, rows)
-        with self._locked(name, wait) as lock:
+
+        def make() -> None:
             if name not in self._directory:
-                self._make(name, model, start)
-            return self._opened(name, model, lock)
+                with suppress(MemoryExistsError):  # another machine was first
+                    self._make(name, model, start)
+
+        with self._writing(name, wait, make) as right:
+            return self._opened(name, model, right)
 
     @contextmanager
-    def _locked(self, name: str, wait: float | None) -> Iterator[Lock]:
-        """The lock of a name, kept when the block ends well."""
-        lock = self._directory.lock(name, wait)
+    def _writing(
+        self, name: str, wait: float | None, make: Callable[[], None] | None = None
+    ) -> Iterator[Right]:
+        """The right to change a memory, kept when the block ends well.
+
+        Args:
+            name: of the memory.
+            wait: seconds to wait for another writer; None waits for ever.
+            make: puts the memory in place first, while no other process of this machine does.
+        """
+        if self._holder is not None and make is not None:
+            with self._directory.lock(name, wait):
+                make()
+        right = self._right(name, wait)
         try:
-            yield lock
+            if self._holder is None and make is not None:
+                make()
+            yield right
         except BaseException:
-            lock.release()
+            right.release()
             raise
 
     def _make(self, name: str, model: MemoryHost, start: _Start) -> None:
@@ -240,10 +266,10 @@ class MemoryStore(Administration):
             raise UnknownMemoryError(name, store=self.path)
         if not write:
             return self._opened(name, model, None)
-        with self._locked(name, wait) as lock:
-            return self._opened(name, model, lock)
+        with self._writing(name, wait) as right:
+            return self._opened(name, model, right)
 
-    def _opened(self, name: str, model: MemoryHost, lock: Lock | None) -> StoredMemory:
+    def _opened(self, name: str, model: MemoryHost, lock: Right | None) -> StoredMemory:
         def attempt(manifest: Manifest) -> StoredMemory:
             _check_identity(manifest, model)
             writable = lock is not None
@@ -263,9 +289,14 @@ class MemoryStore(Administration):
 
 
 def _opened(
-    kind: type[MemoryStore], path: Path, window: float, ram: int | None, limits: Limits
+    kind: type[MemoryStore],
+    path: Path,
+    window: float,
+    ram: int | None,
+    limits: Limits,
+    lease: Lease | None,
 ) -> MemoryStore:
-    store = kind(path, ram=ram, limits=limits)
+    store = kind(path, ram=ram, limits=limits, lease=lease)
     store.window = window
     return store
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from memplus.errors import (
+    LeaseLostError,
     MemplusError,
     ReadOnlyMemoryError,
     UsageError,
@@ -38,7 +39,7 @@ from memplus.store.erasing import (
 from memplus.store.history import state_after
 from memplus.store.journalled import JournalledMemory
 from memplus.store.keeper import Keeper
-from memplus.store.locks import Lock
+from memplus.store.locks import Right
 from memplus.store.mapped import MappedTable
 from memplus.store.snapshot import Logged
 
@@ -58,7 +59,7 @@ class StoredMemory(JournalledMemory):
     )
 
     def __init__(
-        self, host: MemoryHost, keeper: Keeper, lock: Lock | None, *, window: float = 0.0
+        self, host: MemoryHost, keeper: Keeper, lock: Right | None, *, window: float = 0.0
     ) -> None:
         super().__init__(host.owner, 0)
         self.host = host
@@ -141,10 +142,17 @@ class StoredMemory(JournalledMemory):
             self._lock.release()
 
     def _recover(self) -> None:
-        """Become what is on the disk after a refusal; where that cannot be read, be closed."""
+        """Become what is on the disk after a refusal; where that cannot be read, be closed.
+
+        Raises:
+            LeaseLostError: another writer has taken the memory over; it is closed.
+        """
         try:
             self.keeper.reopen()
             self.reload()
+        except LeaseLostError:
+            self._give_up()
+            raise
         except (OSError, MemplusError):
             self._give_up()
 
@@ -174,12 +182,14 @@ class StoredMemory(JournalledMemory):
         Raises:
             ReadOnlyMemoryError: it was opened for reading, or is closed.
             StorageError: the disk refused an earlier write whose call had returned already.
+            LeaseLostError: another writer has taken the memory over; it is closed.
         """
         self._require_open()
         if not self.keeper.writable:
             raise ReadOnlyMemoryError(self.id, reason="it was opened for reading")
         with self.guards.state:
             self.committing.raise_refused()
+            self.committing.require_held()
 
     def check_source(self, source: str) -> None:
         """Refuse a source's name before any work is done.
