@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -446,6 +446,25 @@ def test_a_writer_paused_while_it_takes_a_memory_does_no_harm_to_the_next(
             assert contents(reader) == written[0]
         three.store.verify("alice")
     assert one.store.has_label("alice", "one")
+
+
+@pytest.mark.parametrize("meanwhile", [takes, takes_and_writes, takes_and_keeps, takes_and_changes])
+def test_the_manifest_of_a_replaced_writer_finds_its_name_taken_for_ever(
+    path: Path, one: Owner, two: Owner, meanwhile: Callable[[Owner], None]
+) -> None:
+    memory = one.open()
+    labelled(memory, "one", chunks(0, 2))
+    last = memory.keeper.manifest
+    assert last.hold is not None
+    late = replace(last, hold=last.hold.next(), writes=77)
+    meanwhile(two)
+    for _ in range(3):
+        with pytest.raises(LeaseLostError):  # whatever else would have stopped it
+            late.save(memory.keeper.folder.path, Disk())
+        assert manifest(two.store).writes != 77
+        if two.store._holder is not None and not two.store._holder.holds("alice"):
+            with Owner(path, "three").open() as third:
+                labelled(third, "three", chunks(40, 2))
 
 
 @pytest.mark.parametrize("let_go", [True, False])
