@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from memplus.backbone import products
-from memplus.backbone.products import attend_rows, empty_keys, products_serve
+from memplus.backbone.products import attend_rows, attend_token, empty_keys, products_serve
 
 SCALE = 0.3
 
@@ -111,3 +111,19 @@ def test_which_reads_products_serve(monkeypatch: pytest.MonkeyPatch) -> None:
         assert products_serve(many, key)
         assert products_serve(few, key) is fast
         assert not products_serve(many, key[:, :, : rows // 2])
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_one_token_attends_to_all_its_rows_wherever_they_lie(parts: int) -> None:
+    query = drawn(2, 3, 8, seed=0)
+    counts = (5, 1, 17)[:parts]
+    rows = [(drawn(2, n, 8, seed=n), drawn(2, n, 8, seed=2 * n)) for n in counts]
+    biases = [None, drawn(1, seed=3), drawn(17, seed=4)][:parts]
+    given = [(k.transpose(1, 2), v, b) for (k, v), b in zip(rows, biases, strict=True)]
+    keys, values = (torch.cat(one, dim=1) for one in zip(*rows, strict=True))
+    added = [
+        torch.zeros(len(k[0])) if b is None else b for (k, _), b in zip(rows, biases, strict=True)
+    ]
+    scores = query @ keys.transpose(1, 2) + torch.cat(added)
+    expected = scores.softmax(dim=-1) @ values
+    assert torch.allclose(attend_token(query, given), expected, atol=1e-6)

@@ -108,24 +108,24 @@ def attend_token(query: Tensor, parts: Sequence[tuple[Tensor, Tensor, Tensor | N
 
     Args:
         query: [G, H / G, D], multiplied by what scores are multiplied by.
-        parts: keys [G, P, D], values [G, P, D] and what is added to their scores, [P] of the
+        parts: keys [G, D, P], values [G, P, D] and what is added to their scores, [P] of the
             query's dtype, or None.
 
     Returns:
         [G, H / G, D].
     """
     scores = [
-        torch.bmm(query, key.transpose(1, 2))
-        if bias is None
-        else torch.baddbmm(bias, query, key.transpose(1, 2))
+        torch.bmm(query, key) if bias is None else torch.baddbmm(bias, query, key)
         for key, _, bias in parts
     ]
-    widths = [key.shape[1] for key, _, _ in parts]
     whole = scores[0] if len(scores) == 1 else torch.cat(scores, dim=2)
-    weights = whole.softmax(dim=2, dtype=torch.float32).to(query.dtype).split(widths, dim=2)
-    output = torch.bmm(weights[0], parts[0][1])
-    for some, (_, value, _) in zip(weights[1:], parts[1:], strict=True):
-        output.baddbmm_(some, value)
+    weights = whole.softmax(dim=2, dtype=torch.float32).to(query.dtype)
+    start = parts[0][1].shape[1]
+    output = torch.bmm(weights.narrow(2, 0, start), parts[0][1])
+    for _, value, _ in parts[1:]:
+        count = value.shape[1]
+        output.baddbmm_(weights.narrow(2, start, count), value)
+        start += count
     return output
 
 

@@ -64,6 +64,11 @@ class _LayerRows:
         """[P] the same for the shared rows, in the dtype of the keys."""
         if self.shared is not None and self.shared.bias is not None:
             self.shared_bias = self.shared.bias[0].to(key.dtype)
+        self._shared: list[tuple[Tensor, Tensor, Tensor | None]] = []
+        if self.shared is not None:
+            key, value = self.shared.key[0], self.shared.value[0]
+            self._shared.append((key.transpose(1, 2), value, self.shared_bias))
+        self._look()
         start = 0
         for one in own:
             place = slice(start, start + one.key.shape[2])
@@ -77,8 +82,8 @@ class _LayerRows:
         start, end = self.lead + read, self.lead + read + key.shape[2]
         if self.keys.shape[2] < end:
             self._widen(start, end + room)
-        self.keys[:, :, start:end] = key
-        self.values[:, :, start:end] = value
+        self.keys.narrow(2, start, end - start).copy_(key)
+        self.values.narrow(2, start, end - start).copy_(value)
 
     def _widen(self, used: int, size: int) -> None:
         keys, values, bias = self.keys, self.values, self.bias
@@ -88,6 +93,7 @@ class _LayerRows:
         if bias is not None:
             self.bias = bias.new_zeros(size)
             self.bias[:used] = bias[:used]
+        self._look()
 
     def segments(self) -> list[Segment]:
         """The prefix."""
@@ -105,18 +111,20 @@ class _LayerRows:
 
     def parts(self, count: int, window: int | None) -> list[tuple[Tensor, Tensor, Tensor | None]]:
         """All that the last of ``count`` text tokens attends to, as ``attend_token`` takes it."""
-        keys, values, bias, end = self.keys[0], self.values[0], self.bias, self.lead + count
-        found: list[tuple[Tensor, Tensor, Tensor | None]] = []
-        if self.shared is not None:
-            found.append((self.shared.key[0], self.shared.value[0], self.shared_bias))
+        keys, values, bias, end = self._turned, self._own, self.bias, self.lead + count
+        found = list(self._shared)
         if window is not None and count > window:
-            near = slice(end - window, end)
-            found.append((keys[:, near], values[:, near], None))
+            near = end - window
+            found.append((keys.narrow(2, near, window), values.narrow(1, near, window), None))
             end = self.lead
         if end:
             own = None if bias is None else bias[:end]
-            found.append((keys[:, :end], values[:, :end], own))
+            found.append((keys.narrow(2, 0, end), values.narrow(1, 0, end), own))
         return found
+
+    def _look(self) -> None:
+        """Views that every token needs, made once."""
+        self._turned, self._own = self.keys[0].transpose(1, 2), self.values[0]
 
 
 class OpenRead:
@@ -279,6 +287,7 @@ class JointSession(Session):
         """Every read over its own prefix and text."""
         mergeable = call.mergeable
         quick = mergeable and token_served(call.query)
+        layer, window = call.layer, call.options.get("sliding_window")
         batch, heads, tokens, width = call.query.shape
         output = call.query.new_empty((batch, tokens, heads, width))
         singles = call.query
@@ -286,10 +295,11 @@ class JointSession(Session):
             singles = (call.query[0] * call.scale).transpose(0, 1)
             singles = singles.reshape(tokens, call.key.shape[1], -1, width)
         for piece, place in zip(self.pieces, self.places, strict=True):
-            read, key, value = piece.read, call.key[:, :, place], call.value[:, :, place]
-            rows = read.take_in(call.layer, key, value)
-            if quick and len(piece.ids) == 1 and read.watch is None:
-                parts = rows.parts(read.read + 1, call.options.get("sliding_window"))
+            read, count = piece.read, len(piece.ids)
+            key = call.key.narrow(2, place.start, count)
+            rows = read.take_in(layer, key, call.value.narrow(2, place.start, count))
+            if quick and count == 1 and read.watch is None:
+                parts = rows.parts(read.read + 1, window)
                 found = attend_token(singles[place.start], parts)
                 output[0, place.start] = found.view(heads, width)
             else:

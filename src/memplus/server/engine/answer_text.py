@@ -10,9 +10,9 @@ __all__ = ["AnswerText"]
 
 _HALF = "\ufffd"
 """What a tokenizer gives for half a character."""
-_KEPT = 16
+_KEPT = 8
 """Tokens decoded again with those that follow them: they may change how these are spelt."""
-_TOGETHER = 128
+_TOGETHER = 32
 """Most tokens decoded at a time, so that a long answer costs no more per token than a short one."""
 
 
