@@ -4,8 +4,9 @@ from typing import Any
 import pytest
 import torch
 from tests.fakes import CONFIG, make_mplus
+from tests.sessions.chatml import PREAMBLE, TURN, chatml
 
-from memplus import MemoryConfig, MPlus
+from memplus import MPlus
 from memplus.config import PromptConfig
 from memplus.errors import EmptyTextError
 from memplus.sessions.conversation import Conversation
@@ -92,22 +93,6 @@ def test_a_message_of_several_lines_does_not_look_like_several_turns_later() -> 
     lines = turn.text.splitlines()
     assert [line for line in lines if line.startswith("User:")] == ["User: hi"]
     assert len([line for line in lines if line.startswith("Assistant:")]) == 1
-
-
-CHATML = (
-    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-PREAMBLE = "<|im_start|>system\nBe kind.<|im_end|>\n"
-TURN = "<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
-
-
-def chatml(config: MemoryConfig = CONFIG) -> MPlus:
-    """A model whose memory reads turns of its chat template, which has a system message."""
-    model = make_mplus(config=config)
-    model.tokenizer.chat_template = PREAMBLE + CHATML
-    model.prompt = PromptConfig(template=TURN, stop=("\n",))
-    return model
 
 
 def asked_of(model: MPlus, monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[int], int | None]]:

@@ -11,20 +11,23 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from memplus.data.wording import same_wording
 from memplus.errors import EmptyTextError
 from memplus.memory.state import Memory
 from memplus.memory.written_text import require_text
-from memplus.mplus.encoding import chat_ids
 from memplus.mplus.streaming import Pieces, Stream
+from memplus.sessions.turns import (
+    NOTED,
+    chat_prompt,
+    declines,
+    has_chat_template,
+    is_question,
+    turn_text,
+)
 
 if TYPE_CHECKING:
     from memplus.mplus.model import MPlus
 
 __all__ = ["Conversation", "Turn"]
-
-_NOTED = "Noted."
-"""What the model is told that it said to a statement which it could only have declined."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +43,7 @@ class Turn:
 
 
 class Conversation:
-    """Talks over one memory.
-
-    A model with a chat template gets it. Where the prompt of the model's memory is a turn of that
-    template, the conversation is made of such turns alone: what the template puts before the first
-    one (a system message of its own) no training of the memory has seen. The last message then
-    asks the long-term memory, not the turns before it.
-
-    Without a chat template, a question is put in the model's own template and anything else is
-    taken as a statement to remember.
+    """Talks over one memory; ``sessions.turns`` says how turns are put to the model.
 
     Args:
         model: the model.
@@ -83,7 +78,7 @@ class Conversation:
         said = text.strip()
         if not said:
             raise EmptyTextError("The message")
-        answer = self._chat if self._has_chat_template else self._note_or_ask
+        answer = self._chat if has_chat_template(self.model) else self._note_or_ask
         turn = answer(said, stream)
         self.turns.append(turn)
         self._make_room()
@@ -95,13 +90,9 @@ class Conversation:
             self.model.write(self.memory, turn.text, source=self.source)
         self.turns = []
 
-    @property
-    def _has_chat_template(self) -> bool:
-        return bool(getattr(self.model.tokenizer, "chat_template", None))
-
     def _note_or_ask(self, said: str, stream: Stream | None) -> Turn:
-        if not said.endswith("?"):
-            return Turn(said, "", f" {said}")
+        if not is_question(said):
+            return Turn(said, "", turn_text(self.model, said, None))
         ids = [*self._window_ids(), *self.model.asker.encode(said)]
         reply = self._generated(ids)
         for stop in self.model.prompt.stop:
@@ -109,45 +100,25 @@ class Conversation:
         reply = reply.strip()
         if stream is not None and reply:
             stream(reply)  # short, and what is cut off it is known at its end only
-        if self._declines(reply):
-            return Turn(said, reply, f" {said}\n")
-        return Turn(said, reply, f"{self.model.prompt.filled(said)} {reply}\n")
+        kept = None if declines(self.model, reply) else reply
+        return Turn(said, reply, turn_text(self.model, said, kept))
 
     def _chat(self, said: str, stream: Stream | None) -> Turn:
-        ids, asking = self._laid_out(said)
+        messages = [m for turn in self.turns for m in _messages(turn)]
+        last = {"role": "user", "content": said}
+        ids, asking = chat_prompt(self.model, [*messages, last])
         stops = self.model.prompt.stop if asking else ()
-        held = _Held(stream, "" if said.endswith("?") else self.model.prompt.abstention)
+        held = _Held(stream, "" if is_question(said) else self.model.prompt.abstention)
         streamer = None if stream is None else Pieces(self._decoded, stops, held)
         reply = self._generated(ids, streamer=streamer, asking_tokens=asking).strip()
         if asking:
             reply = self.model.asker.until_stop(reply)
-        text, declined = f"User: {_indented(said)}\n", self._declines(reply)
-        if declined and not said.endswith("?"):
+        declined = declines(self.model, reply)
+        text = turn_text(self.model, said, None if declined else reply)
+        if declined and not is_question(said):
             return Turn(said, "", text)  # it has no note of what it is just being told
         held.release()
-        return Turn(said, reply, text if declined else f"{text}Assistant: {_indented(reply)}\n")
-
-    def _laid_out(self, said: str) -> tuple[list[int], int | None]:
-        """Token ids of the conversation, and how many last ones ask the memory; None: all."""
-        model = self.model
-        messages = [m for turn in self.turns for m in _messages(turn)]
-        last = {"role": "user", "content": said}
-        ids = chat_ids(model.tokenizer, [*messages, last], model.name)
-        alone, own = chat_ids(model.tokenizer, [last], model.name), model.asker.encode(said)
-        before = len(alone) - len(own)
-        if alone[before:] == own and ids[:before] == alone[:before]:
-            return ids[before:], len(own)
-        return ids[1:] if self._begins_with_bos(ids) else ids, None
-
-    def _begins_with_bos(self, ids: list[int]) -> bool:
-        """Whether the template wrote a bos token, in whose place the memory's own one stands.
-
-        A template that does not name bos begins with a token of its own, even if that token is
-        what the tokenizer calls bos (SmolLM2's ``<|im_start|>``).
-        """
-        tokenizer = self.model.tokenizer
-        named = "bos_token" in str(tokenizer.chat_template)
-        return self.model.memory_config.bos and named and ids[:1] == [tokenizer.bos_token_id]
+        return Turn(said, reply, text)
 
     def _generated(self, ids: list[int], **options: Any) -> str:
         prompt = torch.tensor([ids], device=self.model.device)
@@ -161,9 +132,6 @@ class Conversation:
 
     def _decoded(self, ids: list[int]) -> str:
         return str(self.model.tokenizer.decode(ids, skip_special_tokens=True))
-
-    def _declines(self, reply: str) -> bool:
-        return same_wording(reply, self.model.prompt.abstention)
 
     def _window_ids(self) -> list[int]:
         return self.model.encode("".join(turn.text for turn in self.turns)) if self.turns else []
@@ -195,13 +163,8 @@ class _Held:
         self._waiting = ""
 
 
-def _indented(text: str) -> str:
-    """Lines after the first stand further in, so that none of them looks like another turn."""
-    return text.replace("\n", "\n  ")
-
-
 def _messages(turn: Turn) -> list[dict[str, str]]:
     return [
         {"role": "user", "content": turn.said},
-        {"role": "assistant", "content": turn.reply or _NOTED},
+        {"role": "assistant", "content": turn.reply or NOTED},
     ]
