@@ -14,6 +14,13 @@ def nano() -> MPlus:
     return MPlus.from_pretrained("nano").eval()
 
 
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, nano: MPlus) -> Iterator[Served]:
+    """A server without keys that the tests of a module share; each has memories of its own."""
+    with serving(tmp_path_factory.mktemp("store"), nano) as made:
+        yield made
+
+
 @pytest.fixture(scope="session")
 def keyed(tmp_path_factory: pytest.TempPathFactory, nano: MPlus) -> Iterator[Served]:
     """One server with keys, which the tests of many tenants share."""

@@ -17,6 +17,8 @@ __all__ = ["ServerDatabase"]
 
 NAME = "server.db"
 VERSION = 1
+_SCRUB_PATIENCE = 100
+"""Milliseconds that are waited for readers of other processes."""
 
 
 class ServerDatabase:
@@ -64,6 +66,19 @@ class ServerDatabase:
         """The first row of a query, or None."""
         found = self.rows(query, values)
         return found[0] if found else None
+
+    def scrub(self) -> None:
+        """See that what was deleted stands in no file any more.
+
+        Where another process reads right now, the log is emptied by a later call.
+        """
+        with self._lock, storage_errors(self.path), refusals_named(self.path):
+            (patience,) = self._connection.execute("PRAGMA busy_timeout").fetchone()
+            self._connection.execute(f"PRAGMA busy_timeout = {_SCRUB_PATIENCE}")
+            try:
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                self._connection.execute(f"PRAGMA busy_timeout = {patience}")
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:

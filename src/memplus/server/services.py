@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from memplus.errors import MemplusError, UsageError
-from memplus.server import calls, intake, keys, vault
+from memplus.server import calls, intake, keys, ledger, vault
 from memplus.server.calls import Calls
 from memplus.server.database import ServerDatabase
 from memplus.server.engine.engine import Engine
@@ -20,6 +20,7 @@ from memplus.server.engine.requests import EngineCounts
 from memplus.server.faults import RequestFault
 from memplus.server.intake import Entry, Intake
 from memplus.server.keys import Keys
+from memplus.server.ledger import Ledger
 from memplus.server.measured import MeasuredEngine
 from memplus.server.metrics import Metrics, Seldom
 from memplus.server.principals import Principal
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA", "Erased", "Services"]
 
-SCHEMA = keys.SCHEMA + vault.SCHEMA + intake.SCHEMA + calls.SCHEMA
+SCHEMA = keys.SCHEMA + vault.SCHEMA + intake.SCHEMA + calls.SCHEMA + ledger.SCHEMA
 _POLL_SECONDS = 0.05
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
@@ -104,7 +105,11 @@ class Services:
         self.rates = Rates(settings)
         self.recent = Recent(settings.recent_requests)
         self.intake = Intake(self.database, self._write_entry, settings.wait_seconds)
-        self.forgetters: list[Callable[[Erased], dict[str, int]]] = [self._forget_refused]
+        self.ledger = Ledger(self.database, settings)
+        self.forgetters: list[Callable[[Erased], dict[str, int]]] = [
+            self._forget_refused,
+            self._forget_answers,
+        ]
         self._load = load
         self._engine: Engine | None = None
         self._vault: Vault | None = None
@@ -220,7 +225,7 @@ class Services:
         self._engine = engine
         self._vault = Vault(self.store, model, self.settings, self.database)
         self._vault.settled = self.intake.settled
-        self._vault.gone += [self.intake.drop, self.calls.drop]
+        self._vault.gone += [self.intake.drop, self.calls.drop, self.ledger.drop]
         self._vault.on_opening(lambda kind: self.metrics.memory_opens.labels(kind).inc())
         self._vault.start()
         self.intake.start()
@@ -237,3 +242,6 @@ class Services:
 
     def _forget_refused(self, erased: Erased) -> dict[str, int]:
         return {"refused_texts": self.intake.forget(erased.stored, erased.source, erased.match)}
+
+    def _forget_answers(self, erased: Erased) -> dict[str, int]:
+        return self.ledger.forget(erased.stored)

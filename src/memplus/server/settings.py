@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 from memplus.errors import ConfigError
 
@@ -44,6 +44,16 @@ class ServerSettings:
     """So many of a tenant are listed by their ids."""
     import_bytes: int = 4 << 30
     """Most bytes of a memory that is imported."""
+    known_turns: int = 1_000_000
+    """Of one tenant, turns that are known to be written; those seen longest ago go."""
+    known_turn_days: float = 365.0
+    """A turn that no client has sent for so long would be written again."""
+    window_tokens: int = 1024
+    """Of a chat's earlier turns that its memory holds, so many are also read as text."""
+    answer_tokens: int = 256
+    """Longest answer where a request does not say."""
+    gateway_secret: str = field(default="", repr=False)
+    """What gateways sign the users with whom they name; empty: their plain headers are believed."""
     ping_seconds: float = 15.0
     """Longest silence of a stream."""
     search_and_fetch: bool = False

@@ -148,7 +148,7 @@ class Vault:
             await self._make(who, name, metadata or {}, seed=seed, max_bytes=max_bytes, rows=rows)
 
     async def _make(self, who: Principal, name: str, metadata: dict[str, str], **how: Any) -> None:
-        await self._check_count(who)
+        await self.check_count(who)
         most = self.settings.memory_bytes or None
         given = how.pop("max_bytes")
         limit = given if most is None else min(given or most, most)
@@ -159,7 +159,8 @@ class Vault:
         await asyncio.to_thread(make)
         self._put_metadata(who.stored(name), metadata)
 
-    async def _check_count(self, who: Principal) -> None:
+    async def check_count(self, who: Principal) -> None:
+        """Refuse one memory more than a tenant may have."""
         most = self.settings.memories_per_tenant
         names = await asyncio.to_thread(self._names, Principal(who.tenant))
         if most and len(names) >= most:
@@ -183,7 +184,7 @@ class Vault:
         """A second memory that begins as this one; see ``MemoryStore.fork``."""
         stored = self._allowed(who, name, "read")
         new = self._allowed(who, new_name, "write")
-        await self._check_count(who)
+        await self.check_count(who)
         await self.settled(stored)
         async with self._open.turn(new):
             self._require_free(new)
@@ -199,7 +200,7 @@ class Vault:
     async def import_memory(self, who: Principal, name: str, path: Path) -> None:
         """Add a memory from a file of ``export``; see ``MemoryStore.import_memory``."""
         stored = self._allowed(who, name, "write")
-        await self._check_count(who)
+        await self.check_count(who)
         async with self._open.turn(stored):
             self._require_free(stored)
             await asyncio.to_thread(self.store.import_memory, path, stored)

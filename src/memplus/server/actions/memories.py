@@ -88,6 +88,7 @@ async def fork(services: Services, who: Principal, name: str, new_name: str) -> 
     """Make a second memory that begins as this one."""
     await services.vault.fork(who, name, new_name)
     await asyncio.to_thread(services.calls.fork, who.stored(name), who.stored(new_name))
+    await asyncio.to_thread(services.ledger.fork, who.stored(name), who.stored(new_name))
     return summary(await services.vault.look(who, new_name))
 
 

@@ -1,6 +1,18 @@
 """The routes, one module for each kind."""
 
-from memplus.server.routes import administration, memories, models, operations, page, writes
+from memplus.server.routes import (
+    administration,
+    chat,
+    completions,
+    conversations,
+    memories,
+    models,
+    operations,
+    page,
+    responses,
+    tokenize,
+    writes,
+)
 
 __all__ = ["ROUTERS"]
 
@@ -11,4 +23,9 @@ ROUTERS = (
     writes.router,
     administration.router,
     page.router,
+    chat.router,
+    responses.router,
+    conversations.router,
+    completions.router,
+    tokenize.router,
 )

@@ -1,0 +1,296 @@
+"""One exchange of a chat: read the memory, answer, and keep what was said before the answer ends.
+
+The order, and what it promises: the answer comes first; before its last event the new turns, the
+conversation's chain and the kept answer are on the disk, all of them or none; then they are brought
+to the memory. Whoever has the end of an answer finds in the memory what it was told was written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from memplus.errors import MemoryExistsError
+from memplus.memory.state import Memory
+from memplus.server.chains import Place
+from memplus.server.engine.requests import Finished, Piece, ReadRequest, Sampling, TokenScore
+from memplus.server.faults import RequestFault, fault_of
+from memplus.server.ledger import Kept, NewText, Settled
+from memplus.server.principals import Principal
+from memplus.server.prompts import Message, Prompt, check_messages, make_prompt, texts_of, turns_of
+from memplus.server.services import Services
+from memplus.sessions.turns import NOTED, declines
+
+__all__ = ["Ask", "Ended", "Exchange"]
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What a request asks for, whichever route it came by."""
+
+    who: Principal
+    memory: str | None
+    """None: the plain model."""
+    messages: tuple[Message, ...]
+    """The whole conversation."""
+    conversation: str = ""
+    """Whose chain the turns belong to; empty: the memory's."""
+    keep: bool = True
+    """Whether turns may be written, as far as the request says."""
+    max_new_tokens: int | None = None
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    logprobs: int | None = None
+    evidence: bool = False
+    min_confidence: float = 0.0
+
+
+@dataclass(frozen=True)
+class Ended:
+    """An answer that is whole, about to be kept."""
+
+    text: str
+    finished: Finished
+    memory: dict[str, Any]
+    """What the answer says of its memory."""
+    tokens: list[TokenScore] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What will be written if the answer comes to its end."""
+
+    turns: list[Message]
+    links: list[bytes]
+    known: set[bytes]
+    """Links that were there."""
+
+    @property
+    def held(self) -> list[Message]:
+        return [one for one, link in zip(self.turns, self.links) if link in self.known]
+
+    @property
+    def fresh(self) -> bool:
+        return any(
+            one.role == "user" and link not in self.known
+            for one, link in zip(self.turns, self.links)
+        )
+
+
+class Exchange:
+    """Answers one request.
+
+    Args:
+        services: the server's parts.
+        ask: what is asked.
+        build: makes the answer that is kept and sent, once all of it is known.
+    """
+
+    def __init__(self, services: Services, ask: Ask, build: Callable[[Ended], Kept]) -> None:
+        self.services = services
+        self.ask = ask
+        self._build = build
+        self._place = Place(ask.who.tenant, ask.memory or "", ask.conversation)
+        self._keep = ask.memory is not None and ask.keep and ask.who.may("write")
+        self._created = False
+        self._state = 0
+        self._text = ""
+        self._tokens: list[TokenScore] = []
+
+    async def run(self) -> AsyncGenerator[Piece | Kept, None]:
+        """The pieces of the answer, and at its end, when it is on the disk, all of it."""
+        check_messages(self.ask.messages)
+        plan = await self._planned()
+        async with AsyncExitStack() as stack:
+            memory = await self._opened(stack, plan)
+            prompt = await asyncio.to_thread(self._prompt, plan)
+            finished = Finished("stop", 0, 0)
+            async with aclosing(self._spoken(memory, prompt)) as spoken:
+                async for item in spoken:
+                    if isinstance(item, Finished):
+                        finished = item
+                        continue
+                    self._text += item.text
+                    self._tokens += item.tokens
+                    yield item
+        yield await asyncio.shield(asyncio.create_task(self._settled(plan, prompt, finished)))
+
+    async def _planned(self) -> _Plan:
+        turns = turns_of(self.ask.messages)
+        chains = self.services.ledger.chains
+        links = chains.links(self._place, [(one.role, one.text) for one in turns])
+        known = await asyncio.to_thread(chains.known, self._place, links)
+        return _Plan(turns, links, known)
+
+    async def _opened(self, stack: AsyncExitStack, plan: _Plan) -> Memory | None:
+        """The memory as it is now; one that is about to be made is empty."""
+        name, who, vault = self.ask.memory, self.ask.who, self.services.vault
+        if name is None:
+            if not who.may("read"):
+                raise RequestFault.forbidden("This key has no scope 'read'.")
+            return None
+        if not await vault.exists(who, name):
+            if not (self._keep and plan.fresh and who.sees(name)):
+                raise RequestFault.unknown_memory(name)
+            await vault.check_count(who)
+            self._created = True
+            return await asyncio.to_thread(self.services.model.new_memory)
+        memory = await stack.enter_async_context(vault.reading(who, name))
+        self._state = memory.keeper.manifest.commit
+        return memory
+
+    def _prompt(self, plan: _Plan) -> Prompt:
+        held = plan.held if self.ask.memory is not None else []
+        window = self.services.settings.window_tokens
+        messages = self.ask.messages
+        return make_prompt(self.services.model, messages, held=held, kept=self._keep, window=window)
+
+    # The answer ---------------------------------------------------------------------------------
+
+    async def _spoken(
+        self, memory: Memory | None, prompt: Prompt
+    ) -> AsyncGenerator[Piece | Finished, None]:
+        model = self.services.model
+        if prompt.note:
+            yield Piece(prompt.note)
+            said = len(await asyncio.to_thread(model.encode, prompt.note))
+            yield Finished("stop", len(prompt.ids), said)
+            return
+        request = self._request(memory, prompt)
+        waiting: list[Piece] = []
+        holding = prompt.declined
+        async with aclosing(self.services.engine.read(request)) as answer:
+            async for item in answer:
+                if isinstance(item, Piece) and holding:
+                    waiting.append(item)
+                    if holding.startswith("".join(one.text for one in waiting)):
+                        continue
+                    holding = ""
+                elif not isinstance(item, Finished):
+                    yield item
+                    continue
+                if holding and declines(model, "".join(one.text for one in waiting)):
+                    waiting = [Piece(NOTED)]
+                for one in waiting:
+                    yield one
+                waiting = []
+                if isinstance(item, Finished):
+                    yield item
+
+    def _request(self, memory: Memory | None, prompt: Prompt) -> ReadRequest:
+        ask, core = self.ask, self.services.model.core
+        wanted = ask.max_new_tokens or self.services.settings.answer_tokens
+        taken = 0 if memory is None else core.prefix_length(memory) + len(memory.tail)
+        room = core.positions - taken - len(prompt.ids)
+        sampling = Sampling(
+            max_new_tokens=max(1, min(wanted, room)),
+            temperature=ask.temperature,
+            top_p=ask.top_p,
+            seed=ask.seed,
+            stop=(*prompt.stop, *ask.stop),
+            logprobs=ask.logprobs,
+        )
+        return ReadRequest(
+            memory,
+            prompt.ids,
+            sampling,
+            asking=prompt.asking,
+            evidence=memory is not None,  # its attention gives the confidence
+            min_confidence=ask.min_confidence if memory is not None else 0.0,
+        )
+
+    # Its end ------------------------------------------------------------------------------------
+
+    async def _settled(self, plan: _Plan, prompt: Prompt, finished: Finished) -> Kept:
+        """Keep what was said; nothing of it is written twice."""
+        refused = await self._made() if self._keep else ""
+        keeping = self._keep and not refused
+        text = self._text.strip()
+        texts = await asyncio.to_thread(self._texts, plan, text) if keeping else []
+        links = self._links(plan, text) if keeping else []
+        settled = Settled(
+            self.ask.who, self._place, tuple(links), tuple(texts), present=self._present
+        )
+
+        def build(written: list[str] | None) -> Kept:
+            why = "memory_not_found" if written is None else refused
+            durable = keeping and not why
+            report = self._report(written or [], prompt, finished, why, durable=durable)
+            return self._build(Ended(self._text, finished, report, self._tokens))
+
+        kept = await asyncio.to_thread(self.services.ledger.settle, settled, build)
+        if texts:
+            self.services.intake.work(self._place.tenant, self._place.memory)
+        return kept
+
+    async def _made(self) -> str:
+        """Make the memory where there was none; why nothing can be written, or nothing."""
+        who, name, vault = self.ask.who, self._place.memory, self.services.vault
+        try:
+            if self._created:
+                await vault.create(who, name)
+        except MemoryExistsError:
+            pass  # made meanwhile, by another request
+        except RequestFault as error:
+            return fault_of(error).code
+        return ""
+
+    def _present(self) -> bool:
+        """Whether the memory, where there is one, was not deleted meanwhile."""
+        name = self.ask.memory
+        return name is None or self.ask.who.stored(name) in self.services.store
+
+    def _links(self, plan: _Plan, text: str) -> list[bytes]:
+        turns = [(one.role, one.text) for one in plan.turns]
+        if text:
+            turns.append(("assistant", text))
+        return self.services.ledger.chains.links(self._place, turns)
+
+    def _texts(self, plan: _Plan, text: str) -> list[NewText]:
+        """The texts of the turns that are new, one for each exchange."""
+        replies = self.services.settings.write_replies
+        turns = [*plan.turns, Message("assistant", text)] if text else plan.turns
+        new = [
+            (one, link)
+            for one, link in zip(turns, self._links(plan, text))
+            if link not in plan.known and (one.role == "user" or replies)
+        ]
+        found: list[NewText] = []
+        while new:
+            size = 2 if [one.role for one, _ in new[:2]] == ["user", "assistant"] else 1
+            group, new = new[:size], new[size:]
+            for made in texts_of(self.services.model, [one for one, _ in group]):
+                found.append(NewText(made, tuple(link for _, link in group)))
+        return found
+
+    def _report(
+        self, written: list[str], prompt: Prompt, finished: Finished, refused: str, *, durable: bool
+    ) -> dict[str, Any]:
+        """What the answer says of its memory."""
+        ask = self.ask
+        measured = ask.memory is not None and not prompt.note
+        report: dict[str, Any] = {
+            "id": ask.memory,
+            "state": self._state,
+            "written": written,
+            "durable": durable,
+            "confidence": finished.confidence if measured else None,
+            "evidence": [asdict(one) for one in finished.evidence] if ask.evidence else None,
+        }
+        before = {} if ask.memory is None else self._refused()
+        if refused or before:
+            report["refused"] = before | ({"now": refused} if refused else {})
+        if prompt.left_out:
+            report["left_out"] = prompt.left_out
+        if finished.withheld:
+            report["withheld"] = finished.withheld
+        return report
+
+    def _refused(self) -> dict[str, str]:
+        """Texts of earlier requests that the memory could not take, and why."""
+        return self.services.intake.refused(self._place.tenant, self._place.memory)

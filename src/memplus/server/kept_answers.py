@@ -1,0 +1,158 @@
+"""Answers that are kept: responses that can be asked for and gone on from, and repeated requests.
+
+Of one tenant so many and no older than the settings say; the oldest go.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from memplus.server.database import ServerDatabase
+from memplus.server.principals import Principal
+
+__all__ = ["SCHEMA", "KeptAnswers", "KeptResponse", "Repeat"]
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS responses (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, tenant TEXT NOT NULL,
+    key TEXT NOT NULL, memory TEXT NOT NULL, created REAL NOT NULL, previous TEXT NOT NULL,
+    said TEXT NOT NULL, body TEXT NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS responses_by_tenant ON responses (tenant, number);
+CREATE INDEX IF NOT EXISTS responses_by_memory ON responses (tenant, memory);
+CREATE TABLE IF NOT EXISTS repeats (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, tenant TEXT NOT NULL, key TEXT NOT NULL,
+    name BLOB NOT NULL, memory TEXT NOT NULL, created REAL NOT NULL, digest BLOB NOT NULL,
+    body TEXT NOT NULL, UNIQUE (tenant, key, name)
+) STRICT;
+CREATE INDEX IF NOT EXISTS repeats_by_tenant ON repeats (tenant, number);
+"""
+_LONGEST_CHAIN = 1000
+
+
+@dataclass(frozen=True)
+class KeptResponse:
+    """A response as it is kept."""
+
+    id: str
+    memory: str
+    """As the tenant calls it; empty: none."""
+    previous: str
+    """Id of the response that it goes on from; empty: none."""
+    said: list[dict[str, Any]]
+    """Its input, as items of a conversation."""
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """A request that may come again, by its ``Idempotency-Key``."""
+
+    name: bytes
+    """A keyed hash of that key."""
+    digest: bytes
+    """A keyed hash of the request."""
+    body: dict[str, Any] = field(default_factory=dict)
+    """Its answer."""
+
+
+class KeptAnswers:
+    """Kept responses and repeats.
+
+    Args:
+        database: where they are.
+    """
+
+    def __init__(self, database: ServerDatabase) -> None:
+        self._database = database
+
+    def response(self, who: Principal, id: str) -> KeptResponse | None:
+        """One that the principal may see: of a memory of his, or, without one, of his key."""
+        row = self._database.row(
+            "SELECT id, key, memory, previous, said, body FROM responses "
+            "WHERE id = ? AND tenant = ?",
+            (id, who.tenant),
+        )
+        if row is None:
+            return None
+        seen = who.sees(row["memory"]) if row["memory"] else row["key"] == who.key
+        if not seen:
+            return None
+        said, body = json.loads(row["said"]), json.loads(row["body"])
+        return KeptResponse(row["id"], row["memory"], row["previous"], said, body)
+
+    def chain(self, who: Principal, last: KeptResponse) -> list[KeptResponse]:
+        """A response and those before it that are still kept, oldest first."""
+        found = [last]
+        while found[-1].previous and len(found) < _LONGEST_CHAIN:
+            before = self.response(who, found[-1].previous)
+            if before is None:
+                break
+            found.append(before)
+        return found[::-1]
+
+    def delete(self, who: Principal, id: str) -> bool:
+        """Let go of one; whether the principal has it."""
+        if self.response(who, id) is None:
+            return False
+        with self._database.transaction() as run:
+            run.execute("DELETE FROM responses WHERE id = ? AND tenant = ?", (id, who.tenant))
+        return True
+
+    @staticmethod
+    def put(run: sqlite3.Connection, who: Principal, kept: KeptResponse, most: int) -> None:
+        """Keep one, as part of a transaction; the oldest one too many goes."""
+        values = (kept.id, who.tenant, who.key, kept.memory, time.time(), kept.previous)
+        run.execute(
+            "INSERT INTO responses (id, tenant, key, memory, created, previous, said, body) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (*values, json.dumps(kept.said), json.dumps(kept.body)),
+        )
+        _keep_newest(run, "responses", who.tenant, most)
+
+    def repeated(self, who: Principal, name: bytes) -> Repeat | None:
+        """What was answered to a request of that key's holder, under that name."""
+        row = self._database.row(
+            "SELECT digest, body FROM repeats WHERE tenant = ? AND key = ? AND name = ?",
+            (who.tenant, who.key, name),
+        )
+        return None if row is None else Repeat(name, row["digest"], json.loads(row["body"]))
+
+    @staticmethod
+    def put_repeat(
+        run: sqlite3.Connection, who: Principal, memory: str, repeat: Repeat, most: int
+    ) -> None:
+        """Keep the answer to a request that may come again, as part of a transaction."""
+        values = (who.tenant, who.key, repeat.name, memory, time.time(), repeat.digest)
+        run.execute(
+            "INSERT OR IGNORE INTO repeats (tenant, key, name, memory, created, digest, body) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (*values, json.dumps(repeat.body)),
+        )
+        _keep_newest(run, "repeats", who.tenant, most)
+
+    @staticmethod
+    def drop(run: sqlite3.Connection, tenant: str, memory: str) -> int:
+        """Let go of all answers that a memory had part in; how many responses that were."""
+        place = (tenant, memory)
+        run.execute("DELETE FROM repeats WHERE tenant = ? AND memory = ?", place)
+        gone = run.execute("DELETE FROM responses WHERE tenant = ? AND memory = ?", place)
+        return gone.rowcount
+
+    @staticmethod
+    def prune(run: sqlite3.Connection, before: float) -> None:
+        """Let go of what is older."""
+        for table in ("responses", "repeats"):
+            run.execute(f"DELETE FROM {table} WHERE created < ?", (before,))
+
+
+def _keep_newest(run: sqlite3.Connection, table: str, tenant: str, most: int) -> None:
+    run.execute(
+        f"DELETE FROM {table} WHERE tenant = ? AND number <= (SELECT number FROM {table} "
+        "WHERE tenant = ? ORDER BY number DESC LIMIT 1 OFFSET ?)",
+        (tenant, tenant, most),
+    )

@@ -1,0 +1,190 @@
+"""Conversations that are kept for clients: their items, and the memory that they began with.
+
+Of one tenant so many and no older than the settings say; those that were used longest ago go.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sqlite3
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from memplus.server.database import ServerDatabase
+from memplus.server.principals import Principal
+
+__all__ = ["MADE", "SCHEMA", "KeptConversation", "KeptConversations"]
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS conversations (
+    id TEXT NOT NULL, tenant TEXT NOT NULL, owner TEXT NOT NULL, key TEXT NOT NULL, memory TEXT,
+    metadata TEXT NOT NULL, created REAL NOT NULL, used REAL NOT NULL,
+    PRIMARY KEY (tenant, owner, id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS conversations_by_use ON conversations (tenant, used);
+CREATE TABLE IF NOT EXISTS items (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, tenant TEXT NOT NULL,
+    owner TEXT NOT NULL, conversation TEXT NOT NULL, body TEXT NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS items_by_conversation ON items (tenant, owner, conversation, number);
+"""
+MADE = "conv_"
+"""How the ids begin that the server makes."""
+_ITEMS = 10_000
+"""Most items of one conversation; the oldest go."""
+
+
+@dataclass(frozen=True)
+class KeptConversation:
+    """What is kept of a conversation, its items left out."""
+
+    id: str
+    memory: str | None
+    """The memory that it began with; empty: none; None: it has not begun."""
+    metadata: dict[str, Any]
+    created: float
+
+
+class KeptConversations:
+    """Conversations of the holders of keys.
+
+    Args:
+        database: where they are.
+    """
+
+    def __init__(self, database: ServerDatabase) -> None:
+        self._database = database
+
+    def one(self, who: Principal, id: str) -> KeptConversation | None:
+        """One that the principal may see: of a memory of his, or, without one, of his key."""
+        row = self._database.row(
+            "SELECT id, key, memory, metadata, created FROM conversations "
+            "WHERE tenant = ? AND owner = ? AND id = ?",
+            (who.tenant, _owner(who, id), id),
+        )
+        if row is None:
+            return None
+        if not (who.sees(row["memory"]) if row["memory"] else row["key"] == who.key):
+            return None
+        metadata = json.loads(row["metadata"])
+        return KeptConversation(row["id"], row["memory"], metadata, row["created"])
+
+    @staticmethod
+    def begin(
+        run: sqlite3.Connection,
+        who: Principal,
+        id: str,
+        memory: str | None,
+        metadata: dict[str, Any],
+        most: int,
+    ) -> None:
+        """Keep a conversation, as part of a transaction; one that has begun keeps its memory."""
+        now = time.time()
+        run.execute(
+            "INSERT INTO conversations VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT (tenant, owner, id) DO UPDATE "
+            "SET used = excluded.used, memory = coalesce(memory, excluded.memory)",
+            (id, who.tenant, _owner(who, id), who.key, memory, json.dumps(metadata), now, now),
+        )
+        old = run.execute(
+            "SELECT owner, id FROM conversations WHERE tenant = ? "
+            "ORDER BY used DESC LIMIT -1 OFFSET ?",
+            (who.tenant, most),
+        ).fetchall()
+        for owner, one in old:
+            _delete(run, who.tenant, owner, one)
+
+    def update(self, who: Principal, id: str, metadata: dict[str, Any]) -> None:
+        """Give a conversation other metadata."""
+        with self._database.transaction() as run:
+            run.execute(
+                "UPDATE conversations SET metadata = ?, used = ? "
+                "WHERE tenant = ? AND owner = ? AND id = ?",
+                (json.dumps(metadata), time.time(), who.tenant, _owner(who, id), id),
+            )
+
+    def delete(self, who: Principal, id: str) -> None:
+        """Let go of a conversation and its items."""
+        with self._database.transaction() as run:
+            _delete(run, who.tenant, _owner(who, id), id)
+
+    # Items --------------------------------------------------------------------------------------
+
+    @staticmethod
+    def add(
+        run: sqlite3.Connection, who: Principal, id: str, items: Sequence[dict[str, Any]]
+    ) -> None:
+        """Add items at the end, as part of a transaction."""
+        run.executemany(
+            "INSERT INTO items (id, tenant, owner, conversation, body) VALUES (?, ?, ?, ?, ?)",
+            [(one["id"], who.tenant, _owner(who, id), id, json.dumps(one)) for one in items],
+        )
+        values = (who.tenant, _owner(who, id), id)
+        run.execute(
+            "DELETE FROM items WHERE tenant = ? AND owner = ? AND conversation = ? AND number <= "
+            "(SELECT number FROM items WHERE tenant = ? AND owner = ? AND conversation = ? "
+            "ORDER BY number DESC LIMIT 1 OFFSET ?)",
+            (*values, *values, _ITEMS),
+        )
+
+    def items(self, who: Principal, id: str) -> list[dict[str, Any]]:
+        """All items, oldest first."""
+        rows = self._database.rows(
+            "SELECT body FROM items WHERE tenant = ? AND owner = ? AND conversation = ? "
+            "ORDER BY number",
+            (who.tenant, _owner(who, id), id),
+        )
+        return [json.loads(row["body"]) for row in rows]
+
+    def delete_item(self, who: Principal, id: str, item: str) -> bool:
+        """Let go of one item; whether it was there."""
+        with self._database.transaction() as run:
+            gone = run.execute(
+                "DELETE FROM items WHERE tenant = ? AND owner = ? AND conversation = ? AND id = ?",
+                (who.tenant, _owner(who, id), id, item),
+            )
+        return bool(gone.rowcount)
+
+    @staticmethod
+    def new_item_id() -> str:
+        """An id that no other item has."""
+        return f"msg_{secrets.token_hex(16)}"
+
+    # Forgetting ---------------------------------------------------------------------------------
+
+    @staticmethod
+    def empty(run: sqlite3.Connection, tenant: str, memory: str) -> int:
+        """Let go of all items of a memory's conversations; how many that were."""
+        gone = run.execute(
+            "DELETE FROM items WHERE (tenant, owner, conversation) IN "
+            "(SELECT tenant, owner, id FROM conversations WHERE tenant = ? AND memory = ?)",
+            (tenant, memory),
+        )
+        return gone.rowcount
+
+    @staticmethod
+    def drop(run: sqlite3.Connection, tenant: str, memory: str) -> None:
+        """Let go of a memory's conversations."""
+        KeptConversations.empty(run, tenant, memory)
+        run.execute("DELETE FROM conversations WHERE tenant = ? AND memory = ?", (tenant, memory))
+
+    @staticmethod
+    def prune(run: sqlite3.Connection, before: float) -> None:
+        """Let go of what was not used since."""
+        old = run.execute("SELECT tenant, owner, id FROM conversations WHERE used < ?", (before,))
+        for tenant, owner, id in old.fetchall():
+            _delete(run, tenant, owner, id)
+
+
+def _owner(who: Principal, id: str) -> str:
+    """Whose name it is: one that the server made is the tenant's, another the key's own."""
+    return "" if id.startswith(MADE) else who.key
+
+
+def _delete(run: sqlite3.Connection, tenant: str, owner: str, id: str) -> None:
+    values = (tenant, owner, id)
+    run.execute("DELETE FROM items WHERE tenant = ? AND owner = ? AND conversation = ?", values)
+    run.execute("DELETE FROM conversations WHERE tenant = ? AND owner = ? AND id = ?", values)

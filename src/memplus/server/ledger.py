@@ -1,0 +1,255 @@
+"""What chats leave behind beside their memories: which turns are written, and kept answers.
+
+The turns of a chat, the texts for its memory, the response, the items of its conversation and the
+answer for a repeated request become true in one transaction, before the client gets the end of the
+answer. No text is kept but those of kept answers and conversations; forgetting takes these away.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from memplus.server import chains, kept_answers, kept_conversations
+from memplus.server.chains import Chains, Place
+from memplus.server.database import ServerDatabase
+from memplus.server.faults import Fault, RequestFault
+from memplus.server.intake import Entry, Intake
+from memplus.server.kept_answers import KeptAnswers, KeptResponse, Repeat
+from memplus.server.kept_conversations import MADE, KeptConversations
+from memplus.server.principals import Principal
+from memplus.server.settings import ServerSettings
+
+__all__ = ["SCHEMA", "Kept", "Ledger", "NewText", "Settled"]
+
+SCHEMA = chains.SCHEMA + kept_answers.SCHEMA + kept_conversations.SCHEMA
+_DAY = 86400.0
+_PRUNE_AFTER = 500
+"""Transactions after which what is too old or too many goes."""
+
+
+@dataclass(frozen=True)
+class NewText:
+    """A text for a memory, and the links of the turns that it holds."""
+
+    text: str
+    links: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What is to become true together.
+
+    Attributes:
+        who: asked.
+        place: of the chain.
+        links: of all turns of the conversation; empty where nothing is to be written.
+        texts: for the memory, in order.
+        source: that they are written under.
+        present: whether the memory is there; asked inside the transaction, so that a memory that is
+            deleted meanwhile leaves nothing behind.
+    """
+
+    who: Principal
+    place: Place
+    links: tuple[bytes, ...] = ()
+    texts: tuple[NewText, ...] = ()
+    source: str = "chat"
+    present: Callable[[], bool] = lambda: True
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An answer, and what of it is kept."""
+
+    body: dict[str, Any]
+    response: KeptResponse | None = None
+    conversation: str = ""
+    """Id of the conversation that begins, or goes on; empty: none that is kept."""
+    items: tuple[dict[str, Any], ...] = ()
+    """For that conversation."""
+    repeat: Repeat | None = None
+
+
+class Ledger:
+    """Conversations' chains, stored responses, repeated requests.
+
+    Args:
+        database: where they are.
+        settings: how many, how long.
+
+    Attributes:
+        chains: which turns are written.
+        answers: kept responses and repeats.
+        conversations: those that the server keeps for clients.
+    """
+
+    def __init__(self, database: ServerDatabase, settings: ServerSettings) -> None:
+        self._database = database
+        self._settings = settings
+        self._count = 0
+        self._running: set[tuple[str, str, bytes]] = set()
+        self.chains = Chains(database)
+        self.answers = KeptAnswers(database)
+        self.conversations = KeptConversations(database)
+
+    def settle(self, settled: Settled, build: Callable[[list[str] | None], Kept]) -> Kept:
+        """Make an exchange true, all of it or nothing.
+
+        Args:
+            settled: what is written.
+            build: makes the answer, given the ids of the texts that are taken in: those of turns
+                that another request has settled meanwhile are not taken in again. None: the memory
+                is gone, and nothing is kept.
+
+        Raises:
+            StorageError: the disk refused; nothing is kept.
+        """
+        who, place, most = settled.who, settled.place, self._settings.stored_responses
+        with self._database.transaction() as run:
+            if not settled.present():
+                return build(None)
+            fresh = Chains.put(run, place, settled.links)
+            entries = [
+                Entry(Intake.new_id(), place.tenant, place.memory, settled.source, one.text)
+                for one in settled.texts
+                if fresh.issuperset(one.links)
+            ]
+            Intake.put(run, entries)
+            kept = build([one.id for one in entries])
+            if kept.response is not None:
+                KeptAnswers.put(run, who, kept.response, most)
+            if kept.conversation:
+                begin = KeptConversations.begin
+                begin(run, who, kept.conversation, place.memory, {}, most)
+                KeptConversations.add(run, who, kept.conversation, kept.items)
+            if kept.repeat is not None:
+                KeptAnswers.put_repeat(run, who, place.memory, kept.repeat, most)
+        self._count += 1
+        if self._count % _PRUNE_AFTER == 0:
+            self.prune()
+        return kept
+
+    def pinned(self, who: Principal, conversation: str) -> str | None:
+        """The memory that a conversation began with; empty: none; None: it has not begun.
+
+        Raises:
+            RequestFault: it is an id that the server made, and there is no such conversation.
+        """
+        if not conversation:
+            return None
+        found = self.conversations.one(who, conversation)
+        if found is None and conversation.startswith(MADE):
+            raise RequestFault.unknown("conversation of that id", "conversation_not_found")
+        return None if found is None else found.memory
+
+    def begin_conversation(
+        self,
+        who: Principal,
+        id: str,
+        memory: str | None,
+        metadata: dict[str, Any],
+        items: Sequence[dict[str, Any]],
+    ) -> None:
+        """Keep a new conversation.
+
+        Raises:
+            StorageError: the disk refused; nothing is kept.
+        """
+        with self._database.transaction() as run:
+            most = self._settings.stored_responses
+            KeptConversations.begin(run, who, id, memory, metadata, most)
+            KeptConversations.add(run, who, id, items)
+
+    def add_items(self, who: Principal, id: str, items: Sequence[dict[str, Any]]) -> None:
+        """Add items to a conversation that is kept."""
+        with self._database.transaction() as run:
+            KeptConversations.add(run, who, id, items)
+
+    # Requests that come again -------------------------------------------------------------------
+
+    @contextmanager
+    def once(self, who: Principal, name: str, request: dict[str, Any]) -> Iterator[Repeat | None]:
+        """Answer a request under an ``Idempotency-Key`` once.
+
+        Args:
+            who: asks.
+            name: the key; empty: none.
+            request: all that decides its answer.
+
+        Yields:
+            What was answered before, with a body; without one, what its answer is to be kept as;
+            None: there is no such key.
+
+        Raises:
+            RequestFault: the key names another request, or one that is being answered.
+        """
+        if not name:
+            yield None
+            return
+        hashed = self.chains.digest("repeat", who.key, name)
+        digest = self.chains.digest("request", json.dumps(request, sort_keys=True, default=str))
+        held = (who.tenant, who.key, hashed)
+        if held in self._running:
+            message = "A request with this Idempotency-Key is being answered. Try again."
+            fault = Fault(409, "conflict_error", message, "idempotency_busy", retry_after=1.0)
+            raise RequestFault(fault)
+        known = self.answers.repeated(who, hashed)
+        if known is not None and known.digest != digest:
+            message = "This Idempotency-Key came with another request before. Use a new one."
+            raise RequestFault.invalid(message, code="idempotency_key_reused")
+        self._running.add(held)
+        try:
+            yield known or Repeat(hashed, digest)
+        finally:
+            self._running.discard(held)
+
+    # Letting go ---------------------------------------------------------------------------------
+
+    def fork(self, stored: str, new: str) -> None:
+        """A fork knows the turns of the memory that it was made of; answers are not its own."""
+        with self._database.transaction() as run:
+            Chains.fork(run, stored, new)
+
+    def forget(self, stored: str) -> dict[str, int]:
+        """Let go of every text kept of a memory's chats; to be called when one is forgotten.
+
+        Any answer may repeat what is forgotten, so all of the memory's go. Turns stay known as
+        written: a client that sends them again does not bring them back.
+
+        Args:
+            stored: the memory's name in the store.
+
+        Returns:
+            How many of what went.
+        """
+        tenant, _, memory = stored.rpartition("/")
+        with self._database.transaction() as run:
+            gone = {
+                "responses": KeptAnswers.drop(run, tenant, memory),
+                "conversation_items": KeptConversations.empty(run, tenant, memory),
+            }
+        self._database.scrub()
+        return gone
+
+    def drop(self, stored: str) -> None:
+        """Let go of all that is kept of a memory that is deleted."""
+        tenant, _, memory = stored.rpartition("/")
+        with self._database.transaction() as run:
+            Chains.drop(run, tenant, memory)
+            KeptAnswers.drop(run, tenant, memory)
+            KeptConversations.drop(run, tenant, memory)
+        self._database.scrub()
+
+    def prune(self) -> None:
+        """Let go of what is too old or too many."""
+        settings, now = self._settings, time.time()
+        with self._database.transaction() as run:
+            Chains.prune(run, settings.known_turns, now - settings.known_turn_days * _DAY)
+            KeptAnswers.prune(run, now - settings.response_days * _DAY)
+            KeptConversations.prune(run, now - settings.response_days * _DAY)
+        self._database.scrub()

@@ -1,0 +1,163 @@
+"""``/v1/conversations``: what was said, kept for clients that do not send it again."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from pydantic import Field
+
+from memplus.server.asking import Served, Who
+from memplus.server.faults import RequestFault
+from memplus.server.kept_conversations import MADE, KeptConversation
+from memplus.server.naming import Names, named_memory
+from memplus.server.principals import Principal
+from memplus.server.services import Services
+from memplus.server.wire.fields import MemoryOptions, Wire
+from memplus.server.wire.items import items_of, paged
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/v1/conversations", tags=["openai"])
+_MOST_AT_ONCE = 20
+_LONGEST_METADATA = 16
+
+
+class NewConversation(Wire):
+    """``POST /v1/conversations``."""
+
+    items: list[Any] | None = None
+    metadata: dict[str, str] | None = Field(default=None, max_length=_LONGEST_METADATA)
+    memory: MemoryOptions | None = None
+
+
+class Changes(Wire):
+    """``POST /v1/conversations/{id}``."""
+
+    metadata: dict[str, str] = Field(max_length=_LONGEST_METADATA)
+
+
+class NewItems(Wire):
+    """``POST /v1/conversations/{id}/items``."""
+
+    items: list[Any]
+
+
+@router.post("")
+async def create(
+    request: Request, services: Served, who: Who, body: NewConversation | None = None
+) -> dict[str, Any]:
+    """Begin a conversation, with a memory if one is named; nothing is written before it goes on."""
+    body = body or NewConversation()
+    _may_write(who)
+    metadata = body.metadata or {}
+    names = Names(
+        memory=(body.memory.id if body.memory is not None else "").strip(),
+        metadata=metadata.get("memory_id", "").strip(),
+    )
+    memory = named_memory(who, request.headers, names, services.settings.gateway_secret)
+    if memory is not None and not who.sees(memory):
+        raise RequestFault.unknown_memory(memory)
+    id = f"{MADE}{secrets.token_hex(16)}"
+    items = _new_items(body.items or [])
+    services.ledger.begin_conversation(who, id, memory, metadata, items)
+    return _told(_found(services, who, id))
+
+
+@router.get("/{id}")
+async def conversation(id: str, services: Served, who: Who) -> dict[str, Any]:
+    """One of them."""
+    return _told(_found(services, who, id))
+
+
+@router.post("/{id}")
+async def update(id: str, body: Changes, services: Served, who: Who) -> dict[str, Any]:
+    """Give one other metadata; its memory stays what it is."""
+    _may_write(who)
+    _found(services, who, id)
+    services.ledger.conversations.update(who, id, body.metadata)
+    return _told(_found(services, who, id))
+
+
+@router.delete("/{id}")
+async def delete(id: str, services: Served, who: Who) -> dict[str, Any]:
+    """Let go of one; what it wrote into its memory stays there."""
+    _may_write(who)
+    _found(services, who, id)
+    services.ledger.conversations.delete(who, id)
+    return {"id": id, "object": "conversation.deleted", "deleted": True}
+
+
+@router.get("/{id}/items")
+async def items(
+    id: str,
+    services: Served,
+    who: Who,
+    after: str | None = None,
+    limit: Annotated[int, Query()] = 20,
+    order: str = "desc",
+) -> dict[str, Any]:
+    """What was said in one, the newest first unless asked otherwise."""
+    _found(services, who, id)
+    return paged(services.ledger.conversations.items(who, id), after, limit, order)
+
+
+@router.post("/{id}/items")
+async def add(id: str, body: NewItems, services: Served, who: Who) -> dict[str, Any]:
+    """Add what was said elsewhere; it is written when the conversation goes on."""
+    _may_write(who)
+    _found(services, who, id)
+    new = _new_items(body.items)
+    services.ledger.add_items(who, id, new)
+    return paged(new, None, _MOST_AT_ONCE, "asc")
+
+
+@router.get("/{id}/items/{item}")
+async def item(id: str, item: str, services: Served, who: Who) -> dict[str, Any]:
+    """One thing that was said."""
+    _found(services, who, id)
+    for one in services.ledger.conversations.items(who, id):
+        if one["id"] == item:
+            return one
+    raise RequestFault.unknown("item of that id", "item_not_found")
+
+
+@router.delete("/{id}/items/{item}")
+async def delete_item(id: str, item: str, services: Served, who: Who) -> dict[str, Any]:
+    """Let go of one thing that was said; what it wrote into the memory stays there."""
+    _may_write(who)
+    found = _found(services, who, id)
+    if not services.ledger.conversations.delete_item(who, id, item):
+        raise RequestFault.unknown("item of that id", "item_not_found")
+    return _told(found)
+
+
+def _new_items(given: list[Any]) -> list[dict[str, Any]]:
+    if len(given) > _MOST_AT_ONCE:
+        raise RequestFault.invalid(f"At most {_MOST_AT_ONCE} items at a time.", "items")
+    return items_of(given, "items")
+
+
+def _may_write(who: Principal) -> None:
+    if not who.may("write"):
+        raise RequestFault.forbidden("This key has no scope 'write'.")
+
+
+def _found(services: Services, who: Principal, id: str) -> KeptConversation:
+    if not who.may("read"):
+        raise RequestFault.forbidden("This key has no scope 'read'.")
+    found = services.ledger.conversations.one(who, id)
+    if found is None:
+        raise RequestFault.unknown("conversation of that id", "conversation_not_found")
+    return found
+
+
+def _told(found: KeptConversation) -> dict[str, Any]:
+    return {
+        "id": found.id,
+        "object": "conversation",
+        "created_at": int(found.created),
+        "metadata": found.metadata,
+        "memory": {"id": found.memory} if found.memory else None,
+    }

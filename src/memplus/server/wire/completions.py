@@ -1,0 +1,92 @@
+"""Completions of plain prompts: what evaluation harnesses send, and what they read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import Field
+
+from memplus.server.engine.requests import TokenScore
+from memplus.server.faults import RequestFault
+from memplus.server.wire.chat import StreamOptions
+from memplus.server.wire.fields import Sampled, refuse
+
+__all__ = ["CompletionRequest", "logprobs_of"]
+
+_MOST_PROMPTS = 128
+
+
+class CompletionRequest(Sampled):
+    """``POST /v1/completions``."""
+
+    prompt: str | list[str] | list[int] | list[list[int]] = ""
+    max_tokens: int | None = Field(default=None, ge=0)
+    stop: str | list[str] | None = None
+    n: int | None = None
+    best_of: int | None = None
+    echo: bool | None = None
+    logprobs: int | None = Field(default=None, ge=0, le=20)
+    suffix: str | None = None
+    stream_options: StreamOptions | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    logit_bias: dict[str, Any] | None = None
+
+    def check(self) -> None:
+        """Refuse what is not served and would change the answer.
+
+        Raises:
+            RequestFault: with the field's name.
+        """
+        for name in ("n", "best_of"):
+            if getattr(self, name) not in (None, 1):
+                message = f"{name} is 1: one answer at a time."
+                raise RequestFault.invalid(message, name, "unsupported")
+        refuse("suffix", self.suffix, "text is only added at the end")
+        reason = "tokens are chosen by temperature and top_p alone"
+        refuse("frequency_penalty", self.frequency_penalty, reason)
+        refuse("presence_penalty", self.presence_penalty, reason)
+        refuse("logit_bias", self.logit_bias, reason)
+        if self.stream and len(self.prompts) != 1:
+            raise RequestFault.invalid("A stream answers one prompt.", "prompt")
+
+    @property
+    def prompts(self) -> list[str | list[int]]:
+        """Each prompt, as text or as token ids.
+
+        Raises:
+            RequestFault: there are none, too many, or an empty one.
+        """
+        given = self.prompt
+        if isinstance(given, str) or (given and isinstance(given[0], int)):
+            found: list[Any] = [given]
+        else:
+            found = list(given)
+        if not 1 <= len(found) <= _MOST_PROMPTS or not all(found):
+            message = f"1 to {_MOST_PROMPTS} prompts, none empty."
+            raise RequestFault.invalid(message, "prompt")
+        return found
+
+
+def logprobs_of(tokens: Sequence[TokenScore | str], begins: int = 0) -> dict[str, Any]:
+    """Tokens and their chances, in columns.
+
+    Args:
+        tokens: a text alone has no chance, as the first of a prompt.
+        begins: where the first one begins in the text.
+    """
+    texts = [one if isinstance(one, str) else one.text for one in tokens]
+    offsets: list[int] = []
+    for text in texts:
+        offsets.append(begins)
+        begins += len(text)
+    return {
+        "tokens": texts,
+        "token_logprobs": [None if isinstance(one, str) else one.logprob for one in tokens],
+        "top_logprobs": [
+            None if isinstance(one, str) else {text: chance for _, text, chance in one.top}
+            for one in tokens
+        ],
+        "text_offset": offsets,
+    }

@@ -1,0 +1,154 @@
+"""Fields that several requests have."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from memplus.server.faults import RequestFault
+from memplus.server.naming import Names
+
+__all__ = [
+    "Conversation",
+    "MemoryOptions",
+    "Named",
+    "Sampled",
+    "Wire",
+    "plain_text",
+    "refuse",
+    "served_model",
+    "stops",
+]
+
+_TEXTS = {"text", "input_text", "output_text"}
+_MOST_STOPS = 16
+
+
+class Wire(BaseModel):
+    """A request's body. Unknown fields are let pass, as clients add some every year."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+def _by_id(value: Any) -> Any:
+    return {"id": value} if isinstance(value, str) else value
+
+
+class _MemoryOptions(Wire):
+    """Which memory, and what is asked of it."""
+
+    id: str = ""
+    evidence: bool = False
+    min_confidence: float = Field(default=0.0, ge=0, le=1)
+
+
+class _Conversation(Wire):
+    id: str = ""
+
+
+MemoryOptions = Annotated[_MemoryOptions, BeforeValidator(_by_id)]
+"""A memory's name, or an object with it and with what is asked of it."""
+Conversation = Annotated[_Conversation, BeforeValidator(_by_id)]
+"""A conversation's id, or an object with it."""
+
+
+class Named(Wire):
+    """What may say which memory is meant."""
+
+    model: str
+    memory: MemoryOptions | None = None
+    conversation: Conversation | None = None
+    metadata: dict[str, Any] | None = None
+    user: Any = None
+    safety_identifier: Any = None
+    store: bool | None = None
+
+    @property
+    def asked(self) -> _MemoryOptions:
+        """What is asked of the memory."""
+        return self.memory or _MemoryOptions()
+
+    def names(self, model_memory: str, pinned: str | None) -> Names:
+        """What the body says of names."""
+        return Names(
+            memory=self.asked.id.strip(),
+            metadata=_text((self.metadata or {}).get("memory_id")),
+            model=model_memory,
+            conversation="" if self.conversation is None else self.conversation.id.strip(),
+            pinned=pinned,
+            user=_text(self.user),
+            safety_identifier=_text(self.safety_identifier),
+        )
+
+
+class Sampled(Named):
+    """How tokens are chosen; a server of small models takes the likeliest where nothing is said."""
+
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    seed: int | None = None
+    stream: bool | None = None
+
+
+def _text(value: object) -> str:
+    return value.strip() if isinstance(value, str) else ""
+
+
+def plain_text(content: Any, param: str) -> str:
+    """The text of a message: a string, or a list of parts that are text.
+
+    Raises:
+        RequestFault: it holds something else, as images and audio.
+    """
+    if content is None or isinstance(content, str):
+        return content or ""
+    if not isinstance(content, list):
+        raise RequestFault.invalid("The content is text, or a list of parts.", param)
+    texts: list[str] = []
+    for part in content:
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind == "refusal":
+            continue
+        if kind not in _TEXTS:
+            message = "The model reads text only: no images, audio or files."
+            raise RequestFault.invalid(message, param, "unsupported_content")
+        if not isinstance(part.get("text"), str):
+            raise RequestFault.invalid("A part of the content has no text.", param)
+        texts.append(part["text"])
+    return "\n".join(texts)
+
+
+def refuse(param: str, given: object, reason: str) -> None:
+    """Refuse a field that would change the answer, where it is given.
+
+    Raises:
+        RequestFault: it is.
+    """
+    if given:
+        raise RequestFault.invalid(f"{param} is not served: {reason}.", param, "unsupported")
+
+
+def stops(given: str | list[str] | None) -> tuple[str, ...]:
+    """Texts before which the answer ends.
+
+    Raises:
+        RequestFault: one is empty, or there are too many.
+    """
+    found = [given] if isinstance(given, str) else given or []
+    if len(found) > _MOST_STOPS or not all(found):
+        raise RequestFault.invalid(f"stop: at most {_MOST_STOPS} texts, none empty.", "stop")
+    return tuple(found)
+
+
+def served_model(given: str, served: str) -> str:
+    """The memory in a model's name, ``MODEL@MEMORY``; empty where it names none.
+
+    Raises:
+        RequestFault: another model is served.
+    """
+    name, _, memory = given.partition("@")
+    if name != served:
+        fault = RequestFault.unknown(f"model {name!r}; GET /v1/models", "model_not_found")
+        raise fault
+    return memory

@@ -1,0 +1,102 @@
+"""Items of conversations: messages, as Responses and Conversations know them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from memplus.server.faults import RequestFault
+from memplus.server.kept_conversations import KeptConversations
+from memplus.server.prompts import ROLES, Message
+from memplus.server.wire.fields import plain_text
+
+__all__ = ["items_of", "messages_of", "paged", "said_item"]
+
+_MOST_LISTED = 100
+
+
+def items_of(given: str | list[Any] | None, param: str) -> list[dict[str, Any]]:
+    """Items for a client's input, each with an id.
+
+    Args:
+        given: a text of the user's, or a list of messages.
+        param: what the client calls it.
+
+    Raises:
+        RequestFault: one is no message, or holds more than text.
+    """
+    if given is None:
+        return []
+    if isinstance(given, str):
+        return [_item("user", given)]
+    found: list[dict[str, Any]] = []
+    for index, one in enumerate(given):
+        where = f"{param}.{index}"
+        if not isinstance(one, dict) or one.get("type", "message") != "message":
+            message = "The model takes messages only, no calls, files or references."
+            raise RequestFault.invalid(message, where, "unsupported")
+        role = one.get("role")
+        if role not in ROLES:
+            message = "The role is user, assistant, system or developer."
+            raise RequestFault.invalid(message, f"{where}.role", "unsupported")
+        found.append(_item(str(role), plain_text(one.get("content"), f"{where}.content")))
+    return found
+
+
+def _item(role: str, text: str) -> dict[str, Any]:
+    if role == "assistant":
+        return said_item(KeptConversations.new_item_id(), text, "completed", [])
+    return {
+        "id": KeptConversations.new_item_id(),
+        "type": "message",
+        "role": role,
+        "status": "completed",
+        "content": [{"type": "input_text", "text": text}],
+    }
+
+
+def said_item(
+    id: str, text: str | None, status: str, logprobs: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """What the model said; ``text`` is None where nothing was said yet."""
+    content = {"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs}
+    return {
+        "id": id,
+        "type": "message",
+        "role": "assistant",
+        "status": status,
+        "content": [] if text is None else [content],
+    }
+
+
+def messages_of(items: Sequence[dict[str, Any]]) -> list[Message]:
+    """Items as messages of a chat."""
+    return [Message(ROLES[one["role"]], plain_text(one["content"], "input")) for one in items]
+
+
+def paged(
+    items: Sequence[dict[str, Any]], after: str | None, limit: int, order: str
+) -> dict[str, Any]:
+    """A page of a list of items.
+
+    Raises:
+        RequestFault: there is no item ``after``; another order than ``asc`` and ``desc``.
+    """
+    if order not in ("asc", "desc"):
+        raise RequestFault.invalid("order is asc or desc.", "order")
+    if not 1 <= limit <= _MOST_LISTED:
+        raise RequestFault.invalid(f"limit is in 1 to {_MOST_LISTED}.", "limit")
+    listed = list(items) if order == "asc" else list(items)[::-1]
+    if after is not None:
+        places = [place for place, one in enumerate(listed) if one["id"] == after]
+        if not places:
+            raise RequestFault.unknown("item of that id", "item_not_found")
+        listed = listed[places[0] + 1 :]
+    page = listed[:limit]
+    return {
+        "object": "list",
+        "data": page,
+        "first_id": page[0]["id"] if page else None,
+        "last_id": page[-1]["id"] if page else None,
+        "has_more": len(listed) > limit,
+    }

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tests.server.serving import Served, serving
+from tests.server.talking import held
+
+from memplus.mplus.model import MPlus
+
+
+def told(role: str, text: str) -> dict[str, str]:
+    return {"type": "message", "role": role, "content": text}
+
+
+def respond(served: Served, said: str, **fields: Any) -> dict[str, Any]:
+    with served.client() as client:
+        body = {"model": "nano", "input": said} | fields
+        response = client.post("/v1/responses", json=body)
+    assert response.is_success, response.text
+    found: dict[str, Any] = response.json()
+    return found
+
+
+def test_a_conversation_is_gone_on_with_and_written_when_it_goes_on(served: Served) -> None:
+    with served.client() as client:
+        body = {
+            "items": [told("developer", "Be brief."), told("user", "The gate is red.")],
+            "metadata": {"memory_id": "talk", "topic": "gates"},
+        }
+        made = client.post("/v1/conversations", json=body).json()
+        assert made["object"] == "conversation"
+        assert made["memory"] == {"id": "talk"}
+        path = f"/v1/conversations/{made['id']}"
+        assert held(served, "talk") == ""
+        found = respond(served, "What colour is the gate?", conversation=made["id"])
+        assert found["conversation"] == {"id": made["id"]}
+        assert len(found["memory"]["written"]) == 2
+        assert held(served, "talk") == " The gate is red. What colour is the gate?\n"
+        items = client.get(f"{path}/items", params={"order": "asc"}).json()["data"]
+        assert [one["role"] for one in items] == ["developer", "user", "user", "assistant"]
+        one = client.get(f"{path}/items/{items[1]['id']}").json()
+        assert one == items[1]
+        assert client.delete(f"{path}/items/{one['id']}").json() == made
+        assert client.get(f"{path}/items/{one['id']}").status_code == 404
+        changed = client.post(path, json={"metadata": {"topic": "doors"}}).json()
+        assert changed == made | {"metadata": {"topic": "doors"}}
+        assert client.get(path).json() == changed
+        assert client.delete(path).json()["deleted"]
+        assert client.get(path).json()["error"]["code"] == "conversation_not_found"
+    assert held(served, "talk") == " The gate is red. What colour is the gate?\n"
+
+
+def test_items_are_added_and_written_when_the_conversation_goes_on(served: Served) -> None:
+    with served.client() as client:
+        id = client.post("/v1/conversations", headers={"X-Memory-Id": "added"}).json()["id"]
+        body = {"items": [told("user", "The car is blue."), told("assistant", "Noted.")]}
+        added = client.post(f"/v1/conversations/{id}/items", json=body).json()
+        assert [one["role"] for one in added["data"]] == ["user", "assistant"]
+        many = {"items": [told("user", "x")] * 21}
+        assert client.post(f"/v1/conversations/{id}/items", json=many).status_code == 400
+    for said in ("It rains.", "It snows."):
+        respond(served, said, conversation=id)
+    assert held(served, "added") == " The car is blue. It rains. It snows."
+
+
+def test_a_conversation_takes_the_memory_that_it_begins_with(served: Served) -> None:
+    with served.client() as client:
+        id = client.post("/v1/conversations", json={}).json()["id"]
+        respond(served, "It rains.", conversation=id, user="later")
+        assert client.get(f"/v1/conversations/{id}").json()["memory"] == {"id": "later"}
+        body = {"model": "nano", "input": "It snows.", "conversation": id, "memory": "else"}
+        refused = client.post("/v1/responses", json=body).json()["error"]
+        assert refused["code"] == "conversation_memory"
+        body["conversation"] = "conv_unknown"
+        assert client.post("/v1/responses", json=body).status_code == 404
+
+
+def test_other_tenants_keys_and_readers_have_no_part_in_it(tmp_path: Path, nano: MPlus) -> None:
+    with serving(tmp_path, nano, keys=True) as served:
+        owner = served.key("acme")
+        with served.client(owner) as client:
+            made = client.post("/v1/conversations", json={"memory": "notes"}).json()
+        path = f"/v1/conversations/{made['id']}"
+        colleague, reader = served.key("acme"), served.key("acme", scopes=("read",))
+        bound, stranger = served.key("acme", memory="else"), served.key("other")
+        for key, expected in ((colleague, 200), (reader, 200), (bound, 404), (stranger, 404)):
+            with served.client(key) as client:
+                assert client.get(path).status_code == expected
+        with served.client(reader) as client:
+            assert client.post("/v1/conversations").status_code == 403
+            assert client.delete(path).status_code == 403
+            assert client.post(f"{path}/items", json={"items": []}).status_code == 403
+        with served.client(stranger) as client:
+            assert client.delete(path).status_code == 404
+            assert client.post(path, json={"metadata": {}}).status_code == 404
+            assert client.get(f"{path}/items").status_code == 404

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+from tests.server.serving import Served
+from tests.server.talking import held
+
+GATE, ASKED = "The gate is red.", "What colour is the gate?"
+
+
+def post(served: Served, said: Any, **fields: Any) -> httpx.Response:
+    headers = fields.pop("headers", {})
+    with served.client() as client:
+        body = {"model": "nano", "input": said} | fields
+        return client.post("/v1/responses", json=body, headers=headers)
+
+
+def answer(served: Served, said: Any, **fields: Any) -> dict[str, Any]:
+    response = post(served, said, **fields)
+    assert response.is_success, response.text
+    found: dict[str, Any] = response.json()
+    return found
+
+
+def text(body: dict[str, Any]) -> str:
+    return str(body["output"][0]["content"][0]["text"])
+
+
+def events(served: Served, said: Any, **fields: Any) -> list[dict[str, Any]]:
+    response = post(served, said, stream=True, **fields)
+    assert response.is_success, response.text
+    found = []
+    for block in response.text.strip().split("\n\n"):
+        name, data = block.split("\n")
+        one = json.loads(data.removeprefix("data: "))
+        assert name == f"event: {one['type']}"
+        found.append(one)
+    assert [one["sequence_number"] for one in found] == list(range(len(found)))
+    return found
+
+
+def code(response: httpx.Response) -> tuple[int, str]:
+    return response.status_code, response.json()["error"]["code"]
+
+
+def test_a_response_is_gone_on_from_and_each_turn_is_written_once(served: Served) -> None:
+    first = answer(served, GATE, user="chain")
+    second = answer(served, ASKED, previous_response_id=first["id"])
+    assert text(second) == "red"
+    assert second["memory"]["id"] == "chain"
+    assert second["previous_response_id"] == first["id"]
+    third = answer(served, "It rains.", previous_response_id=second["id"])
+    assert len(third["memory"]["written"]) == 1
+    assert held(served, "chain") == " The gate is red. What colour is the gate?\n It rains."
+    refused = post(served, ASKED, previous_response_id=first["id"], memory="else")
+    assert code(refused) == (400, "conversation_memory")
+
+
+def test_a_response_is_kept_until_it_is_deleted(served: Served) -> None:
+    made = answer(served, GATE, user="kept", metadata={"a": "b"})
+    with served.client() as client:
+        path = f"/v1/responses/{made['id']}"
+        assert client.get(path).json() == made
+        (said,) = client.get(f"{path}/input_items").json()["data"]
+        assert said["content"] == [{"type": "input_text", "text": GATE}]
+        assert client.delete(path).json()["deleted"]
+        assert code(client.get(path)) == (404, "response_not_found")
+        assert code(client.delete(path)) == (404, "response_not_found")
+    gone = post(served, ASKED, previous_response_id=made["id"])
+    assert code(gone) == (404, "previous_response_not_found")
+
+
+def test_where_nothing_is_to_be_stored_nothing_is_kept(served: Served) -> None:
+    answer(served, GATE, user="unstored")
+    for fields in ({"store": False}, {"headers": {"X-Memory-Task": "tags"}}):
+        made = answer(served, "It rains.", user="unstored", **fields)
+        assert made["memory"]["written"] == []
+        with served.client() as client:
+            assert client.get(f"/v1/responses/{made['id']}").status_code == 404
+    assert held(served, "unstored") == " The gate is red."
+
+
+def test_instructions_are_no_turns_and_are_not_carried_on(served: Served) -> None:
+    first = answer(served, GATE, user="told", instructions="Be a gate.")
+    assert first["instructions"] == "Be a gate."
+    second = answer(served, ASKED, previous_response_id=first["id"])
+    assert second["instructions"] is None
+    assert "Be a gate" not in held(served, "told")
+
+
+def test_a_stream_has_its_events_in_order(served: Served) -> None:
+    answer(served, GATE, user="events")
+    found = events(served, ASKED, user="events")
+    kinds = [one["type"] for one in found]
+    deltas = kinds.count("response.output_text.delta")
+    assert kinds == [
+        "response.created",
+        "response.in_progress",
+        "response.output_item.added",
+        "response.content_part.added",
+        *["response.output_text.delta"] * deltas,
+        "response.output_text.done",
+        "response.content_part.done",
+        "response.output_item.done",
+        "response.completed",
+    ]
+    last = found[-1]["response"]
+    item = last["output"][0]["id"]
+    assert "".join(one["delta"] for one in found if "delta" in one) == text(last) == "red"
+    assert {one["item_id"] for one in found if "item_id" in one} == {item}
+    assert {one["response"]["id"] for one in found if "response" in one} == {last["id"]}
+    assert last["usage"]["total_tokens"] > 0
+    assert len(last["memory"]["written"]) == 1
+
+
+def test_an_answer_that_is_cut_is_incomplete(served: Served) -> None:
+    *_, last = events(served, ASKED, max_output_tokens=2)
+    assert last["type"] == "response.incomplete"
+    assert last["response"]["incomplete_details"] == {"reason": "max_output_tokens"}
+    whole = answer(served, ASKED, max_output_tokens=2)
+    assert whole["status"] == whole["output"][0]["status"] == "incomplete"
+
+
+def test_a_stream_under_an_idempotency_key_is_told_again_as_it_was(served: Served) -> None:
+    fields: dict[str, Any] = {"user": "repeat", "headers": {"Idempotency-Key": "k"}}
+    first, again = events(served, GATE, **fields), events(served, GATE, **fields)
+    assert first[-1] | {"sequence_number": 0} == again[-1] | {"sequence_number": 0}
+    assert [one["type"] for one in first] == [one["type"] for one in again]
+    assert held(served, "repeat") == " The gate is red."
+
+
+def test_chances_are_told_when_asked_for(served: Served) -> None:
+    made = answer(served, ASKED, top_logprobs=2, max_output_tokens=3)
+    assert len(made["output"][0]["content"][0]["logprobs"]) == 3
+    assert answer(served, ASKED)["output"][0]["content"][0]["logprobs"] == []
+
+
+def test_nothing_to_answer_is_refused(served: Served) -> None:
+    for said in (None, [], "  "):
+        assert post(served, said, user="nobody").status_code == 400
+    assert held(served, "nobody") == ""

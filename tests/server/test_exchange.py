@@ -1,0 +1,305 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.sessions.chatml import chatml
+
+from memplus.errors import PassFailedError, StorageError
+from memplus.mplus.model import MPlus
+from memplus.server.engine.requests import Finished, Piece, ReadRequest
+from memplus.server.exchange import Ask, Ended, Exchange
+from memplus.server.faults import RequestFault
+from memplus.server.ledger import Kept
+from memplus.server.principals import Principal
+from memplus.server.prompts import Message
+from memplus.server.services import Services
+from memplus.server.settings import ServerSettings
+from memplus.store import MemoryStore
+
+WHO = Principal()
+GATE = Message("user", "The gate is red.")
+ASKED = Message("user", "What colour is the gate?")
+
+
+@asynccontextmanager
+async def running(folder: Path, model: MPlus, **settings: Any) -> AsyncIterator[Services]:
+    """The parts of a server, without its application."""
+    bounds = replace(ServerSettings(), **settings)
+    services = Services(MemoryStore(folder), lambda: model, bounds, model_name="nano")
+    async with services.running():
+        while services.state == "loading":
+            await asyncio.sleep(0.01)
+        yield services
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(work)
+
+
+def ask(*messages: Message, **fields: Any) -> Ask:
+    return Ask(**{"who": WHO, "memory": "notes", "messages": messages} | fields)
+
+
+def kept(ended: Ended) -> Kept:
+    return Kept({"text": ended.text, "memory": ended.memory})
+
+
+async def answered(services: Services, asked: Ask) -> dict[str, Any]:
+    items = [item async for item in Exchange(services, asked, kept).run()]
+    last = items[-1]
+    assert isinstance(last, Kept)
+    return last.body
+
+
+async def held(services: Services, name: str = "notes") -> str:
+    await services.intake.settled(name)
+    if name not in services.store:
+        return ""
+    with services.store.open(name, services.model) as memory:
+        return "".join(one.text for one in memory.texts().values()) + memory.tail_text
+
+
+class Broken:
+    """An engine that says something and then fails, or goes on for ever."""
+
+    def __init__(self, then: Callable[[], Any]) -> None:
+        self.then = then
+        self.closed = False
+
+    async def read(self, request: ReadRequest) -> AsyncIterator[Piece | Finished]:
+        try:
+            yield Piece("half an ")
+            await asyncio.sleep(0)
+            await self.then()
+            yield Piece("answer")
+            yield Finished("stop", 1, 1)
+        finally:
+            self.closed = True
+
+
+async def fail() -> None:
+    raise PassFailedError(reason="no reason")
+
+
+def test_a_failed_answer_writes_nothing_and_makes_no_memory(tmp_path: Path, nano: MPlus) -> None:
+    async def work() -> None:
+        async with running(tmp_path, nano) as services:
+            engine, broken = services._engine, Broken(fail)
+            services._engine = broken  # type: ignore[assignment]
+            with pytest.raises(PassFailedError):
+                await answered(services, ask(ASKED))
+            services._engine = engine
+            assert broken.closed
+            assert "notes" not in services.store
+            # What was not kept is new to the next request.
+            assert len((await answered(services, ask(GATE, ASKED)))["memory"]["written"]) == 2
+
+    run(work())
+
+
+def test_an_answer_that_nobody_waits_for_is_given_up_and_writes_nothing(
+    tmp_path: Path, nano: MPlus
+) -> None:
+    async def work() -> None:
+        async with running(tmp_path, nano) as services:
+            await answered(services, ask(GATE))
+            await held(services)
+            engine, broken = services._engine, Broken(lambda: asyncio.sleep(60))
+            services._engine = broken  # type: ignore[assignment]
+            items = Exchange(services, ask(ASKED), kept).run()
+            assert await anext(items) == Piece("half an ")
+            await items.aclose()
+            services._engine = engine
+            assert broken.closed
+            assert await held(services) == " The gate is red."
+
+    run(work())
+
+
+def test_what_was_said_is_on_the_disk_before_the_answer_ends(tmp_path: Path, nano: MPlus) -> None:
+    async def work() -> None:
+        async with running(tmp_path, nano) as services:
+            seen = []
+
+            def build(ended: Ended) -> Kept:
+                seen.append(ended.memory)
+                return kept(ended)
+
+            items = Exchange(services, ask(GATE), build).run()
+            assert await anext(items) == Piece("Noted.")
+            assert not seen
+            last = await anext(items)
+            assert isinstance(last, Kept)
+            again = Services(
+                services.store, lambda: nano, services.settings, model_name="nano"
+            )  # as after a crash at this moment
+            rows = again.database.rows("SELECT id FROM intake")
+            done = [row["id"] for row in rows] == seen[0]["written"]
+            again.database.close()
+            assert done or await held(services) == " The gate is red."
+            await items.aclose()
+
+    run(work())
+
+
+def test_where_the_disk_refuses_the_answer_fails_and_nothing_is_kept(
+    tmp_path: Path, nano: MPlus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work() -> None:
+        async with running(tmp_path, nano) as services:
+            await answered(services, ask(GATE))
+
+            def refuse(*_: object) -> None:
+                raise StorageError(tmp_path, reason="it is full")
+
+            with monkeypatch.context() as patch:
+                patch.setattr("memplus.server.ledger.Intake.put", refuse)
+                with pytest.raises(StorageError):
+                    await answered(services, ask(ASKED))
+            assert await held(services) == " The gate is red."
+            assert len((await answered(services, ask(ASKED)))["memory"]["written"]) == 1
+
+    run(work())
+
+
+def test_a_memory_that_is_deleted_meanwhile_does_not_come_back(tmp_path: Path, nano: MPlus) -> None:
+    async def work() -> None:
+        async with running(tmp_path, nano) as services:
+            await answered(services, ask(GATE))
+            await held(services)
+            engine = services._engine
+            services._engine = Broken(lambda: asyncio.sleep(0))  # type: ignore[assignment]
+            exchange = Exchange(services, ask(ASKED), kept)
+            items = exchange.run()
+            await anext(items)
+            settle, ready = exchange._settled, asyncio.Event()
+
+            async def late(*args: Any) -> Kept:
+                await ready.wait()
+                return await settle(*args)
+
+            exchange._settled = late  # type: ignore[method-assign]
+            ending = asyncio.create_task(_last(items))
+            await services.vault.delete(WHO, "notes")
+            ready.set()
+            memory = (await ending).body["memory"]
+            services._engine = engine
+            assert memory["written"] == []
+            assert not memory["durable"]
+            assert memory["refused"] == {"now": "memory_not_found"}
+            assert "notes" not in services.store
+            assert len((await answered(services, ask(GATE)))["memory"]["written"]) == 1
+
+    run(work())
+
+
+async def _last(items: AsyncIterator[Piece | Kept]) -> Kept:
+    found = [item async for item in items][-1]
+    assert isinstance(found, Kept)
+    return found
+
+
+def test_two_first_requests_make_one_memory_and_write_the_turn_once(
+    tmp_path: Path, nano: MPlus
+) -> None:
+    async def work() -> None:
+        async with running(tmp_path, nano) as services:
+            found = await asyncio.gather(*(answered(services, ask(GATE)) for _ in range(4)))
+            assert sorted(len(one["memory"]["written"]) for one in found) == [0, 0, 0, 1]
+            assert await held(services) == " The gate is red."
+
+    run(work())
+
+
+def test_a_tenant_with_as_many_memories_as_it_may_have_is_told_before_the_answer(
+    tmp_path: Path, nano: MPlus
+) -> None:
+    async def work() -> None:
+        async with running(tmp_path, nano, memories_per_tenant=1) as services:
+            await answered(services, ask(GATE))
+            with pytest.raises(RequestFault) as error:
+                await anext(Exchange(services, ask(GATE, memory="second"), kept).run())
+            assert error.value.fault.code == "too_many_memories"
+
+    run(work())
+
+
+def test_a_full_memory_is_told_with_the_next_answer(tmp_path: Path, nano: MPlus) -> None:
+    async def work() -> None:
+        async with running(tmp_path, nano) as services:
+            await services.vault.create(WHO, "notes", max_bytes=1)
+            long = Message("user", "The gate is red. " * 40)
+            (written,) = (await answered(services, ask(long)))["memory"]["written"]
+            await services.intake.settled("notes")
+            found = await answered(services, ask(long, Message("assistant", "Noted."), ASKED))
+            assert found["memory"]["refused"] == {written: "BudgetError"}
+
+    run(work())
+
+
+class Saying:
+    """An engine that says what it is told to, a letter at a time."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    async def read(self, request: ReadRequest) -> AsyncIterator[Piece | Finished]:
+        for letter in self.text:
+            yield Piece(letter)
+        yield Finished("stop", 1, len(self.text))
+
+
+@pytest.mark.parametrize(
+    ("said", "message", "expected"),
+    [
+        ("I have no note of that.", GATE, ["Noted."]),
+        ("I have no note", GATE, list("I have no note")),
+        ("I see.", GATE, ["I", " ", "s", "e", "e", "."]),
+        ("I have no note of that.", ASKED, list("I have no note of that.")),
+        ("", GATE, []),
+    ],
+)
+def test_a_refusal_is_not_what_a_statement_gets(
+    tmp_path: Path, said: str, message: Message, expected: list[str]
+) -> None:
+    async def work() -> None:
+        async with running(tmp_path, chatml()) as services:
+            engine, services._engine = services._engine, Saying(said)  # type: ignore[assignment]
+            items = [item async for item in Exchange(services, ask(message), kept).run()]
+            services._engine = engine
+            pieces = [item.text for item in items if isinstance(item, Piece)]
+            assert "".join(pieces) == "".join(expected)
+            assert pieces[-1:] == expected[-1:]
+
+    run(work())
+
+
+def test_the_longest_answer_fits_the_model(tmp_path: Path) -> None:
+    async def work() -> None:
+        model = chatml()
+        async with running(tmp_path, model) as services:
+            room = model.positions - model.core.prefix_length(model.new_memory())
+            asked = ask(Message("user", "Why? " * 20), max_new_tokens=10_000)
+            exchange = Exchange(services, asked, kept)
+            prompt = exchange._prompt(await exchange._planned())
+            request = exchange._request(model.new_memory(), prompt)
+            assert request.sampling.max_new_tokens == room - len(prompt.ids)
+
+    run(work())
+
+
+def test_a_plain_model_needs_the_scope_to_read(tmp_path: Path, nano: MPlus) -> None:
+    async def work() -> None:
+        async with running(tmp_path, nano) as services:
+            who = Principal(scopes=frozenset())
+            with pytest.raises(RequestFault) as error:
+                await answered(services, ask(ASKED, memory=None, who=who))
+            assert error.value.fault.code == "forbidden"
+
+    run(work())

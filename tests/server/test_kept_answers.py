@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from memplus.server.database import ServerDatabase
+from memplus.server.kept_answers import SCHEMA, KeptAnswers, KeptResponse, Repeat
+from memplus.server.principals import Principal
+from memplus.store import MemoryStore
+
+ANN = Principal("acme", "k1")
+COLLEAGUE = Principal("acme", "k2")
+BOUND = Principal("acme", "k3", memory="else")
+STRANGER = Principal("other", "k1")
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[ServerDatabase]:
+    MemoryStore(tmp_path)
+    made = ServerDatabase(tmp_path, SCHEMA)
+    yield made
+    made.close()
+
+
+def response(id: str, memory: str = "notes", previous: str = "") -> KeptResponse:
+    return KeptResponse(id, memory, previous, [{"id": f"said-{id}"}], {"id": id})
+
+
+def put(database: ServerDatabase, *kept: KeptResponse, most: int = 100) -> None:
+    with database.transaction() as run:
+        for one in kept:
+            KeptAnswers.put(run, ANN, one, most)
+
+
+def test_a_response_is_seen_by_those_who_see_its_memory(database: ServerDatabase) -> None:
+    answers = KeptAnswers(database)
+    put(database, response("r1"), response("r2", memory=""))
+    assert answers.response(ANN, "r1") == response("r1")
+    assert answers.response(COLLEAGUE, "r1") == response("r1")
+    assert answers.response(BOUND, "r1") is None
+    assert answers.response(STRANGER, "r1") is None
+    assert answers.response(ANN, "r2") is not None  # without a memory: the same key's alone
+    assert answers.response(COLLEAGUE, "r2") is None
+    assert not answers.delete(STRANGER, "r1")
+    assert not answers.delete(BOUND, "r1")
+    assert answers.delete(COLLEAGUE, "r1")
+    assert not answers.delete(ANN, "r1")
+
+
+def test_a_chain_is_followed_as_far_as_it_is_kept(database: ServerDatabase) -> None:
+    answers = KeptAnswers(database)
+    put(database, response("a"), response("b", previous="a"), response("c", previous="b"))
+    last = answers.response(ANN, "c")
+    assert last is not None
+    assert [one.id for one in answers.chain(ANN, last)] == ["a", "b", "c"]
+    answers.delete(ANN, "a")
+    assert [one.id for one in answers.chain(ANN, last)] == ["b", "c"]
+
+
+def test_the_oldest_response_of_the_tenant_goes_where_there_are_too_many(
+    database: ServerDatabase,
+) -> None:
+    answers = KeptAnswers(database)
+    put(database, *(response(str(n)) for n in range(5)), most=3)
+    kept = [n for n in range(5) if answers.response(ANN, str(n))]
+    assert kept == [2, 3, 4]
+
+
+def test_a_repeat_belongs_to_its_key_and_is_kept_once(database: ServerDatabase) -> None:
+    answers = KeptAnswers(database)
+    with database.transaction() as run:
+        KeptAnswers.put_repeat(run, ANN, "notes", Repeat(b"n", b"d", {"x": 1}), 10)
+        KeptAnswers.put_repeat(run, ANN, "notes", Repeat(b"n", b"d", {"x": 2}), 10)
+    assert answers.repeated(ANN, b"n") == Repeat(b"n", b"d", {"x": 1})
+    assert answers.repeated(COLLEAGUE, b"n") is None
+    assert answers.repeated(STRANGER, b"n") is None
+
+
+def test_what_is_dropped_or_too_old_is_gone(
+    database: ServerDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = KeptAnswers(database)
+    monkeypatch.setattr("memplus.server.kept_answers.time.time", lambda: 100.0)
+    put(database, response("a"), response("b", memory="else"))
+    with database.transaction() as run:
+        KeptAnswers.put_repeat(run, ANN, "notes", Repeat(b"n", b"d", {"x": 1}), 10)
+        KeptAnswers.drop(run, "acme", "notes")
+    assert answers.response(ANN, "a") is None
+    assert answers.repeated(ANN, b"n") is None
+    assert answers.response(ANN, "b") is not None
+    with database.transaction() as run:
+        KeptAnswers.prune(run, before=100.5)
+    assert answers.response(ANN, "b") is None

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from memplus.server.database import ServerDatabase
+from memplus.server.kept_conversations import SCHEMA, KeptConversations
+from memplus.server.principals import Principal
+from memplus.store import MemoryStore
+
+ANN = Principal("acme", "k1")
+COLLEAGUE = Principal("acme", "k2")
+STRANGER = Principal("other", "k1")
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[ServerDatabase]:
+    MemoryStore(tmp_path)
+    made = ServerDatabase(tmp_path, SCHEMA)
+    yield made
+    made.close()
+
+
+def begin(
+    database: ServerDatabase, id: str, memory: str | None = None, who: Principal = ANN
+) -> None:
+    with database.transaction() as run:
+        KeptConversations.begin(run, who, id, memory, {}, 3)
+
+
+def add(database: ServerDatabase, id: str, *items: str) -> None:
+    with database.transaction() as run:
+        KeptConversations.add(run, ANN, id, [{"id": one} for one in items])
+
+
+def test_a_conversation_keeps_the_memory_that_it_began_with(database: ServerDatabase) -> None:
+    kept = KeptConversations(database)
+    begin(database, "conv_1")
+    found = kept.one(ANN, "conv_1")
+    assert found is not None
+    assert found.memory is None
+    for memory in ("notes", "else"):
+        begin(database, "conv_1", memory)
+        found = kept.one(ANN, "conv_1")
+        assert found is not None
+        assert found.memory == "notes"
+
+
+def test_one_that_the_server_named_is_seen_with_its_memory_others_by_their_key_alone(
+    database: ServerDatabase,
+) -> None:
+    kept = KeptConversations(database)
+    begin(database, "conv_1", "notes")
+    begin(database, "mine", "notes")
+    assert kept.one(COLLEAGUE, "conv_1") is not None
+    assert kept.one(Principal("acme", "k3", memory="else"), "conv_1") is None
+    assert kept.one(STRANGER, "conv_1") is None
+    assert kept.one(COLLEAGUE, "mine") is None
+    begin(database, "mine", "else", who=COLLEAGUE)
+    found = kept.one(ANN, "mine")
+    assert found is not None
+    assert found.memory == "notes"
+
+
+def test_without_a_memory_it_is_its_keys_alone(database: ServerDatabase) -> None:
+    begin(database, "conv_1", "")
+    kept = KeptConversations(database)
+    assert kept.one(ANN, "conv_1") is not None
+    assert kept.one(COLLEAGUE, "conv_1") is None
+
+
+def test_items_stay_in_order_and_go_one_by_one_or_all(database: ServerDatabase) -> None:
+    kept = KeptConversations(database)
+    begin(database, "conv_1", "notes")
+    add(database, "conv_1", "a", "b")
+    add(database, "conv_1", "c")
+    assert [one["id"] for one in kept.items(ANN, "conv_1")] == ["a", "b", "c"]
+    assert kept.delete_item(ANN, "conv_1", "b")
+    assert not kept.delete_item(ANN, "conv_1", "b")
+    assert [one["id"] for one in kept.items(ANN, "conv_1")] == ["a", "c"]
+    kept.update(ANN, "conv_1", {"topic": "gates"})
+    found = kept.one(ANN, "conv_1")
+    assert found is not None
+    assert found.metadata == {"topic": "gates"}
+    kept.delete(ANN, "conv_1")
+    assert kept.one(ANN, "conv_1") is None
+    assert kept.items(ANN, "conv_1") == []
+
+
+def test_the_one_used_longest_ago_goes_where_there_are_too_many(
+    database: ServerDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, now = KeptConversations(database), [0.0]
+    monkeypatch.setattr("memplus.server.kept_conversations.time.time", lambda: now[0])
+    for id in ("a", "b", "c", "a", "d"):
+        now[0] += 1
+        begin(database, id, "notes")
+        add(database, id, f"item-{id}")
+    assert [id for id in "abcd" if kept.one(ANN, id)] == ["a", "c", "d"]
+    assert kept.items(ANN, "b") == []
+    with database.transaction() as run:
+        KeptConversations.prune(run, before=4.5)
+    assert [id for id in "abcd" if kept.one(ANN, id)] == ["d"]
+
+
+def test_forgetting_leaves_the_conversation_and_takes_what_was_said(
+    database: ServerDatabase,
+) -> None:
+    kept = KeptConversations(database)
+    for id, memory in (("conv_1", "notes"), ("conv_2", "else")):
+        begin(database, id, memory)
+        add(database, id, f"item-{id}")
+    with database.transaction() as run:
+        KeptConversations.empty(run, "acme", "notes")
+    assert kept.one(ANN, "conv_1") is not None
+    assert kept.items(ANN, "conv_1") == []
+    with database.transaction() as run:
+        KeptConversations.drop(run, "acme", "notes")
+    assert kept.one(ANN, "conv_1") is None
+    assert len(kept.items(ANN, "conv_2")) == 1

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from memplus.server.faults import RequestFault
+from memplus.server.wire.fields import Named, Sampled, plain_text, refuse, served_model, stops
+
+
+def test_a_memory_is_a_name_or_an_object() -> None:
+    for given in ("notes", {"id": " notes "}):
+        body = Named.model_validate({"model": "nano", "memory": given})
+        assert body.names("", None).memory == "notes"
+    body = Named.model_validate({"model": "nano", "memory": {"evidence": True}})
+    assert body.asked.evidence
+    assert not body.asked.id
+    assert not Named(model="nano").asked.evidence
+
+
+def test_names_are_read_from_where_clients_put_them() -> None:
+    body = Named.model_validate(
+        {
+            "model": "nano",
+            "conversation": {"id": "c1"},
+            "metadata": {"memory_id": "m1", "other": 5},
+            "user": "u1",
+            "safety_identifier": "s1",
+        }
+    )
+    names = body.names("m2", "p1")
+    found = (names.metadata, names.model, names.conversation, names.pinned, names.user)
+    assert found == ("m1", "m2", "c1", "p1", "u1")
+    assert names.safety_identifier == "s1"
+    odd = Named.model_validate({"model": "nano", "user": {"id": 5}, "metadata": {"memory_id": 5}})
+    assert odd.names("", None).user == odd.names("", None).metadata == ""
+
+
+@pytest.mark.parametrize("field", [{"temperature": 2.1}, {"temperature": -1}, {"top_p": 0}])
+def test_sampling_has_bounds(field: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        Sampled.model_validate({"model": "nano"} | field)
+
+
+def test_a_content_is_text_or_parts_of_text() -> None:
+    assert plain_text("a", "p") == "a"
+    assert plain_text(None, "p") == ""
+    parts = [
+        {"type": "text", "text": "a"},
+        {"type": "refusal"},
+        {"type": "input_text", "text": "b"},
+    ]
+    assert plain_text(parts, "p") == "a\nb"
+    for given in ([{"type": "input_audio"}], ["a"], 5, {"text": "a"}, [{"type": "text"}]):
+        with pytest.raises(RequestFault) as error:
+            plain_text(given, "p")
+        assert error.value.fault.param == "p"
+
+
+def test_a_field_is_refused_where_it_is_given() -> None:
+    for nothing in (None, [], 0, {}, ""):
+        refuse("tools", nothing, "why")
+    with pytest.raises(RequestFault) as error:
+        refuse("tools", [1], "why")
+    assert error.value.fault.message == "tools is not served: why."
+
+
+def test_stops_are_texts() -> None:
+    assert stops(None) == ()
+    assert stops("a") == ("a",)
+    assert stops(["a", "b"]) == ("a", "b")
+    for given in ("", ["a", ""], ["a"] * 17):
+        with pytest.raises(RequestFault):
+            stops(given)
+
+
+def test_a_model_is_named_with_or_without_a_memory() -> None:
+    assert served_model("nano", "nano") == ""
+    assert served_model("nano@notes", "nano") == "notes"
+    with pytest.raises(RequestFault) as error:
+        served_model("other@notes", "nano")
+    assert error.value.fault.code == "model_not_found"
