@@ -70,7 +70,7 @@ def test_it_is_said_that_and_why_a_memory_declines(served: Served, inside: Page,
     inside.shows("It declines to answer.", "What it looked at")
     assert inside.all("details summary") == [], "nothing was withheld: the model itself declined"
     inside.field("Question").send_keys(ASKED)
-    inside.field("Decline below confidence").send_keys("1", Keys.ENTER)
+    inside.field("Least confidence").send_keys("1", Keys.ENTER)
     inside.shows("What it was not sure enough of")
     inside.all("summary")[0].click()
     inside.shows("4471")

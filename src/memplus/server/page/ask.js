@@ -28,7 +28,7 @@ export function asking({ name, held, may }) {
   question,
   h("div", { class: "row" },
     submit("Ask"),
-    field("Decline below confidence", { kind: "field small", name: "least", type: "number", min: 0, max: 1, step: 0.01, placeholder: "the model’s own" })));
+    field("Least confidence", { kind: "field small", name: "least", type: "number", min: 0, max: 1, step: 0.01, placeholder: "auto" })));
   made.querySelector("textarea").addEventListener("keydown", (event) => {
     if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
     event.preventDefault();
