@@ -38,7 +38,7 @@ class Principal:
 
     def sees(self, name: str) -> bool:
         """Whether a memory of the tenant is one of the key's."""
-        if not name or "/" in name:
+        if name in ("", ".", "..") or "/" in name:
             return False
         if self.memory.endswith("*"):
             return name.startswith(self.memory[:-1])

@@ -20,7 +20,7 @@ def test_a_memory_is_made_with_its_limits_and_its_metadata(client: httpx.Client)
     assert failure(client.post("/v1/memories", json=asked), 409) == "memory_exists"
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "../a", "a\nb", "\x00", "x" * 201])
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../a", "a\nb", "\x00", "x" * 201])
 def test_names_that_no_memory_can_have_are_refused(client: httpx.Client, name: str) -> None:
     answer = client.post("/v1/memories", json={"name": name})
     assert failure(answer, 400) == "invalid"

@@ -26,10 +26,18 @@ _LONGEST_NAME = 200
 _LONGEST_SOURCE = 500
 Item = TypeVar("Item")
 
+_PLAIN = r"[^/\x00-\x1f\x7f]"
+_NO_DOT = r"[^./\x00-\x1f\x7f]"
 Name = Annotated[
-    str, StringConstraints(min_length=1, max_length=_LONGEST_NAME, pattern=r"^[^/\x00-\x1f\x7f]+$")
+    str,
+    StringConstraints(
+        min_length=1,
+        max_length=_LONGEST_NAME,
+        pattern=rf"^(?:{_NO_DOT}{_PLAIN}*|\.{_NO_DOT}{_PLAIN}*|\.\.{_PLAIN}+)$",
+    ),
 ]
-"""A memory's name: no ``/`` and no control character."""
+"""A memory's name: no ``/``, no control character, and not ``.`` or ``..``, which lead elsewhere
+in a path, so that no client could reach it."""
 SourceName = Annotated[str, StringConstraints(max_length=_LONGEST_SOURCE)]
 Metadata = dict[
     Annotated[str, StringConstraints(min_length=1, max_length=64)],
