@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,7 @@ __all__ = ["SCHEMA", "Erased", "Services"]
 
 SCHEMA = keys.SCHEMA + vault.SCHEMA + intake.SCHEMA + calls.SCHEMA + ledger.SCHEMA
 _POLL_SECONDS = 0.05
+_THREADS = 32
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -200,6 +202,9 @@ class Services:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Load in the background; what was acknowledged is written at the end."""
+        # A few threads by default, of which large exports would leave none to anybody else.
+        disk = ThreadPoolExecutor(_THREADS, thread_name_prefix="memplus-disk")
+        asyncio.get_running_loop().set_default_executor(disk)
         loading = asyncio.create_task(self._start())
         try:
             yield
