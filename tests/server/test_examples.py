@@ -1,0 +1,60 @@
+"""The examples, run as their readers run them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.server.serving import Served
+from tests.server.speaking import ANSWER, FACT, QUESTION, texts
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def run(served: Served, key: str, name: str, *arguments: str) -> str:
+    """What an example prints."""
+    environment = os.environ | {"MEMPLUS_KEY": key, "MEMPLUS_URL": served.url}
+    command = [sys.executable, str(EXAMPLES / name), *arguments]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_example_is_run_by_a_test() -> None:
+    assert {path.name for path in EXAMPLES.glob("*.py")} == {"langgraph_agent.py", "llm_memplus.py"}
+
+
+def test_the_agent_remembers_from_one_start_to_the_next(keyed: Served) -> None:
+    key = keyed.key("agent")
+    said = run(keyed, key, "langgraph_agent.py", "--url", keyed.url, FACT)
+    assert said == "I will remember that.\n"
+    assert run(keyed, key, "langgraph_agent.py", "--url", keyed.url, QUESTION) == f"{ANSWER}\n"
+    with keyed.client(key) as client:
+        assert texts(client, "agent") == [FACT]
+
+
+def test_the_plugin_remembers_from_one_call_to_the_next(keyed: Served) -> None:
+    key = keyed.key("plugin")
+    run(keyed, key, "llm_memplus.py", FACT)
+    assert ANSWER in run(keyed, key, "llm_memplus.py", QUESTION)
+    with keyed.client(key) as client:
+        assert FACT in "".join(texts(client, "llm"))
+
+
+@pytest.mark.slow
+def test_the_plugin_is_one_where_llm_is_installed(keyed: Served) -> None:
+    pytest.importorskip("llm")
+    code = "import llm; print(llm.get_model('memplus').prompt('Who?').text())"
+    environment = os.environ | {"PYTHONPATH": str(EXAMPLES), "MEMPLUS_KEY": keyed.key("llm")}
+    environment["MEMPLUS_URL"] = keyed.url
+    load = "import llm_memplus, llm; llm.plugins.pm.register(llm_memplus); "
+    done = subprocess.run(
+        [sys.executable, "-c", load + code], env=environment, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
