@@ -1,8 +1,8 @@
 """A LangGraph agent with a memory that outlives it: it remembers statements and answers questions.
 
-The memory is reached over MCP, so the graph knows nothing of memplus but the names of two tools. In an
-agent of your own, `recall` stands before the node that calls the language model, which gets what was
-recalled in its prompt; here the memory's own answer is the reply, so that nothing else is needed.
+The memory is reached over MCP, so the graph knows nothing of memplus but the names of two tools. In
+an agent of your own, `recall` stands before the node that calls the language model, which gets what
+was recalled in its prompt; here the memory itself replies, so that nothing else is needed.
 
     pip install "memplus[server]" langgraph
     memplus serve --model nano --store memories

@@ -54,12 +54,10 @@ if llm is not None:
             memory: str = "llm"
 
         def execute(
-            self, prompt: Any, stream: bool, response: Any, conversation: Any = None
+            self, prompt: Any, stream: Any, response: Any, conversation: Any = None
         ) -> Iterator[str]:
             """One prompt. Earlier turns are not sent: the memory has them."""
-            return replies(
-                prompt.prompt, memory=prompt.options.memory, system=prompt.system or ""
-            )
+            return replies(prompt.prompt, memory=prompt.options.memory, system=prompt.system or "")
 
     @llm.hookimpl
     def register_models(register: Any) -> None:

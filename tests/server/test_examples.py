@@ -47,14 +47,21 @@ def test_the_plugin_remembers_from_one_call_to_the_next(keyed: Served) -> None:
 
 
 @pytest.mark.slow
-def test_the_plugin_is_one_where_llm_is_installed(keyed: Served) -> None:
+def test_the_plugin_is_a_model_where_llm_is_installed(keyed: Served, tmp_path: Path) -> None:
     pytest.importorskip("llm")
-    code = "import llm; print(llm.get_model('memplus').prompt('Who?').text())"
-    environment = os.environ | {"PYTHONPATH": str(EXAMPLES), "MEMPLUS_KEY": keyed.key("llm")}
-    environment["MEMPLUS_URL"] = keyed.url
-    load = "import llm_memplus, llm; llm.plugins.pm.register(llm_memplus); "
-    done = subprocess.run(
-        [sys.executable, "-c", load + code], env=environment, capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    key = keyed.key("llm")
+    code = "import sys, llm, llm_memplus; llm.plugins.pm.register(llm_memplus); model = "
+    code += "llm.get_model('memplus'); print(model.prompt(sys.argv[1], memory='work').text())"
+    environment = os.environ | {
+        "PYTHONPATH": str(EXAMPLES), "MEMPLUS_KEY": key, "MEMPLUS_URL": keyed.url,
+        "LLM_USER_PATH": str(tmp_path),
+    }  # fmt: skip
+    for said, expected in ((FACT, ""), (QUESTION, ANSWER)):
+        command = [sys.executable, "-c", code, said]
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert expected in done.stdout
+    with keyed.client(key) as client:
+        assert FACT in "".join(texts(client, "work"))
