@@ -44,6 +44,13 @@ def serve(
     search_and_fetch: Annotated[
         bool, typer.Option("--search-and-fetch", help="Two more MCP tools, for some clients.")
     ] = False,
+    requests_per_minute: Annotated[
+        int, typer.Option(help="Most requests of one key in a minute; 0: any number.", min=0)
+    ] = 600,
+    tokens_per_minute: Annotated[
+        int,
+        typer.Option(help="Most tokens read, generated and written for one key; 0: any.", min=0),
+    ] = 0,
     shutdown_timeout: Annotated[
         float, typer.Option(help="Seconds that requests may take to end after SIGTERM.", min=0)
     ] = 30.0,
@@ -64,6 +71,8 @@ def serve(
         allowed_origins=tuple(allowed_origin or []),
         write_replies=write_replies,
         search_and_fetch=search_and_fetch,
+        requests_per_minute=requests_per_minute,
+        tokens_per_minute=tokens_per_minute,
         shutdown_seconds=shutdown_timeout,
     )
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")

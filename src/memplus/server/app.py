@@ -11,13 +11,13 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.routing import Route
 
 import memplus
 from memplus.errors import MemplusError
 from memplus.server.bounds import CODE, BoundsMiddleware
 from memplus.server.faults import Fault, RequestFault, fault_of
+from memplus.server.hosts import HostsMiddleware
 from memplus.server.mcp import McpEndpoint
 from memplus.server.routes import ROUTERS
 from memplus.server.services import Services
@@ -57,7 +57,7 @@ def create_app(services: Services) -> FastAPI:
             allow_methods=["*"],
             allow_headers=["*"],
         )
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.allowed_hosts))
+    app.add_middleware(HostsMiddleware, allowed_hosts=settings.allowed_hosts)
     app.add_middleware(BoundsMiddleware, services=services)
     app.add_exception_handler(RequestFault, _failed)
     app.add_exception_handler(MemplusError, _failed)
