@@ -49,6 +49,7 @@ CALLS: dict[tuple[str, str], dict[str, Any]] = {
     ("post", "/v1/memories/{memory}/files"): {"files": {"file": ("a.txt", b"Overwritten.")}},
     ("delete", "/v1/memories/{memory}"): {},
     ("get", "/v1/keys"): {},
+    ("get", "/v1/keys/current"): {},
     ("post", "/v1/keys"): {"json": {"name": "wide"}},
     ("delete", "/v1/keys/{key}"): {},
     ("get", "/v1/requests"): {},
