@@ -42,6 +42,19 @@ def test_history_prints_labels_and_names_as_they_are(run: Run, tmp_path: Path) -
     assert name in run("memories", "list", *place).out
 
 
+def test_a_memory_moves_to_another_store(run: Run, tmp_path: Path) -> None:
+    with MemoryStore(tmp_path / "s").create("alice", HOST) as memory:
+        HOST.write(memory, [[1, 2, 3, 4]], "a")
+    moved = ("memories", "move", "alice", "--to", tmp_path / "t", "--store", tmp_path / "s")
+    assert run_json(run, *moved)["to"] == str(tmp_path / "t")
+    (one,) = run_json(run, "memories", "list", "--store", tmp_path / "t")["memories"]
+    assert (one["id"], one["writes"]) == ("alice", 1)
+    assert run_json(run, "memories", "list", "--store", tmp_path / "s")["memories"] == []
+    assert run(*moved).code == 2
+    there = ("memories", "move", "alice", "--to", tmp_path / "t", "--store", tmp_path / "t")
+    assert run(*there).code == 2
+
+
 def test_a_memory_of_a_store_from_its_first_text_to_its_end(
     run: Run, tmp_path: Path, tiny: Path, place: list[object]
 ) -> None:

@@ -139,6 +139,27 @@ def fork(
 
 @memories.command()
 @with_groups
+def move(
+    name: Name,
+    *,
+    to: Annotated[Path, typer.Option("--to", help="The store's directory; made where missing.")],
+    store: StoreAlone,
+    wait: Wait = 0.0,
+    shown: OutputFlags,
+) -> None:
+    """Move a memory to another store; whatever ends it, one of the two has it, whole."""
+    from memplus.store import MemoryStore
+
+    out = shown.open()
+    source = existing_store(store)
+    source.manifest(name)
+    source.move(name, MemoryStore(to), wait=wait)
+    line = f"{name} is in {to}."
+    out.result({"id": name, "to": str(to)}, show=lambda console: _say(console, line))
+
+
+@memories.command()
+@with_groups
 def delete(name: Name, *, store: StoreAlone, wait: Wait = 0.0, shown: OutputFlags) -> None:
     """Delete a memory; its forks keep what they share with it."""
     out = shown.open()

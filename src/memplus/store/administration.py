@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from html import escape
 from pathlib import Path
 from typing import TypeVar
 
-from memplus.errors import MemoryExistsError, MemplusError, UnknownMemoryError
+from memplus.errors import MemoryExistsError, MemplusError, UnknownMemoryError, UsageError
 from memplus.memory.files import as_path
 from memplus.memory.written_text import WrittenText
 from memplus.store.directory import Directory
@@ -22,6 +22,7 @@ from memplus.store.leases import OWNERS, Holder, Lease
 from memplus.store.limits import Limits
 from memplus.store.locks import Right
 from memplus.store.manifest import Manifest
+from memplus.store.moving import move
 from memplus.store.taking import take
 
 __all__ = ["Administration"]
@@ -34,6 +35,9 @@ class Administration:
 
     Iterating gives the memories' names in order; ``len`` counts them.
 
+    Attributes:
+        others: stores of which none may have a memory of the same name; see ``ShardedStore``.
+
     Args:
         directory: where the memories lie.
         limits: when what is written is put elsewhere.
@@ -43,6 +47,7 @@ class Administration:
     def __init__(self, directory: Directory, limits: Limits, lease: Lease | None = None) -> None:
         self._directory = directory
         self._holder: Holder | None = None
+        self.others: Sequence[Administration] = ()
         if lease is not None:
             directory.share()
         if directory.shared:
@@ -60,6 +65,17 @@ class Administration:
         if self._holder is None:
             return self._directory.lock(name, wait)
         return take(self._directory, name, self._holder, wait)
+
+    def require_nowhere_else(self, name: str) -> None:
+        """Refuse to make a memory here that is in one of ``others``.
+
+        Raises:
+            MemoryExistsError: there is one.
+        """
+        # Twice: it may be moved meanwhile from what was not yet looked at to what was.
+        for other in (*self.others, *self.others):
+            if name in other:
+                raise MemoryExistsError(name, store=other.path)
 
     def __repr__(self) -> str:
         shown = repr(str(self.path))
@@ -136,7 +152,32 @@ class Administration:
                 fork_files(self._directory.folder(name), manifest, new_name, folder)
 
         with self._directory.lock(new_name, wait):
+            self.require_nowhere_else(new_name)
             self._directory.retried(name, attempt)
+
+    def move(self, name: str, target: Administration, *, wait: float | None = 0.0) -> None:
+        """Move a memory, all its states with it, to another store; forks stay.
+
+        Whatever ends it, the memory is in exactly one of the two, whole. A reader that has it open
+        keeps the state that it opened.
+
+        Args:
+            name: of the memory.
+            target: another store, on whatever disk.
+            wait: seconds to wait for a writer; None waits for ever.
+
+        Raises:
+            UsageError: it is the same store.
+            MemoryExistsError: there is one of that name in the target.
+            CorruptMemoryError: it is damaged; it stays where it is.
+            UnknownMemoryError, MemoryBusyError, StorageError.
+        """
+        if self.path.resolve() == target.path.resolve():
+            raise UsageError(f"The memory {name!r} is in {self.path} and would be there already.")
+        if name not in self._directory:
+            raise UnknownMemoryError(name, store=self.path)
+        with self._right(name, wait):
+            move(self._directory, name, target._directory, wait)
 
     def export(self, name: str, path: str | os.PathLike[str]) -> None:
         """Write a memory as it is now to one portable file.
@@ -178,6 +219,7 @@ class Administration:
         with directory.named_errors(), directory.made_aside() as folder:
             manifest = import_files(Path(path), name, folder)
             with directory.lock(manifest.id, wait):
+                self.require_nowhere_else(manifest.id)
                 if manifest.id in directory:
                     raise MemoryExistsError(manifest.id, store=self.path)
                 directory.settle(folder, manifest.id)

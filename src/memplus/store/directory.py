@@ -31,6 +31,7 @@ from memplus.store.folder import Folder
 from memplus.store.leases import OWNERS
 from memplus.store.locks import Lock, alone, shared
 from memplus.store.manifest import Manifest
+from memplus.store.transit import ARRIVING, MOVED, end_move
 
 __all__ = ["MARK", "Directory"]
 
@@ -143,7 +144,11 @@ class Directory:
 
     def _aside(self, kind: str) -> Path:
         """A path for a folder that is ``new`` or ``gone``; no memory lies there."""
-        return self.path / "memories" / f".{kind}-{secrets.token_hex(8)}"
+        return self.aside(f".{kind}-{secrets.token_hex(8)}")
+
+    def aside(self, name: str) -> Path:
+        """A path among the memories, of which the name begins with a dot."""
+        return self.path / "memories" / name
 
     def lock(self, name: str, wait: float | None) -> Lock:
         """The lock of the name's only writer, taken.
@@ -156,7 +161,14 @@ class Directory:
     def __contains__(self, name: str) -> bool:
         folder = self.folder(name)
         with self.named_errors():
+            self._end_move(folder)
             return folder.is_dir() and not folder.is_symlink()
+
+    def _end_move(self, folder: Path) -> None:
+        """End a move of a memory from or to here that was cut short."""
+        if not folder.is_dir():
+            with suppress(OSError):  # somebody who may write here will
+                end_move(self.path, folder.name, self.disk)
 
     def manifest(self, name: str) -> Manifest:
         """What a memory consists of; needs no model.
@@ -170,6 +182,7 @@ class Directory:
             with self.named_errors(missing=False):
                 if folder.is_symlink():
                     raise UnknownMemoryError(name, store=self.path)
+                self._end_move(folder)
                 found = Manifest.load(folder)
         except FileNotFoundError as error:
             raise UnknownMemoryError(name, store=self.path) from error
@@ -196,6 +209,10 @@ class Directory:
             return len(self._folders())
 
     def _folders(self) -> list[Path]:
+        for entry in os.listdir(self.path / "memories"):
+            if entry.startswith((ARRIVING, MOVED)):
+                hashed = entry.removeprefix(ARRIVING).removeprefix(MOVED)
+                self._end_move(self.path / "memories" / hashed)
         with os.scandir(self.path / "memories") as entries:
             return [
                 Path(entry.path)

@@ -217,6 +217,7 @@ class MemoryStore(Administration):
 
     def _make(self, name: str, model: MemoryHost, start: _Start) -> None:
         """Put a pristine memory in place; its lock is held."""
+        self.require_nowhere_else(name)
         with self._directory.named_errors(), self._directory.arriving(name) as folder:
             model.check_weights()
             made = model.new_memory(start.seed, max_bytes=start.max_bytes, rows=start.rows)

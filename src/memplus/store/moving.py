@@ -1,0 +1,85 @@
+"""Moving a memory from one directory to another: copied, checked, switched in one step, removed."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import secrets
+from dataclasses import replace
+from pathlib import Path
+
+from memplus.errors import MemoryExistsError
+from memplus.store.directory import Directory
+from memplus.store.disk import read
+from memplus.store.exchange import check_files
+from memplus.store.folder import Folder
+from memplus.store.journal import Journal
+from memplus.store.manifest import Manifest
+from memplus.store.transit import ARRIVING, FROM, MOVED, TO, abandoned, end_move, note
+
+__all__ = ["move"]
+
+_PIECE = 1 << 22
+
+
+def move(source: Directory, name: str, target: Directory, wait: float | None) -> None:
+    """Move a memory, of which the caller has the right to write.
+
+    Raises:
+        MemoryExistsError: there is one of that name in the target.
+        MemoryBusyError: another process makes one of that name there.
+        CorruptMemoryError: the memory, or its copy, is damaged; it stays where it is.
+        StorageError: the disk refused; the memory is in one of the two directories, whole.
+    """
+    with target.lock(name, wait), target.named_errors():
+        if name in target:
+            raise MemoryExistsError(name, store=target.path)
+        hashed = source.folder(name).name
+        leaving, moved = source.folder(name), source.aside(f"{MOVED}{hashed}")
+        arriving = target.aside(f"{ARRIVING}{hashed}")
+        if arriving.exists():
+            if not abandoned(target.path, hashed):  # it is a memory, of a directory out of reach
+                raise MemoryExistsError(name, store=target.path)
+            target.disk.remove_tree(arriving)
+        number = secrets.token_hex(8)
+        with target.made_aside() as folder:
+            _copy(source, name, folder)
+            note(folder.path, FROM, source.path.absolute(), number, target.disk)
+            target.disk.rename(folder.path, arriving)
+        try:
+            note(leaving, TO, target.path.absolute(), number, source.disk)
+            source.disk.rename(leaving, moved)
+        except BaseException:
+            if leaving.exists():
+                with contextlib.suppress(OSError):
+                    target.disk.remove_tree(arriving)
+            raise
+        end_move(target.path, hashed, target.disk)
+
+
+def _copy(source: Directory, name: str, target: Folder) -> None:
+    """The memory with all its states in an empty folder, every byte of it checked."""
+    manifest, folder, disk = source.manifest(name), source.folder(name), target.disk
+    lengths = {part.name: part.length for one in manifest.generations for part in one.logs}
+    for file in sorted(manifest.files() - {manifest.journal}):
+        _copy_file(folder / file, lengths.get(file), target)
+    journal = target.new("journal")
+    with contextlib.closing(Journal(folder / manifest.journal, disk, writable=False)) as old:
+        old.copy(journal, writes=manifest.writes, commits=manifest.commit)
+    # Not quite the same time: a writer of the first directory that wakes up after the memory has
+    # come back there must not take it for the one that it had.
+    created = math.nextafter(manifest.created, math.inf)
+    made: Manifest = replace(
+        manifest, journal=journal.name, log_open=False, hold=None, created=created
+    )
+    made.save(target.path, disk)
+    check_files(target.path, made, disk)
+
+
+def _copy_file(path: Path, length: int | None, target: Folder) -> None:
+    """A file, or its first ``length`` bytes."""
+    with read(path) as content, target.disk.create(target.path / path.name) as sink:
+        left = length
+        while piece := content.read(_PIECE if left is None else min(_PIECE, left)):
+            sink.write(piece)
+            left = None if left is None else left - len(piece)

@@ -1,0 +1,216 @@
+"""``ShardedStore``: one store over several directories, each memory whole in one of them.
+
+A new memory's directory follows from its name by rendezvous hashing: of all directories the one
+with the largest hash of name and directory. So every process chooses the same, and one more is
+the home of its share of names and changes that of no others. A memory that lies elsewhere, because
+it was moved or because directories were added, is found where it lies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from memplus.errors import ConfigError, MemoryBusyError, MemoryExistsError, UnknownMemoryError
+from memplus.memory.state import MemoryHost
+from memplus.store.journal import Commit
+from memplus.store.manifest import Manifest
+from memplus.store.store import MemoryStore
+from memplus.store.stored import StoredMemory
+
+__all__ = ["ShardedStore"]
+
+_Result = TypeVar("_Result")
+_ATTEMPTS = 20
+
+
+class ShardedStore:
+    """Memories in several directories, by name; see ``MemoryStore`` for what each method does.
+
+    Args:
+        paths: the directories, in any order; each is a store of its own, and its last part is its
+            name in the hash, so that it may be mounted elsewhere.
+        open_store: opens one of them, with whatever durability, budget and lease all have.
+
+    Raises:
+        ConfigError: there are none, or two of one name.
+        StorageError, NotAStoreError, MemoryVersionError: see ``MemoryStore``.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[str | os.PathLike[str]],
+        open_store: Callable[[Path], MemoryStore] = MemoryStore,
+    ) -> None:
+        places = [Path(path) for path in paths]
+        names = [place.absolute().name for place in places]
+        if not places or len(set(names)) < len(names):
+            reason = "give one directory or more, each with another last part"
+            raise ConfigError("paths", value=[str(place) for place in places], reason=reason)
+        self.stores = {name: open_store(place) for name, place in zip(names, places, strict=True)}
+        for store in self.stores.values():
+            store.others = [other for other in self.stores.values() if other is not store]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({[str(one.path) for one in self.stores.values()]!r})"
+
+    # Where a memory lies ------------------------------------------------------------------------
+
+    def home(self, name: str) -> MemoryStore:
+        """Where a memory of that name is made."""
+        return self.stores[max(self.stores, key=lambda shard: _weight(shard, name))]
+
+    def where(self, name: str) -> MemoryStore:
+        """Where the memory of that name lies.
+
+        Raises:
+            UnknownMemoryError: in none of the directories.
+        """
+        found = self._found(name)
+        if found is None:
+            raise UnknownMemoryError(name, store=self.home(name).path)
+        return found
+
+    def _found(self, name: str) -> MemoryStore | None:
+        first = self.home(name)
+        others = [one for one in self.stores.values() if one is not first]
+        # Twice: a memory that is moved meanwhile from what was not yet looked at to what was.
+        for one in (first, *others, first, *others):
+            if name in one:
+                return one
+        return None
+
+    def _at(self, name: str, act: Callable[[MemoryStore], _Result]) -> _Result:
+        """Do something where the memory lies, also where it is moved just then."""
+        store = self.where(name)
+        try:
+            return act(store)
+        except UnknownMemoryError:
+            again = self.where(name)
+            if again is store:
+                raise
+            return act(again)
+
+    def move(self, name: str, shard: str | None = None, *, wait: float | None = 0.0) -> None:
+        """Move a memory to another of the directories.
+
+        Args:
+            name: of the memory.
+            shard: the last part of the directory; None: where a new memory of that name is made.
+            wait: seconds to wait for a writer.
+
+        Raises:
+            UnknownMemoryError, MemoryBusyError, MemoryExistsError, StorageError.
+            ConfigError: there is no such directory.
+        """
+        if shard is not None and shard not in self.stores:
+            raise ConfigError("shard", value=shard, reason=f"there are {', '.join(self.stores)}")
+        target = self.home(name) if shard is None else self.stores[shard]
+        source = self.where(name)
+        if source is not target:
+            source.move(name, target, wait=wait)
+
+    # What a store does --------------------------------------------------------------------------
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([manifest.id for manifest in self.memories()])
+
+    def __len__(self) -> int:
+        return sum(len(one) for one in self.stores.values())
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __contains__(self, name: str) -> bool:
+        return self._found(name) is not None
+
+    def memories(self) -> list[Manifest]:
+        """Every memory's manifest, by name."""
+        found = {one.id: one for store in self.stores.values() for one in store.memories()}
+        return [found[name] for name in sorted(found)]
+
+    def manifest(self, name: str) -> Manifest:
+        """What a memory consists of."""
+        return self._at(name, lambda store: store.manifest(name))
+
+    def create(
+        self, name: str, model: MemoryHost, *, seed: int = 0, wait: float | None = 0.0
+    ) -> StoredMemory:
+        """A pristine memory, open for writing, in its home.
+
+        Raises:
+            MemoryExistsError: there is one of that name in any of the directories.
+        """
+        if (there := self._found(name)) is not None:
+            raise MemoryExistsError(name, store=there.path)
+        return self.home(name).create(name, model, seed=seed, wait=wait)
+
+    def open(
+        self, name: str, model: MemoryHost, *, write: bool = False, wait: float | None = 0.0
+    ) -> StoredMemory:
+        """Open a memory."""
+        return self._at(name, lambda store: store.open(name, model, write=write, wait=wait))
+
+    def open_or_create(
+        self, name: str, model: MemoryHost, *, seed: int = 0, wait: float | None = 0.0
+    ) -> StoredMemory:
+        """The memory of that name, open for writing; where there is none, a pristine one."""
+        for _ in range(_ATTEMPTS):
+            with suppress(UnknownMemoryError):  # it was moved, or made elsewhere, meanwhile
+                if (there := self._found(name)) is not None:
+                    return there.open(name, model, write=True, wait=wait)
+                return self.home(name).open_or_create(name, model, seed=seed, wait=wait)
+        raise MemoryBusyError(name)
+
+    def delete(self, name: str, *, wait: float | None = 0.0) -> None:
+        """Remove a memory."""
+        self._at(name, lambda store: store.delete(name, wait=wait))
+
+    def fork(self, name: str, new_name: str, *, wait: float | None = 0.0) -> None:
+        """A second memory that begins as this one; it lies beside it, and shares its files.
+
+        Raises:
+            MemoryExistsError: there is one of the new name in any of the directories.
+        """
+        if (there := self._found(new_name)) is not None:
+            raise MemoryExistsError(new_name, store=there.path)
+        self._at(name, lambda store: store.fork(name, new_name, wait=wait))
+
+    def export(self, name: str, path: str | os.PathLike[str]) -> None:
+        """Write a memory as it is now to one portable file."""
+        self._at(name, lambda store: store.export(name, path))
+
+    def import_memory(
+        self, path: str | os.PathLike[str], name: str, *, wait: float | None = 0.0
+    ) -> Manifest:
+        """Add a memory from a file of ``export`` under a name, in its home."""
+        return self.home(name).import_memory(path, name, wait=wait)
+
+    def verify(self, name: str) -> int:
+        """Check every byte of a memory; returns how many."""
+        return self._at(name, lambda store: store.verify(name))
+
+    def size(self, name: str) -> int:
+        """Bytes of a memory's files."""
+        return self._at(name, lambda store: store.size(name))
+
+    def history(self, name: str) -> list[Commit]:
+        """The states that ``rollback`` can go back to."""
+        return self._at(name, lambda store: store.history(name))
+
+    def has_label(self, name: str, label: str) -> bool:
+        """Whether a commit with that label is part of a memory."""
+        return self._at(name, lambda store: store.has_label(name, label))
+
+    def rollback(self, name: str, to_write: int, *, wait: float | None = 0.0) -> None:
+        """Make a memory what it was after a write."""
+        self._at(name, lambda store: store.rollback(name, to_write, wait=wait))
+
+
+def _weight(shard: str, name: str) -> bytes:
+    said = f"{len(shard)} {shard} {name}".encode("utf-8", "surrogatepass")
+    return hashlib.sha256(said).digest()
