@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import pytest
 
 from memplus.server.database import ServerDatabase
 from memplus.server.services import SCHEMA
@@ -99,3 +100,14 @@ def test_the_network_needs_keys(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert "memplus keys add" in done.stderr
+
+
+def test_the_secret_of_gateways_comes_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEMPLUS_GATEWAY_SECRET", "short")
+    command = [sys.executable, "-m", "memplus.cli.main", "serve", "--store", str(tmp_path / "s")]
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert refused.returncode != 0
+    assert "gateway_secret" in refused.stderr
+    assert "short" not in refused.stderr

@@ -21,3 +21,10 @@ def test_nobody_comes_in_from_outside_unless_told_otherwise() -> None:
     assert settings.host == "127.0.0.1"
     assert settings.allowed_origins == ()
     assert settings.shutdown_seconds > 0
+
+
+def test_a_secret_that_could_be_guessed_is_refused_and_none_is_shown() -> None:
+    with pytest.raises(ConfigError) as error:
+        ServerSettings(gateway_secret="guess me")
+    assert "guess me" not in str(error.value)
+    assert "a secret" not in repr(ServerSettings(gateway_secret="a secret " * 5))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from memplus.store import MemoryStore
 
 __all__ = ["serve"]
+
+_GATEWAY_SECRET = "MEMPLUS_GATEWAY_SECRET"
+"""Environment variable; a secret is never on the command line, where others can read it."""
 
 
 @with_groups
@@ -74,6 +78,7 @@ def serve(
         requests_per_minute=requests_per_minute,
         tokens_per_minute=tokens_per_minute,
         shutdown_seconds=shutdown_timeout,
+        gateway_secret=os.environ.get(_GATEWAY_SECRET, ""),
     )
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("mcp").setLevel(logging.WARNING)

@@ -8,6 +8,8 @@ from memplus.errors import ConfigError
 
 __all__ = ["ServerSettings"]
 
+_SHORTEST_SECRET = 32
+
 
 @dataclass(frozen=True)
 class ServerSettings:
@@ -72,5 +74,8 @@ class ServerSettings:
             value = getattr(self, one.name)
             if isinstance(value, int | float) and not isinstance(value, bool) and value < 0:
                 raise ConfigError(one.name, value=value, reason="it must not be below 0")
+        if 0 < len(self.gateway_secret) < _SHORTEST_SECRET:
+            reason = f"it must have at least {_SHORTEST_SECRET} characters"
+            raise ConfigError("gateway_secret", value="...", reason=reason)
         if not 0 <= self.port < 1 << 16:
             raise ConfigError("port", value=self.port, reason="it must be in 0 to 65535")
