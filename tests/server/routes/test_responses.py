@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx
-from tests.server.serving import Served
+from tests.server.serving import Served, serving
 from tests.server.talking import held
+
+from memplus.mplus.model import MPlus
 
 GATE, ASKED = "The gate is red.", "What colour is the gate?"
 
@@ -141,3 +144,29 @@ def test_nothing_to_answer_is_refused(served: Served) -> None:
     for said in (None, [], "  "):
         assert post(served, said, user="nobody").status_code == 400
     assert held(served, "nobody") == ""
+
+
+def test_what_a_memory_forgets_is_in_no_file_of_the_server(tmp_path: Path, nano: MPlus) -> None:
+    secret = "The PIN is 47114711."
+    with serving(tmp_path, nano) as served, served.client() as client:
+        talk = client.post("/v1/conversations", json={"memory": "notes"}).json()["id"]
+        headers = {"Idempotency-Key": "k"}
+        made = answer(served, secret, conversation=talk, headers=headers)
+        answer(served, "It rains.", conversation=talk)
+        body = {"model": "nano", "user": "notes", "messages": [{"role": "user", "content": secret}]}
+        chat = {"X-Conversation-Id": talk}
+        assert client.post("/v1/chat/completions", json=body, headers=chat).is_success
+        assert b"47114711" in everything(tmp_path)
+        forgotten = client.post("/v1/memories/notes/forget", json={"match": "47114711"})
+        assert forgotten.is_success, forgotten.text
+        assert forgotten.json()["also_removed"]["responses"] == 2
+        assert client.get(f"/v1/responses/{made['id']}").status_code == 404
+        assert client.get(f"/v1/conversations/{talk}/items").json()["data"] == []
+        assert b"47114711" not in everything(tmp_path)
+        again = client.post("/v1/chat/completions", json=body, headers=chat).json()
+        assert again["memory"]["written"] == []  # a client that sends it again brings nothing back
+        assert b"47114711" not in everything(tmp_path)
+
+
+def everything(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
