@@ -43,6 +43,7 @@ export async function send(method, path, body, { headers = {} } = {}) {
       method, headers: sent, body: raw ? body : JSON.stringify(body), cache: "no-store", credentials: "omit",
     });
   } catch {
+    dispatchEvent(new Event("unreachable"));
     throw new Failure("The server cannot be reached. What was sent may or may not have arrived.", { id });
   }
   if (response.ok) return response;

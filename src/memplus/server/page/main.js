@@ -26,6 +26,7 @@ const signOut = document.getElementById("sign-out");
 let session;
 let turn = 0;
 let state;
+let timer;
 
 const path = () => (location.hash.startsWith("#/") ? location.hash.slice(2) : "");
 
@@ -99,7 +100,8 @@ async function watch() {
     shown.textContent = STATES[now] ?? now;
     if (was && now === "ready") show({ focus: false });
   }
-  setTimeout(() => (document.hidden ? document.addEventListener("visibilitychange", watch, { once: true }) : watch()),
+  clearTimeout(timer);
+  timer = setTimeout(() => (document.hidden ? document.addEventListener("visibilitychange", watch, { once: true }) : watch()),
     now === "ready" ? POLL : POLL_SOON);
 }
 
@@ -111,5 +113,6 @@ signOut.addEventListener("click", () => {
   startAgain("").then(() => announce("Signed out."));
 });
 addEventListener("hashchange", () => show());
+addEventListener("unreachable", watch);
 show({ focus: false });
 watch();
