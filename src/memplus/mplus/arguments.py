@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from memplus.backbone.access import Backbone
-from memplus.errors import ConfigError, UsageError
+from memplus.backbone.rope import Rope
+from memplus.errors import ConfigError, PositionsError, UsageError
 from memplus.memory.state import Memory
 
 __all__ = [
@@ -25,7 +26,9 @@ __all__ = [
     "as_text",
     "cached_tokens",
     "check_count",
+    "check_frequencies",
     "check_labels",
+    "check_positions",
     "check_room",
     "check_vocabulary",
     "per_row",
@@ -243,3 +246,35 @@ def per_row(memory: Any, batch: int, rows: str = "prompts") -> list[Memory]:
 
 def _found(value: Any) -> str:
     return f"not {type(value).__name__}"
+
+
+def check_positions(rope: Rope, start: int, tokens: int) -> None:
+    """Refuse a text of ``tokens`` behind a prefix of ``start`` positions that does not fit.
+
+    Raises:
+        PositionsError: with what is left.
+    """
+    available = max(0, rope.positions - start)
+    if tokens > available:
+        raise PositionsError(needed=tokens, available=available)
+
+
+def check_frequencies(rope: Rope, start: int, begun: int, tokens: int) -> None:
+    """Refuse a text of ``tokens`` whose frequencies change after its first ``begun`` are read.
+
+    Args:
+        rope: of the model.
+        start: positions of the prefix.
+        begun: tokens read in the first pass.
+        tokens: tokens in the end.
+
+    Raises:
+        UsageError: with the length at which they change.
+    """
+    switch = rope.switch_between(start + begun, start + tokens)
+    if switch is not None:
+        raise UsageError(
+            f"The text would grow past {switch} positions, from where on this model's "
+            "frequencies are others: what it has read by then would not fit any more. Give "
+            "the whole text without past_key_values, or ask for fewer new tokens."
+        )

@@ -227,35 +227,6 @@ class Core:
         named = memory if isinstance(memory, list | tuple) else [memory]
         return reading(self.backbone.lock, [one for one in named if isinstance(one, Memory)])
 
-    def check_positions(self, start: int, tokens: int) -> None:
-        """Refuse a text of ``tokens`` behind a prefix of ``start`` positions that does not fit.
-
-        Raises:
-            PositionsError: with what is left.
-        """
-        available = max(0, self.positions - start)
-        if tokens > available:
-            raise PositionsError(needed=tokens, available=available)
-
-    def check_frequencies(self, start: int, begun: int, tokens: int) -> None:
-        """Refuse a text of ``tokens`` whose frequencies change after its first ``begun`` are read.
-
-        Args:
-            start: positions of the prefix.
-            begun: tokens read in the first pass.
-            tokens: tokens in the end.
-
-        Raises:
-            UsageError: with the length at which they change.
-        """
-        switch = self.backbone.rope.switch_between(start + begun, start + tokens)
-        if switch is not None:
-            raise UsageError(
-                f"The text would grow past {switch} positions, from where on this model's "
-                "frequencies are others: what it has read by then would not fit any more. Give "
-                "the whole text without past_key_values, or ask for fewer new tokens."
-            )
-
     def check_chunk(self, length: int) -> None:
         """Refuse a chunk that needs more positions than there are.
 

@@ -19,7 +19,7 @@ from memplus.backbone.session import running
 from memplus.backbone.stock import greedy_rules
 from memplus.errors import UsageError
 from memplus.memory.state import Memory
-from memplus.mplus.arguments import check_count
+from memplus.mplus.arguments import check_count, check_frequencies, check_positions
 from memplus.mplus.core import Core
 from memplus.mplus.evidence import Evidence, Watch, ranked
 from memplus.passes.joint import JointSession, OpenRead, ReadPiece
@@ -110,8 +110,10 @@ class JointReader:
         first = int(prompt.asked[0].int().argmax())
         read = MemoryRead(prefix, prompt.input_ids[0].tolist(), first)
         read.whole = core.backbone.rope.changing
-        core.check_positions(read.start, len(read.prompt) + new_tokens)
-        core.check_frequencies(read.start, len(read.prompt), len(read.prompt) + new_tokens - 1)
+        check_positions(core.backbone.rope, read.start, len(read.prompt) + new_tokens)
+        check_frequencies(
+            core.backbone.rope, read.start, len(read.prompt), len(read.prompt) + new_tokens - 1
+        )
         if seen is not None and isinstance(prefix, MemoryPrefix):
             read.seen = seen
             read.whole |= bool(seen.long_term_rows) and not core.memory_config.retrieves_spans

@@ -24,7 +24,9 @@ from memplus.mplus.arguments import (
     as_text,
     cached_tokens,
     check_count,
+    check_frequencies,
     check_labels,
+    check_positions,
     check_room,
     per_row,
 )
@@ -260,11 +262,11 @@ class Reader:
         """
         start = int(session.prefix.shift(torch.device("cpu")).max())
         if start and begun:
-            self.core.check_frequencies(start, begun, tokens)
+            check_frequencies(self.core.backbone.rope, start, begun, tokens)
 
     def _check_positions(self, session: ReadSession, tokens: int) -> None:
         start = int(session.prefix.shift(torch.device("cpu")).max())
-        self.core.check_positions(start, tokens)
+        check_positions(self.core.backbone.rope, start, tokens)
 
 
 def _generated(stock: Any, session: ReadSession, options: dict[str, Any]) -> Any:
