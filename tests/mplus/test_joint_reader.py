@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
-from tests.fakes import make_mplus, several, some_ids
+from tests.fakes import ADAPTERS, CONFIG, make_mplus, several, some_ids
 
 from memplus import Memory, MPlus
 from memplus.errors import ConfigError, MemoryMismatchError, PositionsError, UsageError
-from memplus.mplus.joint_reader import JointReader
+from memplus.mplus.joint_reader import JointReader, MemoryRead
 from memplus.passes.joint import ReadPiece
 
 PROMPT = some_ids(7, seed=3).tolist()
@@ -38,11 +40,49 @@ def generated(model: MPlus, memory: Memory | None, count: int) -> list[int]:
     return [int(token) for token in output[0, len(PROMPT) :]]
 
 
+def stock_tokens(model: MPlus, count: int) -> list[int]:
+    ids = torch.tensor([PROMPT])
+    with model.backbone.adapters.bypassed():
+        output = model.generate(ids, None, max_new_tokens=count, eos_token_id=None)
+    return [int(token) for token in output[0, len(PROMPT) :]]
+
+
+def stepped(
+    reader: JointReader,
+    reads: dict[Memory | None, MemoryRead],
+    found: dict[Memory | None, list[int]] | None,
+) -> dict[Memory | None, torch.Tensor]:
+    """One pass over all reads: their prompts, or the last token of each."""
+    pieces = [
+        read.piece(99) if found is None else ReadPiece(read, (found[one][-1],))
+        for one, read in reads.items()
+    ]
+    return {
+        one: row for one, row in zip(reads, reader.step(pieces), strict=True) if row is not None
+    }
+
+
 def test_greedy_answers_are_those_of_generate() -> None:
     model = make_mplus()
     reader = JointReader(model.core)
-    for memory in [*several(model), None]:
+    for memory in several(model):
         assert greedy(reader, memory, 12) == generated(model, memory, 12)
+
+
+def test_without_a_memory_the_stock_model_answers() -> None:
+    """The read adapter has learned to read memories, and to say where they hold nothing."""
+    model = make_mplus(config=replace(CONFIG, adapters=ADAPTERS))
+    reader, memory = JointReader(model.core), told(model)
+    stock = stock_tokens(model, 12)
+    assert stock != generated(model, None, 12)
+    assert greedy(reader, None, 12) == stock
+    expected = {None: stock, memory: generated(model, memory, 12)}
+    reads = {one: reader.begin(one, PROMPT, 12) for one in expected}
+    found = {one: [int(row.argmax())] for one, row in stepped(reader, reads, None).items()}
+    for _ in range(11):
+        for one, row in stepped(reader, reads, found).items():
+            found[one].append(int(row.argmax()))
+    assert found == expected
 
 
 def test_a_read_sees_the_memory_as_it_was_when_it_began() -> None:

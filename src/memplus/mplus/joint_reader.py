@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 import torch
 from torch import Tensor
@@ -80,7 +81,7 @@ class JointReader:
         """A read of which no pass has read anything yet.
 
         Args:
-            memory: that is read, as it is now; None: the model alone.
+            memory: that is read, as it is now; None: the stock model alone, without adapters.
             ids: token ids of the prompt.
             new_tokens: most tokens that will follow it.
             asking: how many last tokens of it ask the long-term memory; None: all.
@@ -199,7 +200,8 @@ class JointReader:
             prompt is to come.
         """
         found: dict[int, Tensor | None] = {}
-        for some in self._alike(pieces):
+        groups = [[one for one in pieces if _plain(one.read) is plain] for plain in (False, True)]
+        for some in (part for group in groups if group for part in self._alike(group)):
             rows = self._pass(some)
             found |= {id(piece): logits for piece, logits in zip(some, rows, strict=True)}
         return [found[id(piece)] for piece in pieces]
@@ -210,7 +212,11 @@ class JointReader:
         done = [piece.read.read + len(piece.ids) >= len(piece.read.prompt) for piece in pieces]
         last = [place.stop - 1 for place, one in zip(session.places, done, strict=True) if one]
         arguments = session.arguments()
-        with running(backbone, session, backbone.adapters.reading):
+        with ExitStack() as stack:
+            stack.enter_context(backbone.lock)
+            if _plain(pieces[0].read):
+                stack.enter_context(backbone.adapters.bypassed())
+            stack.enter_context(running(backbone, session, backbone.adapters.reading))
             if last:
                 kept = torch.tensor(last, device=backbone.device)
                 logits = backbone.model(**arguments, logits_to_keep=kept).logits[0].float()
@@ -237,3 +243,8 @@ class JointReader:
         same = memory.writes[: len(seen.writes)] == seen.writes
         texts = memory.texts if same else seen.texts
         return ranked(seen, watch.paid[0], self.core.decode, watch.parts[0], texts=texts)
+
+
+def _plain(read: OpenRead) -> bool:
+    """Whether it is read by the stock model alone: its adapters have learned to read memories."""
+    return isinstance(read, MemoryRead) and read.seen is None

@@ -20,6 +20,7 @@ from memplus.errors import (
     MemoryExistsError,
     MemoryFileError,
     MemoryMismatchError,
+    MemoryVersionError,
     MemplusError,
     NotAnExportError,
     NotFoundError,
@@ -143,6 +144,9 @@ def fault_of(error: Exception) -> Fault:
         return Fault(409, "conflict_error", message, "model_mismatch", final=True)
     if isinstance(error, CorruptMemoryError):
         return Fault(422, "invalid_request_error", _CORRUPT, "memory_corrupt", final=True)
+    if isinstance(error, MemoryVersionError):
+        message = "A later release of memplus wrote this; whoever runs the server has to update it."
+        return Fault(409, "conflict_error", message, "memory_version", final=True)
     if isinstance(error, NotAnExportError | MemoryFileError):
         message = "What was sent is not an exported memory of a known version."
         return Fault(400, "invalid_request_error", message, "invalid_export")
