@@ -114,3 +114,76 @@ def test_what_was_not_done_in_time_waits_for_the_next_start(tmp_path: Path) -> N
     hold = False
     asyncio.run(second())
     assert written == ["a", "b"]
+
+
+def test_who_waits_for_what_was_said_before_does_not_wait_for_what_comes_meanwhile(
+    tmp_path: Path,
+) -> None:
+    async def run() -> None:
+        written: list[str] = []
+
+        async def write(entry: Entry) -> None:
+            take_in(database, entries(f"{entry.text}+"))  # the next one is there before this ends
+            await asyncio.sleep(0.01)
+            written.append(entry.text)
+
+        database, intake = opened(tmp_path, write)
+        take_in(database, entries("1", "2"))
+        intake.start()
+        await intake.settled("acme/notes")
+        assert written[:2] == ["1", "2"]
+        assert len(written) < 5
+        await intake.close(0)
+        assert intake.waiting("acme", "notes") > 0
+        database.close()
+
+    asyncio.run(run())
+
+
+def test_a_disk_that_refuses_for_a_while_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even where the entry is written and only the note of that is refused."""
+    monkeypatch.setattr(module, "_PAUSE_SECONDS", 0.01)
+
+    async def run() -> None:
+        tries: list[str] = []
+
+        async def write(entry: Entry) -> None:
+            tries.append(entry.text)
+
+        database, intake = opened(tmp_path, write)
+        refusals = ["1", "2"]
+        done = intake.done
+
+        def refused(id: str) -> None:
+            if refusals:
+                raise StorageError("disk", reason=refusals.pop())
+            done(id)
+
+        monkeypatch.setattr(intake, "done", refused)
+        take_in(database, entries("a", "b"))
+        intake.start()
+        await intake.settled("acme/notes")
+        assert tries == ["a", "a", "a", "b"]
+        await intake.close(1)
+        database.close()
+
+    asyncio.run(run())
+
+
+def test_nothing_is_kept_of_memories_for_which_nothing_waits(tmp_path: Path) -> None:
+    async def write(entry: Entry) -> None:
+        await asyncio.sleep(0)
+
+    async def run() -> None:
+        database, intake = opened(tmp_path, write)
+        for number in range(20):
+            take_in(database, entries("a", memory=f"m{number}"))
+            intake.work("acme", f"m{number}")
+            await intake.settled(f"acme/m{number}")
+        await intake.close(1)
+        assert intake.working == 0
+        database.close()
+
+    asyncio.run(run())

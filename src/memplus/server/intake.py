@@ -14,10 +14,10 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
-from memplus.errors import MemoryMismatchError, MemplusError, UsageError
+from memplus.errors import MemoryMismatchError, UsageError
 from memplus.server.database import ServerDatabase
 from memplus.server.faults import RequestFault
 
@@ -49,6 +49,30 @@ class Entry:
     text: str
 
 
+class _Worker:
+    """Brings texts to one memory as long as some wait, and tells those who wait for them."""
+
+    task: asyncio.Task[None]
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+
+    async def passed(self, number: int) -> None:
+        """Wait until the text of that number and all before it wait no more."""
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append((number, future))
+        try:
+            await future
+        finally:
+            self._waiting = [one for one in self._waiting if one[1] is not future]
+
+    def reach(self, number: int | None) -> None:
+        """All texts before that number wait no more; None: all of them."""
+        for wanted, future in self._waiting:
+            if not future.done() and (number is None or wanted < number):
+                future.set_result(None)
+
+
 class Intake:
     """Takes texts in, and brings them to their memories one after the other.
 
@@ -64,7 +88,7 @@ class Intake:
         self._database = database
         self._write = write
         self._patience = patience
-        self._workers: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._workers: dict[tuple[str, str], _Worker] = {}
 
     @staticmethod
     def put(run: sqlite3.Connection, entries: Sequence[Entry]) -> None:
@@ -90,36 +114,55 @@ class Intake:
 
     def work(self, tenant: str, memory: str) -> None:
         """See that what waits for a memory is brought to it."""
-        task = self._workers.get((tenant, memory))
-        if task is None or task.done():
-            self._workers[tenant, memory] = asyncio.create_task(self._bring(tenant, memory))
+        self._worker(tenant, memory)
 
-    async def _bring(self, tenant: str, memory: str) -> None:
-        while (entry := self._next(tenant, memory)) is not None:
+    def _worker(self, tenant: str, memory: str) -> _Worker:
+        place = (tenant, memory)
+        if place not in self._workers:
+            worker = self._workers[place] = _Worker()
+            worker.task = asyncio.create_task(self._bring(worker, place))
+        return self._workers[place]
+
+    async def _bring(self, worker: _Worker, place: tuple[str, str]) -> None:
+        try:
+            while await self._brought_one(worker, place):
+                pass
+        finally:  # nothing else runs between the last look and this
+            del self._workers[place]
+
+    async def _brought_one(self, worker: _Worker, place: tuple[str, str]) -> bool:
+        """Bring one text to its memory, or wait a little; whether there is more to be done."""
+        id = "?"
+        try:
+            row = self._next(*place)
+            if row is None:
+                worker.reach(None)
+                return False
+            worker.reach(row["number"])
+            entry = Entry(*(row[name] for name in ("id", "tenant", "memory", "source", "text")))
+            id = entry.id
             try:
                 await self._write(entry)
-            except asyncio.CancelledError:
-                raise
             except _FINAL as error:
-                self._refuse(entry, error)
-            except Exception as error:
-                _LOG.warning("text %s waits: %s", entry.id, type(error).__name__)
-                await asyncio.sleep(_PAUSE_SECONDS)
+                await asyncio.to_thread(self._refuse, entry, error)
             else:
-                self.done(entry.id)
+                await asyncio.to_thread(self.done, id)
+        except Exception as error:
+            _LOG.warning("text %s waits: %s", id, type(error).__name__)
+            await asyncio.sleep(_PAUSE_SECONDS)
+        return True
 
-    def _next(self, tenant: str, memory: str) -> Entry | None:
-        row = self._database.row(
-            "SELECT id, tenant, memory, source, text FROM intake "
+    def _next(self, tenant: str, memory: str) -> Any:
+        return self._database.row(
+            "SELECT number, id, tenant, memory, source, text FROM intake "
             "WHERE tenant = ? AND memory = ? AND refused = '' ORDER BY number LIMIT 1",
             (tenant, memory),
         )
-        return None if row is None else Entry(*row)
 
     def _refuse(self, entry: Entry, error: Exception) -> None:
         """It can never be written: it is kept, told of, and not tried again."""
         _LOG.error("text %s cannot be written: %s", entry.id, type(error).__name__)
-        with suppress(MemplusError), self._database.transaction() as run:
+        with self._database.transaction() as run:
             run.execute(
                 "UPDATE intake SET refused = ? WHERE id = ?", (type(error).__name__, entry.id)
             )
@@ -128,6 +171,11 @@ class Intake:
         """An entry is in its memory, or has no memory any more."""
         with self._database.transaction() as run:
             run.execute("DELETE FROM intake WHERE id = ?", (id,))
+
+    @property
+    def working(self) -> int:
+        """How many memories are being brought what waits for them."""
+        return len(self._workers)
 
     def waiting(self, tenant: str, memory: str) -> int:
         """How many texts wait for a memory."""
@@ -146,21 +194,21 @@ class Intake:
         return {row["id"]: row["refused"] for row in rows}
 
     async def settled(self, stored: str) -> None:
-        """Wait until what was taken in for a memory is in it.
+        """Wait until what was taken in for a memory so far is in it, whatever comes meanwhile.
 
         Raises:
             RequestFault: it takes longer than the server waits.
         """
         tenant, _, memory = stored.rpartition("/")
-        task = self._workers.get((tenant, memory))
-        if task is None or task.done():
-            if not self.waiting(tenant, memory):
-                return
-            self.work(tenant, memory)
-            task = self._workers[tenant, memory]
+        row = self._database.row(
+            "SELECT max(number) FROM intake WHERE tenant = ? AND memory = ? AND refused = ''",
+            (tenant, memory),
+        )
+        if row[0] is None:
+            return
         try:
             async with asyncio.timeout(self._patience):
-                await asyncio.shield(task)
+                await self._worker(tenant, memory).passed(row[0])
         except TimeoutError as error:
             message = "What was said to this memory before is still being written."
             raise RequestFault.unavailable(message, "memory_busy", 2.0) from error
@@ -197,7 +245,7 @@ class Intake:
 
     async def close(self, timeout: float) -> None:
         """Bring what can be brought in time; the rest waits for the next start."""
-        tasks = [task for task in self._workers.values() if not task.done()]
+        tasks = [worker.task for worker in self._workers.values()]
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=timeout)
             for task in late:
