@@ -30,6 +30,4 @@ def test_it_listens_until_what_runs_has_ended(tmp_path: Path, nano: MPlus) -> No
         assert not server.force_exit
 
     asyncio.run(run())
-    server.handle_exit(signal.SIGTERM, None)
-    assert server.force_exit
     services.database.close()

@@ -85,6 +85,15 @@ class KeptAnswers:
         said, body = json.loads(row["said"]), json.loads(row["body"])
         return KeptResponse(row["id"], row["memory"], row["previous"], said, body)
 
+    def last_in(self, who: Principal, conversation: str) -> KeptResponse | None:
+        """The newest one of a conversation that the principal may see."""
+        row = self._database.row(
+            "SELECT id FROM responses WHERE tenant = ? "
+            "AND json_extract(body, '$.conversation.id') = ? ORDER BY number DESC LIMIT 1",
+            (who.tenant, conversation),
+        )
+        return None if row is None else self.response(who, row["id"])
+
     def chain(self, who: Principal, last: KeptResponse) -> list[KeptResponse]:
         """A response and those before it that are still kept, oldest first."""
         found = [last]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -12,7 +12,12 @@ from memplus.server.kept_answers import Repeat
 from memplus.server.ledger import Kept
 from memplus.server.services import Services
 
-__all__ = ["answered"]
+__all__ = ["answered", "retried"]
+
+
+def retried(headers: Mapping[str, str]) -> bool:
+    """Whether a client says that it repeats itself, as the stock one does."""
+    return headers.get("x-stainless-retry-count", "") not in ("", "0")
 
 
 async def answered(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 from collections.abc import Callable
 from types import FrameType
@@ -37,9 +38,10 @@ class _Draining(uvicorn.Server):
             self._listening(f"http://{host}:{port}")
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The first signal drains, the second ends at once."""
+        """The first signal drains. The second ends the process: what is acknowledged is safe."""
         if self._services.state == "draining":
-            self.force_exit = self.should_exit = True
+            signal.signal(sig, signal.SIG_DFL)
+            signal.raise_signal(sig)
             return
         self._services.state = "draining"
         asyncio.get_running_loop().call_soon_threadsafe(self._begin)

@@ -9,7 +9,9 @@ import pytest
 from tests.server.serving import Served, serving
 from tests.server.speaking import ANSWER, FACT, ask, failure, note, texts, write
 
+from memplus.errors import StorageError
 from memplus.mplus.model import MPlus
+from memplus.server.calls import Call
 from memplus.store import MemoryStore
 
 
@@ -110,6 +112,26 @@ def test_a_client_that_repeats_itself_without_a_key_writes_once(client: httpx.Cl
     assert texts(client) == [FACT]
     assert write(client, headers={"x-stainless-retry-count": "0"})["repeated"] is False
     assert texts(client) == [FACT + FACT]
+
+
+def test_a_call_that_the_process_wrote_and_did_not_note_any_more_is_known_again(
+    keyed: Served, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where it is killed behind the commit: without a key, and with what belongs to it."""
+    calls, noted = keyed.services.calls, keyed.services.calls.add
+
+    def add(stored: str, call: Call) -> None:
+        if call.writes:  # known behind the commit
+            raise StorageError("disk", reason="as good as dead")
+        noted(stored, call)
+
+    monkeypatch.setattr(calls, "add", add)
+    body = {"metadata": {"page": "7"}, "flush": True}
+    first = write(client, **body)
+    again = write(client, headers={"x-stainless-retry-count": "1"}, **body)
+    assert (again["repeated"], again["id"]) == (True, first["id"])
+    (only,) = client.get("/v1/memories/ann/writes").json()["data"]
+    assert (only["text"], only["metadata"]) == (FACT, {"page": "7"})
 
 
 def test_equal_calls_with_one_key_at_once_are_one_write(

@@ -73,8 +73,33 @@ def test_a_promise_is_kept_once() -> None:
         assert await promise.future == 1
         given_up: Promise[int] = Promise()
         given_up.future.cancel()
-        assert given_up.unwanted
+        assert not given_up.claim()
         given_up.keep(1)
         await asyncio.sleep(0)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_who_is_cancelled_waits_for_what_was_begun_and_for_nothing_else(failing: bool) -> None:
+    """What it works on would else be closed, or given to the next one, under its hands."""
+
+    async def main() -> None:
+        begun, not_begun = Promise[int](), Promise[int]()
+        waiting = [asyncio.create_task(one.kept()) for one in (begun, not_begun)]
+        await asyncio.sleep(0)
+        assert begun.claim()
+        for _ in range(3):
+            for one in waiting:
+                one.cancel()
+            await asyncio.sleep(0.01)
+        assert [one.done() for one in waiting] == [False, True]
+        assert not not_begun.claim()
+        if failing:
+            begun.fail(KeyError("late"))
+        else:
+            begun.keep(1)
+        done = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [type(one) for one in done] == [asyncio.CancelledError] * 2
 
     asyncio.run(main())

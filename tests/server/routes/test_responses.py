@@ -170,3 +170,22 @@ def test_what_a_memory_forgets_is_in_no_file_of_the_server(tmp_path: Path, nano:
 
 def everything(folder: Path) -> bytes:
     return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+def test_what_the_stock_client_sends_again_is_said_once_in_its_conversation(served: Served) -> None:
+    """Without a key: it says itself that it tries again. The same words later are said anew."""
+    with served.client() as client:
+        begun = client.post("/v1/conversations", json={"memory": {"id": "repeats"}}).json()["id"]
+    again = {"x-stainless-retry-count": "1"}
+    first = answer(served, "It rains.", conversation=begun)
+    assert answer(served, "It rains.", conversation=begun, headers=again) == first
+    streamed = events(served, "It rains.", conversation=begun, headers=again)
+    assert streamed[-1]["response"]["id"] == first["id"]
+    assert held(served, "repeats").count("It rains.") == 1
+    anew = answer(served, "It rains.", conversation=begun)
+    other = answer(served, "It pours.", conversation=begun, headers=again)
+    assert len({first["id"], anew["id"], other["id"]}) == 3
+    assert held(served, "repeats").count("It rains.") == 2
+    with served.client() as client:
+        items = client.get(f"/v1/conversations/{begun}/items").json()["data"]
+    assert [one["role"] for one in items] == ["assistant", "user"] * 3

@@ -6,7 +6,8 @@ import asyncio
 import logging
 import secrets
 import time
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
 from memplus.errors import EmptyTextError, MemplusError
 from memplus.memory.written_text import require_text
@@ -130,15 +131,26 @@ def _earlier(services: Services, memory: StoredMemory, stored: str, said: Said) 
 
 
 async def _written(services: Services, memory: StoredMemory, stored: str, said: Said) -> Call:
+    """Write it. What is known of the call is kept before, so that whoever repeats it after a crash
+    at any moment is known again."""
     label = label_of(said.key) if said.key else f"call-{secrets.token_hex(8)}"
     start = memory.source_tokens.get(said.source, 0)
     start += len(memory.tail) if memory.tail_source == said.source else 0
+    tokens = len(await asyncio.to_thread(services.model.encode, said.text))
+    call = Call(label, said.digest, said.source, start, tokens, (), said.metadata)
+    await asyncio.to_thread(services.calls.add, stored, call)
     before = len(memory.writes)
-    receipt = await services.engine.write(
-        memory, said.text, source=said.source, flush=said.flush, label=label
-    )
+    try:
+        receipt = await services.engine.write(
+            memory, said.text, source=said.source, flush=said.flush, label=label
+        )
+    except MemplusError:
+        with suppress(MemplusError):  # without its label it counts for nothing
+            if not memory.has_label(label):
+                await asyncio.to_thread(services.calls.remove, stored, [label])
+        raise
     ids = tuple(one.id for one in memory.writes[before:] if one.source == said.source)
-    call = Call(label, said.digest, said.source, start, receipt.tokens, ids, said.metadata)
+    call = replace(call, tokens=receipt.tokens, writes=ids)
     try:
         await asyncio.to_thread(services.calls.add, stored, call)
     except MemplusError as error:  # the text is written all the same, and that must be said

@@ -39,7 +39,7 @@ class Calls:
     def step(self) -> None:
         """Make the first call, in the engine's thread."""
         function, promise = self._waiting.popleft()
-        if promise.unwanted:
+        if not promise.claim():
             return
         try:
             promise.keep(function())

@@ -88,7 +88,7 @@ class Engine:
         """Write a text into a memory, all of it or nothing; it lasts when this returns.
 
         Where who waits for it is cancelled before the write has begun, nothing is written; once it
-        has begun, it is written to its end.
+        has begun, it is written to its end, and only then is who waited free: the memory is in use.
 
         Args:
             memory: is changed. Writes of one memory follow each other, and reads that begin
@@ -108,7 +108,7 @@ class Engine:
             self._require_open()
             self._writes.add(request)
             self._wake.notify()
-        return await promise.future
+        return await promise.kept()
 
     async def retrieve(self, memory: Memory, question: str) -> list[Retrieved]:
         """What a question retrieves from a memory; see ``MPlus.retrieve``.
@@ -130,7 +130,7 @@ class Engine:
             self._require_open()
             self._calls.add(function, promise)
             self._wake.notify()
-        return await promise.future
+        return await promise.kept()
 
     async def close(self, timeout: float) -> None:
         """Take no new work, do what was begun or waits, and end the thread.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Generic, TypeVar
 
@@ -92,11 +93,38 @@ class Promise(Generic[T]):
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self.future: asyncio.Future[T] = self._loop.create_future()
+        self._claims = deque([None])
 
-    @property
-    def unwanted(self) -> bool:
-        """Whether who asked has stopped waiting."""
-        return self.future.cancelled()
+    def claim(self) -> bool:
+        """Begin with it, unless who asked has stopped waiting; once, from any thread."""
+        return self._take_claim() and not self.future.cancelled()
+
+    def _take_claim(self) -> bool:
+        try:
+            self._claims.pop()  # one of two threads gets it
+        except IndexError:
+            return False
+        return True
+
+    async def kept(self) -> T:
+        """The result.
+
+        Where who waits is cancelled before it was begun, it never is. Once it is begun, its end is
+        waited for all the same: what it works on must not be let go of before.
+        """
+        try:
+            return await asyncio.shield(self.future)
+        except asyncio.CancelledError:
+            if not self._take_claim():
+                await self._over()
+            raise
+
+    async def _over(self) -> None:
+        while not self.future.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait({self.future})
+        if not self.future.cancelled():
+            self.future.exception()  # nobody else asks for it
 
     def keep(self, value: T) -> None:
         """Give the result; from any thread."""

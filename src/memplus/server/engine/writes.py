@@ -102,13 +102,11 @@ class Writes:
         later: list[WriteRequest] = []
         while self._waiting and len(self._open) < self.limits.writes_together:
             request = self._waiting.popleft()
-            if request.promise.unwanted:
-                continue
             ahead = [one.memory for _, one in self._open] + [one.memory for one in later]
             if any(request.memory is one for one in ahead):
                 later.append(request)
-                continue
-            self._begin(request)
+            elif request.promise.claim():
+                self._begin(request)
         self._waiting.extendleft(reversed(later))
 
     def _begin(self, request: WriteRequest) -> None:

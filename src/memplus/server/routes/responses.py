@@ -23,7 +23,7 @@ from memplus.server.ledger import Kept
 from memplus.server.naming import background_task, chain_name, named_memory
 from memplus.server.principals import Principal
 from memplus.server.prompts import Message
-from memplus.server.repeats import answered
+from memplus.server.repeats import answered, retried
 from memplus.server.services import Services
 from memplus.server.wire.chat import chances
 from memplus.server.wire.fields import served_model, stops
@@ -148,8 +148,22 @@ class _Talk:
     def items(self) -> AsyncGenerator[Piece | Kept, None]:
         """The answer's pieces and its end."""
         name = self.request.headers.get("idempotency-key", "").strip()
+        earlier = None if name else self._earlier()
+        if earlier is not None:
+            return _only(Kept(earlier.body))
         request = (name, self.body.model_dump())
         return answered(self.services, self.ask, request, self._kept)
+
+    def _earlier(self) -> KeptResponse | None:
+        """What a client did not hear the first time and asks for again, without a key.
+
+        The conversation has gone on by then: it would take the same words as said twice.
+        """
+        if not self.conversation or not retried(self.request.headers):
+            return None
+        last = self.services.ledger.answers.last_in(self.ask.who, self.conversation)
+        same = last is not None and _contents(last.said) == _contents(self.said)
+        return last if same else None
 
     def _kept(self, ended: Ended, repeat: Repeat | None) -> Kept:
         finished = ended.finished
@@ -172,6 +186,14 @@ class _Talk:
         items = (*self.said, item) if self.conversation else ()
         again = None if repeat is None else replace(repeat, body=body)
         return Kept(body, kept, self.conversation, items, again)
+
+
+def _contents(items: list[dict[str, Any]]) -> list[tuple[Any, Any]]:
+    return [(one["role"], one["content"]) for one in items]
+
+
+async def _only(kept: Kept) -> AsyncGenerator[Piece | Kept, None]:
+    yield kept
 
 
 class _Events:
