@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from tests.server.preloaded import Preloader
 from tests.server.serving import Served, serving
 
 from memplus.mplus.model import MPlus
@@ -12,6 +13,13 @@ from memplus.mplus.model import MPlus
 @pytest.fixture(scope="session")
 def nano() -> MPlus:
     return MPlus.from_pretrained("nano").eval()
+
+
+@pytest.fixture(scope="session")
+def preloader() -> Iterator[Preloader]:
+    """Forks servers that are to be ended; importing everything once takes the longest."""
+    with Preloader() as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

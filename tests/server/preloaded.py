@@ -1,7 +1,7 @@
 """``memplus serve`` in processes that start in a moment; run by tests that end them.
 
 Imports everything once, then forks a server for each line of standard input. Says its process id,
-and once it has ended its exit code; the next line is read then. ``Preloaded`` is the tests' end.
+and once it has ended its exit code; the next line is read then. ``Preloader`` is the tests' end.
 """
 
 from __future__ import annotations
@@ -25,23 +25,8 @@ from memplus.cli.opening import load_model
 PATIENCE = 60.0
 
 
-class Preloaded:
-    """Servers of one store at one address, one after the other.
-
-    Args:
-        store: its directory.
-        flags: more of ``memplus serve``.
-    """
-
-    def __init__(self, store: Path, *flags: str) -> None:
-        with socket.socket() as taken:
-            taken.bind(("127.0.0.1", 0))
-            self.port = taken.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.log = store.with_name(f"{store.name}.log")
-        order = {"flags": ["--store", str(store), "--port", str(self.port), *flags]}
-        self._order = json.dumps(order | {"log": str(self.log)}) + "\n"
-        self.pid = 0
+class Preloader:
+    """The process that servers are forked from, one at a time."""
 
     def __enter__(self) -> Self:
         command = [sys.executable, "-m", "tests.server.preloaded"]
@@ -50,25 +35,56 @@ class Preloaded:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
-        assert self._said() == "ready"
+        assert self.said() == "ready"
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        with self._process:  # closes what was open and waits
+            pass
+
+    def say(self, line: str) -> None:
+        """Give it an order."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.flush()
+
+    def said(self) -> str:
+        """Its next line."""
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
+
+
+class Preloaded:
+    """Servers of one store at one address, one after the other.
+
+    Args:
+        preloader: forks them.
+        store: its directory.
+        flags: more of ``memplus serve``.
+    """
+
+    def __init__(self, preloader: Preloader, store: Path, *flags: str) -> None:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            self.port = taken.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = store.with_name(f"{store.name}.log")
+        order = {"flags": ["--store", str(store), "--port", str(self.port), *flags]}
+        self._order = json.dumps(order | {"log": str(self.log)})
+        self._preloader = preloader
+        self.pid = 0
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *details: object) -> None:
         if self.pid:
             self.end(signal.SIGKILL)
-        with self._process:  # closes what was open and waits
-            pass
-
-    def _said(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
 
     def start(self) -> None:
         """Fork a server; it is not ready yet."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(self._order)
-        self._process.stdin.flush()
-        self.pid = int(self._said())
+        self._preloader.say(self._order)
+        self.pid = int(self._preloader.said())
 
     def until_ready(self) -> None:
         """Wait until it answers."""
@@ -87,7 +103,7 @@ class Preloaded:
         for place, one in enumerate(signals):
             time.sleep(0.3 if place else 0)  # two at once would be one
             os.kill(self.pid, one)
-        code, self.pid = int(self._said()), 0
+        code, self.pid = int(self._preloader.said()), 0
         return code
 
 

@@ -12,7 +12,7 @@ from random import Random
 import httpx
 import pytest
 from tests.server.persisting import MEMORIES, Persisting, Talk
-from tests.server.preloaded import Preloaded
+from tests.server.preloaded import Preloaded, Preloader
 
 from memplus.mplus.model import MPlus
 from memplus.store import MemoryStore
@@ -22,10 +22,12 @@ WAIT = 60.0
 LONGEST = 3.0
 
 
-def end_again_and_again(store: Path, ends: int, seed: int) -> list[Persisting]:
+def end_again_and_again(
+    preloader: Preloader, store: Path, ends: int, seed: int
+) -> list[Persisting]:
     """Serve clients by one server after the other, each killed at a random moment."""
     random = Random(seed)
-    with Preloaded(store) as server:
+    with Preloaded(preloader, store) as server:
         clients = [Persisting(one, server.url, seed + one) for one in range(CLIENTS)]
         for one in clients:
             one.start()
@@ -93,17 +95,19 @@ def check_memories(store: Path, model: MPlus, clients: list[Persisting]) -> Coun
     return found
 
 
-def test_nothing_acknowledged_is_lost_where_a_server_is_killed(tmp_path: Path, nano: MPlus) -> None:
-    clients = end_again_and_again(tmp_path / "store", 3, seed=1)
+def test_nothing_acknowledged_is_lost_where_a_server_is_killed(
+    tmp_path: Path, nano: MPlus, preloader: Preloader
+) -> None:
+    clients = end_again_and_again(preloader, tmp_path / "store", 3, seed=1)
     found = check_memories(tmp_path / "store", nano, clients)
     assert found["told"] > 10
 
 
 @pytest.mark.slow
 def test_nothing_acknowledged_is_lost_where_a_server_is_killed_fifty_times(
-    tmp_path: Path, nano: MPlus
+    tmp_path: Path, nano: MPlus, preloader: Preloader
 ) -> None:
-    clients = end_again_and_again(tmp_path / "store", 50, seed=100)
+    clients = end_again_and_again(preloader, tmp_path / "store", 50, seed=100)
     found = check_memories(tmp_path / "store", nano, clients)
     print(dict(found))  # noqa: T201
     assert found["told"] > 100

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 from tests.server.persisting import Persisting
-from tests.server.preloaded import Preloaded
+from tests.server.preloaded import Preloaded, Preloader
 from tests.server.test_killed import check_memories
 
 from memplus.mplus.model import MPlus
@@ -20,10 +20,10 @@ LONG = "The list goes on and on with what nobody asked for. " * 3000
 
 
 def test_a_server_that_is_told_to_end_ends_what_runs_and_loses_nothing(
-    tmp_path: Path, nano: MPlus
+    tmp_path: Path, nano: MPlus, preloader: Preloader
 ) -> None:
     store = tmp_path / "store"
-    with Preloaded(store) as server:
+    with Preloaded(preloader, store) as server:
         server.start()
         server.until_ready()
         clients = [Persisting(one, server.url, one) for one in range(4)]
@@ -42,10 +42,10 @@ def test_a_server_that_is_told_to_end_ends_what_runs_and_loses_nothing(
 
 
 def test_a_second_signal_ends_a_server_at_once_and_leaves_no_half_text(
-    tmp_path: Path, nano: MPlus
+    tmp_path: Path, nano: MPlus, preloader: Preloader
 ) -> None:
     store = tmp_path / "store"
-    with Preloaded(store) as server:
+    with Preloaded(preloader, store) as server:
         server.start()
         server.until_ready()
         writing = threading.Thread(target=write_until_the_end, args=(server.url,))
