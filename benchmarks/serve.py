@@ -4,7 +4,14 @@
 memories, one after another and together. Every memory is written a few hundred tokens of its own;
 answers are greedy and of exactly so many tokens, so that both ways do the same work. One after
 another is timed twice, by ``MPlus.generate`` and by the engine with one place, and the ratio is to
-the quicker one. The last line is JSON.
+the quicker one.
+
+``python benchmarks/serve.py load --model nano``: a real server process under a mixture of questions,
+chats and writes over HTTP, first by as many clients as it can serve at once, then at ten times that
+rate whatever it answers. Counts what was acknowledged and is not there afterwards, what was refused
+and how, and looks at the sizes of the queue and the process.
+
+The last line is JSON.
 """
 
 from __future__ import annotations
@@ -18,6 +25,7 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 
 import torch
+from serve_load import add_arguments, measure_load
 
 from memplus import Memory, MPlus
 from memplus.evaluation.tasks.demonstration import language_documentation
@@ -147,9 +155,11 @@ def main() -> None:
     engine.add_argument("--new", type=int, default=48, help="tokens of each answer")
     engine.add_argument("--rounds", type=int, default=2, help="the best of so many is taken")
     engine.add_argument("--threads", type=int, default=1)
+    add_arguments(parts.add_parser("load", help="a served model under ten times its load"))
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    result = measure_engine(arguments)
+    measure = measure_engine if arguments.part == "engine" else measure_load
+    result = measure(arguments)
     kept = {name: value for name, value in vars(arguments).items() if name != "part"}
     print(json.dumps({"part": arguments.part, **kept, **result}))
 

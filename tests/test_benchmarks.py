@@ -293,3 +293,21 @@ def test_askers_together_answer_as_one_after_another() -> None:
     assert result["rates"].keys() == {"generate", "one place", "together"}
     assert result["ratio"] > 0
     assert result["cpu_ratio"] > 0
+
+
+def test_a_served_model_under_ten_times_its_load_loses_nothing_and_grows_no_queue() -> None:
+    script = LATENCY.with_name("serve.py")
+    sizes = ["--seconds", "2", "--memories", "4", "--new", "4", "--askers", "4"]
+    command = [sys.executable, str(script), "load", "--model", "nano", *sizes]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["lost"] == result["twice"] == 0
+    assert result["acknowledged"] > 0
+    loaded = result["loaded"]
+    assert loaded["sent_per_second"] > 0
+    assert loaded["without_retry_after"] == 0
+    assert loaded["shares"].keys() <= {"200", "201", "503"}
+    assert result["sizes"]["most_waiting"] <= 256
+    assert result["sizes"]["growth"] < 2
