@@ -6,10 +6,10 @@ answers are greedy and of exactly so many tokens, so that both ways do the same 
 another is timed twice, by ``MPlus.generate`` and by the engine with one place, and the ratio is to
 the quicker one.
 
-``python benchmarks/serve.py load --model nano``: a real server process under a mixture of questions,
-chats and writes over HTTP, first by as many clients as it can serve at once, then at ten times that
-rate whatever it answers. Counts what was acknowledged and is not there afterwards, what was refused
-and how, and looks at the sizes of the queue and the process.
+``python benchmarks/serve.py load --model nano``: a real server process under a mixture of
+questions, chats and writes over HTTP, first by a few clients that wait for their answers, then at
+ten times that rate whatever it answers. Counts what was acknowledged and is not there afterwards,
+what was refused and how, and looks at the sizes of the queue and the process.
 
 The last line is JSON.
 """
