@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import logging
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.server.serving import serving
+from tests.server.serving import Served, serving
 
 from memplus.mplus.model import MPlus
 
@@ -38,6 +40,42 @@ def test_a_body_that_does_not_say_its_length_is_cut_off_too(tmp_path: Path, nano
         assert answer.status_code == 413
         assert answer.json()["error"]["code"] == "request_too_large"
         assert client.get("/health").is_success
+
+
+def sent(served: Served, *pieces: bytes) -> bytes:
+    """What comes for these pieces of a request, each sent a little after the one before."""
+    host, port = served.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        for piece in pieces:
+            connection.sendall(piece)
+            time.sleep(0.2)
+        return connection.recv(10_000)
+
+
+POST = b"POST /v1/memories/a/writes HTTP/1.1\r\nHost: localhost\r\nContent-Length: 200000\r\n"
+
+
+def test_who_is_refused_while_it_still_sends_hears_why(tmp_path: Path, nano: MPlus) -> None:
+    """A connection that is closed before all is read would be reset under the client's hands."""
+    with serving(tmp_path, nano, requests=0) as served:
+        answer = sent(served, POST + b"\r\n" + b"x" * 100_000, b"x" * 100_000)
+        assert answer.startswith(b"HTTP/1.1 503")
+        assert b"overloaded" in answer
+        assert b"retry-after: 1" in answer.lower()
+        assert b"connection: close" not in answer.lower()
+        begun = time.monotonic()
+        assert b" 503 " in sent(served, POST + b"Expect: 100-continue\r\n\r\n")
+        assert time.monotonic() - begun < 2
+
+
+def test_a_body_that_does_not_come_frees_its_place(tmp_path: Path, nano: MPlus) -> None:
+    with serving(tmp_path, nano, requests=1, body_seconds=0.5) as served:
+        answer = sent(served, POST + b"\r\n", b"half")
+        assert answer.startswith(b"HTTP/1.1 408")
+        assert b"request_timeout" in answer
+        assert served.services.running_requests == 0
+        with served.client() as client:
+            assert client.get("/v1/memories").json()["data"] == []
 
 
 def test_while_it_drains_only_probes_are_answered(tmp_path: Path, nano: MPlus) -> None:

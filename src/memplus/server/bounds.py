@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import secrets
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from starlette.responses import JSONResponse
@@ -34,6 +36,12 @@ ALWAYS = {"/health", "/ready", "/version", "/metrics"}
 """Answered whatever else goes on."""
 
 
+_PASSED_OVER_SECONDS = 2.0
+_TOO_SLOW = Fault(
+    408, "invalid_request_error", "The rest of the request did not come.", "request_timeout"
+)
+
+
 class BoundsMiddleware:
     """Bounds every request, and gives it an id.
 
@@ -56,6 +64,7 @@ class BoundsMiddleware:
         refusal = self._refusal(scope, request)
         if refusal is not None:
             scope[CODE] = refusal.code
+            await request.pass_over()
             await JSONResponse(refusal.body, refusal.status, headers=refusal.headers)(
                 scope, receive, request.send
             )
@@ -101,14 +110,36 @@ class _Bounded:
         length = headers.get(b"content-length", b"0")
         self.announced = int(length) if length.isdigit() else 0
         self._got = 0
+        self._whole = False
 
     async def receive(self) -> Message:
-        """The next piece of the body, unless it is too much by now."""
-        message = await self._receive()
+        """The next piece of the body, unless it is too much by now or does not come."""
+        if self._whole:  # from here on only that the client goes away is waited for
+            return await self._receive()
+        try:
+            async with asyncio.timeout(self.services.settings.body_seconds or None):
+                message = await self._receive()
+        except TimeoutError as error:
+            self._whole = True
+            raise RequestFault(_TOO_SLOW) from error
+        self._whole = not message.get("more_body", False)
         self._got += len(message.get("body", b""))
         if self._got > self.most:
             raise RequestFault(_too_large(self.most))
         return message
+
+    async def pass_over(self) -> None:
+        """Read a body that nobody wants: a client that is still sending it hears no answer.
+
+        One that asks first whether it may send gets its answer at once, and so does one whose body
+        is too large or takes too long.
+        """
+        if self.announced > self.most or b"expect" in dict(self.scope["headers"]):
+            return
+        with suppress(TimeoutError, RequestFault):
+            async with asyncio.timeout(_PASSED_OVER_SECONDS):
+                while not self._whole:
+                    await self.receive()
 
     async def send(self, message: Message) -> None:
         """A piece of the answer, the first with the request's id."""

@@ -23,6 +23,8 @@ class ServerSettings:
     port: int = 8000
     body_bytes: int = 8 << 20
     """Most bytes of a request."""
+    body_seconds: float = 30.0
+    """Longest silence of a client in the middle of its request; 0: any."""
     requests: int = 256
     """Most requests in flight."""
     wait_seconds: float = 30.0
