@@ -3,18 +3,21 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from memplus.errors import CorruptMemoryError
+from memplus.errors import CorruptMemoryError, UsageError
 from memplus.server.database import ServerDatabase
+from memplus.store import Lease, MemoryStore
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS notes (id INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT;"
 KILLED = """
 import os, sys
 from pathlib import Path
 from memplus.server.database import ServerDatabase
+from memplus.store import Lease, MemoryStore
 database = ServerDatabase(Path(sys.argv[1]), "")
 with database.transaction() as run:
     run.execute("INSERT INTO notes (text) VALUES ('kept')")
@@ -73,3 +76,42 @@ def test_another_file_in_its_place_is_named(tmp_path: Path) -> None:
     (tmp_path / "server.db").write_bytes(b"no database at all, " * 100)
     with pytest.raises(CorruptMemoryError):
         ServerDatabase(tmp_path, SCHEMA)
+
+
+ADDING = """
+import sys
+from pathlib import Path
+from memplus.server.database import ServerDatabase
+from memplus.store import Lease, MemoryStore
+database = ServerDatabase(Path(sys.argv[1]), "")
+for number in range(10):
+    with database.transaction() as run:
+        (count,) = run.execute("SELECT count(*) FROM notes").fetchone()
+        run.execute("INSERT INTO notes VALUES (?, ?)", (count, sys.argv[2]))
+"""
+
+
+def test_where_machines_share_the_directory_there_is_no_log_that_needs_their_memory(
+    tmp_path: Path,
+) -> None:
+    MemoryStore(tmp_path)
+    local = ServerDatabase(tmp_path, SCHEMA)
+    with local.transaction() as run:
+        run.execute("INSERT INTO notes VALUES (0, 'before')")
+    assert (tmp_path / "server.db-wal").exists()
+    MemoryStore(tmp_path, lease=Lease("a"))
+    with pytest.raises(UsageError, match="open"):
+        ServerDatabase(tmp_path, SCHEMA)
+    local.close()
+    database = ServerDatabase(tmp_path, SCHEMA)
+    (row,) = database.rows("PRAGMA journal_mode")
+    assert row[0] == "delete"
+    command = [sys.executable, "-c", ADDING, str(tmp_path)]
+    adding = [subprocess.Popen([*command, name]) for name in "ab"]
+    while any(one.poll() is None for one in adding):
+        assert len(texts(database)) >= 1
+        time.sleep(0.01)
+    assert [one.returncode for one in adding] == [0, 0]
+    assert len(texts(database)) == 21
+    assert not (tmp_path / "server.db-wal").exists()
+    database.close()

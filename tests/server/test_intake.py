@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from memplus.errors import BudgetError, StorageError
+from memplus.errors import BudgetError, MemoryBusyError, ReadOnlyMemoryError, StorageError
 from memplus.server import intake as module
 from memplus.server.database import ServerDatabase
 from memplus.server.faults import RequestFault
@@ -185,5 +185,66 @@ def test_nothing_is_kept_of_memories_for_which_nothing_waits(tmp_path: Path) -> 
         await intake.close(1)
         assert intake.working == 0
         database.close()
+
+    asyncio.run(run())
+
+
+def test_a_text_whose_memory_another_process_has_waits_and_is_not_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_BUSY_SECONDS", 0.01)
+    tries: list[str] = []
+
+    async def write(entry: Entry) -> None:
+        tries.append(entry.text)
+        if len(tries) == 1:
+            raise MemoryBusyError("acme/notes")
+        if len(tries) == 2:
+            raise ReadOnlyMemoryError("acme/notes", reason="it was taken over")
+
+    async def run() -> None:
+        database, intake = opened(tmp_path, write)
+        take_in(database, entries("a", "b"))
+        intake.start()
+        await intake.settled("acme/notes")
+        assert tries == ["a", "a", "a", "b"]
+        assert intake.refused("acme", "notes") == {}
+        database.close()
+
+    asyncio.run(run())
+
+
+def test_two_processes_bring_each_text_once_and_in_order_and_none_that_was_rolled_back(
+    tmp_path: Path,
+) -> None:
+    """The lock stands for the memory's lease; one process looks and then stands still for long."""
+    written: list[str] = []
+    lease, woken = asyncio.Lock(), asyncio.Event()
+
+    async def run() -> None:
+        async def write(entry: Entry, late: bool) -> None:
+            if late:
+                await woken.wait()
+            async with lease:
+                await asyncio.sleep(0.001)
+                if intake.waits(entry.id):
+                    written.append(entry.text)
+
+        database, intake = opened(tmp_path, lambda entry: write(entry, False))
+        other, late = opened(tmp_path, lambda entry: write(entry, True))
+        take_in(database, entries(*"abcde"))
+        late.start()
+        await asyncio.sleep(0.05)
+        intake.start()
+        await intake.settled("acme/notes")
+        assert written == list("abcde")
+        del written[:]  # rolled back, and with the texts the labels of their commits
+        take_in(database, entries("f"))
+        woken.set()
+        late.work("acme", "notes")
+        await asyncio.gather(intake.settled("acme/notes"), late.settled("acme/notes"))
+        assert written == ["f"]
+        database.close()
+        other.close()
 
     asyncio.run(run())

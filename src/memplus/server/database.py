@@ -9,9 +9,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from memplus.errors import MemoryVersionError
+from memplus.errors import MemoryVersionError, UsageError
 from memplus.errors.base import storage_errors
 from memplus.store.database import connect, refusals_named
+from memplus.store.leases import OWNERS
 
 __all__ = ["ServerDatabase"]
 
@@ -19,12 +20,16 @@ NAME = "server.db"
 VERSION = 1
 _SCRUB_PATIENCE = 100
 """Milliseconds that are waited for readers of other processes."""
+_MODE_PATIENCE = 1000
+"""Milliseconds that are waited for others to close the file."""
 
 
 class ServerDatabase:
     """Keys, conversations, responses and what waits to be written.
 
-    A transaction is on the disk when it ends. Threads take turns; so do processes.
+    A transaction is on the disk when it ends. Threads take turns; so do processes. Where several
+    machines share the directory the file has no write-ahead log, which needs memory in common: the
+    file system's locks decide whose turn it is.
 
     Args:
         folder: the store's directory.
@@ -34,6 +39,7 @@ class ServerDatabase:
         StorageError: the disk refused; every method may raise it.
         CorruptMemoryError: the file is damaged.
         MemoryVersionError: a later release made it.
+        UsageError: a server that was started before the directory was shared still has it open.
     """
 
     def __init__(self, folder: Path, schema: str) -> None:
@@ -42,7 +48,7 @@ class ServerDatabase:
         with storage_errors(self.path), refusals_named(self.path):
             self._connection = connect(self.path, "mode=rwc")
             self.path.chmod(0o600)
-            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._set_mode("DELETE" if (folder / OWNERS).is_dir() else "WAL")
             self._connection.execute("PRAGMA synchronous = FULL")
             self._connection.execute("PRAGMA secure_delete = ON")
             self._connection.row_factory = sqlite3.Row
@@ -51,6 +57,20 @@ class ServerDatabase:
                 raise MemoryVersionError(self.path, found=version, supported=VERSION)
             self._connection.executescript(schema)
             self._connection.execute(f"PRAGMA user_version = {VERSION}")
+
+    def _set_mode(self, mode: str) -> None:
+        (patience,) = self._connection.execute("PRAGMA busy_timeout").fetchone()
+        self._connection.execute(f"PRAGMA busy_timeout = {_MODE_PATIENCE}")
+        with contextlib.suppress(sqlite3.OperationalError):  # in use, as the next lines find out
+            self._connection.execute(f"PRAGMA journal_mode = {mode}")
+        self._connection.execute(f"PRAGMA busy_timeout = {patience}")
+        (found,) = self._connection.execute("PRAGMA journal_mode").fetchone()
+        if found != mode.lower():
+            self._connection.close()
+            raise UsageError(
+                "Another server has this directory open and shares it with no other machine. "
+                "Stop it first."
+            )
 
     def close(self) -> None:
         """Done with it."""

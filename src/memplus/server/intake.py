@@ -4,6 +4,10 @@ An answer does not wait for its turns to be written: they are taken in here firs
 transaction with the conversation they belong to, and are as durable then as a write. A memory gets
 them in the order they came; the commit that does it carries the entry's id as a label, so that
 after a crash at any moment each entry is in its memory once.
+
+Several processes may work on one memory's texts. Only the one that has the memory open for writing
+writes, and once it has, it looks again whether its text still waits: another may have written it,
+and what has been rolled back since must not come back.
 """
 
 from __future__ import annotations
@@ -17,7 +21,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from memplus.errors import MemoryMismatchError, UsageError
+from memplus.errors import (
+    MemoryBusyError,
+    MemoryMismatchError,
+    ReadOnlyMemoryError,
+    UsageError,
+)
 from memplus.server.database import ServerDatabase
 from memplus.server.faults import RequestFault
 
@@ -33,6 +42,7 @@ CREATE INDEX IF NOT EXISTS intake_by_memory ON intake (tenant, memory, number);
 """
 _LOG = logging.getLogger("memplus.server")
 _PAUSE_SECONDS = 1.0
+_BUSY_SECONDS = 0.1
 _FINAL = (UsageError, MemoryMismatchError)
 """What no second try would change: a full memory, one that is gone, another model's."""
 
@@ -143,6 +153,9 @@ class Intake:
             id = entry.id
             try:
                 await self._write(entry)
+            except (MemoryBusyError, ReadOnlyMemoryError):
+                _LOG.info("text %s waits: another process has its memory", id)
+                await asyncio.sleep(_BUSY_SECONDS)
             except _FINAL as error:
                 await asyncio.to_thread(self._refuse, entry, error)
             else:
@@ -171,6 +184,11 @@ class Intake:
         """An entry is in its memory, or has no memory any more."""
         with self._database.transaction() as run:
             run.execute("DELETE FROM intake WHERE id = ?", (id,))
+
+    def waits(self, id: str) -> bool:
+        """Whether an entry is not in its memory yet."""
+        query = "SELECT 1 FROM intake WHERE id = ? AND refused = ''"
+        return self._database.row(query, (id,)) is not None
 
     @property
     def working(self) -> int:

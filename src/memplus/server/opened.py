@@ -8,11 +8,12 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from memplus.errors import MemoryBusyError, MemplusError
 from memplus.server.faults import RequestFault
 from memplus.server.settings import ServerSettings
+from memplus.server.wanted import Wanted
 
 if TYPE_CHECKING:
     from memplus.mplus.model import MPlus
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["OpenMemories"]
 
 _POLL_SECONDS = 0.05
+_ASK_SECONDS = 0.5
+_Result = TypeVar("_Result")
 
 
 @dataclass
@@ -43,6 +46,8 @@ class _Place:
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Whose turn it is to write; first come, first served."""
     waiting: int = 0
+    wanted: bool = False
+    """Whether another server asks for it."""
 
 
 class OpenMemories:
@@ -54,13 +59,17 @@ class OpenMemories:
         store: where they are.
         model: reads and writes them.
         settings: how many, how long.
+        wanted: what servers of the same directory ask each other for.
 
     Attributes:
         opening: called with ``read`` or ``write`` when one was opened.
     """
 
-    def __init__(self, store: MemoryStore, model: MPlus, settings: ServerSettings) -> None:
+    def __init__(
+        self, store: MemoryStore, model: MPlus, settings: ServerSettings, wanted: Wanted
+    ) -> None:
         self.store = store
+        self._wanted = wanted
         self.model = model
         self.settings = settings
         self.opening: Callable[[str], object] = str
@@ -96,7 +105,11 @@ class OpenMemories:
         try:
             yield
         finally:
-            place.turn.release()
+            try:
+                if place.wanted:
+                    await self.drop(stored)
+            finally:
+                place.turn.release()
 
     @asynccontextmanager
     async def using(self, stored: str, *, write: bool) -> AsyncIterator[StoredMemory]:
@@ -122,16 +135,18 @@ class OpenMemories:
         """The open memory, opened anew where it is not what is needed."""
         handle = place.handle
         if handle is not None and not handle.memory.closed:
-            if handle.memory.keeper.writable:
+            writable = handle.memory.keeper.writable
+            if writable and not await asyncio.to_thread(self._taken_over, stored, handle.memory):
                 return handle
-            if not write and not await asyncio.to_thread(self._changed, stored, handle.memory):
+            if not (write or writable) and not await asyncio.to_thread(
+                self._changed, stored, handle.memory
+            ):
                 return handle
         await self._make_room()
+        if handle is not None and handle.memory.keeper.writable:
+            await self._let_go(place)  # it could not be opened again beside itself
         memory = await self._opened(stored, write=write)
-        if handle is not None:
-            handle.retired = True
-            if not handle.users:
-                await asyncio.to_thread(handle.memory.close)
+        await self._let_go(place)
         place.handle = _Handle(memory)
         return place.handle
 
@@ -140,17 +155,70 @@ class OpenMemories:
         known, now = memory.keeper.manifest, self.store.manifest(stored)
         return (known.commit, known.journal) != (now.commit, now.journal)
 
+    def _taken_over(self, stored: str, memory: StoredMemory) -> bool:
+        """Whether another process writes to a memory that this one had for writing.
+
+        Where it is so this one was not heard of for too long, and what it holds may be old.
+        """
+        if not memory.keeper.lost:
+            return False
+        known, now = memory.keeper.manifest.hold, self.store.manifest(stored).hold
+        return known is None or now is None or known.epoch != now.epoch
+
     async def _opened(self, stored: str, *, write: bool) -> StoredMemory:
+        opened = await self.once_free(
+            stored,
+            lambda: self.store.open(stored, self.model, write=write),
+            unwanted=lambda memory: memory.close(),
+        )
+        self.opening("write" if write else "read")
+        return opened
+
+    async def once_free(
+        self,
+        stored: str,
+        attempt: Callable[[], _Result],
+        unwanted: Callable[[_Result], object] = lambda result: None,
+    ) -> _Result:
+        """What an attempt in a thread gives, made again while another process has the memory; that
+        one is asked to let go of it.
+
+        Args:
+            stored: the memory.
+            attempt: raises ``MemoryBusyError`` where it has to be made again.
+            unwanted: undoes one that succeeded when who waits for it was cancelled.
+
+        Raises:
+            MemoryBusyError: it takes longer than the server waits.
+        """
         until = time.monotonic() + self.settings.wait_seconds
-        while True:
-            try:
-                opened = await asyncio.to_thread(self.store.open, stored, self.model, write=write)
-                self.opening("write" if write else "read")
-                return opened
-            except MemoryBusyError:
-                if time.monotonic() >= until:
-                    raise
-            await asyncio.sleep(_POLL_SECONDS)
+        asked = 0.0
+        try:
+            while True:
+                try:
+                    return await _in_thread(attempt, unwanted)
+                except MemoryBusyError:
+                    now = time.monotonic()
+                    if now >= until:
+                        raise
+                if now - asked >= _ASK_SECONDS:  # another that asked has taken it back
+                    await asyncio.to_thread(self._wanted.ask, stored)
+                    asked = now
+                await asyncio.sleep(_POLL_SECONDS)
+        finally:
+            if asked:
+                await asyncio.to_thread(self._wanted.take_back, stored)
+
+    async def hand_over(self) -> None:
+        """Let go of what other servers ask for, once it is not being changed."""
+        for stored in await asyncio.to_thread(self._wanted.all):
+            place = self._places.get(stored)
+            if place is None or place.handle is None or not place.handle.memory.keeper.writable:
+                continue
+            place.wanted = True
+            if not place.turn.locked():
+                async with self.turn(stored):
+                    pass
 
     async def _make_room(self) -> None:
         """Close the least recently used memories where as many as may be are open."""
@@ -173,7 +241,12 @@ class OpenMemories:
         """Let go of a memory; whoever still reads it goes on with what he has."""
         place = self._place(stored)
         async with place.opening:
-            handle, place.handle = place.handle, None
+            await self._let_go(place)
+
+    @staticmethod
+    async def _let_go(place: _Place) -> None:
+        """As ``drop``; nobody else opens or closes it meanwhile."""
+        handle, place.handle, place.wanted = place.handle, None, False
         if handle is not None:
             handle.retired = True
             if not handle.users:
@@ -196,3 +269,20 @@ class OpenMemories:
             handle, place.handle = place.handle, None
             if handle is not None:
                 await asyncio.to_thread(handle.memory.close)
+
+
+async def _in_thread(
+    attempt: Callable[[], _Result], unwanted: Callable[[_Result], object]
+) -> _Result:
+    """Call a function in a thread, which no cancellation reaches; undo what nobody waits for."""
+    calling = asyncio.ensure_future(asyncio.to_thread(attempt))
+
+    def undo(called: asyncio.Future[_Result]) -> None:
+        if not called.cancelled() and called.exception() is None:
+            asyncio.get_running_loop().run_in_executor(None, unwanted, called.result())
+
+    try:
+        return await asyncio.shield(calling)
+    except asyncio.CancelledError:
+        calling.add_done_callback(undo)
+        raise

@@ -32,9 +32,9 @@ from memplus.server.vault import Vault
 
 if TYPE_CHECKING:
     from memplus.mplus.model import MPlus
-    from memplus.store import MemoryStore
+    from memplus.store import MemoryStore, StoredMemory
 
-__all__ = ["SCHEMA", "Erased", "Services"]
+__all__ = ["SCHEMA", "Erased", "Services", "require_keys"]
 
 SCHEMA = keys.SCHEMA + vault.SCHEMA + intake.SCHEMA + calls.SCHEMA + ledger.SCHEMA
 _POLL_SECONDS = 0.05
@@ -95,12 +95,11 @@ class Services:
         self.running_requests = 0
         self.database = ServerDatabase(Path(store.path), SCHEMA)
         self.keys = Keys(self.database)
-        if settings.host not in _LOOPBACK and not self.keys:
+        try:
+            require_keys(settings, self.keys)
+        except BaseException:
             self.database.close()
-            raise UsageError(
-                f"Without keys the server listens on this machine only, not on {settings.host}. "
-                "Make one with `memplus keys add NAME --store DIR`."
-            )
+            raise
         self.calls = Calls(self.database, settings.response_days)
         self.metrics = Metrics()
         self._add_gauges()
@@ -242,11 +241,28 @@ class Services:
     async def _write_entry(self, entry: Entry) -> None:
         who = Principal(entry.tenant, scopes=frozenset({"write"}))
         async with self.vault.writing(who, entry.memory, settle=False) as memory:
-            if not await asyncio.to_thread(memory.has_label, entry.id):
+            if await asyncio.to_thread(self._must_write, memory, entry):
                 await self.engine.write(memory, entry.text, source=entry.source, label=entry.id)
+
+    def _must_write(self, memory: StoredMemory, entry: Entry) -> bool:
+        """Whether a text is not in its memory, now that no other process can bring it there."""
+        return self.intake.waits(entry.id) and not memory.has_label(entry.id)
 
     def _forget_refused(self, erased: Erased) -> dict[str, int]:
         return {"refused_texts": self.intake.forget(erased.stored, erased.source, erased.match)}
 
     def _forget_answers(self, erased: Erased) -> dict[str, int]:
         return self.ledger.forget(erased.stored)
+
+
+def require_keys(settings: ServerSettings, keys: Keys) -> None:
+    """Refuse to serve the network without keys.
+
+    Raises:
+        UsageError: it would.
+    """
+    if settings.host not in _LOOPBACK and not keys:
+        raise UsageError(
+            f"Without keys the server listens on this machine only, not on {settings.host}. "
+            "Make one with `memplus keys add NAME --store DIR`."
+        )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -17,11 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memplus.errors import MemoryExistsError, MemplusError
+from memplus.server import wanted
 from memplus.server.database import ServerDatabase
 from memplus.server.faults import Fault, RequestFault
 from memplus.server.opened import OpenMemories
 from memplus.server.principals import Principal, Scope
 from memplus.server.settings import ServerSettings
+from memplus.server.wanted import Wanted
 
 if TYPE_CHECKING:
     from memplus.memory.packing import RowKind
@@ -32,12 +35,16 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA", "Listed", "Vault"]
 
-SCHEMA = """
+SCHEMA = (
+    """
 CREATE TABLE IF NOT EXISTS memories (
     stored TEXT PRIMARY KEY, metadata TEXT NOT NULL, used REAL NOT NULL
 ) STRICT;
 """
-_SWEEP_SECONDS = 1.0
+    + wanted.SCHEMA
+)
+_LOG = logging.getLogger("memplus.server")
+_SWEEP_SECONDS = 0.5
 _LONGEST_METADATA = 4096
 
 
@@ -85,7 +92,7 @@ class Vault:
         self.settled: Callable[[str], Awaitable[None]] = _settled
         self.gone: list[Callable[[str], None]] = []
         self._database = database
-        self._open = OpenMemories(store, model, settings)
+        self._open = OpenMemories(store, model, settings, Wanted(database))
         self._sweeper: asyncio.Task[None] | None = None
         self._used: dict[str, float] = {}
 
@@ -176,7 +183,7 @@ class Vault:
         await self.settled(stored)
         async with self._open.turn(stored):
             await self._open.drop(stored)
-            await asyncio.to_thread(self.store.delete, stored, wait=self.settings.wait_seconds)
+            await self._open.once_free(stored, lambda: self.store.delete(stored))
             for forget in self.gone:
                 await asyncio.to_thread(forget, stored)
             with self._database.transaction() as run:
@@ -306,8 +313,12 @@ class Vault:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
-            await self._open.close_idle()
-            await asyncio.to_thread(self._keep_uses)
+            try:
+                await self._open.hand_over()
+                await self._open.close_idle()
+                await asyncio.to_thread(self._keep_uses)
+            except MemplusError as error:
+                _LOG.warning("open memories were not looked after: %s", type(error).__name__)
 
     def _keep_uses(self) -> None:
         uses, self._used = self._used, {}
