@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from memplus.cli.flags import ModelFlags, with_groups
+from memplus.cli.machines import MachineFlags, serve_on_ray
 from memplus.cli.opening import load_model
 from memplus.cli.options import Ram, StoreAlone
 from memplus.cli.output import Output
@@ -31,6 +32,7 @@ def serve(
     *,
     store: StoreAlone,
     chosen: ModelFlags,
+    machines: MachineFlags,
     ram: Ram = None,
     host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="On which port.", min=0, max=65535)] = 8000,
@@ -82,6 +84,9 @@ def serve(
     )
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("mcp").setLevel(logging.WARNING)
+    if machines.ray:
+        serve_on_ray(machines, chosen, store, ram, settings)
+        return
     opened = _store(store, ram)
     services = Services(
         opened,

@@ -1,0 +1,174 @@
+"""What stands in front: takes requests, finds whose memory each means, and hands it on whole."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing, suppress
+
+from starlette.responses import JSONResponse, Response
+from starlette.types import Message, Receive, Scope, Send
+
+from memplus.server.faults import Fault, RequestFault
+from memplus.server.metrics import CONTENT_TYPE
+from memplus.server.ray.carried import CarriedRequest
+
+__all__ = ["Forwarding", "Unreachable"]
+
+_LOG = logging.getLogger("memplus.server.ray")
+_HEALTH = "/health"
+_METRICS = "/metrics"
+Handed = Callable[[CarriedRequest, str], AsyncGenerator[Message | None, None]]
+"""Gives a request to the replica of a session and yields what it says."""
+
+
+class Unreachable(Exception):
+    """No replica takes a request, or the one that had it is gone.
+
+    Attributes:
+        full: all that may wait waits already.
+    """
+
+    def __init__(self, *, full: bool) -> None:
+        super().__init__()
+        self.full = full
+
+
+class Forwarding:
+    """An ASGI application that hands every request to a replica.
+
+    Args:
+        hand: gives it to one.
+        session: which memory a request means; the same for all that mean the same.
+        figures: of all replicas, for ``/metrics``.
+        body_bytes: most bytes of a request.
+        wait_seconds: longest wait for a replica to begin with it.
+    """
+
+    def __init__(
+        self,
+        hand: Handed,
+        session: Callable[[CarriedRequest], str],
+        figures: Callable[[], Awaitable[bytes]],
+        *,
+        body_bytes: int,
+        wait_seconds: float,
+    ) -> None:
+        self._hand = hand
+        self._session = session
+        self._figures = figures
+        self._body_bytes = body_bytes
+        self._wait_seconds = wait_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["path"] == _HEALTH:
+            await JSONResponse({"status": "ok"})(scope, receive, send)
+            return
+        if scope["path"] == _METRICS:
+            figures = await self._figures()
+            await Response(figures, media_type=CONTENT_TYPE)(scope, receive, send)
+            return
+        body = await self._body(receive)
+        if body is None:
+            await _refuse(_too_large(self._body_bytes), scope, receive, send)
+            return
+        request = CarriedRequest.of(scope, body)
+        sent = _Sent(send)
+        passing = asyncio.create_task(self._pass_on(request, sent))
+        leaving = asyncio.create_task(_gone(receive))
+        try:
+            await asyncio.wait({passing, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            leaving.cancel()
+            if not passing.done():
+                passing.cancel()
+            await asyncio.gather(passing, leaving, return_exceptions=True)
+        if passing.cancelled() or passing.exception() is None:
+            return
+        await self._fail(passing.exception(), sent, scope, receive)
+
+    async def _body(self, receive: Receive) -> bytes | None:
+        """All of a request's body; None where it is too much."""
+        pieces, size, more = [], 0, True
+        while more:
+            message = await receive()
+            pieces.append(message.get("body", b""))
+            size += len(pieces[-1])
+            if size > self._body_bytes:
+                return None
+            more = message.get("more_body", False)
+        return b"".join(pieces)
+
+    async def _pass_on(self, request: CarriedRequest, sent: _Sent) -> None:
+        session = await asyncio.to_thread(self._session, request)
+        async with aclosing(self._hand(request, session)) as messages:
+            async with asyncio.timeout(self._wait_seconds):
+                await anext(messages)
+            sent.begun = True
+            async for message in messages:
+                if message is not None:
+                    await sent(message)
+
+    async def _fail(
+        self, error: BaseException | None, sent: _Sent, scope: Scope, receive: Receive
+    ) -> None:
+        """Say what became of a request that no replica answered to its end."""
+        _LOG.warning("a request was not answered: %s", type(error).__name__)
+        if isinstance(error, Unreachable) and error.full:
+            fault = RequestFault.unavailable("Too many requests at once.", "overloaded", 1.0).fault
+        elif not sent.begun:
+            message = "No server is ready to answer this; nothing was written."
+            fault = RequestFault.unavailable(message, "loading", 2.0).fault
+        else:
+            message = (
+                "The server that worked on this has ended. Whether it wrote something is unknown; "
+                "with the same Idempotency-Key it is safe to ask again."
+            )
+            fault = RequestFault.unavailable(message, "interrupted", 1.0).fault
+        if not sent.started:
+            await _refuse(fault, scope, receive, sent)
+            return
+        if not sent.events:
+            raise ConnectionError("an answer has ended before its end")
+        line = f"data: {json.dumps(fault.body)}\n\n".encode()
+        await sent({"type": "http.response.body", "body": line, "more_body": False})
+
+
+class _Sent:
+    """Sends an answer, and knows how far it has come."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.begun = False
+        """A replica has begun with the request."""
+        self.started = False
+        """The client has the status."""
+        self.events = False
+        """It is a stream of events."""
+
+    async def __call__(self, message: Message) -> None:
+        """A piece of the answer."""
+        if message["type"] == "http.response.start":
+            self.started = True
+            kinds = [value for name, value in message["headers"] if name == b"content-type"]
+            self.events = any(kind.startswith(b"text/event-stream") for kind in kinds)
+        await self._send(message)
+
+
+async def _gone(receive: Receive) -> None:
+    """Wait until the client has gone away."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _refuse(fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
+    with suppress(OSError):
+        await JSONResponse(fault.body, fault.status, headers=fault.headers)(scope, receive, send)
+
+
+def _too_large(most: int) -> Fault:
+    message = f"A request has at most {most} bytes; send a long text in several writes."
+    return Fault(413, "invalid_request_error", message, "request_too_large", final=True)

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+import yaml
+from ray.serve import Application
+from ray.serve.schema import ServeDeploySchema
+
+from memplus.errors import ConfigError, UsageError
+from memplus.server.database import ServerDatabase
+from memplus.server.keys import Keys
+from memplus.server.ray.application import build, prepare
+from memplus.server.ray.deployment import Deployed, deployed_from
+from memplus.server.services import SCHEMA
+from memplus.store import MemoryStore
+
+
+def test_a_directory_that_is_prepared_is_shared_from_then_on(tmp_path: Path) -> None:
+    prepare(Deployed("nano", str(tmp_path))).close()
+    assert (tmp_path / "owners").is_dir()
+    assert list(MemoryStore(tmp_path)) == []
+    prepare(Deployed("nano", str(tmp_path))).close()
+
+
+def test_what_a_cluster_starts_from_a_file_needs_keys(tmp_path: Path) -> None:
+    values = {"model": "nano", "store": str(tmp_path), "replicas": 2, "max_replicas": 3}
+    with pytest.raises(UsageError, match="keys add"):
+        build(values)
+    database = ServerDatabase(tmp_path, SCHEMA)
+    Keys(database).add("first")
+    database.close()
+    assert isinstance(build(values), Application)
+    with pytest.raises(ConfigError, match="replica"):
+        build(values | {"replica": 1})
+
+
+def test_the_example_for_kubernetes_says_what_can_be_deployed() -> None:
+    path = Path(__file__).parents[3] / "examples" / "kuberay.yaml"
+    service = yaml.safe_load(path.read_text())
+    schema = ServeDeploySchema.model_validate(yaml.safe_load(service["spec"]["serveConfigV2"]))
+    (one,) = schema.applications
+    module, _, name = one.import_path.partition(":")
+    assert getattr(importlib.import_module(module), name) is build
+    deployed = deployed_from(one.args)
+    assert (deployed.replicas, deployed.max_replicas) == (2, 8)
