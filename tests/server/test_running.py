@@ -4,11 +4,8 @@ import asyncio
 import signal
 from pathlib import Path
 
-import uvicorn
-
 from memplus.mplus.model import MPlus
-from memplus.server.app import create_app
-from memplus.server.running import _Draining
+from memplus.server.running import _Draining, configured
 from memplus.server.services import Services
 from memplus.server.settings import ServerSettings
 from memplus.store import MemoryStore
@@ -16,7 +13,8 @@ from memplus.store import MemoryStore
 
 def test_it_listens_until_what_runs_has_ended(tmp_path: Path, nano: MPlus) -> None:
     services = Services(MemoryStore(tmp_path), lambda: nano, ServerSettings(), model_name="nano")
-    server = _Draining(uvicorn.Config(create_app(services)), services, lambda _: None)
+    server = _Draining(configured(services), services, lambda _: None)
+    assert server.config.timeout_keep_alive > 5  # that of the stock client's connections
 
     async def run() -> None:
         services.running_requests = 1

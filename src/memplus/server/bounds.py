@@ -7,7 +7,6 @@ import logging
 import re
 import secrets
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from starlette.responses import JSONResponse
@@ -36,7 +35,6 @@ ALWAYS = {"/health", "/ready", "/version", "/metrics"}
 """Answered whatever else goes on."""
 
 
-_PASSED_OVER_SECONDS = 2.0
 _TOO_SLOW = Fault(
     408, "invalid_request_error", "The rest of the request did not come.", "request_timeout"
 )
@@ -64,7 +62,6 @@ class BoundsMiddleware:
         refusal = self._refusal(scope, request)
         if refusal is not None:
             scope[CODE] = refusal.code
-            await request.pass_over()
             await JSONResponse(refusal.body, refusal.status, headers=refusal.headers)(
                 scope, receive, request.send
             )
@@ -127,19 +124,6 @@ class _Bounded:
         if self._got > self.most:
             raise RequestFault(_too_large(self.most))
         return message
-
-    async def pass_over(self) -> None:
-        """Read a body that nobody wants: a client that is still sending it hears no answer.
-
-        One that asks first whether it may send gets its answer at once, and so does one whose body
-        is too large or takes too long.
-        """
-        if self.announced > self.most or b"expect" in dict(self.scope["headers"]):
-            return
-        with suppress(TimeoutError, RequestFault):
-            async with asyncio.timeout(_PASSED_OVER_SECONDS):
-                while not self._whole:
-                    await self.receive()
 
     async def send(self, message: Message) -> None:
         """A piece of the answer, the first with the request's id."""

@@ -14,9 +14,12 @@ from memplus.errors import UsageError
 from memplus.server.app import create_app
 from memplus.server.services import Services
 
-__all__ = ["run"]
+__all__ = ["configured", "run"]
 
 _POLL_SECONDS = 0.05
+_IDLE_SECONDS = 75
+"""That a connection without a request stays open. Longer than clients keep theirs, 5 s most of
+them: who sends on a connection that is closed at that moment gets no answer."""
 
 
 class _Draining(uvicorn.Server):
@@ -57,6 +60,23 @@ class _Draining(uvicorn.Server):
         self.should_exit = True
 
 
+def configured(services: Services) -> uvicorn.Config:
+    """How the application is served."""
+    settings = services.settings
+    return uvicorn.Config(
+        create_app(services),
+        host=settings.host,
+        port=settings.port,
+        http="h11",  # bounds what it takes for headers
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=_IDLE_SECONDS,
+        timeout_graceful_shutdown=max(1, round(settings.shutdown_seconds)),
+        lifespan="on",
+    )
+
+
 def run(services: Services, listening: Callable[[str], None]) -> None:
     """Serve until SIGTERM or Ctrl-C; what was acknowledged is written when this returns.
 
@@ -68,17 +88,7 @@ def run(services: Services, listening: Callable[[str], None]) -> None:
         UsageError: it cannot listen there.
     """
     settings = services.settings
-    config = uvicorn.Config(
-        create_app(services),
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=max(1, round(settings.shutdown_seconds)),
-        lifespan="on",
-    )
-    server = _Draining(config, services, listening)
+    server = _Draining(configured(services), services, listening)
     try:
         server.run()
     except SystemExit as error:  # the library ends the process where the address is taken

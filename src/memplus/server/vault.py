@@ -124,7 +124,8 @@ class Vault:
             await self.settled(stored)
         async with self._open.turn(stored):
             if create and stored not in self.store:
-                await self._make(who, name, {}, seed=0, max_bytes=None, rows=None)
+                with suppress(MemoryExistsError):  # another process made it meanwhile
+                    await self._make(who, name, {}, seed=0, max_bytes=None, rows=None)
             self._used[stored] = time.time()
             async with self._open.using(stored, write=True) as memory:
                 yield memory

@@ -1,0 +1,55 @@
+"""Two servers on one store: not meant, and safe all the same."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+from tests.server.persisting import again
+from tests.server.serving import Served, serving
+from tests.server.talking import held, user
+
+from memplus.mplus.model import MPlus
+
+
+def test_two_servers_on_one_store_write_everything_once(tmp_path: Path, nano: MPlus) -> None:
+    """One waits until the other has let go of a memory, or tells its client to try again."""
+    bounds = {"idle_seconds": 0.1, "wait_seconds": 5.0}
+    with serving(tmp_path, nano, **bounds) as one, serving(tmp_path, nano, **bounds) as other:
+        for server in (one, other):  # the framework builds its routes at the first request
+            with server.client() as client:
+                assert client.get("/v1/none").status_code == 404
+        with ThreadPoolExecutor(4) as pool:
+            servers = [one, other, one, other]
+            marks = [mark for found in pool.map(told, servers, range(4)) for mark in found]
+        text = held(one, "notes")
+        assert held(other, "notes") == text
+        assert len(marks) == 16
+        assert {mark: text.count(mark) for mark in marks} == dict.fromkeys(marks, 1)
+        assert one.services.store.verify("notes")
+
+
+def told(served: Served, number: int) -> list[str]:
+    """Write and chat; what was acknowledged."""
+    marks = []
+    with served.client() as client:
+        for count in range(4):
+            mark = f"item {number} {count:05d} end"
+            path, body = "/v1/memories/notes/writes", {"text": f"{mark}. "}
+            if count % 2:
+                path = "/v1/chat/completions"
+                body = {"model": "nano", "memory": "notes", "messages": [user(f"{mark}.")]}
+            if sent(client, path, body, mark):
+                marks.append(mark)
+    return marks
+
+
+def sent(client: httpx.Client, path: str, body: dict[str, object], mark: str) -> bool:
+    """Whether it was acknowledged, however often it took."""
+    for _ in range(100):
+        answer = client.post(path, json=body, headers={"Idempotency-Key": mark})
+        if not again(answer):
+            assert answer.is_success, answer.text
+            return True
+    return False
