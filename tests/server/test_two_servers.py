@@ -1,4 +1,4 @@
-"""Two servers on one store: not meant, and safe all the same."""
+"""Two servers, or a server and another program, on one store: safe, if slow."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tests.server.serving import Served, serving
 from tests.server.talking import held, user
 
 from memplus.mplus.model import MPlus
+from memplus.store import MemoryStore
 
 
 def test_two_servers_on_one_store_write_everything_once(tmp_path: Path, nano: MPlus) -> None:
@@ -28,6 +29,23 @@ def test_two_servers_on_one_store_write_everything_once(tmp_path: Path, nano: MP
         assert len(marks) == 16
         assert {mark: text.count(mark) for mark in marks} == dict.fromkeys(marks, 1)
         assert one.services.store.verify("notes")
+
+
+def test_a_chat_goes_on_with_a_memory_that_another_program_deleted(
+    tmp_path: Path, nano: MPlus
+) -> None:
+    """Its turns are in no memory any more, and are written into the new one."""
+    turns = [user("The gate is red.")]
+    body = {"model": "nano", "memory": "notes", "messages": turns}
+    with serving(tmp_path, nano, idle_seconds=0.0) as served, served.client() as client:
+        for _ in range(2):
+            answer = client.post("/v1/chat/completions", json=body)
+            assert answer.is_success, answer.text
+            assert len(answer.json()["memory"]["written"]) == 1
+            assert held(served, "notes").count("The gate is red.") == 1
+            again = client.post("/v1/chat/completions", json=body).json()
+            assert again["memory"]["written"] == []
+            MemoryStore(tmp_path).delete("notes", wait=30)
 
 
 def told(served: Served, number: int) -> list[str]:

@@ -124,6 +124,9 @@ class Exchange:
         turns = turns_of(self.ask.messages)
         chains = self.services.ledger.chains
         links = chains.links(self._place, [(one.role, one.text) for one in turns])
+        name, vault = self.ask.memory, self.services.vault
+        if name is not None and not await vault.exists(self.ask.who, name):
+            return _Plan(turns, links, set())  # known ones are of a memory that is gone
         known = await asyncio.to_thread(chains.known, self._place, links)
         return _Plan(turns, links, known)
 

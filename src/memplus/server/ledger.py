@@ -236,6 +236,13 @@ class Ledger:
         self._database.scrub()
         return gone
 
+    def begin_anew(self, stored: str) -> None:
+        """No turn is written in a memory that is about to be made, whatever one of its name held
+        that another program deleted."""
+        tenant, _, memory = stored.rpartition("/")
+        with self._database.transaction() as run:
+            Chains.drop(run, tenant, memory)
+
     def drop(self, stored: str) -> None:
         """Let go of all that is kept of a memory that is deleted."""
         tenant, _, memory = stored.rpartition("/")

@@ -229,6 +229,7 @@ class Services:
         self._engine = engine
         self._vault = Vault(self.store, model, self.settings, self.database)
         self._vault.settled = self.intake.settled
+        self._vault.anew.append(self.ledger.begin_anew)
         self._vault.gone += [self.intake.drop, self.calls.drop, self.ledger.drop]
         self._vault.on_opening(lambda kind: self.metrics.memory_opens.labels(kind).inc())
         self._vault.start()

@@ -76,6 +76,8 @@ class Vault:
     Attributes:
         settled: awaited, with a memory's name in the store, before it is read or changed: what was
             acknowledged for it is written then.
+        anew: called with a memory's name in the store before it is made: another program may have
+            deleted one of that name.
         gone: called with a memory's name in the store once it is deleted.
 
     Raises:
@@ -90,6 +92,7 @@ class Vault:
         self.model = model
         self.settings = settings
         self.settled: Callable[[str], Awaitable[None]] = _settled
+        self.anew: list[Callable[[str], None]] = []
         self.gone: list[Callable[[str], None]] = []
         self._database = database
         self._open = OpenMemories(store, model, settings, Wanted(database))
@@ -164,6 +167,9 @@ class Vault:
         def make() -> None:
             self.store.create(who.stored(name), self.model, max_bytes=limit, **how).close()
 
+        stored = who.stored(name)
+        for forget in self.anew if stored not in self.store else ():
+            await asyncio.to_thread(forget, stored)
         await asyncio.to_thread(make)
         self._put_metadata(who.stored(name), metadata)
 
