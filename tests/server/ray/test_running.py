@@ -110,17 +110,37 @@ def test_a_replica_that_is_killed_in_the_middle_of_writes_loses_nothing_acknowle
 ) -> None:
     memories = ["a", "b", "c", "d"]
     short = {"lease_seconds": 2.0, "lease_margin": 1.0}
+    said: list[str] = []
     with cluster(tmp_path, replicas=2, **short) as served:
-        with Load(served.url, memories, writers=4) as load:
-            for _ in range(2):
+        with Load(served.url, memories, writers=4) as load, served.client() as client:
+            for number in range(2):
                 before = load.count
                 until(lambda: load.count > before + 20)  # noqa: B023
-                served.owner("a").kill()
+                text = f"My number is {number}."
+                owner = served.owner("a")
+                answer = chat(client, "a", text)
+                owner.kill()  # the text may still wait for its memory
+                if answer.is_success and answer.json()["memory"]["durable"]:
+                    said.append(text)
                 until(lambda: len(served.replicas()) == 2)
             before = load.count
             until(lambda: load.count > before + 20)
+            assert client.get("/v1/memories/a").json()["texts_waiting"] == 0
         assert load.failed, "no client has noticed anything: nothing was killed in time"
     check(load, tmp_path, nano)
+    assert said, "no chat was answered"
+    assert [told(tmp_path, nano, "a").count(text) for text in said] == [1] * len(said)
+
+
+def chat(client: httpx.Client, memory: str, text: str) -> httpx.Response:
+    """One turn, asked again where its memory is busy, as stock clients do."""
+    turn = {"role": "user", "content": text}
+    asked = {"model": "nano", "memory": memory, "max_tokens": 2, "messages": [turn]}
+    for _ in range(5):
+        answer = client.post("/v1/chat/completions", json=asked)
+        if answer.status_code not in (409, 503):
+            break
+    return answer
 
 
 def check(load: Load, store: Path, nano: MPlus) -> None:
