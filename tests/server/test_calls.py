@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,19 +42,18 @@ def test_a_call_is_found_again_as_it_was(calls: Calls) -> None:
     assert calls.get("bob", "a") is None
 
 
-def test_only_the_call_just_before_is_taken_for_a_repeated_one(
+def test_calls_that_wrote_the_same_are_known_again_for_a_while(
     calls: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for id in ("a", "b"):
         calls.add("ann", call(id))
-    found = calls.just_written("ann", digest_of("b"))
-    assert found is not None
-    assert found.id == "b"
-    assert calls.just_written("ann", digest_of("a")) is None
-    assert calls.just_written("bob", digest_of("b")) is None
+    calls.add("ann", replace(call("a"), id="again"))
+    assert [one.id for one in calls.written_lately("ann", digest_of("a"))] == ["again", "a"]
+    assert [one.id for one in calls.written_lately("ann", digest_of("b"))] == ["b"]
+    assert calls.written_lately("bob", digest_of("b")) == []
     later = time.time() + 601
     monkeypatch.setattr(time, "time", lambda: later)
-    assert calls.just_written("ann", digest_of("b")) is None
+    assert calls.written_lately("ann", digest_of("b")) == []
 
 
 def test_calls_without_metadata_go_after_a_while(

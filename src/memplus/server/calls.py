@@ -103,11 +103,13 @@ class Calls:
         found = self._calls("stored = ? AND id = ?", (stored, id))
         return found[0] if found else None
 
-    def just_written(self, stored: str, digest: str) -> Call | None:
-        """The call before this one, where it wrote the same and a client may be repeating it."""
-        found = self._calls("stored = ? ORDER BY created DESC, rowid DESC LIMIT 1", (stored,))
-        fresh = found and time.time() - found[0].created < _RETRY_SECONDS
-        return found[0] if fresh and found[0].digest == digest else None
+    def written_lately(self, stored: str, digest: str) -> list[Call]:
+        """Calls that wrote the same, newest first, while a client may still be repeating one.
+
+        Others may have written to the memory since: a client waits before it tries again.
+        """
+        where = "stored = ? AND digest = ? AND created > ? ORDER BY created DESC, rowid DESC"
+        return self._calls(where, (stored, digest, time.time() - _RETRY_SECONDS))
 
     def described(self, stored: str, sources: Iterable[str]) -> list[Call]:
         """Those of some sources that have metadata, in order."""

@@ -126,8 +126,8 @@ def _earlier(services: Services, memory: StoredMemory, stored: str, said: Said) 
             kind = "invalid_request_error"
             raise RequestFault(Fault(409, kind, message, "idempotency_key_reused", final=True))
         return call or Call(label, said.digest, said.source, 0, 0, (), {})
-    call = services.calls.just_written(stored, said.digest) if said.retried else None
-    return call if call is not None and memory.has_label(call.id) else None
+    calls = services.calls.written_lately(stored, said.digest) if said.retried else []
+    return next((call for call in calls if memory.has_label(call.id)), None)
 
 
 async def _written(services: Services, memory: StoredMemory, stored: str, said: Said) -> Call:
