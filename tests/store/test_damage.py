@@ -182,9 +182,9 @@ def test_a_later_version_is_refused_by_name(whole: Path, tmp_path: Path) -> None
 
     (source,) = (whole / "memories").rglob("manifest")
     body = source.read_bytes().partition(b"\n")[2]
-    line = f"memplus-memory 4 {_digest(4, body)}\n".encode()
+    line = f"memplus-memory 9 {_digest(9, body)}\n".encode()
     (tmp_path / "manifest").write_bytes(line + body)
-    with pytest.raises(MemoryVersionError, match="version 4"):
+    with pytest.raises(MemoryVersionError, match="version 9"):
         Manifest.load(tmp_path)
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "store").write_text('{"format": "memplus-store", "version": 7}')

@@ -204,6 +204,10 @@ class JointReader:
         for some in (part for group in groups if group for part in self._alike(group)):
             rows = self._pass(some)
             found |= {id(piece): logits for piece, logits in zip(some, rows, strict=True)}
+        for piece in pieces:  # once all have been read: what fails leaves no trace in any of them
+            piece.read.advance(len(piece.ids))
+            if isinstance(piece.read, MemoryRead):
+                piece.read.forget_rows()
         return [found[id(piece)] for piece in pieces]
 
     def _pass(self, pieces: Sequence[ReadPiece]) -> list[Tensor | None]:
@@ -222,10 +226,6 @@ class JointReader:
                 logits = backbone.model(**arguments, logits_to_keep=kept).logits[0].float()
             else:
                 backbone.decoder(**arguments)
-        for piece in pieces:
-            piece.read.advance(len(piece.ids))
-            if isinstance(piece.read, MemoryRead):
-                piece.read.forget_rows()
         rows = iter(logits if last else ())
         return [next(rows) if one else None for one in done]
 
