@@ -12,7 +12,7 @@ from rich.table import Table
 
 from memplus.cli.flags import OutputFlags, with_groups
 from memplus.cli.options import StoreAlone
-from memplus.cli.standard import default_store
+from memplus.cli.place import made_store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,8 +105,5 @@ def _keys(store: Path) -> Keys:
     """The keys of a store, which is made where there is none: keys come before memories."""
     from memplus.server.database import ServerDatabase
     from memplus.server.keys import SCHEMA, Keys
-    from memplus.store import MemoryStore
 
-    if store == default_store():
-        store.parent.mkdir(parents=True, exist_ok=True)
-    return Keys(ServerDatabase(MemoryStore(store).path, SCHEMA))
+    return Keys(ServerDatabase(made_store(store).path, SCHEMA))

@@ -12,7 +12,7 @@ import typer
 from memplus.cli.flags import ModelFlags, with_groups
 from memplus.cli.opening import load_model
 from memplus.cli.options import Ram, StoreAlone
-from memplus.cli.standard import default_store
+from memplus.cli.place import made_store
 from memplus.errors import LibraryMissingError
 
 __all__ = ["mcp"]
@@ -46,16 +46,13 @@ def mcp(
         from memplus.server.settings import ServerSettings
     except ImportError as error:
         raise LibraryMissingError(str(error.name), extra="server") from error
-    from memplus.store import MemoryStore
 
     check_tenant(tenant)
     if only and not memory:
         raise typer.BadParameter("--only needs --memory-name NAME.")
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-    if store == default_store():
-        store.parent.mkdir(parents=True, exist_ok=True)
     services = Services(
-        MemoryStore(store, ram=ram),
+        made_store(store, ram=ram),
         lambda: load_model(chosen.model, device=chosen.device, dtype=chosen.dtype),
         ServerSettings(search_and_fetch=search_and_fetch),
         model_name=chosen.model,

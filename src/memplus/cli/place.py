@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from memplus.mplus.model import MPlus
     from memplus.store import MemoryStore, StoredMemory
 
-__all__ = ["Creation", "Place", "existing_store", "require_folder"]
+__all__ = ["Creation", "Place", "existing_store", "made_store", "require_folder"]
 
 
 @dataclass(frozen=True)
@@ -138,12 +138,23 @@ class Place:
         )
 
     def _own(self, creation: Creation) -> MemoryStore:
-        from memplus.store import MemoryStore
-
-        if self.store == default_store():
-            self.store.parent.mkdir(parents=True, exist_ok=True)
         durability = cast(Literal["full", "relaxed"], creation.durability)
-        return MemoryStore(self.store, ram=self.ram, durability=durability)
+        return made_store(self.store, ram=self.ram, durability=durability)
+
+
+def made_store(
+    path: Path, *, ram: int | None = None, durability: Literal["full", "relaxed"] = "full"
+) -> MemoryStore:
+    """The store at ``path``, made where there is none; the user's own one with its folders.
+
+    Raises:
+        StorageError, MemoryFileError: it cannot be used.
+    """
+    from memplus.store import MemoryStore
+
+    if path == default_store():
+        path.parent.mkdir(parents=True, exist_ok=True)
+    return MemoryStore(path, ram=ram, durability=durability)
 
 
 def existing_store(path: Path, *, ram: int | None = None) -> MemoryStore:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -13,13 +13,8 @@ from memplus.cli.machines import MachineFlags, serve_on_ray
 from memplus.cli.opening import load_model
 from memplus.cli.options import Ram, StoreAlone
 from memplus.cli.output import Output
-from memplus.cli.standard import default_store
+from memplus.cli.place import made_store
 from memplus.errors import LibraryMissingError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from memplus.store import MemoryStore
 
 __all__ = ["serve"]
 
@@ -87,7 +82,7 @@ def serve(
     if machines.ray:
         serve_on_ray(machines, chosen, store, ram, settings)
         return
-    opened = _store(store, ram)
+    opened = made_store(store, ram=ram)
     services = Services(
         opened,
         lambda: load_model(chosen.model, device=chosen.device, dtype=chosen.dtype),
@@ -99,11 +94,3 @@ def serve(
     open_to_all = "anybody on this machine; `memplus keys add` makes keys"
     who = "whoever has a key" if services.keys else open_to_all
     run(services, lambda url: out.note(f"Listening on {url}/v1 for {who}."))
-
-
-def _store(path: Path, ram: int | None) -> MemoryStore:
-    from memplus.store import MemoryStore
-
-    if path == default_store():
-        path.parent.mkdir(parents=True, exist_ok=True)
-    return MemoryStore(path, ram=ram)
