@@ -44,8 +44,8 @@ class ToyState:
     def detached(self) -> ToyState:
         return ToyState(self.mean.detach(), self.ends)
 
-    def repeated(self, rows: int) -> ToyState:
-        return ToyState(self.mean.expand(rows, -1), self.ends.expand(rows, -1))
+    def repeated(self, times: int) -> ToyState:
+        return ToyState(*(one.repeat_interleave(times, 0) for one in (self.mean, self.ends)))
 
 
 class ToyDecoding:

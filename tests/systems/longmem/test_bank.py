@@ -122,12 +122,12 @@ def test_more_chunks_than_fit_are_refused() -> None:
         Bank.restored(SHAPE, filled(14, shape=wide).tensors, LIKE)
 
 
-def test_one_text_serves_many_rows_and_several_do_not() -> None:
+def test_one_text_goes_on_in_many_ways_and_several_do_not() -> None:
     bank = filled(6)
     assert bank.repeated(5) is bank
     assert bank.detached() is bank
     with pytest.raises(ValueError, match="2 texts"):
-        filled(6, rows=2).repeated(4)
+        filled(6, rows=2).append(*states(2, rows=4))
 
 
 def test_it_may_be_written_to_outside_of_inference_mode() -> None:

@@ -8,9 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file
+from tests.fakes import make_model, some_ids
 from tests.training.latent.settings import QUESTIONS, make_config
+from torch import Tensor
 
+from memplus.backbone.access import Backbone
+from memplus.fields import checked
 from memplus.systems.latent.system import LatentSystem
 from memplus.systems.latent.weights import read_record
 from memplus.systems.registry import SYSTEMS, system_class
@@ -61,6 +66,34 @@ def test_its_weights_move_and_a_run_taken_up_again_ends_in_the_same_bits(
     again.run()
     for n, weight in weights_of(config).items():
         assert weight.equal(weights_of(elsewhere(config, 4))[n]), n
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", THERE)
+def test_questions_are_put_to_the_document_that_they_belong_to(name: str) -> None:
+    backbone = Backbone(make_model("llama", attention="eager"))
+    kind = system_class(name)
+    assert issubclass(kind, LatentSystem)
+    torch.manual_seed(0)
+    made = kind.build(backbone, checked(kind.options_type, SMALL[name]), lambda ids: "")
+    for weight in made.parameters():
+        weight.add_(torch.randn(weight.shape) * 0.05)
+    told, ids = some_ids(2, 3 * made.segment_tokens), some_ids(6, 10, seed=1)
+    about = torch.tensor([[2, 8]]).expand(6, -1)
+    pad = torch.tensor([0, 1, 2, 0, 0, 1])
+
+    def read(rows: slice, asked: slice) -> Tensor:
+        state = made.empty(len(told[rows]))
+        for segment in told[rows].split(made.segment_tokens, dim=1):
+            state = made.write(state, segment)
+        found = made.read_about(state.repeated(3), ids[asked], about[asked], pad[asked])
+        return found * (torch.arange(10) >= pad[asked][:, None])[..., None]
+
+    together = read(slice(0, 2), slice(0, 6))
+    alone = [read(slice(row, row + 1), slice(3 * row, 3 * row + 3)) for row in range(2)]
+    assert together.allclose(torch.cat(alone), atol=1e-5)
+    swapped = read(slice(1, 2), slice(0, 3))
+    assert not together[:3].allclose(swapped, atol=1e-3)
 
 
 def elsewhere(config: SystemRunConfig, steps: int) -> SystemRunConfig:

@@ -45,9 +45,9 @@ class HMTState:
         """See ``MechanismState.detached``."""
         return replace(self, cache=self.cache.detach())
 
-    def repeated(self, rows: int) -> HMTState:
+    def repeated(self, times: int) -> HMTState:
         """See ``MechanismState.repeated``."""
-        cache, sensory = self.cache.expand(rows, -1, -1), self.sensory.expand(rows, -1)
+        cache, sensory = (one.repeat_interleave(times, 0) for one in (self.cache, self.sensory))
         return replace(self, cache=cache, sensory=sensory)
 
     def followed(self, vector: Tensor, sensory: Tensor, *, tokens: int, kept: int) -> HMTState:

@@ -82,9 +82,9 @@ class Window:
             logs=self.logs.detach(),
         )
 
-    def repeated(self, rows: int) -> Self:
+    def repeated(self, times: int) -> Self:
         """See ``MechanismState.repeated``."""
-        return self.of_rows([0] * rows)
+        return self.of_rows([row for row in range(len(self.embeddings)) for _ in range(times)])
 
     def of_rows(self, rows: Sequence[int]) -> Self:
         """The window of some rows of the batch, in this order."""

@@ -50,8 +50,8 @@ class MechanismState(Protocol):
         """Without the graph that it came from."""
         ...
 
-    def repeated(self, rows: int) -> Self:
-        """Of one row, the same for so many rows: many questions are put to one state."""
+    def repeated(self, times: int) -> Self:
+        """Each row so many times, one after another: many questions are put to each text."""
         ...
 
 

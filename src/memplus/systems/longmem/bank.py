@@ -108,14 +108,8 @@ class Bank:
         """Itself: no graph ever reaches it."""
         return self
 
-    def repeated(self, rows: int) -> Self:
-        """Itself, which serves any number of rows where it is of one text.
-
-        Raises:
-            ValueError: it is of several texts.
-        """
-        if self.rows != 1:
-            raise ValueError(f"a bank of {self.rows} texts cannot be given to others")
+    def repeated(self, times: int) -> Self:
+        """Itself: each of its texts serves as many rows of a batch as there are for it."""
         return self
 
     @torch.no_grad()
@@ -169,14 +163,15 @@ class Bank:
         Raises:
             ValueError: it is of several texts already.
         """
-        one = self.repeated(rows)
+        if self.rows != 1:
+            raise ValueError(f"a bank of {self.rows} texts cannot go on as {rows} others")
         wide = {
-            name: getattr(one, name).expand(-1, rows, *[-1] * (getattr(one, name).dim() - 2))
+            name: getattr(self, name).expand(-1, rows, *[-1] * (getattr(self, name).dim() - 2))
             for name in ("keys", "values", "means")
         }
         columns = {name: column.contiguous() for name, column in wide.items()}
-        columns["starts"] = one.starts.clone()
-        return replace(one, table=RowTable(columns), first=0)
+        columns["starts"] = self.starts.clone()
+        return replace(self, table=RowTable(columns), first=0)
 
     @classmethod
     def restored(cls, shape: BankShape, tensors: Mapping[str, Tensor], like: Tensor) -> Bank:

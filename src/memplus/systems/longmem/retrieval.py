@@ -3,8 +3,9 @@
 Both go in blocks of tokens: the scores of all chunks, and the keys and values that were found,
 would be the largest tensors of a pass by far.
 
-Shapes: B texts, T tokens, H query heads, G key/value heads, D head width, R banks (B or 1),
-a chunks of c tokens, n chunks that a head finds for a token.
+Shapes: B texts, T tokens, H query heads, G key/value heads, D head width, R banks,
+a chunks of c tokens, n chunks that a head finds for a token. Of several banks each serves B / R
+texts that stand together.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def best_chunks(query: Tensor, bank: Bank, count: int, *, filled: bool = False) 
 
     Args:
         query: [B, T, H, D] without positions.
-        bank: of B texts, or of one for all of them; not empty.
+        bank: of R texts, not empty.
         count: n, or as many chunks as there are.
         filled: with ``NO_CHUNK`` up to n, where there are fewer.
 
@@ -91,7 +92,7 @@ def _table_rows(bank: Bank, index: Tensor) -> Tensor:
     texts, _, heads, _ = index.shape
     groups = bank.shape.heads
     head = torch.arange(heads, device=index.device) // (heads // groups)
-    text = torch.arange(texts, device=index.device) if bank.rows > 1 else head.new_zeros(texts)
+    text = torch.arange(texts, device=index.device) // (texts // bank.rows)
     flat = (index * bank.rows + text[:, None, None, None]) * groups + head[:, None]
     return torch.where(index == NO_CHUNK, NO_CHUNK, flat)
 

@@ -39,9 +39,9 @@ class MemLongState:
         """See ``MechanismState.detached``."""
         return self
 
-    def repeated(self, rows: int) -> MemLongState:
+    def repeated(self, times: int) -> MemLongState:
         """See ``MechanismState.repeated``; nothing is copied."""
-        return MemLongState(self.banks * rows)
+        return MemLongState(tuple(bank for bank in self.banks for _ in range(times)))
 
     def counted(self, chunks: Sequence[Sequence[int]]) -> MemLongState:
         """With these chunks of each bank counted as retrieved once more."""

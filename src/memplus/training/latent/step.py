@@ -32,8 +32,8 @@ class LatentStep(nn.Module):
     def __init__(self, mechanism: Mechanism[Any]) -> None:
         super().__init__()
         self.mechanism = mechanism
-        self.states: dict[str, list[Any]] = {}
-        """By task: one state of all documents, or one of each; without a graph."""
+        self.states: dict[str, Any] = {}
+        """By task, of all documents together; without a graph."""
 
     def forward(self, job: LatentJob) -> tuple[Tensor, Figures]:
         """The loss [] of a pass and its figures."""
@@ -44,9 +44,9 @@ class LatentStep(nn.Module):
             loss, figures = self._questions(job)
         return loss, figures | {"loss": loss.detach(), f"loss.{job.label}": loss.detach()}
 
-    def _begin(self, job: LatentJob, rows: list[int]) -> list[Any]:
+    def _begin(self, job: LatentJob) -> Any:
         if job.fresh or job.label not in self.states:
-            return [self.mechanism.empty(count) for count in rows]
+            return self.mechanism.empty(len(job.ids))
         return self.states[job.label]
 
     def _ids(self, tensor: Tensor) -> Tensor:
@@ -56,13 +56,13 @@ class LatentStep(nn.Module):
 
     def _text(self, job: LatentJob, labels: Tensor) -> tuple[Tensor, Figures]:
         """The mean over predicted tokens."""
-        (state,) = self._begin(job, [len(job.ids)])
+        state = self._begin(job)
         size = self.mechanism.segment_tokens
         sums = []
         for ids, wanted in zip(job.ids.split(size, dim=1), labels.split(size, dim=1), strict=True):
             found, state = self._segment(state, self._ids(ids), self._ids(wanted))
             sums.append(found)
-        self.states[job.label] = [state.detached()]
+        self.states[job.label] = state.detached()
         return torch.stack(sums).sum() / (labels != IGNORED).sum().to(sums[0].device), {}
 
     def _segment(self, state: Any, ids: Tensor, labels: Tensor | None) -> tuple[Tensor, Any]:
@@ -93,28 +93,22 @@ class LatentStep(nn.Module):
     # Questions ----------------------------------------------------------------------------------
 
     def _questions(self, job: LatentJob) -> tuple[Tensor, Figures]:
-        """The mean over documents; each document is written and asked by itself."""
+        """The mean over documents, which are written and asked side by side."""
         asked, count = job.asked, len(job.ids)
         assert asked is not None, "a job without labels asks"
-        states = self._begin(job, [1] * count)
-        each = len(asked.ids) // count
-        hidden = []
-        for index in range(count):
-            state = self._written(states[index], self._ids(job.ids[index : index + 1]))
-            rows = slice(index * each, (index + 1) * each)
-            hidden.append(self._read(state, job, asked, rows))
-            states[index] = state.detached()
-        self.states[job.label] = states
+        state = self._written(self._begin(job), self._ids(job.ids))
+        hidden = self._read(state.repeated(len(asked.ids) // count), job, asked)
+        self.states[job.label] = state.detached()
         on_device = self._on_device(asked)
         assert job.seen is not None, "rows say whether they can be answered"
         seen = self._ids(job.seen)
-        losses, figures = answer_losses(self._logits(torch.cat(hidden)), on_device, seen, count)
+        losses, figures = answer_losses(self._logits(hidden), on_device, seen, count)
         tokens = int(asked.prompt.sum()) + int((asked.labels != IGNORED).sum())
         counted = torch.tensor(tokens / count)
         return losses.mean(), figures | {"question_tokens": counted}
 
     def _written(self, state: Any, ids: Tensor) -> Any:
-        """The state behind what a document is told, [1, n]."""
+        """The state behind what documents are told, [B, n]."""
         for segment in ids.split(self.mechanism.segment_tokens, dim=1):
             if self.mechanism.through_time:
                 _, state = self._segment(state, segment, None)
@@ -123,14 +117,13 @@ class LatentStep(nn.Module):
                     state = self.mechanism.write(state, segment)
         return state
 
-    def _read(self, state: Any, job: LatentJob, asked: Asked, rows: slice) -> Tensor:
-        """[n, d] at a document's labelled places, in order."""
-        ids, labels = asked.ids[rows], asked.labels[rows]
+    def _read(self, state: Any, job: LatentJob, asked: Asked) -> Tensor:
+        """[n, d] at labelled places, in order; the state is of as many rows as ask."""
         assert asked.pad is not None, "rows are padded on the left"
         assert job.about is not None, "rows say where the question stands"
-        about, pad = self._ids(job.about[rows]), self._ids(asked.pad[rows])
-        hidden = self.mechanism.read_about(state.repeated(len(ids)), self._ids(ids), about, pad)
-        return hidden[self._ids(labels) != IGNORED]
+        about, pad = self._ids(job.about), self._ids(asked.pad)
+        hidden = self.mechanism.read_about(state, self._ids(asked.ids), about, pad)
+        return hidden[self._ids(asked.labels) != IGNORED]
 
     def _on_device(self, asked: Asked) -> Asked:
         ids, labels, prompt, kinds, rows = (
@@ -144,19 +137,15 @@ class LatentStep(nn.Module):
     def tensors(self) -> dict[str, Tensor]:
         """The states, for a checkpoint."""
         return {
-            f"{label}/{index}/{name}": tensor.detach().cpu().clone()
-            for label, states in self.states.items()
-            for index, state in enumerate(states)
+            f"{label}/{name}": tensor.detach().cpu().clone()
+            for label, state in self.states.items()
             for name, tensor in state.tensors.items()
         }
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Undo ``tensors``."""
-        found: dict[str, dict[int, dict[str, Tensor]]] = {}
+        found: dict[str, dict[str, Tensor]] = {}
         for key, tensor in tensors.items():
-            label, index, name = key.split("/", 2)
-            found.setdefault(label, {}).setdefault(int(index), {})[name] = tensor
-        self.states = {
-            label: [self.mechanism.restored(states[index]) for index in range(len(states))]
-            for label, states in found.items()
-        }
+            label, name = key.split("/", 1)
+            found.setdefault(label, {})[name] = tensor
+        self.states = {label: self.mechanism.restored(own) for label, own in found.items()}
