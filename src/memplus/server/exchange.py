@@ -8,7 +8,7 @@ to the memory. Whoever has the end of an answer finds in the memory what it was 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -19,12 +19,14 @@ from memplus.server.chains import Place
 from memplus.server.engine.requests import Finished, Piece, ReadRequest, Sampling, TokenScore
 from memplus.server.faults import RequestFault, fault_of
 from memplus.server.ledger import Kept, NewText, Settled
+from memplus.server.naming import background_task, chain_name, named_memory
 from memplus.server.principals import Principal
 from memplus.server.prompts import Message, Prompt, check_messages, make_prompt, texts_of, turns_of
 from memplus.server.services import Services
+from memplus.server.wire.fields import Sampled, served_model, stops
 from memplus.sessions.turns import NOTED, declines
 
-__all__ = ["Ask", "Ended", "Exchange"]
+__all__ = ["Ask", "Ended", "Exchange", "asked"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,41 @@ class Ask:
     logprobs: int | None = None
     evidence: bool = False
     min_confidence: float = 0.0
+
+
+def asked(
+    services: Services,
+    who: Principal,
+    headers: Mapping[str, str],
+    body: Sampled,
+    pinned: str | None,
+) -> Ask:
+    """What chats and responses ask for alike; messages, and what else differs, are to be added.
+
+    Args:
+        services: the server's parts.
+        who: asks.
+        headers: by their names in lower case.
+        body: what the request says.
+        pinned: the memory that the conversation began with, as in ``Names``.
+
+    Raises:
+        RequestFault: another model is served; see ``named_memory``, ``chain_name`` and ``stops``.
+    """
+    names = body.names(served_model(body.model, services.model_name), pinned)
+    return Ask(
+        who=who,
+        memory=named_memory(who, headers, names, services.settings.gateway_secret),
+        messages=(),
+        conversation=chain_name(headers, body.conversation_id),
+        keep=body.store is not False and not background_task(headers),
+        temperature=body.temperature or 0.0,
+        top_p=body.top_p or 1.0,
+        seed=body.seed,
+        stop=stops(body.stop),
+        evidence=body.asked.evidence,
+        min_confidence=body.asked.min_confidence,
+    )
 
 
 @dataclass(frozen=True)

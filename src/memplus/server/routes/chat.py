@@ -15,16 +15,14 @@ from sse_starlette import ServerSentEvent
 
 from memplus.server.asking import Served, Who
 from memplus.server.engine.requests import Piece
-from memplus.server.exchange import Ask, Ended
+from memplus.server.exchange import Ask, Ended, asked
 from memplus.server.faults import Fault
 from memplus.server.kept_answers import Repeat
 from memplus.server.ledger import Kept
-from memplus.server.naming import background_task, chain_name, named_memory
 from memplus.server.principals import Principal
 from memplus.server.repeats import answered
 from memplus.server.services import Services
 from memplus.server.wire.chat import ChatRequest, chat_body, chunk, read_messages
-from memplus.server.wire.fields import served_model, stops
 from memplus.server.wire.sse import DONE, begun, event, last_of, streamed, unless_gone
 
 __all__ = ["router"]
@@ -58,7 +56,6 @@ class _Talk:
     ) -> None:
         self.body = body
         self.services = services
-        self.conversation = "" if body.conversation is None else body.conversation.id.strip()
         self.ask = _asked(request, body, services, who)
         self.repeat_name = request.headers.get("idempotency-key", "").strip()
         self.head: dict[str, Any] = {
@@ -76,7 +73,8 @@ class _Talk:
         tokens = None if self.ask.logprobs is None else ended.tokens
         body = chat_body(self.head, ended.text, ended.finished, tokens) | {"memory": ended.memory}
         again = None if repeat is None else replace(repeat, body=body)
-        return Kept(body, conversation=self.conversation if self.ask.keep else "", repeat=again)
+        conversation = self.body.conversation_id if self.ask.keep else ""
+        return Kept(body, conversation=conversation, repeat=again)
 
     async def chunks(
         self, items: AsyncGenerator[Piece | Kept, None]
@@ -113,23 +111,10 @@ def _text_of(body: dict[str, Any]) -> str:
 
 
 def _asked(request: Request, body: ChatRequest, services: Services, who: Principal) -> Ask:
-    headers, settings = request.headers, services.settings
-    model_memory = served_model(body.model, services.model_name)
-    conversation = "" if body.conversation is None else body.conversation.id.strip()
-    pinned = services.ledger.pinned(who, conversation)
-    names = body.names(model_memory, pinned)
-    return Ask(
-        who=who,
-        memory=named_memory(who, headers, names, settings.gateway_secret),
+    pinned = services.ledger.pinned(who, body.conversation_id)
+    return replace(
+        asked(services, who, request.headers, body, pinned),
         messages=read_messages(body.messages),
-        conversation=chain_name(headers, conversation),
-        keep=body.store is not False and not background_task(headers),
         max_new_tokens=body.max_completion_tokens or body.max_tokens,
-        temperature=body.temperature or 0.0,
-        top_p=body.top_p or 1.0,
-        seed=body.seed,
-        stop=stops(body.stop),
         logprobs=body.alternatives,
-        evidence=body.asked.evidence,
-        min_confidence=body.asked.min_confidence,
     )

@@ -15,18 +15,16 @@ from sse_starlette import ServerSentEvent
 
 from memplus.server.asking import Served, Who
 from memplus.server.engine.requests import Piece
-from memplus.server.exchange import Ask, Ended
+from memplus.server.exchange import Ask, Ended, asked
 from memplus.server.faults import Fault, RequestFault
 from memplus.server.kept_answers import KeptResponse, Repeat
 from memplus.server.kept_conversations import KeptConversations
 from memplus.server.ledger import Kept
-from memplus.server.naming import background_task, chain_name, named_memory
 from memplus.server.principals import Principal
 from memplus.server.prompts import Message
 from memplus.server.repeats import answered, retried
 from memplus.server.services import Services
 from memplus.server.wire.chat import chances
-from memplus.server.wire.fields import served_model, stops
 from memplus.server.wire.items import items_of, messages_of, paged, said_item
 from memplus.server.wire.responses import ResponseRequest, response_body, response_usage
 from memplus.server.wire.sse import begun, event, last_of, streamed, unless_gone
@@ -100,32 +98,21 @@ class _Talk:
         self.said = items_of(body.input, "input")
         if not self.said:
             raise RequestFault.invalid("There is nothing to answer.", "input")
-        self.conversation = "" if body.conversation is None else body.conversation.id.strip()
+        self.conversation = body.conversation_id
         self.ask = self._asked(who)
         self.item_id = KeptConversations.new_item_id()
         id, created = f"resp_{secrets.token_hex(16)}", int(time.time())
         self.begun = response_body(body, id, created, self.conversation)
 
     def _asked(self, who: Principal) -> Ask:
-        body, headers, settings = self.body, self.request.headers, self.services.settings
-        model_memory = served_model(body.model, self.services.model_name)
+        body = self.body
         before, pinned = self._before(who)
-        names = body.names(model_memory, pinned)
         system = [Message("system", body.instructions)] if body.instructions else []
-        return Ask(
-            who=who,
-            memory=named_memory(who, headers, names, settings.gateway_secret),
+        return replace(
+            asked(self.services, who, self.request.headers, body, pinned),
             messages=(*system, *messages_of([*before, *self.said])),
-            conversation=chain_name(headers, self.conversation),
-            keep=body.store is not False and not background_task(headers),
             max_new_tokens=body.max_output_tokens,
-            temperature=body.temperature or 0.0,
-            top_p=body.top_p or 1.0,
-            seed=body.seed,
-            stop=stops(body.stop),
             logprobs=body.alternatives,
-            evidence=body.asked.evidence,
-            min_confidence=body.asked.min_confidence,
         )
 
     def _before(self, who: Principal) -> tuple[list[dict[str, Any]], str | None]:

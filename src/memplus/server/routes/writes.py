@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, File, Form, Header, Query, UploadFile
+from fastapi import APIRouter, File, Form, Header, Query, Request, UploadFile
 
 from memplus.server.actions import forgetting, questions, writes
 from memplus.server.asking import Served, Who
+from memplus.server.repeats import retried
 from memplus.server.uploads import document_of
 from memplus.server.wire.memories import ForgetRequest, Forgotten
 from memplus.server.wire.writes import (
@@ -25,23 +26,22 @@ __all__ = ["router"]
 
 router = APIRouter(prefix="/v1/memories/{memory}", tags=["memories"])
 Key = Annotated[str, Header(alias="Idempotency-Key")]
-Retries = Annotated[str, Header(alias="x-stainless-retry-count")]
 
 
 @router.post("/writes", status_code=201)
 async def write(
+    request: Request,
     memory: str,
     asked: WriteRequest,
     services: Served,
     who: Who,
     key: Key = "",
-    retries: Retries = "",
 ) -> Written:
     """Write a text, or the turns of a conversation; it is durable when this answers.
 
     The memory is made where there is none. With an ``Idempotency-Key`` a repeated call writes once.
     """
-    said = writes.said_of(asked, key=key, retried=retries not in ("", "0"))
+    said = writes.said_of(asked, key=key, retried=retried(request.headers))
     return await writes.write(services, who, memory, said)
 
 

@@ -45,7 +45,6 @@ class ChatRequest(Sampled):
     messages: list[ChatMessage] = Field(min_length=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
     max_tokens: int | None = Field(default=None, ge=1)
-    stop: str | list[str] | None = None
     n: int | None = None
     stream_options: StreamOptions | None = None
     logprobs: bool | None = None

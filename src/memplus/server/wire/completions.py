@@ -22,7 +22,6 @@ class CompletionRequest(Sampled):
 
     prompt: str | list[str] | list[int] | list[list[int]] = ""
     max_tokens: int | None = Field(default=None, ge=0)
-    stop: str | list[str] | None = None
     n: int | None = None
     best_of: int | None = None
     echo: bool | None = None

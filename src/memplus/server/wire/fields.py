@@ -69,13 +69,18 @@ class Named(Wire):
         """What is asked of the memory."""
         return self.memory or _MemoryOptions()
 
+    @property
+    def conversation_id(self) -> str:
+        """The conversation's id; empty where none is named."""
+        return "" if self.conversation is None else self.conversation.id.strip()
+
     def names(self, model_memory: str, pinned: str | None) -> Names:
         """What the body says of names."""
         return Names(
             memory=self.asked.id.strip(),
             metadata=_text((self.metadata or {}).get("memory_id")),
             model=model_memory,
-            conversation="" if self.conversation is None else self.conversation.id.strip(),
+            conversation=self.conversation_id,
             pinned=pinned,
             user=_text(self.user),
             safety_identifier=_text(self.safety_identifier),
@@ -88,6 +93,7 @@ class Sampled(Named):
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, gt=0, le=1)
     seed: int | None = None
+    stop: str | list[str] | None = None
     stream: bool | None = None
 
 

@@ -29,7 +29,6 @@ class ResponseRequest(Sampled):
     tool_choice: Any = None
     background: bool | None = None
     prompt: Any = None
-    stop: str | list[str] | None = None
 
     def check(self) -> None:
         """Refuse what is not served and would change the answer.
