@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ from tests.store.fakes import SMALL, FakeHost, contents, store_on
 from tests.store.test_changes import story
 from tests.store.test_faults import Refusing
 from tests.store.test_store import chunks
-from tests.store.test_taking import SHM, Interrupted, Owner, labelled
+from tests.store.test_taking import Interrupted, Owner, labelled
 
 from memplus.errors import (
     LeaseLostError,
@@ -30,16 +28,6 @@ from memplus.store import MemoryStore
 from memplus.store.disk import Disk
 
 HOST = FakeHost()
-
-
-@pytest.fixture
-def tmp_path(tmp_path: Path) -> Iterator[Path]:
-    """In memory where that is possible: these tests wait for the disk hundreds of times."""
-    if not SHM.is_dir():
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(dir=SHM) as made:
-        yield Path(made)
 
 
 def pair(path: Path) -> tuple[MemoryStore, MemoryStore, dict[str, Any]]:

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -32,7 +31,6 @@ from memplus.store.manifest import Manifest
 HOST = FakeHost()
 ROOT = Path(__file__).parents[2]
 TERM = 3600.0
-SHM = Path("/dev/shm")
 
 
 @dataclass
@@ -87,16 +85,6 @@ def labelled(memory: StoredMemory, label: str, parts: list[list[int]], source: s
 
 def manifest(store: MemoryStore) -> Manifest:
     return store.manifest("alice")
-
-
-@pytest.fixture
-def tmp_path(tmp_path: Path) -> Iterator[Path]:
-    """In memory where that is possible: these tests wait for the disk thousands of times."""
-    if not SHM.is_dir():
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(dir=SHM) as made:
-        yield Path(made)
 
 
 @pytest.fixture
