@@ -17,8 +17,9 @@ from memplus.evaluation.benchmark import Benchmark, plans_digest, run_benchmark,
 from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan, Question, Step
 from memplus.evaluation.tasks.bench_task import BenchTask, Inputs
+from memplus.systems.bm25 import BM25System
 from memplus.systems.mplus import MemorySession
-from memplus.systems.nothing import BareSystem, NothingSession
+from memplus.systems.nothing import BareSystem, NothingSession, NothingSystem
 from memplus.systems.protocol import System
 from memplus.systems.registry import make_systems
 
@@ -104,6 +105,26 @@ def test_a_run_that_ends_anywhere_is_gone_on_with_to_the_same_answers(tmp_path: 
         run(folder)
         again = [json.loads(line) for line in lines(folder, "mplus")]
         assert [one.get("said") for one in again] == [one.get("said") for one in whole]
+
+
+def test_a_run_that_is_gone_on_with_on_another_device_says_of_each_system_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path, "nothing", "bm25")
+    for name in ("nothing", "bm25"):
+        path = tmp_path / name / "answers.jsonl"
+        assert all(json.loads(line)["device"] == "CPU" for line in lines(tmp_path, name)[1:])
+        path.write_text("".join(f"{line}\n" for line in lines(tmp_path, name)[:3]))
+    unsaid = [json.loads(line) for line in lines(tmp_path, "nothing")]
+    for line in unsaid[1:]:
+        del line["device"]
+    path = tmp_path / "nothing" / "answers.jsonl"
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in unsaid))
+    monkeypatch.setattr(NothingSystem, "device", "NVIDIA H200")
+    monkeypatch.setattr(BM25System, "device", "NVIDIA H200")
+    nothing, bm25 = run(tmp_path, "nothing", "bm25").results
+    assert nothing.devices == ("NVIDIA H200",)
+    assert bm25.devices == ("CPU", "NVIDIA H200")
 
 
 def test_a_failure_is_counted_costs_no_other_system_and_is_tried_again(

@@ -36,6 +36,7 @@ FOUND = Benchmark(
             seconds_writing=1.0,
             state_bytes=4_000_000,
             bytes_per_token=2000,
+            devices=("CPU", "NVIDIA H200"),
         ),
         SystemResult("nothing", "no memory", {}, (figure(0.125, None),), errors=2, first_error="x"),
         SystemResult("scm", "SCM", {}, unable="it gives no likelihoods"),
@@ -58,9 +59,11 @@ def test_systems_stand_below_each_other_and_lengths_side_by_side() -> None:
 
 def test_costs_failures_and_what_a_system_cannot_do_are_said() -> None:
     _, mplus, nothing, scm = cost_rows(FOUND)
-    assert mplus == ["M+", "4.00", "2,000", "0.50", "0.50", "0"]
+    assert mplus == ["M+", "4.00", "2,000", "0.50", "0.50", "CPU, NVIDIA H200", "0"]
     assert nothing[-1] == "2"
+    assert nothing[-2] == ""
     assert scm[1] == "it gives no likelihoods"
+    assert len(scm) == len(mplus)
     text = markdown([FOUND])
     assert "no memory: 2 failures, the first one: x" in text
     assert "| M+ | 50 (40-60) | 25 (15-35) |" in text

@@ -10,9 +10,9 @@ from torch.nn.functional import cross_entropy
 from memplus import MPlus
 from memplus.config import PromptConfig
 from memplus.errors import EmptyTextError, TokenizerMissingError
-from memplus.systems.protocol import ChatPrompt, Explains
+from memplus.systems.protocol import ChatPrompt, Explains, Placed
 from memplus.systems.registry import make_systems, usual_systems
-from memplus.systems.shared import Shared, log_likelihoods
+from memplus.systems.shared import Shared, device_name, log_likelihoods
 
 
 def test_the_model_is_loaded_once_and_not_before_it_is_needed() -> None:
@@ -27,6 +27,14 @@ def test_the_model_is_loaded_once_and_not_before_it_is_needed() -> None:
     assert shared.mplus is shared.mplus
     assert shared.reference(["a"]) == [[1]]
     assert loaded == [1]
+
+
+def test_a_device_is_called_what_people_call_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    (system,) = make_systems(["nothing"], SHARED)
+    assert isinstance(system, Placed)
+    assert system.device == "CPU"
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device.index}")
+    assert device_name(torch.device("cuda:1")) == "GPU 1"
 
 
 def test_the_reference_says_where_each_token_ends() -> None:

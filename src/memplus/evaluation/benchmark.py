@@ -23,7 +23,7 @@ from memplus.evaluation.engine.results import write_summary
 from memplus.evaluation.engine.run import Report, run_plans
 from memplus.evaluation.engine.runfile import RunFile
 from memplus.evaluation.tasks.bench_task import BenchTask, Inputs
-from memplus.systems.protocol import Follows, Scores, System
+from memplus.systems.protocol import Follows, Placed, Scores, System
 
 __all__ = ["Benchmark", "SystemResult", "plans_digest", "run_benchmark", "unable"]
 
@@ -50,6 +50,8 @@ class SystemResult:
     """The largest state that was asked, or stood at the end of a stream."""
     bytes_per_token: float = 0.0
     """Of that state, by the tokens of the longest stream."""
+    devices: tuple[str, ...] = ()
+    """What its answers were computed on, in order; none where the run does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,7 @@ def run_benchmark(
         one.name: RunFile(
             folder / _folder_name(one.name) / "answers.jsonl",
             {**run, "system": one.name, "identity": dict(one.identity)},
+            {"device": one.device} if isinstance(one, Placed) else {},
         )
         for one in able
     }
@@ -195,4 +198,5 @@ def _result(
         seconds_writing=sum(line["write_seconds"] for line in ends),
         state_bytes=state,
         bytes_per_token=state / longest if longest else 0.0,
+        devices=tuple(dict.fromkeys(str(line["device"]) for line in lines if "device" in line)),
     )

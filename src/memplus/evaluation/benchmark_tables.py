@@ -68,11 +68,11 @@ def _headline(result: SystemResult | None) -> str:
 
 def cost_rows(found: Benchmark) -> Rows:
     """A head, and what each system costs."""
-    head = ["system", "MB", "bytes a token", "s to write 1000", "s a question", "failures"]
+    head = ["system", "MB", "bytes a token", "s to write 1000", "s a question", "on", "failures"]
     rows = [head]
     for one in found.results:
         if one.unable:
-            rows.append([one.title, one.unable, "", "", "", ""])
+            rows.append([one.title, one.unable, *[""] * (len(head) - 2)])
             continue
         written = one.tokens_written
         asked = sum(figure.asked for figure in _timed(one))
@@ -84,6 +84,7 @@ def cost_rows(found: Benchmark) -> Rows:
                 f"{one.bytes_per_token:,.0f}",
                 f"{1000 * one.seconds_writing / written:.2f}" if written else "",
                 f"{spent / asked:.2f}" if asked else "",
+                ", ".join(one.devices),
                 str(one.errors),
             ]
         )

@@ -23,6 +23,7 @@ __all__ = [
     "Follows",
     "Likelihood",
     "Loads",
+    "Placed",
     "Predicts",
     "Recall",
     "Recalled",
@@ -294,6 +295,16 @@ class Follows(Protocol):
 
     def follow(self, session: Session) -> Session:
         """What this system would hold had it read what the leader's session read."""
+        ...
+
+
+@runtime_checkable
+class Placed(Protocol):
+    """A system that says what it computes on, by which its seconds are to be read."""
+
+    @property
+    def device(self) -> str:
+        """For people: ``CPU``, or the name of a GPU."""
         ...
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "Shared",
     "SharedSystem",
     "answer_from_prompt",
+    "device_name",
     "log_likelihoods",
 ]
 
@@ -151,6 +152,13 @@ class Shared:
         return same_wording(text, self.mplus.prompt.abstention)
 
 
+def device_name(device: torch.device) -> str:
+    """What people call a device: ``CPU``, or a GPU by its maker's name."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return device.type.upper()
+
+
 def _slow_ends(model: MPlus, text: str) -> list[int]:
     """Where tokens end by a tokenizer that does not say so: by what it decodes."""
     ids = model.encode(text)
@@ -211,6 +219,11 @@ class SharedSystem(Generic[Options]):
     def model(self) -> str:
         """See ``System.model``."""
         return self.shared.mplus.name
+
+    @property
+    def device(self) -> str:
+        """See ``Placed.device``: what the model lies on."""
+        return device_name(self.shared.mplus.device)
 
     @property
     def identity(self) -> Mapping[str, Any]:

@@ -21,6 +21,20 @@ def test_lines_are_there_again(tmp_path: Path) -> None:
     assert first == {"format": 1, "model": "abc", "distances": [0, 5], "notes": 3}
 
 
+def test_what_stands_beside_every_line_is_no_part_of_what_the_run_is(tmp_path: Path) -> None:
+    path = tmp_path / "answers.jsonl"
+    RunFile(path, IDENTITY).append({"said": "one"})
+    RunFile(path, IDENTITY, {"device": "CPU"}).append({"said": "two"})
+    run = RunFile(path, IDENTITY, {"device": "NVIDIA H200"})
+    run.append({"said": "three"})
+    wanted = [
+        {"said": "one"},
+        {"said": "two", "device": "CPU"},
+        {"said": "three", "device": "NVIDIA H200"},
+    ]
+    assert run.lines == RunFile(path, IDENTITY).lines == wanted
+
+
 @pytest.mark.parametrize("cut", [1, 5, 12])
 def test_a_line_that_was_cut_off_is_taken_away(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "a.jsonl"

@@ -26,12 +26,16 @@ class RunFile:
     Args:
         path: the file; made where it is missing, with its folder.
         identity: whatever a result depends on, as plain JSON values.
+        beside: what every line gets that is appended, such as where it was computed: a run may be
+            gone on with elsewhere, and its lines say so.
 
     Attributes:
         lines: everything after the first line, as it was read or appended.
     """
 
-    def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
+    def __init__(
+        self, path: Path, identity: Mapping[str, Any], beside: Mapping[str, Any] | None = None
+    ) -> None:
         """Open the file, or begin it.
 
         Raises:
@@ -40,6 +44,7 @@ class RunFile:
             StorageError: the disk refused.
         """
         self.path = path
+        self._beside = dict(beside or {})
         self.lines: list[dict[str, Any]] = []
         expected: dict[str, Any] = json.loads(json.dumps({"format": FORMAT, **identity}))
         try:
@@ -91,7 +96,7 @@ class RunFile:
         Raises:
             StorageError: the disk refused.
         """
-        text = json.dumps(line, ensure_ascii=False) + "\n"
+        text = json.dumps({**line, **self._beside}, ensure_ascii=False) + "\n"
         try:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(text)
