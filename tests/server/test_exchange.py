@@ -12,14 +12,17 @@ from tests.sessions.chatml import chatml
 
 from memplus.errors import PassFailedError, StorageError
 from memplus.mplus.model import MPlus
+from memplus.server.actions import forgetting, memories
 from memplus.server.engine.requests import Finished, Piece, ReadRequest
 from memplus.server.exchange import Ask, Ended, Exchange
 from memplus.server.faults import RequestFault
+from memplus.server.kept_answers import KeptResponse, Repeat
 from memplus.server.ledger import Kept
 from memplus.server.principals import Principal
 from memplus.server.prompts import Message
 from memplus.server.services import Services
 from memplus.server.settings import ServerSettings
+from memplus.server.wire.memories import ForgetRequest
 from memplus.store import MemoryStore
 
 WHO = Principal()
@@ -239,6 +242,143 @@ def test_a_full_memory_is_told_with_the_next_answer(tmp_path: Path, nano: MPlus)
             await services.intake.settled("notes")
             found = await answered(services, ask(long, Message("assistant", "Noted."), ASKED))
             assert found["memory"]["refused"] == {written: "BudgetError"}
+
+    run(work())
+
+
+async def meanwhile(
+    services: Services, asked: Ask, then: Callable[[], Any], build: Callable[[Ended], Kept] = kept
+) -> dict[str, Any]:
+    """An answer of 'half an answer', in the middle of which something else happens."""
+    await services.intake.settled("notes")
+    engine = services._engine
+    assert engine is not None
+
+    async def happen() -> None:
+        services._engine = engine
+        await then()
+
+    services._engine = Broken(happen)  # type: ignore[assignment]
+    exchange = Exchange(services, asked, build)
+    last = await _last(exchange.run())
+    return last.body
+
+
+def all_kept(ended: Ended) -> Kept:
+    body = {"text": ended.text, "memory": ended.memory}
+    response = KeptResponse("r1", "notes", "", [], body)
+    return Kept(body, response, "c1", ({"id": "i1"},), Repeat(b"n", b"d", body))
+
+
+@pytest.mark.parametrize("replies", [False, True])
+def test_an_answer_during_which_its_memory_forgets_is_not_kept(
+    tmp_path: Path, nano: MPlus, *, replies: bool
+) -> None:
+    async def work() -> None:
+        async with running(tmp_path, nano, write_replies=replies) as services:
+            await answered(services, ask(GATE))
+
+            async def forget() -> None:
+                asked = ForgetRequest(source="chat")
+                await forgetting.forget(services, WHO, "notes", asked)
+
+            history = (GATE, Message("assistant", "Noted."), ASKED)
+            said = (await meanwhile(services, ask(*history), forget, all_kept))["memory"]
+            assert said["forgotten"] is True
+            assert said["durable"] is True
+            assert len(said["written"]) == 1
+            # The user's own turn is there; what was answered to it, and what is gone, is not.
+            assert await held(services) == " What colour is the gate?\n"
+            ledger = services.ledger
+            assert ledger.answers.response(WHO, "r1") is None
+            assert ledger.answers.repeated(WHO, b"n") is None
+            assert ledger.conversations.items(WHO, "c1") == []
+            # What comes after it is kept as ever.
+            later = Message("user", "Is it red?")
+            said = (await answered(services, ask(*history, later)))["memory"]
+            assert "forgotten" not in said
+            assert len(said["written"]) == 1
+
+    run(work())
+
+
+def test_an_answer_during_which_its_memory_is_made_anew_is_not_kept(
+    tmp_path: Path, nano: MPlus
+) -> None:
+    async def work() -> None:
+        async with running(tmp_path, nano) as services:
+            await answered(services, ask(GATE))
+
+            exchange = Exchange(services, ask(ASKED), all_kept)
+            settle = exchange._settled
+
+            async def renewed(*args: Any) -> Kept:
+                await services.vault.delete(WHO, "notes")
+                await services.vault.create(WHO, "notes")
+                return await settle(*args)
+
+            exchange._settled = renewed  # type: ignore[method-assign]
+            said = (await _last(exchange.run())).body["memory"]
+            assert said["forgotten"] is True
+            assert services.ledger.answers.response(WHO, "r1") is None
+
+    run(work())
+
+
+def test_turns_that_are_rolled_back_are_written_when_they_come_again(
+    tmp_path: Path, nano: MPlus
+) -> None:
+    async def work() -> None:
+        async with running(tmp_path, nano) as services:
+            noted, long = Message("assistant", "Noted."), Message("user", "The gate is red. " * 20)
+            first = (long, noted)
+            second = (*first, Message("user", "The hut is blue. " * 20), noted)
+            third = (*second, Message("user", "Ann has a boat."))
+            for history in (first[:1], second[:3]):
+                assert len((await answered(services, ask(*history)))["memory"]["written"]) == 1
+            await services.intake.settled("notes")
+            commits = await services.vault.history(WHO, "notes")
+            whole = await held(services)
+            await memories.roll_back(services, WHO, "notes", commits[-2].writes)
+            assert "hut" not in await held(services)
+            # The first is there still, the second is not any more, the third never was.
+            said = (await answered(services, ask(*third)))["memory"]
+            assert len(said["written"]) == 2
+            assert await held(services) == f"{whole} Ann has a boat."
+            assert (await answered(services, ask(*third)))["memory"]["written"] == []
+
+    run(work())
+
+
+def test_turns_that_another_program_rolled_back_are_written_too(
+    tmp_path: Path, nano: MPlus
+) -> None:
+    async def work() -> None:
+        async with running(tmp_path, nano) as services:
+            long = Message("user", "The gate is red. " * 20)
+            await answered(services, ask(long))
+            await services.intake.settled("notes")
+            await services.vault._open.drop("notes")
+            MemoryStore(tmp_path).rollback("notes", 0)
+            said = await answered(services, ask(long, Message("assistant", "Noted."), ASKED))
+            assert len(said["memory"]["written"]) == 2
+
+    run(work())
+
+
+def test_refused_and_forgotten_turns_are_not_written_when_they_come_again(
+    tmp_path: Path, nano: MPlus
+) -> None:
+    async def work() -> None:
+        async with running(tmp_path, nano) as services:
+            await services.vault.create(WHO, "notes", max_bytes=1)
+            long = Message("user", "The gate is red. " * 40)
+            await answered(services, ask(long))
+            await services.intake.settled("notes")
+            assert (await answered(services, ask(long)))["memory"]["written"] == []
+            services.intake.forget("notes", None, "GATE")
+            assert services.intake.refused("", "notes") == {}
+            assert (await answered(services, ask(long)))["memory"]["written"] == []
 
     run(work())
 

@@ -18,7 +18,7 @@ from memplus.server.chains import Place
 from memplus.server.database import ServerDatabase
 from memplus.server.faults import RequestFault
 from memplus.server.kept_answers import KeptResponse, Repeat
-from memplus.server.ledger import Kept, Ledger, NewText, Settled
+from memplus.server.ledger import Kept, Ledger, NewText, Outcome, Settled
 from memplus.server.principals import Principal
 from memplus.server.settings import ServerSettings
 from memplus.store import MemoryStore
@@ -48,11 +48,11 @@ def settle(
     texts = [NewText(text, (link,)) for (role, text), link in zip(turns, links) if role == "user"]
     ids: list[str] = []
 
-    def build(written: list[str] | None) -> Kept:
-        ids.extend(written or [])
+    def build(outcome: Outcome) -> Kept:
+        ids.extend(outcome.written)
         return kept or Kept({})
 
-    ledger.settle(Settled(ANN, place, tuple(links), tuple(texts)), build)
+    ledger.settle(Settled(ANN, place, tuple(links), texts=tuple(texts)), build)
     return ids
 
 
@@ -101,26 +101,26 @@ def test_where_anything_fails_nothing_is_kept(database: ServerDatabase) -> None:
     ledger = made(database)
     links = ledger.chains.links(PLACE, [("user", "a")])
 
-    def build(written: list[str] | None) -> Kept:
+    def build(outcome: Outcome) -> Kept:
         raise StorageError(database.path, reason="full")
 
     with pytest.raises(StorageError):
-        ledger.settle(Settled(ANN, PLACE, tuple(links), (NewText("a", tuple(links)),)), build)
+        ledger.settle(Settled(ANN, PLACE, tuple(links), texts=(NewText("a", tuple(links)),)), build)
     assert waiting(database) == []
-    assert ledger.chains.known(PLACE, links) == set()
+    assert ledger.chains.known(PLACE, links) == {}
 
 
 def test_a_memory_that_is_gone_leaves_nothing(database: ServerDatabase) -> None:
     ledger, given = made(database), []
     links = tuple(ledger.chains.links(PLACE, [("user", "a")]))
-    settled = Settled(ANN, PLACE, links, (NewText("a", links),), present=lambda: False)
+    settled = Settled(ANN, PLACE, links, texts=(NewText("a", links),), present=lambda: False)
 
-    def build(written: list[str] | None) -> Kept:
-        given.append(written)
+    def build(outcome: Outcome) -> Kept:
+        given.append(outcome.gone)
         return kept_with("a")
 
     ledger.settle(settled, build)
-    assert given == [None]
+    assert given == [True]
     for table in ("turns", "responses", "repeats", "conversations", "items", "intake"):
         assert database.row(f"SELECT count(*) FROM {table}")[0] == 0
 

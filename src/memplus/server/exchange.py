@@ -10,21 +10,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from memplus.errors import MemoryExistsError
 from memplus.memory.state import Memory
-from memplus.server.chains import Place
+from memplus.server.chains import Link, Place
 from memplus.server.engine.requests import Finished, Piece, ReadRequest, Sampling, TokenScore
 from memplus.server.faults import RequestFault, fault_of
-from memplus.server.ledger import Kept, NewText, Settled
+from memplus.server.ledger import Kept, NewText, Outcome, Settled
 from memplus.server.naming import background_task, chain_name, named_memory
 from memplus.server.principals import Principal
 from memplus.server.prompts import Message, Prompt, check_messages, make_prompt, texts_of, turns_of
 from memplus.server.services import Services
 from memplus.server.wire.fields import Sampled, served_model, stops
 from memplus.sessions.turns import NOTED, declines
+from memplus.store import StoredMemory
 
 __all__ = ["Ask", "Ended", "Exchange", "asked"]
 
@@ -103,13 +104,22 @@ class _Plan:
     """What will be written if the answer comes to its end."""
 
     turns: list[Message]
-    links: list[bytes]
-    known: set[bytes]
-    """Links that were there."""
+    links: list[Link]
+    noted: dict[Link, str] = field(default_factory=dict)
+    """Links that are there, and ids of the texts that wrote them."""
+    known: set[Link] = field(default_factory=set)
+    """Those of which the memory still has what they wrote."""
+    forgotten: int = 0
+    """What the ledger told of the memory before it was read."""
 
     @property
     def held(self) -> list[Message]:
         return [one for one, link in zip(self.turns, self.links) if link in self.known]
+
+    @property
+    def gone(self) -> dict[Link, str]:
+        """Links whose texts the memory has no more."""
+        return {link: entry for link, entry in self.noted.items() if link not in self.known}
 
     @property
     def fresh(self) -> bool:
@@ -145,6 +155,7 @@ class Exchange:
         plan = await self._planned()
         async with AsyncExitStack() as stack:
             memory = await self._opened(stack, plan)
+            plan = await asyncio.to_thread(self._compared, plan, memory)
             prompt = await asyncio.to_thread(self._prompt, plan)
             finished = Finished("stop", 0, 0)
             async with aclosing(self._spoken(memory, prompt)) as spoken:
@@ -160,12 +171,25 @@ class Exchange:
     async def _planned(self) -> _Plan:
         turns = turns_of(self.ask.messages)
         chains = self.services.ledger.chains
-        links = chains.links(self._place, [(one.role, one.text) for one in turns])
+        said = [(one.role, one.text) for one in turns]
         name, vault = self.ask.memory, self.services.vault
-        if name is not None and not await vault.exists(self.ask.who, name):
-            return _Plan(turns, links, set())  # known ones are of a memory that is gone
-        known = await asyncio.to_thread(chains.known, self._place, links)
-        return _Plan(turns, links, known)
+        if name is None or not await vault.exists(self.ask.who, name):
+            # What is noted is of a memory that is gone.
+            return _Plan(turns, chains.links(self._place, said))
+        forgotten = await asyncio.to_thread(self.services.ledger.forgotten, self._place)
+        links = await asyncio.to_thread(chains.continued, self._place, said)
+        noted = await asyncio.to_thread(chains.known, self._place, links)
+        return _Plan(turns, links, noted, set(noted), forgotten)
+
+    def _compared(self, plan: _Plan, memory: Memory | None) -> _Plan:
+        """The plan, given which of the noted texts the memory has, or will have."""
+        noted = {entry for entry in plan.noted.values() if entry}
+        if not noted or not isinstance(memory, StoredMemory):
+            return plan
+        there = self.services.intake.among(self._place.tenant, self._place.memory, noted)
+        there |= memory.held_labels(noted - there)
+        known = {link for link, entry in plan.noted.items() if not entry or entry in there}
+        return replace(plan, known=known)
 
     async def _opened(self, stack: AsyncExitStack, plan: _Plan) -> Memory | None:
         """The memory as it is now; one that is about to be made is empty."""
@@ -252,15 +276,22 @@ class Exchange:
         keeping = self._keep and not refused
         text = self._text.strip()
         texts = await asyncio.to_thread(self._texts, plan, text) if keeping else []
-        links = self._links(plan, text) if keeping else []
+        forgotten = plan.forgotten
+        if self._created:  # an empty memory has nothing to forget
+            forgotten = await asyncio.to_thread(self.services.ledger.forgotten, self._place)
         settled = Settled(
-            self.ask.who, self._place, tuple(links), tuple(texts), present=self._present
+            self.ask.who,
+            self._place,
+            tuple(self._links(plan, text)) if keeping else (),
+            plan.gone,
+            tuple(texts),
+            forgotten=forgotten,
+            present=self._present,
         )
 
-        def build(written: list[str] | None) -> Kept:
-            why = "memory_not_found" if written is None else refused
-            durable = keeping and not why
-            report = self._report(written or [], prompt, finished, why, durable=durable)
+        def build(outcome: Outcome) -> Kept:
+            why = "memory_not_found" if outcome.gone else refused
+            report = self._report(outcome, prompt, finished, why, durable=keeping and not why)
             return self._build(Ended(self._text, finished, report, self._tokens))
 
         kept = await asyncio.to_thread(self.services.ledger.settle, settled, build)
@@ -285,11 +316,11 @@ class Exchange:
         name = self.ask.memory
         return name is None or self.ask.who.stored(name) in self.services.store
 
-    def _links(self, plan: _Plan, text: str) -> list[bytes]:
-        turns = [(one.role, one.text) for one in plan.turns]
-        if text:
-            turns.append(("assistant", text))
-        return self.services.ledger.chains.links(self._place, turns)
+    def _links(self, plan: _Plan, text: str) -> list[Link]:
+        """The links of all turns, the answer's with them."""
+        said = [("assistant", text)] if text else []
+        last = plan.links[-1]
+        return [*plan.links, *self.services.ledger.chains.links(self._place, said, last)]
 
     def _texts(self, plan: _Plan, text: str) -> list[NewText]:
         """The texts of the turns that are new, one for each exchange."""
@@ -304,12 +335,16 @@ class Exchange:
         while new:
             size = 2 if [one.role for one, _ in new[:2]] == ["user", "assistant"] else 1
             group, new = new[:size], new[size:]
-            for made in texts_of(self.services.model, [one for one, _ in group]):
-                found.append(NewText(made, tuple(link for _, link in group)))
+            said, links = [one for one, _ in group], tuple(link for _, link in group)
+            shorter: str | None = None
+            if said[-1] is turns[-1] and text:
+                shorter = "".join(texts_of(self.services.model, said[:-1]))
+            for made in texts_of(self.services.model, said):
+                found.append(NewText(made, links, shorter))
         return found
 
     def _report(
-        self, written: list[str], prompt: Prompt, finished: Finished, refused: str, *, durable: bool
+        self, outcome: Outcome, prompt: Prompt, finished: Finished, refused: str, *, durable: bool
     ) -> dict[str, Any]:
         """What the answer says of its memory."""
         ask = self.ask
@@ -317,7 +352,7 @@ class Exchange:
         report: dict[str, Any] = {
             "id": ask.memory,
             "state": self._state,
-            "written": written,
+            "written": list(outcome.written),
             "durable": durable,
             "confidence": finished.confidence if measured else None,
             "evidence": [asdict(one) for one in finished.evidence] if ask.evidence else None,
@@ -325,6 +360,8 @@ class Exchange:
         before = {} if ask.memory is None else self._refused()
         if refused or before:
             report["refused"] = before | ({"now": refused} if refused else {})
+        if outcome.forgotten:
+            report["forgotten"] = True
         if prompt.left_out:
             report["left_out"] = prompt.left_out
         if finished.withheld:

@@ -17,7 +17,7 @@ import logging
 import secrets
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ from memplus.errors import (
     ReadOnlyMemoryError,
     UsageError,
 )
+from memplus.server.chains import Chains
 from memplus.server.database import ServerDatabase
 from memplus.server.faults import RequestFault
 
@@ -190,6 +191,13 @@ class Intake:
         query = "SELECT 1 FROM intake WHERE id = ? AND refused = ''"
         return self._database.row(query, (id,)) is not None
 
+    def among(self, tenant: str, memory: str, ids: Iterable[str]) -> set[str]:
+        """Those of some texts that are here: they wait for their memory, or it refused them."""
+        rows = self._database.rows(
+            "SELECT id FROM intake WHERE tenant = ? AND memory = ?", (tenant, memory)
+        )
+        return {row["id"] for row in rows} & set(ids)
+
     @property
     def working(self) -> int:
         """How many memories are being brought what waits for them."""
@@ -259,6 +267,7 @@ class Intake:
         ]  # fmt: skip
         with self._database.transaction() as run:
             run.executemany("DELETE FROM intake WHERE id = ?", [(one,) for one in gone])
+            Chains.keep(run, tenant, memory, gone)  # a client that sends them again changes nothing
         return len(gone)
 
     async def close(self, timeout: float) -> None:

@@ -8,14 +8,15 @@ answer. No text is kept but those of kept answers and conversations; forgetting 
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from memplus.server import chains, kept_answers, kept_conversations
-from memplus.server.chains import Chains, Place
+from memplus.server.chains import Chains, Link, Place
 from memplus.server.database import ServerDatabase
 from memplus.server.faults import Fault, RequestFault
 from memplus.server.intake import Entry, Intake
@@ -24,10 +25,22 @@ from memplus.server.kept_conversations import MADE, KeptConversations
 from memplus.server.principals import Principal
 from memplus.server.settings import ServerSettings
 
-__all__ = ["SCHEMA", "Kept", "Ledger", "NewText", "Settled"]
+__all__ = ["SCHEMA", "Kept", "Ledger", "NewText", "Outcome", "Settled"]
 
-SCHEMA = chains.SCHEMA + kept_answers.SCHEMA + kept_conversations.SCHEMA
+SCHEMA = (
+    chains.SCHEMA
+    + kept_answers.SCHEMA
+    + kept_conversations.SCHEMA
+    + """
+CREATE TABLE IF NOT EXISTS forgettings (
+    tenant TEXT NOT NULL, memory TEXT NOT NULL, mark INTEGER NOT NULL,
+    PRIMARY KEY (tenant, memory)
+) STRICT, WITHOUT ROWID;
+"""
+)
 _DAY = 86400.0
+_FORGOTTEN = "SELECT mark FROM forgettings WHERE tenant = ? AND memory = ?"
+_FORGETS = "INSERT OR REPLACE INTO forgettings VALUES (?, ?, random())"
 _PRUNE_AFTER = 500
 """Transactions after which what is too old or too many goes."""
 
@@ -37,7 +50,10 @@ class NewText:
     """A text for a memory, and the links of the turns that it holds."""
 
     text: str
-    links: tuple[bytes, ...]
+    links: tuple[Link, ...]
+    without_answer: str | None = None
+    """The same without what was just answered, to be written where the memory has forgotten
+    something meanwhile; empty: nothing; None: the text holds no answer."""
 
 
 @dataclass(frozen=True)
@@ -48,18 +64,38 @@ class Settled:
         who: asked.
         place: of the chain.
         links: of all turns of the conversation; empty where nothing is to be written.
+        gone: links that are known by texts which the memory has no more, and the texts' ids.
         texts: for the memory, in order.
         source: that they are written under.
+        forgotten: what ``Ledger.forgotten`` told when the memory was read.
         present: whether the memory is there; asked inside the transaction, so that a memory that is
             deleted meanwhile leaves nothing behind.
     """
 
     who: Principal
     place: Place
-    links: tuple[bytes, ...] = ()
+    links: tuple[Link, ...] = ()
+    gone: Mapping[Link, str] = field(default_factory=dict)
     texts: tuple[NewText, ...] = ()
     source: str = "chat"
+    forgotten: int = 0
     present: Callable[[], bool] = lambda: True
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an exchange.
+
+    Attributes:
+        written: ids of the texts that are taken in.
+        gone: whether the memory is gone, and nothing is kept.
+        forgotten: whether the memory has forgotten something since it was read. The answer may
+            repeat it, so nothing is kept of the answer.
+    """
+
+    written: tuple[str, ...] = ()
+    gone: bool = False
+    forgotten: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,42 +133,65 @@ class Ledger:
         self.answers = KeptAnswers(database)
         self.conversations = KeptConversations(database)
 
-    def settle(self, settled: Settled, build: Callable[[list[str] | None], Kept]) -> Kept:
+    def forgotten(self, place: Place) -> int:
+        """Another number whenever the memory has forgotten something, or was made anew."""
+        row = self._database.row(_FORGOTTEN, (place.tenant, place.memory))
+        return 0 if row is None else int(row[0])
+
+    def settle(self, settled: Settled, build: Callable[[Outcome], Kept]) -> Kept:
         """Make an exchange true, all of it or nothing.
 
         Args:
             settled: what is written.
-            build: makes the answer, given the ids of the texts that are taken in: those of turns
-                that another request has settled meanwhile are not taken in again. None: the memory
-                is gone, and nothing is kept.
+            build: makes the answer, given what became of the exchange: turns that another request
+                has settled meanwhile are not taken in again.
 
         Raises:
             StorageError: the disk refused; nothing is kept.
         """
-        who, place, most = settled.who, settled.place, self._settings.stored_responses
         with self._database.transaction() as run:
             if not settled.present():
-                return build(None)
-            fresh = Chains.put(run, place, settled.links)
-            entries = [
-                Entry(Intake.new_id(), place.tenant, place.memory, settled.source, one.text)
-                for one in settled.texts
-                if fresh.issuperset(one.links)
-            ]
-            Intake.put(run, entries)
-            kept = build([one.id for one in entries])
-            if kept.response is not None:
-                KeptAnswers.put(run, who, kept.response, most)
-            if kept.conversation:
-                begin = KeptConversations.begin
-                begin(run, who, kept.conversation, place.memory, {}, most)
-                KeptConversations.add(run, who, kept.conversation, kept.items)
-            if kept.repeat is not None:
-                KeptAnswers.put_repeat(run, who, place.memory, kept.repeat, most)
+                return build(Outcome(gone=True))
+            place = (settled.place.tenant, settled.place.memory)
+            row = run.execute(_FORGOTTEN, place).fetchone()
+            forgotten = (0 if row is None else row[0]) != settled.forgotten
+            written = self._take_in(run, settled, forgotten=forgotten)
+            kept = build(Outcome(written, forgotten=forgotten))
+            if forgotten:
+                kept = replace(kept, response=None, items=(), repeat=None)
+            self._put(run, settled, kept)
         self._count += 1
         if self._count % _PRUNE_AFTER == 0:
             self.prune()
         return kept
+
+    @staticmethod
+    def _take_in(run: sqlite3.Connection, settled: Settled, *, forgotten: bool) -> tuple[str, ...]:
+        """The ids of the texts that are to be written."""
+        place = settled.place
+        fresh = Chains.put(run, place, settled.links, settled.gone)
+        entries: list[Entry] = []
+        of_links: dict[Link, str] = {}
+        for one in settled.texts:
+            shorter = forgotten and one.without_answer is not None
+            text = one.without_answer if shorter else one.text
+            if text and fresh.issuperset(one.links):
+                id = Intake.new_id()
+                entries.append(Entry(id, place.tenant, place.memory, settled.source, text))
+                of_links |= dict.fromkeys(one.links, id)
+        Intake.put(run, entries)
+        Chains.name(run, place, settled.links, fresh, of_links)
+        return tuple(one.id for one in entries)
+
+    def _put(self, run: sqlite3.Connection, settled: Settled, kept: Kept) -> None:
+        who, most, memory = settled.who, self._settings.stored_responses, settled.place.memory
+        if kept.response is not None:
+            KeptAnswers.put(run, who, kept.response, most)
+        if kept.conversation:
+            KeptConversations.begin(run, who, kept.conversation, memory, {}, most)
+            KeptConversations.add(run, who, kept.conversation, kept.items)
+        if kept.repeat is not None:
+            KeptAnswers.put_repeat(run, who, memory, kept.repeat, most)
 
     def pinned(self, who: Principal, conversation: str) -> str | None:
         """The memory that a conversation began with; empty: none; None: it has not begun.
@@ -229,6 +288,7 @@ class Ledger:
         """
         tenant, _, memory = stored.rpartition("/")
         with self._database.transaction() as run:
+            run.execute(_FORGETS, (tenant, memory))
             gone = {
                 "responses": KeptAnswers.drop(run, tenant, memory),
                 "conversation_items": KeptConversations.empty(run, tenant, memory),
@@ -241,6 +301,7 @@ class Ledger:
         that another program deleted."""
         tenant, _, memory = stored.rpartition("/")
         with self._database.transaction() as run:
+            run.execute(_FORGETS, (tenant, memory))
             Chains.drop(run, tenant, memory)
 
     def drop(self, stored: str) -> None:
@@ -248,6 +309,7 @@ class Ledger:
         tenant, _, memory = stored.rpartition("/")
         with self._database.transaction() as run:
             Chains.drop(run, tenant, memory)
+            run.execute("DELETE FROM forgettings WHERE tenant = ? AND memory = ?", (tenant, memory))
             KeptAnswers.drop(run, tenant, memory)
             KeptConversations.drop(run, tenant, memory)
         self._database.scrub()

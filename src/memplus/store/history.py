@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from memplus.store.manifest import Generation, LogPart, Manifest
 __all__ = [
     "committed_texts",
     "has_label",
+    "held_labels",
     "kept_commits",
     "kept_generations",
     "labelled_write",
@@ -62,6 +64,17 @@ def has_label(journal: Journal, manifest: Manifest, label: str) -> bool:
         CorruptMemoryError: that commit was changed.
     """
     return journal.has_commit(labelled_write(label), manifest.commit)
+
+
+def held_labels(journal: Journal, manifest: Manifest, labels: Iterable[str]) -> set[str]:
+    """Those of some labels that the memory's commits have; see ``has_label``.
+
+    Raises:
+        ConfigError: one is no label.
+        CorruptMemoryError: one of those commits was changed.
+    """
+    by_name = {labelled_write(label): label for label in labels}
+    return {by_name[what] for what in journal.named(sorted(by_name), manifest.commit)}
 
 
 def kept_commits(journal: Journal, manifest: Manifest) -> list[Commit]:

@@ -48,6 +48,8 @@ CREATE TABLE commits (
     snapshot TEXT NOT NULL, log TEXT NOT NULL, length INTEGER NOT NULL, crc INTEGER NOT NULL
 ) STRICT;
 """
+_BLOCK = 200
+"""Names looked up in one query."""
 _INT = array.array("i").itemsize
 _WRITES = "INSERT INTO writes VALUES (?, ?, CAST(? AS TEXT), ?, ?, ?, ?, CAST(? AS TEXT), ?, ?)"
 _COMMITS = "INSERT INTO commits VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -314,6 +316,20 @@ class Journal:
         """
         with contextlib.closing(self._commits(upto, " AND what = ?", what)) as found:
             return any(True for _ in found)
+
+    def named(self, what: Sequence[str], upto: int) -> set[str]:
+        """Those of some names that commits up to a number have.
+
+        Raises:
+            CorruptMemoryError: one of these was changed.
+        """
+        found: set[str] = set()
+        for start in range(0, len(what), _BLOCK):
+            block = what[start : start + _BLOCK]
+            which = f" AND what IN ({','.join('?' * len(block))})"
+            with contextlib.closing(self._commits(upto, which, *block)) as rows:
+                found |= {row.what for row in rows}
+        return found
 
     def _commits(self, upto: int, which: str = "", *sought: str) -> Generator[_Commit]:
         query = f"SELECT * FROM commits WHERE number <= ?{which} ORDER BY number"

@@ -7,7 +7,13 @@ from contextlib import AbstractContextManager
 
 from memplus.memory.written_text import WrittenText
 from memplus.store.committing import Committing
-from memplus.store.history import committed_texts, has_label, kept_commits, labelled_write
+from memplus.store.history import (
+    committed_texts,
+    has_label,
+    held_labels,
+    kept_commits,
+    labelled_write,
+)
 from memplus.store.journal import Commit
 from memplus.store.shown import ShownMemory
 
@@ -57,6 +63,17 @@ class JournalledMemory(ShownMemory):
         with self.committing.journal() as journal:
             self._require_open()
             return has_label(journal, self.keeper.manifest, label)
+
+    def held_labels(self, labels: Iterable[str]) -> set[str]:
+        """Those of some labels that ``has_label`` says yes to.
+
+        Raises:
+            ConfigError: one is no label.
+            ReadOnlyMemoryError, CorruptMemoryError, StorageError: as ``texts``.
+        """
+        with self.committing.journal() as journal:
+            self._require_open()
+            return held_labels(journal, self.keeper.manifest, labels)
 
     def labelled(self, label: str) -> AbstractContextManager[None]:
         """A block whose writes are one commit that carries a label, or nothing at all.

@@ -55,7 +55,8 @@ class StoredMemory(JournalledMemory):
 
     keeps_text = True
     _for_users = (
-        f"{Memory._for_users} id closed close flush history has_label labelled rollback reload"
+        f"{Memory._for_users} id closed close flush held_labels history "
+        "has_label labelled rollback reload"
     )
 
     def __init__(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.server.serving import Served
+from tests.server.serving import Served, serving
 from tests.server.talking import held
+
+from memplus.mplus.model import MPlus
 
 langchain = pytest.importorskip("langchain_openai")
 messages = pytest.importorskip("langchain_core.messages")
@@ -49,3 +52,22 @@ def test_a_stream_is_put_together_again(served: Served, *, responses: bool) -> N
     assert whole is not None
     assert whole.text.strip() == "red"
     assert whole.usage_metadata["total_tokens"] > 0
+
+
+@pytest.mark.parametrize("replies", [False, True])
+def test_a_history_that_the_client_trims_is_written_once(
+    tmp_path: Path, nano: MPlus, *, replies: bool
+) -> None:
+    with serving(tmp_path, nano, write_replies=replies) as served:
+        chat = model(served, "trimmed")
+        trim = messages.trim_messages(
+            max_tokens=4, token_counter=len, strategy="last", include_system=True
+        )
+        said = [messages.SystemMessage("You help in a household.")]
+        told = [f"Shelf {number} holds box {number * 13}." for number in range(6)]
+        for text in told:
+            said.append(messages.HumanMessage(text))
+            sent = trim.invoke(said)
+            assert len(sent) == min(len(said), 4)
+            said.append(chat.invoke(sent))
+        assert held(served, "trimmed") == "".join(f" {text}" for text in told)

@@ -165,3 +165,22 @@ def test_what_the_client_sends_again_by_itself_is_written_once(
         assert "idempotency-key" not in {key for one in proxy.seen for key in one}
     assert len(repeats) >= 2
     assert held(served, name) == " The gate is red."
+
+
+@pytest.mark.parametrize("headers", [{}, {"X-Conversation-Id": "c1"}])
+def test_the_turns_of_a_history_without_its_beginning_are_written_once(
+    served: Served, headers: dict[str, str]
+) -> None:
+    client, name = client_of(served, default_headers=headers), f"cut-{len(headers)}"
+    turns: list[dict[str, Any]] = []
+    for number in range(6):
+        turns = [*turns, user(f"Shelf {number} holds box {number * 13}.")][-4:]
+        sent = turns if number % 2 else turns[-3:]  # a beginning with a reply, and one without
+        for _ in range(2):  # also where the client repeats itself
+            answer = client.chat.completions.create(model="nano", messages=sent, user=name)  # type: ignore[call-overload]
+        turns.append({"role": "assistant", "content": answer.choices[0].message.content})
+    wanted = "".join(f" Shelf {number} holds box {number * 13}." for number in range(6))
+    assert held(served, name) == wanted
+    other = client_of(served, default_headers={"X-Conversation-Id": "c2"})
+    other.chat.completions.create(model="nano", messages=turns[1:2], user=name)  # type: ignore[call-overload]
+    assert held(served, name) == f"{wanted} {turns[1]['content']}"
