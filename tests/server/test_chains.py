@@ -149,12 +149,12 @@ def test_a_chat_that_repeats_the_words_of_another_stays_its_own(database: Server
 
 
 def test_the_longest_of_several_places_counts(database: ServerDatabase) -> None:
-    chains = Chains(database)
+    chains, place = Chains(database), Place("acme", "notes", "c1")
     turns = said("yes", "Noted.", "yes", "Noted.", "no", "Noted.", "yes", "Noted.", "maybe")
-    links = chains.links(HERE, turns)
-    put(database, HERE, links)
-    assert chains.continued(HERE, turns[2:]) == links[2:]
-    assert chains.continued(HERE, turns[6:]) == links[6:]
+    links = chains.links(place, turns)
+    put(database, place, links)
+    assert chains.continued(place, turns[2:]) == links[2:]
+    assert chains.continued(place, turns[6:]) == links[6:]
 
 
 def test_a_table_of_the_first_version_is_given_what_it_lacks(tmp_path: Path) -> None:
