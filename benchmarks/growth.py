@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
+from shapes import add_device
 
 from memplus import MPlus
 from memplus.bench import servable
@@ -40,7 +41,7 @@ def main() -> None:
     """Measure, print and draw."""
     given = _arguments()
     torch.set_num_threads(given.threads)
-    model = MPlus.from_pretrained(given.model, dtype=given.dtype).eval()
+    model = MPlus.from_pretrained(given.model, dtype=given.dtype, device=given.device).eval()
     shared = Shared(lambda: model)
     names, reasons = servable(shared)
     if given.systems:
@@ -68,6 +69,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--model", default="nano")
     parser.add_argument("--dtype", default="float32")
+    add_device(parser)
     parser.add_argument("--systems", help="all that the model can serve by default")
     parser.add_argument("--tokens", type=int, default=4096, help="at the last step")
     parser.add_argument("--texts", type=Path, nargs="*")

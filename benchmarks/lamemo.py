@@ -22,6 +22,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 import torch
+from shapes import add_device
 from torch import Tensor
 
 from memplus.data.corpus import read_texts
@@ -114,6 +115,7 @@ def compared(
     blind.load_state_dict({n: w for n, w in ahead.state_dict().items() if n != "right"})
     bits, seconds = {}, {}
     for name, model in (("lamemo", ahead), ("transformer_xl", blind)):
+        model.to(data[0].device)
         begun = time.perf_counter()
         train(model, data[0], job)
         seconds[name] = round(time.perf_counter() - begun, 1)
@@ -150,13 +152,15 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=2.5e-4)
     parser.add_argument("--bytes", type=int, default=50_000_000, help="most bytes to train on")
     parser.add_argument("--held", type=int, default=500_000, help="most bytes held out")
+    add_device(parser)
     given = parser.parse_args()
     sizes = PublishedSizes(
         vocabulary=256, layers=given.layers, heads=4, width=given.width,
         head_width=given.width // 4, inner=4 * given.width, memory=given.segment,
     )  # fmt: skip
     job = Job(given.segment, given.rows, given.steps, given.rate)
-    data = read_data(given.texts, given.bytes, given.held)
+    learned, held = read_data(given.texts, given.bytes, given.held)
+    data = learned.to(given.device or "cpu"), held.to(given.device or "cpu")
     runs = [compared(sizes, data, job, seed) for seed in range(given.seeds)]
     middle, half = interval([one["difference"] for one in runs])
     if len(runs) > 1:

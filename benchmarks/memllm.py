@@ -27,6 +27,7 @@ from pathlib import Path
 from random import Random
 
 import torch
+from shapes import add_device
 
 from memplus import MPlus
 from memplus.data.names import OtherNames
@@ -206,6 +207,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("what", choices=["write", "fill", "read", "thresholds"])
     parser.add_argument("--model", default="smollm2", help="the model with memory")
+    add_device(parser)
     parser.add_argument("--weights", default="", help="folder of the adapters; default: shipped")
     parser.add_argument("--data", default="", help="the data folder; without it only made-up facts")
     parser.add_argument("--count", type=int, default=60, help="documents, questions or names")
@@ -214,7 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--late-stopping", default="generated", help="generated, whole or off")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
-    model = MPlus.from_pretrained(given.model, dtype="float32").eval()
+    model = MPlus.from_pretrained(given.model, dtype="float32", device=given.device).eval()
     if given.what == "thresholds":
         print(json.dumps(measure_thresholds(model, given)))
         return 0

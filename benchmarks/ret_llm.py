@@ -20,6 +20,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from shapes import add_device
+
 from memplus import MPlus
 from memplus.data.corpus import read_texts
 from memplus.data.relations import (
@@ -200,7 +202,9 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     told = statements(given.statements, random)
     asked = questions(told, given.questions, random)
     known = sorted({name for one in told for f in one.facts for name in (f.person, f.organisation)})
-    shared = Shared(lambda: MPlus.from_pretrained(given.model, dtype=given.dtype))
+    shared = Shared(
+        lambda: MPlus.from_pretrained(given.model, dtype=given.dtype, device=given.device)
+    )
     (system,) = make_systems([f"ret_llm:weights={given.weights}" if given.weights else "ret_llm"],
                              shared)  # fmt: skip
     assert isinstance(system, RetLLMSystem)
@@ -242,6 +246,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--dtype", default="float32")
+    add_device(parser)
     parser.add_argument("--weights", default="", help="folder of an adapter, or none")
     parser.add_argument("--statements", type=int, default=1000)
     parser.add_argument("--questions", type=int, default=300)

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from shapes import add_device
 
 from memplus import MPlus
 from memplus.data.answerable import draw_judged, read_answerable
@@ -74,6 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print, and keep."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--model", default="smollm2")
+    add_device(parser)
     parser.add_argument("--questions", type=Path, required=True, help="SQuAD 2.0 as published")
     parser.add_argument("--weights", default="", help="folder of a tuned controller's adapter")
     parser.add_argument("--each", type=int, default=600, help="pairs of either answer in each part")
@@ -82,7 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path)
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
-    shared = Shared(lambda: MPlus.from_pretrained(given.model, dtype=torch.float32))
+    shared = Shared(
+        lambda: MPlus.from_pretrained(given.model, dtype=torch.float32, device=given.device)
+    )
     lora = tuned_lora(shared.mplus, given.weights) if given.weights else None
     margins = Margins(Voice(shared, lora=lora))
     answers = measured(

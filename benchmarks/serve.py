@@ -26,6 +26,7 @@ from itertools import cycle, islice
 
 import torch
 from serve_load import add_arguments, measure_load
+from shapes import add_device
 
 from memplus import Memory, MPlus
 from memplus.evaluation.tasks.demonstration import language_documentation
@@ -72,7 +73,9 @@ def by_generate(
     """One question after another, by the stock way of generating."""
     started, answers = time.perf_counter(), []
     for memory, ids in zip(memories, prompts, strict=True):
-        output = model.generate(torch.tensor([ids]), memory, max_new_tokens=new, eos_token_id=None)
+        output = model.generate(
+            torch.tensor([ids], device=model.device), memory, max_new_tokens=new, eos_token_id=None
+        )
         answers.append(output[0, len(ids) :].tolist())
     return Timing(time.perf_counter() - started, answers)
 
@@ -102,7 +105,7 @@ async def by_engine(
 
 def measure_engine(arguments: argparse.Namespace) -> dict[str, object]:
     """Time all ways, and compare what they answer."""
-    model = MPlus.from_pretrained(arguments.model, dtype=arguments.dtype)
+    model = MPlus.from_pretrained(arguments.model, dtype=arguments.dtype, device=arguments.device)
     memories = written_memories(model, arguments.askers, arguments.written)
     questions = islice(cycle(_QUESTIONS), arguments.askers)
     prompts = [model.asker.encode(question) for question in questions]
@@ -150,6 +153,7 @@ def main() -> None:
     engine = parts.add_parser("engine", help="askers together against one after another")
     engine.add_argument("--model", default="nano")
     engine.add_argument("--dtype", default="float32")
+    add_device(engine)
     engine.add_argument("--askers", type=int, default=8)
     engine.add_argument("--written", type=int, default=400, help="tokens written to each memory")
     engine.add_argument("--new", type=int, default=48, help="tokens of each answer")

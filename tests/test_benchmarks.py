@@ -218,6 +218,33 @@ def squad_file(path: Path) -> Path:
     return path
 
 
+ON_A_GPU = {
+    "serve": ["engine"],
+    "growth": [],
+    "ret_llm": [],
+    "memllm": ["thresholds"],
+    "scm_gate": ["--questions", "absent"],
+}
+
+
+@pytest.mark.parametrize("name", ON_A_GPU)
+def test_a_model_is_loaded_where_the_benchmark_is_told(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Loaded(Exception):
+        pass
+
+    def load(model: str, *, device: str, dtype: object) -> None:
+        raise Loaded(device)
+
+    monkeypatch.syspath_prepend(str(LATENCY.parent))
+    script: Any = importlib.import_module(name)
+    monkeypatch.setattr(script.MPlus, "from_pretrained", load)
+    monkeypatch.setattr(sys, "argv", [name, *ON_A_GPU[name], "--device", "cuda:7"])
+    with pytest.raises(Loaded, match="cuda:7"):
+        script.main()
+
+
 def test_ret_llm_is_measured_from_writing_to_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(LATENCY.parent))
     ret_llm: Any = importlib.import_module("ret_llm")
