@@ -73,6 +73,10 @@ def test_a_memory_of_a_store_from_its_first_text_to_its_end(
     run_json(run, "memories", "fork", "alice", "bob", *place)
     run_json(run, "memories", "rollback", "bob", states[1]["writes"], *place)
     assert run_json(run, "memories", "show", "bob", *place)["tokens"] == states[1]["tokens"]
+    first = states[0]["commit"]
+    told = run_json(run, "memories", "rollback", "bob", "--commit", first, *place)
+    assert (told["commit"], told["writes"]) == (first, 0)
+    assert run("memories", "rollback", "bob", *place).code == 2
 
     run_json(run, "memories", "export", "alice", tmp_path / "a.zip", *place)
     run_json(run, "memories", "import", tmp_path / "a.zip", *place, "--id", "carol")

@@ -57,6 +57,36 @@ def test_rollback_gives_back_every_earlier_state(tmp_path: Path, rule: object, a
     store.verify("alice")
 
 
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_commit_names_each_of_the_states_that_differ_in_the_tail_alone(
+    tmp_path: Path, *, closed: bool
+) -> None:
+    store = MemoryStore(tmp_path / "s", limits=SMALL)
+    memory = store.create("alice", HOST)
+    states = []
+    HOST.write(memory, [[1, 2, 3, 4]], "a", [])
+    for token in (7, 8, 9):
+        HOST.write(memory, [], "a", [token])
+        states.append((memory.history()[-1], contents(memory)))
+    assert len({commit.writes for commit, _ in states}) == 1
+    with pytest.raises(UsageError, match="not both"):
+        memory.rollback(1, commit=states[0][0].number)
+    with pytest.raises(UsageError, match="not both"):
+        memory.rollback()
+    for commit, state in reversed(states):
+        if closed:
+            memory.close()
+            store.rollback("alice", commit=commit.number)
+            memory = store.open("alice", HOST, write=True)
+        else:
+            memory.rollback(commit=commit.number)
+        assert contents(memory) == state
+        assert memory.history()[-1] == commit
+    with pytest.raises(HistoryError, match=f"after commit {states[-1][0].number} is not kept"):
+        memory.rollback(commit=states[-1][0].number)
+    memory.close()
+
+
 def test_going_back_needs_a_kept_state(tmp_path: Path) -> None:
     store = MemoryStore(tmp_path / "s", limits=replace(SMALL, history=0))
     with store.create("alice", HOST) as memory:

@@ -232,9 +232,11 @@ def history(name: Name, *, store: StoreAlone, shown: OutputFlags) -> None:
     found = existing_store(store).history(name)
 
     def text(console: Console) -> None:
-        table = Table("write", "tokens", "waiting", "what", "time (UTC)", title=Text(name))
+        table = Table(
+            "commit", "write", "tokens", "waiting", "what", "time (UTC)", title=Text(name)
+        )
         for one in found:
-            sizes = (f"{one.writes:,}", f"{one.tokens:,}", str(one.waiting))
+            sizes = (str(one.number), f"{one.writes:,}", f"{one.tokens:,}", str(one.waiting))
             table.add_row(*sizes, Text(one.what), _when(one.time))
         console.print(table)
 
@@ -243,25 +245,33 @@ def history(name: Name, *, store: StoreAlone, shown: OutputFlags) -> None:
 
 def _state(commit: Commit) -> dict[str, Any]:
     names = ("writes", "tokens", "waiting", "what", "time")
-    return {name: getattr(commit, name) for name in names}
+    return {"commit": commit.number} | {name: getattr(commit, name) for name in names}
 
 
 @memories.command()
 @with_groups
 def rollback(
     name: Name,
-    to_write: Annotated[int, typer.Argument(min=0, help="A write that `history` lists.")],
+    to_write: Annotated[
+        int | None,
+        typer.Argument(min=0, help="A write that `history` lists: the newest state of its number."),
+    ] = None,
     *,
     store: StoreAlone,
+    commit: Annotated[
+        int | None, typer.Option("--commit", min=0, help="A commit that `history` lists.")
+    ] = None,
     wait: Wait = 0.0,
     shown: OutputFlags,
 ) -> None:
-    """Go back to the state after a write; what came later is gone."""
+    """Go back to the state after a write or a commit; what came later is gone."""
     out = shown.open()
     opened = existing_store(store)
-    opened.rollback(name, to_write, wait=wait)
-    line = f"{name} is what it was after write {to_write}."
-    data = {"id": name, "writes": to_write}
+    opened.rollback(name, to_write, commit=commit, wait=wait)
+    which = f"write {to_write}" if commit is None else f"commit {commit}"
+    line = f"{name} is what it was after {which}."
+    found = opened.manifest(name)
+    data = {"id": name, "commit": found.commit, "writes": found.writes}
     out.result(data, show=lambda console: _say(console, line))
 
 

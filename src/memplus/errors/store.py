@@ -47,13 +47,13 @@ class ReadOnlyMemoryError(UsageError):
 
 
 class HistoryError(UsageError):
-    """A memory cannot go back to that write: no state after it is kept."""
+    """A memory cannot go back to that write or commit: no state after it is kept."""
 
-    template = "The state after write {write} is not kept; kept are those after {kept}."
+    template = "The state after {what} {number} is not kept; kept are those after {kept}."
     hint = "`memplus memories history` lists them; each call of `write` makes one."
 
-    def __init__(self, write: int, *, kept: str) -> None:
-        self._fill(write=write, kept=kept)
+    def __init__(self, number: int, *, kept: str, what: str = "write") -> None:
+        self._fill(number=number, kept=kept, what=what)
 
 
 class MemoryBusyError(MemplusError):

@@ -15,7 +15,7 @@ from memplus.memory.written_text import WrittenText
 from memplus.store.directory import Directory
 from memplus.store.exchange import check_files, export_files, fork_files, import_files
 from memplus.store.folder import Folder
-from memplus.store.history import has_label, kept_commits
+from memplus.store.history import has_label, kept_commits, sought_state
 from memplus.store.journal import Commit, Journal
 from memplus.store.keeper import Keeper
 from memplus.store.leases import OWNERS, Holder, Lease
@@ -293,11 +293,24 @@ class Administration:
 
         return self._directory.retried(name, attempt)
 
-    def rollback(self, name: str, to_write: int, *, wait: float | None = 0.0) -> None:
-        """Make a memory what it was after a write; needs no model.
+    def rollback(
+        self,
+        name: str,
+        to_write: int | None = None,
+        *,
+        commit: int | None = None,
+        wait: float | None = 0.0,
+    ) -> None:
+        """Make a memory what it was after a write, or after a commit; needs no model.
+
+        Args:
+            name: of the memory.
+            to_write, commit: see ``StoredMemory.rollback``.
+            wait: seconds to wait for another writer; None waits for ever.
 
         Raises:
-            HistoryError: no state after that write is kept.
+            HistoryError: no such state is kept.
+            UsageError: both are given, or neither.
             UnknownMemoryError, MemoryBusyError, StorageError.
         """
         if name not in self._directory:
@@ -306,6 +319,6 @@ class Administration:
             folder = Folder(self._directory.folder(name), self._directory.disk)
             keeper = Keeper(folder, self.manifest(name), self.limits, writable=True)
             try:
-                keeper.go_back(to_write)
+                keeper.go_back(sought_state(keeper.journal, keeper.manifest, to_write, commit))
             finally:
                 keeper.close()

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from memplus.errors import ConfigError, CorruptMemoryError, HistoryError
+from memplus.errors import ConfigError, CorruptMemoryError, HistoryError, UsageError
 from memplus.memory.checks import require
 from memplus.memory.written_text import WrittenText
 from memplus.store.folder import Folder, trimmed
@@ -22,6 +22,7 @@ __all__ = [
     "labelled_write",
     "manifest_at",
     "require_place",
+    "sought_state",
     "state_after",
 ]
 
@@ -107,6 +108,28 @@ def state_after(journal: Journal, manifest: Manifest, write: int) -> Commit:
         raise HistoryError(write, kept=listed)
     require_place(found[-1], manifest, journal.path)
     return found[-1]
+
+
+def sought_state(
+    journal: Journal, manifest: Manifest, to_write: int | None, commit: int | None
+) -> Commit:
+    """A kept state by its last write or by the number of its commit.
+
+    Raises:
+        UsageError: both are given, or neither.
+        HistoryError: no such state is kept; says which are.
+    """
+    if commit is None and to_write is not None:
+        return state_after(journal, manifest, to_write)
+    if commit is None or to_write is not None:
+        raise UsageError("Name the write or the commit to go back to, and not both.")
+    kept = kept_commits(journal, manifest)
+    found = [one for one in kept if one.number == commit]
+    if not found:
+        listed = ", ".join(str(one.number) for one in kept)
+        raise HistoryError(commit, kept=listed, what="commit")
+    require_place(found[0], manifest, journal.path)
+    return found[0]
 
 
 def require_place(commit: Commit, manifest: Manifest, path: Path) -> None:

@@ -21,7 +21,7 @@ from memplus.memory.state import Memory
 from memplus.store.blocks import Container, read_records
 from memplus.store.container_contents import Expected, check_segment
 from memplus.store.folder import Folder, parts_of
-from memplus.store.history import kept_generations, manifest_at, state_after
+from memplus.store.history import kept_generations, manifest_at
 from memplus.store.journal import Commit, Journal, Place, now
 from memplus.store.limits import Limits
 from memplus.store.manifest import Generation, Hold, LogPart, Manifest, retire
@@ -253,13 +253,8 @@ class Keeper:
         self._put_in_place(prepared, changed, (what, _place(changed)))
         self.pending.clear()
 
-    def go_back(self, to_write: int) -> None:
-        """Make the state after an earlier write the present one; load the memory anew then.
-
-        Raises:
-            HistoryError: that state is not kept.
-        """
-        commit = state_after(self.journal, self.manifest, to_write)
+    def go_back(self, commit: Commit) -> None:
+        """Make a kept state, that of ``commit``, the present one; load the memory anew then."""
         path = self.folder.new("journal")
         self._copy_journal(path, commit.writes, commit.number)
         changed = manifest_at(self.manifest, commit)

@@ -206,9 +206,16 @@ class ShardedStore:
         """Whether a commit with that label is part of a memory."""
         return self._at(name, lambda store: store.has_label(name, label))
 
-    def rollback(self, name: str, to_write: int, *, wait: float | None = 0.0) -> None:
-        """Make a memory what it was after a write."""
-        self._at(name, lambda store: store.rollback(name, to_write, wait=wait))
+    def rollback(
+        self,
+        name: str,
+        to_write: int | None = None,
+        *,
+        commit: int | None = None,
+        wait: float | None = 0.0,
+    ) -> None:
+        """Make a memory what it was after a write, or after a commit."""
+        self._at(name, lambda store: store.rollback(name, to_write, commit=commit, wait=wait))
 
 
 def _weight(shard: str, name: str) -> bytes:

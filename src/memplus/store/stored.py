@@ -36,7 +36,7 @@ from memplus.store.erasing import (
     erase_and_rewrite,
     remove_leftovers,
 )
-from memplus.store.history import state_after
+from memplus.store.history import sought_state
 from memplus.store.journalled import JournalledMemory
 from memplus.store.keeper import Keeper
 from memplus.store.locks import Right
@@ -258,24 +258,26 @@ class StoredMemory(JournalledMemory):
 
             self.committing.change_disk(pack)
 
-    def rollback(self, to_write: int) -> None:
-        """Be exactly what it was after a write; what came later is gone.
+    def rollback(self, to_write: int | None = None, *, commit: int | None = None) -> None:
+        """Be exactly what it was after a write or a commit; what came later is gone.
 
         Args:
-            to_write: id of the last write of a call; 0 is the beginning.
+            to_write: id of the last write of a call; 0 is the beginning. Of several states that
+                differ only in what waits in the tail it names the last.
+            commit: ``Commit.number`` of an entry of ``history``, which names every state.
 
         Raises:
-            HistoryError: no state after that write is kept.
-            UsageError: a block of ``labelled`` has not ended.
+            HistoryError: no such state is kept.
+            UsageError: both are given, or neither; a block of ``labelled`` has not ended.
             StorageError: the disk refused; nothing was changed.
         """
         self.before_write()
         with self._by_itself():
             with self.committing.journal() as journal:
-                state_after(journal, self.keeper.manifest, to_write)
+                sought = sought_state(journal, self.keeper.manifest, to_write, commit)
 
             def go_back() -> None:
-                self.keeper.go_back(to_write)
+                self.keeper.go_back(sought)
                 self.reload()
 
             self.committing.change_disk(go_back)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import httpx
-from tests.server.speaking import ANSWER, FACT, ask, failure, note, write
+from tests.server.speaking import ANSWER, FACT, ask, failure, note, texts, write
 
 
 def test_a_memory_without_a_name_gets_one(client: httpx.Client) -> None:
@@ -76,5 +76,21 @@ def test_rollback_goes_back_to_what_history_lists(client: httpx.Client) -> None:
     assert write(client, text=note(2), flush=True, headers=key)["repeated"] is False
     page = client.get("/v1/memories/ann/writes").json()
     assert all(one["metadata"] == {} for one in page["data"])
-    answer = client.post("/v1/memories/ann/rollback", json={"write": 99})
-    assert failure(answer, 404) == "state_not_found"
+    for wrong in ({"write": 99}, {"commit": 99}):
+        answer = client.post("/v1/memories/ann/rollback", json=wrong)
+        assert failure(answer, 404) == "state_not_found"
+    for wrong in ({}, {"write": 1, "commit": 2}):
+        assert client.post("/v1/memories/ann/rollback", json=wrong).status_code == 400
+
+
+def test_rollback_reaches_states_that_differ_in_what_waits_alone(client: httpx.Client) -> None:
+    for text in (FACT, "The boat is blue.", "The hut is green."):
+        write(client, text=text)
+    states = client.get("/v1/memories/ann/history").json()["data"]
+    assert {one["write"] for one in states} == {0}
+    client.post("/v1/memories/ann/rollback", json={"commit": states[2]["commit"]})
+    (tail,) = texts(client)
+    assert "boat" in tail
+    assert "hut" not in tail
+    client.post("/v1/memories/ann/rollback", json={"commit": states[0]["commit"]})
+    assert texts(client) == []

@@ -146,6 +146,21 @@ def test_a_fork_begins_alike_and_history_goes_back(served: Served, inside: Page,
     assert counts == [1, 2]
 
 
+def test_history_goes_back_to_what_only_waited(served: Served, inside: Page, key: str) -> None:
+    with served.client(key) as client:
+        for text in (BOILER, CAT):
+            client.post("/v1/memories/household/writes", json={"text": text})
+    inside.memory("household", "history")
+    states = [one.text for one in inside.all("tbody th")]
+    assert len(states) == 3
+    assert states[1].startswith("The beginning, ")
+    assert states[2] == "The beginning"
+    inside.click("Go back to " + states[1].replace("The", "the", 1))
+    inside.until(lambda: inside.all("dialog[open]"))
+    inside.click("Go back")
+    inside.until(lambda: [one.text for one in inside.all("tbody th")] == states[1:])
+
+
 def test_deleting_asks_for_the_name(served: Served, inside: Page, key: str) -> None:
     written(served, key)
     inside.memory("household", "manage")

@@ -13,6 +13,7 @@ from memplus.server.wire.memories import (
     NewMemory,
     Page,
     Refused,
+    RollbackRequest,
     Source,
     State,
     Summary,
@@ -97,16 +98,19 @@ async def history(services: Services, who: Principal, name: str) -> list[State]:
     commits = await services.vault.history(who, name)
     return [
         State(
-            write=one.writes, tokens=one.tokens, waiting=one.waiting, what=one.what, time=one.time
+            commit=one.number, write=one.writes, tokens=one.tokens, waiting=one.waiting,
+            what=one.what, time=one.time,
         )
         for one in commits
-    ]
+    ]  # fmt: skip
 
 
-async def roll_back(services: Services, who: Principal, name: str, write: int) -> Summary:
-    """Make the memory what it was after a write."""
+async def roll_back(
+    services: Services, who: Principal, name: str, asked: RollbackRequest
+) -> Summary:
+    """Make the memory what it was after a commit or a write."""
     async with services.vault.writing(who, name) as memory:
-        await services.engine.run(lambda: memory.rollback(write))
+        await services.engine.run(lambda: memory.rollback(asked.write, commit=asked.commit))
         held = dict(memory.source_tokens)
         held[memory.tail_source] = held.get(memory.tail_source, 0) + len(memory.tail)
         await asyncio.to_thread(services.calls.cut_to, who.stored(name), held)

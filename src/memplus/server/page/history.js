@@ -4,29 +4,28 @@ import { announce, ask, button, h, table } from "./dom.js";
 import { count, counted, since } from "./format.js";
 
 export async function history({ name, may, again }) {
-  const all = (await get(at`v1/memories/${name}/history`)).data.reverse();
-  const states = all.filter((one, place) => all.findIndex((other) => other.write === one.write) === place);
+  const states = (await get(at`v1/memories/${name}/history`)).data.reverse();
   const now = states[0];
   const rows = states.map((one, place) => [
     what(one), count(one.tokens), count(one.waiting), since(one.time),
     place === 0 ? h("span", { class: "badge" }, "Now") : may("write") && back(name, one, now, again),
   ]);
   return [
-    h("p", {}, "The memory can become what it was after a write. What came later is gone then, unless a fork keeps it.",
-      states.length < all.length && " A text that only waits for more has no state of its own: forget it instead."),
+    h("p", {}, "The memory can become what it was. What came later is gone then, unless a fork keeps it."),
     states.length > 0 && table("States, the newest first", ["State", "Tokens", "Waiting", "When", ""], rows),
   ];
 }
 
-const what = (one) => (one.write ? `After write ${one.write}` : "The beginning") + (one.what === "forget" ? ", and forgetting" : "");
+const named = (one) => (one.write ? `After write ${one.write}` : "The beginning") + (one.waiting ? `, ${counted(one.waiting, "token")} waiting` : "");
+const what = (one) => named(one) + (one.what === "forget" ? ", and forgetting" : "");
 
 function back(name, state, now, again) {
-  const to = state.write ? `after write ${state.write}` : "the beginning";
+  const to = named(state).replace(/^./, (first) => first.toLowerCase());
   return button("Go back here", async () => {
     const done = await ask(`Go back to ${to}?`, {
       action: "Go back", kind: "danger",
-      body: [h("p", {}, `${counted(Math.max(0, now.tokens - state.tokens), "token")} that were written later are gone then.`)],
-      handler: () => call("POST", at`v1/memories/${name}/rollback`, { write: state.write }),
+      body: [h("p", {}, `${counted(Math.max(0, now.tokens + now.waiting - state.tokens - state.waiting), "token")} that were written later are gone then.`)],
+      handler: () => call("POST", at`v1/memories/${name}/rollback`, { commit: state.commit }),
     });
     if (!done) return;
     await again();

@@ -83,14 +83,14 @@ async def fork(memory: str, asked: ForkRequest, services: Served, who: Who) -> S
 async def history(memory: str, services: Served, who: Who) -> Page[State]:
     """The states that ``rollback`` can go back to, oldest first; the last is the present."""
     states = await actions.history(services, who, memory)
-    first, last = (states[0].write, states[-1].write) if states else (None, None)
+    first, last = (states[0].commit, states[-1].commit) if states else (None, None)
     return Page(data=states, first_id=first, last_id=last)
 
 
 @router.post("/memories/{memory}/rollback")
 async def rollback(memory: str, asked: RollbackRequest, services: Served, who: Who) -> Summary:
-    """Make the memory what it was after a write; what came later is gone."""
-    return await actions.roll_back(services, who, memory, asked.write)
+    """Make the memory what it was after a commit or a write; what came later is gone."""
+    return await actions.roll_back(services, who, memory, asked)
 
 
 @router.get("/memories/{memory}/export", response_class=FileResponse)

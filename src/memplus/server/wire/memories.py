@@ -137,14 +137,20 @@ class ForkRequest(Body):
 
 
 class RollbackRequest(Body):
-    """Back to the state after a write; what came later is gone."""
+    """Back to the state after a commit or a write; what came later is gone."""
 
-    write: int = Field(ge=0, description="A `write` of the history; 0 is the beginning.")
+    commit: int | None = Field(default=None, ge=0, description="A `commit` of the history.")
+    write: int | None = Field(
+        default=None,
+        ge=0,
+        description="A `write` of the history, the newest state of that number; 0: the beginning.",
+    )
 
 
 class State(BaseModel):
     """A state that a memory can go back to."""
 
+    commit: int = Field(description="Its number, which no other state has.")
     write: int = Field(description="Id of its last write.")
     tokens: int
     waiting: int
