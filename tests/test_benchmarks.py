@@ -1,7 +1,6 @@
 import importlib
 import json
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -13,6 +12,7 @@ from tests.fakes import make_mplus, some_ids
 from tests.passes.test_span_queries import SPANS
 from tests.systems.conftest import SHARED
 from tests.systems.ret_llm.tiny_weights import tiny_weights
+from tests.warm import python
 
 LATENCY = Path(__file__).parents[1] / "benchmarks" / "latency.py"
 BYTES = LATENCY.with_name("bytes.py")
@@ -38,7 +38,7 @@ FIGURES = {
 
 
 def latency(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(LATENCY), *arguments]
+    command = [*python(), str(LATENCY), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -79,7 +79,7 @@ def test_both_dtypes_are_measured_side_by_side_and_compared() -> None:
 @pytest.mark.parametrize("asked_for", [["--shape", "llama-3.1-8b"], ["--device", "cuda"]])
 def test_what_needs_a_gpu_is_refused_without_one(benchmark: str, asked_for: list[str]) -> None:
     """The shape that asks for one by itself, and any other whose device is named."""
-    command = [sys.executable, str(LATENCY.with_name(benchmark)), *asked_for]
+    command = [*python(), str(LATENCY.with_name(benchmark)), *asked_for]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
 
     assert done.returncode == 1
@@ -98,7 +98,7 @@ def test_the_device_may_be_named_in_the_environment(monkeypatch: pytest.MonkeyPa
 @pytest.mark.slow
 def test_the_store_is_measured_end_to_end() -> None:
     sizes = ["--tokens", "700", "1400", "--memories", "2", "--notes", "2", "--rounds", "1"]
-    command = [sys.executable, str(LATENCY.with_name("store.py")), *sizes]
+    command = [*python(), str(LATENCY.with_name("store.py")), *sizes]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stderr
@@ -112,7 +112,7 @@ def test_the_store_is_measured_end_to_end() -> None:
 
 
 def test_many_questions_are_measured_beside_single_ones() -> None:
-    command = [sys.executable, str(LATENCY.with_name("questions.py")), "--shape", "tiny"]
+    command = [*python(), str(LATENCY.with_name("questions.py")), "--shape", "tiny"]
     sizes = ["--questions", "5", "--single", "3", "--answer-tokens", "4"]
     done = subprocess.run([*command, *sizes], capture_output=True, text=True, check=False)
 
@@ -125,7 +125,7 @@ def test_many_questions_are_measured_beside_single_ones() -> None:
 
 def ladder(*arguments: str | Path) -> dict[str, Any]:
     """What ``bytes.py`` prints last."""
-    command = [sys.executable, str(BYTES), *map(str, arguments)]
+    command = [*python(), str(BYTES), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -281,7 +281,7 @@ def test_growth_says_how_large_each_state_is_after_twice_the_text(tmp_path: Path
     picture = tmp_path / "growth.png"
     script = LATENCY.with_name("growth.py")
     given = ["--systems", "mplus,memoryllm,window,nothing", "--tokens", "1024"]
-    command = [sys.executable, str(script), *given, "--out", str(picture)]
+    command = [*python(), str(script), *given, "--out", str(picture)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
@@ -311,7 +311,7 @@ def test_what_other_systems_cost_is_measured_beside_the_bare_decoder() -> None:
 def test_askers_together_answer_as_one_after_another() -> None:
     script = LATENCY.with_name("serve.py")
     sizes = ["--askers", "3", "--written", "70", "--new", "4", "--rounds", "1"]
-    command = [sys.executable, str(script), "engine", "--model", "nano", *sizes]
+    command = [*python(), str(script), "engine", "--model", "nano", *sizes]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stderr
@@ -325,7 +325,7 @@ def test_askers_together_answer_as_one_after_another() -> None:
 def test_a_served_model_under_ten_times_its_load_loses_nothing_and_grows_no_queue() -> None:
     script = LATENCY.with_name("serve.py")
     sizes = ["--seconds", "2", "--memories", "4", "--new", "4", "--askers", "4"]
-    command = [sys.executable, str(script), "load", "--model", "nano", *sizes]
+    command = [*python(), str(script), "load", "--model", "nano", *sizes]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stderr

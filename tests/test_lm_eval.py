@@ -6,7 +6,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 import yaml
 from tests.fakes import make_mplus
 from tests.systems.conftest import SMALL
+from tests.warm import python
 
 from memplus import lm_eval
 from memplus.errors import ConfigError, LibraryMissingError
@@ -57,7 +57,7 @@ TASKS: dict[str, dict[str, Any]] = {
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The harness's command line with our model in it, kept from any network."""
     own = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(folder / "cache")}
-    command = [sys.executable, "-m", "memplus.lm_eval", "run", "--model", "memplus", *arguments]
+    command = [*python(), "-m", "memplus.lm_eval", "run", "--model", "memplus", *arguments]
     environment = {**os.environ, **own}
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from tests.test_benchmarks import squad_file
+from tests.warm import python
 
 PEERS = Path(__file__).parents[1] / "benchmarks" / "peers"
 
@@ -51,7 +52,7 @@ def write(path: Path, found: list[dict[str, Any]]) -> Path:
 
 
 def script(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(PEERS / name), *map(str, arguments)]
+    command = [*python(), str(PEERS / name), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

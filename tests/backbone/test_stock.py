@@ -16,6 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests.fakes import CONFIG, make_model, make_mplus, some_ids
+from tests.warm import python
 
 from memplus import MPlus
 from memplus.backbone.stock import load_stock, load_tokenizer
@@ -191,7 +192,7 @@ def test_the_command_line_asks_nobody_and_prints_json_alone(
 ) -> None:
     trap(directory, marker)
     memory = directory.parent / "a.memory"
-    command = [sys.executable, "-m", "memplus.cli.main", "write", "-", "--memory", str(memory)]
+    command = [*python(), "-m", "memplus.cli.main", "write", "-", "--memory", str(memory)]
     ran = subprocess.run(
         [*command, "--model", str(directory), "--json"],
         input="y\n", capture_output=True, text=True, check=False,

@@ -4,7 +4,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tests.warm import python
 
 from memplus.server.database import ServerDatabase
 from memplus.server.services import SCHEMA
@@ -21,7 +21,7 @@ from memplus.store import MemoryStore
 @contextmanager
 def served(store: Path, *flags: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """`memplus serve` as a process, and where it listens."""
-    command = [sys.executable, "-m", "memplus.cli.main", "serve", "--store", str(store)]
+    command = [*python(), "-m", "memplus.cli.main", "serve", "--store", str(store)]
     process = subprocess.Popen(
         [*command, "--port", "0", *flags], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -84,7 +84,7 @@ def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        command = [sys.executable, "-m", "memplus.cli.main", "serve", "--store", str(tmp_path)]
+        command = [*python(), "-m", "memplus.cli.main", "serve", "--store", str(tmp_path)]
         done = subprocess.run(
             [*command, "--port", port], capture_output=True, text=True, timeout=120
         )
@@ -94,7 +94,7 @@ def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
 
 
 def test_the_network_needs_keys(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "memplus.cli.main", "serve", "--store", str(tmp_path)]
+    command = [*python(), "-m", "memplus.cli.main", "serve", "--store", str(tmp_path)]
     done = subprocess.run(
         [*command, "--host", "0.0.0.0"], capture_output=True, text=True, timeout=120
     )
@@ -106,7 +106,7 @@ def test_the_secret_of_gateways_comes_from_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MEMPLUS_GATEWAY_SECRET", "short")
-    command = [sys.executable, "-m", "memplus.cli.main", "serve", "--store", str(tmp_path / "s")]
+    command = [*python(), "-m", "memplus.cli.main", "serve", "--store", str(tmp_path / "s")]
     refused = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert refused.returncode != 0
     assert "gateway_secret" in refused.stderr

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from tests.cli.conftest import Run
+from tests.warm import python
 
 from memplus.memory.files import locked
 
 
 def begun(*arguments: object) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "memplus.cli.main", *map(str, arguments)]
+    command = [*python(), "-m", "memplus.cli.main", *map(str, arguments)]
     return subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"})
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import pytest
+from tests.warm import python
 
 from memplus.errors import MemoryBusyError, NotFoundError, StorageError, UsageError
 from memplus.memory.files import aside, locked, write_aside
@@ -92,7 +92,7 @@ for _ in range(50):
 def test_no_change_of_several_processes_is_lost_and_no_lock_stays(tmp_path: Path) -> None:
     path = tmp_path / "count"
     (tmp_path / ".count.lock").touch()  # of a process that was killed
-    command = [sys.executable, "-c", ADDING, str(path)]
+    command = [*python(), "-c", ADDING, str(path)]
     running = [subprocess.Popen(command) for _ in range(3)]
     assert [process.wait(60) for process in running] == [0, 0, 0]
     assert path.read_bytes() == b"150"

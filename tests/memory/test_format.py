@@ -22,6 +22,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from tests.fakes import CONFIG, make_mplus, some_ids
 from tests.mplus.test_writer import assert_equal, contents
+from tests.warm import python
 
 from memplus import Memory, MPlus
 from memplus.config import CounterEviction, OldestEviction
@@ -113,7 +114,7 @@ def test_a_new_process_gives_bit_equal_logits(tmp_path: Path) -> None:
     memory = written()
     memory.save(tmp_path / "m.mem")
     root = Path(__file__).resolve().parents[2]
-    arguments = [sys.executable, "-c", NEW_PROCESS, str(tmp_path / "m.mem"), str(tmp_path / "out")]
+    arguments = [*python(), "-c", NEW_PROCESS, str(tmp_path / "m.mem"), str(tmp_path / "out")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(root), str(root / "src")])}
     subprocess.run(arguments, check=True, cwd=root, env=environment)
     before, after = torch.load(tmp_path / "out")

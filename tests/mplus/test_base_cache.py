@@ -22,6 +22,7 @@ from tests.mplus.gguf_files import (
     write_wheels,
 )
 from tests.store.mounts import fill, small_disk
+from tests.warm import python
 
 from memplus import MemoryConfig, MPlus
 from memplus.errors import (
@@ -231,7 +232,7 @@ print(found.path)
 def start(made: Made, cache: Path, log: Path, stop: str) -> subprocess.Popen[str]:
     root = Path(__file__).parents[2]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(root), *filter(None, sys.path)])}
-    command = [sys.executable, "-c", CHILD, str(made.gguf), str(cache), str(log), stop]
+    command = [*python(), "-c", CHILD, str(made.gguf), str(cache), str(log), stop]
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )

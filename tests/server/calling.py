@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CallToolResult, TextContent
+from tests.warm import python
 
 __all__ = ["call", "over_http", "over_stdio", "refusal"]
 
@@ -37,8 +37,9 @@ async def over_stdio(
 ) -> AsyncIterator[Client]:
     """A client of ``memplus mcp``."""
     command = ["-m", "memplus.cli.main", "mcp", "--store", str(store), "--model", model, *flags]
-    program = StdioServerParameters(command=sys.executable, args=command, env=dict(os.environ))
-    async with Client(stdio_client(program), mode=mode) as client:
+    program, *before = python()
+    asked = StdioServerParameters(command=program, args=[*before, *command], env=dict(os.environ))
+    async with Client(stdio_client(asked), mode=mode) as client:
         yield client
 
 

@@ -18,6 +18,7 @@ from typing import Self
 
 import httpx
 import torch
+from tests.warm import python
 
 from memplus.cli.main import app
 from memplus.cli.opening import load_model
@@ -29,7 +30,7 @@ class Preloader:
     """The process that servers are forked from, one at a time."""
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-m", "tests.server.preloaded"]
+        command = [*python(), "-m", "tests.server.preloaded"]
         folder = Path(__file__).parents[2]
         environment = os.environ | {"PYTHONPATH": f"{folder / 'src'}{os.pathsep}{folder}"}
         self._process = subprocess.Popen(

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
+from tests.warm import python
 
 from memplus.errors import CorruptMemoryError, UsageError
 from memplus.server.database import ServerDatabase
@@ -37,7 +37,7 @@ def test_a_transaction_is_whole_or_not_there(tmp_path: Path) -> None:
         run.execute("INSERT INTO notes (text) VALUES ('a')")
         raise ZeroDivisionError
     assert texts(database) == []
-    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
+    subprocess.run([*python(), "-c", KILLED, str(tmp_path)], check=False)
     assert texts(database) == ["kept"]
     database.close()
 
@@ -106,7 +106,7 @@ def test_where_machines_share_the_directory_there_is_no_log_that_needs_their_mem
     database = ServerDatabase(tmp_path, SCHEMA)
     (row,) = database.rows("PRAGMA journal_mode")
     assert row[0] == "delete"
-    command = [sys.executable, "-c", ADDING, str(tmp_path)]
+    command = [*python(), "-c", ADDING, str(tmp_path)]
     adding = [subprocess.Popen([*command, name]) for name in "ab"]
     while any(one.poll() is None for one in adding):
         assert len(texts(database)) >= 1

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from tests.server.serving import Served
 from tests.server.speaking import ANSWER, FACT, QUESTION, texts
+from tests.warm import python
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -17,7 +17,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 def run(served: Served, key: str, name: str, *arguments: str) -> str:
     """What an example prints."""
     environment = os.environ | {"MEMPLUS_KEY": key, "MEMPLUS_URL": served.url}
-    command = [sys.executable, str(EXAMPLES / name), *arguments]
+    command = [*python(), str(EXAMPLES / name), *arguments]
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
@@ -57,7 +57,7 @@ def test_the_plugin_is_a_model_where_llm_is_installed(keyed: Served, tmp_path: P
         "LLM_USER_PATH": str(tmp_path),
     }  # fmt: skip
     for said, expected in ((FACT, ""), (QUESTION, ANSWER)):
-        command = [sys.executable, "-c", code, said]
+        command = [*python(), "-c", code, said]
         done = subprocess.run(
             command, env=environment, capture_output=True, text=True, timeout=120, check=False
         )

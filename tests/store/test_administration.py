@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -13,6 +12,7 @@ from typing import BinaryIO
 import pytest
 from tests.store.fakes import SMALL, FakeHost, contents
 from tests.store.test_changes import story
+from tests.warm import python
 
 from memplus.errors import MemoryBusyError, MemoryExistsError, UnknownMemoryError, UsageError
 from memplus.store import MemoryStore, exchange
@@ -65,7 +65,7 @@ def test_a_store_says_what_it_is(store: MemoryStore, tmp_path: Path) -> None:
 
 def test_processes_that_make_the_same_memory_at_once_all_write_to_it(tmp_path: Path) -> None:
     store = MemoryStore(tmp_path / "s")
-    command = [sys.executable, "-c", MAKER, str(tmp_path / "s")]
+    command = [*python(), "-c", MAKER, str(tmp_path / "s")]
     with ExitStack() as running:
         makers = [
             running.enter_context(

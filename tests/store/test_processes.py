@@ -7,7 +7,6 @@ import errno
 import os
 import sqlite3
 import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import pytest
 from tests.store.crashing import HOST
 from tests.store.fakes import SMALL, contents, store_on
 from tests.store.test_crash import Oracle, Server
+from tests.warm import python
 
 from memplus.errors import MemoryBusyError, StorageError
 from memplus.store import MemoryStore, database
@@ -111,7 +111,7 @@ def test_a_journal_that_goes_while_a_reader_opens_it_is_not_read_without_its_log
 def holding(path: Path, *, write: bool = True) -> subprocess.Popen[str]:
     """A process that opens the memory, says "held", and closes with its input."""
     return subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(path), str(write)],
+        [*python(), "-c", HOLDER, str(path), str(write)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
     )  # fmt: skip
 

@@ -6,7 +6,6 @@ import errno
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from tests.store.fakes import SMALL, FakeHost, contents, store_on
 from tests.store.test_changes import everything_in, story
 from tests.store.test_faults import Refusing
 from tests.store.test_store import chunks
+from tests.warm import python
 
 from memplus.errors import LeaseLostError, MemoryBusyError, ReadOnlyMemoryError, StorageError
 from memplus.memory.state import Memory
@@ -289,7 +289,7 @@ MEANWHILE = [
     takes, takes_and_writes, takes_and_keeps, takes_and_changes, deletes_and_makes_anew,
 ]  # fmt: skip
 WHERE = {"a short write": 0, "a checkpoint": 2}
-"""Where the pauses begin."""
+"""Where the pauses begin, where not every place has its turn."""
 WRITES: dict[str, Callable[[StoredMemory], Any]] = {
     "a short write": lambda m: labelled(m, "one", chunks(900, 1)),
     "a checkpoint": lambda m: labelled(m, "one", chunks(900, 14)),
@@ -307,11 +307,11 @@ def started(path: Path) -> tuple[Owner, Interrupted, StoredMemory]:
 
 @pytest.mark.parametrize("meanwhile", MEANWHILE)
 @pytest.mark.parametrize("write", WRITES)
+@pytest.mark.parametrize("every", [9, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_writer_paused_anywhere_is_acknowledged_what_is_there_and_nothing_else(
-    tmp_path: Path, write: str, meanwhile: Callable[[Owner], None]
+    tmp_path: Path, write: str, meanwhile: Callable[[Owner], None], every: int
 ) -> None:
     number, total, outcomes = 0, 1, set()
-    every = 2 if (write, meanwhile) == ("a short write", takes_and_writes) else 5
     while number <= total:  # the first round, in which nothing happens, counts the changes
         path = tmp_path / str(number)
         one, disk, memory = started(path)
@@ -355,8 +355,9 @@ def test_a_writer_paused_anywhere_is_acknowledged_what_is_there_and_nothing_else
 
 
 @pytest.mark.parametrize("change", ["forget", "rebuild", "rollback", "pack", "close"])
+@pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.slow)])
 def test_other_changes_of_a_paused_writer_come_to_nothing_or_are_whole(
-    tmp_path: Path, change: str
+    tmp_path: Path, change: str, every: int
 ) -> None:
     act: dict[str, Callable[[StoredMemory], Any]] = {
         "forget": lambda m: m.forget(source="b"),
@@ -397,7 +398,7 @@ def test_other_changes_of_a_paused_writer_come_to_nothing_or_are_whole(
             with two.store.open("alice", HOST) as reader:
                 assert contents(reader) == seen[1]
             two.store.verify("alice")
-        number += 3 if number and change != "close" else 1
+        number += every if number and change != "close" else 1
     assert total > 3
 
 
@@ -605,7 +606,10 @@ def test_nothing_is_left_of_what_is_forgotten_or_of_earlier_writers(
 
 
 @pytest.mark.parametrize("lasting", [False, True], ids=["once", "from then on"])
-def test_whatever_the_disk_refuses_a_taken_memory_is_whole(tmp_path: Path, lasting: bool) -> None:
+@pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.slow)])
+def test_whatever_the_disk_refuses_a_taken_memory_is_whole(
+    tmp_path: Path, lasting: bool, every: int
+) -> None:
     number, total = 0, 1
     while number <= total:
         path = tmp_path / str(number)
@@ -639,7 +643,7 @@ def test_whatever_the_disk_refuses_a_taken_memory_is_whole(tmp_path: Path, lasti
         with third:
             labelled(third, "three", chunks(90, 2))
         three.store.verify("alice")
-        number += 3 if number else 1 + lasting
+        number += every if number else 1 + lasting
     assert total > 10
 
 
@@ -684,7 +688,7 @@ memory.close()
 
 @contextmanager
 def process(path: Path, point: str, how: str, seconds: float, parts: int = 2) -> Iterator[Any]:
-    command = [sys.executable, "-c", PROCESS, str(path), "one", point, how, str(seconds)]
+    command = [*python(), "-c", PROCESS, str(path), "one", point, how, str(seconds)]
     with subprocess.Popen(
         [*command, str(parts)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
     ) as made:

@@ -2,8 +2,9 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
+
+from tests.warm import python
 
 BENCHMARK = Path(__file__).parents[3] / "benchmarks" / "lamemo.py"
 
@@ -15,7 +16,7 @@ def test_both_arms_are_trained_and_compared(tmp_path: Path) -> None:
     ]
     texts.write_text("\n".join(lines))
     sizes = ["--segment", "8", "--layers", "2", "--width", "16", "--rows", "4", "--rate", "1e-2"]
-    command = [sys.executable, str(BENCHMARK), "--texts", str(texts), "--steps", "60", *sizes]
+    command = [*python(), str(BENCHMARK), "--texts", str(texts), "--steps", "60", *sizes]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stderr

@@ -1,9 +1,9 @@
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 from tests.data.test_answerable import squad
+from tests.warm import python
 
 SCRIPT = Path(__file__).parents[3] / "benchmarks" / "scm_gate.py"
 
@@ -12,7 +12,7 @@ def test_the_command_measures_the_bundled_nano_and_keeps_what_the_system_reads(
     tmp_path: Path,
 ) -> None:
     out = tmp_path / "nano-plain.json"
-    command = [sys.executable, str(SCRIPT), "--model", "nano", "--questions", str(squad(tmp_path))]
+    command = [*python(), str(SCRIPT), "--model", "nano", "--questions", str(squad(tmp_path))]
     done = subprocess.run(
         [*command, "--each", "6", "--gate-each", "4", "--out", str(out)],
         capture_output=True,

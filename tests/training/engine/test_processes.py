@@ -12,6 +12,7 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 from tests.training.settings import STORE, make_config, settings, write_texts
+from tests.warm import python
 
 from memplus.errors import ConfigError, TrainingError
 from memplus.training.engine.metrics import read_metrics
@@ -26,11 +27,11 @@ RUN = {"stored_rows": 40, "documents": 4, "report": 1, "steps": 3, "accumulate":
 def started(folder: Path, name: str, *flags: str, **changes: Any) -> Path:
     """Train in two processes; the run's folder."""
     given = settings(folder, memory=STORE, run=RUN | changes)
-    (folder / f"{name}.yaml").write_text(yaml.safe_dump(given))
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    command = ["-m", "memplus.cli.main", "train", "--config", str(folder / f"{name}.yaml")]
+    (place := folder / f"{name}.yaml").write_text(yaml.safe_dump(given))
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "--no-python"]
+    command = [*python(), "-m", "memplus.cli.main", "train", "--config", str(place), *flags]
     done = subprocess.run(
-        [sys.executable, *launcher, *command, "--out", str(folder / name), *flags],
+        [*python(), *launcher, *command, "--out", str(folder / name)],
         capture_output=True,
         text=True,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},

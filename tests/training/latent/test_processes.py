@@ -12,6 +12,7 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 from tests.training.latent.settings import make_config, settings
+from tests.warm import python
 
 from memplus.training.engine.metrics import read_metrics
 from memplus.training.latent.runs import SystemRun
@@ -27,12 +28,13 @@ RUN = {"documents": 2, "steps": 4, "accumulate": 2, "checkpoint": 2}
 
 def started(folder: Path, name: str, *flags: str, **changes: Any) -> Path:
     """Train in two processes; the run's folder."""
-    (folder / f"{name}.yaml").write_text(yaml.safe_dump(settings(folder, run=RUN, **changes)))
+    place = folder / f"{name}.yaml"
+    place.write_text(yaml.safe_dump(settings(folder, run=RUN, **changes)))
     (folder / "started.py").write_text(STARTED)
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    command = [str(folder / "started.py"), "train", "--config", str(folder / f"{name}.yaml")]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "--no-python"]
+    command = [*python(), str(folder / "started.py"), "train", "--config", str(place), *flags]
     done = subprocess.run(
-        [sys.executable, *launcher, *command, "--out", str(folder / name), *flags],
+        [*python(), *launcher, *command, "--out", str(folder / name)],
         capture_output=True,
         text=True,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},

@@ -1,0 +1,181 @@
+"""Python in processes that start in a moment: forked from one that has imported what takes longest.
+
+``[*python(), "-c", code]`` and the like run as behind ``sys.executable``: with the same standard
+files, directory, environment and exit code, and ended by the same signals. Not for tests of what a
+fresh process imports, of how it dies within a call, or of a variable that is read by an import.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn
+
+ROOT = Path(__file__).parents[1]
+DEAR = ["torch", "transformers", "memplus.cli.main", "memplus.mplus.model", "memplus.store"]
+
+ASKING = """
+import json, os, signal, socket, sys
+with socket.socket(socket.AF_UNIX) as asked:
+    asked.connect(sys.argv[1])
+    order = {"arguments": sys.argv[2:], "folder": os.getcwd(), "environment": dict(os.environ)}
+    content = json.dumps(order).encode()
+    socket.send_fds(asked, [len(content).to_bytes(8, "big")], [0, 1, 2])
+    asked.sendall(content)
+    told = asked.makefile()
+    pid = int(told.readline())
+    def send(number, frame=None):
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            pass
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, send)
+    while (said := told.readline()) == "stopped\\n":
+        os.kill(os.getpid(), signal.SIGSTOP)
+        send(signal.SIGCONT)
+    code = int(said)
+if code < 0:
+    if -code != signal.SIGKILL:
+        signal.signal(-code, signal.SIG_DFL)
+    os.kill(os.getpid(), -code)
+sys.exit(code)
+"""
+"""What a test starts: hands all on, stops and ends as the program does, and takes it along."""
+
+
+@functools.cache
+def python() -> list[str]:
+    """What stands for ``sys.executable``."""
+    folder = tempfile.mkdtemp(prefix="warm")
+    place = str(Path(folder) / "socket")
+    command = [sys.executable, "-m", "tests.warm", place]
+    path = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
+    environment = os.environ | {"PYTHONPATH": path}
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, env=environment
+    )
+
+    def end() -> None:
+        process.communicate()  # the end of its input
+        shutil.rmtree(folder)
+
+    atexit.register(end)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    return [sys.executable, "-I", "-S", "-c", ASKING, place]
+
+
+def served(place: str) -> dict[str, Any]:
+    """Fork for what is asked until the input ends; returns in each forked process, its order."""
+    for name in DEAR:
+        importlib.import_module(name)
+    gc.freeze()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(place)
+        listening.listen(64)
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
+        while sys.stdin not in select.select([sys.stdin, listening], [], [])[0]:
+            asked, _ = listening.accept()
+            with asked:
+                if os.fork() == 0:
+                    order, files = received(asked)
+                    watch_in_the_parent(asked)
+                    for number, file in enumerate(files):
+                        os.dup2(file, number)
+                        os.close(file)
+                    return order
+    sys.exit()
+
+
+def received(asked: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """What is to run, and its standard files."""
+    head, files, _, _ = socket.recv_fds(asked, 8, 3)
+    return json.loads(asked.makefile("rb").read(int.from_bytes(head, "big"))), files
+
+
+def watch_in_the_parent(asked: socket.socket) -> None:
+    """Return in a child; its parent tells how it ends, and ends it where the asker is killed."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    child = os.fork()
+    if child == 0:
+        return
+
+    def kill_with_the_asker() -> None:
+        asked.recv(1)
+        os.kill(child, signal.SIGKILL)
+
+    asked.sendall(f"{child}\n".encode())
+    threading.Thread(target=kill_with_the_asker, daemon=True).start()
+    with contextlib.suppress(OSError):
+        while os.WIFSTOPPED(status := os.waitpid(child, os.WUNTRACED)[1]):
+            asked.sendall(b"stopped\n")
+        asked.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+    os._exit(0)
+
+
+def become(order: dict[str, Any]) -> None:
+    """Be the interpreter that was asked for."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.chdir(order["folder"])
+    os.environ.clear()
+    os.environ.update(order["environment"])
+    kind, *sys.argv = order["arguments"]
+    if kind == "-c":
+        code, sys.argv[0] = sys.argv[0], "-c"
+        sys.path[0] = ""
+        own = sys.modules["__main__"] = ModuleType("__main__")
+        exec(compile(code, "<string>", "exec"), own.__dict__)
+    elif kind == "-m":
+        sys.path[0] = order["folder"]
+        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv.insert(0, kind)
+        sys.path[0] = str(Path(kind).parent)
+        runpy.run_path(kind, run_name="__main__")
+
+
+def ended(code: str | int | None) -> NoReturn:
+    """End as an interpreter does, but for the seconds of taking apart what was imported."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    if isinstance(code, str):
+        sys.stderr.write(f"{code}\n")
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
+
+
+if __name__ == "__main__":
+    try:
+        become(served(sys.argv[1]))
+    except SystemExit as ending:
+        ended(ending.code)
+    except KeyboardInterrupt:
+        traceback.print_exc()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    except BaseException:
+        traceback.print_exc()
+        ended(1)
+    ended(0)
