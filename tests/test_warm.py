@@ -31,7 +31,9 @@ def test_modules_and_scripts_are_run_as_the_main_one(tmp_path: Path) -> None:
     (tmp_path / "beside.py").write_text("WORD = 'found'\n")
     script = tmp_path / "script.py"
     script.write_text("import sys, beside\nprint(__name__, beside.WORD, sys.argv[1:])\n")
-    asked = ([str(script), "x"], ["-m", "script", "x"])
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "__main__.py").write_text(script.read_text())
+    asked = ([str(script), "x"], ["-m", "script", "x"], ["-m", "package", "x"])
     for arguments in asked:
         command = [*python(), *arguments]
         done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
@@ -81,3 +83,19 @@ def test_a_program_that_stops_goes_on_with_it() -> None:
         made.send_signal(signal.SIGCONT)
         assert made.communicate(timeout=60)[0] == "on\n"
     assert made.returncode == 0
+
+
+def test_what_a_script_defines_is_found_by_other_processes(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import multiprocessing\n"
+        "class Own: pass\n"
+        "def made(): return Own()\n"
+        "if __name__ == '__main__':\n"
+        "    with multiprocessing.get_context('spawn').Pool(1) as pool:\n"
+        "        print(type(pool.apply(made)) is Own)\n"
+    )
+    done = subprocess.run(
+        [*python(), str(script)], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "True\n"

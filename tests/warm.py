@@ -14,7 +14,6 @@ import gc
 import importlib
 import json
 import os
-import runpy
 import select
 import shutil
 import signal
@@ -24,6 +23,8 @@ import sys
 import tempfile
 import threading
 import traceback
+from importlib.machinery import SourceFileLoader
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
@@ -33,6 +34,8 @@ DEAR = ["torch", "transformers", "memplus.cli.main", "memplus.mplus.model", "mem
 
 ASKING = """
 import json, os, signal, socket, sys
+FORWARDED = {signal.SIGINT, signal.SIGTERM}
+signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)  # until there is a program that can have them
 with socket.socket(socket.AF_UNIX) as asked:
     asked.connect(sys.argv[1])
     order = {"arguments": sys.argv[2:], "folder": os.getcwd(), "environment": dict(os.environ)}
@@ -46,8 +49,9 @@ with socket.socket(socket.AF_UNIX) as asked:
             os.kill(pid, number)
         except ProcessLookupError:
             pass
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in FORWARDED:
         signal.signal(number, send)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
     while (said := told.readline()) == "stopped\\n":
         os.kill(os.getpid(), signal.SIGSTOP)
         send(signal.SIGCONT)
@@ -122,7 +126,8 @@ def watch_in_the_parent(asked: socket.socket) -> None:
         return
 
     def kill_with_the_asker() -> None:
-        asked.recv(1)
+        with contextlib.suppress(OSError):  # it may be reset instead of closed
+            asked.recv(1)
         os.kill(child, signal.SIGKILL)
 
     asked.sendall(f"{child}\n".encode())
@@ -141,18 +146,26 @@ def become(order: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(order["environment"])
     kind, *sys.argv = order["arguments"]
+    own = sys.modules["__main__"] = sys.modules["__mp_main__"] = ModuleType("__main__")
     if kind == "-c":
-        code, sys.argv[0] = sys.argv[0], "-c"
-        sys.path[0] = ""
-        own = sys.modules["__main__"] = ModuleType("__main__")
-        exec(compile(code, "<string>", "exec"), own.__dict__)
+        code, sys.argv[0], sys.path[0] = compile(sys.argv[0], "<string>", "exec"), "-c", ""
     elif kind == "-m":
         sys.path[0] = order["folder"]
-        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+        found = find_spec(sys.argv[0])
+        assert found is not None
+        if found.submodule_search_locations is not None:
+            found = find_spec(f"{sys.argv[0]}.__main__")
+            assert found is not None
+        assert isinstance(found.loader, SourceFileLoader)
+        code = found.loader.get_code(found.name)
+        own.__spec__, own.__package__, own.__file__ = found, found.parent, found.origin
+        sys.argv[0] = str(found.origin)
     else:
         sys.argv.insert(0, kind)
         sys.path[0] = str(Path(kind).parent)
-        runpy.run_path(kind, run_name="__main__")
+        code = compile(Path(kind).read_bytes(), kind, "exec")
+        own.__file__ = kind
+    exec(code, own.__dict__)
 
 
 def ended(code: str | int | None) -> NoReturn:

@@ -137,4 +137,4 @@ def test_a_second_writer_of_another_process_is_refused_or_waits(tmp_path: Path) 
         assert killed.stdout is not None
         killed.stdout.readline()
         killed.kill()
-    store.open("alice", HOST, write=True).close()
+    store.open("alice", HOST, write=True, wait=60).close()
