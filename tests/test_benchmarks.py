@@ -1,6 +1,7 @@
 import importlib
 import json
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from random import Random
