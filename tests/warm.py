@@ -128,7 +128,8 @@ def watch_in_the_parent(asked: socket.socket) -> None:
     def kill_with_the_asker() -> None:
         with contextlib.suppress(OSError):  # it may be reset instead of closed
             asked.recv(1)
-        os.kill(child, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it ended by itself
+            os.kill(child, signal.SIGKILL)
 
     asked.sendall(f"{child}\n".encode())
     threading.Thread(target=kill_with_the_asker, daemon=True).start()

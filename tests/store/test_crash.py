@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ from typing import Any
 import pytest
 from tests.store.crashing import HOST, perform, plan
 from tests.store.fakes import SMALL, contents
-from tests.warm import python
 
 from memplus.memory.state import Memory
 from memplus.store import MemoryStore
@@ -33,7 +33,7 @@ class Server:
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
-            [*python(), "-m", "tests.store.crashing"],
+            [sys.executable, "-m", "tests.store.crashing"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
         )  # fmt: skip
 
