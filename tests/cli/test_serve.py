@@ -14,6 +14,7 @@ import pytest
 from tests.warm import python
 
 from memplus.server.database import ServerDatabase
+from memplus.server.keys import Keys
 from memplus.server.services import SCHEMA
 from memplus.store import MemoryStore
 
@@ -49,6 +50,32 @@ def test_it_serves_until_sigterm_and_ends_well(tmp_path: Path) -> None:
         assert httpx.get(f"{url}/v1/models").json()["data"][0]["id"] == "nano"
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
+
+
+def test_several_directories_are_one_store(tmp_path: Path) -> None:
+    places = [tmp_path / "a", tmp_path / "b"]
+    names = [f"m{number}" for number in range(6)]
+    MemoryStore(places[1])
+    database = ServerDatabase(places[1], SCHEMA)
+    headers = {"Authorization": f"Bearer {Keys(database).add('ann')[1]}"}
+    database.close()
+    with served(places[0], "--store", str(places[1])) as (process, url):
+        until_ready(url)
+        assert httpx.get(f"{url}/v1/memories").status_code == 401  # keys of either place count
+        with httpx.Client(base_url=url, headers=headers) as client:
+            for name in names:
+                body = {"text": "The gate is red.", "flush": True}
+                answer = client.post(f"/v1/memories/{name}/writes", json=body)
+                assert answer.status_code == 201, answer.text
+            page = client.get("/v1/memories").json()
+            assert [one["id"] for one in page["data"]] == names
+            gone = client.post("/v1/memories/m0/forget", json={"match": "gate"}).json()
+            assert gone["count"] == 1
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    lie = [MemoryStore(place).names() for place in places]
+    assert sorted(lie[0] + lie[1]) == names
+    assert all(lie)
 
 
 def test_ctrl_c_and_a_stop_while_loading_end_well(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.warm import python
 
 from memplus.errors import CorruptMemoryError, UsageError
-from memplus.server.database import ServerDatabase
+from memplus.server.database import ServerDatabase, database_folder
 from memplus.store import Lease, MemoryStore
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS notes (id INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT;"
@@ -115,3 +115,15 @@ def test_where_machines_share_the_directory_there_is_no_log_that_needs_their_mem
     assert len(texts(database)) == 21
     assert not (tmp_path / "server.db-wal").exists()
     database.close()
+
+
+def test_of_several_directories_the_one_that_has_the_file_keeps_it(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    for place in (one, two):
+        MemoryStore(place)
+    assert database_folder([one, two]) == one
+    ServerDatabase(two, SCHEMA).close()
+    assert database_folder([one, two]) == database_folder([two, one]) == two
+    ServerDatabase(one, SCHEMA).close()
+    with pytest.raises(UsageError, match="Only one"):
+        database_folder([one, two])

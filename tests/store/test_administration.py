@@ -16,6 +16,7 @@ from tests.warm import python
 
 from memplus.errors import MemoryBusyError, MemoryExistsError, UnknownMemoryError, UsageError
 from memplus.store import MemoryStore, exchange
+from memplus.store.manifest import named_in
 
 HOST = FakeHost()
 ROOT = Path(__file__).parents[2]
@@ -209,3 +210,31 @@ def test_a_memory_is_exported_while_another_process_replaces_its_files(
     other.import_memory(tmp_path / "alice.zip")
     with other.open("alice", HOST) as memory:
         assert contents(memory) == now
+
+
+def test_names_are_read_once_whatever_becomes_of_the_memories(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = MemoryStore(tmp_path)
+    for name in ("bob", "alice", "carol"):
+        store.create(name, HOST).close()
+    assert store.names() == ["alice", "bob", "carol"]
+    read: list[str] = []
+
+    def counted(folder: Path) -> str:
+        read.append(folder.name)
+        return named_in(folder)
+
+    monkeypatch.setattr("memplus.store.directory.named_in", counted)
+    store.delete("bob")
+    read.clear()
+    assert store.names() == ["alice", "carol"]
+    assert read == []
+    store.create("bob", HOST).close()
+    store.fork("bob", "dora")
+    read.clear()
+    assert store.names() == ["alice", "bob", "carol", "dora"]
+    assert len(read) == 2
+    (damaged,) = [path for path in (tmp_path / "memories").iterdir() if path.name in read[:1]]
+    (damaged / "manifest").write_bytes(b"")
+    assert len(MemoryStore(tmp_path).names()) == 3

@@ -70,6 +70,13 @@ def test_it_does_what_a_store_does(tmp_path: Path) -> None:
         assert not memory.writes
     with store.open_or_create("bob", HOST) as memory:
         assert memory.writes
+        first = min(memory.texts())
+        assert store.texts("bob", [first, 999]) == memory.texts([first])
+    assert store.names() == [*store]
+    assert [path.name for path in store.paths] == ["shard0", "shard1", "shard2"]
+    for make in (store.create, store.open_or_create):
+        with make(make.__name__, HOST, max_bytes=1 << 20, rows="int8") as memory:
+            assert (memory.max_bytes, memory.rows) == (1 << 20, "int8")
 
 
 def test_a_memory_is_found_where_it_was_moved_to_and_never_made_twice(tmp_path: Path) -> None:

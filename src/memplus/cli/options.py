@@ -27,6 +27,7 @@ __all__ = [
     "Seed",
     "Store",
     "StoreAlone",
+    "Stores",
     "Wait",
 ]
 
@@ -85,6 +86,16 @@ StoreAlone = Annotated[
         default_factory=default_store,
         show_default="your own store",
         help="The directory of memories.",
+    ),
+]
+Stores = Annotated[
+    list[Path],
+    typer.Option(
+        "--store",
+        envvar="MEMPLUS_STORE",
+        default_factory=lambda: [default_store()],
+        show_default="your own store",
+        help="The directory of memories; may be repeated: each memory lies in one of them.",
     ),
 ]
 Id = Annotated[

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from memplus.memory.state import Memory
     from memplus.mplus.model import MPlus
     from memplus.store import MemoryStore, StoredMemory
+    from memplus.store.sharded import AnyStore
 
-__all__ = ["Creation", "Place", "existing_store", "made_store", "require_folder"]
+__all__ = ["Creation", "Place", "existing_store", "made_store", "require_folder", "served_store"]
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,20 @@ def made_store(
     if path == default_store():
         path.parent.mkdir(parents=True, exist_ok=True)
     return MemoryStore(path, ram=ram, durability=durability)
+
+
+def served_store(paths: Sequence[Path], *, ram: int | None = None) -> AnyStore:
+    """The store at some directories, each made where it is missing.
+
+    Raises:
+        ConfigError: two of them have one name.
+        StorageError, NotAStoreError, MemoryFileError: one cannot be used.
+    """
+    if len(paths) == 1:
+        return made_store(paths[0], ram=ram)
+    from memplus.store import ShardedStore
+
+    return ShardedStore(paths, lambda path: made_store(path, ram=ram))
 
 
 def existing_store(path: Path, *, ram: int | None = None) -> MemoryStore:

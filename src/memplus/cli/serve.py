@@ -11,10 +11,10 @@ import typer
 from memplus.cli.flags import ModelFlags, with_groups
 from memplus.cli.machines import MachineFlags, serve_on_ray
 from memplus.cli.opening import load_model
-from memplus.cli.options import Ram, StoreAlone
+from memplus.cli.options import Ram, Stores
 from memplus.cli.output import Output
-from memplus.cli.place import made_store
-from memplus.errors import LibraryMissingError
+from memplus.cli.place import served_store
+from memplus.errors import LibraryMissingError, UsageError
 
 __all__ = ["serve"]
 
@@ -25,7 +25,7 @@ _GATEWAY_SECRET = "MEMPLUS_GATEWAY_SECRET"
 @with_groups
 def serve(
     *,
-    store: StoreAlone,
+    store: Stores,
     chosen: ModelFlags,
     machines: MachineFlags,
     ram: Ram = None,
@@ -80,9 +80,11 @@ def serve(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("mcp").setLevel(logging.WARNING)
     if machines.ray:
-        serve_on_ray(machines, chosen, store, ram, settings)
+        if len(store) > 1:
+            raise UsageError("With --ray a server has one --store, which all its machines share.")
+        serve_on_ray(machines, chosen, store[0], ram, settings)
         return
-    opened = made_store(store, ram=ram)
+    opened = served_store(store, ram=ram)
     services = Services(
         opened,
         lambda: load_model(chosen.model, device=chosen.device, dtype=chosen.dtype),
@@ -90,7 +92,8 @@ def serve(
         model_name=chosen.model,
     )
     out = Output(as_json=False)
-    out.note(f"Memories: {opened.path} ({len(opened)} there).")
+    places = ", ".join(str(path) for path in opened.paths)
+    out.note(f"Memories: {places} ({len(opened)} there).")
     open_to_all = "anybody on this machine; `memplus keys add` makes keys"
     who = "whoever has a key" if services.keys else open_to_all
     run(services, lambda url: out.note(f"Listening on {url}/v1 for {who}."))

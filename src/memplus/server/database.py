@@ -14,7 +14,7 @@ from memplus.errors.base import storage_errors
 from memplus.store.database import connect, refusals_named
 from memplus.store.leases import OWNERS
 
-__all__ = ["ServerDatabase"]
+__all__ = ["ServerDatabase", "database_folder"]
 
 NAME = "server.db"
 VERSION = 1
@@ -22,6 +22,19 @@ _SCRUB_PATIENCE = 100
 """Milliseconds that are waited for readers of other processes."""
 _MODE_PATIENCE = 1000
 """Milliseconds that are waited for others to close the file."""
+
+
+def database_folder(paths: Sequence[Path]) -> Path:
+    """Which of a store's directories has the file; of new ones the first.
+
+    Raises:
+        UsageError: several have one. Keys in another than the one that is read would not count.
+    """
+    found = [path for path in paths if (path / NAME).exists()]
+    if len(found) > 1:
+        listed = ", ".join(str(path) for path in found)
+        raise UsageError(f"Only one of the directories may hold {NAME}, and these do: {listed}.")
+    return (found or list(paths))[0]
 
 
 class ServerDatabase:

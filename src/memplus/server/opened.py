@@ -17,7 +17,8 @@ from memplus.server.wanted import Wanted
 
 if TYPE_CHECKING:
     from memplus.mplus.model import MPlus
-    from memplus.store import MemoryStore, StoredMemory
+    from memplus.store import StoredMemory
+    from memplus.store.sharded import AnyStore
 
 __all__ = ["OpenMemories"]
 
@@ -66,7 +67,7 @@ class OpenMemories:
     """
 
     def __init__(
-        self, store: MemoryStore, model: MPlus, settings: ServerSettings, wanted: Wanted
+        self, store: AnyStore, model: MPlus, settings: ServerSettings, wanted: Wanted
     ) -> None:
         self.store = store
         self._wanted = wanted

@@ -9,13 +9,12 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from memplus.errors import MemplusError, UsageError
 from memplus.server import calls, intake, keys, ledger, vault
 from memplus.server.calls import Calls
-from memplus.server.database import ServerDatabase
+from memplus.server.database import ServerDatabase, database_folder
 from memplus.server.engine.engine import Engine
 from memplus.server.engine.requests import EngineCounts
 from memplus.server.faults import RequestFault
@@ -32,7 +31,8 @@ from memplus.server.vault import Vault
 
 if TYPE_CHECKING:
     from memplus.mplus.model import MPlus
-    from memplus.store import MemoryStore, StoredMemory
+    from memplus.store import StoredMemory
+    from memplus.store.sharded import AnyStore
 
 __all__ = ["SCHEMA", "Erased", "Services", "require_keys"]
 
@@ -74,13 +74,14 @@ class Services:
             and returns how many of what, such as ``{"responses": 2}``.
 
     Raises:
-        UsageError: it would listen on the network without keys.
+        UsageError: it would listen on the network without keys; several directories have a
+            ``server.db``.
         StorageError, CorruptMemoryError, MemoryVersionError: of ``server.db``.
     """
 
     def __init__(
         self,
-        store: MemoryStore,
+        store: AnyStore,
         load: Callable[[], MPlus],
         settings: ServerSettings,
         *,
@@ -93,7 +94,7 @@ class Services:
         self.state: Literal["loading", "ready", "draining", "failed"] = "loading"
         self.failure: Exception | None = None
         self.running_requests = 0
-        self.database = ServerDatabase(Path(store.path), SCHEMA)
+        self.database = ServerDatabase(database_folder(store.paths), SCHEMA)
         self.keys = Keys(self.database)
         try:
             require_keys(settings, self.keys)
@@ -171,7 +172,7 @@ class Services:
 
     def writable(self) -> bool:
         """Whether the store's directory takes files."""
-        return os.access(self.store.path, os.W_OK)
+        return all(os.access(path, os.W_OK) for path in self.store.paths)
 
     def _add_gauges(self) -> None:
         def engine(count: Callable[[EngineCounts], int]) -> Callable[[], float]:

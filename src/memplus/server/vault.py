@@ -29,9 +29,10 @@ from memplus.server.wanted import Wanted
 if TYPE_CHECKING:
     from memplus.memory.packing import RowKind
     from memplus.mplus.model import MPlus
-    from memplus.store import MemoryStore, StoredMemory
+    from memplus.store import StoredMemory
     from memplus.store.journal import Commit
     from memplus.store.manifest import Manifest
+    from memplus.store.sharded import AnyStore
 
 __all__ = ["SCHEMA", "Listed", "Vault"]
 
@@ -86,7 +87,7 @@ class Vault:
     """
 
     def __init__(
-        self, store: MemoryStore, model: MPlus, settings: ServerSettings, database: ServerDatabase
+        self, store: AnyStore, model: MPlus, settings: ServerSettings, database: ServerDatabase
     ) -> None:
         self.store = store
         self.model = model
@@ -225,7 +226,7 @@ class Vault:
     def _require_free(self, stored: str) -> None:
         """Refuse a name that is taken before anybody waits for the memory's lock."""
         if stored in self.store:
-            raise MemoryExistsError(stored, store=self.store.path)
+            raise MemoryExistsError(stored, store=self.store.paths[0])
 
     # Looking ------------------------------------------------------------------------------------
 
@@ -262,19 +263,20 @@ class Vault:
         return who.sees(name) and await asyncio.to_thread(self.store.__contains__, who.stored(name))
 
     def _all_listed(self, who: Principal, after: str, limit: int | None) -> list[Listed]:
-        named = ((who.named(manifest.id), manifest) for manifest in self.store.memories())
-        wanted = [(name, one) for name, one in named if name is not None and name > after]
         found: list[Listed] = []
-        for name, manifest in sorted(wanted, key=lambda pair: pair[0]):
+        for name in self._names(who):
             if limit is not None and len(found) >= limit:
                 break
+            stored = who.stored(name)
             with suppress(MemplusError):  # deleted meanwhile, or damaged
-                found.append(self._listed(name, manifest, manifest.id))
+                if name > after:
+                    found.append(self._listed(name, self.store.manifest(stored), stored))
         return found
 
     def _names(self, who: Principal) -> list[str]:
-        found = (who.named(manifest.id) for manifest in self.store.memories())
-        return [name for name in found if name is not None]
+        """The names that the principal sees, in order."""
+        found = (who.named(stored) for stored in self.store.names())
+        return sorted(name for name in found if name is not None)
 
     def _listed(self, name: str, manifest: Manifest, stored: str) -> Listed:
         row = self._database.row("SELECT used FROM memories WHERE stored = ?", (stored,))

@@ -93,6 +93,11 @@ class Administration:
         caption = escape(str(self.path))
         return f"<table><caption>{caption}</caption><tr>{head}</tr>{lines}</table>"
 
+    @property
+    def paths(self) -> list[Path]:
+        """Its directory alone; see ``ShardedStore.paths``."""
+        return [self.path]
+
     def __iter__(self) -> Iterator[str]:
         return iter([manifest.id for manifest in self.memories()])
 
@@ -121,6 +126,16 @@ class Administration:
             CorruptMemoryError: one of them is damaged.
         """
         return self._directory.memories()
+
+    def names(self) -> list[str]:
+        """Every memory's name, in order; of many memories far sooner known than ``memories``.
+
+        One that is damaged may be among them, or not.
+
+        Raises:
+            StorageError: the system refused to look.
+        """
+        return self._directory.names()
 
     def delete(self, name: str, *, wait: float | None = 0.0) -> None:
         """Remove a memory; forks keep what they share with it.

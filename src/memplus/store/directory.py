@@ -30,7 +30,7 @@ from memplus.store.disk import Disk, read
 from memplus.store.folder import Folder
 from memplus.store.leases import OWNERS
 from memplus.store.locks import Lock, alone, shared
-from memplus.store.manifest import Manifest
+from memplus.store.manifest import Manifest, named_in
 from memplus.store.transit import ARRIVING, MOVED, end_move
 
 __all__ = ["MARK", "Directory"]
@@ -62,6 +62,7 @@ class Directory:
     def __init__(self, path: Path, disk: Disk) -> None:
         self.path = path
         self.disk = disk
+        self._names: dict[str, str] = {}
         with self.named_errors():
             self._open()
         self._clear_remains()
@@ -202,6 +203,24 @@ class Directory:
                 with suppress(FileNotFoundError):  # deleted meanwhile
                     found.append(Manifest.load(folder))
         return sorted(found, key=lambda manifest: manifest.id)
+
+    def names(self) -> list[str]:
+        """Every memory's name, in order; a folder that tells none is left out.
+
+        A manifest is read once in the life of this object: its folder's name follows from the
+        memory's, so whatever memory lies there later has the same one.
+        """
+        with self.named_errors():
+            folders = {folder.name: folder for folder in self._folders()}
+        known = self._names
+        found = {hashed: known[hashed] for hashed in folders if hashed in known}
+        for hashed in folders.keys() - found.keys():
+            with suppress(FileNotFoundError, ValueError, KeyError, TypeError, ConfigError):
+                name = named_in(folders[hashed])
+                if _hashed(name) == hashed:
+                    found[hashed] = name
+        self._names = found
+        return sorted(found.values())
 
     def count(self) -> int:
         """How many memories there are, damaged ones included."""

@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 from memplus.errors import ConfigError, MemoryBusyError, MemoryExistsError, UnknownMemoryError
+from memplus.memory.packing import RowKind
 from memplus.memory.state import MemoryHost
+from memplus.memory.written_text import WrittenText
 from memplus.store.journal import Commit
 from memplus.store.manifest import Manifest
 from memplus.store.store import MemoryStore
 from memplus.store.stored import StoredMemory
 
-__all__ = ["ShardedStore"]
+__all__ = ["AnyStore", "ShardedStore"]
 
 _Result = TypeVar("_Result")
 _ATTEMPTS = 20
@@ -54,6 +56,11 @@ class ShardedStore:
         self.stores = {name: open_store(place) for name, place in zip(names, places, strict=True)}
         for store in self.stores.values():
             store.others = [other for other in self.stores.values() if other is not store]
+
+    @property
+    def paths(self) -> list[Path]:
+        """The directories, in the order in which they were given."""
+        return [store.path for store in self.stores.values()]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({[str(one.path) for one in self.stores.values()]!r})"
@@ -133,12 +140,23 @@ class ShardedStore:
         found = {one.id: one for store in self.stores.values() for one in store.memories()}
         return [found[name] for name in sorted(found)]
 
+    def names(self) -> list[str]:
+        """Every memory's name, in order."""
+        return sorted({name for store in self.stores.values() for name in store.names()})
+
     def manifest(self, name: str) -> Manifest:
         """What a memory consists of."""
         return self._at(name, lambda store: store.manifest(name))
 
     def create(
-        self, name: str, model: MemoryHost, *, seed: int = 0, wait: float | None = 0.0
+        self,
+        name: str,
+        model: MemoryHost,
+        *,
+        seed: int = 0,
+        max_bytes: int | None = None,
+        rows: RowKind | None = None,
+        wait: float | None = 0.0,
     ) -> StoredMemory:
         """A pristine memory, open for writing, in its home.
 
@@ -147,7 +165,8 @@ class ShardedStore:
         """
         if (there := self._found(name)) is not None:
             raise MemoryExistsError(name, store=there.path)
-        return self.home(name).create(name, model, seed=seed, wait=wait)
+        home = self.home(name)
+        return home.create(name, model, seed=seed, max_bytes=max_bytes, rows=rows, wait=wait)
 
     def open(
         self, name: str, model: MemoryHost, *, write: bool = False, wait: float | None = 0.0
@@ -156,14 +175,23 @@ class ShardedStore:
         return self._at(name, lambda store: store.open(name, model, write=write, wait=wait))
 
     def open_or_create(
-        self, name: str, model: MemoryHost, *, seed: int = 0, wait: float | None = 0.0
+        self,
+        name: str,
+        model: MemoryHost,
+        *,
+        seed: int = 0,
+        max_bytes: int | None = None,
+        rows: RowKind | None = None,
+        wait: float | None = 0.0,
     ) -> StoredMemory:
         """The memory of that name, open for writing; where there is none, a pristine one."""
         for _ in range(_ATTEMPTS):
             with suppress(UnknownMemoryError):  # it was moved, or made elsewhere, meanwhile
                 if (there := self._found(name)) is not None:
                     return there.open(name, model, write=True, wait=wait)
-                return self.home(name).open_or_create(name, model, seed=seed, wait=wait)
+                return self.home(name).open_or_create(
+                    name, model, seed=seed, max_bytes=max_bytes, rows=rows, wait=wait
+                )
         raise MemoryBusyError(name)
 
     def delete(self, name: str, *, wait: float | None = 0.0) -> None:
@@ -206,6 +234,11 @@ class ShardedStore:
         """Whether a commit with that label is part of a memory."""
         return self._at(name, lambda store: store.has_label(name, label))
 
+    def texts(self, name: str, writes: Iterable[int]) -> dict[int, WrittenText]:
+        """What some writes of a memory said, by id."""
+        wanted = set(writes)
+        return self._at(name, lambda store: store.texts(name, wanted))
+
     def rollback(
         self,
         name: str,
@@ -221,3 +254,7 @@ class ShardedStore:
 def _weight(shard: str, name: str) -> bytes:
     said = f"{len(shard)} {shard} {name}".encode("utf-8", "surrogatepass")
     return hashlib.sha256(said).digest()
+
+
+AnyStore = MemoryStore | ShardedStore
+"""One directory of memories, or several."""

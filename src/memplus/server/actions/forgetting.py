@@ -144,19 +144,24 @@ def _remaining(services: Services, who: Principal, name: str, choice: _Choice) -
     wanted = dict(list(choice.texts.items())[-_MOST_COMPARED:])
     found = _Remaining([], unseen=False, all_checked=len(wanted) == len(choice.texts))
     everyone = Principal(who.tenant)
-    others = services.store.memories() if wanted else []
+    named = [everyone.named(stored) for stored in services.store.names()] if wanted else []
     checked = 0
-    for manifest in others:
-        other = everyone.named(manifest.id)
-        if other is None or other == name or manifest.writes < min(wanted):
+    for other in named:
+        if other is None or other == name:
+            continue
+        stored = everyone.stored(other)
+        try:
+            if services.store.manifest(stored).writes < min(wanted):
+                continue
+        except MemplusError:  # deleted meanwhile, or damaged
             continue
         if checked >= _MOST_MEMORIES:
             found.all_checked = False
             break
         checked += 1
         try:
-            texts = services.store.texts(manifest.id, wanted)
-        except MemplusError:  # deleted meanwhile, or damaged
+            texts = services.store.texts(stored, wanted)
+        except MemplusError:
             continue
         if any(texts.get(id) == one for id, one in wanted.items()):
             if who.sees(other):
