@@ -443,3 +443,62 @@ def test_a_plain_model_needs_the_scope_to_read(tmp_path: Path, nano: MPlus) -> N
             assert error.value.fault.code == "forbidden"
 
     run(work())
+
+
+def test_many_more_memories_than_may_be_open_take_writes_reads_and_deletions_at_once(
+    tmp_path: Path, nano: MPlus
+) -> None:
+    names = [f"m{number}" for number in range(10)]
+    told: dict[str, list[str]] = {name: [] for name in names}
+
+    async def use(services: Services, name: str, seed: int) -> None:
+        for turn in range(4):
+            text = f"Shelf {seed} of {turn} is full."
+            asked = ask(Message("user", text), memory=name, conversation=f"c{seed}-{turn}")
+            assert (await answered(services, asked))["memory"]["durable"]
+            told[name].append(text)
+            async with services.vault.reading(WHO, name) as memory:
+                await asyncio.sleep(0.001 * (seed % 3))
+                held = "".join(one.text for one in memory.texts().values()) + memory.tail_text
+                assert text in held
+
+    async def come_and_go(services: Services) -> None:
+        for turn in range(5):
+            asked = ask(GATE, memory="passing", conversation=str(turn))
+            await answered(services, asked)
+            await services.vault.delete(WHO, "passing")
+            assert not await services.vault.exists(WHO, "passing")
+
+    async def forget(services: Services) -> None:
+        for turn in range(4):
+            name = f"forgetting{turn % 2}"
+            await answered(services, ask(GATE, memory=name, conversation=str(turn)))
+            asked = ForgetRequest(match="gate")
+            reading = services.vault.reading(WHO, name)
+            async with reading:
+                ended = asyncio.create_task(forgetting.forget(services, WHO, name, asked))
+                await asyncio.sleep(0.002)
+            assert (await ended).tail_tokens
+
+    async def work() -> None:
+        async with running(tmp_path, nano, open_memories=3) as services:
+            users = [use(services, name, seed) for seed in (1, 2) for name in names]
+            opens: list[int] = []
+
+            async def watch() -> None:
+                while True:
+                    opens.append(services.vault.opened)
+                    await asyncio.sleep(0.005)
+
+            watching = asyncio.create_task(watch())
+            waves = [users[at : at + 4] for at in range(0, len(users), 4)]
+            await asyncio.gather(come_and_go(services), forget(services), *waves[0])
+            for wave in waves[1:]:
+                await asyncio.gather(*wave)
+            watching.cancel()
+            assert max(opens) <= 6  # twice as many, where all are in use
+            for name in names:
+                found = await held(services, name)
+                assert all(found.count(text) == told[name].count(text) for text in told[name])
+
+    run(work())

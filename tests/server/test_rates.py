@@ -108,3 +108,19 @@ def test_the_stock_client_raises_its_own_error(tmp_path: Path, nano: MPlus) -> N
             client.models.list()
         assert refused.value.code == "requests_per_minute"
         client.close()
+
+
+def test_a_clock_that_is_put_back_locks_no_key_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits, ann, now = rates(requests_per_minute=2), Principal(key="a"), [1e9]
+    monkeypatch.setattr("time.time", lambda: now[0])
+    for _ in range(2):
+        limits.enter(ann)
+    now[0] -= 3600
+    limits.enter(ann)
+    assert float(limits.headers(ann)["x-ratelimit-reset-requests"].rstrip("s")) <= 60
+    limits.enter(ann)
+    with pytest.raises(RequestFault) as refused:
+        limits.enter(ann)
+    assert float(refused.value.fault.headers["Retry-After"]) <= 60
+    now[0] += 1e8
+    limits.enter(ann)

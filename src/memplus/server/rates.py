@@ -16,6 +16,10 @@ from memplus.server.settings import ServerSettings
 __all__ = ["Rates"]
 
 
+_SLACK_SECONDS = 1.0
+"""So far a clock is put back without anybody counting anew."""
+
+
 @dataclass(frozen=True)
 class _Bound:
     """One of the two things that are counted."""
@@ -35,6 +39,7 @@ class Rates:
     """
 
     def __init__(self, settings: ServerSettings) -> None:
+        self._latest = 0.0
         self._limiter = FixedWindowRateLimiter(MemoryStorage())
         given = (
             ("requests", settings.requests_per_minute),
@@ -50,6 +55,10 @@ class Rates:
         """
         if not who.key:
             return
+        now = time.time()
+        if now < self._latest - _SLACK_SECONDS:  # no minute that began later may go on until then
+            self._limiter.storage.reset()
+        self._latest = now
         for bound in self._bounds:
             requests = bound.what == "requests"
             count = self._limiter.hit if requests else self._limiter.test

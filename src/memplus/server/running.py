@@ -12,6 +12,7 @@ import uvicorn
 
 from memplus.errors import UsageError
 from memplus.server.app import create_app
+from memplus.server.heads import bounded_heads
 from memplus.server.services import Services
 
 __all__ = ["configured", "run"]
@@ -67,7 +68,7 @@ def configured(services: Services) -> uvicorn.Config:
         create_app(services),
         host=settings.host,
         port=settings.port,
-        http="h11",  # bounds what it takes for headers
+        http=bounded_heads(settings.head_seconds),  # h11 bounds their size
         log_config=None,
         access_log=False,
         server_header=False,

@@ -25,6 +25,8 @@ class ServerSettings:
     """Most bytes of a request."""
     body_seconds: float = 30.0
     """Longest silence of a client in the middle of its request; 0: any."""
+    head_seconds: float = 30.0
+    """Longest time for the first line and the headers of a request; 0: any."""
     requests: int = 256
     """Most requests in flight."""
     wait_seconds: float = 30.0
