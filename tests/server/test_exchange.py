@@ -22,7 +22,7 @@ from memplus.server.principals import Principal
 from memplus.server.prompts import Message
 from memplus.server.services import Services
 from memplus.server.settings import ServerSettings
-from memplus.server.wire.memories import ForgetRequest
+from memplus.server.wire.memories import ForgetRequest, RollbackRequest
 from memplus.store import MemoryStore
 
 WHO = Principal()
@@ -339,7 +339,8 @@ def test_turns_that_are_rolled_back_are_written_when_they_come_again(
             await services.intake.settled("notes")
             commits = await services.vault.history(WHO, "notes")
             whole = await held(services)
-            await memories.roll_back(services, WHO, "notes", commits[-2].writes)
+            before = RollbackRequest(commit=commits[-2].number)
+            await memories.roll_back(services, WHO, "notes", before)
             assert "hut" not in await held(services)
             # The first is there still, the second is not any more, the third never was.
             said = (await answered(services, ask(*third)))["memory"]
