@@ -235,6 +235,7 @@ def test_the_bundle_that_comes_with_it_answers_what_it_was_told(real: CachedBase
     assert right(trained.new_memory()) <= 1
 
 
+@pytest.mark.slow
 def test_weights_and_logits_are_those_of_the_librarys_own_reading(
     real: CachedBase, tmp_path: Path
 ) -> None:

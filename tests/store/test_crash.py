@@ -25,7 +25,6 @@ POINTS = [
     *("create segment", "write segment", "fsync segment", "create snapshot", "write snapshot"),
     *("fsync snapshot", "unlink log", "unlink segment", "unlink journal", "unlink snapshot"),
 ]
-RANDOM_STEPS, RANDOM_TIMES = 170, 90
 
 
 class Server:
@@ -123,14 +122,15 @@ def test_killed_at_a_named_point(server: Server, tmp_path: Path, point: str) -> 
     assert any(drive(server, tmp_path / "s", orders)[1::2])
 
 
-@pytest.mark.parametrize("part", range(2))
-def test_killed_at_any_change_of_the_disk(server: Server, tmp_path: Path, part: int) -> None:
-    draw = random.Random(part)
-    orders = [{"number": draw.randint(1, 60)} for _ in range(RANDOM_STEPS // 2)]
+@pytest.mark.parametrize("kills", [60, pytest.param(170, marks=pytest.mark.slow)])
+def test_killed_at_any_change_of_the_disk(server: Server, tmp_path: Path, kills: int) -> None:
+    draw = random.Random(kills)
+    orders = [{"number": draw.randint(1, 60)} for _ in range(kills)]
     assert all(drive(server, tmp_path / "s", orders))
 
 
-def test_killed_at_any_time(server: Server, tmp_path: Path) -> None:
-    draw = random.Random(3)
-    orders = [{"seconds": draw.uniform(0.004, 0.09)} for _ in range(RANDOM_TIMES)]
+@pytest.mark.parametrize("kills", [30, pytest.param(90, marks=pytest.mark.slow)])
+def test_killed_at_any_time(server: Server, tmp_path: Path, kills: int) -> None:
+    draw = random.Random(kills)
+    orders = [{"seconds": draw.uniform(0.004, 0.09)} for _ in range(kills)]
     assert sum(drive(server, tmp_path / "s", orders)) >= len(orders) // 2

@@ -61,8 +61,9 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("lasting", [False, True], ids=["once", "from then on"])
 @pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.slow)])
 def test_every_refusal_is_an_error_and_loses_nothing(
-    tmp_path: Path, before: Path, change: str, lasting: bool
+    tmp_path: Path, before: Path, change: str, lasting: bool, every: int
 ) -> None:
     codes = list(ERRORS.values())
     with MemoryStore(before, limits=SMALL).open("alice", HOST) as memory:
@@ -94,7 +95,7 @@ def test_every_refusal_is_an_error_and_loses_nothing(
             HOST.write(again, chunks(8000, 3), "after")
         store.verify("alice")
         shutil.rmtree(path)
-        number += 1
+        number += every if number else 1
     assert total >= 8
 
 

@@ -198,14 +198,14 @@ def test_its_size_is_what_saving_takes_also_once_it_was_asked(
 ) -> None:
     if not isinstance(system, Loads):
         return
-    session = written(system, TEXT * 20)
+    session = written(system, TEXT * 10)
     sizes = []
     for _ in range(2):
         size = len(saved(session, tmp_path / "session"))
         assert abs(size - session.nbytes) <= APART * session.nbytes + HEADER
         sizes.append((size, session.nbytes))
         said(session)
-    for _ in range(20):
+    for _ in range(10):
         session.write(TEXT, "text")
     said(session)
     grown = len(saved(session, tmp_path / "session")) - sizes[1][0]

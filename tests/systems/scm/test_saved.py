@@ -12,15 +12,16 @@ from memplus.systems.scm.stream import Stream
 PATH = Path("session")
 
 
-def full() -> Stream:
+@pytest.fixture(scope="module")
+def stream() -> Stream:
+    """One that holds a bit of everything; nobody writes to it."""
     session = told(small(embed="hidden", vector_of="summary"))
     session.tell("Größe 😀?", "Yes.", source="talk")
     session.write("It waits, 😀", "talk")
     return session.stream
 
 
-def test_a_stream_is_unpacked_as_it_was_packed() -> None:
-    stream = full()
+def test_a_stream_is_unpacked_as_it_was_packed(stream: Stream) -> None:
     state, tensors = packed(stream)
     found = unpacked(PATH, state, tensors, 32)
     for ours, theirs in zip(found.turns, stream.turns, strict=True):
@@ -46,14 +47,14 @@ def test_a_stream_is_unpacked_as_it_was_packed() -> None:
         ("ends", lambda one: one + 100),
     ],
 )
-def test_what_is_no_stream_is_refused(name: str, change: object) -> None:
-    state, tensors = packed(full())
+def test_what_is_no_stream_is_refused(stream: Stream, name: str, change: object) -> None:
+    state, tensors = packed(stream)
     assert callable(change)
     with pytest.raises(CorruptMemoryError):
         unpacked(PATH, state, {**tensors, name: change(tensors[name])}, 32)
 
 
-def test_sources_and_their_tokens_must_fit() -> None:
-    state, tensors = packed(full())
+def test_sources_and_their_tokens_must_fit(stream: Stream) -> None:
+    state, tensors = packed(stream)
     with pytest.raises(CorruptMemoryError, match="sources"):
         unpacked(PATH, state.model_copy(update={"told": [1]}), tensors, 32)

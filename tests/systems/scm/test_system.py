@@ -25,7 +25,7 @@ def test_of_every_kind_a_saved_stream_answers_the_same_and_its_size_is_true(
     options: dict[str, object], tmp_path: Path
 ) -> None:
     system = small(**options)
-    session = told(system, SENTENCES * 8)
+    session = told(system, SENTENCES * 2)
     session.write("It waits for more", "text")
     path = tmp_path / "session"
     session.save(path)
@@ -36,7 +36,7 @@ def test_of_every_kind_a_saved_stream_answers_the_same_and_its_size_is_true(
     assert (loaded.tokens, loaded.nbytes) == (session.tokens, session.nbytes)
     assert abs(path.stat().st_size - session.nbytes) <= 0.05 * session.nbytes + 16_000
     for one in (session, loaded):
-        one.write(" and more. And so on. " * 9, "text")
+        one.write(" and more. And so on. " * 3, "text")
     assert loaded.stream.tokens == session.stream.tokens
     assert loaded.ask(questions, max_new_tokens=3) == session.ask(questions, max_new_tokens=3)
 
