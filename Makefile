@@ -7,7 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Small models: more threads would only get in each other's way.
 ONE_THREAD := OMP_NUM_THREADS=1
-PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) -q
+# Neighbouring tests share servers and models, so each worker takes one stretch of the list.
+PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -q
 
 # Where question sets and books lie, as docs/bench.md says.
 DATA ?= data

@@ -86,7 +86,11 @@ AGREED = {(250, 20): 989, (1000, 50): 990, (2500, 50): 989, (10_000, 50): 878, (
 
 
 @pytest.mark.skipif(not (REAL / "booksort").is_dir(), reason="the published data are not here")
-@pytest.mark.parametrize(("length", "size"), [(a, b) for a in EXCERPT_WORDS for b in SEGMENT_WORDS])
+@pytest.mark.parametrize("size", SEGMENT_WORDS)
+@pytest.mark.parametrize(
+    "length",
+    [pytest.param(n, marks=pytest.mark.slow if n > 2500 else ()) for n in EXCERPT_WORDS],
+)
 def test_the_published_excerpts_are_found_in_the_books(length: int, size: int) -> None:
     found = list(BookSort(REAL / "booksort").excerpts(length, size, range(110)))
     pairs = [exact for one in found for exact in one.exact]

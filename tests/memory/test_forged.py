@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -61,20 +62,21 @@ def written(path: Path, tensors: dict[str, Tensor], header: object) -> Path:
     return path
 
 
+@pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.slow)])
 def test_every_field_with_absurd_values(
-    tmp_path: Path, saved: tuple[dict[str, Any], dict[str, Tensor]]
+    tmp_path: Path, saved: tuple[dict[str, Any], dict[str, Tensor]], every: int
 ) -> None:
     header, tensors = saved
     assert not outcome(written(tmp_path / "m", tensors, header), "as it was")
     refused = 0
-    for what, changed in changes(header, most=2):
+    for what, changed in islice(changes(header, most=2), 0, None, every):
         message = outcome(written(tmp_path / "m", tensors, changed), what)
         refused += bool(message)
         field = what.partition(" ")[0].partition(".")[0]
         loose = {"config", "version", "fingerprint", "unknown", "max_bytes", "rows"}
         if message and field not in loose:
             assert field in message or "write_id" in message or "birth" in message, what
-    assert refused > 500
+    assert refused > 500 / every
 
 
 @pytest.mark.parametrize("header", [None, [], 5, "x", True, {}])
@@ -108,12 +110,13 @@ def test_what_does_not_fit_together_is_named(
     assert named in outcome(written(tmp_path / "m", tensors, header | change), named)
 
 
+@pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.slow)])
 def test_every_tensor_of_another_dtype_shape_and_range(
-    tmp_path: Path, saved: tuple[dict[str, Any], dict[str, Tensor]]
+    tmp_path: Path, saved: tuple[dict[str, Any], dict[str, Tensor]], every: int
 ) -> None:
     header, tensors = saved
     accepted = []
-    for what, changed in tensor_changes(tensors):
+    for what, changed in islice(tensor_changes(tensors), 0, None, every):
         message = outcome(written(tmp_path / "m", changed, header), what)
         name = "nonsense" if what == "one more tensor" else what.replace(":", " ").split(" ")[0]
         if message:
