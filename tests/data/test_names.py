@@ -64,6 +64,14 @@ def test_names_have_many_sounds_and_forms() -> None:
     assert len({name[:3] for name in drawn}) > 300
 
 
+def test_first_and_last_names_are_drawn_alone() -> None:
+    names = OtherNames((), barred=())
+    firsts = {names.first(Random(seed)) for seed in range(200)}
+    lasts = {names.last(Random(seed)) for seed in range(200)}
+    assert min(len(firsts), len(lasts)) > 180
+    assert all(2 < len(one) <= 14 for one in firsts | lasts)
+
+
 def test_a_near_name_keeps_some_of_the_name() -> None:
     names, random = OtherNames(WORDS), Random(3)
     for name in names.draw(random, 50):

@@ -8,13 +8,16 @@ from random import Random
 
 import pytest
 
+from memplus.data.note_parts import PLACES, split_of
 from memplus.data.notes import (
     ABSTENTION,
+    NOTED,
     PROMPT_TEMPLATE,
     Note,
     corrected,
     make_notes,
     namesake,
+    note_on,
     notes_about,
     notes_of,
     retold,
@@ -117,6 +120,18 @@ def test_people_may_share_a_first_name() -> None:
     notes = make_notes(2, 6, "held_out", attributes=1, first_names=1)
     assert len({n.subject for n in notes}) == 6
     assert len({n.subject.split()[0] for n in notes}) == 1
+
+
+def test_a_note_can_be_asked_for_on_every_attribute() -> None:
+    for noted in NOTED:
+        notes = [note_on(noted, seed, "train") for seed in range(20)]
+        assert {(one.attribute, one.value_class) for one in notes} == {noted}
+        assert len({one.subject for one in notes}) > 15
+        assert all(one.answer in one.statement for one in notes)
+        assert notes[3] == note_on(noted, 3, "train")
+    assert note_on(("gate code", "number"), 0, "train").subject.split()[0] in PLACES
+    names = {one.subject for one in (note_on(NOTED[0], seed, "train") for seed in range(200))}
+    assert {split_of(name) for name in names} == {"train"}
 
 
 @pytest.mark.parametrize("split", ["train", "held_out"])

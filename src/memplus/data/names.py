@@ -194,6 +194,14 @@ class OtherNames:
             if made != name and not self._is_barred(made):
                 return made
 
+    def first(self, random: Random) -> str:
+        """A first name alone."""
+        return self._first(random, None)
+
+    def last(self, random: Random) -> str:
+        """A last name alone."""
+        return self._last(random, None)
+
     def _name(self, random: Random, kin: _Language | None) -> str:
         form = random.random()
         if form < _TWO_WORDS:

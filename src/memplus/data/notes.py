@@ -35,6 +35,7 @@ from memplus.data.note_parts import (
 
 __all__ = [
     "ABSTENTION",
+    "NOTED",
     "PROMPT_TEMPLATE",
     "NameSource",
     "Note",
@@ -43,6 +44,7 @@ __all__ = [
     "corrected",
     "make_notes",
     "namesake",
+    "note_on",
     "notes_about",
     "notes_of",
     "retold",
@@ -53,6 +55,8 @@ __all__ = [
 ABSTENTION = "I have no note of that."
 PROMPT_TEMPLATE = "\nQuestion: {question}\nAnswer:"
 
+NOTED: tuple[tuple[str, ValueClass], ...] = (*PERSON_ATTRIBUTES, *PLACE_ATTRIBUTES)
+"""What notes are on: an attribute and the class of its values."""
 _FEWEST_ATTRIBUTES = min(len(PERSON_ATTRIBUTES), len(PLACE_ATTRIBUTES))
 _PLACE_SHARE = 0.15
 _OPEN_SHARE = 0.75
@@ -176,6 +180,19 @@ def notes_about(
         values.add(note.answer)
         notes.append(note)
     return notes
+
+
+def note_on(noted: tuple[str, ValueClass], seed: int | str, split: Split) -> Note:
+    """A note on a given attribute.
+
+    Args:
+        noted: one of ``NOTED``.
+        seed: the same arguments give the same note.
+        split: of the name, the wording and the open-class value.
+    """
+    random = Random(f"on/{split}/{seed}")
+    (name,) = _subjects(random, 1, split, None, places=noted in PLACE_ATTRIBUTES)
+    return _note(random, split, name, *noted)
 
 
 def side_by_side(people: Sequence[str], seed: int | str, split: Split, near: float) -> list[Note]:

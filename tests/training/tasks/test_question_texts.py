@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from memplus.data.statements import HELD_OUT_TOPICS, read_statements
 from memplus.errors import ConfigError
+from memplus.training.tasks.endless import EndlessItems
 from memplus.training.tasks.question_texts import QuestionSource, encode_source, trained_items
 
 
@@ -83,22 +85,41 @@ def test_a_correction_asks_for_the_later_value_in_its_later_part() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "path"), [("squad", None), ("statements", Path("x")), ("notes", Path("x"))]
+    ("kind", "path"),
+    [("squad", None), ("statements", Path("x")), ("notes", Path("x")), ("facts", Path("x"))],
 )
 def test_a_file_is_named_where_one_is_needed_and_nowhere_else(kind: str, path: Path | None) -> None:
     with pytest.raises(ConfigError, match="path"):
         QuestionSource(kind, path)  # type: ignore[arg-type]
 
 
-def test_notes_have_no_end_and_some_of_them_change() -> None:
-    items = encode_source(QuestionSource("notes"), Letters())
-    assert len(items) > 5000
-    changing = [one for one in items if len(one.parts) > 1]
-    assert 0.3 < len(changing) / len(items) < 0.5
-    for item in items[:50]:
+@pytest.mark.parametrize("kind", ["notes", "facts"])
+def test_what_is_made_by_rule_has_no_end_and_some_of_it_changes(kind: Any) -> None:
+    items = encode_source(QuestionSource(kind), Letters())
+    assert len(items) >= 1_000_000
+    drawn = items[3000:4000]
+    assert 0.3 < sum(len(one.parts) > 1 for one in drawn) / len(drawn) < 0.5
+    assert len({one.parts for one in drawn}) == len(drawn)
+    for item in drawn:
+        assert item.questions[-1].part == len(item.parts) - 1
+        assert len({one.prompt for one in item.questions if len(item.parts) > 1}) <= 1
         for question in item.questions:
             place = item.parts[question.part][question.first : question.last + 1]
-            assert told(place).startswith(told(question.answer[:-1]))
+            answer = told(question.answer[:-1])
+            assert told(place).lower().startswith(answer.lower())
+            assert len(answer) == min(12, len(place))
+    again = encode_source(QuestionSource(kind), Letters())
+    assert again[3500:3520] == drawn[500:520]
+    for topic in {one.topic for one in drawn[:10]}:
+        places = items.of_topic(topic) if isinstance(items, EndlessItems) else []
+        assert {items[place].topic for place in places[:5]} == {topic}
+
+
+def test_made_facts_are_no_longer_than_asked_and_refused_where_none_is_so_short() -> None:
+    short = encode_source(QuestionSource("facts", max_tokens=90), Letters())
+    assert max(len(part) for item in short[:300] for part in item.parts) <= 90
+    with pytest.raises(ConfigError, match="facts"):
+        trained_items(QuestionSource("facts", max_tokens=16), Letters())
 
 
 def test_a_source_of_nothing_that_is_short_enough_is_refused() -> None:

@@ -15,6 +15,7 @@ from memplus.config import MemoryConfig
 from memplus.errors import ConfigError
 from memplus.mplus.model import MPlus
 from memplus.training.engine.loop import Progress
+from memplus.training.tasks import question_texts
 from memplus.training.tasks.asked import IGNORED, Kind
 from memplus.training.tasks.questions import Questions
 from memplus.training.tasks.registry import task_from
@@ -276,6 +277,36 @@ def test_rows_of_spans_that_a_model_comes_with_are_found_by_its_retriever(tmp_pa
         expected = retriever.keys(access.norm(model.pristine.long_term[1]))
     assert torch.allclose(memory.long_term.tables[1]["key"], expected, atol=1e-5)
     assert isinstance(model.ask(memory, "Who?").text, str)
+
+
+def test_a_run_learns_from_sources_without_end_and_resumes_to_the_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A token is a byte here.
+    monkeypatch.setattr(question_texts, "_LONGEST_PROMPT", 200)
+    monkeypatch.setattr(question_texts, "_LONGEST_ANSWER", 60)
+    task = {
+        "sources": [{"kind": "facts", "weight": 2}, {"kind": "notes"}, {"kind": "corrections"}],
+        "one_topic": 0.5, "chunks": [16, 20], "short": 0.0, "forgets": 0.0,
+    }  # fmt: skip
+
+    def run_of(name: str) -> Any:
+        run = {"out": str(tmp_path / name), "steps": 4, "checkpoint": 2}
+        return config_of(tmp_path, task, run=run)
+
+    def stop(now: Progress) -> None:
+        if now.step == 3:
+            raise KeyboardInterrupt
+
+    whole = TextRun(run_of("whole")).run()
+    with pytest.raises(KeyboardInterrupt):
+        TextRun(run_of("parts")).run(stop)
+    final = TextRun(run_of("parts"), resume=True).run()
+    first, second = (MPlus.from_pretrained(folder) for folder in (whole, final))
+    for name, weight in first.named_parameters():
+        assert weight.equal(second.get_parameter(name)), name
+    lines = (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(lines[-1])["loss.answers"] > 0
 
 
 def test_the_loss_of_a_pass_falls(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from random import Random
 
+from memplus.training.tasks.endless import EndlessItems
 from memplus.training.tasks.question_texts import Item, TokenQuestion
 from memplus.training.tasks.telling import NO_SOURCE, Pool, Stretch, Teller, Telling, stretch
 from memplus.training.tasks.told_before import ToldBefore
@@ -81,6 +82,23 @@ def test_a_document_of_one_topic_hears_of_nothing_else() -> None:
     items = [passage(100 + index, topic="even" if index % 2 == 0 else "odd") for index in range(20)]
     made = tell(teller(*items, one_topic=1.0), 60, 3)
     assert len({mark % 2 for mark in made.ids if mark >= 100}) == 1
+
+
+def test_look_alikes_of_an_endless_source_are_found_without_making_all_of_it() -> None:
+    made: list[int] = []
+
+    def make(index: int, attempt: int) -> Item:
+        made.append(index)
+        return passage(100 + index, topic="even" if index % 2 == 0 else "odd")
+
+    endless = EndlessItems("facts", make, ["even", "odd"])
+    pools = [Pool(endless, 1.0), Pool([passage(11, topic="odd"), passage(12, topic="even")], 1.0)]
+    one = Teller(pools, ToldBefore(1, 1000), one_topic=1.0, plain=0.0)
+    for seed in range(10):
+        found = tell(one, 60, seed)
+        assert len({mark % 2 for mark in found.ids if mark != 7}) == 1
+        assert one.untold(0, found, Random(seed)).answer[0] not in found.ids
+    assert len(made) < 2000
 
 
 def test_a_stretch_of_the_runs_texts_is_told_at_most_once() -> None:

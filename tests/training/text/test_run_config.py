@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.training.settings import settings
 
 from memplus.errors import ConfigError, ConfigFileError, NotFoundError
 from memplus.training.engine.config_file import config_kind
+from memplus.training.tasks.questions import Questions
 from memplus.training.text.run_config import load_config, parse_config
 
 CONFIGS = Path(__file__).parents[3] / "configs"
@@ -23,7 +25,8 @@ def test_stages_are_shipped_for_every_kind_of_model_and_the_nano_s_recipe() -> N
     files = [path for path in CONFIGS.rglob("*") if path.is_file()]
     names = {str(path.relative_to(CONFIGS)) for path in files if config_kind(path) is None}
     stages = {"stage1.yaml", "stage2.yaml", "stage3.yaml"}
-    small = {f"{base}/{name}" for base in ("smollm2", "qwen-0.5b") for name in stages}
+    more = stages | {"stage4.yaml"}
+    small = {f"{base}/{name}" for base in ("smollm2", "qwen-0.5b") for name in more}
     nano = {"nano.yaml", "nano-shipped.yaml"}
     assert names == stages | {f"cpu/{name}" for name in stages} | small | nano
 
@@ -32,13 +35,25 @@ def test_stages_are_shipped_for_every_kind_of_model_and_the_nano_s_recipe() -> N
 def test_every_shipped_config_loads(path: Path) -> None:
     config = load_config(path)
     assert config.run.out.name == path.stem
-    before = {"stage1": None, "stage2": "stage1", "stage3": "stage2"}[path.stem]
+    before = {"stage1": None, "stage2": "stage1", "stage3": "stage2", "stage4": None}[path.stem]
     if before is not None:
         assert config.model.start == str(config.run.out.parent / before / "final")
         assert load_config(path.parent / f"{before}.yaml").memory.adapters == config.memory.adapters
     # Where spans are retrieved, the retriever learns alone before it learns beside the reader.
-    retrieves = {"stage3"} | ({"stage2"} if config.memory.retrieves_spans else set())
+    retrieves = {"stage3", "stage4"} | ({"stage2"} if config.memory.retrieves_spans else set())
     assert config.memory.has_long_term == (path.stem in retrieves)
+
+
+@pytest.mark.parametrize("base", ["smollm2", "qwen-0.5b"])
+def test_the_fourth_stage_goes_on_from_what_is_shipped_with_facts_without_end(base: str) -> None:
+    third, fourth = (load_config(CONFIGS / base / f"stage{number}.yaml") for number in (3, 4))
+    assert fourth.model.start == base
+    assert fourth.memory == third.memory
+    (task,) = fourth.tasks
+    assert isinstance(task, Questions)
+    weights = {source.kind: source.weight for source in task.sources}
+    assert weights["facts"] / sum(weights.values()) == pytest.approx(0.5)
+    assert replace(third.tasks[0], sources=task.sources) == task
 
 
 def test_the_large_model_has_the_released_sizes() -> None:

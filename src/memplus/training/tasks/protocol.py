@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 from memplus.config import MemoryConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
     from torch import Tensor
 
@@ -213,7 +215,7 @@ class Texts(Protocol):
         """How the model's tokenizer writes texts, questions and answers."""
         ...
 
-    def items(self, source: QuestionSource) -> list[Item]:
+    def items(self, source: QuestionSource) -> Sequence[Item]:
         """Passages with questions; encoded once for a run."""
         ...
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Literal, Protocol
 
 from memplus.config import require
-from memplus.data.notes import corrected, make_notes
+from memplus.data.made_facts import MadeFacts
+from memplus.data.notes import NOTED, corrected, note_on
 from memplus.data.passages import (
     PassageQuestion,
     PassageQuestions,
@@ -28,6 +30,7 @@ from memplus.data.statements import (
 )
 from memplus.errors import ConfigError
 from memplus.training.engine.common_config import STRICT
+from memplus.training.tasks.endless import EndlessItems
 
 __all__ = [
     "LONGEST_ROW",
@@ -65,10 +68,11 @@ _LONGEST_ANSWER = 16
 _LONGEST_PROMPT = 36
 LONGEST_ROW = _LONGEST_PROMPT + _LONGEST_ANSWER
 """Most tokens of a question in its prompt with its answer; longer ones are left out."""
-_NOTES = 6000
-"""Notes made up for a run."""
 _CORRECTED = 0.4
-"""Share of them that are corrected later."""
+"""Share of notes that are corrected later."""
+_SEED = "questions"
+"""Of what is made by rule: the same in all runs, which draw other parts of it."""
+_BUNDLED = ("statements", "corrections", "notes", "facts")
 
 
 @dataclass(frozen=True)
@@ -77,8 +81,9 @@ class QuestionSource:
 
     __pydantic_config__ = STRICT
 
-    kind: Literal["squad", "nq", "fairytale", "statements", "corrections", "notes"]
-    """The format of a file, one of the sets that come with the package, or notes made by rule."""
+    kind: Literal["squad", "nq", "fairytale", "statements", "corrections", "notes", "facts"]
+    """The format of a file, one of the sets that come with the package, or notes or facts made by
+    rule, without end."""
     path: Path | None = None
     """The file; none for what comes with the package."""
     weight: float = 1.0
@@ -87,7 +92,7 @@ class QuestionSource:
     """Longer passages are left out."""
 
     def __post_init__(self) -> None:
-        bundled = self.kind in ("statements", "corrections", "notes")
+        bundled = self.kind in _BUNDLED
         reason = "it comes with the package" if bundled else "it needs a file"
         require((self.path is None) == bundled, "path", self.path, reason)
         require(self.weight > 0, "weight", self.weight, "it must be above 0")
@@ -116,8 +121,8 @@ class Item:
     questions: tuple[TokenQuestion, ...]
 
 
-def encode_source(source: QuestionSource, spelling: Spelling) -> list[Item]:
-    """Everything of a source that may be trained on.
+def encode_source(source: QuestionSource, spelling: Spelling) -> Sequence[Item]:
+    """Everything of a source that may be trained on; of what has no end, items when asked for.
 
     Raises:
         NotFoundError, StorageError, QuestionSetError: its file cannot be read.
@@ -126,12 +131,15 @@ def encode_source(source: QuestionSource, spelling: Spelling) -> list[Item]:
     if source.kind == "corrections":
         return list(made.corrections())
     if source.kind == "notes":
-        return list(made.notes())
+        return EndlessItems(source.kind, made.note, [name for name, _ in NOTED])
+    if source.kind == "facts":
+        facts, longest = MadeFacts(_SEED), source.max_tokens
+        return EndlessItems(source.kind, partial(made.fact, facts, longest), facts.topics)
     items = made.passages(_passages(source))
     return [one for one in items if len(one.parts[0]) <= source.max_tokens]
 
 
-def trained_items(source: QuestionSource, spelling: Spelling) -> list[Item]:
+def trained_items(source: QuestionSource, spelling: Spelling) -> Sequence[Item]:
     """``encode_source``, and never nothing.
 
     Raises:
@@ -139,7 +147,8 @@ def trained_items(source: QuestionSource, spelling: Spelling) -> list[Item]:
         ConfigError: there is nothing in it.
     """
     found = encode_source(source, spelling)
-    if not found:
+    # Of what has no end the first item is made: where nothing fits, it says so.
+    if not found[:1]:
         reason = "nothing in it is for training, and short enough"
         raise ConfigError("sources", value=str(source.path or source.kind), reason=reason)
     return found
@@ -183,17 +192,32 @@ class _Maker:
             before, after = (one.text, one.outdated), (one.later, one.answers)
             yield from self.changing(one.question, before, after, one.topic)
 
-    def notes(self) -> Iterator[Item]:
-        """Notes of the nano's kind: names, numbers and words without end."""
-        random = Random("notes")
-        for index, one in enumerate(make_notes("questions", _NOTES, "train")):
-            if random.random() < _CORRECTED:
-                later = corrected(one, index, "train")
-                before, after = ((n.statement, (n.answer,)) for n in (one, later))
-                yield from self.changing(one.question, before, after, one.attribute)
-            else:
-                asked = PassageQuestion(one.question, (one.answer,))
-                yield from self.passages([PassageQuestions(one.statement, one.attribute, (asked,))])
+    def note(self, index: int, attempt: int) -> Item | None:
+        """A note of the nano's kind; None where it is too long."""
+        seed = f"{_SEED}/{index}/{attempt}"
+        one = note_on(NOTED[index % len(NOTED)], seed, "train")
+        asked = PassageQuestion(one.question, (one.answer,))
+        if Random(seed).random() >= _CORRECTED:
+            return self._one(PassageQuestions(one.statement, one.attribute, (asked,)))
+        later = corrected(one, seed, "train")
+        before, after = ((n.statement, (n.answer,)) for n in (one, later))
+        return next(self.changing(one.question, before, after, one.attribute), None)
+
+    def fact(self, facts: MadeFacts, longest: int, index: int, attempt: int) -> Item | None:
+        """A made-up fact; None where it is too long."""
+        one = facts.fact(index, attempt)
+        asked = [PassageQuestion(each.question, (each.answer,)) for each in one.questions]
+        if one.later:
+            (first,) = asked
+            before, after = (one.text, first.answers), (one.later, (one.new_answer,))
+            made = next(self.changing(first.question, before, after, one.topic), None)
+        else:
+            made = self._one(PassageQuestions(one.text, one.topic, tuple(asked)))
+        fits = made is not None and all(len(part) <= longest for part in made.parts)
+        return made if fits else None
+
+    def _one(self, passage: PassageQuestions) -> Item | None:
+        return next(self.passages([passage]), None)
 
     def changing(
         self,

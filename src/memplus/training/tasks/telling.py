@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
+from memplus.training.tasks.endless import EndlessItems
 from memplus.training.tasks.question_texts import Item, TokenQuestion
 from memplus.training.tasks.told_before import Key, ToldBefore
 
@@ -131,6 +132,12 @@ class Pool:
     items: Sequence[Item]
     weight: float
 
+    def of_topic(self, topic: str) -> Sequence[int]:
+        """Places of the items on a topic."""
+        if isinstance(self.items, EndlessItems):
+            return self.items.of_topic(topic)
+        return [at for at, one in enumerate(self.items) if one.topic == topic]
+
 
 class Teller:
     """Chooses what documents are told, and what they are asked though it was not.
@@ -171,10 +178,7 @@ class Teller:
         weights = [pool.weight for pool in self.pools]
         if random.random() < self.one_topic:
             like = random.choice(random.choices(self.pools, weights)[0].items)
-            places = [
-                [at for at, one in enumerate(pool.items) if one.topic == like.topic]
-                for pool in self.pools
-            ]
+            places = [pool.of_topic(like.topic) for pool in self.pools]
             weights = [w * bool(own) for w, own in zip(weights, places, strict=True)]
         corrections = self._corrections(document, random)
         given = [Telling(plain, NO_SOURCE, 0)] if plain is not None else []

@@ -5,6 +5,8 @@ Shapes: B documents of this process.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -46,7 +48,7 @@ class BatchTexts:
         ends = end_of(model.model.generation_config)
         self.spelling = TokenizerSpelling(model.tokenizer, model.prompt, ends)
         """How the model's tokenizer writes texts, questions and answers."""
-        self._items: dict[QuestionSource, list[Item]] = {}
+        self._items: dict[QuestionSource, Sequence[Item]] = {}
 
     @property
     def seed(self) -> int:
@@ -75,8 +77,8 @@ class BatchTexts:
         """Ids of a text."""
         return self._model.encode(text) if text else []
 
-    def items(self, source: QuestionSource) -> list[Item]:
-        """Passages with questions; encoded once for a run.
+    def items(self, source: QuestionSource) -> Sequence[Item]:
+        """Passages with questions; encoded once for a run, what has no end when it is asked for.
 
         Raises:
             NotFoundError, StorageError, QuestionSetError: they cannot be read.
