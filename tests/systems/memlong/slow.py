@@ -22,8 +22,9 @@ from memplus.systems.memlong.options import MemLongOptions
 
 FAMILIES = ["llama", "qwen3", "gpt_neox"]
 OPTIONS = MemLongOptions(
-    memory_layer=1, retrieval_layers=(1, 3), chunk=4, top_k=2, segment=8, local=40, bank=64, rank=2
-)
+    memory_layer=1, retrieval_layers=(1, 3), chunk=4, top_k=2, segment=8, local=40, bank=64, rank=2,
+    alpha=16, gate="none",
+)  # fmt: skip
 
 
 def tiny(

@@ -8,17 +8,19 @@ from memplus.errors import ConfigError
 from memplus.systems.memlong.options import MemLongOptions, Places
 
 
-def test_the_layers_are_the_papers_by_their_fractions_of_the_depth() -> None:
-    assert MemLongOptions().places(26) == Places(13, (13, 17, 21, 25))
-    assert MemLongOptions().places(30) == Places(15, (15, 20, 24, 29))
-    assert MemLongOptions().places(4) == Places(2, (2, 3))
+def test_the_memory_is_read_by_every_other_layer_above_it() -> None:
+    assert MemLongOptions().places(30) == Places(18, (18, 20, 22, 24))
+    assert MemLongOptions().places(26) == Places(15, (15, 17, 19, 21))
+    assert MemLongOptions().places(4) == Places(2, (2,))
     assert MemLongOptions().places(1) == Places(0, (0,))
 
 
 def test_layers_can_be_named() -> None:
     options = MemLongOptions(memory_layer=2, retrieval_layers=(4, 5))
     assert options.places(6) == Places(2, (4, 5))
-    assert MemLongOptions(memory_layer=20).places(26) == Places(20, (20, 21, 25))
+    assert MemLongOptions(memory_layer=20).places(26) == Places(20, (20, 22, 24))
+    papers = MemLongOptions(memory_layer=13, retrieval_layers=(13, 17, 21, 25))
+    assert papers.places(26) == Places(13, (13, 17, 21, 25))
 
 
 @pytest.mark.parametrize(

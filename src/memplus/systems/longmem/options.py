@@ -31,10 +31,11 @@ class LongMemOptions:
     """Most tokens that are kept; the oldest chunks leave first."""
     segment_tokens: int = 512
     """Tokens that are taken in by one pass."""
-    init: Literal["published", "plain", "memory"] = "plain"
+    init: Literal["published", "plain", "memory"] = "memory"
     """How the side network starts. ``published``: as copies of the decoder's layers. ``plain``:
     the same, but what its layers end with is zero, so that it is the plain decoder at first.
-    ``memory``: the same, but for the layer that reads the memory, which is a copy."""
+    ``memory``: the same, but for the layer that reads the memory, which is a copy and learns to
+    read soonest."""
     gate_rate: float = 50.0
     """How many times faster than other weights the gate moves while it is learned: the paper's
     100 000 steps move it far at 1, a few hundred steps do not."""

@@ -15,9 +15,12 @@ Gate = Literal["none", "scores", "outputs"]
 Positions = Literal["zero", "continual"]
 Query = Literal["before", "own"]
 
-_BETWEEN = (17 / 26, 21 / 26)
-"""Where the paper's second and third retrieval layers stand among 26; the first is the memory
-layer, the fourth the last one."""
+_MEMORY = 3 / 5
+"""How far up the memory layer stands. The paper's is in the middle of 26 layers; in a decoder of
+135M parameters what is banked there was not learned to be read."""
+_READ = 4
+"""Retrieval layers, every other one from the memory layer up. The paper's four are spread up to
+the last layer, which can do little more with what it reads."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,10 @@ class MemLongOptions:
     """Options of ``memlong``; layers and numbers are for decoders of any depth."""
 
     memory_layer: int = -1
-    """Layer whose keys and values are kept, from 0; -1: the one in the middle."""
+    """Layer whose keys and values are kept, from 0; -1: the one three fifths of the way up."""
     retrieval_layers: tuple[int, ...] = ()
-    """Layers that read the memory, none below the memory layer; empty: the paper's four, by the
-    same fractions of the depth."""
+    """Layers that read the memory, none below the memory layer; empty: four, every other one from
+    the memory layer up."""
     chunk: int = 128
     """Tokens of a chunk, which is found as a whole."""
     top_k: int = 8
@@ -60,14 +63,14 @@ class MemLongOptions:
     as in the published code) the older half."""
     count: bool = True
     """Whether segments that are taken in count what they would retrieve."""
-    gate: Gate = "none"
+    gate: Gate = "outputs"
     """A trained number of each head: none, as in the paper's second stage; on scores, as in the
-    published code; or on outputs."""
+    published code; or on outputs, as in LongMem."""
     positions: Positions = "zero"
     """Where retrieved rows stand: all together before the text, or one behind another."""
-    rank: int = 16
+    rank: int = 64
     """Rank of the update of the attention's projections above the memory layer."""
-    alpha: int = 16
+    alpha: int = 64
     """The update is multiplied by alpha / rank."""
     weights: str = ""
     """Folder of the trained weights; empty: those that come with memplus."""
@@ -95,11 +98,10 @@ class MemLongOptions:
         Raises:
             ConfigError: it has no such layer, or one that reads stands below the one that is kept.
         """
-        memory = layers // 2 if self.memory_layer < 0 else self.memory_layer
+        memory = int(layers * _MEMORY) if self.memory_layer < 0 else self.memory_layer
         fits = memory < layers
         require(fits, "memory_layer", self.memory_layer, f"the model has {layers} layers")
-        between = (min(round(part * layers), layers - 1) for part in _BETWEEN)
-        usual = sorted({memory, *(one for one in between if one > memory), layers - 1})
+        usual = range(memory, min(layers, memory + 2 * _READ), 2)
         retrieval = self.retrieval_layers or tuple(usual)
         fits = all(memory <= one < layers for one in retrieval)
         reason = f"they must lie between the memory layer, {memory}, and the last one, {layers - 1}"

@@ -29,7 +29,7 @@ class MemLongSystem(LatentSystem[MemLongOptions]):
     registered = "memlong"
     called = "MemLong"
     options_type = MemLongOptions
-    makes = "memplus train --config configs/memlong/stage1.yaml"
+    makes = "memplus train --config configs/memlong/pieces.yaml"
     trained_for = (
         "memory_layer", "retrieval_layers", "segment", "gate", "positions", "rank", "alpha",
     )  # fmt: skip
