@@ -221,6 +221,7 @@ def squad_file(path: Path) -> Path:
 
 ON_A_GPU = {
     "serve": ["engine"],
+    "by_heart": [],
     "growth": [],
     "ret_llm": [],
     "memllm": ["thresholds"],
@@ -276,6 +277,23 @@ def test_an_answer_is_right_where_it_says_the_names_and_no_others(
         if one.kind != "po":
             more = next(name for name in known if name not in one.names | one.given)
             assert not ret_llm.is_right(one, f"{said} and {more}", known)
+
+
+def test_what_is_known_by_heart_shows_where_nothing_was_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(LATENCY.parent))
+    by_heart: Any = importlib.import_module("by_heart")
+    given = ["--model", "nano", "--system", "mplus", "--items", "3"]
+    monkeypatch.setattr(sys, "argv", ["by_heart", *given])
+    by_heart.main()
+    rows = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
+    counts = {(row["system"], row["source"]): row["right"] for row in rows}
+    told, another, nothing, held_out = counts["mplus", "notes"]
+    # The nano reads notes and knows none by heart.
+    assert told[0] >= 2
+    assert held_out[0] >= 2
+    assert another == nothing == [0, 3]
 
 
 def test_growth_says_how_large_each_state_is_after_twice_the_text(tmp_path: Path) -> None:

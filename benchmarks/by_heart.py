@@ -1,0 +1,144 @@
+"""How much a trained system reads in its memory, and how much it answers by heart.
+
+    python benchmarks/by_heart.py --system mplus,longmem:weights=FOLDER --data DATA --items 24
+
+Questions of the training set are put to three sessions: one that was told the passage, one that was
+told another passage of the same source, and one that was told nothing. What is right in the second
+and the third was learned from the questions, whatever training's own figures say; beside them stand
+questions that were held out, with their passage told. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import torch
+from shapes import add_device
+
+from memplus import MPlus
+from memplus.data.notes import make_notes
+from memplus.data.passages import Split, read_nq, read_squad
+from memplus.data.statements import HELD_OUT_TOPICS, read_statements, statement_topics
+from memplus.evaluation.engine.judging import contains
+from memplus.evaluation.engine.summary import wilson
+from memplus.systems.protocol import System
+from memplus.systems.registry import make_systems
+from memplus.systems.shared import Shared
+
+__all__ = ["Asked", "main", "right"]
+
+_NOTES = 6000
+"""Made up for training (``training.tasks.question_texts``)."""
+_SQUAD = Path("squad/dev-v2.0.json.gz")
+_NQ = Path("nq/lost-in-the-middle.nq-open-oracle.jsonl.gz")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A passage and a question that it answers."""
+
+    text: str
+    question: str
+    answers: tuple[str, ...]
+
+
+def main() -> None:
+    """Ask, and print what was right."""
+    given = _arguments()
+    torch.set_num_threads(given.threads)
+    model = MPlus.from_pretrained(given.model, dtype=given.dtype, device=given.device).eval()
+    shared = Shared(lambda: model)
+    trained, held = (_sources(given.data, split) for split in ("train", "held_out"))
+    found = []
+    print("| system | source | told | another told | nothing told | held out, told |")
+    print("|---|---|---|---|---|---|")
+    for system in make_systems(given.system.split(","), shared):
+        for source, all_of in trained.items():
+            random = Random(f"{given.seed}/{source}")
+            items = random.sample(all_of, min(given.items, len(all_of)))
+            fresh = random.sample(held[source], min(given.items, len(held[source])))
+            others = [*items[1:], items[0]]
+            counts = [
+                (right(system, items, [one.text for one in items]), len(items)),
+                (right(system, items, [one.text for one in others]), len(items)),
+                (right(system, items, [None] * len(items)), len(items)),
+                (right(system, fresh, [one.text for one in fresh]), len(fresh)),
+            ]
+            row = " | ".join(_share(*one) for one in counts)
+            print(f"| {system.title} | {source} | {row} |", flush=True)
+            found.append({"system": system.name, "source": source, "right": counts})
+    print(json.dumps({"model": given.model, "rows": found}))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", default="smollm2")
+    parser.add_argument("--dtype", default="float32")
+    add_device(parser)
+    parser.add_argument("--system", default="mplus", help="names with options, by commas")
+    parser.add_argument("--data", type=Path, help="folder of SQuAD and NQ; else they are left out")
+    parser.add_argument("--items", type=int, default=24, help="questions of each source")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    return parser.parse_args()
+
+
+def _sources(data: Path | None, split: Split) -> dict[str, list[Asked]]:
+    held = split == "held_out"
+    topics = [one for one in statement_topics() if (one in HELD_OUT_TOPICS) == held]
+    statements = [
+        Asked(one.text, asked.question, asked.answers)
+        for one in read_statements(topics)
+        for asked in one.questions
+    ]
+    notes = [
+        Asked(one.statement, one.question, (one.answer,))
+        for one in make_notes("questions", _NOTES, split)
+    ]
+    found = {"statements": statements, "notes": notes}
+    if data is not None:
+        passages = {"SQuAD": read_squad(data / _SQUAD, split), "NQ": read_nq(data / _NQ, split)}
+        for name, all_of in passages.items():
+            found[name] = [
+                Asked(one.text, asked.question, asked.answers)
+                for one in all_of
+                for asked in one.questions
+            ]
+    return found
+
+
+def right(system: System, items: Sequence[Asked], told: Sequence[str | None]) -> int:
+    """How many questions are answered, each by a session of its own.
+
+    Args:
+        system: sessions of it are opened.
+        items: what is asked.
+        told: what each session is told before it; None: nothing.
+    """
+    count = 0
+    for one, text in zip(items, told, strict=True):
+        session = system.open(0)
+        if text is not None:
+            session.write(text, "text")
+        (reply,) = session.ask([one.question])
+        count += any(contains(reply.text, answer) for answer in one.answers)
+    return count
+
+
+def _share(right: int, asked: int) -> str:
+    if not asked:
+        return "none asked"
+    low, high = wilson(right, asked)
+    return f"{100 * right / asked:.0f}% ({100 * low:.0f}-{100 * high:.0f})"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
