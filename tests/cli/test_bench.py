@@ -36,6 +36,10 @@ def test_a_benchmark_is_run_shown_resumed_and_drawn(
     given = ("bench", "check", out / "table.md", "--model", tiny, "--texts", book, "--json")
     assert run(*given).data["parted"] == []
     table = (out / "table.md").read_text()
+    trained = table.replace('"systems": {', '"systems": {"longmem": "0", ')
+    (out / "trained.md").write_text(trained)
+    checked = run("bench", "check", out / "trained.md", "--model", tiny, "--texts", book)
+    assert (checked.code, "longmem is not compared" in checked.out) == (0, True)
     (out / "old.md").write_text(table.replace('"plans": "', '"plans": "0'))
     old = run("bench", "check", out / "old.md", "--model", tiny, "--texts", book)
     assert (old.code, "retention: plans" in old.out) == (1, True)

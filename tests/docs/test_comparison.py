@@ -25,10 +25,11 @@ def test_every_benchmark_stands_on_the_page_or_is_named_here() -> None:
     assert MARKS.keys() == set(TASKS) - NOT_YET_RUN
 
 
-def test_every_system_that_needs_no_training_stands_on_the_page() -> None:
+def test_every_system_whose_weights_come_along_stands_on_the_page() -> None:
+    known = {str(one["name"]) for one in described()}
     there = {str(one["name"]) for one in described() if not one["missing"]}
     for task, one in MARKS.items():
-        assert {name.partition(":")[0] for name in one["systems"]} == there, task
+        assert there <= {name.partition(":")[0] for name in one["systems"]} <= known, task
 
 
 def test_the_page_says_how_it_was_made() -> None:

@@ -36,6 +36,14 @@ def test_a_page_knows_its_questions_and_its_weights(tmp_path: Path) -> None:
     assert of() == [Parted("gate", "mplus")]
 
 
+def test_a_system_that_cannot_be_opened_here_is_not_compared(tmp_path: Path) -> None:
+    systems = make_systems(["nothing"], SHARED)
+    marks = marks_of(markdown([run_benchmark(systems, Gate(), INPUTS, tmp_path, silent)]))
+    marks[0]["systems"]["elsewhere"] = "0" * 16
+    opened = {"nothing": systems[0], "elsewhere": None}
+    assert parted(marks, lambda _, options: checked(Gate, options), opened.get, INPUTS) == []
+
+
 def test_a_page_without_tables_is_refused() -> None:
     with pytest.raises(ConfigError, match="no tables"):
         marks_of("# Nothing")

@@ -13,12 +13,13 @@ from memplus.cli.bench_tables import show_benchmark, show_list
 from memplus.cli.evaluated import open_shared
 from memplus.cli.options import AsJson, Device, Dtype, Model
 from memplus.cli.output import Output
-from memplus.errors import BenchmarkFailedError
+from memplus.errors import BenchmarkFailedError, SystemWeightsError
 from memplus.evaluation.tasks.registry import TASKS
 
 if TYPE_CHECKING:
     from memplus.evaluation.benchmark import Benchmark
     from memplus.evaluation.page import Made
+    from memplus.systems.protocol import System
     from memplus.systems.shared import Shared
 
 __all__ = ["bench"]
@@ -73,6 +74,8 @@ Out = Annotated[
         "--out", help="Folder of the results, runs/bench/TASK by default; a run there is resumed."
     ),
 ]
+
+_OF_TODAY = "All {} tables are of today's questions and weights."
 
 
 def _command(name: str) -> Callable[..., None]:
@@ -243,7 +246,10 @@ def check(
     dtype: Dtype = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say which tables of a page are of other questions or other weights than today's."""
+    """Say which tables of a page are of other questions or other weights than today's.
+
+    A system whose weights are not here is not compared, and is named.
+    """
     from memplus.bench import make_inputs
     from memplus.data.documents import read_document
     from memplus.evaluation.comparison import marks_of, parted
@@ -253,17 +259,31 @@ def check(
 
     marks = marks_of(read_document(page).text)
     shared = open_shared(model, device=device, dtype=dtype)
+    absent: dict[str, str] = {}
+
+    def system_of(name: str) -> System | None:
+        try:
+            return make_systems([name], shared)[0]
+        except SystemWeightsError as error:
+            absent[name] = str(error).partition("\n")[0]
+            return None
+
     found = parted(
         marks,
         lambda name, options: checked(task_class(name), options),
-        lambda name: make_systems([name], shared)[0],
+        system_of,
         make_inputs(shared, data, texts),
     )
     lines = [f"{one.task}: {one.what} differ(s) from the page" for one in found]
+    lines += [f"{name} is not compared: {reason}" for name, reason in absent.items()]
     Output(as_json=as_json).result(
-        {"page": str(page), "parted": [asdict(one) for one in found]},
+        {
+            "page": str(page),
+            "parted": [asdict(one) for one in found],
+            "not_compared": sorted(absent),
+        },
         show=lambda console: console.print(
-            "\n".join(lines) or f"All {len(marks)} tables are of today's questions and weights.",
+            "\n".join(lines if found else [*lines, _OF_TODAY.format(len(marks))]),
             markup=False,
         ),
     )
