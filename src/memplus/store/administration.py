@@ -84,14 +84,7 @@ class Administration:
         return f"{type(self).__name__}({shown})"
 
     def _repr_html_(self) -> str:
-        columns = ("id", "model", "tokens", "waiting", "writes")
-        rows = [[getattr(one, column) for column in columns] for one in self.memories()]
-        lines = "".join(
-            f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in row)}</tr>" for row in rows
-        )
-        head = "".join(f"<th>{column}</th>" for column in columns)
-        caption = escape(str(self.path))
-        return f"<table><caption>{caption}</caption><tr>{head}</tr>{lines}</table>"
+        return _table(str(self.path), self.memories())
 
     @property
     def paths(self) -> list[Path]:
@@ -269,7 +262,6 @@ class Administration:
         Raises:
             UnknownMemoryError, CorruptMemoryError, StorageError.
         """
-
         return self._told(name, kept_commits)
 
     def has_label(self, name: str, label: str) -> bool:
@@ -337,3 +329,14 @@ class Administration:
                 keeper.go_back(sought_state(keeper.journal, keeper.manifest, to_write, commit))
             finally:
                 keeper.close()
+
+
+def _table(caption: str, manifests: Sequence[Manifest]) -> str:
+    """Memories as HTML."""
+    columns = ("id", "model", "tokens", "waiting", "writes")
+    rows = [[getattr(one, column) for column in columns] for one in manifests]
+    lines = "".join(
+        f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in row)}</tr>" for row in rows
+    )
+    head = "".join(f"<th>{column}</th>" for column in columns)
+    return f"<table><caption>{escape(caption)}</caption><tr>{head}</tr>{lines}</table>"
