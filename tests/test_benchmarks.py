@@ -223,7 +223,7 @@ ON_A_GPU = {
     "serve": ["engine"],
     "by_heart": [],
     "growth": [],
-    "ret_llm": [],
+    "ret_llm": ["--statements", "6", "--questions", "6", "--base-questions", "1"],
     "memllm": ["thresholds"],
     "scm_gate": ["--questions", "absent"],
 }
