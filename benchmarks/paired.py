@@ -4,8 +4,8 @@
 
 Intervals of two rows of a table overlap where the questions differ more than the systems do; the
 same questions' differences do not. Printed is the mean of what the first system has more than the
-second, with its 95% interval: of credit, 0 to 1; of the benchmark ``perplexity`` nats a token, where
-less is better. The last line is JSON.
+second, with its 95% interval: of credit, 0 to 1; of the benchmark ``perplexity`` nats a token,
+where less is better. The last line is JSON.
 """
 
 from __future__ import annotations
