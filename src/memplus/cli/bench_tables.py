@@ -20,14 +20,20 @@ def show_benchmark(console: Console, found: Benchmark, folder: Path) -> None:
     """The figures of one benchmark, and what each system cost."""
     from memplus.evaluation.benchmark_tables import cost_rows, figure_tables
 
+    unable = {one.title: one.unable for one in found.results if one.unable}
     console.print(f"{found.task}: {found.title}. Columns: {found.axis}.", markup=False)
     for title, rows in [*figure_tables(found), ("cost", cost_rows(found))]:
         table = Table(title=title, box=SIMPLE)
-        for column, name in enumerate(rows[0]):
-            table.add_column(name, justify="right" if column else "left", no_wrap=True)
+        # A long name is broken sooner than a figure is cut.
+        table.add_column(rows[0][0], overflow="fold")
+        for name in rows[0][1:]:
+            table.add_column(name, justify="right", overflow="fold")
         for row in rows[1:]:
-            table.add_row(*row)
+            if row[0] not in unable:
+                table.add_row(*row)
         console.print(table)
+    for system, reason in unable.items():
+        console.print(f"{system}: {reason}", markup=False)
     console.print(f"All answers: {folder}", markup=False)
 
 
