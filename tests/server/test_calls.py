@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.clocks import set_clock
 
 from memplus.server.calls import SCHEMA, Call, Calls, digest_of, label_of
 from memplus.server.database import ServerDatabase
@@ -52,7 +53,7 @@ def test_calls_that_wrote_the_same_are_known_again_for_a_while(
     assert [one.id for one in calls.written_lately("ann", digest_of("b"))] == ["b"]
     assert calls.written_lately("bob", digest_of("b")) == []
     later = time.time() + 601
-    monkeypatch.setattr(time, "time", lambda: later)
+    set_clock(monkeypatch, lambda: later)
     assert calls.written_lately("ann", digest_of("b")) == []
 
 
@@ -62,7 +63,7 @@ def test_calls_without_metadata_go_after_a_while(
     calls.add("ann", call("plain", metadata={}))
     calls.add("ann", call("named"))
     later = time.time() + 2 * 86_400
-    monkeypatch.setattr(time, "time", lambda: later)
+    set_clock(monkeypatch, lambda: later)
     calls.add("ann", call("new"))
     assert calls.get("ann", "plain") is None
     assert calls.get("ann", "named") is not None

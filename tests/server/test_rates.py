@@ -6,6 +6,7 @@ from typing import Any
 
 import openai
 import pytest
+from tests.clocks import set_clock
 from tests.server.serving import serving
 from tests.server.speaking import FACT, ask, failure, write
 
@@ -112,7 +113,7 @@ def test_the_stock_client_raises_its_own_error(tmp_path: Path, nano: MPlus) -> N
 
 def test_a_clock_that_is_put_back_locks_no_key_out(monkeypatch: pytest.MonkeyPatch) -> None:
     limits, ann, now = rates(requests_per_minute=2), Principal(key="a"), [1e9]
-    monkeypatch.setattr("time.time", lambda: now[0])
+    set_clock(monkeypatch, lambda: now[0])
     for _ in range(2):
         limits.enter(ann)
     now[0] -= 3600

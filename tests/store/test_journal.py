@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from tests.clocks import set_clock
 from tests.store.fakes import SMALL, FakeHost
 from tests.store.test_changes import story
 from tests.store.test_store import chunks
@@ -243,7 +244,7 @@ def test_a_clock_out_of_bounds_damages_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: float
 ) -> None:
     store = MemoryStore(tmp_path / "s", limits=SMALL)
-    monkeypatch.setattr(time, "time", lambda: clock)
+    set_clock(monkeypatch, lambda: clock)
     with store.create("alice", HOST) as memory:
         HOST.write(memory, chunks(0, 9), "a")
     with store.open("alice", HOST) as memory:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.clocks import set_clock
 from tests.store.fakes import SMALL, FakeHost, contents, store_on
 from tests.store.test_changes import everything_in, story
 from tests.store.test_faults import Refusing
@@ -199,7 +200,7 @@ def test_no_machines_time_of_day_counts(
         with pytest.raises(MemoryBusyError):
             two.open()
         real = time.time
-        monkeypatch.setattr(time, "time", lambda: real() + jump)
+        set_clock(monkeypatch, lambda: real() + jump)
         with pytest.raises(MemoryBusyError):
             two.open()
         labelled(first, "ab12", chunks(0, 1))
