@@ -23,8 +23,13 @@ from shapes import add_device
 
 from memplus import MPlus
 from memplus.data.notes import make_notes
-from memplus.data.passages import Split, read_nq, read_squad
-from memplus.data.statements import HELD_OUT_TOPICS, read_statements, statement_topics
+from memplus.data.passages import PassageQuestions, Split, read_nq, read_squad
+from memplus.data.statements import (
+    HELD_OUT_TOPICS,
+    Statement,
+    read_statements,
+    statement_topics,
+)
 from memplus.evaluation.engine.judging import contains
 from memplus.evaluation.engine.summary import wilson
 from memplus.systems.protocol import System
@@ -34,7 +39,7 @@ from memplus.systems.shared import Shared
 __all__ = ["Asked", "main", "right"]
 
 _NOTES = 6000
-"""Made up for training (``training.tasks.question_texts``)."""
+"""Those that the shipped weights were trained on; training draws notes without end since then."""
 _SQUAD = Path("squad/dev-v2.0.json.gz")
 _NQ = Path("nq/lost-in-the-middle.nq-open-oracle.jsonl.gz")
 
@@ -94,25 +99,23 @@ def _arguments() -> argparse.Namespace:
 def _sources(data: Path | None, split: Split) -> dict[str, list[Asked]]:
     held = split == "held_out"
     topics = [one for one in statement_topics() if (one in HELD_OUT_TOPICS) == held]
-    statements = [
-        Asked(one.text, asked.question, asked.answers)
-        for one in read_statements(topics)
-        for asked in one.questions
-    ]
     notes = [
         Asked(one.statement, one.question, (one.answer,))
         for one in make_notes("questions", _NOTES, split)
     ]
-    found = {"statements": statements, "notes": notes}
+    found = {"statements": _each_question(read_statements(topics)), "notes": notes}
     if data is not None:
         passages = {"SQuAD": read_squad(data / _SQUAD, split), "NQ": read_nq(data / _NQ, split)}
-        for name, all_of in passages.items():
-            found[name] = [
-                Asked(one.text, asked.question, asked.answers)
-                for one in all_of
-                for asked in one.questions
-            ]
+        found |= {name: _each_question(all_of) for name, all_of in passages.items()}
     return found
+
+
+def _each_question(passages: Sequence[PassageQuestions | Statement]) -> list[Asked]:
+    return [
+        Asked(one.text, asked.question, asked.answers)
+        for one in passages
+        for asked in one.questions
+    ]
 
 
 def right(system: System, items: Sequence[Asked], told: Sequence[str | None]) -> int:

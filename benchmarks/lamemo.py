@@ -15,13 +15,14 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 import torch
+from intervals import interval
 from shapes import add_device
 from torch import Tensor
 
@@ -96,13 +97,6 @@ def held_out(model: PublishedLaMemo, data: Tensor, segment: int) -> list[float]:
     losses = torch.stack(found, dim=1)
     pieces = losses.unfold(1, _PIECE, _PIECE).mean(dim=2)[:, 1:]
     return [float(one) for one in pieces.flatten()]
-
-
-def interval(differences: Sequence[float]) -> tuple[float, float]:
-    """The middle and half of the 95% interval of a mean."""
-    if len(differences) < 2:
-        return fmean(differences), float("nan")
-    return fmean(differences), 1.96 * stdev(differences) / math.sqrt(len(differences))
 
 
 def compared(

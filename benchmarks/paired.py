@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
+
+from intervals import interval
 
 __all__ = ["difference", "main", "measured"]
 
@@ -73,9 +73,7 @@ def difference(one: Mapping[_Key, float], other: Mapping[_Key, float]) -> tuple[
     how many they are.
     """
     found = [one[key] - other[key] for key in one if key in other]
-    if len(found) < 2:
-        return (fmean(found) if found else math.nan), math.nan, len(found)
-    return fmean(found), 1.96 * stdev(found) / math.sqrt(len(found)), len(found)
+    return *interval(found), len(found)
 
 
 if __name__ == "__main__":
