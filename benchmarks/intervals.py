@@ -1,12 +1,15 @@
-"""The middle of differences, and how sure it is."""
+"""How far apart two are that were asked the same, and how sure it is."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from statistics import fmean, stdev
 
-__all__ = ["interval"]
+from memplus.evaluation.engine.summary import wilson
+
+__all__ = ["Pairs", "interval"]
 
 
 def interval(differences: Sequence[float]) -> tuple[float, float]:
@@ -14,3 +17,74 @@ def interval(differences: Sequence[float]) -> tuple[float, float]:
     if len(differences) < 2:
         return (fmean(differences) if differences else math.nan), math.nan
     return fmean(differences), 1.96 * stdev(differences) / math.sqrt(len(differences))
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The same questions, right or wrong by two."""
+
+    both: int
+    first: int
+    """Right by the first alone."""
+    second: int
+    neither: int
+
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[bool, bool]]) -> Pairs:
+        """Count them."""
+        found = list(pairs)
+        return cls(*(found.count(one) for one in _KINDS))
+
+    @property
+    def asked(self) -> int:
+        """Of all kinds."""
+        return self.both + self.first + self.second + self.neither
+
+    @property
+    def shares(self) -> tuple[float, float]:
+        """What is right by the first, and by the second; NaN where nothing was asked."""
+        if not self.asked:
+            return math.nan, math.nan
+        return (self.both + self.first) / self.asked, (self.both + self.second) / self.asked
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95% interval of the difference of the shares (Newcombe's tenth method of 1998).
+
+        It puts the Wilson intervals of the two together by how alike the answers are, and so has a
+        width where no question tells the two apart.
+        """
+        one, other = self.shares
+        low, high = wilson(self.both + self.first, self.asked)
+        other_low, other_high = wilson(self.both + self.second, self.asked)
+        below = _together(one - low, other_high - other, self._likeness)
+        above = _together(high - one, other - other_low, self._likeness)
+        return one - other - below, one - other + above
+
+    @property
+    def _likeness(self) -> float:
+        """The correlation of the answers, what chance gives taken off where it is above 0."""
+        sides = (self.both + self.first) * (self.second + self.neither)
+        sides *= (self.both + self.second) * (self.first + self.neither)
+        if not sides:
+            return 0.0
+        alike = self.both * self.neither - self.first * self.second
+        if alike > 0:
+            alike = max(alike - self.asked / 2, 0.0)
+        return alike / math.sqrt(sides)
+
+    @property
+    def chance(self) -> float:
+        """How likely at least so uneven a split of the questions is that one alone gets right,
+        if either is as likely to be that one: the exact test of McNemar, of both sides.
+        """
+        uneven = self.first + self.second
+        least = min(self.first, self.second)
+        return min(1.0, 2 * sum(math.comb(uneven, n) for n in range(least + 1)) / 2**uneven)
+
+
+_KINDS = ((True, True), (True, False), (False, True), (False, False))
+
+
+def _together(one: float, other: float, likeness: float) -> float:
+    return math.sqrt(max(0.0, one**2 - 2 * likeness * one * other + other**2))

@@ -279,49 +279,6 @@ def test_an_answer_is_right_where_it_says_the_names_and_no_others(
             assert not ret_llm.is_right(one, f"{said} and {more}", known)
 
 
-def test_what_is_known_by_heart_shows_where_nothing_was_told(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.syspath_prepend(str(LATENCY.parent))
-    by_heart: Any = importlib.import_module("by_heart")
-    given = ["--model", "nano", "--system", "mplus", "--items", "3"]
-    monkeypatch.setattr(sys, "argv", ["by_heart", *given])
-    by_heart.main()
-    rows = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
-    counts = {(row["system"], row["source"]): row["right"] for row in rows}
-    told, another, nothing, held_out = counts["mplus", "notes"]
-    # The nano reads notes and knows none by heart.
-    assert told[0] >= 2
-    assert held_out[0] >= 2
-    assert another == nothing == [0, 3]
-
-
-def test_two_systems_are_compared_question_by_question(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.syspath_prepend(str(LATENCY.parent))
-    paired: Any = importlib.import_module("paired")
-    for name, losses in (("one", [1.0, 3.0, 9.0]), ("other", [2.0, 4.5, 9.5])):
-        head = {"task": "perplexity", "system": name}
-        lines = [
-            {"seed": 0, "key": str(place), "wanted": 1000, "scores": [[-loss * 10, 10]]}
-            for place, loss in enumerate(losses)
-        ]
-        (tmp_path / name).mkdir()
-        text = "\n".join(json.dumps(line) for line in [head, *lines])
-        (tmp_path / name / "answers.jsonl").write_text(text)
-    given = ["paired", str(tmp_path), "--system", "one", "--against"]
-    monkeypatch.setattr(sys, "argv", [*given, "other"])
-    paired.main()
-    found = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert found["difference"] == pytest.approx(-1)
-    assert found["half"] == pytest.approx(1.96 * 0.5 / 3**0.5)
-    assert found["questions"] == 3
-    monkeypatch.setattr(sys, "argv", [*given, "a third"])
-    with pytest.raises(SystemExit, match="there are one, other"):
-        paired.main()
-
-
 def test_growth_says_how_large_each_state_is_after_twice_the_text(tmp_path: Path) -> None:
     picture = tmp_path / "growth.png"
     script = LATENCY.with_name("growth.py")
