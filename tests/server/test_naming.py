@@ -8,7 +8,14 @@ import jwt
 import pytest
 
 from memplus.server.faults import RequestFault
-from memplus.server.naming import Names, background_task, chain_name, forwarded_user, named_memory
+from memplus.server.naming import (
+    Names,
+    background_task,
+    chain_name,
+    forwarded_user,
+    ignores_tools,
+    named_memory,
+)
 from memplus.server.principals import Principal
 
 WHO = Principal("acme", "k1")
@@ -108,3 +115,20 @@ def test_any_text_in_the_task_header_marks_a_background_task() -> None:
     assert background_task({"x-memory-task": "title_generation"})
     assert not background_task({"x-memory-task": " "})
     assert not background_task({})
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, False),
+        ({"x-memory-tools": "ignore"}, True),
+        ({"x-memory-tools": " Ignore "}, True),
+        ({"x-memory-tools": "call"}, False),
+        ({"x-memory-task": ""}, True),
+        ({"x-openwebui-chat-id": "c1"}, True),
+    ],
+)
+def test_tools_may_be_left_where_a_client_says_so(
+    headers: dict[str, str], *, expected: bool
+) -> None:
+    assert ignores_tools(headers) is expected

@@ -10,12 +10,20 @@ import jwt
 from memplus.server.faults import Fault, RequestFault
 from memplus.server.principals import Principal
 
-__all__ = ["Names", "background_task", "chain_name", "forwarded_user", "named_memory"]
+__all__ = [
+    "Names",
+    "background_task",
+    "chain_name",
+    "forwarded_user",
+    "ignores_tools",
+    "named_memory",
+]
 
 _ISSUER = "open-webui"
 _SIGNED = "x-openwebui-user-jwt"
 _PLAIN = "x-openwebui-user-id"
 _CONVERSATIONS = ("x-conversation-id", "x-openwebui-chat-id", "x-session-id")
+_INTERFACE = ("x-openwebui-chat-id", "x-memory-task")
 _LONGEST = 512
 
 
@@ -115,3 +123,14 @@ def chain_name(headers: Mapping[str, str], conversation: str) -> str:
 def background_task(headers: Mapping[str, str]) -> bool:
     """Whether a request is no turn of a person: a title, tags, a query."""
     return bool(headers.get("x-memory-task", "").strip())
+
+
+def ignores_tools(headers: Mapping[str, str]) -> bool:
+    """Whether tools that a request offers may be left unused.
+
+    A client says so by ``X-Memory-Tools: ignore``. Open WebUI offers its own tools with every
+    turn and shows a plain answer as well; the headers that its connection is to have tell it.
+    """
+    if headers.get("x-memory-tools", "").strip().lower() == "ignore":
+        return True
+    return any(name in headers for name in _INTERFACE)

@@ -6,7 +6,15 @@ import pytest
 from pydantic import ValidationError
 
 from memplus.server.faults import RequestFault
-from memplus.server.wire.fields import Named, Sampled, plain_text, refuse, served_model, stops
+from memplus.server.wire.fields import (
+    Named,
+    Sampled,
+    plain_text,
+    refuse,
+    refuse_tools,
+    served_model,
+    stops,
+)
 
 
 def test_a_memory_is_a_name_or_an_object() -> None:
@@ -81,3 +89,21 @@ def test_a_model_is_named_with_or_without_a_memory() -> None:
     with pytest.raises(RequestFault) as error:
         served_model("other@notes", "nano")
     assert error.value.fault.code == "model_not_found"
+
+
+@pytest.mark.parametrize("choice", [None, "auto"])
+def test_tools_that_a_client_can_do_without_are_left(choice: object) -> None:
+    refuse_tools([{"type": "function"}], choice, ignored=True)
+
+
+@pytest.mark.parametrize(
+    ("choice", "ignored"),
+    [(None, False), ("auto", False), ("required", True), ({"type": "function"}, True)],
+)
+def test_tools_that_have_to_be_called_are_refused_with_what_to_do(
+    choice: object, *, ignored: bool
+) -> None:
+    with pytest.raises(RequestFault) as error:
+        refuse_tools([{"type": "function"}], choice, ignored=ignored)
+    assert error.value.fault.param == "tools"
+    assert "X-Memory-Tools: ignore" in error.value.fault.message

@@ -19,6 +19,7 @@ from memplus.server.exchange import Ask, Ended, asked
 from memplus.server.faults import Fault
 from memplus.server.kept_answers import Repeat
 from memplus.server.ledger import Kept
+from memplus.server.naming import ignores_tools
 from memplus.server.principals import Principal
 from memplus.server.repeats import answered
 from memplus.server.services import Services
@@ -34,7 +35,7 @@ router = APIRouter(tags=["openai"])
 async def chat(request: Request, body: ChatRequest, services: Served, who: Who) -> Response:
     """Answer a chat; its new turns are written into its memory."""
     services.require_ready()
-    body.check()
+    body.check(ignores_tools=ignores_tools(request.headers))
     talk = _Talk(request, body, services, who)
     if not body.stream:
         kept = await unless_gone(request, last_of(talk.items(), Kept))

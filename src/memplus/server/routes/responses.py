@@ -20,6 +20,7 @@ from memplus.server.faults import Fault, RequestFault
 from memplus.server.kept_answers import KeptResponse, Repeat
 from memplus.server.kept_conversations import KeptConversations
 from memplus.server.ledger import Kept
+from memplus.server.naming import ignores_tools
 from memplus.server.principals import Principal
 from memplus.server.prompts import Message
 from memplus.server.repeats import answered, retried
@@ -40,7 +41,7 @@ _OPEN = ("status", "completed_at", "incomplete_details", "output", "usage")
 async def respond(request: Request, body: ResponseRequest, services: Served, who: Who) -> Response:
     """Answer; the new turns are written into the memory, and the response is kept."""
     services.require_ready()
-    body.check()
+    body.check(ignores_tools=ignores_tools(request.headers))
     talk = _Talk(request, body, services, who)
     if not body.stream:
         kept = await unless_gone(request, last_of(talk.items(), Kept))

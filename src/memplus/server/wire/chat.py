@@ -10,7 +10,7 @@ from pydantic import Field
 from memplus.server.engine.requests import Finished, TokenScore
 from memplus.server.faults import RequestFault
 from memplus.server.prompts import ROLES, Message
-from memplus.server.wire.fields import Sampled, Wire, plain_text, refuse
+from memplus.server.wire.fields import Sampled, Wire, plain_text, refuse, refuse_tools
 
 __all__ = [
     "ChatMessage",
@@ -61,16 +61,18 @@ class ChatRequest(Sampled):
     logit_bias: dict[str, Any] | None = None
     web_search_options: Any = None
 
-    def check(self) -> None:
+    def check(self, *, ignores_tools: bool = False) -> None:
         """Refuse what is not served and would change the answer.
+
+        Args:
+            ignores_tools: tools that the model may leave are no reason to refuse.
 
         Raises:
             RequestFault: with the field's name.
         """
         if self.n not in (None, 1):
             raise RequestFault.invalid("n is 1: one answer at a time.", "n", "unsupported")
-        tools = None if self.tool_choice == "none" else self.tools
-        refuse("tools", tools, "the model calls none")
+        refuse_tools(self.tools, self.tool_choice, ignored=ignores_tools)
         refuse("functions", self.functions, "the model calls none")
         kind = (self.response_format or {"type": "text"}) if self.response_format else None
         if kind is not None and not (isinstance(kind, dict) and kind.get("type") == "text"):

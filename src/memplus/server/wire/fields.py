@@ -17,6 +17,7 @@ __all__ = [
     "Wire",
     "plain_text",
     "refuse",
+    "refuse_tools",
     "served_model",
     "stops",
 ]
@@ -125,6 +126,12 @@ def plain_text(content: Any, param: str) -> str:
     return "\n".join(texts)
 
 
+_NO_TOOLS = (
+    "the model calls none. Leave them out, or send the header X-Memory-Tools: ignore to be "
+    "answered without them"
+)
+
+
 def refuse(param: str, given: object, reason: str) -> None:
     """Refuse a field that would change the answer, where it is given.
 
@@ -133,6 +140,22 @@ def refuse(param: str, given: object, reason: str) -> None:
     """
     if given:
         raise RequestFault.invalid(f"{param} is not served: {reason}.", param, "unsupported")
+
+
+def refuse_tools(given: object, choice: object, *, ignored: bool) -> None:
+    """Refuse tools, unless the model may leave them and the client knows that it will.
+
+    Args:
+        given: the tools.
+        choice: field ``tool_choice``.
+        ignored: what ``naming.ignores_tools`` says.
+
+    Raises:
+        RequestFault: with ``tools``.
+    """
+    if choice == "none" or (ignored and choice in (None, "auto")):
+        return
+    refuse("tools", given, _NO_TOOLS)
 
 
 def stops(given: str | list[str] | None) -> tuple[str, ...]:

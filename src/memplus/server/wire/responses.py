@@ -8,7 +8,7 @@ from pydantic import Field
 
 from memplus.server.engine.requests import Finished
 from memplus.server.faults import RequestFault
-from memplus.server.wire.fields import Sampled, refuse
+from memplus.server.wire.fields import Sampled, refuse, refuse_tools
 
 __all__ = ["ResponseRequest", "response_body", "response_usage"]
 
@@ -30,13 +30,16 @@ class ResponseRequest(Sampled):
     background: bool | None = None
     prompt: Any = None
 
-    def check(self) -> None:
+    def check(self, *, ignores_tools: bool = False) -> None:
         """Refuse what is not served and would change the answer.
+
+        Args:
+            ignores_tools: tools that the model may leave are no reason to refuse.
 
         Raises:
             RequestFault: with the field's name.
         """
-        refuse("tools", None if self.tool_choice == "none" else self.tools, "the model calls none")
+        refuse_tools(self.tools, self.tool_choice, ignored=ignores_tools)
         kind = (self.text or {}).get("format") or {"type": "text"}
         plain = isinstance(kind, dict) and kind.get("type") == "text"
         refuse("text.format", not plain, "answers are text")
