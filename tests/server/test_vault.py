@@ -229,7 +229,13 @@ def test_deleting_lets_readers_end_and_tells_the_others(
 ) -> None:
     async def run() -> None:
         vault, gone = made(database, nano), []
-        vault.gone.append(gone.append)
+        store = vault.store
+
+        def remove(stored: str) -> None:
+            store.delete(stored)
+            gone.append(stored)
+
+        vault.remove = remove
         await vault.create(ANN, "notes")
         async with vault.reading(ANN, "notes") as memory:
             await vault.delete(ANN, "notes")

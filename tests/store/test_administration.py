@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -238,3 +238,23 @@ def test_names_are_read_once_whatever_becomes_of_the_memories(
     (damaged,) = [path for path in (tmp_path / "memories").iterdir() if path.name in read[:1]]
     (damaged / "manifest").write_bytes(b"")
     assert len(MemoryStore(tmp_path).names()) == 3
+
+
+def test_what_stands_beside_a_memory_is_changed_while_nobody_else_may_write(
+    store: MemoryStore,
+) -> None:
+    seen: list[tuple[str, bool]] = []
+
+    @contextmanager
+    def within(name: str) -> Iterator[None]:
+        with pytest.raises(MemoryBusyError):
+            store.open(name, HOST, write=True)
+        yield
+        seen.append((name, name in store))
+
+    store.rollback("alice", commit=1, within=lambda: within("alice"))
+    store.delete("bob", within=lambda: within("bob"))
+    assert seen == [("alice", True), ("bob", False)]
+    with pytest.raises(UnknownMemoryError):
+        store.delete("bob", within=lambda: within("bob"))
+    assert len(seen) == 2

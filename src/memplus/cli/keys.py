@@ -103,7 +103,8 @@ def revoke(name: KeyName, *, store: StoreAlone, shown: OutputFlags) -> None:
 
 def _keys(store: Path) -> Keys:
     """The keys of a store, which is made where there is none: keys come before memories."""
-    from memplus.server.database import ServerDatabase
+    from memplus.server.database import ServerDatabase, database_of
     from memplus.server.keys import SCHEMA, Keys
 
-    return Keys(ServerDatabase(made_store(store).path, SCHEMA))
+    path = made_store(store).path
+    return Keys(ServerDatabase(database_of(path) or path, SCHEMA))

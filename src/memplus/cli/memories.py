@@ -21,7 +21,8 @@ from memplus.cli.options import (
     StoreAlone,
     Wait,
 )
-from memplus.cli.place import Creation, Place, existing_store
+from memplus.cli.output import Output
+from memplus.cli.place import Creation, Place, administered, existing_store
 from memplus.cli.standard import default_store
 
 if TYPE_CHECKING:
@@ -93,6 +94,9 @@ def create(
     """Make an empty memory; `write`, `tell` and `chat` also make theirs where there is none."""
     out = shown.open()
     creation = Creation(seed, max_bytes, rows)
+    if store.exists():
+        with administered(store) as opened:
+            opened.made(name)
     made = Place(store=store, id=name).created(chosen.load(), creation)
     made.close()
     manifest = existing_store(store).manifest(name)
@@ -132,7 +136,9 @@ def fork(
 ) -> None:
     """Make a second memory that begins as this one; they share what is on the disk."""
     out = shown.open()
-    existing_store(store).fork(name, new_name)
+    with administered(store) as opened:
+        _warn(out, opened.waiting(name), f"not in {new_name}")
+        opened.fork(name, new_name)
     line = f"{new_name} begins as {name}."
     out.result({"id": name, "fork": new_name}, show=lambda console: _say(console, line))
 
@@ -148,12 +154,10 @@ def move(
     shown: OutputFlags,
 ) -> None:
     """Move a memory to another store; whatever ends it, one of the two has it, whole."""
-    from memplus.store import MemoryStore
-
     out = shown.open()
-    source = existing_store(store)
-    source.manifest(name)
-    source.move(name, MemoryStore(to), wait=wait)
+    with administered(store) as opened:
+        opened.store.manifest(name)
+        opened.move(name, to, wait=wait)
     line = f"{name} is in {to}."
     out.result({"id": name, "to": str(to)}, show=lambda console: _say(console, line))
 
@@ -161,9 +165,10 @@ def move(
 @memories.command()
 @with_groups
 def delete(name: Name, *, store: StoreAlone, wait: Wait = 0.0, shown: OutputFlags) -> None:
-    """Delete a memory; its forks keep what they share with it."""
+    """Delete a memory, and what a server keeps of it; its forks keep what they share with it."""
     out = shown.open()
-    existing_store(store).delete(name, wait=wait)
+    with administered(store) as opened:
+        opened.delete(name, wait=wait)
     out.result({"deleted": name}, show=lambda console: _say(console, f"{name} is deleted."))
 
 
@@ -178,7 +183,9 @@ def export(
 ) -> None:
     """Write a memory as it is now, with its texts, to one portable file."""
     out = shown.open()
-    existing_store(store).export(name, file)
+    with administered(store) as opened:
+        _warn(out, opened.waiting(name), "not in the file")
+        opened.store.export(name, file)
     size = file.stat().st_size
     data = {"id": name, "file": str(file), "bytes": size}
     line = f"{name} is in {file} ({size / 1e6:.1f} MB)."
@@ -195,10 +202,12 @@ def import_one(
     shown: OutputFlags,
 ) -> None:
     """Add a memory from a file; every byte of it is checked first."""
+    from memplus.server.administering import Administered
     from memplus.store import MemoryStore
 
     out = shown.open()
-    manifest = MemoryStore(store).import_memory(file, name)
+    with Administered(MemoryStore(store)) as opened:
+        manifest = opened.import_memory(file, name)
     line = f"{manifest.id}: {manifest.tokens:,} tokens in {manifest.writes:,} writes."
     out.result(_described(manifest), show=lambda console: _say(console, line))
 
@@ -266,11 +275,11 @@ def rollback(
 ) -> None:
     """Go back to the state after a write or a commit; what came later is gone."""
     out = shown.open()
-    opened = existing_store(store)
-    opened.rollback(name, to_write, commit=commit, wait=wait)
+    with administered(store) as opened:
+        opened.rollback(name, to_write, commit, wait=wait)
+        found = opened.store.manifest(name)
     which = f"write {to_write}" if commit is None else f"commit {commit}"
     line = f"{name} is what it was after {which}."
-    found = opened.manifest(name)
     data = {"id": name, "commit": found.commit, "writes": found.writes}
     out.result(data, show=lambda console: _say(console, line))
 
@@ -297,24 +306,38 @@ def forget(
     chosen: ModelFlags,
     shown: OutputFlags,
 ) -> None:
-    """Forget writes: their rows and their text go, and with them all earlier states."""
+    """Forget writes: their rows and their text go, and with them all earlier states.
+
+    Where a server has been used over the store, its stored responses, its conversations and its
+    notes of these writes go as well; what it took in for the memory is written first.
+    """
     out = shown.open()
-    opened = existing_store(store)
+    opened = administered(store)
     loaded = chosen.load()
-    with opened.open(name, loaded, write=True, wait=wait) as memory:
-        gone = memory.forget(source=source, write=write, match=match, rebuild=rebuild)
+    with opened, opened.writing(name, loaded, wait=wait) as memory:
+        gone, also = opened.forget(memory, source=source, write=write, match=match, rebuild=rebuild)
     data = {
         "id": name,
         "writes": list(gone.writes),
         "short_term_rows": gone.short_term_rows,
         "long_term_rows": gone.long_term_rows,
         "tail_tokens": gone.tail_tokens,
+        "also_removed": also,
     }
     rows = gone.short_term_rows + gone.long_term_rows
     line = (
         f"{len(gone.writes)} writes, {rows:,} rows and {gone.tail_tokens} waiting tokens are gone."
     )
+    if also:
+        counts = ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in also.items())
+        line += f" So is what the server kept of them: {counts}."
     out.result(data, show=lambda console: _say(console, line))
+
+
+def _warn(out: Output, waiting: int, where: str) -> None:
+    """Say what a server took in that a copy cannot have."""
+    if waiting:
+        out.note(f"{waiting} texts that a server took in are not written yet, and {where}.")
 
 
 def _say(console: Console, line: str) -> None:

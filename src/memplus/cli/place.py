@@ -17,10 +17,19 @@ if TYPE_CHECKING:
     from memplus.memory.packing import RowKind
     from memplus.memory.state import Memory
     from memplus.mplus.model import MPlus
+    from memplus.server.administering import Administered
     from memplus.store import MemoryStore, StoredMemory
     from memplus.store.sharded import AnyStore
 
-__all__ = ["Creation", "Place", "existing_store", "made_store", "require_folder", "served_store"]
+__all__ = [
+    "Creation",
+    "Place",
+    "administered",
+    "existing_store",
+    "made_store",
+    "require_folder",
+    "served_store",
+]
 
 
 @dataclass(frozen=True)
@@ -184,6 +193,20 @@ def existing_store(path: Path, *, ram: int | None = None) -> MemoryStore:
     from memplus.store import MemoryStore
 
     return MemoryStore.existing(path, ram=ram)
+
+
+def administered(path: Path) -> Administered:
+    """The store at ``path`` with what a server keeps beside it, to be looked after.
+
+    Raises:
+        NotFoundError: there is no such directory.
+        NotAStoreError: there is something else.
+        UsageError: what a server keeps beside it is not where it was.
+    """
+    store = existing_store(path)
+    from memplus.server.administering import Administered
+
+    return Administered(store)
 
 
 def require_folder(path: Path) -> None:

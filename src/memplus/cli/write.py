@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -64,9 +65,10 @@ def write(
             report(source, done, total)
             return stopped()
 
-        reading = write_documents(
-            model, target, documents, flush=flush, replace=replace, after=after
-        )
+        with _replacing(place.place, target, documents if replace else []):
+            reading = write_documents(
+                model, target, documents, flush=flush, replace=replace, after=after
+            )
     data = {
         **place.place.data,
         "interrupted": reading.interrupted,
@@ -83,6 +85,20 @@ def write(
     if reading.interrupted:
         out.note("Interrupted: what was written until then is saved. The same command resumes.")
         raise typer.Exit(INTERRUPTED)
+
+
+@contextmanager
+def _replacing(place: Place, memory: Memory, documents: list[Document]) -> Iterator[None]:
+    """A block that forgets what documents' names hold; what a server keeps of that goes, too."""
+    from memplus.cli.place import administered
+    from memplus.store import StoredMemory
+
+    if not (documents and isinstance(memory, StoredMemory)):
+        yield
+        return
+    sources = [document.source for document in documents]
+    with administered(place.store) as opened, opened.replacing(memory, sources):
+        yield
 
 
 def holdings(memory: Memory) -> dict[str, int]:

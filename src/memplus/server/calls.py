@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from memplus.server.database import ServerDatabase
@@ -179,15 +179,11 @@ class Calls:
                 (moved.start, moved.tokens, stored, call.id),
             )
 
-    def cut_to(self, stored: str, held: dict[str, int]) -> None:
-        """Forget what came later than a state that was gone back to.
+    def ids(self, stored: str) -> list[str]:
+        """All that are kept of a memory."""
+        rows = self._database.rows("SELECT id FROM calls WHERE stored = ?", (stored,))
+        return [row["id"] for row in rows]
 
-        Args:
-            stored: the memory.
-            held: source -> tokens that it has now.
-        """
-        gone = [
-            call.id for call in self._calls("stored = ?", (stored,))
-            if call.start >= held.get(call.source, 0)
-        ]  # fmt: skip
-        self.remove(stored, gone)
+    def keep(self, stored: str, ids: Collection[str]) -> None:
+        """Forget all others: a state was gone back to, and these are the calls that it has."""
+        self.remove(stored, [one for one in self.ids(stored) if one not in ids])

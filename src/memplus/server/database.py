@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -14,9 +15,11 @@ from memplus.errors.base import storage_errors
 from memplus.store.database import connect, refusals_named
 from memplus.store.leases import OWNERS
 
-__all__ = ["ServerDatabase", "database_folder"]
+__all__ = ["ServerDatabase", "database_folder", "database_of", "point_out"]
 
 NAME = "server.db"
+POINTER = "server.at"
+"""In a store's other directories: where the file lies."""
 VERSION = 1
 _SCRUB_PATIENCE = 100
 """Milliseconds that are waited for readers of other processes."""
@@ -35,6 +38,47 @@ def database_folder(paths: Sequence[Path]) -> Path:
         listed = ", ".join(str(path) for path in found)
         raise UsageError(f"Only one of the directories may hold {NAME}, and these do: {listed}.")
     return (found or list(paths))[0]
+
+
+def point_out(paths: Sequence[Path], folder: Path) -> None:
+    """Let each of a store's directories say which of them has the file.
+
+    So whoever is told of one directory alone finds what is kept of its memories.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    for path in paths:
+        pointer, place = path / POINTER, str(folder.resolve())
+        with storage_errors(pointer):
+            if path == folder:
+                pointer.unlink(missing_ok=True)
+            elif not pointer.exists() or pointer.read_text("utf-8") != place:
+                new = pointer.with_name(f"{POINTER}.{os.getpid()}")
+                new.write_text(place, "utf-8")
+                new.replace(pointer)
+
+
+def database_of(path: Path) -> Path | None:
+    """The directory with the file of the server that a store's directory belongs to, if any.
+
+    Raises:
+        UsageError: another directory had it, and has it no more.
+        StorageError: the disk refused.
+    """
+    pointer = path / POINTER
+    with storage_errors(pointer):
+        if (path / NAME).exists():
+            return path.resolve()
+        if not pointer.exists():
+            return None
+        folder = Path(pointer.read_text("utf-8"))
+        if not (folder / NAME).exists():
+            raise UsageError(
+                f"A server keeps notes of the memories in {path}, and {folder / NAME}, where they "
+                f"were, is not there. Bring it back, or remove {pointer}."
+            )
+    return folder
 
 
 class ServerDatabase:

@@ -245,6 +245,16 @@ class Intake:
         with self._database.transaction() as run:
             run.execute("DELETE FROM intake WHERE tenant = ? AND memory = ?", (tenant, memory))
 
+    def leave(self, stored: str, upto: int) -> None:
+        """Do not bring what came up to a number: the memory has gone back to what it was before."""
+        tenant, _, memory = stored.rpartition("/")
+        with self._database.transaction() as run:
+            run.execute(
+                "DELETE FROM intake WHERE tenant = ? AND memory = ? AND refused = '' "
+                "AND number <= ?",
+                (tenant, memory, upto),
+            )
+
     def forget(self, stored: str, source: str | None, match: str | None) -> int:
         """Forget texts that a memory could not take, as it forgets those that it took.
 

@@ -8,19 +8,17 @@ import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from memplus.errors import MemplusError, UsageError
-from memplus.server import calls, intake, keys, ledger, vault
-from memplus.server.calls import Calls
-from memplus.server.database import ServerDatabase, database_folder
+from memplus.server.beside import SCHEMA, Beside
+from memplus.server.database import ServerDatabase, database_folder, point_out
 from memplus.server.engine.engine import Engine
 from memplus.server.engine.requests import EngineCounts
+from memplus.server.erasure import Erased
 from memplus.server.faults import RequestFault
 from memplus.server.intake import Entry, Intake
 from memplus.server.keys import Keys
-from memplus.server.ledger import Ledger
 from memplus.server.measured import MeasuredEngine
 from memplus.server.metrics import Metrics, Seldom
 from memplus.server.principals import Principal
@@ -34,28 +32,11 @@ if TYPE_CHECKING:
     from memplus.store import StoredMemory
     from memplus.store.sharded import AnyStore
 
-__all__ = ["SCHEMA", "Erased", "Services", "require_keys"]
+__all__ = ["Services", "require_keys"]
 
-SCHEMA = keys.SCHEMA + vault.SCHEMA + intake.SCHEMA + calls.SCHEMA + ledger.SCHEMA
 _POLL_SECONDS = 0.05
 _THREADS = 32
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
-
-
-@dataclass(frozen=True)
-class Erased:
-    """What was taken out of a memory, for whatever else holds it."""
-
-    stored: str
-    """The memory's name in the store."""
-    sources: frozenset[str]
-    """Sources of which something went."""
-    texts: tuple[str, ...]
-    """What went; empty where the whole memory did."""
-    source: str | None = None
-    """The source of which everything went, where one was named."""
-    match: str | None = None
-    """The words that everything held, where some were named."""
 
 
 class Services:
@@ -70,8 +51,9 @@ class Services:
     Attributes:
         state: ``loading``, ``ready``, ``draining`` or ``failed``.
         begun: seconds since 1970.
-        forgetters: called, in a thread, when a memory forgets; each removes what it holds of that
-            and returns how many of what, such as ``{"responses": 2}``.
+        beside: all that ``server.db`` keeps of memories; ``calls`` and ``ledger`` are its parts.
+        forgetters: called, in a thread, when a memory has forgotten; each removes what it holds of
+            that elsewhere and returns how many of what, such as ``{"copies": 2}``.
 
     Raises:
         UsageError: it would listen on the network without keys; several directories have a
@@ -94,24 +76,23 @@ class Services:
         self.state: Literal["loading", "ready", "draining", "failed"] = "loading"
         self.failure: Exception | None = None
         self.running_requests = 0
-        self.database = ServerDatabase(database_folder(store.paths), SCHEMA)
+        folder = database_folder(store.paths)
+        self.database = ServerDatabase(folder, SCHEMA)
+        point_out(store.paths, folder)
         self.keys = Keys(self.database)
         try:
             require_keys(settings, self.keys)
         except BaseException:
             self.database.close()
             raise
-        self.calls = Calls(self.database, settings.response_days)
         self.metrics = Metrics()
         self._add_gauges()
         self.rates = Rates(settings)
         self.recent = Recent(settings.recent_requests)
         self.intake = Intake(self.database, self._write_entry, settings.wait_seconds)
-        self.ledger = Ledger(self.database, settings)
-        self.forgetters: list[Callable[[Erased], dict[str, int]]] = [
-            self._forget_refused,
-            self._forget_answers,
-        ]
+        self.beside = Beside(store, self.database, self.intake, settings)
+        self.calls, self.ledger = self.beside.calls, self.beside.ledger
+        self.forgetters: list[Callable[[Erased], dict[str, int]]] = []
         self._load = load
         self._engine: Engine | None = None
         self._vault: Vault | None = None
@@ -227,11 +208,11 @@ class Services:
             raise
         engine = MeasuredEngine(model, self.metrics)
         engine.start()
+        await asyncio.to_thread(self.beside.finish_all)
         self._engine = engine
         self._vault = Vault(self.store, model, self.settings, self.database)
         self._vault.settled = self.intake.settled
-        self._vault.anew.append(self.ledger.begin_anew)
-        self._vault.gone += [self.intake.drop, self.calls.drop, self.ledger.drop]
+        self._vault.making, self._vault.remove = self.beside.made, self.beside.delete
         self._vault.on_opening(lambda kind: self.metrics.memory_opens.labels(kind).inc())
         self._vault.start()
         self.intake.start()
@@ -249,12 +230,6 @@ class Services:
     def _must_write(self, memory: StoredMemory, entry: Entry) -> bool:
         """Whether a text is not in its memory, now that no other process can bring it there."""
         return self.intake.waits(entry.id) and not memory.has_label(entry.id)
-
-    def _forget_refused(self, erased: Erased) -> dict[str, int]:
-        return {"refused_texts": self.intake.forget(erased.stored, erased.source, erased.match)}
-
-    def _forget_answers(self, erased: Erased) -> dict[str, int]:
-        return self.ledger.forget(erased.stored)
 
 
 def require_keys(settings: ServerSettings, keys: Keys) -> None:

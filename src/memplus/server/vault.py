@@ -77,9 +77,9 @@ class Vault:
     Attributes:
         settled: awaited, with a memory's name in the store, before it is read or changed: what was
             acknowledged for it is written then.
-        anew: called with a memory's name in the store before it is made: another program may have
+        making: called with a memory's name in the store before it is made: another program may have
             deleted one of that name.
-        gone: called with a memory's name in the store once it is deleted.
+        remove: deletes a memory, by its name in the store, and what is kept of it.
 
     Raises:
         RequestFault: of every method: the principal may not, or sees no such memory.
@@ -93,8 +93,8 @@ class Vault:
         self.model = model
         self.settings = settings
         self.settled: Callable[[str], Awaitable[None]] = _settled
-        self.anew: list[Callable[[str], None]] = []
-        self.gone: list[Callable[[str], None]] = []
+        self.making: Callable[[str], object] = str
+        self.remove: Callable[[str], object] = store.delete
         self._database = database
         self._open = OpenMemories(store, model, settings, Wanted(database))
         self._sweeper: asyncio.Task[None] | None = None
@@ -169,8 +169,8 @@ class Vault:
             self.store.create(who.stored(name), self.model, max_bytes=limit, **how).close()
 
         stored = who.stored(name)
-        for forget in self.anew if stored not in self.store else ():
-            await asyncio.to_thread(forget, stored)
+        if stored not in self.store:
+            await asyncio.to_thread(self.making, stored)
         await asyncio.to_thread(make)
         self._put_metadata(who.stored(name), metadata)
 
@@ -191,11 +191,7 @@ class Vault:
         await self.settled(stored)
         async with self._open.turn(stored):
             await self._open.drop(stored)
-            await self._open.once_free(stored, lambda: self.store.delete(stored))
-            for forget in self.gone:
-                await asyncio.to_thread(forget, stored)
-            with self._database.transaction() as run:
-                run.execute("DELETE FROM memories WHERE stored = ?", (stored,))
+            await self._open.once_free(stored, lambda: self.remove(stored))
 
     async def fork(self, who: Principal, name: str, new_name: str) -> None:
         """A second memory that begins as this one; see ``MemoryStore.fork``."""
@@ -205,6 +201,7 @@ class Vault:
         await self.settled(stored)
         async with self._open.turn(new):
             self._require_free(new)
+            await asyncio.to_thread(self.making, new)
             await asyncio.to_thread(self.store.fork, stored, new)
             self._put_metadata(new, self._metadata(stored))
 
@@ -220,6 +217,7 @@ class Vault:
         await self.check_count(who)
         async with self._open.turn(stored):
             self._require_free(stored)
+            await asyncio.to_thread(self.making, stored)
             await asyncio.to_thread(self.store.import_memory, path, stored)
             self._put_metadata(stored, {})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from html import escape
 from pathlib import Path
 from typing import TypeVar
@@ -15,7 +15,7 @@ from memplus.memory.written_text import WrittenText
 from memplus.store.directory import Directory
 from memplus.store.exchange import check_files, export_files, fork_files, import_files
 from memplus.store.folder import Folder
-from memplus.store.history import has_label, kept_commits, sought_state
+from memplus.store.history import has_label, held_labels, kept_commits, sought_state
 from memplus.store.journal import Commit, Journal
 from memplus.store.keeper import Keeper
 from memplus.store.leases import OWNERS, Holder, Lease
@@ -25,9 +25,10 @@ from memplus.store.manifest import Manifest
 from memplus.store.moving import move
 from memplus.store.taking import take
 
-__all__ = ["Administration"]
+__all__ = ["Administration", "Within"]
 
 _Told = TypeVar("_Told")
+Within = Callable[[], AbstractContextManager[object]]
 
 
 class Administration:
@@ -130,8 +131,14 @@ class Administration:
         """
         return self._directory.names()
 
-    def delete(self, name: str, *, wait: float | None = 0.0) -> None:
+    def delete(self, name: str, *, wait: float | None = 0.0, within: Within = nullcontext) -> None:
         """Remove a memory; forks keep what they share with it.
+
+        Args:
+            name: of the memory.
+            wait: seconds to wait for a writer; None waits for ever.
+            within: gives what is entered while it is removed, when no other process may change it
+                or make one of its name.
 
         Raises:
             UnknownMemoryError, MemoryBusyError, StorageError.
@@ -141,7 +148,8 @@ class Administration:
         with self._right(name, wait):
             if name not in self._directory:  # another process was first
                 raise UnknownMemoryError(name, store=self.path)
-            self._directory.remove(name)
+            with within():
+                self._directory.remove(name)
 
     def fork(self, name: str, new_name: str, *, wait: float | None = 0.0) -> None:
         """A second memory that begins as this one; both share what lies on the disk.
@@ -273,6 +281,16 @@ class Administration:
         """
         return self._told(name, lambda journal, manifest: has_label(journal, manifest, label))
 
+    def held_labels(self, name: str, labels: Iterable[str]) -> set[str]:
+        """Those of some labels that ``has_label`` says yes to.
+
+        Raises:
+            ConfigError: one is no label.
+            UnknownMemoryError, CorruptMemoryError, StorageError.
+        """
+        wanted = sorted(set(labels))
+        return self._told(name, lambda journal, manifest: held_labels(journal, manifest, wanted))
+
     def texts(self, name: str, writes: Iterable[int]) -> dict[int, WrittenText]:
         """What some writes of a memory said, by id; those that are not there are left out.
 
@@ -307,6 +325,7 @@ class Administration:
         *,
         commit: int | None = None,
         wait: float | None = 0.0,
+        within: Within = nullcontext,
     ) -> None:
         """Make a memory what it was after a write, or after a commit; needs no model.
 
@@ -314,6 +333,7 @@ class Administration:
             name: of the memory.
             to_write, commit: see ``StoredMemory.rollback``.
             wait: seconds to wait for another writer; None waits for ever.
+            within: see ``delete``.
 
         Raises:
             HistoryError: no such state is kept.
@@ -322,7 +342,7 @@ class Administration:
         """
         if name not in self._directory:
             raise UnknownMemoryError(name, store=self.path)
-        with self._right(name, wait), self._directory.named_errors():
+        with self._right(name, wait), within(), self._directory.named_errors():
             folder = Folder(self._directory.folder(name), self._directory.disk)
             keeper = Keeper(folder, self.manifest(name), self.limits, writable=True)
             try:

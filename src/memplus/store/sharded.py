@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +19,7 @@ from memplus.errors import ConfigError, MemoryBusyError, MemoryExistsError, Unkn
 from memplus.memory.packing import RowKind
 from memplus.memory.state import MemoryHost
 from memplus.memory.written_text import WrittenText
+from memplus.store.administration import Within
 from memplus.store.journal import Commit
 from memplus.store.manifest import Manifest
 from memplus.store.store import MemoryStore
@@ -194,9 +195,9 @@ class ShardedStore:
                 )
         raise MemoryBusyError(name)
 
-    def delete(self, name: str, *, wait: float | None = 0.0) -> None:
+    def delete(self, name: str, *, wait: float | None = 0.0, within: Within = nullcontext) -> None:
         """Remove a memory."""
-        self._at(name, lambda store: store.delete(name, wait=wait))
+        self._at(name, lambda store: store.delete(name, wait=wait, within=within))
 
     def fork(self, name: str, new_name: str, *, wait: float | None = 0.0) -> None:
         """A second memory that begins as this one; it lies beside it, and shares its files.
@@ -234,6 +235,11 @@ class ShardedStore:
         """Whether a commit with that label is part of a memory."""
         return self._at(name, lambda store: store.has_label(name, label))
 
+    def held_labels(self, name: str, labels: Iterable[str]) -> set[str]:
+        """Those of some labels that commits of a memory have."""
+        wanted = set(labels)
+        return self._at(name, lambda store: store.held_labels(name, wanted))
+
     def texts(self, name: str, writes: Iterable[int]) -> dict[int, WrittenText]:
         """What some writes of a memory said, by id."""
         wanted = set(writes)
@@ -246,9 +252,14 @@ class ShardedStore:
         *,
         commit: int | None = None,
         wait: float | None = 0.0,
+        within: Within = nullcontext,
     ) -> None:
         """Make a memory what it was after a write, or after a commit."""
-        self._at(name, lambda store: store.rollback(name, to_write, commit=commit, wait=wait))
+
+        def go_back(store: MemoryStore) -> None:
+            store.rollback(name, to_write, commit=commit, wait=wait, within=within)
+
+        self._at(name, go_back)
 
 
 def _weight(shard: str, name: str) -> bytes:

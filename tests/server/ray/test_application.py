@@ -9,11 +9,11 @@ from ray.serve import Application
 from ray.serve.schema import ServeDeploySchema
 
 from memplus.errors import ConfigError, UsageError
+from memplus.server.beside import SCHEMA
 from memplus.server.database import ServerDatabase
 from memplus.server.keys import Keys
 from memplus.server.ray.application import build, prepare
 from memplus.server.ray.deployment import Deployed, deployed_from
-from memplus.server.services import SCHEMA
 from memplus.store import MemoryStore
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from memplus.server.beside import SCHEMA
 from memplus.server.database import ServerDatabase
 from memplus.server.keys import Keys
 from memplus.server.principals import Principal
 from memplus.server.ray.carried import CarriedRequest
 from memplus.server.ray.destinations import Destinations
-from memplus.server.services import SCHEMA
 from memplus.server.settings import ServerSettings
 
 

@@ -7,13 +7,12 @@ import time
 from dataclasses import dataclass
 
 from memplus.errors import MemplusError, UsageError
-from memplus.memory.forgetting import Chosen
-from memplus.memory.written_text import WrittenText
+from memplus.server.beside import Change
+from memplus.server.erasure import Choice, choose
 from memplus.server.principals import Principal
-from memplus.server.services import Erased, Services
+from memplus.server.services import Services
 from memplus.server.wire.memories import ForgetRequest, Forgotten, Gone
 from memplus.store import StoredMemory
-from memplus.store.erasing import chosen_or_matching
 
 __all__ = ["forget"]
 
@@ -23,17 +22,6 @@ _MOST_MEMORIES = 200
 """So many other memories are looked through for what was forgotten."""
 _MOST_COMPARED = 50
 """So many of the forgotten texts are looked for in each."""
-
-
-@dataclass(frozen=True)
-class _Choice:
-    """What is to go."""
-
-    chosen: Chosen
-    texts: dict[int, WrittenText]
-    tail: tuple[str, int, str]
-    """Source, first token and text of the tail, where it goes too; empty otherwise."""
-    tail_tokens: int
 
 
 async def forget(services: Services, who: Principal, name: str, asked: ForgetRequest) -> Forgotten:
@@ -49,54 +37,36 @@ async def forget(services: Services, who: Principal, name: str, asked: ForgetReq
         async with services.vault.reading(who, name) as memory:
             choice = await asyncio.to_thread(_chosen, memory, asked)
         return await _told(services, who, name, choice, begun)
+    stored = who.stored(name)
     async with services.vault.writing(who, name) as memory:
         choice = await asyncio.to_thread(_chosen, memory, asked)
-        gone = await services.engine.run(
-            lambda: memory.forget(
-                source=asked.source, write=asked.write, match=asked.match, rebuild=asked.rebuild
-            )
-        )
-        also = await _forget_beside(services, who, name, choice, asked)
-    rows = gone.short_term_rows + gone.long_term_rows
-    services.metrics.forgotten(len(gone.writes))
+        change = Change("forget", asked.source, asked.match, choice.parts, asked.rebuild)
+
+        def forget_it() -> tuple[int, dict[str, int]]:
+            with services.beside.changing(stored, change) as also:
+                gone = memory.forget(
+                    source=asked.source, write=asked.write, match=asked.match, rebuild=asked.rebuild
+                )
+            return gone.short_term_rows + gone.long_term_rows, also
+
+        rows, also = await services.engine.run(forget_it)
+        erased = choice.erased(stored, asked.source, asked.match)
+        for forget_there in services.forgetters:
+            for what, count in (await asyncio.to_thread(forget_there, erased)).items():
+                also[what] = also.get(what, 0) + count
+    services.metrics.forgotten(len(choice.texts))
     return await _told(services, who, name, choice, begun, rows=rows, also=also)
 
 
-def _chosen(memory: StoredMemory, asked: ForgetRequest) -> _Choice:
-    chosen = chosen_or_matching(memory, asked.source, asked.write, asked.match)
-    texts = memory.texts(chosen.writes)
-    if not chosen.tail:
-        return _Choice(chosen, texts, ("", 0, ""), 0)
-    start = memory.source_tokens.get(memory.tail_source, 0)
-    tail = (memory.tail_source, start, memory.tail_text)
-    return _Choice(chosen, texts, tail, len(memory.tail))
-
-
-async def _forget_beside(
-    services: Services, who: Principal, name: str, choice: _Choice, asked: ForgetRequest
-) -> dict[str, int]:
-    """Everything that the server itself kept of it."""
-    stored = who.stored(name)
-    parts = [(one.source, one.start, one.tokens) for one in choice.texts.values()]
-    texts = [one.text for one in choice.texts.values()]
-    if choice.tail_tokens:
-        parts.append((*choice.tail[:2], choice.tail_tokens))
-        texts.append(choice.tail[2])
-    await asyncio.to_thread(services.calls.forget, stored, parts, shift=asked.rebuild)
-    sources = {source for source, _, _ in parts}
-    erased = Erased(stored, frozenset(sources), tuple(texts), asked.source, asked.match)
-    also: dict[str, int] = {}
-    for forget_there in services.forgetters:
-        for what, count in (await asyncio.to_thread(forget_there, erased)).items():
-            also[what] = also.get(what, 0) + count
-    return {what: count for what, count in also.items() if count}
+def _chosen(memory: StoredMemory, asked: ForgetRequest) -> Choice:
+    return choose(memory, asked.source, asked.write, asked.match)
 
 
 async def _told(
     services: Services,
     who: Principal,
     name: str,
-    choice: _Choice,
+    choice: Choice,
     begun: float,
     **done: object,
 ) -> Forgotten:
@@ -112,6 +82,7 @@ async def _told(
     ]  # fmt: skip
     also = done.get("also") or {}
     assert isinstance(also, dict)
+    also = {what: count for what, count in also.items() if count}
     rows = done.get("rows")
     assert rows is None or isinstance(rows, int)
     return Forgotten(
@@ -139,7 +110,7 @@ class _Remaining:
     all_checked: bool
 
 
-def _remaining(services: Services, who: Principal, name: str, choice: _Choice) -> _Remaining:
+def _remaining(services: Services, who: Principal, name: str, choice: Choice) -> _Remaining:
     """Look for the same writes in the tenant's other memories: forks keep ids, times and texts."""
     wanted = dict(list(choice.texts.items())[-_MOST_COMPARED:])
     found = _Remaining([], unseen=False, all_checked=len(wanted) == len(choice.texts))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 
+from memplus.server.beside import Change
 from memplus.server.principals import Principal
 from memplus.server.services import Services
 from memplus.server.vault import Listed
@@ -88,8 +89,7 @@ def summary(one: Listed) -> Summary:
 async def fork(services: Services, who: Principal, name: str, new_name: str) -> Summary:
     """Make a second memory that begins as this one."""
     await services.vault.fork(who, name, new_name)
-    await asyncio.to_thread(services.calls.fork, who.stored(name), who.stored(new_name))
-    await asyncio.to_thread(services.ledger.fork, who.stored(name), who.stored(new_name))
+    await asyncio.to_thread(services.beside.forked, who.stored(name), who.stored(new_name))
     return summary(await services.vault.look(who, new_name))
 
 
@@ -110,8 +110,10 @@ async def roll_back(
 ) -> Summary:
     """Make the memory what it was after a commit or a write."""
     async with services.vault.writing(who, name) as memory:
-        await services.engine.run(lambda: memory.rollback(asked.write, commit=asked.commit))
-        held = dict(memory.source_tokens)
-        held[memory.tail_source] = held.get(memory.tail_source, 0) + len(memory.tail)
-        await asyncio.to_thread(services.calls.cut_to, who.stored(name), held)
+
+        def go_back() -> None:
+            with services.beside.changing(who.stored(name), Change("rollback")):
+                memory.rollback(asked.write, commit=asked.commit)
+
+        await services.engine.run(go_back)
     return summary(await services.vault.look(who, name))

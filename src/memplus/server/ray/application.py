@@ -19,6 +19,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.types import Message
 
+from memplus.server.beside import SCHEMA
 from memplus.server.database import ServerDatabase
 from memplus.server.keys import Keys
 from memplus.server.ray.carried import CarriedRequest
@@ -27,7 +28,7 @@ from memplus.server.ray.destinations import Destinations
 from memplus.server.ray.figures import joined
 from memplus.server.ray.ingress import Forwarding, Unreachable
 from memplus.server.ray.replica import Replica
-from memplus.server.services import SCHEMA, require_keys
+from memplus.server.services import require_keys
 from memplus.store import Lease, MemoryStore
 
 __all__ = ["IngressDeployment", "ReplicaDeployment", "application", "build", "prepare"]

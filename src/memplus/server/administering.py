@@ -1,0 +1,238 @@
+"""A store's memories looked after by commands, and with them what a server keeps beside them.
+
+It makes no difference whether a server runs: who has a memory open for writing is asked to let go
+of it, as servers ask each other, and what the server took in for it is written first, where a model
+is at hand. In a store that no server has ever used there is nothing beside the memories.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from memplus.errors import MemoryBusyError, UsageError
+from memplus.memory.forgetting import Forgotten
+from memplus.server.beside import SCHEMA, Beside, Change
+from memplus.server.database import ServerDatabase, database_of
+from memplus.server.erasure import choose
+from memplus.server.faults import RequestFault
+from memplus.server.intake import Entry, Intake
+from memplus.server.settings import ServerSettings
+from memplus.server.wanted import Wanted
+from memplus.store import MemoryStore, StoredMemory
+from memplus.store.manifest import Manifest
+
+if TYPE_CHECKING:
+    from memplus.mplus.model import MPlus
+
+__all__ = ["Administered"]
+
+_LETS_GO_SECONDS = 5.0
+"""A server that is asked lets go of a memory within half a second, or as soon as it is done."""
+_Result = TypeVar("_Result")
+
+
+async def _unwritten(entry: Entry) -> None:
+    raise UsageError(f"Nobody is here who could write {entry.id}.")
+
+
+class Administered:
+    """A store, and what is kept beside it; closed at the end of a ``with`` block.
+
+    Args:
+        store: the memories.
+
+    Raises:
+        UsageError: what is kept beside them is not where it was.
+        StorageError, CorruptMemoryError, MemoryVersionError: it cannot be opened.
+    """
+
+    def __init__(self, store: MemoryStore) -> None:
+        self.store = store
+        self.folder = database_of(store.path)
+        self._database: ServerDatabase | None = None
+        self._beside: Beside | None = None
+        if self.folder is not None:
+            settings = ServerSettings()
+            self._database = ServerDatabase(self.folder, SCHEMA)
+            intake = Intake(self._database, _unwritten, settings.wait_seconds)
+            self._beside = Beside(store, self._database, intake, settings)
+
+    def __enter__(self) -> Administered:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._database is not None:
+            self._database.close()
+
+    # Without a model ----------------------------------------------------------------------------
+
+    def made(self, name: str) -> None:
+        """A memory of that name is about to be made."""
+        if self._beside is not None and name not in self.store:
+            self._beside.made(name)
+
+    def delete(self, name: str, *, wait: float) -> None:
+        """Delete a memory, and all that a server keeps of it; see ``MemoryStore.delete``."""
+        act = self.store.delete if self._beside is None else self._beside.delete
+        self._patiently(name, wait, lambda wait: act(name, wait=wait))
+
+    def rollback(self, name: str, to_write: int | None, commit: int | None, *, wait: float) -> None:
+        """Make a memory what it was; texts that wait for it go as well.
+
+        See ``MemoryStore.rollback``.
+        """
+
+        def act(wait: float) -> None:
+            if self._beside is None:
+                self.store.rollback(name, to_write, commit=commit, wait=wait)
+            else:
+                self._beside.roll_back(name, to_write, commit, wait=wait)
+
+        self._patiently(name, wait, act)
+
+    def fork(self, name: str, new_name: str) -> None:
+        """A second memory that begins as this one; the same turns and calls are known of it."""
+        self.made(new_name)
+        self.store.fork(name, new_name)
+        if self._beside is not None:
+            self._beside.forked(name, new_name)
+
+    def import_memory(self, file: Path, name: str | None) -> Manifest:
+        """Add a memory from a file; see ``MemoryStore.import_memory``."""
+        if name is not None:
+            self.made(name)
+        manifest = self.store.import_memory(file, name)
+        if name is None and self._beside is not None:
+            self._beside.made(manifest.id)
+        return manifest
+
+    def move(self, name: str, target: Path, *, wait: float) -> None:
+        """Move a memory to another store; see ``MemoryStore.move``.
+
+        What the server keeps of it goes, unless the same server has the other store, too.
+
+        Raises:
+            UsageError: the server has taken in texts that are not in it yet.
+        """
+        other = MemoryStore(target)
+        with Administered(other) as there:
+            if there.folder != self.folder:
+                there.made(name)
+
+        def act(wait: float) -> None:
+            self.store.move(name, other, wait=wait)
+
+        if self._beside is None or there.folder == self.folder:
+            self._patiently(name, wait, act)
+            return
+        if waiting := self.waiting(name):
+            raise UsageError(
+                f"{waiting} texts that the server took in for {name!r} are not written yet. They "
+                "are once the server has run; move it then."
+            )
+        number = self._beside.begin(name, Change("delete"))
+        try:
+            self._patiently(name, wait, act)
+        finally:
+            self._beside.finish(number)
+
+    def waiting(self, name: str) -> int:
+        """How many texts a server took in for a memory that are not in it yet."""
+        if self._beside is None:
+            return 0
+        tenant, _, memory = name.rpartition("/")
+        return self._beside.intake.waiting(tenant, memory)
+
+    # With one -----------------------------------------------------------------------------------
+
+    @contextmanager
+    def writing(self, name: str, model: MPlus, *, wait: float) -> Iterator[StoredMemory]:
+        """A memory, open for writing, once all that a server took in for it is written.
+
+        See ``MemoryStore.open``.
+        """
+        opened = self._patiently(
+            name, wait, lambda wait: self.store.open(name, model, write=True, wait=wait)
+        )
+        with opened as memory:
+            if self._database is not None:
+                _settle(self._database, memory, model)
+            yield memory
+
+    def forget(
+        self,
+        memory: StoredMemory,
+        *,
+        source: str | None = None,
+        write: Iterable[int] | None = None,
+        match: str | None = None,
+        rebuild: bool = False,
+    ) -> tuple[Forgotten, dict[str, int]]:
+        """Take writes out of a memory that is open for writing, and out of what a server keeps.
+
+        See ``StoredMemory.forget``. Also says how many of what else went.
+        """
+        also: dict[str, int] = {}
+        with ExitStack() as stack:
+            if self._beside is not None:
+                parts = choose(memory, source, write, match).parts
+                change = Change("forget", source, match, parts, rebuild)
+                also = stack.enter_context(self._beside.changing(memory.id, change))
+            gone = memory.forget(source=source, write=write, match=match, rebuild=rebuild)
+        return gone, {what: count for what, count in also.items() if count}
+
+    @contextmanager
+    def replacing(self, memory: StoredMemory, sources: Iterable[str]) -> Iterator[None]:
+        """A block that may forget what some sources hold, one after the other."""
+        if (beside := self._beside) is None:
+            yield
+            return
+        noted: list[tuple[int, list[int]]] = []
+        for source in dict.fromkeys(sources):
+            held = [one.id for one in memory.writes if one.source == source and one.tokens]
+            if held or (memory.tail and memory.tail_source == source):
+                change = Change("forget", source, parts=choose(memory, source).parts)
+                noted.append((beside.begin(memory.id, change), held))
+        try:
+            yield
+        finally:
+            for number, held in noted:
+                there = any(memory.writes[id - 1].tokens for id in held)
+                beside.cancel(number) if there else beside.finish(number)
+
+    def _patiently(self, name: str, wait: float, act: Callable[[float], _Result]) -> _Result:
+        """What an act gives; a server that has the memory is asked to let go of it."""
+        try:
+            return act(0.0 if self._database is not None else wait)
+        except MemoryBusyError:
+            if self._database is None:
+                raise
+        wanted = Wanted(self._database)
+        wanted.ask(name)
+        try:
+            return act(max(wait, _LETS_GO_SECONDS))
+        finally:
+            wanted.take_back(name)
+
+
+def _settle(database: ServerDatabase, memory: StoredMemory, model: MPlus) -> None:
+    """Write what was taken in for a memory.
+
+    Raises:
+        UsageError: it could not be written.
+    """
+
+    async def write(entry: Entry) -> None:
+        if intake.waits(entry.id) and not memory.has_label(entry.id):
+            with memory.labelled(entry.id):
+                model.write(memory, entry.text, source=entry.source)
+
+    intake = Intake(database, write, ServerSettings().wait_seconds)
+    try:
+        asyncio.run(intake.settled(memory.id))
+    except RequestFault as fault:
+        raise UsageError(f"What the server took in could not be written: {fault}") from fault
