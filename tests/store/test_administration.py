@@ -177,17 +177,6 @@ def test_size_and_history_need_no_model(store: MemoryStore) -> None:
         assert len(memory.writes) == 8
 
 
-def test_texts_are_told_without_the_model_and_what_is_gone_is_left_out(store: MemoryStore) -> None:
-    with store.open("alice", HOST, write=True) as memory:
-        whole = memory.texts()
-        first, second = sorted(whole)[:2]
-        memory.forget(write=first)
-    assert store.texts("alice", [first, second, 99]) == {second: whole[second]}
-    assert store.texts("bob", []) == {}
-    with pytest.raises(UnknownMemoryError):
-        store.texts("carol", [1])
-
-
 def test_a_memory_is_exported_while_another_process_replaces_its_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

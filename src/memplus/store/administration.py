@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from html import escape
 from pathlib import Path
-from typing import TypeVar
 
 from memplus.errors import MemoryExistsError, MemplusError, UnknownMemoryError, UsageError
 from memplus.memory.files import as_path
-from memplus.memory.written_text import WrittenText
 from memplus.store.directory import Directory
 from memplus.store.exchange import check_files, export_files, fork_files, import_files
 from memplus.store.folder import Folder
-from memplus.store.history import has_label, held_labels, kept_commits, sought_state
-from memplus.store.journal import Commit, Journal
+from memplus.store.history import sought_state
 from memplus.store.keeper import Keeper
 from memplus.store.leases import OWNERS, Holder, Lease
 from memplus.store.limits import Limits
@@ -24,14 +21,14 @@ from memplus.store.locks import Right
 from memplus.store.manifest import Manifest
 from memplus.store.moving import move
 from memplus.store.taking import take
+from memplus.store.told import Told
 
 __all__ = ["Administration", "Within"]
 
-_Told = TypeVar("_Told")
 Within = Callable[[], AbstractContextManager[object]]
 
 
-class Administration:
+class Administration(Told):
     """The part of a ``MemoryStore`` that needs no model.
 
     Iterating gives the memories' names in order; ``len`` counts them.
@@ -46,7 +43,7 @@ class Administration:
     """
 
     def __init__(self, directory: Directory, limits: Limits, lease: Lease | None = None) -> None:
-        self._directory = directory
+        super().__init__(directory)
         self._holder: Holder | None = None
         self.others: Sequence[Administration] = ()
         if lease is not None:
@@ -263,60 +260,6 @@ class Administration:
         return self._directory.retried(
             name, lambda manifest: sum((folder / f).stat().st_size for f in manifest.files())
         )
-
-    def history(self, name: str) -> list[Commit]:
-        """The states that ``rollback`` can go back to, oldest first; needs no model.
-
-        Raises:
-            UnknownMemoryError, CorruptMemoryError, StorageError.
-        """
-        return self._told(name, kept_commits)
-
-    def has_label(self, name: str, label: str) -> bool:
-        """Whether a commit with that label is part of a memory; see ``StoredMemory.labelled``.
-
-        Raises:
-            ConfigError: it is no label.
-            UnknownMemoryError, CorruptMemoryError, StorageError.
-        """
-        return self._told(name, lambda journal, manifest: has_label(journal, manifest, label))
-
-    def held_labels(self, name: str, labels: Iterable[str]) -> set[str]:
-        """Those of some labels that ``has_label`` says yes to.
-
-        Raises:
-            ConfigError: one is no label.
-            UnknownMemoryError, CorruptMemoryError, StorageError.
-        """
-        wanted = sorted(set(labels))
-        return self._told(name, lambda journal, manifest: held_labels(journal, manifest, wanted))
-
-    def texts(self, name: str, writes: Iterable[int]) -> dict[int, WrittenText]:
-        """What some writes of a memory said, by id; those that are not there are left out.
-
-        Needs no model. ``StoredMemory.texts`` tells them of a memory that is open.
-
-        Raises:
-            UnknownMemoryError, CorruptMemoryError, StorageError.
-        """
-        wanted = sorted(set(writes))
-        return self._told(name, lambda journal, manifest: journal.texts(wanted, manifest.writes))
-
-    def _told(self, name: str, ask: Callable[[Journal, Manifest], _Told]) -> _Told:
-        """What a memory's journal tells."""
-
-        def attempt(manifest: Manifest) -> _Told:
-            journal = Journal(
-                self._directory.folder(name) / manifest.journal,
-                self._directory.disk,
-                writable=False,
-            )
-            try:
-                return ask(journal, manifest)
-            finally:
-                journal.close()
-
-        return self._directory.retried(name, attempt)
 
     def rollback(
         self,
