@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 
 from memplus.evaluation.engine.summary import wilson
 
-__all__ = ["Pairs", "interval"]
+__all__ = ["Pairs", "interval", "interval_of_groups"]
 
 
 def interval(differences: Sequence[float]) -> tuple[float, float]:
@@ -17,6 +17,24 @@ def interval(differences: Sequence[float]) -> tuple[float, float]:
     if len(differences) < 2:
         return (fmean(differences) if differences else math.nan), math.nan
     return fmean(differences), 1.96 * stdev(differences) / math.sqrt(len(differences))
+
+
+def interval_of_groups(sums: Sequence[float], counts: Sequence[int]) -> tuple[float, float]:
+    """The mean of differences that come in groups, and half of its 95% interval, for which groups
+    count as independent and what is in one does not; NaN where there are fewer than two groups.
+
+    Args:
+        sums: of each group's differences.
+        counts: how many each group has.
+    """
+    groups, whole = len(sums), sum(counts)
+    if not whole:
+        return math.nan, math.nan
+    middle = sum(sums) / whole
+    if groups < 2:
+        return middle, math.nan
+    squares = sum((one - middle * count) ** 2 for one, count in zip(sums, counts, strict=True))
+    return middle, 1.96 * math.sqrt(squares * groups / (groups - 1)) / whole
 
 
 @dataclass(frozen=True)

@@ -222,6 +222,7 @@ def squad_file(path: Path) -> Path:
 ON_A_GPU = {
     "serve": ["engine"],
     "by_heart": [],
+    "memlong": ["recall"],
     "growth": [],
     "ret_llm": ["--statements", "6", "--questions", "6", "--base-questions", "1"],
     "memllm": ["thresholds"],

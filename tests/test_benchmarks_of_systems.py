@@ -9,6 +9,13 @@ from random import Random
 from typing import Any
 
 import pytest
+from tests.evaluation.conftest import BOOKS, words
+from tests.systems.conftest import SHARED
+
+from memplus.data.stream import Texts
+from memplus.data.word_search import installed
+from memplus.evaluation.tasks.told import Item
+from memplus.systems.latent.session import LatentSession
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -123,3 +130,113 @@ def test_intervals_of_pairs_hold_the_true_difference(monkeypatch: pytest.MonkeyP
         low, high = pairs.of(drawn).interval
         held += low <= 0.1 <= high
     assert 0.92 <= held / 500 <= 0.99
+
+
+TINY = "memlong:weights=none:chunk=128:segment=128:local=200:top_k=3:rank=2"
+needs_bm25 = pytest.mark.skipif(not installed(), reason="bm25s is not installed")
+
+
+def run_memlong(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *given: object
+) -> dict[str, Any]:
+    """What ``memlong.py`` prints last, on the tiny model and statements alone."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    memlong: Any = importlib.import_module("memlong")
+    monkeypatch.setattr(memlong.MPlus, "from_pretrained", lambda *_, **__: SHARED.mplus)
+    memlong.main([*map(str, given), "--kinds", "statements"])
+    found: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
+    return found
+
+
+@needs_bm25
+def test_the_recall_of_the_right_chunk_is_measured_beside_bm25(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """An untrained model; what it finds by words it finds as BM25 does."""
+    systems = f"{TINY},{TINY}:embedder=bm25,{TINY}:bank=1024,bm25:tokens=128"
+    given = ["recall", "--lengths", "0,1k", "--items", "3", "--system", systems]
+    found = run_memlong(monkeypatch, capsys, *given, "--out", tmp_path / "found.jsonl")
+    rows = {(one["system"], one["kind"], one["wanted"]): one for one in found["rows"]}
+    names = list(dict.fromkeys(name for name, _, _ in rows))
+    hidden, by_words, small, bm25 = names
+    for row in rows.values():
+        there, *among = row["right"]
+        assert row["asked"] >= there >= among[2] >= among[1] >= among[0] >= 0
+    for name in (hidden, by_words, bm25):
+        assert rows[name, "all", 1000]["right"][0] == rows[name, "all", 1000]["asked"]
+    # A bank of 1024 tokens has lost some of what was told a thousand ago, and some more.
+    assert rows[small, "all", 1000]["right"][0] < rows[small, "all", 1000]["asked"]
+    assert rows[by_words, "all", 1000]["right"][3] >= rows[by_words, "all", 1000]["asked"] / 2
+    assert found["against"] == bm25
+    assert {one["system"] for one in found["compared"]} == {hidden, by_words, small}
+    words_best = [one for one in found["compared"] if one["system"] == by_words]
+    assert all(one["low"] <= one["difference"] <= one["high"] for one in words_best)
+    # What is in the file is not computed again.
+    monkeypatch.setattr(LatentSession, "write", None)
+    assert run_memlong(monkeypatch, capsys, *given, "--out", tmp_path / "found.jsonl") == found
+
+
+@needs_bm25
+def test_counters_are_compared_with_age_on_passages_asked_for_again_and_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Found by words and with no counting of the text, a passage asked for often outlives age."""
+    given = ["eviction", "--system", f"{TINY}:embedder=bm25:count=no", "--bank", "1280"]
+    sizes = ["--times", "4", "--items", "8", "--asked", "2", "--seeds", "2"]
+    rows = run_memlong(monkeypatch, capsys, *given, *sizes)["rows"]
+    for drawn in ("zipf", "uniform"):
+        own = [one for one in rows if one["drawn"] == drawn]
+        way = {one["measure"]: one for one in own if one["when"] == "on the way"}
+        counters, fifo = way["there"]["right"]
+        assert way["there"]["difference"] == pytest.approx(
+            (counters - fifo) / way["there"]["asked"]
+        )
+        assert all(x <= y for x, y in zip(way["retrieved"]["right"], way["there"]["right"]))
+        if drawn == "zipf":
+            assert counters > fifo
+        end = [one for one in own if one["measure"] == "there" and "end" in one["when"]]
+        whole, *parts = (one["asked"] for one in end)
+        assert whole == sum(parts) > 10
+
+
+def test_some_passages_are_drawn_again_and_again_or_all_alike(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    module: Any = importlib.import_module("asked_again")
+    texts = Texts.of(BOOKS, words)
+    items = [
+        Item("it", f"The gate {one} is red{one}.", ((f"Gate {one}?", (f"red{one}",)),), (0,))
+        for one in range(8)
+    ]
+    most = {}
+    for zipf in (True, False):
+        draw = module.Draw(tokens=2000, segment=10, asked=20, zipf=zipf)
+        plan = module.AskedAgain(texts, items, draw, 3).plan()
+        assert plan == module.AskedAgain(texts, items, draw, 3).plan()
+        told = [token for step in plan.steps for piece in step.pieces for token in piece.split()]
+        asked, last, at = [], [], 0
+        for step in plan.steps:
+            at += step.tokens
+            assert at % 10 == 0
+            for one in step.questions:
+                assert one.told is not None
+                start, end = one.told.stated
+                assert end <= at
+                assert told[start:end] == [f"{one.answers[0]}."]
+                (asked if one.kind == "asked" else last).append(one.text)
+            asked = asked if at > 1900 else []  # by then most of them are told
+        assert sorted(last) == sorted(one.questions[0][0] for one in items)
+        most[zipf] = max(map(asked.count, set(asked))) / len(asked)
+    assert most[True] > 0.25 > most[False]
+
+
+def test_differences_of_one_group_are_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    intervals: Any = importlib.import_module("intervals")
+    single = [1.0, 0.0, -1.0, 1.0]
+    middle, half = intervals.interval_of_groups(single, [1] * 4)
+    assert (middle, half) == pytest.approx(intervals.interval(single))
+    # Each of them ten times over is no more than each of them once.
+    assert intervals.interval_of_groups([10 * one for one in single], [10] * 4) == (middle, half)
+    assert math.isnan(intervals.interval_of_groups([5.0], [10])[1])

@@ -362,3 +362,23 @@ def test_other_families_read_with_a_cache_as_without_one(name: str) -> None:
     for place in (7, 8):
         begun.step(ids[:, place])
         assert close(begun.hidden, full[:, place])
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@torch.no_grad()
+def test_what_is_retrieved_is_what_a_read_reads(name: str) -> None:
+    """Side by side with padding too; and looking it up counts nothing."""
+    mechanism = tiny(name)
+    state = told(mechanism)
+    ids, about, pad = some_ids(2, 7, seed=4), torch.tensor([[1, 6], [3, 7]]), torch.tensor([0, 2])
+    counters = state.banks[0].counters.clone()
+    found = mechanism.retrieved(state.repeated(2), ids, about, pad)
+    assert state.banks[0].counters.equal(counters)
+    read = mechanism.begin_about(state.repeated(2), ids, about, pad)
+    starts = state.banks[0].chunks["starts"].tolist()
+    for chunks, shares in zip(found, read.shares, strict=True):
+        assert len(chunks) == 2
+        assert {starts[one] for one in chunks} == {one.start for one in shares}
+    alone = mechanism.retrieved(state, ids[1:, 2:], about[1:] - 2)
+    assert alone == found[1:]
+    assert mechanism.retrieved(mechanism.empty(1), ids[:1], about[:1]) == [[]]

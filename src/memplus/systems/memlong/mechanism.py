@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from memplus.backbone.access import Backbone
-from memplus.backbone.layer_states import layer_states
+from memplus.backbone.layer_states import Text, layer_states
 from memplus.backbone.lora import Lora, LoraSizes, under
 from memplus.backbone.norms import Norms
 from memplus.backbone.session import running
@@ -170,6 +170,25 @@ class MemLong(Mechanism[MemLongState]):
         reading = self._reading(state, ids, _whole(ids, pad), pad)
         read = self._pass(reading, ids, *self._layout(state, ids, pad))
         return read, state if reading.found is None else state.counted(reading.found.chunks)
+
+    def retrieved(
+        self, state: MemLongState, ids: Tensor, about: Tensor, pad: Tensor | None = None
+    ) -> list[list[int]]:
+        """The chunks of each row that ``read_about`` reads with, the best first.
+
+        Only the layers below the memory layer run, as in a write.
+
+        Args:
+            state: stays as it is; nothing is counted.
+            ids: [B, T].
+            about: [B, 2] as for ``read_about``.
+            pad: [B] padding at the left; None: there is none.
+        """
+        place = self.places.memory
+        text = Text(*self._layout(state, ids, pad))
+        hidden = layer_states(self.backbone, ids, (place,), text=text).at[place]
+        first = [0] * len(ids) if pad is None else [int(one) for one in pad]
+        return self._best(state, ids, _pairs(about), hidden, first=first)
 
     def begin(self, state: MemLongState, ids: Tensor, pad: Tensor | None = None) -> Decoding:
         """See ``Mechanism.begin``: the memory is looked through for all of the tokens, once."""
