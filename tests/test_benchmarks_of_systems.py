@@ -11,30 +11,67 @@ from typing import Any
 import pytest
 from tests.evaluation.conftest import BOOKS, words
 from tests.systems.conftest import SHARED
+from tests.systems.options import spec_for
 
 from memplus.data.stream import Texts
 from memplus.data.word_search import installed
 from memplus.evaluation.tasks.told import Item
 from memplus.systems.latent.session import LatentSession
+from memplus.systems.protocol import Reply
+from memplus.systems.registry import make_systems
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
-def test_what_is_known_by_heart_shows_where_nothing_was_told(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def by_heart(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *given: object
+) -> dict[tuple[str, str], Any]:
+    """(system, source) -> counts, as ``by_heart.py`` prints them last."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    by_heart: Any = importlib.import_module("by_heart")
-    given = ["--model", "nano", "--system", "mplus", "--items", "3"]
-    monkeypatch.setattr(sys, "argv", ["by_heart", *given])
-    by_heart.main()
+    script: Any = importlib.import_module("by_heart")
+    monkeypatch.setattr(sys, "argv", ["by_heart", *map(str, given)])
+    script.main()
     rows = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
-    counts = {(row["system"], row["source"]): row["right"] for row in rows}
+    return {(row["system"], row["source"]): row["right"] for row in rows}
+
+
+def test_what_is_known_by_heart_shows_where_nothing_was_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    given = ["--model", "nano", "--system", "mplus", "--items", 3, "--out", tmp_path / "kept.jsonl"]
+    counts = by_heart(monkeypatch, capsys, *given)
     told, another, nothing, held_out = counts["mplus", "notes"]
     # The nano reads notes and knows none by heart.
     assert told[0] >= 2
     assert held_out[0] >= 2
     assert another == nothing == [0, 3]
+    script: Any = importlib.import_module("by_heart")
+    monkeypatch.setattr(script, "right", None)  # what is in the file is not asked again
+    assert by_heart(monkeypatch, capsys, *given) == counts
+
+
+@pytest.mark.parametrize("name", ["memlong", "lamemo", "hmt", "longmem", "mplus"])
+def test_what_is_told_lies_in_the_memory_when_it_is_asked_for(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And not as text before the question, where nobody has to remember it."""
+    told: list[list[int]] = []
+
+    def ask(session: Any, questions: Any, **_: Any) -> list[Reply]:
+        told.append(list(session.memory.tail if name == "mplus" else session.tail))
+        return [Reply("red", False)]
+
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    script: Any = importlib.import_module("by_heart")
+    monkeypatch.setattr(script.MPlus, "from_pretrained", lambda *_, **__: SHARED.mplus)
+    (system,) = make_systems([spec_for(name)], SHARED)
+    monkeypatch.setattr(type(system.open(0)), "ask", ask)
+    by_heart(monkeypatch, capsys, "--system", spec_for(name), "--items", 1)
+    assert len(told) == 8
+    assert max(map(len, told)) < 4  # LongMem takes in whole chunks of 4
+    told.clear()
+    by_heart(monkeypatch, capsys, "--system", spec_for(name), "--items", 1, "--tail")
+    assert max(map(len, told)) >= 4
 
 
 def test_two_systems_are_compared_question_by_question(
