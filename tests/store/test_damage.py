@@ -132,7 +132,7 @@ def test_a_damaged_journal_tells_nothing_wrong(whole: Path, tmp_path: Path) -> N
         expected = memory.texts()
     draw = random.Random(0)
     told = 0
-    for number in range(40):
+    for number in range(60):
         path = tmp_path / "s"
         shutil.copytree(whole, path)
         file = newest(path, "journal")

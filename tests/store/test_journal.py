@@ -20,7 +20,7 @@ from memplus.errors import CorruptMemoryError, MemoryVersionError
 from memplus.memory.records import Passage, WriteRecord
 from memplus.store import MemoryStore
 from memplus.store.disk import Disk
-from memplus.store.journal import Commit, Journal, Place, now
+from memplus.store.journal import VERSION, Commit, Journal, Place, now
 
 HOST = FakeHost()
 VERSION_1 = Path(__file__).parent / "version1.zip"
@@ -92,6 +92,7 @@ def test_names_that_are_no_utf8_travel(path: Path) -> None:
         ("CREATE INDEX i ON commits (what)", "index 'i'"),
         ("CREATE TABLE more (a)", "table 'more'"),
         ("DROP INDEX writes_by_source", "index 'writes_by_source' is missing"),
+        ("DROP INDEX commits_by_what", "index 'commits_by_what' is missing"),
         ("ALTER TABLE writes ADD COLUMN more INTEGER", "table 'writes'"),
     ],
 )
@@ -151,7 +152,7 @@ def test_what_makes_no_sense_is_refused_and_named(path: Path, change: str, named
 
 
 def test_a_later_version_is_refused_by_name(path: Path) -> None:
-    for version in (3, -1, 2_000_000_000):
+    for version in (VERSION + 1, -1, 2_000_000_000):
         run(path, f"PRAGMA user_version = {version}")
         with pytest.raises(MemoryVersionError, match=f"version {version}"):
             check(path)
@@ -180,30 +181,128 @@ def version_1(tmp_path: Path) -> Path:
     return tmp_path / name
 
 
-def test_version_1_is_read_as_it_lies_and_made_version_2_by_a_writer(version_1: Path) -> None:
+def a_write(number: int, writes: int) -> tuple[Commit, list[tuple[WriteRecord, Passage]]]:
+    record = WriteRecord(writes, "new", 0, 1)
+    return commit(number, writes), [(record, Passage((1,), "new"))]
+
+
+def test_version_1_is_read_as_it_lies_and_made_new_by_its_first_write(version_1: Path) -> None:
     with opened(version_1) as journal:
         assert journal.version == 1
         journal.check(46)
         texts, commits = list(journal.all_texts(46)), journal.commits(13)
         with opened(version_1, writable=True) as writer:
-            assert writer.version == 2
+            assert writer.version == 1
+            writer.add(*a_write(14, 47), 46)
+            assert writer.version == VERSION
         assert list(journal.all_texts(46)) == texts  # an open reader goes on
+        assert journal.has_commit("write", 14)
     run(version_1, "UPDATE writes SET commit_number = 3 WHERE id = 7")
     with opened(version_1) as journal:
-        assert (journal.version, journal.commits(13)) == (2, commits)
+        assert (journal.version, journal.commits(13)) == (VERSION, commits)
         with pytest.raises(CorruptMemoryError, match="write 7 was changed"):
-            journal.check(46)
+            journal.check(47)
 
 
 def test_a_changed_row_of_version_1_is_not_made_right_by_the_migration(version_1: Path) -> None:
     run(version_1, "UPDATE writes SET start = 9 WHERE id = 7")
-    with (
-        pytest.raises(CorruptMemoryError, match="write 7 was changed"),
-        opened(version_1, writable=True),
-    ):
-        raise AssertionError("it was opened")
-    with opened(version_1) as journal:
+    with opened(version_1, writable=True) as journal:
+        with pytest.raises(CorruptMemoryError, match="write 7 was changed"):
+            journal.add(*a_write(14, 47), 46)
         assert journal.version == 1
+    with opened(version_1) as journal:
+        assert (journal.version, len(journal.commits(99))) == (1, 13)
+
+
+@pytest.fixture
+def version_2(path: Path) -> Path:
+    """As releases before the index wrote it."""
+    run(path, "DROP INDEX commits_by_what", "PRAGMA user_version = 2")
+    return path
+
+
+def test_version_2_is_read_as_it_lies_and_gets_its_index_by_the_first_write(
+    version_2: Path,
+) -> None:
+    check(version_2)
+    with opened(version_2) as journal:
+        assert journal.version == 2
+        assert journal.has_commit("write", 6)
+        with opened(version_2, writable=True) as writer:
+            assert writer.version == 2
+            assert uses_index(version_2) is False
+            writer.add(*a_write(7, 7), 6)
+        assert journal.named(["write", "other"], 7) == {"write"}
+    assert uses_index(version_2)
+    with opened(version_2) as journal:
+        assert journal.version == VERSION
+        journal.check(7)
+
+
+def uses_index(path: Path) -> bool:
+    """Whether commits of some name are found by SQLite's index in both queries that ask so."""
+    plans: list[str] = []
+    with opened(path) as journal:
+        asked: list[tuple[str, tuple[object, ...]]] = []
+
+        def rows(query: str, values: tuple[object, ...] = ()) -> Iterator[object]:
+            asked.append((query, values))
+            return iter(())
+
+        journal._database.rows = rows  # type: ignore[method-assign]
+        journal.has_commit("write 1", 6)
+        journal.named(["write 1", "write 2", "write 3"], 6)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        for query, values in asked:
+            found = connection.execute(f"EXPLAIN QUERY PLAN {query}", values).fetchall()
+            plans.append(" ".join(row[3] for row in found))
+    assert len(plans) == 2
+    by_index = ["SEARCH commits USING INDEX commits_by_what (what=?" in one for one in plans]
+    assert len(set(by_index)) == 1, plans
+    return by_index[0]
+
+
+def test_a_commit_is_found_by_its_name_without_reading_the_others(path: Path) -> None:
+    assert uses_index(path)
+
+
+def test_an_index_that_does_not_agree_with_its_table_is_damage(path: Path) -> None:
+    run(
+        path,
+        "PRAGMA writable_schema = ON",
+        "UPDATE sqlite_master SET sql = replace(sql, 'what, number', 'number, what') "
+        "WHERE name = 'commits_by_what'",
+    )
+    run(path, "REINDEX")
+    run(
+        path,
+        "PRAGMA writable_schema = ON",
+        "UPDATE sqlite_master SET sql = replace(sql, 'number, what', 'what, number') "
+        "WHERE name = 'commits_by_what'",
+    )
+    with pytest.raises(CorruptMemoryError):
+        check(path)
+
+
+def test_a_memory_of_version_2_goes_on(tmp_path: Path) -> None:
+    store = MemoryStore(tmp_path / "s", limits=SMALL)
+    with store.create("alice", HOST) as memory, memory.labelled("one"):
+        HOST.write(memory, chunks(0, 9), "a")
+    (journal,) = (tmp_path / "s").rglob(store.manifest("alice").journal)
+    run(journal, "DROP INDEX commits_by_what", "PRAGMA user_version = 2")
+    store.verify("alice")
+    store.fork("alice", "bob")
+    store.export("alice", tmp_path / "file")
+    store.import_memory(tmp_path / "file", "carol")
+    with store.open("alice", HOST, write=True) as memory:
+        assert memory.has_label("one")
+        with memory.labelled("two"):
+            HOST.write(memory, chunks(0, 9), "a")
+        memory.rollback(commit=2)
+        assert memory.held_labels(["one", "two"]) == {"one"}
+    for name in store:
+        assert store.has_label(name, "one")
+        store.verify(name)
 
 
 def tampered(root: Path, change: Callable[[Path], None]) -> MemoryStore:

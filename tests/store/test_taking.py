@@ -539,7 +539,7 @@ def test_a_store_without_lease_has_the_files_that_it_always_had(path: Path) -> N
     with store.create("alice", HOST) as memory:
         story(HOST, memory)
     (folder,) = (path / "memories").iterdir()
-    assert (folder / "manifest").read_bytes().startswith(b"memplus-memory 3 ")
+    assert (folder / "manifest").read_bytes().startswith(b"memplus-memory 5 ")
     assert b"hold" not in (folder / "manifest").read_bytes()
     kinds = {file.name.split("-")[0] for file in folder.iterdir()}
     assert kinds == {"manifest", "segment", "snapshot", "log", "journal"}
@@ -567,7 +567,7 @@ def test_a_memory_of_one_machine_becomes_one_of_several(path: Path) -> None:
         with pytest.raises(MemoryBusyError):
             two.open()
     (folder,) = (path / "memories").iterdir()
-    assert (folder / "manifest").read_bytes().startswith(b"memplus-memory 4 ")
+    assert (folder / "manifest").read_bytes().startswith(b"memplus-memory 5 ")
     two.store.fork("alice", "bob")
     two.store.export("alice", path.parent / "a.zip")
     two.store.import_memory(path.parent / "a.zip", "carol")

@@ -2,7 +2,8 @@
 
 It tells what rows came from; it does not decide what exists. Rows of writes and commits beyond
 those that the manifest counts are ignored, and the next commit takes their place. A row's checksum
-covers each of its columns; version 1 left out in which commit a write was made.
+covers each of its columns; version 1 left out in which commit a write was made. Version 3 finds a
+commit by what it is called. An older journal is read as it lies, and its first commit makes it new.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ from memplus.store.manifest import FILE_NAME
 
 __all__ = ["VERSION", "Commit", "Journal", "Place", "now"]
 
-VERSION = 2
+VERSION = 3
 """Kept as SQLite's ``user_version``, which version 1 left at 0."""
-_SCHEMA = """
+_TABLES = """
 CREATE TABLE writes (
     id INTEGER PRIMARY KEY, commit_number INTEGER NOT NULL, source TEXT NOT NULL,
     start INTEGER NOT NULL, tokens INTEGER NOT NULL, first_char INTEGER NOT NULL,
@@ -48,6 +49,8 @@ CREATE TABLE commits (
     snapshot TEXT NOT NULL, log TEXT NOT NULL, length INTEGER NOT NULL, crc INTEGER NOT NULL
 ) STRICT;
 """
+_BY_NAME = "CREATE INDEX commits_by_what ON commits (what, number)"
+_SCHEMA = f"{_TABLES}{_BY_NAME};"
 _BLOCK = 200
 """Names looked up in one query."""
 _INT = array.array("i").itemsize
@@ -133,25 +136,24 @@ class Journal:
         self.path = path
         self.disk = disk
         self._database = Database(path, self._probe, writable=writable)
-        if writable:
-            self._migrate()
 
     def _probe(self, connection: sqlite3.Connection) -> None:
         """Know the schema before anything is read, then open every file that is needed."""
-        require_schema(connection, _expected_schema(), self.path)
+        connection.execute("BEGIN")  # a writer may make it new between the next two lines
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         self.version = int(version) or 1
         if not 1 <= self.version <= VERSION:
             raise MemoryVersionError(self.path, found=version, supported=VERSION)
+        require_schema(connection, _expected_schema(self.version), self.path)
         connection.execute("SELECT number FROM commits LIMIT 1").fetchall()
+        connection.execute("COMMIT")
 
-    def _migrate(self) -> None:
-        """Make it what this release writes, in one transaction for each version between."""
+    def _migrate(self, run: Callable[[str, tuple[object, ...]], None]) -> None:
+        """Make it what this release writes, as part of a transaction."""
         for version in range(self.version, VERSION):
-            with self._transaction() as run:
-                MIGRATIONS[version](self, run)
-                run(f"PRAGMA user_version = {version + 1}", ())
-            self.version = version + 1
+            MIGRATIONS[version](self, run)
+        if self.version != VERSION:
+            run(f"PRAGMA user_version = {VERSION}", ())
 
     @classmethod
     def create(cls, path: Path, disk: Disk, *, shared: bool = False) -> None:
@@ -189,6 +191,7 @@ class Journal:
         """
         now = commit.time
         with self._transaction() as run:
+            self._migrate(run)
             run("DELETE FROM writes WHERE id > ?", (after,))
             run("DELETE FROM commits WHERE number >= ?", (commit.number,))
             chars: dict[str, int] = {}
@@ -205,6 +208,7 @@ class Journal:
             entry = (commit.number, now, commit.writes, commit.tokens, commit.waiting, commit.what,
                      place.snapshot, place.log, place.length)  # fmt: skip
             run(_COMMITS, (*entry, _crc((*entry, b""))))
+        self.version = VERSION
 
     def _chars(self, source: str) -> int:
         last = "id = (SELECT max(id) FROM writes WHERE source = CAST(? AS TEXT))"
@@ -383,14 +387,19 @@ def _sum_every_column(journal: Journal, run: Callable[[str, tuple[object, ...]],
         run("UPDATE writes SET crc = ? WHERE id = ?", (_crc(_values(row)[:-1]), row.id))
 
 
-MIGRATIONS = {1: _sum_every_column}
+def _index_names(journal: Journal, run: Callable[[str, tuple[object, ...]], None]) -> None:
+    """Version 2 to 3: a label is found without reading every commit."""
+    run(_BY_NAME, ())
+
+
+MIGRATIONS = {1: _sum_every_column, 2: _index_names}
 """Version -> what turns a journal into one of the next version, in place."""
 
 
 @lru_cache
-def _expected_schema() -> Schema:
+def _expected_schema(version: int = VERSION) -> Schema:
     with contextlib.closing(sqlite3.connect(":memory:")) as connection:
-        connection.executescript(_SCHEMA)
+        connection.executescript(_SCHEMA if version >= 3 else _TABLES)
         return schema_of(connection)
 
 

@@ -41,9 +41,7 @@ __all__ = [
 ]
 
 NAME = "manifest"
-VERSION = 4
-_UNSHARED_VERSION = 3
-"""What a manifest is written as where no lease is held, so that earlier releases read it."""
+VERSION = 5
 _LOOKS = 100
 """How often a chain is listed while its last link goes on growing."""
 _MAGIC = "memplus-memory"
@@ -66,10 +64,16 @@ def _may_be_held(values: dict[str, Any]) -> None:
     """Version 3 to 4: ``hold`` may say who writes; without it no field differs."""
 
 
+def _journal_has_an_index(values: dict[str, Any]) -> None:
+    """Version 4 to 5: no field differs; readers of version 4 refuse such a journal as damaged, and
+    are told of the version before they look at it."""
+
+
 MIGRATIONS: dict[int, Migration] = {
     1: _journal_has_a_version,
     2: _rows_have_kinds,
     3: _may_be_held,
+    4: _journal_has_an_index,
 }
 """Version -> what turns a manifest's JSON into the next one, in place."""
 
@@ -225,7 +229,6 @@ class Manifest:
     def content(self) -> bytes:
         """As it lies on the disk."""
         # Written at every commit, and `asdict` would copy each list of rows.
-        version = _UNSHARED_VERSION if self.hold is None else VERSION
         values = {name: value for name, value in vars(self).items() if name != "hold"} | {
             "segments": [vars(segment) for segment in self.segments],
             "generations": [
@@ -236,7 +239,7 @@ class Manifest:
             values["hold"] = vars(self.hold)
         text = json.dumps(values, separators=(",", ":"), ensure_ascii=False)
         body = text.encode("utf-8", "surrogatepass")
-        return f"{_MAGIC} {version} {_digest(version, body)}\n".encode() + body
+        return f"{_MAGIC} {VERSION} {_digest(VERSION, body)}\n".encode() + body
 
     @classmethod
     def load(cls, folder: Path) -> Manifest:
