@@ -99,9 +99,10 @@ def measure_writes(system: MemLLMSystem, given: argparse.Namespace) -> dict[str,
     for kind, told in documents(found, given.count, given.seed):
         session = system.open(0)
         document = annotated(told)
-        for example in write_examples(document, Random(0)):
-            written = system.tools.write(session._context(example.focus), example.focus)
-            session._before = (*session._before, example.focus)
+        examples = write_examples(document, Random(0))
+        outcomes = session._calls_of(example.focus for example in examples)
+        for example, outcome in zip(examples, outcomes, strict=True):
+            written = outcome.value()
             sentences, parsed = sentences + 1, parsed + written.parses
             right = len(set(written.triples) & set(example.triples))
             row = counts.setdefault(kind, [0, 0, 0])
@@ -109,7 +110,7 @@ def measure_writes(system: MemLLMSystem, given: argparse.Namespace) -> dict[str,
                 row[place] += more
     whole = [sum(column) for column in zip(*counts.values(), strict=True)]
     prose = Random(given.seed).sample(found.prose, min(given.prose, len(found.prose)))
-    false = [system.tools.write("", one) for one in prose]
+    false = [outcome.value() for outcome in system.tools.write(("", one) for one in prose)]
     return {
         "all": shares(*whole),
         **{kind: shares(*row) for kind, row in counts.items()},

@@ -15,16 +15,18 @@ def generator() -> Generator:
     return Generator(core, load_adapter(tiny_weights() / "write", core.backbone))
 
 
-@pytest.mark.parametrize("sentence", TOLD)
-def test_a_sentence_becomes_its_triples(generator: Generator, sentence: str) -> None:
-    written = generator.write("", sentence, "generated", 5)
-    assert written.triples == TOLD[sentence]
-    assert written.parses
+def test_sentences_become_their_triples_alone_and_together(generator: Generator) -> None:
+    told = [("", sentence) for sentence in TOLD]
+    together = [one.value() for one in generator.write(told, "generated", 5)]
+    assert [one.triples for one in together] == list(TOLD.values())
+    assert all(one.parses for one in together)
+    alone = [next(generator.write([one], "generated", 5)).value() for one in told]
+    assert alone == together
 
 
 def test_what_is_no_whole_call_says_nothing() -> None:
     untrained = Generator(SHARED.mplus.core, None)
-    written = untrained.write("", GATE, None, 5)
+    written = next(untrained.write([("", GATE)], None, 5)).value()
     assert (written.triples, written.parses) == ((), False)
 
 

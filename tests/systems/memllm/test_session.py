@@ -102,6 +102,23 @@ def test_the_text_before_a_sentence_is_cut_by_whole_sentences() -> None:
     assert context(20) == ""
 
 
+def test_the_text_before_a_sentence_is_the_same_in_one_piece_and_in_many() -> None:
+    system = MemLLMSystem(SHARED, replace(OPTIONS, context_sentences=2))
+    text = (RED + NAP + BLUE) * 3
+    whole, pieces, letters = (system.open(0) for _ in range(3))
+    whole.write(text, "s")
+    pieces.write([RED, NAP, BLUE] * 3, "s")
+    for letter in text:
+        letters.write(letter, "s")
+    for session in (whole, pieces, letters):
+        session.flush()
+        assert session._before == (NAP.strip(), BLUE.strip())
+    assert stored(whole) == stored(pieces) == stored(letters)
+    assert whole.counts == pieces.counts == letters.counts
+    told = [*whole._with_context(["One is.", "Two is long."])]
+    assert told == [(f"{NAP}{BLUE}", "One is."), (f"{BLUE}One is. ", "Two is long.")]
+
+
 def test_a_damaged_session_is_refused(tmp_path: Path) -> None:
     session = told(RED)
     session.save(tmp_path / "s")

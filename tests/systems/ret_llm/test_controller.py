@@ -42,8 +42,10 @@ def controller(core: Core) -> Controller:
 
 
 def test_sentences_become_the_triples_that_the_model_says(controller: Controller) -> None:
-    for sentence, triples in TOLD.items():
-        assert controller.write(sentence.replace(" ", "\n  ", 1)) == Written(triples)
+    told = [sentence.replace(" ", "\n  ", 1) for sentence in TOLD]
+    together = [one.value() for one in controller.write(told)]
+    assert together == [Written(triples) for triples in TOLD.values()]
+    assert [next(controller.write([one])).value() for one in told] == together
 
 
 def test_questions_become_queries_and_rows_become_answers(controller: Controller) -> None:
@@ -85,7 +87,7 @@ def test_a_model_that_makes_no_call_stores_nothing_and_answers_by_itself(core: C
     assert untuned.lora is not None
     for weight in untuned.lora.parameters():
         weight.zero_()
-    assert untuned.write("The gate is red, and nobody came.") == Written(())
+    assert next(untuned.write(["The gate is red, and nobody came."])).value() == Written(())
     reply = untuned.ask("What is red?", lambda _: NOTHING, 6)
     assert (reply.query, reply.malformed, reply.found) == (None, False, None)
     assert reply.text == reply.generated.partition("\n")[0].strip()
@@ -94,7 +96,7 @@ def test_a_model_that_makes_no_call_stores_nothing_and_answers_by_itself(core: C
 def test_a_long_sentence_is_read_in_halves_that_fit(controller: Controller) -> None:
     long = " ".join(["The gate is red, and nobody came."] * 9)
     assert len(long) > 256
-    controller.write(long)
+    assert next(controller.write([long])).error is None
     parts = controller._short_enough(long)
     assert " ".join(parts) == long
     assert all(len(part) < 130 for part in parts)
@@ -104,7 +106,8 @@ def test_without_weights_worked_examples_stand_before_the_prompt() -> None:
     model = make_mplus(config=SMALL, changes={"max_position_embeddings": 2048})
     plain = Controller(model.core, None, 30)
     first = plain.ask("What is red?", lambda _: NOTHING, 5)
-    plain.write("The gate is red.")
+    told = ["The gate is red.", "Ada Moss is employed by Larkspur, and nobody else is."]
+    assert [one.error for one in plain.write(told)] == [None, None]
     again = plain.ask("What is red?", lambda _: NOTHING, 5)
     assert replace(again, evidence=()) == replace(first, evidence=())
     assert isinstance(first.evidence, tuple)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from memplus.errors import CorruptMemoryError, EmptyTextError, UnknownSourceErro
 from memplus.memory.tensor_file import opened, write_tensors
 from memplus.systems.protocol import ChatPrompt, Reply
 from memplus.systems.registry import make_systems
+from memplus.systems.triples.decoding import Continuation
 from memplus.systems.triples.rows import Origin, Triple
 from memplus.systems.triples.session import TripleSession
 from memplus.systems.triples.system import TripleSystem
@@ -216,3 +218,47 @@ def test_nothing_is_no_text_and_no_question(system: TripleSystem[Any, Any, Any])
         session.ask([" "])
     with pytest.raises(EmptyTextError, match="question"):
         session.score([ChatPrompt(" ")], [["x"]])
+
+
+def state_of(session: Session) -> tuple[Any, ...]:
+    waits = session._waiting
+    return session.table.rows(), session.counts, session.tokens, waits.text, waits.next
+
+
+def test_a_text_in_one_piece_or_in_many_leaves_the_same_state(
+    system: TripleSystem[Any, Any, Any],
+) -> None:
+    text = (RED + NAP + LAY) * 7 + "The gate is"
+    whole, pieces, letters = (system.open(0) for _ in range(3))
+    whole.write(text, "s")
+    pieces.write([RED, NAP, LAY] * 7 + ["The gate is"], "s")
+    for letter in text:
+        letters.write(letter, "s")
+    assert {IS_RED, DID_NAP} <= {row.triple for row in whole.table.rows()}
+    assert state_of(whole) == state_of(pieces) == state_of(letters)
+    for one in (whole, pieces, letters):
+        one.flush()
+        one.write(NAP, "other")
+    assert state_of(whole) == state_of(pieces) == state_of(letters)
+
+
+def test_a_sentence_that_fails_is_left_out_and_the_others_are_written(
+    system: TripleSystem[Any, Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = Continuation.extend
+
+    def extend(text: Continuation, ids: Sequence[int]) -> None:
+        if "third" in text.core.decode(ids):
+            raise EmptyTextError("The third")
+        plain(text, ids)
+
+    session = system.open(0)
+    monkeypatch.setattr(Continuation, "extend", extend)
+    with pytest.raises(EmptyTextError, match="The third"):
+        session.write([RED, LAY, "The third is told. ", NAP, "The gate is"], "s")
+    assert {IS_RED, DID_NAP} <= stored(session).keys()
+    assert session.counts.sentences == 3
+    assert session.tokens == session._waiting.next
+    session.write(" blue. ", "s")
+    session.flush()
+    assert session.counts.sentences == 4

@@ -6,7 +6,7 @@ adapters were trained: ``({``, what stands in a call, ``})``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -24,8 +24,16 @@ from memplus.systems.memllm.grammar import (
     write_prompt,
 )
 from memplus.systems.memllm.late_stopping import Divisor, LateStopping
-from memplus.systems.triples.decoding import Choose, Continuation, decode, greedy, never
+from memplus.systems.triples.decoding import (
+    Choose,
+    Continuation,
+    Decoding,
+    decode,
+    greedy,
+    never,
+)
 from memplus.systems.triples.rows import Triple
+from memplus.systems.triples.side_by_side import Job, Outcome, side_by_side
 
 __all__ = ["CALL_TOKENS", "Generator", "Reading", "Writing", "question_prompt"]
 
@@ -87,24 +95,31 @@ class Generator:
         """Tokens that may still be generated."""
         return max(0, min(most, self.core.positions - len(text)))
 
-    def write(self, before: str, sentence: str, divisor: Divisor | None, patience: int) -> Writing:
-        """The triples of a sentence.
+    def write(
+        self, told: Iterable[tuple[str, str]], divisor: Divisor | None, patience: int
+    ) -> Iterator[Outcome[Writing]]:
+        """The triples of sentences, which are read side by side.
 
         Args:
-            before: the text before it, as much as is to be seen.
-            sentence: the sentence.
-            divisor: of late stopping; None: the call ends where it ends.
+            told: the text before each, as much as is to be seen, and the sentence.
+            divisor: of late stopping; None: a call ends where it ends.
             patience: of late stopping.
         """
+        jobs = (self._writing(*one, divisor, patience) for one in told)
+        return side_by_side(self.core, self.lora, jobs)
+
+    def _writing(
+        self, before: str, sentence: str, divisor: Divisor | None, patience: int
+    ) -> Job[Writing]:
         text = self.begun([write_prompt(spaced_dashes(before), spaced_dashes(sentence))])
         limit = self.room(text, CALL_TOKENS)
         if divisor is None or self.closing is None:
-            said = decode(text, limit=limit, stops=(END,), ends=self.ends)
+            said = yield Decoding(text, limit, stops=(END,), ends=self.ends)
             generated, whole = said.text, said.stop == END
         else:
             late = LateStopping(self.closing, len(text), patience, divisor)
             ends = {*self.ends, self.closing}
-            decode(text, limit=limit, ends=ends, choose=_until_settled(late, limit))
+            yield Decoding(text, limit, ends=ends, choose=_until_settled(late, limit))
             generated, whole = self.core.decode(late.kept), bool(late.marks)
         parses = whole and generated.strip().startswith(START) and ARROW in generated
         kept = [one for one in parse_write(generated) if all(map(storable, one))]

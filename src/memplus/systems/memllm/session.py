@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from memplus.errors import EmptyTextError
 from memplus.memory.checks import Count, Items, Text, require
 from memplus.mplus.streaming import until_stop
-from memplus.systems.memllm.calls import Reading, question_prompt
+from memplus.systems.memllm.calls import Reading, Writing, question_prompt
 from memplus.systems.memllm.grammar import START, Query, write_prompt
 from memplus.systems.memllm.reading import ReadLoop
 from memplus.systems.memllm.tools import TEXT_TOKENS, Tools
@@ -19,6 +19,7 @@ from memplus.systems.shared import SharedSystem
 from memplus.systems.triples.decoding import Continuation
 from memplus.systems.triples.rows import Row
 from memplus.systems.triples.session import ToldState, TripleSession, TripleState, WaitingState
+from memplus.systems.triples.side_by_side import Outcome
 from memplus.systems.triples.table import TripleTable
 
 __all__ = ["CallReply", "Counts", "MemLLMSession"]
@@ -83,8 +84,17 @@ class MemLLMSession(TripleSession[Tools, _State]):
         super()._turn_to(source)
         self._before = ()
 
-    def _take_in(self, sentence: str, place: tuple[int, int]) -> None:
-        written = self.tools.write(self._context(sentence), sentence)
+    def _calls_of(self, sentences: Iterable[str]) -> Iterator[Outcome[Writing]]:
+        return self.tools.write(self._with_context(sentences))
+
+    def _with_context(self, sentences: Iterable[str]) -> Iterator[tuple[str, str]]:
+        """Each with the text before it, which never depends on what is written of it."""
+        keep = self.tools.options.context_sentences
+        for sentence in sentences:
+            yield self._context(sentence), sentence
+            self._before = (*self._before, sentence)[-keep:] if keep else ()
+
+    def _store(self, written: Writing, place: tuple[int, int]) -> None:
         update, source = self.tools.options.update, self._waiting.source
         self.table.add(written.triples, source, place, update)
         counts = self.counts
@@ -93,8 +103,6 @@ class MemLLMSession(TripleSession[Tools, _State]):
             counts.parsed + written.parses,
             counts.triples + len(written.triples),
         )
-        keep = self.tools.options.context_sentences
-        self._before = (*self._before, sentence)[-keep:] if keep else ()
 
     def _context(self, sentence: str) -> str:
         """The sentences before one, the oldest left out until the prompt is short enough."""

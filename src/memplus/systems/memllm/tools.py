@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -14,6 +14,7 @@ from memplus.systems.memllm.late_stopping import Divisor
 from memplus.systems.memllm.retrieval import SETTINGS, Thresholds, ends_found
 from memplus.systems.memllm.rules import extracted
 from memplus.systems.triples.rows import Row, Update
+from memplus.systems.triples.side_by_side import Outcome
 from memplus.systems.triples.table import TripleTable
 from memplus.systems.triples.tools import TripleOptions, TripleTools
 
@@ -111,17 +112,17 @@ class Tools(TripleTools[MemLLMOptions]):
         for part in self.adapters.parts:
             assert self.writer if part == WRITE_FOLDER else self.reader
 
-    def write(self, before: str, sentence: str) -> Writing:
-        """The triples of a sentence.
+    def write(self, told: Iterable[tuple[str, str]]) -> Iterator[Outcome[Writing]]:
+        """The triples of sentences, in order.
 
         Args:
-            before: the text before it, as much as is to be seen.
-            sentence: the sentence.
+            told: the text before each, as much as is to be seen, and the sentence.
         """
         options = self.options
         if options.extraction == "rules":
-            return Writing(tuple(extracted(sentence)), "", parses=True)
-        return self.writer.write(before, sentence, options.divisor, options.patience)
+            found = (tuple(extracted(sentence)) for _, sentence in told)
+            return (Outcome((Writing(one, "", parses=True),)) for one in found)
+        return self.writer.write(told, options.divisor, options.patience)
 
     def look_up(self, table: TripleTable, queries: Sequence[Query]) -> Mapping[str, Row]:
         """The ends that queries find in a table."""

@@ -7,7 +7,7 @@ puts the rows behind the call and lets the model go on; only what follows is the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from memplus.backbone.lora import Lora
@@ -29,7 +29,8 @@ from memplus.systems.ret_llm.prompts import (
     question_prompt,
     text_prompt,
 )
-from memplus.systems.triples.decoding import END, Continuation, Decoded, decode
+from memplus.systems.triples.decoding import Continuation, Decoded, Decoding, decode
+from memplus.systems.triples.side_by_side import Job, Outcome, side_by_side
 
 __all__ = ["Controller", "ReadReply", "Written"]
 
@@ -85,26 +86,28 @@ class Controller:
 
     # Writing ------------------------------------------------------------------------------------
 
-    def write(self, sentence: str) -> Written:
-        """The triples that a sentence holds, as the model says."""
+    def write(self, sentences: Iterable[str]) -> Iterator[Outcome[Written]]:
+        """The triples that each sentence holds, as the model says; they are read side by side."""
+        return side_by_side(self.core, self.lora, map(self._writing, sentences))
+
+    def _writing(self, sentence: str) -> Job[Written]:
         triples: list[Triple] = []
         malformed = 0
         for part in self._short_enough(" ".join(sentence.split())):
-            text = self._begun(TOLD_EXAMPLES, text_prompt(part))
-            with text.active():
-                calls = self._calls(text)
+            calls = yield from self._calls(self._begun(TOLD_EXAMPLES, text_prompt(part)))
             found = [one for one in parse_calls(calls) if not isinstance(one, Query)]
             malformed += max(0, calls.count(WRITE_BEGINS) - len(found))
             triples += found
         return Written(tuple(triples), malformed)
 
-    def _calls(self, text: Continuation) -> str:
+    def _calls(self, text: Continuation) -> Job[str]:
         """What the model says to a sentence, where it begins with a call; else nothing."""
-        begun = self._call_begun(text, WRITE_BEGINS)
-        if begun.stop != WRITE_BEGINS:
+        begun = yield self._beginning(text, WRITE_BEGINS)
+        if not _is_call(begun, WRITE_BEGINS):
             return ""
         room = min(_CALLS, self.core.positions - len(text))
-        return WRITE_BEGINS + decode(text, limit=room, ends=self._ends, stops=self._stops).text
+        said = yield Decoding(text, room, self._stops, self._ends)
+        return WRITE_BEGINS + said.text
 
     def _short_enough(self, sentence: str) -> list[str]:
         """The sentence, or its halves, until each of them fits."""
@@ -148,8 +151,8 @@ class Controller:
         Returns:
             Its ``text`` is what the model said instead of a call.
         """
-        begun = self._call_begun(text, READ_BEGINS)
-        if begun.stop != READ_BEGINS:
+        begun = self._beginning(text, READ_BEGINS).finish()
+        if not _is_call(begun, READ_BEGINS):
             return ReadReply(begun.text, declined=False)
         call = decode(text, limit=_QUERY, ends=self._ends, stops=(READ_ENDS, *self._stops))
         queries = parse_calls(READ_BEGINS + call.text)
@@ -192,11 +195,13 @@ class Controller:
         text.extend(text.encode(prompt))
         return text
 
-    def _call_begun(self, text: Continuation, begins: str) -> Decoded:
+    def _beginning(self, text: Continuation, begins: str) -> Decoding:
         """Let the model say as much as a call's beginning takes; what it says else is no call."""
         limit = len(text.encode(begins)) + _SLACK
         room = max(1, min(limit, self.core.positions - len(text)))
-        found = decode(text, limit=room, stops=(begins, "\n"), ends=self._ends)
-        if found.stop == begins and found.text.strip() != begins:
-            return Decoded(found.ids, found.text, END, found.log_probs)
-        return found
+        return Decoding(text, room, (begins, "\n"), self._ends)
+
+
+def _is_call(said: Decoded, begins: str) -> bool:
+    """Whether what was said is the beginning of a call, and nothing before it."""
+    return said.stop == begins and said.text.strip() == begins

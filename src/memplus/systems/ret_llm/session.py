@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from memplus.memory.checks import Count
 from memplus.systems.protocol import ChatPrompt
-from memplus.systems.ret_llm.controller import ReadReply
+from memplus.systems.ret_llm.controller import ReadReply, Written
 from memplus.systems.ret_llm.grammar import Query, can_be_kept
 from memplus.systems.ret_llm.lookups import Found
 from memplus.systems.ret_llm.prompts import question_prompt
@@ -17,6 +18,7 @@ from memplus.systems.shared import SharedSystem
 from memplus.systems.triples.decoding import Continuation
 from memplus.systems.triples.rows import Triple, Update
 from memplus.systems.triples.session import ToldState, TripleSession, TripleState
+from memplus.systems.triples.side_by_side import Outcome
 from memplus.systems.triples.table import TripleTable
 
 __all__ = ["Counts", "RetLLMSession"]
@@ -56,8 +58,10 @@ class RetLLMSession(TripleSession[Tools, _State]):
         super().__init__(system, tools, table)
         self.counts = Counts()
 
-    def _take_in(self, sentence: str, place: tuple[int, int]) -> None:
-        written = self.tools.controller.write(sentence)
+    def _calls_of(self, sentences: Iterable[str]) -> Iterator[Outcome[Written]]:
+        return self.tools.controller.write(sentences)
+
+    def _store(self, written: Written, place: tuple[int, int]) -> None:
         kept = [one for one in written.triples if all(map(can_be_kept, one))]
         counts = self.counts
         self.counts = Counts(

@@ -2,7 +2,8 @@
 
 ``Continuation`` is the text so far with its key/value cache: it can be appended to, and taken back.
 ``decode`` goes on greedily until a text has been said, an end token is the best one, or a limit is
-reached; whoever needs another rule of choosing (late stopping, a ban on some token) gives one::
+reached; whoever needs another rule of choosing (late stopping, a ban on some token) gives one.
+Many texts that do not depend on each other are gone on with together: ``side_by_side.py``::
 
     with text.active():                      # the adapter, for this thread
         found = decode(text, limit=64, stops=("}:",), ends={eos})
@@ -18,19 +19,30 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from memplus.backbone.lora import Lora, under
+from memplus.backbone.text_cache import TextCache
 from memplus.errors import EmptyTextError, PositionsError
 from memplus.mplus.core import Core
 from memplus.mplus.own_tokenizer import own_tokenizer
 from memplus.systems.protocol import Likelihood
 
-__all__ = ["END", "LIMIT", "Choose", "Continuation", "Decoded", "decode", "greedy", "never"]
+__all__ = [
+    "END",
+    "LIMIT",
+    "Choose",
+    "Continuation",
+    "Decoded",
+    "Decoding",
+    "decode",
+    "greedy",
+    "never",
+]
 
 END, LIMIT = "end", "limit"
 """Why decoding stopped, where it was no text."""
@@ -70,6 +82,8 @@ class Continuation:
         self._cache: Any = None
         self._read = 0
         """Tokens that the cache holds."""
+        self._shares = False
+        """Whether another text has the same cache, which then nobody changes."""
         self._entered = False
 
     def __len__(self) -> int:
@@ -106,20 +120,46 @@ class Continuation:
         if self._read <= length:
             return
         if self._cache is not None and length and _can_be_cut(self.core):
+            self._own_cache()
             self._cache.crop(length - self._read)  # by so many tokens less
             self._read = length
         else:
-            self._cache, self._read = None, 0
+            self._cache, self._read, self._shares = None, 0, False
 
     def fork(self) -> Continuation:
         """The same text, going its own way; what was read is not read again."""
         other = Continuation(self.core, self.lora, self.ids)
-        other._cache, other._read = copy.deepcopy(self._cache), self._read
+        other._cache, other._read = self._cache, self._read
+        self._shares = other._shares = True
         return other
+
+    @property
+    def known(self) -> TextCache:
+        """What was computed of its beginning, where that can be gone on with at any token."""
+        if self._cache is None or not _can_be_cut(self.core):
+            return TextCache()
+        return TextCache.of(self.ids[: self._read], self._cache)
+
+    def _own_cache(self) -> None:
+        """Share the cache with no other text."""
+        if self._shares:
+            self._cache, self._shares = copy.deepcopy(self._cache), False
 
     def text(self, start: int = 0) -> str:
         """What the tokens from ``start`` on say."""
         return self.core.decode(self.ids[start:])
+
+    def check(self) -> None:
+        """Refuse a text that no pass can read.
+
+        Raises:
+            EmptyTextError, PositionsError: see ``scores``.
+        """
+        needed, available = len(self.ids), self.core.positions
+        if needed > available:
+            raise PositionsError(needed=needed, available=available)
+        if not self.ids:
+            raise EmptyTextError("The prompt")
 
     @torch.no_grad()
     def scores(self) -> Tensor:
@@ -159,15 +199,12 @@ class Continuation:
 
     def _hidden(self, first: int) -> Tensor:
         """[n, d] of the tokens from ``first`` to the last, after the final norm."""
-        needed, available = len(self.ids), self.core.positions
-        if needed > available:
-            raise PositionsError(needed=needed, available=available)
-        if not self.ids:
-            raise EmptyTextError("The prompt")
+        self.check()
         if self._read > first:  # what was read before has to be read again
             ids, self.ids = self.ids, self.ids[:first]
             self.rewind(first)
             self.ids = ids
+        self._own_cache()
         with self.active():
             output = self.core.backbone.decoder(
                 input_ids=torch.tensor([self.ids[self._read :]], device=self.core.device),
@@ -201,6 +238,61 @@ class Decoded:
     """What the last token said beyond the text that stopped it, and was taken away."""
 
 
+@dataclass
+class Decoding:
+    """A text that is being gone on with: ``decode`` says what its fields mean."""
+
+    text: Continuation
+    limit: int
+    stops: Sequence[str] = ()
+    ends: Collection[int] = ()
+    choose: Choose = greedy
+    first: Choose | None = None
+    found: Decoded | None = field(default=None, init=False)
+    """What was said; None: there is more to come."""
+    _start: int = field(default=0, init=False)
+    _scores: list[float] = field(default_factory=list, init=False)
+
+    def __post_init__(self) -> None:
+        self._start = len(self.text)
+        if self.limit < 1:
+            self._end(LIMIT)
+
+    def take(self, scores: Tensor) -> None:
+        """Go on by one token, or end.
+
+        Args:
+            scores: log-probabilities [V] of the token behind the text.
+        """
+        begins = self.first is not None and len(self.text) == self._start
+        token = self.first(scores) if begins and self.first else self.choose(scores)
+        if token is None or token in self.ends:
+            self._end(END)
+            return
+        self.text.extend([token])
+        self._scores.append(float(scores[token]))
+        stop, cut = _said(self.text, self._start, self.stops)
+        if stop:
+            self._end(stop, cut)
+        elif len(self.text) - self._start >= self.limit:
+            self._end(LIMIT)
+
+    def finish(self) -> Decoded:
+        """Go on to the end, this text alone.
+
+        Raises:
+            EmptyTextError, PositionsError: see ``Continuation.scores``.
+        """
+        with self.text.active():
+            while self.found is None:
+                self.take(self.text.scores())
+        return self.found
+
+    def _end(self, stop: str, cut: str = "") -> None:
+        ids, said = tuple(self.text.ids[self._start :]), self.text.text(self._start)
+        self.found = Decoded(ids, said, stop, tuple(self._scores), cut)
+
+
 def decode(
     text: Continuation,
     *,
@@ -224,27 +316,7 @@ def decode(
     Raises:
         EmptyTextError, PositionsError: see ``Continuation.scores``.
     """
-    start = len(text)
-    scores: list[float] = []
-    with text.active():
-        while len(text) - start < limit:
-            found = text.scores()
-            rule = first if first is not None and len(text) == start else choose
-            token = rule(found)
-            if token is None or token in ends:
-                return _decoded(text, start, END, scores)
-            text.extend([token])
-            scores.append(float(found[token]))
-            stop, cut = _said(text, start, stops)
-            if stop:
-                return _decoded(text, start, stop, scores, cut)
-    return _decoded(text, start, LIMIT, scores)
-
-
-def _decoded(
-    text: Continuation, start: int, stop: str, scores: list[float], cut: str = ""
-) -> Decoded:
-    return Decoded(tuple(text.ids[start:]), text.text(start), stop, tuple(scores), cut)
+    return Decoding(text, limit, stops, ends, choose, first).finish()
 
 
 def _said(text: Continuation, start: int, stops: Sequence[str]) -> tuple[str, str]:

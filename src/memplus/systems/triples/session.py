@@ -7,7 +7,7 @@ its source. A session on it says what a sentence becomes and how a question is a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
@@ -26,9 +26,10 @@ from memplus.systems.shared import SharedSystem
 from memplus.systems.triples.decoding import Continuation
 from memplus.systems.triples.packing import as_bytes
 from memplus.systems.triples.rows import Row
+from memplus.systems.triples.side_by_side import Outcome
 from memplus.systems.triples.table import TripleTable
 from memplus.systems.triples.tools import TripleTools
-from memplus.systems.triples.waiting import Waiting
+from memplus.systems.triples.waiting import Sentence, Waiting
 
 __all__ = ["ToldState", "TripleSession", "TripleState", "WaitingState"]
 
@@ -110,31 +111,48 @@ class TripleSession(ABC, Generic[Tools, State]):
             if self._waiting.next:
                 self._places[self._waiting.source] = self._waiting.next
             self._turn_to(source)
+        whole: list[Sentence] = []
         for piece, ends in zip(pieces, self.system.shared.reference(pieces), strict=True):
             self._waiting.add(piece, ends)
             self.tokens += len(ends)
-            self._read(all_of_it=False)
+            whole += self._waiting.take()
+        self._take_in(whole)
 
     def flush(self) -> None:
         """Read what waits, as if it had ended."""
-        self._read(all_of_it=True)
+        self._take_in([*self._waiting.take(all_of_it=True)])
 
     def _turn_to(self, source: str) -> None:
         """Wait for text of another source, behind what was told of it."""
         self._waiting = Waiting(source, first=self._places.pop(source, 0))
 
-    def _read(self, *, all_of_it: bool) -> None:
+    def _take_in(self, whole: Sequence[Sentence]) -> None:
+        """Write what sentences of the waiting source say, in order.
+
+        One that cannot be written is left out, and its error is raised behind the others.
+        """
         self._told = None
-        for sentence, place in self._waiting.take(all_of_it=all_of_it):
-            self._take_in(sentence, place)
+        errors: list[Exception] = []
+        calls = self._calls_of(sentence for sentence, _ in whole)
+        for (_, place), outcome in zip(whole, calls, strict=True):
+            if outcome.error is None:
+                self._store(outcome.value(), place)
+            else:
+                errors.append(outcome.error)
+        if errors:
+            raise errors[0]
 
     @abstractmethod
-    def _take_in(self, sentence: str, place: tuple[int, int]) -> None:
-        """Write what a sentence says.
+    def _calls_of(self, sentences: Iterable[str]) -> Iterator[Outcome[Any]]:
+        """What the model writes of each of some sentences, in order."""
+
+    @abstractmethod
+    def _store(self, written: Any, place: tuple[int, int]) -> None:
+        """Put into the table what was written of a sentence of the waiting source.
 
         Args:
-            sentence: of the waiting source.
-            place: its first token in that source, and the token after its last.
+            written: as ``_calls_of`` gave it.
+            place: the sentence's first token in that source, and the token after its last.
         """
 
     def forget(self, source: str) -> int:

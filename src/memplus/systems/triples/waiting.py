@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 
 from memplus.data.sentences import split_sentences, whole_sentences
 
-__all__ = ["Waiting"]
+__all__ = ["Sentence", "Waiting"]
+
+Sentence = tuple[str, tuple[int, int]]
+"""A sentence with its first token in its source, and the token after its last."""
 
 
 @dataclass
@@ -38,8 +41,8 @@ class Waiting:
         self.text += piece
         self.ends += [before + end for end in ends]
 
-    def take(self, *, all_of_it: bool = False) -> Iterator[tuple[str, tuple[int, int]]]:
-        """Take the whole sentences away: each with its first token and the one behind its last.
+    def take(self, *, all_of_it: bool = False) -> Iterator[Sentence]:
+        """Take the whole sentences away.
 
         Args:
             all_of_it: take what has not ended too.
