@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.clocks import set_clock
 
 from memplus.server.calls import SCHEMA, Call, Calls, digest_of, label_of
 from memplus.server.database import ServerDatabase
@@ -44,7 +42,7 @@ def test_a_call_is_found_again_as_it_was(calls: Calls) -> None:
 
 
 def test_calls_that_wrote_the_same_are_known_again_for_a_while(
-    calls: Calls, monkeypatch: pytest.MonkeyPatch
+    calls: Calls, database: ServerDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for id in ("a", "b"):
         calls.add("ann", call(id))
@@ -52,18 +50,18 @@ def test_calls_that_wrote_the_same_are_known_again_for_a_while(
     assert [one.id for one in calls.written_lately("ann", digest_of("a"))] == ["again", "a"]
     assert [one.id for one in calls.written_lately("ann", digest_of("b"))] == ["b"]
     assert calls.written_lately("bob", digest_of("b")) == []
-    later = time.time() + 601
-    set_clock(monkeypatch, lambda: later)
+    later = database.clock.now() + 601
+    monkeypatch.setattr(database.clock, "now", lambda: later)
     assert calls.written_lately("ann", digest_of("b")) == []
 
 
 def test_calls_without_metadata_go_after_a_while(
-    calls: Calls, monkeypatch: pytest.MonkeyPatch
+    calls: Calls, database: ServerDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls.add("ann", call("plain", metadata={}))
     calls.add("ann", call("named"))
-    later = time.time() + 2 * 86_400
-    set_clock(monkeypatch, lambda: later)
+    later = database.clock.now() + 2 * 86_400
+    monkeypatch.setattr(database.clock, "now", lambda: later)
     calls.add("ann", call("new"))
     assert calls.get("ann", "plain") is None
     assert calls.get("ann", "named") is not None

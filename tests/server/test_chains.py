@@ -79,7 +79,7 @@ def test_what_is_too_old_or_too_many_goes_and_what_is_seen_stays(
     chains = Chains(database)
     links = chains.links(HERE, [("user", str(n)) for n in range(6)])
     now = [0.0]
-    monkeypatch.setattr("memplus.server.chains.time.time", lambda: now[0])
+    monkeypatch.setattr(database.clock, "now", lambda: now[0])
     for link in links:
         put(database, HERE, [link])
         now[0] += 10_000

@@ -82,7 +82,7 @@ def test_what_is_dropped_or_too_old_is_gone(
     database: ServerDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = KeptAnswers(database)
-    monkeypatch.setattr("memplus.server.kept_answers.time.time", lambda: 100.0)
+    monkeypatch.setattr(database.clock, "now", lambda: 100.0)
     put(database, response("a"), response("b", memory="else"))
     with database.transaction() as run:
         KeptAnswers.put_repeat(run, ANN, "notes", Repeat(b"n", b"d", {"x": 1}), 10)

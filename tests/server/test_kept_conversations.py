@@ -93,7 +93,7 @@ def test_the_one_used_longest_ago_goes_where_there_are_too_many(
     database: ServerDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept, now = KeptConversations(database), [0.0]
-    monkeypatch.setattr("memplus.server.kept_conversations.time.time", lambda: now[0])
+    monkeypatch.setattr(database.clock, "now", lambda: now[0])
     for id in ("a", "b", "c", "a", "d"):
         now[0] += 1
         begin(database, id, "notes")

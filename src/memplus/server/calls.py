@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -77,7 +76,7 @@ class Calls:
 
     def add(self, stored: str, call: Call) -> None:
         """Keep one; those that are of no more use go."""
-        now = time.time()
+        now = self._database.clock.now()
         metadata, writes = json.dumps(call.metadata), json.dumps(call.writes)
         values = (call.id, call.digest, call.source, call.start, call.tokens, writes, metadata, now)
         with self._database.transaction() as run:
@@ -109,7 +108,7 @@ class Calls:
         Others may have written to the memory since: a client waits before it tries again.
         """
         where = "stored = ? AND digest = ? AND created > ? ORDER BY created DESC, rowid DESC"
-        return self._calls(where, (stored, digest, time.time() - _RETRY_SECONDS))
+        return self._calls(where, (stored, digest, self._database.clock.now() - _RETRY_SECONDS))
 
     def described(self, stored: str, sources: Iterable[str]) -> list[Call]:
         """Those of some sources that have metadata, in order."""

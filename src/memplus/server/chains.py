@@ -16,7 +16,6 @@ import hashlib
 import hmac
 import secrets
 import sqlite3
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -196,7 +195,7 @@ class Chains:
             gone: links whose texts the memory has no more, with the ids of these: they are not
                 there, unless another request has written them meanwhile.
         """
-        now, fresh = time.time(), set()
+        fresh = set()
         here = (place.tenant, place.memory)
         for link, entry in (gone or {}).items():
             run.execute(
@@ -206,16 +205,16 @@ class Chains:
         for link in links:
             new = run.execute(
                 "INSERT OR IGNORE INTO turns (tenant, memory, link, seen, mark) "
-                "VALUES (?, ?, ?, ?, ?)",
-                (*here, link.id, now, link.mark),
+                "VALUES (?, ?, ?, lived(), ?)",
+                (*here, link.id, link.mark),
             )
             if new.rowcount:
                 fresh.add(link)
                 continue
             run.execute(
-                "UPDATE turns SET seen = ?, mark = ? "
-                "WHERE tenant = ? AND memory = ? AND link = ? AND seen < ?",
-                (now, link.mark, *here, link.id, now - _FRESH_SECONDS),
+                "UPDATE turns SET seen = lived(), mark = ? "
+                "WHERE tenant = ? AND memory = ? AND link = ? AND seen < lived() - ?",
+                (link.mark, *here, link.id, _FRESH_SECONDS),
             )
         return fresh
 

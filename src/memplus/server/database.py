@@ -12,6 +12,8 @@ from typing import Any
 
 from memplus.errors import MemoryVersionError, UsageError
 from memplus.errors.base import storage_errors
+from memplus.server import clock
+from memplus.server.clock import Clock
 from memplus.store.database import connect, refusals_named
 from memplus.store.leases import OWNERS
 
@@ -88,6 +90,9 @@ class ServerDatabase:
     machines share the directory the file has no write-ahead log, which needs memory in common: the
     file system's locks decide whose turn it is.
 
+    Attributes:
+        clock: by which what is kept grows old.
+
     Args:
         folder: the store's directory.
         schema: tables, made where they are missing.
@@ -112,8 +117,9 @@ class ServerDatabase:
             (version,) = self._connection.execute("PRAGMA user_version").fetchone()
             if version not in (0, VERSION):
                 raise MemoryVersionError(self.path, found=version, supported=VERSION)
-            self._connection.executescript(schema)
+            self._connection.executescript(schema + clock.SCHEMA)
             self._connection.execute(f"PRAGMA user_version = {VERSION}")
+            self.clock = Clock(self._connection)
 
     def _set_mode(self, mode: str) -> None:
         (patience,) = self._connection.execute("PRAGMA busy_timeout").fetchone()
@@ -132,6 +138,8 @@ class ServerDatabase:
     def close(self) -> None:
         """Done with it."""
         with self._lock:
+            with contextlib.suppress(sqlite3.Error):  # the next one reckons from an earlier time
+                self.clock.keep(self._connection, surely=True)
             self._connection.close()
 
     def rows(self, query: str, values: Sequence[object] = ()) -> list[Any]:
@@ -163,6 +171,7 @@ class ServerDatabase:
         with self._lock, storage_errors(self.path), refusals_named(self.path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
+                self.clock.keep(self._connection)
                 yield self._connection
                 self._connection.execute("COMMIT")
             except BaseException:

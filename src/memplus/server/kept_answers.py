@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -115,10 +114,10 @@ class KeptAnswers:
     @staticmethod
     def put(run: sqlite3.Connection, who: Principal, kept: KeptResponse, most: int) -> None:
         """Keep one, as part of a transaction; the oldest one too many goes."""
-        values = (kept.id, who.tenant, who.key, kept.memory, time.time(), kept.previous)
+        values = (kept.id, who.tenant, who.key, kept.memory, kept.previous)
         run.execute(
-            "INSERT INTO responses (id, tenant, key, memory, created, previous, said, body) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO responses (id, tenant, key, memory, previous, said, body, created) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, lived())",
             (*values, json.dumps(kept.said), json.dumps(kept.body)),
         )
         _keep_newest(run, "responses", who.tenant, most)
@@ -136,10 +135,10 @@ class KeptAnswers:
         run: sqlite3.Connection, who: Principal, memory: str, repeat: Repeat, most: int
     ) -> None:
         """Keep the answer to a request that may come again, as part of a transaction."""
-        values = (who.tenant, who.key, repeat.name, memory, time.time(), repeat.digest)
+        values = (who.tenant, who.key, repeat.name, memory, repeat.digest)
         run.execute(
-            "INSERT OR IGNORE INTO repeats (tenant, key, name, memory, created, digest, body) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR IGNORE INTO repeats (tenant, key, name, memory, digest, body, created) "
+            "VALUES (?, ?, ?, ?, ?, ?, lived())",
             (*values, json.dumps(repeat.body)),
         )
         _keep_newest(run, "repeats", who.tenant, most)

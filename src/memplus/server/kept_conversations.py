@@ -82,12 +82,11 @@ class KeptConversations:
         most: int,
     ) -> None:
         """Keep a conversation, as part of a transaction; one that has begun keeps its memory."""
-        now = time.time()
         run.execute(
-            "INSERT INTO conversations VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
+            "INSERT INTO conversations VALUES (?, ?, ?, ?, ?, ?, ?, lived()) "
             "ON CONFLICT (tenant, owner, id) DO UPDATE "
             "SET used = excluded.used, memory = coalesce(memory, excluded.memory)",
-            (id, who.tenant, _owner(who, id), who.key, memory, json.dumps(metadata), now, now),
+            (id, who.tenant, _owner(who, id), who.key, memory, json.dumps(metadata), time.time()),
         )
         old = run.execute(
             "SELECT owner, id FROM conversations WHERE tenant = ? "
@@ -101,9 +100,9 @@ class KeptConversations:
         """Give a conversation other metadata."""
         with self._database.transaction() as run:
             run.execute(
-                "UPDATE conversations SET metadata = ?, used = ? "
+                "UPDATE conversations SET metadata = ?, used = lived() "
                 "WHERE tenant = ? AND owner = ? AND id = ?",
-                (json.dumps(metadata), time.time(), who.tenant, _owner(who, id), id),
+                (json.dumps(metadata), who.tenant, _owner(who, id), id),
             )
 
     def delete(self, who: Principal, id: str) -> None:

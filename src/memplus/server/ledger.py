@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -316,7 +315,7 @@ class Ledger:
 
     def prune(self) -> None:
         """Let go of what is too old or too many."""
-        settings, now = self._settings, time.time()
+        settings, now = self._settings, self._database.clock.now()
         with self._database.transaction() as run:
             Chains.prune(run, settings.known_turns, now - settings.known_turn_days * _DAY)
             KeptAnswers.prune(run, now - settings.response_days * _DAY)

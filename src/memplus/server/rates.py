@@ -16,6 +16,7 @@ from memplus.server.settings import ServerSettings
 __all__ = ["Rates"]
 
 
+_MINUTE = 60.0
 _SLACK_SECONDS = 1.0
 """So far a clock is put back without anybody counting anew."""
 
@@ -84,7 +85,8 @@ class Rates:
     def _left(self, bound: _Bound, who: Principal) -> tuple[int, float]:
         """What is left, and in how many seconds all of it is there again."""
         stats = self._limiter.get_window_stats(bound.item, bound.what, who.key)
-        return max(0, stats.remaining), max(0.0, stats.reset_time - time.time())
+        # A clock that was put back while the request was answered is no reason to wait for years.
+        return max(0, stats.remaining), min(_MINUTE, max(0.0, stats.reset_time - time.time()))
 
     def _refusal(self, bound: _Bound, who: Principal) -> RequestFault:
         _, seconds = self._left(bound, who)
