@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import fmean
 
-from memplus.evaluation.engine.summary import wilson
+from memplus.evaluation.engine.summary import half_width, wilson
 
 __all__ = ["Pairs", "interval", "interval_of_groups"]
 
@@ -16,7 +16,7 @@ def interval(differences: Sequence[float]) -> tuple[float, float]:
     """The mean and half of its 95% interval; NaN where too few are there to say."""
     if len(differences) < 2:
         return (fmean(differences) if differences else math.nan), math.nan
-    return fmean(differences), 1.96 * stdev(differences) / math.sqrt(len(differences))
+    return fmean(differences), half_width(differences)
 
 
 def interval_of_groups(sums: Sequence[float], counts: Sequence[int]) -> tuple[float, float]:

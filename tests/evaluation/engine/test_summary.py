@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memplus.evaluation.engine.summary import cells_of, mean_interval, pooled, wilson
+from memplus.evaluation.engine.summary import Z, cells_of, half_width, mean_interval, pooled, wilson
 
 LONG_TERM, SHORT_TERM, WITHOUT = "mplus", "memoryllm", "nothing"
 
@@ -99,3 +99,10 @@ def test_recall_is_averaged_over_the_questions_that_have_rows_stored() -> None:
     assert found["mean"] == pytest.approx((0.625 + 0.0) / 2)
     assert found["by_layer"] == pytest.approx([0.125, 1.0])
     assert found["by_chance"] == 0.25
+
+
+def test_a_mean_is_surer_the_more_alike_and_the_more_its_values_are() -> None:
+    assert half_width([1.0, 3.0]) == pytest.approx(Z)  # spread 2 / sqrt(2), of two values
+    assert half_width([1.0, 3.0] * 50) < half_width([1.0, 3.0])
+    assert half_width([2.0, 2.0]) == 0.0
+    assert half_width([2.0]) == half_width([]) == float("inf")

@@ -11,7 +11,7 @@ from typing import Any
 from memplus.evaluation.engine.judging import token_f1
 from memplus.systems.protocol import Recall
 
-__all__ = ["Cell", "Threshold", "Z", "cells_of", "mean_interval", "pooled", "wilson"]
+__all__ = ["Cell", "Threshold", "Z", "cells_of", "half_width", "mean_interval", "pooled", "wilson"]
 
 Z = 1.959964
 """Of a two-sided 95% interval."""
@@ -87,8 +87,13 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
     middle = fmean(values) if values else 0.0
     if len(values) < 2:
         return middle, 0.0, 1.0
-    spread = Z * stdev(values) / len(values) ** 0.5
+    spread = half_width(values)
     return middle, max(0.0, middle - spread), min(1.0, middle + spread)
+
+
+def half_width(values: Sequence[float]) -> float:
+    """Half of the 95% interval of a mean, by the values' own spread; infinite below two of them."""
+    return Z * stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("inf")
 
 
 def cells_of(lines: Iterable[Line]) -> list[Cell]:

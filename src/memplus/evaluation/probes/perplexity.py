@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import fmean
 
 from memplus.data.stream import Piece, Stream, Texts
 from memplus.errors import ConfigError
 from memplus.evaluation.engine.run import Report
+from memplus.evaluation.engine.summary import half_width
 from memplus.evaluation.tasks.retention import other_notes, read_among_others
 from memplus.systems.protocol import Follows, Scores, Session, System
 
@@ -142,5 +143,5 @@ def _over(losses: Sequence[float], base: Sequence[float]) -> tuple[float, float,
     """Ratio of two perplexities and its 95% interval, the windows being a sample."""
     apart = [one - other for one, other in zip(losses, base, strict=True)]
     middle = fmean(apart)
-    spread = 1.96 * stdev(apart) / math.sqrt(len(apart)) if len(apart) > 1 else math.inf
+    spread = half_width(apart)
     return math.exp(middle), math.exp(middle - spread), math.exp(min(700.0, middle + spread))

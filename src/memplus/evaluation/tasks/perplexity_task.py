@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any, ClassVar, Self
 
 from memplus.data.stream import Piece, Texts
@@ -18,6 +18,7 @@ from memplus.errors import ConfigError
 from memplus.evaluation.engine.figures import Figure, groups_of, pooled
 from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan, Question, Step
+from memplus.evaluation.engine.summary import half_width
 from memplus.evaluation.tasks.bench_task import BenchTask, Inputs
 
 __all__ = ["PerplexityTask"]
@@ -120,9 +121,7 @@ class PerplexityTask(BenchTask):
             middle = sum(losses) / sum(counts)
             # A ratio's spread: of what each window adds beyond its share.
             apart = [loss - middle * count for loss, count in zip(losses, counts, strict=True)]
-            spread = math.inf
-            if len(apart) > 1:
-                spread = 1.96 * stdev(apart) / (math.sqrt(len(apart)) * fmean(counts))
+            spread = half_width(apart) / fmean(counts)
             found.append(
                 Figure(
                     kind,
