@@ -47,6 +47,10 @@ def test_a_run_taken_up_again_ends_in_the_same_bits(tmp_path: Path, stage: objec
     for name, weight in one.items():
         assert weight.equal(two[name]), name
     assert len(list((config.run.out / "checkpoints").iterdir())) == 2
+    finals = [one.run.out / "final/record.json" for one in (config, parts)]
+    whole, again = (json.loads(one.read_text())["trained"] for one in finals)
+    assert whole == again
+    assert whole["text_tokens"] > 0
 
 
 def test_a_finished_run_is_a_model_with_a_full_pool(tmp_path: Path) -> None:
@@ -94,7 +98,7 @@ def test_adapters_trained_on_a_base_model_are_saved_over_it_stage_after_stage(
     first = adapted(tmp_path, {"backbone": "tiny"})
     final = TextRun(first).run()
     assert {path.name for path in final.iterdir()} == {
-        "adapters.safetensors", "generation_config.json", "memplus.json"
+        "adapters.safetensors", "generation_config.json", "memplus.json", "record.json"
     }  # fmt: skip
     model = MPlus.from_pretrained(final, dtype="auto")
     for name, weight in weights_of(first).items():

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 import torch
 from tests.training.settings import make_config, stored, write_texts
+from tests.training.tasks.test_questions import config_of
 
+from memplus.training.tasks.asked import IGNORED
 from memplus.training.tasks.protocol import KeptTarget
 from memplus.training.text.run_config import TrainingConfig
 from memplus.training.text.starting import starting_model
@@ -107,3 +109,44 @@ def test_its_state_goes_through_json_and_files(tmp_path: Path, workload: Any) ->
         with torch.no_grad():
             losses = [each.module(job)[0] for each, job in zip((one, two), jobs, strict=True)]
         assert losses[0].equal(losses[1])
+
+
+@pytest.mark.parametrize("asks", [True, False])
+def test_what_is_learned_from_is_counted_as_of_other_systems(
+    tmp_path: Path, workload: Any, *, asks: bool
+) -> None:
+    """Texts that are written or read, rows that are asked, and tokens of these with answers."""
+    config = config_of(tmp_path) if asks else stored(tmp_path)
+    made = workload(config)
+    text = questions = tokens = 0
+    for step in range(12):
+        job = made.draw(step, 0)
+        with torch.no_grad():
+            _, figures = made.module(job)
+        made.advance(job, {name: float(value) for name, value in figures.items()})
+        text += job.chunks.numel() + job.ids.numel()
+        if job.asked is not None:
+            questions += len(job.asked.ids)
+            labels = int((job.asked.labels != IGNORED).sum())
+            tokens += int(job.asked.prompt.sum()) + labels
+    expected = {"text_tokens": text, "question_tokens": tokens, "questions": questions}
+    assert text > 0
+    assert (questions > 0) == (tokens > 0) == asks
+    assert made.learned_from is not None
+    assert made.learned_from.counts == expected
+    again = workload(config)
+    again.restore(made.tensors(), json.loads(json.dumps(made.state())))
+    assert again.learned_from is not None
+    assert again.learned_from.counts == expected
+
+
+def test_a_run_begun_by_a_release_that_did_not_count_says_nothing(
+    tmp_path: Path, workload: Any
+) -> None:
+    made, again = (workload(stored(tmp_path)) for _ in range(2))
+    state = made.state()
+    del state["counts"]
+    again.restore(made.tensors(), state)
+    assert again.learned_from is None
+    again.advance(again.draw(0, 0), {})
+    assert again.state()["counts"] is None

@@ -18,6 +18,7 @@ from memplus.training.engine.workload import Figures
 from memplus.training.latent.task import LatentJob
 from memplus.training.tasks.answers import answer_losses
 from memplus.training.tasks.asked import IGNORED, Asked
+from memplus.training.tasks.learned_from import QUESTION_TOKENS
 
 __all__ = ["LatentStep"]
 
@@ -103,9 +104,7 @@ class LatentStep(nn.Module):
         assert job.seen is not None, "rows say whether they can be answered"
         seen = self._ids(job.seen)
         losses, figures = answer_losses(self._logits(hidden), on_device, seen, count)
-        tokens = int(asked.prompt.sum()) + int((asked.labels != IGNORED).sum())
-        counted = torch.tensor(tokens / count)
-        return losses.mean(), figures | {"question_tokens": counted}
+        return losses.mean(), figures | {QUESTION_TOKENS: torch.tensor(asked.tokens / count)}
 
     def _written(self, state: Any, ids: Tensor) -> Any:
         """The state behind what documents are told, [B, n]."""

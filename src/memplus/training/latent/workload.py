@@ -16,6 +16,7 @@ from memplus.systems.latent.mechanism import Mechanism
 from memplus.training.latent.run_config import SystemRunConfig
 from memplus.training.latent.step import LatentStep
 from memplus.training.latent.task import LatentJob, Surroundings
+from memplus.training.tasks.learned_from import LearnedFrom
 from memplus.training.tasks.spelling import TokenizerSpelling, end_of
 from memplus.training.text.order import DocumentOrder
 from memplus.training.text.text_cache import Documents
@@ -68,9 +69,12 @@ class LatentWorkload:
             mechanism.longest,
         )
         self._sources = {task.label: task.open(around) for task in config.tasks}
-        self.counts = {"text_tokens": 0, "question_tokens": 0, "questions": 0}
-        """Of the run so far, in all processes: tokens read as running text or told, tokens of
-        questions with their answers, rows asked."""
+        self.learned_from = LearnedFrom(batch)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """See ``LearnedFrom.counts``."""
+        return self.learned_from.counts
 
     def draw(self, step: int, part: int) -> LatentJob:
         """The next pass of a task drawn by its weight."""
@@ -81,11 +85,7 @@ class LatentWorkload:
 
     def advance(self, job: LatentJob, figures: dict[str, float]) -> None:
         """Count what was learned from."""
-        batch = self.config.run.documents
-        self.counts["text_tokens"] += batch * job.ids.shape[1]
-        if job.asked is not None:
-            self.counts["question_tokens"] += round(batch * figures["question_tokens"])
-            self.counts["questions"] += batch * len(job.asked.ids) // len(job.ids)
+        self.learned_from.add(job.ids.shape[1], job.asked, len(job.ids), figures)
 
     def tensors(self) -> dict[str, Tensor]:
         """The states, and what the tasks keep."""
@@ -105,7 +105,7 @@ class LatentWorkload:
         self.module.restore(_under("state/", tensors))
         for label, source in self._sources.items():
             source.restore(_under(f"task/{label}/", tensors), state["tasks"][label])
-        self.counts |= state["counts"]
+        self.counts.update(state["counts"])
 
 
 def _under(stem: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -67,6 +67,11 @@ class Asked:
     pad: Tensor | None = None
     """[Q] how many tokens at the left are none; None: rows are padded on the right."""
 
+    @property
+    def tokens(self) -> int:
+        """Of all questions and their answers: neither tails nor padding."""
+        return int(self.prompt.sum()) + int((self.labels != IGNORED).sum())
+
 
 def asked_of(rows: Sequence[AskedRow], device: torch.device, *, left: bool = False) -> Asked:
     """The tensors of rows, those of a document side by side.

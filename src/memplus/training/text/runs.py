@@ -22,6 +22,7 @@ from memplus.training.engine.processes import Processes
 from memplus.training.tasks.lanes import LaneMemory
 from memplus.training.tasks.pristine_rows import pristine_of
 from memplus.training.text.estimate import check_memory
+from memplus.training.text.record import write_record
 from memplus.training.text.run_config import TrainingConfig
 from memplus.training.text.starting import begin_retriever, starting_model
 from memplus.training.text.text_cache import Documents, load_documents, text_files
@@ -117,6 +118,7 @@ class TextRun:
         folder = self.config.run.out / FINAL
         if self.processes.first:
             save_final(self.config, self.workload.module.memory, folder, self.documents)
+            write_record(folder, self.config, self.workload.learned_from)
         self.processes.wait()
         return folder
 

@@ -22,6 +22,7 @@ from memplus.mplus.model import MPlus
 from memplus.passes.read import HiddenPrefix, ReadSession
 from memplus.training.engine.workload import Figures
 from memplus.training.tasks.lanes import LaneMemory
+from memplus.training.tasks.learned_from import QUESTION_TOKENS
 from memplus.training.tasks.losses import text_losses
 from memplus.training.tasks.protocol import Job, KeptTarget
 from memplus.training.tasks.question_reading import read_questions
@@ -85,6 +86,8 @@ class TextStep(nn.Module):
         losses, figures = read_questions(self.model, memory, job, clock, self.config.retriever)
         loss, language = self._with_language(losses.mean(), written)
         memory.detach_new_rows()
+        assert job.asked is not None
+        figures[QUESTION_TOKENS] = torch.tensor(job.asked.tokens / len(job.seeds))
         return loss, figures | language | {"loss": loss.detach()}
 
     def _with_language(self, loss: Tensor, written: _Written) -> tuple[Tensor, Figures]:

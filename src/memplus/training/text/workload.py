@@ -18,6 +18,7 @@ from torch import Tensor
 from memplus.errors import ConfigError
 from memplus.mplus.model import MPlus
 from memplus.training.tasks.lanes import LaneMemory, Rows
+from memplus.training.tasks.learned_from import LearnedFrom
 from memplus.training.tasks.protocol import Job, KeptTarget, Target
 from memplus.training.tasks.retrieval import dropped_rows
 from memplus.training.tasks.task_plan import Planner
@@ -71,6 +72,8 @@ class TextWorkload:
         )
         remembered = config.run.stored_rows + config.memory.short_term_tokens
         self.texts = BatchTexts(self.order, self.share, batch, model, remembered)
+        self.learned_from: LearnedFrom | None = LearnedFrom(batch)
+        """None: the run was begun by a release that did not count."""
 
     def draw(self, step: int, part: int) -> Job:
         """The next texts, and what is done with them."""
@@ -85,7 +88,10 @@ class TextWorkload:
         return replace(job, seeds=tuple(seeds[i] for i in self.share), documents=batch)
 
     def advance(self, job: Job, figures: dict[str, float]) -> None:
-        """Nothing depends on the figures."""
+        """Count what was learned from."""
+        if self.learned_from is not None:
+            text = job.chunks.shape[1] * job.chunks.shape[2] + job.ids.shape[1]
+            self.learned_from.add(text, job.asked, len(job.seeds), figures)
 
     def tensors(self) -> dict[str, Tensor]:
         """The memories, what was told, and the kept target."""
@@ -94,16 +100,22 @@ class TextWorkload:
         return own | ({"revisited": kept.ids} if kept else {})
 
     def state(self) -> dict[str, Any]:
-        """The order of documents, and what the kept target depends on."""
+        """The order of documents, what the kept target depends on, and counts."""
         kept = self.module.kept
         target = [kept.target.first, kept.target.last, int(kept.due)] if kept else None
-        return {"order": self.order.state(), "revisited": target}
+        counts = None if self.learned_from is None else dict(self.learned_from.counts)
+        return {"order": self.order.state(), "revisited": target, "counts": counts}
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
         self.order.restore(state["order"])
         self.module.memory.restore(tensors)
         self.texts.before.restore(tensors["told"])
+        counts = state.get("counts")
+        if counts is None:
+            self.learned_from = None
+        elif self.learned_from is not None:
+            self.learned_from.counts.update(counts)
         if state["revisited"] is not None:
             first, last, due = state["revisited"]
             ids = tensors["revisited"].to(self.texts.device, copy=True)
