@@ -9,8 +9,8 @@ import pytest
 from tests.store.fakes import SMALL, FakeHost
 from tests.store.test_changes import story
 
-from memplus.errors import HistoryError
-from memplus.store import MemoryStore
+from memplus.errors import HistoryError, StorageError
+from memplus.store import Lease, MemoryStore
 from memplus.store.history import kept_commits, kept_generations, manifest_at, state_after
 
 HOST = FakeHost()
@@ -58,3 +58,62 @@ def test_the_oldest_generations_go_first(tmp_path: Path) -> None:
         assert kept_generations(folder, generations, sum(sizes) - 1) == generations[1:]
         assert kept_generations(folder, generations, sizes[-1]) == generations[-1:]
         assert kept_generations(folder, generations, sizes[-1] - 1) == []
+
+
+def numbers(store: MemoryStore, name: str = "alice") -> list[int]:
+    return [one.number for one in store.history(name)]
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_no_commits_number_is_given_a_second_time(tmp_path: Path, *, shared: bool) -> None:
+    lease = Lease(owner="one") if shared else None
+    store = MemoryStore(tmp_path / "s", lease=lease)
+    with store.create("alice", HOST) as memory:
+        for turn in range(3):
+            HOST.write(memory, [[turn, 1, 2, 3]], "a")
+        assert numbers(store) == [1, 2, 3, 4]
+        memory.rollback(commit=2)
+        assert store.manifest("alice").commit == 2  # the very state of then
+        HOST.write(memory, [[8, 1, 2, 3]], "a")
+        assert numbers(store) == [1, 2, 5]
+        for gone in (3, 4):
+            with pytest.raises(HistoryError):
+                memory.rollback(commit=gone)
+        memory.rollback(commit=1)
+        memory.rollback(commit=1)
+    with store.open("alice", HOST, write=True) as memory:  # known to every later writer
+        HOST.write(memory, [[9, 1, 2, 3]], "a")
+        assert numbers(store) == [1, 6]
+    store.rollback("alice", commit=1)
+    store.fork("alice", "bob")
+    store.export("alice", tmp_path / "file")
+    store.import_memory(tmp_path / "file", "carol")
+    for name in ("alice", "bob", "carol"):
+        with store.open(name, HOST, write=True) as memory:
+            HOST.write(memory, [[7, 1, 2, 3]], "a")
+            memory.forget(write=1)
+        assert store.manifest(name).commit == 8
+        store.verify(name)
+
+
+def test_a_commit_that_the_disk_refused_after_a_way_back_leaves_nothing(tmp_path: Path) -> None:
+    store = MemoryStore(tmp_path / "s")
+    with store.create("alice", HOST) as memory:
+        for turn in range(3):
+            HOST.write(memory, [[turn, 1, 2, 3]], "a")
+        memory.rollback(commit=2)
+        step = memory.keeper.folder.disk.step
+
+        def refuse(kind: str, path: Path) -> None:
+            if kind == "rename":
+                raise OSError(28, "no space")
+            step(kind, path)
+
+        memory.keeper.folder.disk.step = refuse  # type: ignore[method-assign]
+        with pytest.raises(StorageError):
+            HOST.write(memory, [[8, 1, 2, 3]], "refused")
+        memory.keeper.folder.disk.step = step  # type: ignore[method-assign]
+        assert [one.number for one in memory.history()] == [1, 2]
+        HOST.write(memory, [[9, 1, 2, 3]], "a")
+        assert [one.number for one in memory.history()] == [1, 2, 5]
+        assert {one.source for one in memory.texts().values()} == {"a"}

@@ -200,6 +200,7 @@ class Beside:
             return {}
         if change.what == "rollback":
             self.intake.leave(stored, upto)
+            self.ledger.go_back(stored)
             self.calls.keep(stored, self._store.held_labels(stored, self.calls.ids(stored)))
             return {}
         self.calls.forget(stored, change.parts, shift=change.shift)

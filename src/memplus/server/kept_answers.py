@@ -146,10 +146,15 @@ class KeptAnswers:
     @staticmethod
     def drop(run: sqlite3.Connection, tenant: str, memory: str) -> int:
         """Let go of all answers that a memory had part in; how many responses that were."""
+        KeptAnswers.drop_repeats(run, tenant, memory)
         place = (tenant, memory)
-        run.execute("DELETE FROM repeats WHERE tenant = ? AND memory = ?", place)
         gone = run.execute("DELETE FROM responses WHERE tenant = ? AND memory = ?", place)
         return gone.rowcount
+
+    @staticmethod
+    def drop_repeats(run: sqlite3.Connection, tenant: str, memory: str) -> None:
+        """Answer requests that come again anew."""
+        run.execute("DELETE FROM repeats WHERE tenant = ? AND memory = ?", (tenant, memory))
 
     @staticmethod
     def prune(run: sqlite3.Connection, before: float) -> None:

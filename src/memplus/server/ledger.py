@@ -295,6 +295,13 @@ class Ledger:
         self._database.scrub()
         return gone
 
+    def go_back(self, stored: str) -> None:
+        """A memory is what it was: what an answer said was written may not be there any more, so a
+        request that comes again is answered, and its turns written, anew."""
+        tenant, _, memory = stored.rpartition("/")
+        with self._database.transaction() as run:
+            KeptAnswers.drop_repeats(run, tenant, memory)
+
     def begin_anew(self, stored: str) -> None:
         """No turn is written in a memory that is about to be made, whatever one of its name held
         that another program deleted."""

@@ -159,6 +159,7 @@ def manifest_at(manifest: Manifest, commit: Commit) -> Manifest:
     return replace(
         manifest,
         commit=commit.number,
+        numbered=max(manifest.numbered, manifest.commit),
         writes=commit.writes,
         tokens=commit.tokens,
         waiting=commit.waiting,

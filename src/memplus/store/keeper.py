@@ -294,7 +294,7 @@ class Keeper:
         before = self.manifest
         changed = replace(
             changed,
-            commit=before.commit + 1,
+            commit=max(before.commit, before.numbered) + 1,
             writes=prepared.writes,
             tokens=prepared.tokens,
             waiting=prepared.waiting,

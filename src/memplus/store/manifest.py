@@ -65,8 +65,8 @@ def _may_be_held(values: dict[str, Any]) -> None:
 
 
 def _journal_has_an_index(values: dict[str, Any]) -> None:
-    """Version 4 to 5: no field differs; readers of version 4 refuse such a journal as damaged, and
-    are told of the version before they look at it."""
+    """Version 4 to 5: no commit's number is given a second time (``numbered``); readers of version
+    4 would take the journal for damaged, and are told of the version before they look at it."""
 
 
 MIGRATIONS: dict[int, Migration] = {
@@ -159,6 +159,8 @@ class Manifest:
     changed: float = 0.0
     commit: int = 0
     """Number of the last commit; journal rows of later ones do not exist."""
+    numbered: int = 0
+    """The largest number of a commit that was taken back: none is given a second time."""
     writes: int = 0
     tokens: int = 0
     waiting: int = 0
@@ -411,6 +413,7 @@ class _Content(Fields):
     segments: Items[_Segment]
     generations: Annotated[Items[_Generation], Field(min_length=1)]
     hold: _Hold | None = None
+    numbered: Count = 0
 
 
 def _made_of(content: _Content, path: Path) -> Manifest:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import httpx
 from tests.server.speaking import ANSWER, FACT, ask, failure, note, texts, write
 
@@ -94,3 +96,51 @@ def test_rollback_reaches_states_that_differ_in_what_waits_alone(client: httpx.C
     assert "hut" not in tail
     client.post("/v1/memories/ann/rollback", json={"commit": states[0]["commit"]})
     assert texts(client) == []
+
+
+def chat(client: httpx.Client, text: str, **headers: str) -> dict[str, Any]:
+    body = {"model": "nano", "user": "ann", "messages": [{"role": "user", "content": text}]}
+    answer = client.post("/v1/chat/completions", json=body, headers=headers)
+    assert answer.status_code == 200
+    return dict(answer.json())
+
+
+def test_a_client_that_remembers_a_state_is_given_no_other_under_its_number(
+    client: httpx.Client,
+) -> None:
+    told: dict[int, str] = {}
+    for text in ("One.", "Two.", "Three."):
+        chat(client, text)
+        state = chat(client, "What was said?", **{"X-Memory-Task": "look"})["memory"]["state"]
+        told[state] = text
+    first, second, third = told
+    path = "/v1/memories/ann/"
+    assert client.post(f"{path}rollback", json={"commit": first}).status_code == 200
+    look = chat(client, "What was said?", **{"X-Memory-Task": "look"})["memory"]
+    assert look["state"] == first  # what it was then, to the last bit
+    for text in ("Four.", "Five."):
+        chat(client, text)
+        state = chat(client, "What was said?", **{"X-Memory-Task": "look"})["memory"]["state"]
+        assert state not in told
+        told[state] = text
+    for gone in (second, third):
+        refused = client.post(f"{path}rollback", json={"commit": gone})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (404, "state_not_found")
+    listed = [one["commit"] for one in client.get(f"{path}history").json()["data"]]
+    assert listed == sorted(set(listed))
+    assert set(listed) & {second, third} == set()
+
+
+def test_what_an_answer_says_is_durable_is_there_after_a_rollback_too(client: httpx.Client) -> None:
+    key = {"Idempotency-Key": "once"}
+    chat(client, "One.")
+    first = chat(client, "Two.", **key)
+    assert chat(client, "Two.", **key) == first
+    state = client.get("/v1/memories/ann/history").json()["data"][0]["commit"]
+    assert client.post("/v1/memories/ann/rollback", json={"commit": state}).status_code == 200
+    again = chat(client, "Two.", **key)
+    assert again["memory"]["durable"]
+    assert again["memory"]["written"] != first["memory"]["written"]
+    page = client.get("/v1/memories/ann/writes").json()
+    assert "Two." in page["tail"]["text"]
+    assert chat(client, "Two.", **key) == again
