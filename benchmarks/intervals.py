@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from memplus.evaluation.engine.summary import half_width, wilson
+from memplus.evaluation.engine.summary import Z, half_width, wilson
 
 __all__ = ["Pairs", "interval", "interval_of_groups"]
 
@@ -34,7 +34,7 @@ def interval_of_groups(sums: Sequence[float], counts: Sequence[int]) -> tuple[fl
     if groups < 2:
         return middle, math.nan
     squares = sum((one - middle * count) ** 2 for one, count in zip(sums, counts, strict=True))
-    return middle, 1.96 * math.sqrt(squares * groups / (groups - 1)) / whole
+    return middle, Z * math.sqrt(squares * groups / (groups - 1)) / whole
 
 
 @dataclass(frozen=True)

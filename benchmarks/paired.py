@@ -5,12 +5,14 @@
 
 Intervals of two rows of a table overlap where the questions differ more than the systems do; the
 same questions' differences do not. Printed is the mean of what the first system has more than the
-second, with its 95% interval: of credit, 0 to 1; of the benchmark ``perplexity`` nats a token,
-where less is better. Of every other benchmark the right answers follow, for each kind of question
-at each distance: how many are right by each, how many by one of the two alone, the difference of
-the shares with its 95% interval (Newcombe's for pairs), and how likely such a split is by chance
-(McNemar's exact test). Questions whose answer was never told have a row of their own and no part in
-the row ``all``. The last line is JSON.
+second, with its 95% interval: of credit, 0 to 1; of ``perplexity`` nats a token, where less is
+better; of ``recognition`` the right value's share of the probability.
+
+But for ``perplexity`` the right answers follow, for each kind of question at each distance: how
+many are right by each, how many by one of the two alone, the difference of the shares with its 95%
+interval (Newcombe's for pairs), and how likely such a split is by chance (McNemar's exact test).
+Questions whose answer was never told have a row of their own and no part in the row ``all``. The
+last line is JSON.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from intervals import Pairs, interval
+
+from memplus.evaluation.tasks.recognition import RecognitionTask, share_of_right
 
 __all__ = ["difference", "main", "measured", "right_answers"]
 
@@ -91,12 +95,14 @@ def _values(task: str, lines: _Lines) -> dict[_Key, float]:
 
 
 def measured(task: str, line: Mapping[str, Any]) -> float:
-    """Credit, or nats a token.
+    """Credit, nats a token, or the right option's share of the probability.
 
     Args:
         task: the benchmark's name.
         line: an answer.
     """
+    if task == RecognitionTask.name:
+        return share_of_right(line)
     if task != _PERPLEXITY:
         return float(line["credit"])
     ((log_probability, tokens),) = line["scores"]

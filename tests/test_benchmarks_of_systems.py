@@ -93,7 +93,7 @@ def test_two_systems_are_compared_question_by_question(
     paired.main()
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert found["difference"] == pytest.approx(-1)
-    assert found["half"] == pytest.approx(1.96 * 0.5 / 3**0.5)
+    assert found["half"] == pytest.approx(1.96 * 0.5 / 3**0.5, rel=1e-4)
     assert found["questions"] == 3
     monkeypatch.setattr(sys, "argv", [*given, "a third"])
     with pytest.raises(SystemExit, match="there are one, other"):
@@ -141,6 +141,26 @@ def answer(
     wanted = ["it"] if answers is None else answers
     asked = {"seed": 0, "key": key, "kind": kind, "wanted": 4000, "answers": wanted}
     return {**asked, "right": bool(right), "credit": float(right)}
+
+
+def test_what_is_recognised_is_compared_by_its_probability(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    paired: Any = importlib.import_module("paired")
+    for name, scores in (("one", [-1.0, -1.0]), ("other", [-1.0, -1.0 + math.log(3)])):
+        lines = [answer("note/0", 0) | {"scores": [[score, 2] for score in scores]}]
+        (tmp_path / name).mkdir()
+        head = {"task": "recognition", "system": name}
+        text = "\n".join(json.dumps(one) for one in [head, *lines])
+        (tmp_path / name / "answers.jsonl").write_text(text)
+    monkeypatch.setattr(
+        sys, "argv", ["paired", str(tmp_path), "--system", "one", "--against", "other"]
+    )
+    paired.main()
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found["difference"] == pytest.approx(0.5 - 0.25)
+    assert found["right"][0]["right"] == [0, 0]
 
 
 def test_pairs_have_the_published_interval_and_the_exact_test(

@@ -14,6 +14,7 @@ __all__ = ["TASKS", "task_class"]
 
 TASKS: dict[str, str] = {
     "retention": "memplus.evaluation.tasks.retention_task:RetentionTask",
+    "recognition": "memplus.evaluation.tasks.recognition:RecognitionTask",
     "perplexity": "memplus.evaluation.tasks.perplexity_task:PerplexityTask",
     "sort": "memplus.evaluation.tasks.sort:SortTask",
     "babilong": "memplus.evaluation.tasks.babilong:BabilongTask",
