@@ -18,6 +18,9 @@ from memplus.errors import LibraryMissingError, UsageError
 
 __all__ = ["serve"]
 
+Traces = Annotated[
+    bool, typer.Option("--traces", help="Spans of OpenTelemetry, sent where OTEL_* variables say.")
+]
 _GATEWAY_SECRET = "MEMPLUS_GATEWAY_SECRET"
 """Environment variable; a secret is never on the command line, where others can read it."""
 
@@ -52,6 +55,7 @@ def serve(
         int,
         typer.Option(help="Most tokens read, generated and written for one key; 0: any.", min=0),
     ] = 0,
+    traces: Traces = False,
     shutdown_timeout: Annotated[
         float, typer.Option(help="Seconds that requests may take to end after SIGTERM.", min=0)
     ] = 30.0,
@@ -72,6 +76,7 @@ def serve(
         allowed_origins=tuple(allowed_origin or []),
         write_replies=write_replies,
         search_and_fetch=search_and_fetch,
+        traces=traces,
         requests_per_minute=requests_per_minute,
         tokens_per_minute=tokens_per_minute,
         shutdown_seconds=shutdown_timeout,

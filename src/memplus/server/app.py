@@ -15,12 +15,14 @@ from starlette.routing import Route
 
 import memplus
 from memplus.errors import MemplusError
+from memplus.server import traces
 from memplus.server.bounds import CODE, BoundsMiddleware
 from memplus.server.faults import Fault, RequestFault, fault_of
 from memplus.server.hosts import HostsMiddleware
 from memplus.server.mcp import McpEndpoint
 from memplus.server.routes import ROUTERS
 from memplus.server.services import Services
+from memplus.server.traces import TracesMiddleware
 
 __all__ = ["create_app"]
 
@@ -59,6 +61,8 @@ def create_app(services: Services) -> FastAPI:
         )
     app.add_middleware(HostsMiddleware, allowed_hosts=settings.allowed_hosts)
     app.add_middleware(BoundsMiddleware, services=services)
+    if settings.traces:
+        app.add_middleware(TracesMiddleware, tracer=traces.new_tracer())
     app.add_exception_handler(RequestFault, _failed)
     app.add_exception_handler(MemplusError, _failed)
     app.add_exception_handler(RequestValidationError, _invalid)

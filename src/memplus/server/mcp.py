@@ -31,6 +31,7 @@ from memplus.server.principals import Principal
 from memplus.server.services import Services
 from memplus.server.settings import ServerSettings
 from memplus.server.tools import SEARCH_AND_FETCH, TOOLS, Caller, Tool
+from memplus.server.traces import TOOL
 
 __all__ = ["McpEndpoint", "over_stdio", "tool_server"]
 
@@ -87,6 +88,8 @@ class _Tools:
         tool = self._tools.get(params.name)
         if tool is None:
             raise MCPError(types.INVALID_PARAMS, f"There is no tool {params.name!r}.")
+        if isinstance(context.request, Request):
+            context.request.scope[TOOL] = tool.name
         try:
             given = tool.takes.model_validate(params.arguments or {})
         except ValidationError as error:

@@ -68,6 +68,8 @@ class ServerSettings:
     """How long running requests may take after SIGTERM."""
     write_replies: bool = False
     """Whether a chat writes the model's own turns, too."""
+    traces: bool = False
+    """Whether requests are spans of OpenTelemetry."""
     allowed_hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]")
     """Names under which the server may be called; ``*``: any."""
     allowed_origins: tuple[str, ...] = ()
