@@ -185,7 +185,7 @@ def export(
     out = shown.open()
     with administered(store) as opened:
         _warn(out, opened.waiting(name), "not in the file")
-        opened.store.export(name, file)
+        opened.export(name, file)
     size = file.stat().st_size
     data = {"id": name, "file": str(file), "bytes": size}
     line = f"{name} is in {file} ({size / 1e6:.1f} MB)."

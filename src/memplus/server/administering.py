@@ -23,6 +23,7 @@ from memplus.server.intake import Entry, Intake
 from memplus.server.settings import ServerSettings
 from memplus.server.wanted import Wanted
 from memplus.store import MemoryStore, StoredMemory
+from memplus.store.enclosed import enclosed
 from memplus.store.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -56,10 +57,13 @@ class Administered:
         self._database: ServerDatabase | None = None
         self._beside: Beside | None = None
         if self.folder is not None:
-            settings = ServerSettings()
-            self._database = ServerDatabase(self.folder, SCHEMA)
-            intake = Intake(self._database, _unwritten, settings.wait_seconds)
-            self._beside = Beside(store, self._database, intake, settings)
+            self._open(self.folder)
+
+    def _open(self, folder: Path) -> None:
+        settings = ServerSettings()
+        self._database = ServerDatabase(folder, SCHEMA)
+        intake = Intake(self._database, _unwritten, settings.wait_seconds)
+        self._beside = Beside(self.store, self._database, intake, settings)
 
     def __enter__(self) -> Administered:
         return self
@@ -101,14 +105,23 @@ class Administered:
         if self._beside is not None:
             self._beside.forked(name, new_name)
 
+    def export(self, name: str, file: Path) -> None:
+        """Write a memory to one file, with the metadata that a server keeps; see
+        ``MemoryStore.export``."""
+        if self._beside is None:
+            self.store.export(name, file)
+        else:
+            self._beside.export(name, file)
+
     def import_memory(self, file: Path, name: str | None) -> Manifest:
-        """Add a memory from a file; see ``MemoryStore.import_memory``."""
-        if name is not None:
-            self.made(name)
-        manifest = self.store.import_memory(file, name)
-        if name is None and self._beside is not None:
-            self._beside.made(manifest.id)
-        return manifest
+        """Add a memory from a file, with the metadata that it may hold; see
+        ``MemoryStore.import_memory``."""
+        found = enclosed(file)
+        if found.notes and self._beside is None:
+            self._open(self.store.path)  # what a server keeps has to be kept somewhere
+        if self._beside is None:
+            return self.store.import_memory(file, name)
+        return self._beside.import_memory(file, found.id if name is None else name)
 
     def move(self, name: str, target: Path, *, wait: float) -> None:
         """Move a memory to another store; see ``MemoryStore.move``.

@@ -13,15 +13,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from memplus.errors import MemplusError, UnknownMemoryError
+from memplus.errors import MemoryExistsError, MemplusError, UnknownMemoryError
 from memplus.server import calls, intake, keys, ledger, vault
 from memplus.server.calls import Calls
 from memplus.server.database import ServerDatabase
 from memplus.server.intake import Intake
 from memplus.server.ledger import Ledger
+from memplus.server.notes import Notes
 from memplus.server.settings import ServerSettings
+from memplus.store.enclosed import enclosed
+from memplus.store.manifest import Manifest
 
 if TYPE_CHECKING:
     from memplus.store.sharded import AnyStore
@@ -96,6 +100,47 @@ class Beside:
         """A memory was forked."""
         self.calls.fork(stored, new)
         self.ledger.fork(stored, new)
+
+    def export(self, stored: str, path: Path) -> None:
+        """Write a memory to one file, with its metadata and those of its writes.
+
+        Raises:
+            UnknownMemoryError, CorruptMemoryError: see ``MemoryStore.export``.
+        """
+        calls = self.calls.noted(stored)
+        held = self._store.held_labels(stored, [one.id for one in calls])
+        row = self._database.row("SELECT metadata FROM memories WHERE stored = ?", (stored,))
+        metadata = {} if row is None else json.loads(row["metadata"])
+        notes = Notes(metadata, [one for one in calls if one.id in held])
+        self._store.export(stored, path, notes=notes.content())
+
+    def import_memory(self, path: Path, stored: str) -> Manifest:
+        """Add a memory from a file of ``export``, and what is noted in it.
+
+        Raises:
+            MemoryExistsError, NotAnExportError, CorruptMemoryError, MemoryVersionError: see
+                ``MemoryStore.import_memory``.
+        """
+        if stored in self._store:
+            raise MemoryExistsError(stored, store=self._store.paths[0])
+        notes = Notes.of(enclosed(path).notes, path)
+        ids = [one.id for one in notes.calls]
+        self.made(stored)
+        try:
+            for one in notes.calls:  # those whose labels are not there count for nothing
+                self.calls.add(stored, one)
+            manifest = self._store.import_memory(path, stored)
+        except BaseException:
+            self.calls.remove(stored, ids)
+            raise
+        self.calls.keep(stored, self._store.held_labels(stored, ids))
+        with self._database.transaction() as run:
+            run.execute(
+                "INSERT INTO memories VALUES (?, ?, 0) ON CONFLICT (stored) DO UPDATE "
+                "SET metadata = excluded.metadata",
+                (stored, json.dumps(notes.metadata)),
+            )
+        return manifest
 
     # Something is taken away --------------------------------------------------------------------
 

@@ -90,6 +90,10 @@ class Calls:
                 (stored, *values),
             )
 
+    def noted(self, stored: str) -> list[Call]:
+        """All that have metadata."""
+        return self._calls("stored = ? AND metadata != '{}' ORDER BY source, start", (stored,))
+
     def remove(self, stored: str, ids: Iterable[str]) -> None:
         """Forget some."""
         with self._database.transaction() as run:

@@ -80,6 +80,7 @@ class Vault:
         making: called with a memory's name in the store before it is made: another program may have
             deleted one of that name.
         remove: deletes a memory, by its name in the store, and what is kept of it.
+        give_out, take_in: export and import one, by its name in the store.
 
     Raises:
         RequestFault: of every method: the principal may not, or sees no such memory.
@@ -95,6 +96,8 @@ class Vault:
         self.settled: Callable[[str], Awaitable[None]] = _settled
         self.making: Callable[[str], object] = str
         self.remove: Callable[[str], object] = store.delete
+        self.give_out: Callable[[str, Path], object] = store.export
+        self.take_in: Callable[[Path, str], object] = store.import_memory
         self._database = database
         self._open = OpenMemories(store, model, settings, Wanted(database))
         self._sweeper: asyncio.Task[None] | None = None
@@ -209,7 +212,7 @@ class Vault:
         """Write a memory to one file; see ``MemoryStore.export``."""
         stored = self._allowed(who, name, "read")
         await self.settled(stored)
-        await asyncio.to_thread(self.store.export, stored, path)
+        await asyncio.to_thread(self.give_out, stored, path)
 
     async def import_memory(self, who: Principal, name: str, path: Path) -> None:
         """Add a memory from a file of ``export``; see ``MemoryStore.import_memory``."""
@@ -217,9 +220,7 @@ class Vault:
         await self.check_count(who)
         async with self._open.turn(stored):
             self._require_free(stored)
-            await asyncio.to_thread(self.making, stored)
-            await asyncio.to_thread(self.store.import_memory, path, stored)
-            self._put_metadata(stored, {})
+            await asyncio.to_thread(self.take_in, path, stored)
 
     def _require_free(self, stored: str) -> None:
         """Refuse a name that is taken before anybody waits for the memory's lock."""

@@ -192,8 +192,9 @@ class Administration(Told):
         with self._right(name, wait):
             move(self._directory, name, target._directory, wait)
 
-    def export(self, name: str, path: str | os.PathLike[str]) -> None:
-        """Write a memory as it is now to one portable file.
+    def export(self, name: str, path: str | os.PathLike[str], *, notes: bytes = b"") -> None:
+        """Write a memory as it is now to one portable file, and beside it what a program notes of
+        it; see ``store.enclosed``.
 
         Raises:
             UnknownMemoryError, CorruptMemoryError.
@@ -204,7 +205,7 @@ class Administration(Told):
         self._directory.retried(
             name,
             lambda manifest: export_files(
-                self._directory.folder(name), manifest, target, self._directory.disk
+                self._directory.folder(name), manifest, target, self._directory.disk, notes
             ),
         )
 

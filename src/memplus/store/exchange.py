@@ -24,6 +24,7 @@ from memplus.memory.records import WriteRecord
 from memplus.store.blocks import Container, read_records
 from memplus.store.container_contents import Expected, check_record, check_segment, check_snapshot
 from memplus.store.disk import Disk, Sink, read
+from memplus.store.enclosed import enclose
 from memplus.store.folder import Folder, trimmed
 from memplus.store.history import kept_commits, require_place
 from memplus.store.journal import Journal, now
@@ -62,8 +63,10 @@ def _journal(source: Path, manifest: Manifest, disk: Disk) -> Iterator[Journal]:
         journal.close()
 
 
-def export_files(source: Path, manifest: Manifest, path: Path, disk: Disk) -> None:
-    """Write the present state as one file, whole or not at all.
+def export_files(
+    source: Path, manifest: Manifest, path: Path, disk: Disk, notes: bytes = b""
+) -> None:
+    """Write the present state as one file, whole or not at all; ``notes`` are put beside it.
 
     Raises:
         FileNotFoundError: a file is gone: another process has changed the memory since.
@@ -80,6 +83,7 @@ def export_files(source: Path, manifest: Manifest, path: Path, disk: Disk) -> No
     try:
         with aside(path) as temporary, zipfile.ZipFile(temporary, "w", allowZip64=True) as archive:
             _fill(archive, source, manifest, alone, disk)
+            enclose(archive, notes)
     except _SourceGone as gone:
         raise gone.error from gone
 

@@ -66,7 +66,7 @@ def _may_be_held(values: dict[str, Any]) -> None:
 
 def _journal_has_an_index(values: dict[str, Any]) -> None:
     """Version 4 to 5: no commit's number is given a second time (``numbered``); readers of version
-    4 would take the journal for damaged, and are told of the version before they look at it."""
+    4, which would take the journal for damaged, are told of the version first."""
 
 
 MIGRATIONS: dict[int, Migration] = {

@@ -209,9 +209,9 @@ class ShardedStore:
             raise MemoryExistsError(new_name, store=there.path)
         self._at(name, lambda store: store.fork(name, new_name, wait=wait))
 
-    def export(self, name: str, path: str | os.PathLike[str]) -> None:
+    def export(self, name: str, path: str | os.PathLike[str], *, notes: bytes = b"") -> None:
         """Write a memory as it is now to one portable file."""
-        self._at(name, lambda store: store.export(name, path))
+        self._at(name, lambda store: store.export(name, path, notes=notes))
 
     def import_memory(
         self, path: str | os.PathLike[str], name: str, *, wait: float | None = 0.0
