@@ -153,6 +153,19 @@ def test_every_way_of_changing_adapters_is_seen(way: str) -> None:
     assert identity.parts()["adapters"] != parts["adapters"]
 
 
+def test_adapters_and_a_memory_leave_the_base_what_it_is() -> None:
+    plain, adapted = make_model(), with_users_adapters()
+    identity, weights = identity_of(adapted)
+    found = identity_of(plain)[0].base_fingerprint()
+    assert identity.base_fingerprint() == found
+    weights.memory_embedding.data.add_(1)
+    tuners(adapted, lambda layer: layer.set_adapter("two"))
+    assert identity.base_fingerprint() == found
+    scaled(adapted)
+    identity.examine()
+    assert identity.base_fingerprint() != found
+
+
 def test_weights_that_memory_adds_are_weights() -> None:
     identity, weights = identity_of(make_model())
     tag, parts = identity.tag, identity.parts()

@@ -1,12 +1,14 @@
 """What every registered system promises, on a tiny random model."""
 
 import json
+from dataclasses import replace
 from math import exp
 from pathlib import Path
 
 import pytest
 import torch
-from tests.systems.conftest import SHARED
+from tests.fakes import ADAPTERS, make_mplus
+from tests.systems.conftest import SHARED, SMALL
 from tests.systems.options import spec_for
 
 from memplus.errors import EmptyTextError, MemplusError
@@ -25,6 +27,7 @@ from memplus.systems.protocol import (
     System,
 )
 from memplus.systems.registry import SYSTEMS, make_systems
+from memplus.systems.shared import Shared, SharedSystem
 
 TEXT = "The gate is red, and nobody came. It rained for days on end; the keeper slept. "
 OTHER = "A boat lay in the harbour. Its name was Thistle, and it never left again in winter. "
@@ -64,6 +67,23 @@ def test_it_says_who_it_is(system: System) -> None:
     assert system.model
     assert system.identity == make_systems([spec_for(registered)], SHARED)[0].identity
     assert system.chunk_tokens >= 1
+
+
+@pytest.fixture(scope="module")
+def trained_otherwise() -> Shared:
+    """The same base, on which another memory was trained, with adapters."""
+    model = make_mplus(config=replace(SMALL, adapters=ADAPTERS))
+    return Shared(lambda: model)
+
+
+def test_what_the_base_alone_does_is_the_same_whatever_memory_was_trained_on_it(
+    system: System, trained_otherwise: Shared
+) -> None:
+    (other,) = make_systems([system.name], trained_otherwise)
+    assert isinstance(system, SharedSystem)
+    assert (other.identity == system.identity) is system.by_base
+    if system.by_base:
+        assert said(written(other, "The gate is red.")) == said(written(system, "The gate is red."))
 
 
 def test_pieces_written_together_are_pieces_written_in_turn(system: System) -> None:

@@ -65,6 +65,16 @@ def test_answers_of_packed_rows_are_not_taken_for_those_of_rows_as_computed() ->
     assert packed == {**SHARED.identity, "rows": "int8"}
 
 
+@pytest.mark.parametrize(
+    ("spec", "by_base"),
+    [("full_context", False), ("full_context:adapter=none", True), ("bare:adapter=read", False)],
+)
+def test_whoever_reads_under_no_adapter_is_known_by_the_base(spec: str, *, by_base: bool) -> None:
+    (system,) = make_systems([spec], SHARED)
+    assert ("model" in system.identity) is not by_base
+    assert ("base" in system.identity) is by_base
+
+
 def test_pieces_are_encoded_each_by_itself() -> None:
     pieces = ["The ", "gate", ""]
     assert SHARED.encode(pieces) == SHARED.mplus.encode("The gate")

@@ -152,6 +152,14 @@ class WeightsIdentity:
         known = self._known()
         return _digest(self._config, known.stock | known.ours, self._unusual())
 
+    def base_fingerprint(self) -> str:
+        """Digest of the stock weights and their dtype, without adapters and without a memory."""
+        found = hashlib.sha256()
+        for name, line in sorted(self._known().stock.items(), key=_unwrapped):
+            if "lora_" not in name:  # a layer that an adapter wraps is called otherwise
+                found.update(line.replace(".base_layer.", ".", 1).encode())
+        return found.hexdigest()[:32]
+
     def parts(self) -> dict[str, str]:
         """Digests by part: stock weights, adapters, and what memory adds."""
         known = self._known()
@@ -300,6 +308,10 @@ def _digest(config: MemoryConfig, lines: Mapping[str, str], more: Sequence[str] 
     for line in more:
         found.update(line.encode())
     return found.hexdigest()[:32]
+
+
+def _unwrapped(entry: tuple[str, str]) -> str:
+    return entry[0].replace(".base_layer.", ".", 1)
 
 
 def _lines(module: nn.Module) -> dict[str, str]:

@@ -105,6 +105,11 @@ class Properties(nn.Module):
         return self.core.fingerprint
 
     @property
+    def base_fingerprint(self) -> str:
+        """Digest of the stock weights alone, and their dtype: of a model without a memory."""
+        return self.core.base_fingerprint
+
+    @property
     def identity(self) -> dict[str, str]:
         """Digests of the parts of a model that a memory depends on, each by its name."""
         return self.core.identity

@@ -72,6 +72,11 @@ class Shared:
         kept = {} if rows == "exact" else {"rows": rows}
         return {"model": model.fingerprint, "prompt": asdict(model.prompt), **kept}
 
+    @property
+    def base_identity(self) -> Mapping[str, Any]:
+        """The same of a system that the plain base serves, whatever memory was trained on it."""
+        return {"base": self.mplus.base_fingerprint, "prompt": asdict(self.mplus.prompt)}
+
     @cached_property
     def reference(self) -> Reference:
         """The model's tokenizer, as plans count tokens.
@@ -229,7 +234,13 @@ class SharedSystem(Generic[Options]):
     def identity(self) -> Mapping[str, Any]:
         """See ``System.identity``; options go without saying where they are the defaults."""
         options = self._changed
-        return {**self.shared.identity, **({"options": options} if options else {})}
+        shared = self.shared.base_identity if self.by_base else self.shared.identity
+        return {**shared, **({"options": options} if options else {})}
+
+    @property
+    def by_base(self) -> bool:
+        """Whether the plain base does all: a memory trained on it changes nothing here."""
+        return getattr(self.options, "adapter", "read") == "none"
 
     def declines(self, text: str) -> bool:
         """See ``System.declines``."""

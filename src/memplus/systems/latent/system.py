@@ -112,6 +112,11 @@ class LatentSystem(SharedSystem[Options], Generic[Options]):
         return self.tools.mechanism
 
     @property
+    def by_base(self) -> bool:
+        """See ``SharedSystem.by_base``: its own weights stand on the plain base."""
+        return True
+
+    @property
     def identity(self) -> Mapping[str, Any]:
         """See ``System.identity``: the weights belong to it."""
         return {**super().identity, "weights": self.tools.weights_digest}

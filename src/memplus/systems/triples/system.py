@@ -49,6 +49,11 @@ class TripleSystem(SharedSystem[Options], Generic[Options, Tools, Made]):
         return self.options.memory == "on"
 
     @property
+    def by_base(self) -> bool:
+        """See ``SharedSystem.by_base``: its own weights stand on the plain base."""
+        return True
+
+    @property
     def identity(self) -> Mapping[str, Any]:
         """See ``System.identity``: the adapters' bytes belong to it."""
         digest = self.tools.adapters.digest
