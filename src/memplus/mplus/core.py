@@ -119,11 +119,6 @@ class Core:
         return self.weights_identity.fingerprint()
 
     @property
-    def base_fingerprint(self) -> str:
-        """Digest of the stock weights alone, and their dtype."""
-        return self.weights_identity.base_fingerprint()
-
-    @property
     def identity(self) -> dict[str, str]:
         """Digests of the parts of a model that a memory depends on, each by its name."""
         tokenizer = tokenizer_digest(self.optional_tokenizer)

@@ -107,7 +107,7 @@ class Properties(nn.Module):
     @property
     def base_fingerprint(self) -> str:
         """Digest of the stock weights alone, and their dtype: of a model without a memory."""
-        return self.core.base_fingerprint
+        return self.core.weights_identity.base_fingerprint()
 
     @property
     def identity(self) -> dict[str, str]:
