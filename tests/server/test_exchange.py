@@ -384,6 +384,9 @@ def test_refused_and_forgotten_turns_are_not_written_when_they_come_again(
     run(work())
 
 
+UNCLEAR = Message("user", "The gate, red.")
+
+
 class Saying:
     """An engine that says what it is told to, a letter at a time."""
 
@@ -399,11 +402,12 @@ class Saying:
 @pytest.mark.parametrize(
     ("said", "message", "expected"),
     [
-        ("I have no note of that.", GATE, ["Noted."]),
-        ("I have no note", GATE, list("I have no note")),
-        ("I see.", GATE, ["I", " ", "s", "e", "e", "."]),
+        ("I have no note of that.", UNCLEAR, ["Noted."]),
+        ("I have no note", UNCLEAR, list("I have no note")),
+        ("I see.", UNCLEAR, ["I", " ", "s", "e", "e", "."]),
         ("I have no note of that.", ASKED, list("I have no note of that.")),
-        ("", GATE, []),
+        ("", UNCLEAR, []),
+        ("blue", GATE, ["Noted."]),  # what plainly tells something is no question at all
     ],
 )
 def test_a_refusal_is_not_what_a_statement_gets(

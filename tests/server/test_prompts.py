@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from tests.fakes import make_mplus
 from tests.sessions.chatml import PREAMBLE, TURN, chatml
@@ -89,9 +91,18 @@ def test_equal_messages_are_told_apart() -> None:
 
 
 def test_a_refusal_of_what_one_is_being_told_is_held_back() -> None:
+    model, unclear = chatml(), Message("user", "The gate, red.")
+    assert prompt(model, unclear).declined == model.prompt.abstention
+    assert prompt(model, unclear, kept=False).declined == prompt(model, ASKED).declined == ""
+
+
+def test_what_plainly_tells_something_is_noted_only_if_it_is_kept() -> None:
     model = chatml()
-    assert prompt(model, GATE).declined == model.prompt.abstention
-    assert prompt(model, GATE, kept=False).declined == prompt(model, ASKED).declined == ""
+    assert prompt(model, GATE).note == NOTED.text
+    assert prompt(model, GATE, kept=False).note == prompt(model, ASKED).note == ""
+    assert prompt(model, Message("user", "Tell me of the gate.")).note == ""
+    model.prompt = replace(model.prompt, template="Q: {question}\nA:")
+    assert prompt(model, GATE).note == ""
 
 
 @pytest.mark.parametrize(

@@ -149,18 +149,36 @@ def test_a_reply_that_is_streamed_is_the_reply(prompt: PromptConfig) -> None:
     assert turn.reply == Conversation(model, model.new_memory()).say("Who is there?").reply
 
 
-def test_a_statement_that_the_model_has_no_note_of_is_noted() -> None:
+def test_a_turn_that_the_model_has_no_note_of_is_noted() -> None:
     model = chatml()
     pieces: list[str] = []
-    reply = Conversation(model, model.new_memory()).say("My cat is Tom.").reply
+    reply = Conversation(model, model.new_memory()).say("Tom, my cat.").reply
     assert reply
     model.prompt = replace(model.prompt, abstention=reply)
     memory = model.new_memory()
     talk = Conversation(model, memory)
-    turn = talk.say("My cat is Tom.", stream=pieces.append)
-    assert (turn.reply, turn.text, pieces) == ("", "User: My cat is Tom.\n", [])
+    turn = talk.say("Tom, my cat.", stream=pieces.append)
+    assert (turn.reply, turn.text, pieces) == ("", "User: Tom, my cat.\n", [])
     talk.close()
     assert model.decode(memory.tail) in turn.text
+
+
+def test_what_plainly_tells_something_is_noted_without_asking_the_model(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = chatml()
+    talk = Conversation(model, model.new_memory())
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MPlus, "generate", never)
+        turn = talk.say("My cat is Tom.", stream=never)
+    assert (turn.reply, turn.text) == ("", "User: My cat is Tom.\n")
+    assert talk.say("Tell me who Tom is.").reply
+    model.prompt = replace(model.prompt, template="Q: {question}\nA:")  # no turn of the template
+    assert Conversation(model, model.new_memory()).say("My cat is Tom.").reply
 
 
 def test_a_question_that_the_model_has_no_note_of_is_declined_aloud() -> None:

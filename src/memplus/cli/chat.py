@@ -29,7 +29,8 @@ def chat(
 
     One turn per line, until the end of the input or Ctrl-C. A later conversation over the same
     memory knows what was said. Without a chat template a line that ends in a question mark is
-    asked, and any other is a statement to remember.
+    asked, and any other is a statement to remember; with one, what plainly tells something is
+    noted.
     """
     from memplus.sessions.conversation import Conversation
 

@@ -18,6 +18,7 @@ from memplus.sessions.turns import (
     declines,
     has_chat_template,
     is_question,
+    only_noted,
     turn_text,
 )
 
@@ -124,8 +125,9 @@ def make_prompt(
     stop = model.prompt.stop if asking else ()
     told = kept and last.role == "user" and not is_question(last.text)
     declined = model.prompt.abstention if told else ""
+    note = NOTED if told and only_noted(asking, last.text) else ""
     left_out = len(turns) - len(read)
-    return Prompt(tuple(ids), asking, stop, declined=declined, left_out=left_out)
+    return Prompt(tuple(ids), asking, stop, note=note, declined=declined, left_out=left_out)
 
 
 def _asked_or_noted(

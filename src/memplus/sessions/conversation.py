@@ -21,6 +21,7 @@ from memplus.sessions.turns import (
     declines,
     has_chat_template,
     is_question,
+    only_noted,
     turn_text,
 )
 
@@ -107,6 +108,8 @@ class Conversation:
         messages = [m for turn in self.turns for m in _messages(turn)]
         last = {"role": "user", "content": said}
         ids, asking = chat_prompt(self.model, [*messages, last])
+        if only_noted(asking, said):
+            return Turn(said, "", turn_text(self.model, said, None))
         stops = self.model.prompt.stop if asking else ()
         held = _Held(stream, "" if is_question(said) else self.model.prompt.abstention)
         streamer = None if stream is None else Pieces(self._decoded, stops, held)

@@ -6,7 +6,8 @@ template, a conversation is made of such turns alone: what the template puts bef
 long-term memory, not the turns before it.
 
 Without a chat template, a question is put in the model's own template and anything else is a
-statement to remember.
+statement to remember. With one, what plainly tells something is noted where the memory's prompt is
+that of questions; anything else is answered by the model.
 """
 
 from __future__ import annotations
@@ -16,15 +17,24 @@ from typing import TYPE_CHECKING
 
 from memplus.data.wording import same_wording
 from memplus.mplus.encoding import chat_ids
+from memplus.sessions.telling import tells
 
 if TYPE_CHECKING:
     from memplus.mplus.model import MPlus
 
-__all__ = ["NOTED", "chat_prompt", "declines", "has_chat_template", "is_question", "turn_text"]
+__all__ = [
+    "NOTED",
+    "chat_prompt",
+    "declines",
+    "has_chat_template",
+    "is_question",
+    "only_noted",
+    "turn_text",
+]
 
 
 NOTED = "Noted."
-"""What is said to a statement which the model could only have declined."""
+"""What is said to a statement, for which the model has no answer."""
 
 
 def has_chat_template(model: MPlus) -> bool:
@@ -35,6 +45,17 @@ def has_chat_template(model: MPlus) -> bool:
 def is_question(said: str) -> bool:
     """Whether it asks for something, rather than tells it."""
     return said.rstrip().endswith("?")
+
+
+def only_noted(asking: int | None, said: str) -> bool:
+    """Whether a turn that will be written is answered with a note, without asking the model.
+
+    Args:
+        asking: as ``chat_prompt`` tells it. Where the last message asks the memory by itself, the
+            model has learned to answer questions there, and takes a statement for one.
+        said: by the user.
+    """
+    return asking is not None and tells(said)
 
 
 def declines(model: MPlus, reply: str) -> bool:

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import pytest
+
+from memplus.sessions.telling import tells
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "The red bicycle belongs to Tobias.",
+        "My name is Nora and I live in Bern.",
+        "I had pasta for lunch today.",
+        "Paul will pick up the parcel on Friday.",
+        "The wifi password was changed this morning.",
+        "I am allergic to peanuts.",
+        "I'm allergic to peanuts",
+        "Our new neighbour plays the cello.",
+        "Remember that the car needs new tyres.",
+        "Please note that the office is closed on Monday.",
+        "I feel a bit tired today.",
+        "Marta Velez lives in Porto. She works as a baker.",
+        "Ivo\u2019s favourite colour is blue!",
+        "Clara Jansen is my aunt.\nShe has two cats.",
+        "The old boat in the harbour moved to Pedro.",
+        "FYI: the meeting is at nine",
+    ],
+)
+def test_what_plainly_states_something_tells(said: str) -> None:
+    assert tells(said)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Where does Marta live?",
+        "where does Marta live",
+        "Is the office closed on Monday",
+        "Tell me where Marta lives.",
+        "Write a poem about the sea.",
+        "Brainstorm names for my cat.",
+        "Summarise what I said about Paul.",
+        "Please give me the code.",
+        "I need help with my essay.",
+        "I want to know who owns the kettle.",
+        "I would like to know when the train leaves.",
+        "We forgot where the key is.",
+        "I wonder who owns the green kettle.",
+        "Marta lives in Porto. Tell me where Ivo lives.",
+        "Marta lives in Porto. And Ivo?",
+        "The capital of France",  # a beginning that is to be ended goes to the model, too
+        "The red gate of the old house",
+        "A recipe for soup with red beans",
+        "Hello.",
+        "Hello there, my friend.",
+        "Thanks for the help.",
+        "Ok",
+        "Remember.",
+        "...",
+        "Mein Fahrrad gehört Tobias.",
+        "Le vélo rouge appartient à Tobias.",
+        "",
+    ],
+)
+def test_what_may_ask_for_something_goes_to_the_model(said: str) -> None:
+    assert not tells(said)
