@@ -10,6 +10,7 @@ from sse_starlette import ServerSentEvent
 
 from memplus.errors import PassFailedError
 from memplus.server.faults import Fault, RequestFault
+from memplus.server.settings import ServerSettings
 from memplus.server.wire.sse import DONE, begun, event, last_of, streamed, unless_gone
 
 
@@ -113,3 +114,34 @@ def test_a_stream_that_fails_in_the_middle_says_so_and_ends() -> None:
     assert end == ""
     _, body = asyncio.run(sent(whole()))
     assert body == 'event: named\ndata: {"a": 1}\n\ndata: [DONE]\n\n'
+
+
+def test_a_silent_stream_says_now_and_then_that_it_lives() -> None:
+    async def slow() -> AsyncGenerator[ServerSentEvent, None]:
+        yield event({"n": 1})
+        await asyncio.sleep(0.5)
+        yield DONE
+
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def run() -> None:
+        answer = streamed(slow(), 0.05, lambda fault: event(fault.body))
+        scope: dict[str, Any] = {"type": "http", "method": "POST", "headers": []}
+        await answer(scope, receive, send)
+
+    asyncio.run(run())
+    lines = b"".join(one.get("body", b"") for one in sent).decode().split("\n")
+    comments = [line for line in lines if line.startswith(":")]
+    assert len(comments) >= 3
+    assert [line for line in lines if line and not line.startswith(":")] == [
+        'data: {"n": 1}',
+        "data: [DONE]",
+    ]
+    assert ServerSettings().ping_seconds == 15
