@@ -13,9 +13,9 @@ import httpx
 import pytest
 from tests.warm import python
 
+from memplus.server.beside import SCHEMA
 from memplus.server.database import ServerDatabase
 from memplus.server.keys import Keys
-from memplus.server.services import SCHEMA
 from memplus.store import MemoryStore
 
 
@@ -28,8 +28,11 @@ def served(store: Path, *flags: str) -> Iterator[tuple[subprocess.Popen[str], st
     )
     with process:
         assert process.stderr is not None
+        said = ""
         for line in process.stderr:
+            said += line
             if found := re.search(r"Listening on (\S+)/v1", line):
+                assert re.search(rf"Memories: {re.escape(str(store))}\b.* \(\d+ there\)\.", said)
                 yield process, found[1]
                 break
         process.kill()
