@@ -118,9 +118,10 @@ def sizes(system: System, pieces: Sequence[Sequence[str]]) -> list[int]:
 def _draw(steps: Sequence[int], found: dict[str, list[int]], path: Path) -> None:
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
-    for index, (title, values) in enumerate(found.items()):
-        if any(values):
-            axes.plot(steps, values, marker="os^Dvphx*P<>"[index % 12], label=title)
+    drawn = {title: values for title, values in found.items() if any(values)}
+    for index, (title, values) in enumerate(drawn.items()):
+        # Seven markers beside ten colours: no two of seventy lines look alike.
+        axes.plot(steps, values, marker="os^DvpX"[index % 7], label=title)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.set_xlabel("tokens told")

@@ -38,7 +38,9 @@ def main() -> None:
     rows = [row_of(plan, read_results(path, plan)) for path in paths]
     kinds = list(dict.fromkeys(one["kind"] for one in plan.questions))
     if given.page is not None:
-        text = with_section(given.page.read_text(encoding="utf-8"), section(plan, rows, kinds))
+        text = with_section(
+            given.page.read_text(encoding="utf-8"), section(plan, rows, kinds, given.remark)
+        )
         given.page.write_text(text, encoding="utf-8")
     elif given.json:
         print(json.dumps({"plan": plan.header, "questions": len(plan.questions), "rows": rows}))
@@ -57,6 +59,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("results", type=Path, nargs="+")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--page", type=Path, help="a page such as docs/comparison.md")
+    parser.add_argument("--remark", default="", help="said on the page, above the table")
     return parser.parse_args()
 
 
@@ -128,7 +131,7 @@ def table(rows: Sequence[Row], kinds: Sequence[str]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def section(plan: Plan, rows: Sequence[Row], kinds: Sequence[str]) -> str:
+def section(plan: Plan, rows: Sequence[Row], kinds: Sequence[str], remark: str = "") -> str:
     """The table as the last section of a page that compares systems."""
     return (
         f"{_HEAD}\n\n"
@@ -136,7 +139,7 @@ def section(plan: Plan, rows: Sequence[Row], kinds: Sequence[str]) -> str:
         f"{len(plan.questions)} questions, beside rows of ours (by memplus). Their questions are "
         "not those of the tables above.\n"
         "[benchmarks/peers](../benchmarks/peers/README.md) says how each is run. Made on "
-        f"{date.today().isoformat()}.\n\n{table(rows, kinds)}\n"
+        f"{date.today().isoformat()}.{f' {remark}' if remark else ''}\n\n{table(rows, kinds)}\n"
     )
 
 
