@@ -20,9 +20,11 @@ import argparse
 import asyncio
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import cycle, islice
+from typing import TypeVar
 
 import torch
 from serve_load import add_arguments, measure_load
@@ -32,6 +34,8 @@ from memplus import Memory, MPlus
 from memplus.evaluation.tasks.demonstration import language_documentation
 from memplus.server.engine.engine import Engine
 from memplus.server.engine.requests import EngineLimits, Finished, ReadRequest, Sampling
+
+Result = TypeVar("Result")
 
 _QUESTIONS = (
     "What does the text say about names?",
@@ -103,15 +107,25 @@ async def by_engine(
     return Timing(seconds, list(answers))
 
 
+def aside(work: Callable[[], Result]) -> Result:
+    """Do something in a thread that ends.
+
+    It takes along the threads that its products ran on: ``memplus.server.threads`` says why.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(work).result()
+
+
 def measure_engine(arguments: argparse.Namespace) -> dict[str, object]:
     """Time all ways, and compare what they answer."""
-    model = MPlus.from_pretrained(arguments.model, dtype=arguments.dtype, device=arguments.device)
-    memories = written_memories(model, arguments.askers, arguments.written)
+    options = {"dtype": arguments.dtype, "device": arguments.device}
+    model = aside(lambda: MPlus.from_pretrained(arguments.model, **options))
+    memories = aside(lambda: written_memories(model, arguments.askers, arguments.written))
     questions = islice(cycle(_QUESTIONS), arguments.askers)
     prompts = [model.asker.encode(question) for question in questions]
     given = model, memories, prompts, arguments.new
     ways = {
-        "generate": lambda: by_generate(*given),
+        "generate": lambda: aside(lambda: by_generate(*given)),
         "one place": lambda: asyncio.run(by_engine(*given, places=1)),
         "together": lambda: asyncio.run(by_engine(*given, places=arguments.askers)),
     }

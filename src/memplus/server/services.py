@@ -25,6 +25,7 @@ from memplus.server.principals import Principal
 from memplus.server.rates import Rates
 from memplus.server.recent import Recent
 from memplus.server.settings import ServerSettings
+from memplus.server.threads import divide, ended
 from memplus.server.vault import Vault
 
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ class Services:
     async def running(self) -> AsyncIterator[None]:
         """Load in the background; what was acknowledged is written at the end."""
         # A few threads by default, of which large exports would leave none to anybody else.
-        disk = ThreadPoolExecutor(_THREADS, thread_name_prefix="memplus-disk")
+        disk = ThreadPoolExecutor(_THREADS, "memplus-disk", initializer=divide, initargs=(1,))
         asyncio.get_running_loop().set_default_executor(disk)
         loading = asyncio.create_task(self._start())
         try:
@@ -202,7 +203,7 @@ class Services:
 
     async def _start(self) -> None:
         try:
-            model = await asyncio.to_thread(self._load)
+            model = await ended(self._load)
         except Exception as error:
             self.state, self.failure = "failed", error
             raise

@@ -9,6 +9,8 @@ import weakref
 from collections.abc import Callable
 from typing import TypeVar
 
+import torch
+
 from memplus.errors import MemplusError, ShuttingDownError
 from memplus.memory.state import Memory
 from memplus.mplus.evidence import Retrieved
@@ -22,6 +24,7 @@ from memplus.server.engine.handing import AnswerStream, Outlet, Promise
 from memplus.server.engine.reads import Reads
 from memplus.server.engine.requests import EngineCounts, EngineLimits, ReadRequest
 from memplus.server.engine.writes import WriteRequest, Writes
+from memplus.server.threads import divide
 
 __all__ = ["Engine"]
 
@@ -52,6 +55,7 @@ class Engine:
         self._closing = False
         self._ending = threading.Event()
         """Set where the thread is to end as soon as it can."""
+        self._threads = torch.get_num_threads()
         self._thread = threading.Thread(target=self._work, name="memplus-engine", daemon=True)
 
     def start(self) -> None:
@@ -183,6 +187,7 @@ class Engine:
         return bool(self._reads.busy or len(self._writes) or len(self._calls))
 
     def _work(self) -> None:
+        divide(self._threads)
         while True:
             with self._wake:
                 while not (self._busy or self._closing or self._ending.is_set()):

@@ -1,0 +1,35 @@
+"""Whose products are divided among the processor's cores: those of the engine alone.
+
+Every thread that divides a product keeps helpers of its own, which wait for the next one. Where
+helpers of several threads wait and there are no more cores than helpers, all of them wait asleep,
+and waking them for every product halves the engine's speed. So the other threads of a server work
+undivided, and the one that loads the model ends and takes its helpers along.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+
+__all__ = ["divide", "ended"]
+
+Result = TypeVar("Result")
+
+
+def divide(count: int) -> None:
+    """Let this thread's products run on so many threads."""
+    torch.get_num_threads()  # a thread takes over at its first question what others have set
+    torch.set_num_threads(count)
+
+
+async def ended(work: Callable[[], Result]) -> Result:
+    """Do something in a thread that ends afterwards."""
+    thread = ThreadPoolExecutor(1, thread_name_prefix="memplus-load")
+    try:
+        return await asyncio.get_running_loop().run_in_executor(thread, work)
+    finally:
+        thread.shutdown(wait=False)
