@@ -49,6 +49,13 @@ def test_what_goes_wrong_in_it_is_heard_of() -> None:
 
 
 def test_the_engine_divides_as_the_process_was_told_to(tmp_path: Path, nano: MPlus) -> None:
+    """Also where another thread has told itself otherwise before the model was there."""
     divide(2)
-    with serving(tmp_path, nano) as served:
+
+    def load() -> MPlus:
+        with ThreadPoolExecutor(1, initializer=divide, initargs=(1,)) as other:
+            other.submit(torch.get_num_threads).result()
+        return nano
+
+    with serving(tmp_path, load) as served:
         assert asyncio.run(served.services.engine.run(torch.get_num_threads)) == 2

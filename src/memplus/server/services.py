@@ -25,7 +25,7 @@ from memplus.server.principals import Principal
 from memplus.server.rates import Rates
 from memplus.server.recent import Recent
 from memplus.server.settings import ServerSettings
-from memplus.server.threads import divide, ended
+from memplus.server.threads import divide, ended, settle
 from memplus.server.vault import Vault
 
 if TYPE_CHECKING:
@@ -184,6 +184,7 @@ class Services:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Load in the background; what was acknowledged is written at the end."""
+        settle()  # the engine divides as this thread does, which the next ones may precede
         # A few threads by default, of which large exports would leave none to anybody else.
         disk = ThreadPoolExecutor(_THREADS, "memplus-disk", initializer=divide, initargs=(1,))
         asyncio.get_running_loop().set_default_executor(disk)

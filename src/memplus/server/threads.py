@@ -15,14 +15,19 @@ from typing import TypeVar
 
 import torch
 
-__all__ = ["divide", "ended"]
+__all__ = ["divide", "ended", "settle"]
 
 Result = TypeVar("Result")
 
 
+def settle() -> None:
+    """Let this thread keep the count that it has, whatever others set for themselves later."""
+    torch.get_num_threads()  # a thread takes over at its first question what others have set
+
+
 def divide(count: int) -> None:
     """Let this thread's products run on so many threads."""
-    torch.get_num_threads()  # a thread takes over at its first question what others have set
+    settle()
     torch.set_num_threads(count)
 
 
