@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -8,6 +9,9 @@ from tests.server.preloaded import Preloader
 from tests.server.serving import Served, serving
 
 from memplus.mplus.model import MPlus
+from memplus.server.beside import SCHEMA
+from memplus.server.database import ServerDatabase
+from memplus.store import MemoryStore
 
 
 @pytest.fixture(scope="session")
@@ -41,3 +45,12 @@ def client(keyed: Served) -> Iterator[httpx.Client]:
     """A client of a tenant that nobody has used before."""
     with keyed.client(keyed.key(f"t{len(keyed.services.keys.all())}")) as made:
         yield made
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[ServerDatabase]:
+    """What a server keeps beside the memories of a new store."""
+    MemoryStore(tmp_path)
+    made = ServerDatabase(tmp_path, SCHEMA)
+    yield made
+    made.close()

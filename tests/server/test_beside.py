@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.store.fakes import FakeHost
 
 from memplus.errors import HistoryError, MemoryBusyError, StorageError, UnknownMemoryError
-from memplus.server.beside import SCHEMA, Beside, Change
+from memplus.server.beside import Beside, Change
 from memplus.server.calls import Call
 from memplus.server.chains import Chains, Place
 from memplus.server.database import ServerDatabase
@@ -24,14 +22,6 @@ from memplus.store import MemoryStore, StoredMemory
 HOST = FakeHost()
 PLACE = Place("acme", "ann")
 STORED = "acme/ann"
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[ServerDatabase]:
-    MemoryStore(tmp_path)
-    made = ServerDatabase(tmp_path, SCHEMA)
-    yield made
-    made.close()
 
 
 async def _nobody(entry: Entry) -> None:

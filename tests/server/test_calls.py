@@ -1,21 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from memplus.server.calls import SCHEMA, Call, Calls, digest_of, label_of
+from memplus.server.calls import Call, Calls, digest_of, label_of
 from memplus.server.database import ServerDatabase
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[ServerDatabase]:
-    made = ServerDatabase(tmp_path, SCHEMA)
-    yield made
-    made.close()
 
 
 @pytest.fixture

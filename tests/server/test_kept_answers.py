@@ -1,27 +1,15 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from memplus.server.database import ServerDatabase
-from memplus.server.kept_answers import SCHEMA, KeptAnswers, KeptResponse, Repeat
+from memplus.server.kept_answers import KeptAnswers, KeptResponse, Repeat
 from memplus.server.principals import Principal
-from memplus.store import MemoryStore
 
 ANN = Principal("acme", "k1")
 COLLEAGUE = Principal("acme", "k2")
 BOUND = Principal("acme", "k3", memory="else")
 STRANGER = Principal("other", "k1")
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[ServerDatabase]:
-    MemoryStore(tmp_path)
-    made = ServerDatabase(tmp_path, SCHEMA)
-    yield made
-    made.close()
 
 
 def response(id: str, memory: str = "notes", previous: str = "") -> KeptResponse:

@@ -1,26 +1,14 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from memplus.server.database import ServerDatabase
-from memplus.server.kept_conversations import SCHEMA, KeptConversations
+from memplus.server.kept_conversations import KeptConversations
 from memplus.server.principals import Principal
-from memplus.store import MemoryStore
 
 ANN = Principal("acme", "k1")
 COLLEAGUE = Principal("acme", "k2")
 STRANGER = Principal("other", "k1")
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[ServerDatabase]:
-    MemoryStore(tmp_path)
-    made = ServerDatabase(tmp_path, SCHEMA)
-    yield made
-    made.close()
 
 
 def begin(

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,14 +25,6 @@ from memplus.store import MemoryStore
 ANN = Principal("acme", "k1")
 PLACE = Place("acme", "notes")
 Turn = tuple[str, str]
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[ServerDatabase]:
-    MemoryStore(tmp_path)
-    made = ServerDatabase(tmp_path, module.SCHEMA + intake.SCHEMA)
-    yield made
-    made.close()
 
 
 def made(database: ServerDatabase, **options: Any) -> Ledger:

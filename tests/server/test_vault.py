@@ -2,10 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,14 +20,6 @@ from memplus.store import MemoryStore
 
 ANN, BOB, ALL = Principal("acme"), Principal("other"), Principal()
 READER = Principal("acme", scopes=frozenset({"read"}))
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[ServerDatabase]:
-    MemoryStore(tmp_path)
-    made = ServerDatabase(tmp_path, module.SCHEMA)
-    yield made
-    made.close()
 
 
 def made(database: ServerDatabase, nano: MPlus, **settings: Any) -> Vault:

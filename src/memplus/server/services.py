@@ -15,7 +15,6 @@ from memplus.server.beside import SCHEMA, Beside
 from memplus.server.database import ServerDatabase, database_folder, point_out
 from memplus.server.engine.engine import Engine
 from memplus.server.engine.requests import EngineCounts
-from memplus.server.erasure import Erased
 from memplus.server.faults import RequestFault
 from memplus.server.intake import Entry, Intake
 from memplus.server.keys import Keys
@@ -53,8 +52,6 @@ class Services:
         state: ``loading``, ``ready``, ``draining`` or ``failed``.
         begun: seconds since 1970.
         beside: all that ``server.db`` keeps of memories; ``calls`` and ``ledger`` are its parts.
-        forgetters: called, in a thread, when a memory has forgotten; each removes what it holds of
-            that elsewhere and returns how many of what, such as ``{"copies": 2}``.
 
     Raises:
         UsageError: it would listen on the network without keys; several directories have a
@@ -93,7 +90,6 @@ class Services:
         self.intake = Intake(self.database, self._write_entry, settings.wait_seconds)
         self.beside = Beside(store, self.database, self.intake, settings)
         self.calls, self.ledger = self.beside.calls, self.beside.ledger
-        self.forgetters: list[Callable[[Erased], dict[str, int]]] = []
         self._load = load
         self._engine: Engine | None = None
         self._vault: Vault | None = None

@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.server.serving import Served
-from tests.server.speaking import ANSWER, FACT, ask, failure, note, texts, write
+from tests.server.speaking import ANSWER, FACT, QUESTION, ask, failure, note, texts, write
 
 
 def test_forgetting_says_first_what_it_would_do_and_then_does_it(client: httpx.Client) -> None:
@@ -100,24 +100,16 @@ def test_rebuilding_leaves_the_memory_that_never_heard_it(client: httpx.Client) 
     assert all(one["metadata"] == {"of": "note"} for one in page)
 
 
-def test_other_places_that_hold_the_text_are_told_to_forget_it(
-    keyed: Served, client: httpx.Client
+def test_answers_that_are_kept_go_when_the_memory_forgets_not_when_it_is_asked_what_would_go(
+    client: httpx.Client,
 ) -> None:
-    heard: list[Any] = []
-
-    def forget(erased: Any) -> dict[str, int]:
-        heard.append(erased)
-        return {"responses": 2}
-
-    keyed.services.forgetters.append(forget)
-    try:
-        write(client, source="facts")
-        client.post("/v1/memories/ann/forget", json={"match": "locker", "dry_run": True})
-        assert heard == []
-        done = client.post("/v1/memories/ann/forget", json={"match": "locker"}).json()
-    finally:
-        keyed.services.forgetters.remove(forget)
-    assert done["also_removed"] == {"responses": 2}
-    (erased,) = heard
-    assert erased.stored.endswith("/ann")
-    assert (erased.texts, erased.sources, erased.match) == ((FACT,), {"facts"}, "locker")
+    write(client, source="facts")
+    asked = {"model": "nano", "memory": "ann", "input": QUESTION}
+    kept = client.post("/v1/responses", json=asked).json()["id"]
+    named = {"match": "locker"}
+    would = client.post("/v1/memories/ann/forget", json={**named, "dry_run": True}).json()
+    assert would["also_removed"] == {}
+    assert client.get(f"/v1/responses/{kept}").is_success
+    done = client.post("/v1/memories/ann/forget", json=named).json()
+    assert done["also_removed"] == {"responses": 1}
+    assert failure(client.get(f"/v1/responses/{kept}"), 404) == "response_not_found"

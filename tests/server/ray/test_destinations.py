@@ -1,27 +1,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from memplus.server.beside import SCHEMA
 from memplus.server.database import ServerDatabase
 from memplus.server.keys import Keys
 from memplus.server.principals import Principal
 from memplus.server.ray.carried import CarriedRequest
 from memplus.server.ray.destinations import Destinations
 from memplus.server.settings import ServerSettings
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[ServerDatabase]:
-    made = ServerDatabase(tmp_path, SCHEMA)
-    yield made
-    made.close()
 
 
 def request(

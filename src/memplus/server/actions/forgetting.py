@@ -50,10 +50,6 @@ async def forget(services: Services, who: Principal, name: str, asked: ForgetReq
             return gone.short_term_rows + gone.long_term_rows, also
 
         rows, also = await services.engine.run(forget_it)
-        erased = choice.erased(stored, asked.source, asked.match)
-        for forget_there in services.forgetters:
-            for what, count in (await asyncio.to_thread(forget_there, erased)).items():
-                also[what] = also.get(what, 0) + count
     services.metrics.forgotten(len(choice.texts))
     return await _told(services, who, name, choice, begun, rows=rows, also=also)
 
