@@ -38,7 +38,7 @@ docs: $(VENV)/.installed-dev
 comparison: $(VENV)/.installed-dev
 	$(BIN)/memplus pull smollm2
 	$(ONE_THREAD) $(BIN)/memplus bench all --small --dtype float32 --data $(DATA) --out runs/comparison
-	cp runs/comparison/comparison.md docs/comparison.md
+	cp runs/comparison/comparison.md runs/comparison/comparison.json docs/
 	$(MAKE) peers
 
 peers: $(VENV)/.installed-dev

@@ -50,6 +50,26 @@ def test_a_benchmark_is_run_shown_resumed_and_drawn(
     assert "options" in refused.err
 
 
+def test_a_later_run_is_put_on_a_page(run: Run, tmp_path: Path, tiny: Path, book: Path) -> None:
+    given = ("bench", "retention", "--model", tiny, "--texts", book, *GIVEN)
+    page = tmp_path / "page.md"
+    for system in ("nothing", "bm25:k=1"):
+        out = tmp_path / system
+        assert run(*given, "--system", system, "--out", out).code == 0
+        assert run("bench", "page", page, out).code == 0
+    assert run("bench", "page", page, "--json").data["benchmarks"] == {
+        "retention": ["nothing", "bm25:k=1"]
+    }
+    text = page.read_text()
+    wanted = "--lengths 0 --items 1 --set kinds=notes --set seeds=1 --dtype float32 --data DATA"
+    for system in ("nothing", "bm25:k=1"):
+        assert f"    memplus bench retention --system {system} {wanted}\n" in text
+    assert run("bench", "check", page, "--model", tiny, "--texts", book).code == 0
+    refused = run("bench", "page", page, tmp_path)
+    assert refused.code == 2
+    assert "summary.json" in refused.err
+
+
 def test_what_is_there_and_what_is_not_is_listed(run: Run, tmp_path: Path) -> None:
     listed = run("bench", "list", "--data", tmp_path, "--json").data
     assert "mplus" in [one["name"] for one in listed["systems"]]

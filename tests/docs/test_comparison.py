@@ -8,6 +8,7 @@ from tests.docs.test_readme import fetched_or_skipped
 
 from memplus.cli.main import main
 from memplus.evaluation.comparison import marks_of
+from memplus.evaluation.page import figures_file, page, read_benchmarks
 from memplus.evaluation.tasks.registry import TASKS
 from memplus.systems.registry import described
 
@@ -30,6 +31,10 @@ def test_every_system_whose_weights_come_along_stands_on_the_page() -> None:
     there = {str(one["name"]) for one in described() if not one["missing"]}
     for task, one in MARKS.items():
         assert there <= {name.partition(":")[0] for name in one["systems"]} <= known, task
+
+
+def test_the_page_is_made_of_the_figures_beside_it() -> None:
+    assert PAGE.read_text().startswith(page(read_benchmarks(figures_file(PAGE))))
 
 
 def test_the_page_says_how_it_was_made() -> None:

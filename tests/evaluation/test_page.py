@@ -1,19 +1,31 @@
-"""The page that compares systems."""
+"""The page that compares systems, and the figures beside it."""
 
 from __future__ import annotations
 
+import json
 import re
+from dataclasses import replace
+from pathlib import Path
 
+import pytest
 from tests.evaluation.test_benchmark_tables import FOUND
 
+from memplus.errors import ConfigError, NotFoundError, RunMismatchError
+from memplus.evaluation.benchmark import Benchmark
 from memplus.evaluation.comparison import marks_of
-from memplus.evaluation.page import Made, machine_kind, page
+from memplus.evaluation.made import Made
+from memplus.evaluation.page import figures_file, page, put_on_page, read_benchmarks
 
 MADE = Made("memplus bench all --small", "float32", 1, "The machine did other work beside it.")
+LATER = Made("memplus bench retention --system SCM", "bfloat16", 2, date="2031-01-02")
+
+
+def by(made: Made, found: Benchmark = FOUND) -> Benchmark:
+    return replace(found, results=tuple(replace(one, made=made) for one in found.results))
 
 
 def test_it_says_how_it_was_made_and_begins_with_one_figure_of_each_benchmark() -> None:
-    text = page([FOUND], MADE)
+    text = page([by(MADE)])
     assert re.search(r"Made on \d{4}-\d\d-\d\d with nano in float32, 1 thread of ", text)
     assert "    memplus bench all --small\n\nThe machine did other work beside it.\n" in text
     assert "| M+ | 40 (30-50) |" in text
@@ -23,5 +35,60 @@ def test_it_says_how_it_was_made_and_begins_with_one_figure_of_each_benchmark() 
     assert [one["task"] for one in marks_of(text)] == ["retention"]
 
 
-def test_the_machine_is_told_by_its_processors() -> None:
-    assert re.match(r"\d+ x \S", machine_kind())
+def test_a_system_that_runs_again_takes_its_old_place_and_others_stay(tmp_path: Path) -> None:
+    path = tmp_path / "page.md"
+    first = put_on_page(path, [by(MADE)])
+    assert put_on_page(path, []) == first
+    path.write_text(path.read_text() + "\n## Programs of others\n\nA table.\n")
+    again, rest = FOUND.results[0], FOUND.results[1:]
+    changed = replace(again, errors=3, made=LATER)
+    new = replace(again, system="own", title="Own", made=MADE)
+    (found,) = put_on_page(path, [replace(FOUND, results=(new, changed))])
+    assert [one.system for one in found.results] == [
+        again.system, *(one.system for one in rest), "own",
+    ]  # fmt: skip
+    assert found.results[0].errors == 3
+    text = path.read_text()
+    assert text.endswith("\n## Programs of others\n\nA table.\n")
+    assert text.count("## Programs of others") == 1
+    said = f"retention of {again.title}: made on 2031-01-02 with nano in bfloat16, 2 threads of "
+    assert said in text
+    assert text.index(f"    {MADE.command}") < text.index(f"    {LATER.command}")
+    assert read_benchmarks(figures_file(path)) == [found]
+
+
+def test_another_benchmark_stands_below(tmp_path: Path) -> None:
+    path = tmp_path / "page.md"
+    put_on_page(path, [by(MADE)])
+    put_on_page(path, [by(LATER, replace(FOUND, task="sort"))])
+    assert [one["task"] for one in marks_of(path.read_text())] == ["retention", "sort"]
+    assert "| system | retention: right | sort: right |" in path.read_text()
+
+
+def test_figures_of_other_questions_are_not_put_beside_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "page.md"
+    put_on_page(path, [FOUND])
+    before = path.read_bytes(), figures_file(path).read_bytes()
+    other = replace(FOUND, run={**FOUND.run, "plans": "other"}, results=FOUND.results[:1])
+    with pytest.raises(RunMismatchError, match=r"\(retention\).*plans differ"):
+        put_on_page(path, [other])
+    assert (path.read_bytes(), figures_file(path).read_bytes()) == before
+    whole = replace(other, results=FOUND.results)
+    assert put_on_page(path, [whole]) == [whole]
+
+
+def test_figures_are_read_from_a_run_as_they_were_written(tmp_path: Path) -> None:
+    (tmp_path / "summary.json").write_text(json.dumps(by(MADE).to_dict()))
+    (found,) = read_benchmarks(tmp_path)
+    assert found.results == by(MADE).results
+
+
+@pytest.mark.parametrize("text", ["{", "[]x", '{"task": "retention"}', "[3]"])
+def test_what_holds_no_figures_is_refused_and_kept(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "page.json"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match="no figures of"):
+        put_on_page(tmp_path / "page.md", [FOUND])
+    assert file.read_text() == text
+    with pytest.raises(NotFoundError):
+        read_benchmarks(tmp_path)

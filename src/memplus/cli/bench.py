@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,7 +18,7 @@ from memplus.evaluation.tasks.registry import TASKS
 
 if TYPE_CHECKING:
     from memplus.evaluation.benchmark import Benchmark
-    from memplus.evaluation.page import Made
+    from memplus.evaluation.made import Made
     from memplus.systems.protocol import System
     from memplus.systems.shared import Shared
 
@@ -102,6 +102,7 @@ def _command(name: str) -> Callable[..., None]:
         from memplus.fields import parse_spec
 
         output = Output(as_json=as_json)
+        given = {"lengths": lengths, "items": items, "seeds": seeds, "set": options or []}
         task = make_task(
             name,
             parse_spec(":".join([name, *(options or [])]), "--set")[1],
@@ -115,7 +116,8 @@ def _command(name: str) -> Callable[..., None]:
         opened = open_systems(_names(system, shared, output), shared)
         with output.progress() as report:
             inputs = make_inputs(shared, data, texts)
-            found = run_benchmark(opened.systems, task, inputs, folder, report)
+            made = _made(name, system, shared, small=small, options=given)
+            found = run_benchmark(opened.systems, task, inputs, folder, report, made)
         _write(folder / "table.md", markdown([found]))
         show = {"folder": str(folder), **found.to_dict()}
         output.result(show, show=lambda console: show_benchmark(console, found, folder))
@@ -154,7 +156,7 @@ def run_all(
     """Run several benchmarks on several systems; OUT/comparison.md holds all tables."""
     from memplus.bench import make_inputs, open_systems
     from memplus.evaluation.benchmark import run_benchmark
-    from memplus.evaluation.page import page
+    from memplus.evaluation.page import put_on_page
     from memplus.evaluation.tasks.registry import task_class
 
     output = Output(as_json=as_json)
@@ -163,7 +165,7 @@ def run_all(
     shared = open_shared(model, device=device, dtype=dtype)
     opened = open_systems(_names(system, shared, output), shared)
     inputs = make_inputs(shared, data, texts)
-    made = _made(names if tasks else [], system, shared, small=small, remark=remark)
+    made = _made("all", system, shared, small=small, options={"tasks": tasks}, remark=remark)
     found: list[Benchmark] = []
     for kind in kinds:
         missing = [need.path for need in kind.needs if not inputs.has(need)]
@@ -173,8 +175,9 @@ def run_all(
         with output.progress() as report:
             inputs.digests.clear()
             task = kind.small() if small else kind()
-            found.append(run_benchmark(opened.systems, task, inputs, out / kind.name, report))
-        _write(out / "comparison.md", page(found, made))
+            ran = run_benchmark(opened.systems, task, inputs, out / kind.name, report, made)
+        found.append(ran)
+        put_on_page(out / "comparison.md", [ran])
     show = {"folder": str(out), "benchmarks": [one.to_dict() for one in found]}
 
     def shown(console: Any) -> None:
@@ -232,6 +235,31 @@ def plot(
     Output(as_json=as_json).result(
         {"picture": str(picture)},
         show=lambda console: console.print(f"The picture is {picture}.", markup=False),
+    )
+
+
+@bench.command("page")
+def put(
+    page: Annotated[Path, typer.Argument(help="The page, such as docs/comparison.md.")],
+    runs: Annotated[
+        list[Path] | None, typer.Argument(help="Folders of benchmark runs, the newest last.")
+    ] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Put runs on a page of tables, and among its figures, which lie beside it as JSON.
+
+    Systems and benchmarks that were run again take their old places; all others stay. Without
+    runs the page is written anew from its figures.
+    """
+    from memplus.evaluation.page import put_on_page, read_benchmarks
+
+    found = put_on_page(page, [one for run in runs or [] for one in read_benchmarks(run)])
+    there = {one.task: [result.system for result in one.results] for one in found}
+    lines = [f"{task}: {', '.join(systems)}" for task, systems in there.items()]
+    Output(as_json=as_json).result(
+        {"page": str(page), "benchmarks": there},
+        show=lambda console: console.print("\n".join(lines), markup=False),
     )
 
 
@@ -306,21 +334,30 @@ def _names(system: str | None, shared: Shared, output: Output) -> list[str] | No
 
 
 def _made(
-    tasks: list[str], system: str | None, shared: Shared, *, small: bool, remark: str
+    benchmark: str,
+    system: str | None,
+    shared: Shared,
+    *,
+    small: bool,
+    options: Mapping[str, object],
+    remark: str = "",
 ) -> Made:
-    """How the page of this command came about, without the paths of this machine."""
+    """How the figures of this command come about, without the paths of this machine."""
     import torch
 
-    from memplus.evaluation.page import Made
+    from memplus.evaluation.made import Made
 
     dtype = str(shared.mplus.backbone.dtype).removeprefix("torch.")
-    named = [
-        *(["--tasks", ",".join(tasks)] if tasks else []),
-        *(["--system", system] if system not in (None, "all") else []),
-        *(["--small"] if small else []),
+    named = {"system": None if system == "all" and benchmark == "all" else system, **options}
+    words = [
+        f"--{flag} {value}"
+        for flag, values in named.items()
+        for value in (values if isinstance(values, list) else [values])
+        if value not in (None, "")
     ]
-    command = " ".join(["memplus bench all", *named, f"--dtype {dtype} --data DATA"])
-    return Made(command, dtype, torch.get_num_threads(), remark)
+    command = ["memplus bench", benchmark, *words, *(["--small"] if small else [])]
+    threads = torch.get_num_threads()
+    return Made(" ".join([*command, f"--dtype {dtype} --data DATA"]), dtype, threads, remark)
 
 
 def _write(path: Path, text: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,18 @@ from memplus.evaluation.engine.plan import Plan
 from memplus.evaluation.engine.results import write_summary
 from memplus.evaluation.engine.run import Report, run_plans
 from memplus.evaluation.engine.runfile import RunFile
+from memplus.evaluation.made import Made
 from memplus.evaluation.tasks.bench_task import BenchTask, Inputs
 from memplus.systems.protocol import Follows, Placed, Scores, System
 
-__all__ = ["Benchmark", "SystemResult", "plans_digest", "run_benchmark", "unable"]
+__all__ = [
+    "Benchmark",
+    "SystemResult",
+    "identity_digest",
+    "plans_digest",
+    "run_benchmark",
+    "unable",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +60,10 @@ class SystemResult:
     """Of that state, by the tokens of the longest stream."""
     devices: tuple[str, ...] = ()
     """What its answers were computed on, in order; none where the run does not say."""
+    digest: str = ""
+    """Of its identity (``identity_digest``)."""
+    made: Made | None = None
+    """How its figures came about, where that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +89,12 @@ class Benchmark:
 
 
 def run_benchmark(
-    systems: Sequence[System], task: BenchTask, inputs: Inputs, folder: Path, report: Report
+    systems: Sequence[System],
+    task: BenchTask,
+    inputs: Inputs,
+    folder: Path,
+    report: Report,
+    made: Made | None = None,
 ) -> Benchmark:
     """Ask whatever is not answered yet, and write summary.json.
 
@@ -88,6 +105,7 @@ def run_benchmark(
         inputs: what that is made of.
         folder: of the results; every system gets a folder in it.
         report: called with (what, done, total).
+        made: how the figures come about, for whoever reads them.
 
     Raises:
         ConfigError: no system can be asked such questions.
@@ -132,7 +150,7 @@ def run_benchmark(
         if one.name in files:
             leader = _leader(one, able) or one.name
             result = _result(one, task, files[one.name].lines, _ends(files[leader].lines))
-        results.append(result)
+        results.append(replace(result, digest=identity_digest(one.identity), made=made))
     found = Benchmark(task.name, task.title, task.axis, able[0].model, run, tuple(results))
     write_summary(folder, found.to_dict())
     return found
@@ -151,6 +169,12 @@ def plans_digest(plans: Sequence[Plan]) -> str:
     for plan in plans:
         found.update(json.dumps(asdict(plan), sort_keys=True).encode())
     return found.hexdigest()
+
+
+def identity_digest(identity: Mapping[str, Any]) -> str:
+    """Of all that a system's answers depend on."""
+    text = json.dumps(identity, sort_keys=True, default=list)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _folder_name(system: str) -> str:

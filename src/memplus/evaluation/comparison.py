@@ -7,7 +7,6 @@ same task of today's code and data gives the same digests, or the figures are of
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -15,13 +14,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from memplus.errors import ConfigError
-from memplus.evaluation.benchmark import Benchmark, plans_digest
+from memplus.evaluation.benchmark import Benchmark, identity_digest, plans_digest
 from memplus.evaluation.tasks.bench_task import BenchTask, Inputs
 from memplus.systems.protocol import System
 
-__all__ = ["Parted", "identity_digest", "mark", "marks_of", "parted"]
+__all__ = ["END_OF_MARK", "Parted", "mark", "marks_of", "parted"]
 
-_MARK = re.compile(r"<!-- memplus bench (\{.*\}) -->")
+END_OF_MARK = " -->"
+"""What a mark ends with, behind each benchmark's tables."""
+_MARK = re.compile(rf"<!-- memplus bench (\{{.*\}}){END_OF_MARK}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class Parted:
 
 def mark(found: Benchmark) -> str:
     """The comment behind a benchmark's tables."""
-    systems = {one.system: identity_digest(one.identity) for one in found.results if not one.unable}
+    systems = {one.system: one.digest for one in found.results if not one.unable}
     kept = {
         "task": found.task,
         "model": found.model,
@@ -86,9 +87,3 @@ def parted(
             if system is not None and identity_digest(system.identity) != digest:
                 found.append(Parted(task.name, name))
     return found
-
-
-def identity_digest(identity: Mapping[str, Any]) -> str:
-    """Of all that a system's answers depend on."""
-    text = json.dumps(identity, sort_keys=True, default=list)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,54 +1,41 @@
-"""A page that compares systems: one figure of every benchmark first, then all tables."""
+"""A page that compares systems: one figure of every benchmark first, then all tables.
+
+Beside the page lie its figures, as JSON, so that what runs later, here or on another machine, can
+be put among them: a system or a benchmark that is run again takes its old place, and all others
+stay as they are.
+"""
 
 from __future__ import annotations
 
-import os
-import platform
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import date
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from memplus.evaluation.benchmark import Benchmark
+from memplus.errors import ConfigError, NotFoundError, RunMismatchError
+from memplus.errors.base import storage_errors
+from memplus.evaluation.benchmark import Benchmark, SystemResult
 from memplus.evaluation.benchmark_tables import markdown, overview_rows, table_lines
+from memplus.evaluation.comparison import END_OF_MARK
+from memplus.evaluation.made import Made
+from memplus.fields import checked
 
-__all__ = ["Made", "machine_kind", "page"]
+__all__ = ["figures_file", "page", "put_on_page", "put_together", "read_benchmarks"]
 
-_CPUINFO = Path("/proc/cpuinfo")
-
-
-@dataclass(frozen=True)
-class Made:
-    """How a page came about."""
-
-    command: str
-    """For whoever wants to make it again."""
-    dtype: str
-    """Of the weights."""
-    threads: int
-    """That a product of matrices may take."""
-    remark: str = ""
-    """What should be known beside it."""
+_SUMMARY = "summary.json"
 
 
-def page(found: Sequence[Benchmark], made: Made) -> str:
+def page(found: Sequence[Benchmark]) -> str:
     """The page as Markdown.
 
     Args:
         found: benchmarks that ran, at least one.
-        made: how.
     """
-    threads = "1 thread" if made.threads == 1 else f"{made.threads} threads"
     asked = ", ".join(f"{one.task} {_asked(one)}" for one in found)
     head = [
         "# Systems of remembering, side by side",
         "",
-        f"Made on {date.today().isoformat()} with {found[0].model} in {made.dtype}, {threads} of "
-        f"{machine_kind()}, by",
-        "",
-        f"    {made.command}",
-        "",
-        *([made.remark, ""] if made.remark else []),
+        *_how(found),
         "One figure of each benchmark, over all of its questions whatever their kind and length; "
         "shares in %, 95% intervals; of perplexity less is better.",
         f"Questions: {asked}; a system that keeps nothing is asked each only once.",
@@ -59,15 +46,143 @@ def page(found: Sequence[Benchmark], made: Made) -> str:
     return "\n".join(head) + "\n" + markdown(found)
 
 
+def put_on_page(path: Path, found: Sequence[Benchmark]) -> list[Benchmark]:
+    """Put benchmarks on a page and among the figures beside it; both are made where there are none.
+
+    What stands below the page's last table stays there.
+
+    Args:
+        path: of the page.
+        found: what ran.
+
+    Returns:
+        All benchmarks of the page.
+
+    Raises:
+        ConfigError: the figures beside the page cannot be read.
+        RunMismatchError: systems that are only on the page were asked other questions.
+        StorageError: the disk refused.
+    """
+    figures = figures_file(path)
+    before = read_benchmarks(figures) if figures.exists() else []
+    together = put_together([*before, *found], str(figures))
+    with storage_errors(path):
+        below = path.read_text(encoding="utf-8").rpartition(END_OF_MARK) if path.exists() else ()
+        rest = below[2].strip() if below and below[1] else ""
+        lines = ",\n".join(_compact(one) for one in together)
+        figures.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+        path.write_text(page(together) + (f"\n{rest}\n" if rest else ""), encoding="utf-8")
+    return together
+
+
+def figures_file(path: Path) -> Path:
+    """Where the figures of a page lie."""
+    return path.with_suffix(".json")
+
+
+def read_benchmarks(path: Path) -> list[Benchmark]:
+    """The figures of a run, or of a page.
+
+    Args:
+        path: a folder of `memplus bench`, or the file beside a page.
+
+    Raises:
+        NotFoundError: it is not there.
+        ConfigError: it holds something else.
+        StorageError: it cannot be read.
+    """
+    file = path / _SUMMARY if path.is_dir() else path
+    if not file.exists():
+        raise NotFoundError(file, note="; it is written when a benchmark ends")
+    with storage_errors(file):
+        text = file.read_text(encoding="utf-8")
+    try:
+        raw = json.loads(text)
+        return [checked(Benchmark, one) for one in (raw if isinstance(raw, list) else [raw])]
+    except (ValueError, ConfigError) as error:
+        reason = "it holds no figures of `memplus bench`"
+        raise ConfigError("run", value=str(file), reason=reason) from error
+
+
+def put_together(found: Iterable[Benchmark], where: str) -> list[Benchmark]:
+    """One benchmark of each task: of a system that stands in several, the last one.
+
+    Where questions changed, benchmarks can only be followed by one that has all of their systems.
+
+    Args:
+        found: in the order in which they ran.
+        where: is named where they cannot be put together.
+
+    Raises:
+        RunMismatchError: some are of other questions or another model than the later ones.
+    """
+    together: dict[str, Benchmark] = {}
+    for one in found:
+        before = together.get(one.task)
+        together[one.task] = one if before is None else _followed(before, one, where)
+    return list(together.values())
+
+
+def _followed(before: Benchmark, later: Benchmark, where: str) -> Benchmark:
+    fresh = {one.system: one for one in later.results}
+    differs = sorted(_differing(before, later))
+    if differs:
+        if any(one.system not in fresh for one in before.results):
+            raise RunMismatchError(f"{where} ({later.task})", differs=", ".join(differs))
+        return later
+    places = {one.system: one for one in (*before.results, *later.results)}
+    return replace(later, results=tuple(places.values()))
+
+
+def _differing(before: Benchmark, later: Benchmark) -> Iterator[str]:
+    """What of two runs of a task forbids to set their figures side by side."""
+    if before.model != later.model:
+        yield "model"
+    for name in ("options", "judge", "plans"):
+        if _compared(before.run.get(name)) != _compared(later.run.get(name)):
+            yield name
+
+
+def _compared(value: object) -> str:
+    """As JSON would have it: a run that was read has lists where a fresh one has tuples."""
+    return json.dumps(value, sort_keys=True)
+
+
+def _how(found: Sequence[Benchmark]) -> Iterator[str]:
+    """Each command that made figures, and of which ones where there are several."""
+    by: dict[Made, list[tuple[Benchmark, SystemResult]]] = {}
+    for benchmark in found:
+        for result in benchmark.results:
+            if result.made is not None:
+                by.setdefault(result.made, []).append((benchmark, result))
+    first = max(by, key=lambda made: len(by[made]), default=None)
+    for made in sorted(by, key=lambda one: (one is not first, one.date)):
+        threads = "1 thread" if made.threads == 1 else f"{made.threads} threads"
+        what = "Made" if made is first else f"{_what(by[made])}: made"
+        model = by[made][0][0].model
+        yield f"{what} on {made.date} with {model} in {made.dtype}, {threads} of {made.machine}, by"
+        yield from ("", f"    {made.command}", "")
+        if made.remark:
+            yield from (made.remark, "")
+
+
+def _what(results: Sequence[tuple[Benchmark, SystemResult]]) -> str:
+    """Which figures: the systems of each benchmark, benchmarks of the same systems together."""
+    systems: dict[str, list[str]] = {}
+    for benchmark, result in results:
+        systems.setdefault(benchmark.task, []).append(result.title)
+    tasks: dict[tuple[str, ...], list[str]] = {}
+    for task, titles in systems.items():
+        tasks.setdefault(tuple(titles), []).append(task)
+    return "; ".join(f"{', '.join(of)} of {', '.join(titles)}" for titles, of in tasks.items())
+
+
 def _asked(one: Benchmark) -> int:
     return max((found.headline.asked for found in one.results if found.headline), default=0)
 
 
-def machine_kind() -> str:
-    """How many processors there are, and their name."""
-    name = platform.processor() or platform.machine()
-    if _CPUINFO.exists():
-        lines = _CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
-        models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-        name = models[0] if models else name
-    return f"{os.cpu_count() or 1} x {name}"
+def _compact(one: Benchmark) -> str:
+    """A benchmark as JSON, a line for each system."""
+    whole = one.to_dict()
+    results = ",\n".join(json.dumps(result, ensure_ascii=False) for result in whole.pop("results"))
+    return json.dumps(whole, ensure_ascii=False)[:-1] + ', "results": [\n' + results + "\n]}"
