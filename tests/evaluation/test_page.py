@@ -65,6 +65,21 @@ def test_another_benchmark_stands_below(tmp_path: Path) -> None:
     assert "| system | retention: right | sort: right |" in path.read_text()
 
 
+def test_another_size_is_named_by_what_it_changes(tmp_path: Path) -> None:
+    path = tmp_path / "page.md"
+    small, far = (
+        replace(FOUND, run={"options": {"items": 8, "lengths": lengths}, "plans": str(lengths)})
+        for lengths in ((0,), (0, 16000))
+    )
+    put_on_page(path, [small])
+    assert len(put_on_page(path, [far])) == 2
+    text = path.read_text()
+    assert "\n## retention: " in text
+    assert "\n## retention (lengths 0, 16000): " in text
+    assert "| system | retention: right | retention (lengths 0, 16000): right |" in text
+    assert "Questions: retention 10, retention (lengths 0, 16000) 10;" in text
+
+
 def test_figures_of_other_questions_are_not_put_beside_each_other(tmp_path: Path) -> None:
     path = tmp_path / "page.md"
     put_on_page(path, [FOUND])

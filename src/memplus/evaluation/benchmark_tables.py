@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from memplus.evaluation.benchmark import Benchmark, SystemResult
 from memplus.evaluation.comparison import mark
 from memplus.evaluation.engine.figures import Figure
 
-__all__ = ["cost_rows", "figure_tables", "markdown", "overview_rows", "shown", "table_lines"]
+__all__ = [
+    "cost_rows",
+    "figure_tables",
+    "markdown",
+    "names_of",
+    "overview_rows",
+    "shown",
+    "table_lines",
+]
 
 Rows = list[list[str]]
 
@@ -40,6 +50,22 @@ def figure_tables(found: Benchmark) -> list[tuple[str, Rows]]:
     return tables
 
 
+def names_of(found: Sequence[Benchmark]) -> list[str]:
+    """What each benchmark is called: its task, and of a task at a further size what it changes."""
+    first: dict[str, Mapping[str, Any]] = {}
+    names = []
+    for one in found:
+        options = json.loads(json.dumps(one.run.get("options", {})))
+        usual = first.setdefault(one.task, options)
+        changed = [
+            f"{name} {', '.join(map(str, value)) if isinstance(value, list) else value}"
+            for name, value in options.items()
+            if usual.get(name) != value
+        ]
+        names.append(f"{one.task} ({'; '.join(changed)})" if changed else one.task)
+    return names
+
+
 def _length(tokens: int | None) -> str:
     return "" if tokens is None else f"{tokens:,}, "
 
@@ -52,7 +78,7 @@ def overview_rows(found: Sequence[Benchmark]) -> Rows:
         next((one.headline.measure for one in benchmark.results if one.headline), "")
         for benchmark in found
     ]
-    head = [f"{one.task}: {measure}" for one, measure in zip(found, measures, strict=True)]
+    head = [f"{name}: {what}" for name, what in zip(names_of(found), measures, strict=True)]
     rows = [
         [title, *(_headline(of_task.get(system)) for of_task in results)]
         for system, title in titles.items()
@@ -94,9 +120,9 @@ def cost_rows(found: Benchmark) -> Rows:
 def markdown(found: Sequence[Benchmark]) -> str:
     """All tables of several benchmarks."""
     parts = []
-    for one in found:
+    for name, one in zip(names_of(found), found, strict=True):
         lines = [
-            f"## {one.task}: {one.title}",
+            f"## {name}: {one.title}",
             "",
             f"Model {one.model}. Columns: {one.axis}; n: questions. Shares in %, 95% intervals.",
             "",

@@ -15,7 +15,7 @@ from pathlib import Path
 from memplus.errors import ConfigError, NotFoundError, RunMismatchError
 from memplus.errors.base import storage_errors
 from memplus.evaluation.benchmark import Benchmark, SystemResult
-from memplus.evaluation.benchmark_tables import markdown, overview_rows, table_lines
+from memplus.evaluation.benchmark_tables import markdown, names_of, overview_rows, table_lines
 from memplus.evaluation.comparison import END_OF_MARK
 from memplus.evaluation.made import Made
 from memplus.fields import checked
@@ -31,11 +31,12 @@ def page(found: Sequence[Benchmark]) -> str:
     Args:
         found: benchmarks that ran, at least one.
     """
-    asked = ", ".join(f"{one.task} {_asked(one)}" for one in found)
+    named = list(zip(names_of(found), found, strict=True))
+    asked = ", ".join(f"{name} {_asked(one)}" for name, one in named)
     head = [
         "# Systems of remembering, side by side",
         "",
-        *_how(found),
+        *_how(named),
         "One figure of each benchmark, over all of its questions whatever their kind and length; "
         "shares in %, 95% intervals; of perplexity less is better.",
         f"Questions: {asked}; a system that keeps nothing is asked each only once.",
@@ -105,9 +106,10 @@ def read_benchmarks(path: Path) -> list[Benchmark]:
 
 
 def put_together(found: Iterable[Benchmark], where: str) -> list[Benchmark]:
-    """One benchmark of each task: of a system that stands in several, the last one.
+    """One benchmark of each task and size: of a system that stands in several, the last one.
 
-    Where questions changed, benchmarks can only be followed by one that has all of their systems.
+    Where a size's questions changed, its benchmark can only be followed by one that has all of its
+    systems.
 
     Args:
         found: in the order in which they ran.
@@ -118,8 +120,9 @@ def put_together(found: Iterable[Benchmark], where: str) -> list[Benchmark]:
     """
     together: dict[str, Benchmark] = {}
     for one in found:
-        before = together.get(one.task)
-        together[one.task] = one if before is None else _followed(before, one, where)
+        size = _json([one.task, one.run.get("options")])
+        before = together.get(size)
+        together[size] = one if before is None else _followed(before, one, where)
     return list(together.values())
 
 
@@ -138,43 +141,43 @@ def _differing(before: Benchmark, later: Benchmark) -> Iterator[str]:
     """What of two runs of a task forbids to set their figures side by side."""
     if before.model != later.model:
         yield "model"
-    for name in ("options", "judge", "plans"):
-        if _compared(before.run.get(name)) != _compared(later.run.get(name)):
+    for name in ("judge", "plans"):
+        if _json(before.run.get(name)) != _json(later.run.get(name)):
             yield name
 
 
-def _compared(value: object) -> str:
+def _json(value: object) -> str:
     """As JSON would have it: a run that was read has lists where a fresh one has tuples."""
     return json.dumps(value, sort_keys=True)
 
 
-def _how(found: Sequence[Benchmark]) -> Iterator[str]:
+def _how(found: Sequence[tuple[str, Benchmark]]) -> Iterator[str]:
     """Each command that made figures, and of which ones where there are several."""
-    by: dict[Made, list[tuple[Benchmark, SystemResult]]] = {}
-    for benchmark in found:
+    by: dict[Made, list[tuple[str, SystemResult]]] = {}
+    for name, benchmark in found:
         for result in benchmark.results:
             if result.made is not None:
-                by.setdefault(result.made, []).append((benchmark, result))
+                by.setdefault(result.made, []).append((name, result))
     first = max(by, key=lambda made: len(by[made]), default=None)
     for made in sorted(by, key=lambda one: (one is not first, one.date)):
         threads = "1 thread" if made.threads == 1 else f"{made.threads} threads"
         what = "Made" if made is first else f"{_what(by[made])}: made"
-        model = by[made][0][0].model
-        yield f"{what} on {made.date} with {model} in {made.dtype}, {threads} of {made.machine}, by"
+        where = f"{made.dtype}, {threads} of {made.machine}"
+        yield f"{what} on {made.date} with {found[0][1].model} in {where}, by"
         yield from ("", f"    {made.command}", "")
         if made.remark:
             yield from (made.remark, "")
 
 
-def _what(results: Sequence[tuple[Benchmark, SystemResult]]) -> str:
+def _what(results: Sequence[tuple[str, SystemResult]]) -> str:
     """Which figures: the systems of each benchmark, benchmarks of the same systems together."""
     systems: dict[str, list[str]] = {}
-    for benchmark, result in results:
-        systems.setdefault(benchmark.task, []).append(result.title)
-    tasks: dict[tuple[str, ...], list[str]] = {}
-    for task, titles in systems.items():
-        tasks.setdefault(tuple(titles), []).append(task)
-    return "; ".join(f"{', '.join(of)} of {', '.join(titles)}" for titles, of in tasks.items())
+    for name, result in results:
+        systems.setdefault(name, []).append(result.title)
+    names: dict[tuple[str, ...], list[str]] = {}
+    for name, titles in systems.items():
+        names.setdefault(tuple(titles), []).append(name)
+    return "; ".join(f"{', '.join(of)} of {', '.join(titles)}" for titles, of in names.items())
 
 
 def _asked(one: Benchmark) -> int:
