@@ -5,7 +5,7 @@ JOBS ?= 2
 MODEL ?= nano
 VENV := .venv
 BIN := $(VENV)/bin
-# Small models: more threads would only get in each other's way.
+# Several processes at a time: more threads would only get in each other's way.
 ONE_THREAD := OMP_NUM_THREADS=1
 # Neighbouring tests share servers and models, so each worker takes one stretch of the list.
 PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -q
@@ -16,7 +16,7 @@ DATA ?= data
 .PHONY: demo test test-all lint docs comparison peers clean
 
 demo: $(VENV)/.installed
-	$(if $(filter nano,$(MODEL)),$(ONE_THREAD)) $(BIN)/memplus demo --model $(MODEL)
+	$(BIN)/memplus demo --model $(MODEL)
 
 test: lint
 	$(PYTEST)

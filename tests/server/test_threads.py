@@ -59,3 +59,12 @@ def test_the_engine_divides_as_the_process_was_told_to(tmp_path: Path, nano: MPl
 
     with serving(tmp_path, load) as served:
         assert asyncio.run(served.services.engine.run(torch.get_num_threads)) == 2
+
+
+def test_the_engine_of_a_small_model_works_undivided(
+    tmp_path: Path, nano: MPlus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    divide(2)
+    with serving(tmp_path, nano) as served:
+        assert asyncio.run(served.services.engine.run(torch.get_num_threads)) == 1

@@ -17,7 +17,8 @@ __all__ = ["load_model", "load_to_examine"]
 def load_model(name: str, *, device: str | None, dtype: str | None) -> MPlus:
     """The model that ``--model``, ``--device`` and ``--dtype`` ask for, in evaluation mode.
 
-    A base model that it lies over is fetched the first time.
+    A base model that it lies over is fetched the first time. The process divides its products over
+    as many threads as the model is worth (``mplus.dividing``).
 
     Raises:
         ConfigError: the device or the dtype is not to be had.
@@ -25,9 +26,14 @@ def load_model(name: str, *, device: str | None, dtype: str | None) -> MPlus:
     """
     _quieten()
     fetch_base_of(name)
+    import torch
+
+    from memplus.mplus.dividing import threads_for
     from memplus.mplus.model import MPlus
 
-    return MPlus.from_pretrained(name, dtype=dtype, device=device or "cpu").eval()
+    model = MPlus.from_pretrained(name, dtype=dtype, device=device or "cpu").eval()
+    torch.set_num_threads(threads_for(model))
+    return model
 
 
 def load_to_examine(name: str, *, device: str | None, dtype: str | None) -> MPlus:

@@ -9,10 +9,9 @@ import weakref
 from collections.abc import Callable
 from typing import TypeVar
 
-import torch
-
 from memplus.errors import MemplusError, ShuttingDownError
 from memplus.memory.state import Memory
+from memplus.mplus.dividing import threads_for
 from memplus.mplus.evidence import Retrieved
 from memplus.mplus.joint_reader import JointReader
 from memplus.mplus.joint_writer import JointWriter
@@ -55,7 +54,7 @@ class Engine:
         self._closing = False
         self._ending = threading.Event()
         """Set where the thread is to end as soon as it can."""
-        self._threads = torch.get_num_threads()
+        self._threads = threads_for(model)
         self._thread = threading.Thread(target=self._work, name="memplus-engine", daemon=True)
 
     def start(self) -> None:
