@@ -56,7 +56,10 @@ def holder(services: Services, key: str) -> Principal:
             return found
     if not services.keys:
         return Principal()
-    message = "Send a key as `Authorization: Bearer KEY`; whoever runs the server makes them."
+    if key:
+        message = "The server has no such key, or it was revoked; whoever runs it makes new ones."
+    else:
+        message = "Send a key as `Authorization: Bearer KEY`; whoever runs the server makes them."
     raise RequestFault.unauthenticated(message)
 
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from memplus.errors import MemoryExistsError
 from memplus.memory.state import Memory
+from memplus.server.actions.questions import drawn
 from memplus.server.chains import Link, Place
 from memplus.server.engine.requests import Finished, Piece, ReadRequest, Sampling, TokenScore
 from memplus.server.faults import RequestFault, fault_of
@@ -349,13 +350,14 @@ class Exchange:
         """What the answer says of its memory."""
         ask = self.ask
         measured = ask.memory is not None and not prompt.note
+        evidence = [drawn(one).model_dump() for one in finished.evidence]
         report: dict[str, Any] = {
             "id": ask.memory,
             "state": self._state,
             "written": list(outcome.written),
             "durable": durable,
             "confidence": finished.confidence if measured else None,
-            "evidence": [asdict(one) for one in finished.evidence] if ask.evidence else None,
+            "evidence": evidence if ask.evidence else None,
         }
         before = {} if ask.memory is None else self._refused()
         if refused or before:

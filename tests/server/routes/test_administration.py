@@ -25,6 +25,7 @@ def test_a_key_is_made_shown_once_used_and_revoked(keyed: Served) -> None:
             assert failure(phone.delete(f"/v1/keys/{key['id']}"), 403) == "forbidden"
             assert admin.delete(f"/v1/keys/{key['id']}").json()["deleted"] is True
             assert failure(phone.get("/v1/memories"), 401) == "invalid_api_key"
+            assert "was revoked" in phone.get("/v1/memories").json()["error"]["message"]
         assert failure(admin.delete(f"/v1/keys/{key['id']}"), 404) == "key_not_found"
         assert admin.get("/v1/keys").json()["data"][-1]["revoked"] is not None
 

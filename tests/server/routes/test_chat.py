@@ -177,6 +177,10 @@ def test_evidence_and_a_threshold_are_given_when_asked_for(served: Served) -> No
     assert found["confidence"] > 0
     assert "The gate is red." in found["evidence"][0]["text"]
     with served.client() as client:
+        asked = {"question": ASKED["content"], "evidence": True}
+        other = client.post("/v1/memories/proof/ask", json=asked).json()
+    assert found["evidence"][0].keys() == other["evidence"][0].keys()
+    with served.client() as client:
         assert client.post("/v1/memories", json={"id": "doubt"}).is_success  # holds nothing
     said = answer(served, ASKED, user="doubt", store=False)["choices"][0]["message"]["content"]
     found = answer(served, ASKED, memory={"id": "doubt", "min_confidence": 0.5}, store=False)

@@ -14,7 +14,7 @@ from memplus.server.services import Services
 from memplus.server.wire.writes import Answered, AskRequest, Drawn, Found, FoundText, SearchRequest
 from memplus.store import StoredMemory
 
-__all__ = ["ask", "search"]
+__all__ = ["ask", "drawn", "search"]
 
 
 async def ask(services: Services, who: Principal, name: str, asked: AskRequest) -> Answered:
@@ -30,7 +30,7 @@ async def ask(services: Services, who: Principal, name: str, asked: AskRequest) 
         declined=_declined(services.model.prompt.abstention, text, end),
         confidence=end.confidence,
         withheld=end.withheld,
-        evidence=[_drawn(one) for one in end.evidence] if asked.evidence else None,
+        evidence=[drawn(one) for one in end.evidence] if asked.evidence else None,
         usage=_usage(end),
         seconds=time.perf_counter() - begun,
     )
@@ -64,7 +64,8 @@ def _usage(end: Finished) -> dict[str, int]:
     }
 
 
-def _drawn(one: Evidence) -> Drawn:
+def drawn(one: Evidence) -> Drawn:
+    """What an answer drew on, as every route says it."""
     return Drawn(
         write=one.write_id, source=one.source, start=one.start, tokens=one.tokens,
         share=one.share, text=one.text, score=one.score,
@@ -108,9 +109,9 @@ def _texts(services: Services, memory: StoredMemory, found: list[Retrieved]) -> 
     return data
 
 
-def _besides(found: list[FoundText], drawn: list[Evidence]) -> Iterator[FoundText]:
+def _besides(found: list[FoundText], evidence: list[Evidence]) -> Iterator[FoundText]:
     known = {(one.write, one.start) for one in found}
-    for one in drawn:
+    for one in evidence:
         if (one.write_id, one.start) not in known:
             yield FoundText(
                 write=one.write_id, source=one.source, start=one.start, tokens=one.tokens,
