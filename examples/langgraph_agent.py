@@ -4,10 +4,12 @@ The memory is reached over MCP, so the graph knows nothing of memplus but the na
 an agent of your own, `recall` stands before the node that calls the language model, which gets what
 was recalled in its prompt; here the memory itself replies, so that nothing else is needed.
 
-    pip install "memplus[server]" langgraph
+    pip install -c constraints.txt ".[server]" langgraph    # in the clone
     memplus serve --model nano --store memories
     python examples/langgraph_agent.py "Marta Velez's locker code is 4821."
     python examples/langgraph_agent.py "What is Marta Velez's locker code?"
+
+Where the server has keys, put one into ``MEMPLUS_KEY``.
 """
 
 from __future__ import annotations

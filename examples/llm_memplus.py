@@ -5,9 +5,12 @@ With `llm` installed, put this file into a package whose entry point `llm` names
     llm -m memplus "Marta Velez's locker code is 4821."
     llm -m memplus -o memory work "What is Marta Velez's locker code?"
 
-Without it, it is a small program of its own, for a server of `memplus serve --model nano`:
+Without it, it is a small program of its own (`pip install openai`), for a server of
+`memplus serve --model nano`:
 
     python examples/llm_memplus.py "Marta Velez's locker code is 4821."
+
+Where the server has keys, put one into ``MEMPLUS_KEY``; ``MEMPLUS_URL`` names another server.
 """
 
 from __future__ import annotations
