@@ -21,7 +21,9 @@ def test_what_cannot_be_started_is_said_before_anything_starts(
     assert ran("--replicas", "3", "--max-replicas", "2", *place) == 2
     assert "max_replicas" in capsys.readouterr().err
     assert ran("--host", "0.0.0.0", *place) == 2
-    assert "memplus keys add" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"Memories: {tmp_path} (0 there)." in said
+    assert "memplus keys add" in said
 
 
 def test_without_the_extra_it_is_named(

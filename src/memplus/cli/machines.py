@@ -9,6 +9,7 @@ import typer
 
 from memplus.cli.fetching import fetch_base_of
 from memplus.cli.output import Output
+from memplus.cli.place import made_store
 from memplus.errors import LibraryMissingError
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def serve_on_ray(
         LibraryMissingError: the extra ``ray`` is not installed.
         ConfigError: fewer replicas at most than always.
         UsageError: the network without keys.
+        StorageError, MemoryFileError: the store cannot be used.
     """
     try:
         from memplus.server.ray.running import run
@@ -83,5 +85,5 @@ def serve_on_ray(
         settings=settings,
     )
     out = Output(as_json=False)
-    out.note(f"Memories: {deployed.store}.")
+    out.note(f"Memories: {deployed.store} ({len(made_store(store))} there).")
     run(deployed, lambda url: out.note(f"Listening on {url}/v1."))

@@ -8,7 +8,7 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.types import Scope
 
-from memplus.server.bounds import PRINCIPAL
+from memplus.server.bounds import LIMITS, PRINCIPAL
 from memplus.server.faults import RequestFault
 from memplus.server.principals import Principal
 from memplus.server.services import Services
@@ -40,7 +40,10 @@ def principal(
 def admitted(scope: Scope, services: Services, key: str) -> Principal:
     """Whose request it is, noted in its scope for the end of it; raises as ``principal``."""
     who = scope[PRINCIPAL] = holder(services, key)
-    services.rates.enter(who)
+    admission = services.tally.admit(who)
+    scope[LIMITS] = admission.headers
+    if admission.refusal is not None:
+        raise RequestFault(admission.refusal)
     return who
 
 

@@ -20,12 +20,14 @@ from memplus.server.recent import RecentRequest
 if TYPE_CHECKING:
     from memplus.server.services import Services
 
-__all__ = ["CODE", "PRINCIPAL", "ROUTE", "BoundsMiddleware"]
+__all__ = ["CODE", "LIMITS", "PRINCIPAL", "ROUTE", "BoundsMiddleware", "request_id"]
 
 _LOG = logging.getLogger("memplus.server.requests")
 _GIVEN = re.compile(r"[A-Za-z0-9._-]{1,100}")
 PRINCIPAL = "memplus.principal"
 """Where a request's scope holds whose it is."""
+LIMITS = "memplus.limits"
+"""Where a request's scope holds what is left of its key's minute, as headers."""
 ROUTE = "memplus.route"
 """Where a request's scope holds its route, where it is none of the framework's."""
 CODE = "memplus.code"
@@ -102,8 +104,7 @@ class _Bounded:
         self._send = send
         self._begun = time.perf_counter()
         headers = dict(scope["headers"])
-        given = headers.get(b"x-request-id", b"").decode("latin-1")
-        self.id = given if _GIVEN.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+        self.id = request_id(headers.get(b"x-request-id", b""))
         length = headers.get(b"content-length", b"0")
         self.announced = int(length) if length.isdigit() else 0
         self._got = 0
@@ -129,9 +130,7 @@ class _Bounded:
         """A piece of the answer, the first with the request's id."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            more = {"x-request-id": self.id}
-            if isinstance(who := self.scope.get(PRINCIPAL), Principal):
-                more |= self.services.rates.headers(who)
+            more = {"x-request-id": self.id} | self.scope.get(LIMITS, {})
             pairs = [(name.encode(), value.encode()) for name, value in more.items()]
             message["headers"] = [*message["headers"], *pairs]
         await self._send(message)
@@ -144,11 +143,16 @@ class _Bounded:
         _LOG.info("%s %s %s %d %.3f", self.id, method, route, self.status, seconds)
         self.services.metrics.answered(route, self.status, seconds, code)
         if isinstance(who := self.scope.get(PRINCIPAL), Principal):
-            self.services.rates.spend(who, self.meter.tokens)
             kept = RecentRequest(
                 self.id, self.came, method, route, self.status, code, seconds, who.key
             )
-            self.services.recent.add(who.tenant, kept)
+            self.services.tally.answered(who, self.meter.tokens, kept)
+
+
+def request_id(given: bytes) -> str:
+    """The id that a client gave its request, where it is one; otherwise a new one."""
+    text = given.decode("latin-1")
+    return text if _GIVEN.fullmatch(text) else f"req_{secrets.token_hex(12)}"
 
 
 def _too_large(most: int) -> Fault:

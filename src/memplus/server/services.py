@@ -21,9 +21,8 @@ from memplus.server.keys import Keys
 from memplus.server.measured import MeasuredEngine
 from memplus.server.metrics import Metrics, Seldom
 from memplus.server.principals import Principal
-from memplus.server.rates import Rates
-from memplus.server.recent import Recent
 from memplus.server.settings import ServerSettings
+from memplus.server.tally import Tally
 from memplus.server.threads import divide, ended, settle
 from memplus.server.vault import Vault
 
@@ -47,6 +46,7 @@ class Services:
         load: makes the model; called once, in a thread, when the server starts.
         settings: the bounds.
         model_name: what clients call the model.
+        tally: counts for several processes; None: this one counts for itself.
 
     Attributes:
         state: ``loading``, ``ready``, ``draining`` or ``failed``.
@@ -66,6 +66,7 @@ class Services:
         settings: ServerSettings,
         *,
         model_name: str,
+        tally: Tally | None = None,
     ) -> None:
         self.store = store
         self.settings = settings
@@ -85,8 +86,7 @@ class Services:
             raise
         self.metrics = Metrics()
         self._add_gauges()
-        self.rates = Rates(settings)
-        self.recent = Recent(settings.recent_requests)
+        self.tally = tally or Tally(settings)
         self.intake = Intake(self.database, self._write_entry, settings.wait_seconds)
         self.beside = Beside(store, self.database, self.intake, settings)
         self.calls, self.ledger = self.beside.calls, self.beside.ledger

@@ -22,7 +22,7 @@ import psutil
 from memplus.store import MemoryStore
 
 PATIENCE = 300.0
-_REPLICA = "ray::ServeReplica:memplus:replica"
+_PROCESS = "ray::ServeReplica:memplus:"
 _SCRIPT = """
 import json, sys
 from memplus.server.ray.deployment import deployed_from
@@ -50,10 +50,19 @@ class Cluster:
 
     def replicas(self) -> dict[int, psutil.Process]:
         """The processes with a model, by their ids."""
+        return self._processes("replica")
+
+    def process(self, name: str) -> psutil.Process:
+        """The one process of a deployment."""
+        found = self._processes(name)
+        assert len(found) == 1, [one.cmdline() for one in self._driver.children(recursive=True)]
+        return found.popitem()[1]
+
+    def _processes(self, name: str) -> dict[int, psutil.Process]:
         found = {}
         for process in self._driver.children(recursive=True):
             with contextlib.suppress(psutil.Error):
-                if process.cmdline()[:1] == [_REPLICA]:
+                if process.cmdline()[:1] and process.cmdline()[0].startswith(_PROCESS + name):
                     found[process.pid] = process
         return found
 

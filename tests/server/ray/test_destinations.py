@@ -93,3 +93,14 @@ def test_nobody_reaches_the_place_of_another_tenant(database: ServerDatabase) ->
     }
     assert places == {"a/notes", "b/notes", "c/notes"}
     assert Principal().stored("notes") not in places
+
+
+def test_a_request_is_somebodys_where_its_key_is_known_or_none_is_needed(
+    database: ServerDatabase,
+) -> None:
+    places = Destinations(database, ServerSettings())
+    assert places.holder(request("/v1/models")) == Principal()
+    key, secret = Keys(database).add("first", tenant="acme")
+    assert places.holder(request("/v1/models", key=secret)) == key.principal
+    for wrong in ("", "mp-wrong"):
+        assert places.holder(request("/v1/models", key=wrong)) is None

@@ -10,6 +10,7 @@ from starlette.types import Message, Scope
 
 from memplus.server.ray.carried import CarriedRequest
 from memplus.server.ray.ingress import Forwarding, Handed, Unreachable
+from memplus.server.recent import RecentRequest
 
 JSON: Message = {
     "type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]
@@ -30,12 +31,20 @@ class Client:
 
     def __init__(self, hand: Handed, **bounds: Any) -> None:
         bounds = {"body_bytes": 100, "wait_seconds": 1.0} | bounds
-        self.forwarding = Forwarding(hand, lambda request: "acme/notes", figures, **bounds)
+        self.missed: list[tuple[str, RecentRequest]] = []
+        self.forwarding = Forwarding(
+            hand,
+            lambda request: "acme/notes",
+            figures,
+            lambda request, kept: self.missed.append((request.path, kept)),
+            **bounds,
+        )
         self.got: list[Message] = []
         self.leaves = asyncio.Event()
 
-    async def ask(self, *bodies: bytes, path: str = "/v1/x") -> None:
-        scope: Scope = {"type": "http", "method": "POST", "path": path, "headers": []}
+    async def ask(self, *bodies: bytes, path: str = "/v1/x", id: bytes = b"of-the-proxy") -> None:
+        headers = [(b"x-request-id", id)] if id else []
+        scope: Scope = {"type": "http", "method": "POST", "path": path, "headers": headers}
         said = [piece(one) | {"type": "http.request"} for one in bodies]
         said[-1]["more_body"] = False
 
@@ -53,6 +62,10 @@ class Client:
     @property
     def status(self) -> int:
         return int(self.got[0]["status"])
+
+    @property
+    def ids(self) -> list[bytes]:
+        return [value for name, value in self.got[0]["headers"] if name == b"x-request-id"]
 
     @property
     def fault(self) -> dict[str, Any]:
@@ -73,7 +86,7 @@ def handing(
                 raise fails
         finally:
             if kept is not None:
-                kept.append((request.body, session))
+                kept.append((request.body, session, request.headers["x-request-id"]))
 
     return hand
 
@@ -81,10 +94,12 @@ def handing(
 def test_a_request_is_handed_on_whole_and_its_answer_passed_on() -> None:
     async def run() -> None:
         kept: list[Any] = []
-        client = Client(handing(None, JSON, piece(b"a"), piece(b"b", more=False), kept=kept))
-        await client.ask(b"one ", b"two")
+        begun = JSON | {"headers": [*JSON["headers"], (b"x-request-id", b"my-own")]}
+        client = Client(handing(None, begun, piece(b"a"), piece(b"b", more=False), kept=kept))
+        await client.ask(b"one ", b"two", id=b"my-own")  # the proxy says it once more
         assert client.got == [JSON, piece(b"a"), piece(b"b", more=False)]
-        assert kept == [(b"one two", "acme/notes")]
+        assert kept == [(b"one two", "acme/notes", "my-own")]
+        assert client.missed == []
 
     asyncio.run(run())
 
@@ -93,12 +108,17 @@ def test_a_body_is_bounded_and_health_needs_no_replica() -> None:
     async def run() -> None:
         kept: list[Any] = []
         client = Client(handing(None, JSON, kept=kept))
-        await client.ask(b"x" * 60, b"x" * 60)
+        await client.ask(b"x" * 60, b"x" * 60, id=b"large")
         assert (client.status, client.fault["code"]) == (413, "request_too_large")
+        ((path, missed),) = client.missed
+        assert (path, missed.id, missed.status, missed.code, missed.route) == (
+            "/v1/x", "large", 413, "request_too_large", "-"
+        )  # fmt: skip
         for path, answer in ("/health", b'{"status":"ok"}'), ("/metrics", b"figures 1\n"):
             client = Client(handing(None, JSON, kept=kept))
-            await client.ask(b"", path=path)
+            await client.ask(b"", path=path, id=b"not an id")
             assert (client.status, client.got[1]["body"]) == (200, answer)
+            assert client.ids[0].startswith(b"req_")
         assert kept == []
 
     asyncio.run(run())
@@ -117,9 +137,12 @@ def test_a_client_is_told_what_became_of_a_request_that_nobody_answered(
 ) -> None:
     async def run() -> None:
         client = Client(hand)
-        await client.ask(b"")
+        await client.ask(b"", id=b"")
         assert (client.status, client.fault["code"]) == (503, code)
         assert says in client.fault["message"]
+        ((_, missed),) = client.missed
+        assert (missed.status, missed.code) == (503, code)
+        assert client.ids == [missed.id.encode()]
         assert (b"retry-after", b"2" if code == "loading" else b"1") in client.got[0]["headers"]
 
     asyncio.run(run())
@@ -147,10 +170,22 @@ def test_a_stream_that_breaks_off_says_so_and_another_answer_is_not_ended_cleanl
         last = client.got[-1]
         assert not last["more_body"]
         assert json.loads(last["body"].removeprefix(b"data: "))["error"]["code"] == "interrupted"
+        assert [one.code for _, one in client.missed] == ["interrupted"]
         client = Client(handing(None, JSON, piece(b"half"), fails=gone))
         with pytest.raises(ConnectionError):
             await client.ask(b"")
         assert client.got == [JSON, piece(b"half")]
+
+    asyncio.run(run())
+
+
+def test_an_answer_that_is_whole_is_whole_whatever_happens_to_its_replica_then() -> None:
+    async def run() -> None:
+        gone = Unreachable(full=False)
+        client = Client(handing(None, JSON, piece(b"all", more=False), fails=gone))
+        await client.ask(b"")
+        assert client.got == [JSON, piece(b"all", more=False)]
+        assert client.missed == []
 
     asyncio.run(run())
 

@@ -17,6 +17,11 @@ from tests.server.serving import serving
 from tests.store.fakes import contents
 
 from memplus.mplus.model import MPlus
+from memplus.server.beside import SCHEMA
+from memplus.server.database import ServerDatabase
+from memplus.server.keys import Keys
+from memplus.server.ray.application import prepare
+from memplus.server.ray.deployment import Deployed
 from memplus.store import Lease, MemoryStore
 
 pytestmark = pytest.mark.slow
@@ -170,6 +175,41 @@ def test_replicas_come_and_go_with_the_load_and_nothing_is_lost(
             until(lambda: slow.count > before + 3)
     check(load, tmp_path, nano)
     check(slow, tmp_path, nano)
+
+
+def test_a_keys_minute_and_the_list_of_requests_are_those_of_all_replicas(tmp_path: Path) -> None:
+    memories = [f"m{number}" for number in range(8)]
+    prepare(Deployed("nano", str(tmp_path))).close()
+    database = ServerDatabase(tmp_path, SCHEMA)
+    _, key = Keys(database).add("ann", scopes=("admin",))
+    bounds = {"requests_per_minute": 30, "body_bytes": 10_000}
+    with cluster(tmp_path, replicas=2, settings=bounds) as served, served.client(key) as client:
+        for path in "/health", "/ready", "/nothing":
+            given = client.get(path, headers={"x-request-id": "my-own"})
+            assert given.headers.get_list("x-request-id") == ["my-own"]
+        ids = []
+        for memory in memories:
+            answer = client.post(f"/v1/memories/{memory}/writes", json={"text": f"I am {memory}."})
+            assert answer.status_code == 201, answer.text
+            ids.append(answer.headers["x-request-id"])
+        assert answer.headers["x-ratelimit-remaining-requests"] == "22"
+        assert len({served.owner(memory).pid for memory in memories}) == 2
+        large = client.post("/v1/memories/m0/writes", content=b"x" * 20_000)
+        assert large.json()["error"]["code"] == "request_too_large"
+        ids.append(large.headers["x-request-id"])
+        time.sleep(0.5)  # the last is told of after its answer
+        listed = client.get("/v1/requests", params={"limit": 100}).json()["data"]
+        assert [one["id"] for one in reversed(listed)] == ids
+        assert listed[0]["code"] == "request_too_large"
+        told = [client.get(f"/v1/memories/{name}") for name in memories for _ in range(3)]
+        codes = [answer.status_code for answer in told]
+        assert codes == [200] * 21 + [429] * 3
+        assert told[-1].headers["x-ratelimit-remaining-requests"] == "0"
+        assert int(told[-1].headers["retry-after"]) >= 1
+        served.process("tally").kill()  # nobody is refused for want of it, and it comes back
+        assert client.get("/v1/memories/m0").status_code == 200
+        until(lambda: client.get("/v1/requests").is_success)
+    database.close()
 
 
 @pytest.fixture(scope="module")

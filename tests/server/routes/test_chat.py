@@ -236,7 +236,10 @@ def test_what_fails_before_the_first_token_fails_before_the_stream(served: Serve
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"n": 2}, "n"),
     ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
+    ({"tool_choice": "required"}, "tool_choice"),
+    ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, "tool_choice"),
     ({"functions": [{"name": "f"}]}, "functions"),
+    ({"web_search_options": {}}, "web_search_options"),
     ({"response_format": {"type": "json_object"}}, "response_format"),
     ({"response_format": "json"}, "response_format"),
     ({"modalities": ["text", "audio"]}, "modalities"),
@@ -285,6 +288,7 @@ def test_fields_that_change_nothing_are_let_pass(served: Served) -> None:
         "a_field_of_next_year": {"x": 1},
         "n": 1,
         "tools": [],
+        "tool_choice": "auto",
         "response_format": {"type": "text"},
         "frequency_penalty": 0,
         "logit_bias": None,

@@ -17,6 +17,7 @@ def request(**fields: Any) -> ResponseRequest:
     ("fields", "param"),
     [
         ({"tools": [{"type": "web_search"}]}, "tools"),
+        ({"tool_choice": "required"}, "tool_choice"),
         ({"text": {"format": {"type": "json_schema"}}}, "text.format"),
         ({"background": True}, "background"),
         ({"prompt": {"id": "p"}}, "prompt"),

@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,12 +29,18 @@ from memplus.server.ray.destinations import Destinations
 from memplus.server.ray.figures import joined
 from memplus.server.ray.ingress import Forwarding, Unreachable
 from memplus.server.ray.replica import Replica
+from memplus.server.ray.tally import SharedTally
+from memplus.server.recent import RecentRequest
 from memplus.server.services import require_keys
+from memplus.server.settings import ServerSettings
+from memplus.server.tally import Tally
 from memplus.store import Lease, MemoryStore
 
 __all__ = ["IngressDeployment", "ReplicaDeployment", "application", "build", "prepare"]
 
 _FIGURES_SECONDS = 5.0
+_TALLY_SECONDS = 1.0
+_TALLY_REQUESTS = 10_000
 _ROUTER: dict[str, Any] = {
     "request_router_class": "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter",
     "request_router_kwargs": {"num_fallback_replicas": 0},
@@ -44,9 +51,12 @@ _ROUTER: dict[str, Any] = {
 class ReplicaDeployment:
     """A replica as Ray Serve runs it; see ``Replica``."""
 
-    async def __init__(self, deployed: Deployed) -> None:  # type: ignore[misc]
+    async def __init__(  # type: ignore[misc]
+        self, deployed: Deployed, tally: DeploymentHandle[Any]
+    ) -> None:
         name = serve.get_replica_context().replica_id.unique_id
-        self._replica = Replica(deployed, f"{socket.gethostname()}-{os.getpid()}-{name}")
+        owner = f"{socket.gethostname()}-{os.getpid()}-{name}"
+        self._replica = Replica(deployed, owner, _shared(tally, deployed.settings))
         await self._replica.start()
 
     async def answer(self, request: CarriedRequest) -> AsyncGenerator[Message | None, None]:
@@ -72,17 +82,21 @@ class ReplicaDeployment:
 class IngressDeployment:
     """What stands in front, as Ray Serve runs it; see ``Forwarding``."""
 
-    def __init__(self, replicas: DeploymentHandle[Any], deployed: Deployed) -> None:
+    def __init__(
+        self, replicas: DeploymentHandle[Any], tally: DeploymentHandle[Any], deployed: Deployed
+    ) -> None:
         self._replicas = replicas
         self._deployed = deployed
-        self._database = prepare(deployed)
+        self._destinations = Destinations(prepare(deployed), deployed.settings)
+        self._tally = _shared(tally, deployed.settings)
 
     def __serve_build_asgi_app__(self) -> Starlette:
         settings = self._deployed.settings
         forwarding = Forwarding(
             self._hand,
-            Destinations(self._database, settings).session,
+            self._destinations.session,
             self._figures,
+            self._missed,
             body_bytes=settings.body_bytes,
             wait_seconds=settings.wait_seconds,
         )
@@ -103,10 +117,33 @@ class IngressDeployment:
         finally:
             answer.cancel()  # type: ignore[no-untyped-call]
 
+    def _missed(self, request: CarriedRequest, kept: RecentRequest) -> None:
+        who = self._destinations.holder(request)
+        if who is not None:
+            self._tally.answered(who, 0, replace(kept, key=who.key))
+
     async def _figures(self) -> bytes:
         asked = self._replicas.broadcast("figures")
         told = await asked.results_async(timeout_s=_FIGURES_SECONDS, return_exceptions=True)
         return joined(dict(one for one in told if isinstance(one, tuple)))
+
+
+def _shared(tally: DeploymentHandle[Any], settings: ServerSettings) -> SharedTally:
+    """The tally of the deployment; where Ray does not bring an answer soon, there is none."""
+
+    def ask(method: str, *given: object) -> Any:
+        try:
+            return getattr(tally, method).remote(*given).result(timeout_s=_TALLY_SECONDS)
+        except (RayError, RayServeException, TimeoutError) as error:
+            raise Unreachable(full=False) from error
+
+    def tell(method: str, *given: object) -> None:
+        try:
+            getattr(tally, method).remote(*given)
+        except (RayError, RayServeException) as error:
+            raise Unreachable(full=False) from error
+
+    return SharedTally(settings, ask, tell)
 
 
 def prepare(deployed: Deployed) -> ServerDatabase:
@@ -157,7 +194,14 @@ def application(deployed: Deployed) -> Application:
         graceful_shutdown_wait_loop_s=0.5,
         graceful_shutdown_timeout_s=settings.shutdown_seconds + 10.0,
     )
-    return ingress.bind(replicas.bind(deployed), deployed)
+    tally = cast("Deployment", serve.deployment(Tally)).options(
+        name="tally",
+        num_replicas=1,  # a key's minute is one
+        max_ongoing_requests=_TALLY_REQUESTS,
+        ray_actor_options={"num_cpus": 0.0},
+    )
+    counting = tally.bind(settings)
+    return ingress.bind(replicas.bind(deployed, counting), counting, deployed)
 
 
 def build(values: dict[str, Any]) -> Application:

@@ -45,12 +45,17 @@ class Destinations:
 
     def session(self, request: CarriedRequest) -> str:
         """The same for all requests that mean one memory; any where a request means none."""
-        headers = request.headers
-        scheme, key = get_authorization_scheme_param(headers.get("authorization"))
-        known = self._keys.holder(key) if scheme.lower() == "bearer" and key else None
-        who = known or Principal()
-        memory = self._memory(who, headers, request)
+        who = self._known(request) or Principal()
+        memory = self._memory(who, request.headers, request)
         return who.stored(memory) if memory else secrets.token_hex(8)
+
+    def holder(self, request: CarriedRequest) -> Principal | None:
+        """Whose request it is; None where it has no key that is known, and needs one."""
+        return self._known(request) or (None if self._keys else Principal())
+
+    def _known(self, request: CarriedRequest) -> Principal | None:
+        scheme, key = get_authorization_scheme_param(request.headers.get("authorization"))
+        return self._keys.holder(key) if scheme.lower() == "bearer" and key else None
 
     def _memory(self, who: Principal, headers: Mapping[str, str], request: CarriedRequest) -> str:
         body = _object(request.body)

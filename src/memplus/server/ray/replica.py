@@ -16,6 +16,7 @@ from memplus.server.app import create_app
 from memplus.server.ray.carried import CarriedRequest, Carrier
 from memplus.server.ray.deployment import Deployed
 from memplus.server.services import Services
+from memplus.server.tally import Tally
 from memplus.store import Lease, MemoryStore
 
 __all__ = ["Replica"]
@@ -27,16 +28,21 @@ class Replica:
     Args:
         deployed: what is served.
         owner: the name under which it holds memories; no other living process has it.
+        tally: counts for all replicas; None: this one counts for itself.
     """
 
-    def __init__(self, deployed: Deployed, owner: str) -> None:
+    def __init__(self, deployed: Deployed, owner: str, tally: Tally | None = None) -> None:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
         logging.getLogger("mcp").setLevel(logging.WARNING)
         lease = Lease(owner, seconds=deployed.lease_seconds, margin=deployed.lease_margin)
         store = MemoryStore(deployed.store, ram=deployed.ram, lease=lease)
         self.owner = owner
         self.services = Services(
-            store, lambda: _loaded(deployed), deployed.settings, model_name=deployed.model
+            store,
+            lambda: _loaded(deployed),
+            deployed.settings,
+            model_name=deployed.model,
+            tally=tally,
         )
         app = create_app(self.services)
         self._carrier = Carrier(app)

@@ -83,7 +83,8 @@ class ChatRequest(Sampled):
         refuse("frequency_penalty", self.frequency_penalty, reason)
         refuse("presence_penalty", self.presence_penalty, reason)
         refuse("logit_bias", self.logit_bias, reason)
-        refuse("web_search_options", self.web_search_options, "the model searches nothing")
+        searching = self.web_search_options is not None  # clients mean it where it is empty, too
+        refuse("web_search_options", searching, "the model searches nothing")
         if self.top_logprobs is not None and not self.logprobs:
             raise RequestFault.invalid("top_logprobs needs logprobs: true.", "top_logprobs")
 

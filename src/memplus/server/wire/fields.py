@@ -151,11 +151,12 @@ def refuse_tools(given: object, choice: object, *, ignored: bool) -> None:
         ignored: what ``naming.ignores_tools`` says.
 
     Raises:
-        RequestFault: with ``tools``.
+        RequestFault: with ``tools``, or with ``tool_choice`` where that asks for a call.
     """
-    if choice == "none" or (ignored and choice in (None, "auto")):
-        return
-    refuse("tools", given, _NO_TOOLS)
+    left = choice in (None, "auto", "none")
+    if choice != "none" and not (ignored and left):
+        refuse("tools", given, _NO_TOOLS)
+    refuse("tool_choice", not left, "the model calls no tools")
 
 
 def stops(given: str | list[str] | None) -> tuple[str, ...]:
