@@ -24,6 +24,8 @@ from memplus.sessions.telling import tells
         "Clara Jansen is my aunt.\nShe has two cats.",
         "The old boat in the harbour moved to Pedro.",
         "FYI: the meeting is at nine",
+        "Marta Velez's locker code is 4821.",
+        "Ana Maria Diaz's home town is Oslo.",
     ],
 )
 def test_what_plainly_states_something_tells(said: str) -> None:
@@ -39,6 +41,8 @@ def test_what_plainly_states_something_tells(said: str) -> None:
         "Tell me where Marta lives.",
         "Write a poem about the sea.",
         "Brainstorm names for my cat.",
+        "Fix Ivo's car that was sold.",
+        "Outline Marta Velez's talk about what is new.",
         "Summarise what I said about Paul.",
         "Please give me the code.",
         "I need help with my essay.",

@@ -41,7 +41,9 @@ _FINITE = frozenset(
     "there's".split()
 )
 _NEAR, _FAR = 4, 8
-"""Among so many first words the verb stands: behind a name, and behind a noun."""
+"""Among so many first words the verb stands: behind a name, and behind a noun, or a name's noun."""
+_CLAUSE = frozenset("that which who whom whose when where what why how if".split())
+"""Behind these the verb is another clause's: "Fix Ivo's car that was sold" tells nothing."""
 _REMINDING = ("remember", "note", "please remember", "please note", "don't forget", "fyi")
 _WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*")
 _SENTENCE = re.compile(r"[.!\n]+(?:\s+|$)")
@@ -65,7 +67,8 @@ def _states(sentence: str) -> bool:
         return False
     if first in _ONESELF and (_ASKS_ON.intersection(words) or {"would", "like"} <= set(words)):
         return False
-    reach = _FAR if first in _DETERMINERS else _NEAR
+    owned = any(one.endswith("'s") for one in words[:3]) and not _CLAUSE.intersection(words[:_FAR])
+    reach = _FAR if first in _DETERMINERS or owned else _NEAR
     return first in _PRONOUNS or any(map(_is_finite, words[1:reach]))
 
 
