@@ -13,6 +13,7 @@ from tests.evaluation.conftest import BOOKS, words
 from tests.systems.conftest import SHARED
 from tests.systems.options import spec_for
 
+from memplus.data.statements import HELD_OUT_TOPICS, read_corrections
 from memplus.data.stream import Texts
 from memplus.data.word_search import installed
 from memplus.evaluation.tasks.told import Item
@@ -297,3 +298,35 @@ def test_differences_of_one_group_are_no_proof(monkeypatch: pytest.MonkeyPatch) 
     # Each of them ten times over is no more than each of them once.
     assert intervals.interval_of_groups([10 * one for one in single], [10] * 4) == (middle, half)
     assert math.isnan(intervals.interval_of_groups([5.0], [10])[1])
+
+
+def test_corrections_are_told_with_and_without_what_they_correct(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    told: dict[Any, str] = {}
+    texts = tmp_path / "text.txt"
+    texts.write_text(" ".join(f"It rained on day {day}." for day in range(300)))
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    script: Any = importlib.import_module("corrected")
+    monkeypatch.setattr(script.MPlus, "from_pretrained", lambda *_, **__: SHARED.mplus)
+    (system,) = make_systems(["full_context"], SHARED)
+    session = type(system.open(0))
+    write = session.write
+
+    def noted(self: Any, text: Any, *given: Any, **options: Any) -> Any:
+        told[self] = told.get(self, "") + (text if isinstance(text, str) else "".join(text))
+        return write(self, text, *given, **options)
+
+    monkeypatch.setattr(session, "write", noted)
+    given = ["--system", "full_context", "--items", "1", "--distances", "0,40", "--texts", texts]
+    monkeypatch.setattr(sys, "argv", ["corrected", *map(str, given)])
+    script.main()
+    rows = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
+    assert [(row["told"], row["tokens"]) for row in rows] == [
+        ("after the earlier one", 0), ("after the earlier one", 40),
+        ("without it", 0), ("without it", 40), ("alone", 0),
+    ]  # fmt: skip
+    assert all(row["asked"] == 1 for row in rows)
+    one = read_corrections(HELD_OUT_TOPICS)[0]
+    assert [one.text in text for text in told.values()] == [True, False, False]
+    assert all(one.later in text for text in told.values())
