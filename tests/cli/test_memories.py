@@ -83,8 +83,14 @@ def test_a_memory_of_a_store_from_its_first_text_to_its_end(
     again = run_json(run, "ask", "Who is red?", *place, "--id", "carol", *model)
     assert again["text"] == answer["text"]
 
-    gone = run_json(run, "memories", "forget", "alice", *place, *model, "--match", "bruno")
-    assert gone["writes"]
+    forget = ["memories", "forget", "alice", *place, *model, "--match", "bruno"]
+    before = run_json(run, "memories", "show", "alice", *place)
+    would = run_json(run, *forget, "--dry-run")
+    assert "bruno" in "".join(one["text"] for one in would["writes"]).lower()
+    assert "would go" in run(*forget, "--dry-run").out
+    assert run_json(run, "memories", "show", "alice", *place) == before
+    gone = run_json(run, *forget)
+    assert gone["writes"] == [one["id"] for one in would["writes"]]
     assert run_json(run, "memories", "verify", *place)["verified"].keys() == {
         "alice", "bob", "carol",
     }  # fmt: skip

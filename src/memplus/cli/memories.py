@@ -26,6 +26,7 @@ from memplus.cli.place import Creation, Place, administered, existing_store
 from memplus.cli.standard import default_store
 
 if TYPE_CHECKING:
+    from memplus.server.erasure import Choice
     from memplus.store.journal import Commit
     from memplus.store.manifest import Manifest
 
@@ -302,6 +303,9 @@ def forget(
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Write all others again, so that no trace stays.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would go, with its text.")
+    ] = False,
     wait: Wait = 0.0,
     chosen: ModelFlags,
     shown: OutputFlags,
@@ -314,6 +318,14 @@ def forget(
     out = shown.open()
     opened = administered(store)
     loaded = chosen.load()
+    if dry_run:
+        from memplus.server.erasure import choose
+
+        with opened, opened.store.open(name, loaded) as memory:
+            _warn(out, opened.waiting(name), "may go as well")
+            choice = choose(memory, source, write, match)
+        _show_choice(out, name, choice)
+        return
     with opened, opened.writing(name, loaded, wait=wait) as memory:
         gone, also = opened.forget(memory, source=source, write=write, match=match, rebuild=rebuild)
     data = {
@@ -332,6 +344,30 @@ def forget(
         counts = ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in also.items())
         line += f" So is what the server kept of them: {counts}."
     out.result(data, show=lambda console: _say(console, line))
+
+
+def _show_choice(out: Output, name: str, choice: Choice) -> None:
+    """Say what would be forgotten."""
+    texts = choice.texts.values()
+    data = {
+        "id": name,
+        "dry_run": True,
+        "writes": [
+            {"id": one.id, "source": one.source, "tokens": one.tokens, "text": one.text}
+            for one in texts
+        ],
+        "tail_tokens": choice.tail_tokens,
+    }
+
+    def show(console: Console) -> None:
+        for one in texts:
+            _say(console, f"write {one.id} of {one.source}: {one.text}")
+        _say(
+            console,
+            f"{len(choice.texts)} writes and {choice.tail_tokens} waiting tokens would go.",
+        )
+
+    out.result(data, show=show)
 
 
 def _warn(out: Output, waiting: int, where: str) -> None:
