@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from starlette.types import Message, Scope
 
+from memplus.errors import StorageError
 from memplus.server.ray.carried import CarriedRequest
 from memplus.server.ray.ingress import Forwarding, Handed, Unreachable
 from memplus.server.recent import RecentRequest
@@ -29,14 +30,14 @@ async def figures() -> bytes:
 class Client:
     """Sends one request to a forwarding, and keeps what comes back."""
 
-    def __init__(self, hand: Handed, **bounds: Any) -> None:
+    def __init__(self, hand: Handed, *, missed: Any = None, **bounds: Any) -> None:
         bounds = {"body_bytes": 100, "wait_seconds": 1.0} | bounds
         self.missed: list[tuple[str, RecentRequest]] = []
         self.forwarding = Forwarding(
             hand,
             lambda request: "acme/notes",
             figures,
-            lambda request, kept: self.missed.append((request.path, kept)),
+            missed or (lambda request, kept: self.missed.append((request.path, kept))),
             **bounds,
         )
         self.got: list[Message] = []
@@ -186,6 +187,18 @@ def test_an_answer_that_is_whole_is_whole_whatever_happens_to_its_replica_then()
         await client.ask(b"")
         assert client.got == [JSON, piece(b"all", more=False)]
         assert client.missed == []
+
+    asyncio.run(run())
+
+
+def test_a_list_that_cannot_be_kept_costs_nobody_an_answer() -> None:
+    def refusing(request: CarriedRequest, kept: RecentRequest) -> None:
+        raise StorageError("server.db", reason="database is locked")
+
+    async def run() -> None:
+        client = Client(handing(fails=Unreachable(full=False)), missed=refusing)
+        await client.ask(b"")
+        assert (client.status, client.fault["code"]) == (503, "loading")
 
     asyncio.run(run())
 

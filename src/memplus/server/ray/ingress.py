@@ -12,6 +12,7 @@ from contextlib import aclosing, suppress
 from starlette.responses import JSONResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
+from memplus.errors import MemplusError
 from memplus.server.bounds import request_id
 from memplus.server.faults import Fault, RequestFault
 from memplus.server.metrics import CONTENT_TYPE
@@ -102,8 +103,10 @@ class Forwarding:
             return
         fault = _fault_of(passing.exception(), sent)
         _LOG.warning("%s was not answered: %s", id, fault.code)
-        await self._miss(request, id, fault, came)
-        await _say(fault, sent, scope, receive)
+        try:  # the client first: it should not wait for a list
+            await _say(fault, sent, scope, receive)
+        finally:
+            await self._miss(request, id, fault, came)
 
     async def _body(self, receive: Receive) -> bytes | None:
         """All of a request's body; None where it is too much."""
@@ -139,7 +142,10 @@ class Forwarding:
             seconds=time.time() - came,
             key="",
         )
-        await asyncio.to_thread(self._missed, request, kept)
+        try:
+            await asyncio.to_thread(self._missed, request, kept)
+        except MemplusError as error:  # nobody's answer depends on it
+            _LOG.warning("%s is in no list: %s", id, error)
 
 
 def _fault_of(error: BaseException | None, sent: _Sent) -> Fault:
