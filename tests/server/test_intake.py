@@ -248,3 +248,21 @@ def test_two_processes_bring_each_text_once_and_in_order_and_none_that_was_rolle
         other.close()
 
     asyncio.run(run())
+
+
+def test_who_waits_for_a_text_that_cannot_be_brought_is_told_why(tmp_path: Path) -> None:
+    async def write(entry: Entry) -> None:
+        raise StorageError("disk", reason="full")
+
+    async def run() -> None:
+        database, intake = opened(tmp_path, write, patience=60.0)
+        take_in(database, entries("a"))
+        for _ in range(2):  # it is told those who come later, too
+            async with asyncio.timeout(10):
+                with pytest.raises(StorageError):
+                    await intake.settled("acme/notes")
+        assert intake.waiting("acme", "notes") == 1
+        await intake.close(0)
+        database.close()
+
+    asyncio.run(run())

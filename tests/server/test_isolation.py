@@ -186,6 +186,29 @@ def test_a_key_of_other_memories_finds_nothing_of_it_on_any_route(
     assert guarded.state() == before
 
 
+def test_a_key_that_may_only_read_changes_nothing_of_others_on_any_route(guarded: Guarded) -> None:
+    key = guarded.served.key(OWN, scopes=("read",))
+    kept = "SELECT id, body FROM {} WHERE tenant = ? ORDER BY number"
+
+    def others() -> list[list[str]]:
+        found = []
+        for table in ("responses", "items"):
+            rows = guarded.served.services.database.rows(kept.format(table), (OWN,))
+            found.append([row["body"] for row in rows if row["id"] in ids])
+        return found
+
+    ids = {one for values in guarded.ids.values() for one in values.values()}
+    before = guarded.state(), others()
+    assert all(before[1])
+    with guarded.served.client(key) as client:
+        for method, path in CALLS:
+            answer = sent(guarded, client, method, path)
+            assert answer.status_code < 500, f"{method} {path}: {answer.text[:300]}"
+        mine = client.post("/v1/responses", json=ANSWER).json()["id"]
+        assert client.delete(f"/v1/responses/{mine}").is_success  # what it was answered itself
+    assert (guarded.state(), others()) == before
+
+
 @pytest.mark.parametrize(
     "name", [f"{OWN}%2Fvault", f"..%2F{OWN}%2Fvault", f"%2e%2e/{OWN}/vault", f"{OWN}/vault"]
 )

@@ -236,7 +236,7 @@ def test_search_and_fetch_are_there_for_who_wants_them(tmp_path: Path, nano: MPl
             assert (first["id"], first["title"], first["text"]) == ("ann/1", "notes", FACT)
             one = await call(client, "fetch", id=first["id"])
             assert (one["text"], one["metadata"]["memory"]) == (FACT, "ann")
-            for id in ("ann/2", "ann/x", "ann", "none/1", "/1"):
+            for id in ("ann/2", "ann/x", "ann", "none/1", "/1", f"ann/{'9' * 5000}"):
                 await refusal(client, "fetch", id=id)
 
     with serving(tmp_path, nano, search_and_fetch=True) as served, served.client() as http:

@@ -15,6 +15,7 @@ from memplus.server.naming import (
     forwarded_user,
     ignores_tools,
     named_memory,
+    told,
 )
 from memplus.server.principals import Principal
 
@@ -132,3 +133,16 @@ def test_tools_may_be_left_where_a_client_says_so(
     headers: dict[str, str], *, expected: bool
 ) -> None:
     assert ignores_tools(headers) is expected
+
+
+@pytest.mark.parametrize("name", ["J\u00fcrgen", "\u5c71\u672c", "\U0001f600", "plain"])
+def test_a_header_names_what_a_body_names(name: str) -> None:
+    sent = name.encode().decode("latin-1")  # as a framework reads it
+    for header in ("x-memory-id", "x-openwebui-user-id"):
+        assert named_memory(GATEWAY, {header: sent}, Names(), "") == name
+    assert chain_name({"x-conversation-id": f" {sent} "}, "") == name
+
+
+def test_a_header_in_latin_1_is_taken_as_it_is() -> None:
+    assert told({"x-memory-id": "J\u00fcrgen"}, "x-memory-id") == "J\u00fcrgen"
+    assert told({}, "x-memory-id") == ""

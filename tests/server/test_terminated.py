@@ -11,6 +11,7 @@ import httpx
 import pytest
 from tests.server.persisting import Persisting
 from tests.server.preloaded import Preloaded, Preloader
+from tests.server.speaking import failure
 from tests.server.test_killed import check_memories
 
 from memplus.mplus.model import MPlus
@@ -75,3 +76,32 @@ def until_written(url: str) -> None:
             return
         time.sleep(0.01)
     raise TimeoutError("no write has begun")
+
+
+def test_who_is_not_done_in_time_is_told_and_the_server_ends_in_that_time(
+    tmp_path: Path, nano: MPlus, preloader: Preloader
+) -> None:
+    store, told = tmp_path / "store", []
+
+    def write() -> None:
+        body = {"text": LONG}
+        told.append(httpx.post(f"{server.url}/v1/memories/long/writes", json=body, timeout=60))
+
+    with Preloaded(preloader, store, "--shutdown-timeout", "1") as server:
+        server.start()
+        server.until_ready()
+        writing = threading.Thread(target=write)
+        writing.start()
+        until_written(server.url)
+        begun = time.monotonic()
+        assert server.end(signal.SIGTERM) == 0
+        taken = time.monotonic() - begun
+        writing.join(60)
+    assert taken < 1 + 5  # not once more for each of what is closed
+    (answer,) = told
+    assert failure(answer, 503) == "draining"
+    assert int(answer.headers["Retry-After"]) >= 1
+    opened = MemoryStore(store)
+    opened.verify("long")
+    with opened.open("long", nano) as memory:
+        assert not memory.writes

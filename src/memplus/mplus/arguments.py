@@ -91,13 +91,16 @@ def as_name(value: Any, name: str) -> str:
     raise UsageError(f"{name} must be a path or a model's name, {_found(value)}.")
 
 
-def check_vocabulary(ids: Tensor, vocabulary: int, name: str = "input_ids") -> None:
+def check_vocabulary(ids: Tensor | Sequence[int], vocabulary: int, name: str = "input_ids") -> None:
     """Refuse ids that the embedding has no row for.
 
     Raises:
         UsageError: with such an id.
     """
-    low, high = (int(end) for end in ids.aminmax()) if ids.numel() else (0, 0)
+    if isinstance(ids, Tensor):
+        low, high = (int(end) for end in ids.aminmax()) if ids.numel() else (0, 0)
+    else:  # such as come from JSON: larger, maybe, than a tensor holds
+        low, high = (min(ids), max(ids)) if ids else (0, 0)
     if low < 0 or high >= vocabulary:
         found = low if low < 0 else high
         raise UsageError(

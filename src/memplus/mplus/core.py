@@ -244,7 +244,6 @@ class Core:
         Raises:
             UsageError: with the range of those that it holds.
         """
-        ids = ids if isinstance(ids, Tensor) else torch.tensor(ids, dtype=torch.int64)
         check_vocabulary(ids, self.vocabulary)
 
     def prefix_length(self, memory: Memory) -> int:

@@ -76,7 +76,10 @@ async def _failed(request: Request, error: Exception) -> JSONResponse:
     request.scope[CODE] = fault.code
     if fault.status >= 500 and not isinstance(error, RequestFault):
         _LOG.error("request %s failed", _id_of(request), exc_info=error)
-    return _answer(fault)
+    answer = _answer(fault)
+    if fault.code == "internal_error":  # the framework closes the connection; say so before
+        answer.headers["Connection"] = "close"
+    return answer
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:

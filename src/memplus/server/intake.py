@@ -24,7 +24,9 @@ from typing import Any
 from memplus.errors import (
     MemoryBusyError,
     MemoryMismatchError,
+    OverloadedError,
     ReadOnlyMemoryError,
+    ShuttingDownError,
     UsageError,
 )
 from memplus.server.chains import Chains
@@ -46,6 +48,10 @@ _PAUSE_SECONDS = 1.0
 _BUSY_SECONDS = 0.1
 _FINAL = (UsageError, MemoryMismatchError)
 """What no second try would change: a full memory, one that is gone, another model's."""
+_PASSING = (OverloadedError, RequestFault, ShuttingDownError)
+"""What passes by itself: too much at once."""
+_TELL_SECONDS = 2.0
+"""A disk that is full, or a damaged memory, for so long: who waits for it is told so."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,8 @@ class _Worker:
 
     def __init__(self) -> None:
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+        self._failing: float | None = None
+        """Since when no text could be brought; None: they can."""
 
     async def passed(self, number: int) -> None:
         """Wait until the text of that number and all before it wait no more."""
@@ -82,6 +90,19 @@ class _Worker:
         for wanted, future in self._waiting:
             if not future.done() and (number is None or wanted < number):
                 future.set_result(None)
+
+    def went_on(self) -> None:
+        """A text was brought, or need not be."""
+        self._failing = None
+
+    def failed(self, error: Exception) -> None:
+        """A text could not be brought, for a reason that may last; who waits hears of it where it
+        has lasted a while already."""
+        now = time.monotonic()
+        self._failing = now if self._failing is None else self._failing
+        for _, future in self._waiting:
+            if not future.done() and now - self._failing >= _TELL_SECONDS:
+                future.set_exception(error)
 
 
 class Intake:
@@ -159,10 +180,14 @@ class Intake:
                 await asyncio.sleep(_BUSY_SECONDS)
             except _FINAL as error:
                 await asyncio.to_thread(self._refuse, entry, error)
+                worker.went_on()
             else:
                 await asyncio.to_thread(self.done, id)
+                worker.went_on()
         except Exception as error:
             _LOG.warning("text %s waits: %s", id, type(error).__name__)
+            if not isinstance(error, _PASSING):
+                worker.failed(error)
             await asyncio.sleep(_PAUSE_SECONDS)
         return True
 
@@ -224,6 +249,7 @@ class Intake:
 
         Raises:
             RequestFault: it takes longer than the server waits.
+            MemplusError: it cannot be written, such as on a full disk or into a damaged memory.
         """
         tenant, _, memory = stored.rpartition("/")
         row = self._database.row(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from memplus.server.database import ServerDatabase
+from memplus.server.faults import RequestFault
 from memplus.server.principals import Principal
 
 __all__ = ["SCHEMA", "KeptAnswers", "KeptResponse", "Repeat"]
@@ -104,9 +105,16 @@ class KeptAnswers:
         return found[::-1]
 
     def delete(self, who: Principal, id: str) -> bool:
-        """Let go of one; whether the principal has it."""
+        """Let go of one; whether the principal has it.
+
+        Raises:
+            RequestFault: it answered another key, and this one may only read.
+        """
         if self.response(who, id) is None:
             return False
+        row = self._database.row("SELECT key FROM responses WHERE id = ?", (id,))
+        if not who.may("write") and row is not None and row["key"] != who.key:
+            raise RequestFault.forbidden("This key has no scope 'write'.")
         with self._database.transaction() as run:
             run.execute("DELETE FROM responses WHERE id = ? AND tenant = ?", (id, who.tenant))
         return True

@@ -27,6 +27,7 @@ import memplus
 from memplus.server.asking import admitted
 from memplus.server.bounds import PRINCIPAL, ROUTE
 from memplus.server.faults import Fault, fault_of
+from memplus.server.naming import told
 from memplus.server.principals import Principal
 from memplus.server.services import Services
 from memplus.server.settings import ServerSettings
@@ -92,12 +93,11 @@ class _Tools:
             context.request.scope[TOOL] = tool.name
         try:
             given = tool.takes.model_validate(params.arguments or {})
-        except ValidationError as error:
-            return _failure(_misread(tool, error))
-        try:
             if self._local is not None:  # whoever started this waits for it anyway
                 await self._services.loaded()
             result = await tool.call(self._caller(context.request), given)
+        except ValidationError as error:
+            return _failure(_misread(tool, error))
         except Exception as error:
             fault = fault_of(error)
             if fault.code == "internal_error":
@@ -109,7 +109,7 @@ class _Tools:
     def _caller(self, request: object) -> Caller:
         if isinstance(request, Request):
             who = request.scope[PRINCIPAL]
-            memory = request.headers.get("x-memory-id", "")
+            memory = told(request.headers, "x-memory-id")
             return Caller(self._services, who, memory or self._memory)
         if self._local is None:
             raise RuntimeError("a call came without a request")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import jwt
@@ -17,6 +18,7 @@ __all__ = [
     "forwarded_user",
     "ignores_tools",
     "named_memory",
+    "told",
 ]
 
 _ISSUER = "open-webui"
@@ -66,7 +68,7 @@ def named_memory(
         RequestFault: it is another one than the conversation began with; a name that is too long; a
             user's signature that is wrong.
     """
-    given = headers.get("x-memory-id", "").strip()
+    given = told(headers, "x-memory-id")
     explicit = given or names.memory or names.metadata or names.model
     if names.pinned is not None:
         if explicit and explicit != names.pinned:
@@ -81,6 +83,18 @@ def named_memory(
     return found or None
 
 
+def told(headers: Mapping[str, str], name: str) -> str:
+    """What a header says, blanks around it left out.
+
+    HTTP's headers are bytes, which frameworks read as Latin-1; most clients send names in UTF-8,
+    and without this a name would mean another memory in a header than in a path or a body.
+    """
+    found = headers.get(name, "")
+    with suppress(UnicodeError):  # it was Latin-1 indeed
+        found = found.encode("latin-1").decode()
+    return found.strip()
+
+
 def forwarded_user(who: Principal, headers: Mapping[str, str], secret: str) -> str:
     """The user for whom a gateway asks; empty where nobody is named, or the key is no gateway's.
 
@@ -92,7 +106,7 @@ def forwarded_user(who: Principal, headers: Mapping[str, str], secret: str) -> s
     if not who.gateway:
         return ""
     if not secret:
-        return headers.get(_PLAIN, "").strip()
+        return told(headers, _PLAIN)
     token = headers.get(_SIGNED, "").strip()
     if not token:
         return ""
@@ -112,7 +126,7 @@ def chain_name(headers: Mapping[str, str], conversation: str) -> str:
     Raises:
         RequestFault: it is too long.
     """
-    given = (headers.get(name, "").strip() for name in _CONVERSATIONS)
+    given = (told(headers, name) for name in _CONVERSATIONS)
     found = conversation or next((one for one in given if one), "")
     if len(found) > _LONGEST:
         message = f"The id of a conversation has at most {_LONGEST} characters."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import time
 from collections.abc import Callable
 from types import FrameType
 
@@ -18,6 +19,8 @@ from memplus.server.services import Services
 __all__ = ["configured", "run"]
 
 _POLL_SECONDS = 0.05
+_LAST_SECONDS = 2.0
+"""For the last words to those whose answers did not end in time."""
 _IDLE_SECONDS = 75
 """That a connection without a request stays open. Longer than clients keep theirs, 5 s most of
 them: who sends on a connection that is closed at that moment gets no answer."""
@@ -47,18 +50,24 @@ class _Draining(uvicorn.Server):
             signal.signal(sig, signal.SIG_DFL)
             signal.raise_signal(sig)
             return
-        self._services.state = "draining"
+        self._services.drain()
         asyncio.get_running_loop().call_soon_threadsafe(self._begin)
 
     def _begin(self) -> None:
         self._drain = asyncio.create_task(self._until_done())
 
     async def _until_done(self) -> None:
-        seconds = self._services.settings.shutdown_seconds
-        until = asyncio.get_running_loop().time() + seconds
-        while self._services.running_requests and asyncio.get_running_loop().time() < until:
-            await asyncio.sleep(_POLL_SECONDS)
+        await self._idle(self._services.left)
+        if self._services.running_requests:
+            await self._services.give_up()
+            await self._idle(_LAST_SECONDS)
+        self.config.timeout_graceful_shutdown = max(1, round(self._services.left))
         self.should_exit = True
+
+    async def _idle(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while self._services.running_requests and time.monotonic() < until:
+            await asyncio.sleep(_POLL_SECONDS)
 
 
 def configured(services: Services) -> uvicorn.Config:
@@ -73,7 +82,7 @@ def configured(services: Services) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         timeout_keep_alive=_IDLE_SECONDS,
-        timeout_graceful_shutdown=max(1, round(settings.shutdown_seconds)),
+        timeout_graceful_shutdown=max(1, round(settings.shutdown_seconds)),  # less once it drains
         lifespan="on",
     )
 

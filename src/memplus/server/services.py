@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import AsyncIterator, Callable
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Services", "require_keys"]
 
+_LOG = logging.getLogger("memplus.server")
 _POLL_SECONDS = 0.05
 _THREADS = 32
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
@@ -75,6 +77,7 @@ class Services:
         self.state: Literal["loading", "ready", "draining", "failed"] = "loading"
         self.failure: Exception | None = None
         self.running_requests = 0
+        self._until: float | None = None
         folder = database_folder(store.paths)
         self.database = ServerDatabase(folder, SCHEMA)
         point_out(store.paths, folder)
@@ -188,22 +191,41 @@ class Services:
         try:
             yield
         finally:
-            self.state = "draining"
+            self.drain()
             loading.cancel()
             await asyncio.gather(loading, return_exceptions=True)
-            await self.intake.close(self.settings.shutdown_seconds)
+            await self.intake.close(self.left)
             if self._engine is not None:
-                await self._engine.close(self.settings.shutdown_seconds)
+                await self._engine.close(self.left)
             if self._vault is not None:
                 await self._vault.close()
             self.database.close()
 
+    def drain(self) -> None:
+        """Take no new work; from now on ``left`` runs."""
+        self.state = "draining"
+        if self._until is None:
+            self._until = time.monotonic() + self.settings.shutdown_seconds
+
+    @property
+    def left(self) -> float:
+        """Seconds until a server that drains has to end."""
+        return max(0.0, (self._until or 0.0) - time.monotonic())
+
+    async def give_up(self) -> None:
+        """Let those whose answers and writes did not end in time hear that they will not."""
+        if self._engine is not None:
+            await self._engine.close(0.0)
+
     async def _start(self) -> None:
         try:
-            model = await ended(self._load)
+            await self._begin()
         except Exception as error:
             self.state, self.failure = "failed", error
-            raise
+            _LOG.error("the server cannot begin", exc_info=error)
+
+    async def _begin(self) -> None:
+        model = await ended(self._load)
         engine = MeasuredEngine(model, self.metrics)
         engine.start()
         await asyncio.to_thread(self.beside.finish_all)

@@ -6,6 +6,7 @@ that the key is bound to, the one that the request's header names, the only one 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -41,6 +42,8 @@ _FIRST_MEMORY = "default"
 _MOST_SOURCES = 50
 _LONGEST_TEXT = 2_000
 _FEW_NAMES = 10
+_NUMBER = re.compile(r"[0-9]{1,18}")
+"""Of a write; Python reads no number of thousands of digits."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +159,7 @@ async def _search_any(caller: Caller, given: Search) -> Hits:
 
 async def _fetch(caller: Caller, given: Fetch) -> Fetched:
     name, _, number = given.id.rpartition("/")
-    if not name or not number.isdecimal():
+    if not name or not _NUMBER.fullmatch(number):
         raise UsageError("There is no text of that id; search gives ids.")
     write = int(number)
     page = await writes.written(caller.services, caller.who, name, after=max(0, write - 1), limit=1)

@@ -46,7 +46,6 @@ CREATE TABLE IF NOT EXISTS memories (
 )
 _LOG = logging.getLogger("memplus.server")
 _SWEEP_SECONDS = 0.5
-_LONGEST_METADATA = 4096
 
 
 @dataclass(frozen=True)
@@ -174,7 +173,7 @@ class Vault:
         stored = who.stored(name)
         if stored not in self.store:
             await asyncio.to_thread(self.making, stored)
-        await asyncio.to_thread(make)
+        await self._open.once_free(stored, make)  # another process may be making it
         self._put_metadata(who.stored(name), metadata)
 
     async def check_count(self, who: Principal) -> None:
@@ -189,9 +188,11 @@ class Vault:
             raise RequestFault(fault)
 
     async def delete(self, who: Principal, name: str) -> None:
-        """Remove a memory, and what is kept of it beside the store."""
+        """Remove a memory, and what is kept of it beside the store; texts that wait for it go, too.
+
+        So one that cannot be written to, because it is damaged or the disk is full, can be removed.
+        """
         stored = self._allowed(who, name, "write")
-        await self.settled(stored)
         async with self._open.turn(stored):
             await self._open.drop(stored)
             await self._open.once_free(stored, lambda: self.remove(stored))
@@ -205,7 +206,7 @@ class Vault:
         async with self._open.turn(new):
             self._require_free(new)
             await asyncio.to_thread(self.making, new)
-            await asyncio.to_thread(self.store.fork, stored, new)
+            await self._open.once_free(new, lambda: self.store.fork(stored, new))
             self._put_metadata(new, self._metadata(stored))
 
     async def export(self, who: Principal, name: str, path: Path) -> None:
@@ -220,7 +221,7 @@ class Vault:
         await self.check_count(who)
         async with self._open.turn(stored):
             self._require_free(stored)
-            await asyncio.to_thread(self.take_in, path, stored)
+            await self._open.once_free(stored, lambda: self.take_in(path, stored))
 
     def _require_free(self, stored: str) -> None:
         """Refuse a name that is taken before anybody waits for the memory's lock."""
@@ -288,14 +289,11 @@ class Vault:
         return {} if row is None else dict(json.loads(row["metadata"]))
 
     def _put_metadata(self, stored: str, metadata: dict[str, str]) -> None:
-        text = json.dumps(metadata)
-        if len(text) > _LONGEST_METADATA:
-            raise RequestFault.invalid("The metadata is too long.", "metadata")
         with self._database.transaction() as run:
             run.execute(
                 "INSERT INTO memories VALUES (?, ?, ?) ON CONFLICT (stored) DO UPDATE "
                 "SET metadata = excluded.metadata",
-                (stored, text, time.time()),
+                (stored, json.dumps(metadata), time.time()),
             )
 
     def on_opening(self, tell: Callable[[str], object]) -> None:

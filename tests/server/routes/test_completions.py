@@ -94,5 +94,6 @@ def test_a_stream_gives_the_same_text(served: Served) -> None:
 
 
 def test_what_nobody_could_answer_is_refused(served: Served) -> None:
-    for fields in ({"max_tokens": 0}, {"n": 2}, {"suffix": "x"}, {"prompt": []}):
+    wrong: list[dict[str, Any]] = [{"prompt": [one]} for one in (-1, 1 << 20, 10**40, -(10**40))]
+    for fields in ({"max_tokens": 0}, {"n": 2}, {"suffix": "x"}, {"prompt": []}, *wrong):
         assert post(served, fields.pop("prompt", PROMPT), **fields).status_code == 400

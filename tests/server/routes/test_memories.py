@@ -20,6 +20,22 @@ def test_a_memory_is_made_with_its_limits_and_its_metadata(client: httpx.Client)
     assert failure(client.post("/v1/memories", json=asked), 409) == "memory_exists"
 
 
+def test_metadata_may_be_as_long_as_is_promised(client: httpx.Client) -> None:
+    metadata = {f"{'k' * 62}{place:02}": "\u00e9\U0001f600" * 256 for place in range(16)}
+    made = client.post("/v1/memories", json={"name": "ann", "metadata": metadata})
+    assert made.status_code == 201, made.text
+    assert client.get("/v1/memories/ann").json()["metadata"] == metadata
+    file = client.get("/v1/memories/ann/export").content
+    assert client.post("/v1/memories:import", params={"id": "bob"}, content=file).is_success
+    assert client.get("/v1/memories/bob").json()["metadata"] == metadata
+    client.post("/v1/memories/ann/fork", json={"name": "cid"})
+    assert client.get("/v1/memories/cid").json()["metadata"] == metadata
+    for more in ({"k" * 65: ""}, {"k": "v" * 513}, metadata | {"k": "v"}):
+        refused = client.post("/v1/memories", json={"name": "dan", "metadata": more})
+        assert failure(refused, 400) == "invalid"
+    assert failure(client.get("/v1/memories/dan"), 404) == "memory_not_found"  # nor half of it
+
+
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../a", "a\nb", "\x00", "x" * 201])
 def test_names_that_no_memory_can_have_are_refused(client: httpx.Client, name: str) -> None:
     answer = client.post("/v1/memories", json={"name": name})

@@ -47,6 +47,30 @@ def test_a_file_that_is_no_text_is_refused_and_makes_no_memory(
     assert client.get("/v1/memories").json()["data"] == []
 
 
+@pytest.mark.parametrize("place", ["name", "field"])
+def test_the_name_of_a_files_source_is_bounded_as_any_source(
+    client: httpx.Client, place: str
+) -> None:
+    for length, status in ((500, 201), (501, 400)):
+        name, data = ("n" * length, {}) if place == "name" else ("a", {"source": "n" * length})
+        answer = client.post(
+            "/v1/memories/ann/files", files={"file": (name, FACT.encode())}, data=data
+        )
+        assert answer.status_code == status, answer.text
+    assert answer.json()["error"]["param"] == "source"
+    assert texts(client) == [FACT]
+
+
+def test_a_file_that_a_client_sends_again_by_itself_is_written_once(client: httpx.Client) -> None:
+    for count in ("0", "1", "2"):
+        answer = client.post(
+            "/v1/memories/ann/files", files={"file": ("a.txt", FACT.encode())},
+            headers={"x-stainless-retry-count": count},
+        ).json()  # fmt: skip
+        assert answer["repeated"] == (count != "0")
+    assert texts(client) == [FACT]
+
+
 def test_a_small_file_that_unpacks_to_a_huge_one_is_refused(tmp_path: Path, nano: MPlus) -> None:
     with serving(tmp_path, nano, body_bytes=100_000) as served, served.client() as client:
         packed = gzip.compress(b"word " * 10_000_000)

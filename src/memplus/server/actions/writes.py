@@ -15,6 +15,7 @@ from memplus.server.calls import Call, digest_of, label_of
 from memplus.server.faults import Fault, RequestFault
 from memplus.server.principals import Principal
 from memplus.server.services import Services
+from memplus.server.wire.memories import LONGEST_SOURCE
 from memplus.server.wire.writes import (
     Message,
     Waiting,
@@ -49,6 +50,9 @@ class Said:
     def __post_init__(self) -> None:
         require_text(self.text, "The text")
         require_text(self.source, "The name of the source")
+        if len(self.source) > LONGEST_SOURCE:
+            message = f"The name of a source has at most {LONGEST_SOURCE} characters."
+            raise RequestFault.invalid(message, "source")
         if not self.text.strip():
             raise EmptyTextError()
         if len(self.key) > _LONGEST_KEY:

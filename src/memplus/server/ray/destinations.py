@@ -15,15 +15,17 @@ from urllib.parse import parse_qs
 from fastapi.security.utils import get_authorization_scheme_param
 from pydantic import ValidationError
 
+from memplus.errors import MemplusError
 from memplus.server.database import ServerDatabase
 from memplus.server.faults import RequestFault
 from memplus.server.keys import Keys
 from memplus.server.ledger import Ledger
-from memplus.server.naming import Names, named_memory
+from memplus.server.naming import Names, named_memory, told
 from memplus.server.principals import Principal
 from memplus.server.ray.carried import CarriedRequest
 from memplus.server.settings import ServerSettings
 from memplus.server.wire.fields import Named
+from memplus.server.wire.sound import require_sound
 
 __all__ = ["Destinations"]
 
@@ -65,7 +67,7 @@ class Destinations:
             return asked or _text(body, "id") if named in ("", ":import") else named
         if request.path == "/mcp":
             arguments = _within(_within(body, "params"), "arguments")
-            given = _text(arguments, "memory") or headers.get("x-memory-id", "")
+            given = _text(arguments, "memory") or told(headers, "x-memory-id")
             return given.strip() or who.bound
         with suppress(RequestFault):
             return named_memory(who, headers, self._names(who, body), self._secret) or ""
@@ -87,8 +89,9 @@ class Destinations:
 
 
 def _object(body: bytes) -> Mapping[str, object]:
-    with suppress(ValueError):  # not JSON, or not UTF-8
+    with suppress(ValueError, RecursionError, MemplusError, RequestFault):  # no JSON, or unsound
         found = json.loads(body)
+        require_sound(found)
         if isinstance(found, dict):
             return found
     return {}

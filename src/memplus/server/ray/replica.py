@@ -79,8 +79,8 @@ class Replica:
 
     async def stop(self) -> None:
         """Bring what was acknowledged to its memories, and let go of them."""
-        self.services.state = "draining"
-        await self._carrier.close(self.services.settings.shutdown_seconds)
+        self.services.drain()
+        await self._carrier.close(self.services.left)
         await self._lifespan.shutdown()
 
 

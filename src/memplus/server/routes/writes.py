@@ -47,6 +47,7 @@ async def write(
 
 @router.post("/files", status_code=201)
 async def write_file(
+    request: Request,
     memory: str,
     services: Served,
     who: Who,
@@ -58,7 +59,13 @@ async def write_file(
 ) -> Written:
     """Write a text file, gzipped or not; its name is the source unless another is given."""
     document = await asyncio.to_thread(document_of, file, services.settings.body_bytes)
-    said = writes.Said(document.text, source or document.source, {}, flush, key=key)
+    said = writes.Said(
+        document.text,
+        source or document.source,
+        flush=flush,
+        key=key,
+        retried=retried(request.headers),
+    )
     return await writes.write(services, who, memory, said)
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from memplus.server.faults import RequestFault
 from memplus.server.naming import Names
+from memplus.server.wire.sound import Sound
 
 __all__ = [
     "Conversation",
@@ -26,7 +27,7 @@ _TEXTS = {"text", "input_text", "output_text"}
 _MOST_STOPS = 16
 
 
-class Wire(BaseModel):
+class Wire(Sound):
     """A request's body. Unknown fields are let pass, as clients add some every year."""
 
     model_config = ConfigDict(extra="ignore")

@@ -6,7 +6,10 @@ from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
+from memplus.server.wire.sound import Sound
+
 __all__ = [
+    "LONGEST_SOURCE",
     "Deleted",
     "Described",
     "ForgetRequest",
@@ -23,7 +26,7 @@ __all__ = [
 ]
 
 _LONGEST_NAME = 200
-_LONGEST_SOURCE = 500
+LONGEST_SOURCE = 500
 Item = TypeVar("Item")
 
 _PLAIN = r"[^/\x00-\x1f\x7f]"
@@ -38,7 +41,7 @@ Name = Annotated[
 ]
 """A memory's name: no ``/``, no control character, and not ``.`` or ``..``, which lead elsewhere
 in a path, so that no client could reach it."""
-SourceName = Annotated[str, StringConstraints(max_length=_LONGEST_SOURCE)]
+SourceName = Annotated[str, StringConstraints(max_length=LONGEST_SOURCE)]
 Metadata = dict[
     Annotated[str, StringConstraints(min_length=1, max_length=64)],
     Annotated[str, StringConstraints(max_length=512)],
@@ -46,7 +49,7 @@ Metadata = dict[
 """At most 16 values of 512 characters, as in the API that clients know."""
 
 
-class Body(BaseModel):
+class Body(Sound):
     """What is sent; fields that are not known are ignored, since clients add some every year."""
 
     model_config = ConfigDict(extra="ignore", populate_by_name=True)
