@@ -46,7 +46,6 @@ def test_the_plugin_remembers_from_one_call_to_the_next(keyed: Served) -> None:
         assert FACT in "".join(texts(client, "llm"))
 
 
-@pytest.mark.slow
 def test_the_plugin_is_a_model_where_llm_is_installed(keyed: Served, tmp_path: Path) -> None:
     pytest.importorskip("llm")
     key = keyed.key("llm")

@@ -38,6 +38,7 @@ def test_every_error_of_the_library_has_a_status_and_a_code(error: MemplusError)
         (OverloadedError(reason="so many wait", retry_after=7), 503, "overloaded"),
         (StorageError(PATH, reason="full", code=errno.ENOSPC), 507, "storage_error"),
         (StorageError(PATH, reason="broken"), 500, "storage_error"),
+        (StorageError(PATH, reason="locked", code=errno.EAGAIN), 503, "overloaded"),
         (MemoryVersionError(PATH, found=9, supported=2), 409, "memory_version"),
         (ValueError(PATH), 500, "internal_error"),
         (OSError(errno.EIO, "bad", str(Path(PATH))), 500, "internal_error"),

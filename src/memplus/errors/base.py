@@ -119,6 +119,7 @@ _REMEDIES: dict[object, str] = {
     errno.ENOSPC: _SPACE,
     errno.EDQUOT: _SPACE,
     errno.EFBIG: _SPACE,
+    errno.EAGAIN: "Another process has it for long; try again when that is done.",
     errno.EROFS: "The disk is read-only; choose another place.",
     errno.EACCES: "Look at the permissions of the file and its folder, or choose another place.",
     errno.EPERM: "Look at the permissions of the file and its folder, or choose another place.",

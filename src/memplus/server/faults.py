@@ -152,6 +152,9 @@ def fault_of(error: Exception) -> Fault:
         return Fault(400, "invalid_request_error", message, "invalid_export")
     if isinstance(error, StorageError):
         code = error.fields.get("code")
+        if code == errno.EAGAIN:
+            message = "Others have the store's files for longer than the server waits; try again."
+            return RequestFault.unavailable(message, "overloaded", 1.0).fault
         status = 507 if code in (errno.ENOSPC, errno.EDQUOT) else 500
         kind = "storage_error" if status == 507 else "server_error"
         return Fault(status, kind, _FULL, "storage_error")
