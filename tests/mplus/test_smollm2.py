@@ -94,7 +94,8 @@ def test_adapters_of_rank_8_over_it_are_a_bundle_below_20_mb(
     real: CachedBase, tmp_path: Path
 ) -> None:
     sizes = replace(SIZES, adapters=AdapterConfig(rank=8), retriever_layers=1)
-    made = MPlus.from_backbone("smollm2", sizes, local_files_only=True).eval()
+    given: Any = {"dtype": "bfloat16", "local_files_only": True}
+    made = MPlus.from_backbone("smollm2", sizes, **given).eval()
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, weight in made.model.named_parameters():
@@ -102,7 +103,7 @@ def test_adapters_of_rank_8_over_it_are_a_bundle_below_20_mb(
                 weight.copy_(torch.randn(weight.shape, generator=generator) * 0.02)
     made.save_pretrained(tmp_path, base="reference")
     assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 20_000_000
-    loaded = MPlus.from_pretrained(tmp_path, local_files_only=True)
+    loaded = MPlus.from_pretrained(tmp_path, **given)
     memory, other = made.new_memory(), loaded.new_memory()
     made.write(memory, TEXT * 2)
     loaded.write(other, TEXT * 2)

@@ -34,7 +34,7 @@ def test_a_key_signs_in_and_stays_out_of_the_address(page: Page, key: str) -> No
     page.open()
     assert page.heading == "Sign in"
     page.field("Key").send_keys("mp-wrong", Keys.ENTER)
-    page.shows("Send a key as", "Request page-")
+    page.shows("The server has no such key", "Request page-")
     assert page.active.accessible_name == "Key"
     page.field("Key").send_keys(key, Keys.ENTER)
     page.shows("Nothing is remembered yet")
