@@ -24,7 +24,7 @@ from random import Random
 
 import torch
 from kept import Kept
-from shapes import add_device
+from shapes import systems_parser
 
 from memplus import MPlus
 from memplus.data.notes import make_notes
@@ -94,13 +94,7 @@ def _counts(
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--model", default="smollm2")
-    parser.add_argument("--dtype", default="float32")
-    add_device(parser)
-    parser.add_argument("--system", default="mplus", help="names with options, by commas")
+    parser = systems_parser(__doc__)
     parser.add_argument("--data", type=Path, help="folder of SQuAD and NQ; else they are left out")
     parser.add_argument("--items", type=int, default=24, help="questions of each source")
     parser.add_argument("--tail", action="store_true", help="leave what fills no segment as text")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from shapes import add_device
+from shapes import systems_parser
 
 from memplus import MPlus
 from memplus.bench import make_inputs
@@ -93,13 +93,7 @@ def _share(count: int, asked: int) -> str:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--model", default="smollm2")
-    parser.add_argument("--dtype", default="float32")
-    add_device(parser)
-    parser.add_argument("--system", default="mplus", help="names with options, by commas")
+    parser = systems_parser(__doc__)
     parser.add_argument("--distances", default="0,1k,4k", help="tokens since the later version")
     parser.add_argument("--items", type=int, help="corrections; all that are held out by default")
     parser.add_argument("--texts", type=Path, nargs="+", help="prose; Python's documentation else")

@@ -21,7 +21,17 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from memplus import MemoryConfig, MPlus
 from memplus.passes.pristine import Pristine
 
-__all__ = ["DTYPES", "SHAPES", "Shape", "add_device", "build", "is_there", "now", "on_gpu"]
+__all__ = [
+    "DTYPES",
+    "SHAPES",
+    "Shape",
+    "add_device",
+    "build",
+    "is_there",
+    "now",
+    "on_gpu",
+    "systems_parser",
+]
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 """By the names that the commands have for them."""
@@ -109,6 +119,18 @@ def add_device(parser: argparse.ArgumentParser) -> None:
         default=os.environ.get("MEMPLUS_DEVICE") or None,
         help="cpu or cuda, also as MEMPLUS_DEVICE; the processor, or the shape's own, by default",
     )
+
+
+def systems_parser(description: str | None) -> argparse.ArgumentParser:
+    """The options of a benchmark that asks systems over one model."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", default="smollm2")
+    parser.add_argument("--dtype", default="float32")
+    add_device(parser)
+    parser.add_argument("--system", default="mplus", help="names with options, by commas")
+    return parser
 
 
 def on_gpu(device: str) -> bool:
