@@ -194,6 +194,23 @@ def test_how_rows_are_kept_is_no_part_of_what_memory_and_model_agree_on() -> Non
     assert narrow.differs(wide) == []
 
 
+def test_whether_spans_replace_others_is_no_part_of_it_either() -> None:
+    way = SpanRetrieval(span_rows=64, layer=2)
+    plain = MemoryConfig(drop="shared", retrieval=way)
+    ruled = replace(plain, retrieval=replace(way, supersedes=True))
+    assert ruled.supersedes_spans
+    assert not plain.supersedes_spans
+    assert not replace(ruled, retrieved_tokens=0).supersedes_spans
+    assert "supersedes" not in plain.to_dict()["retrieval"]
+    assert ruled.to_dict()["retrieval"] == {**plain.to_dict()["retrieval"], "supersedes": True}
+    assert MemoryConfig.from_dict(ruled.to_dict()).supersedes_spans
+    assert ruled.identifying() == plain.identifying() == plain.to_dict()
+    assert ruled == plain
+    assert ruled.differs(plain) == []
+    with pytest.raises(ConfigError, match=r"retrieval\.supersedes"):
+        SpanRetrieval(supersedes=1)  # type: ignore[arg-type]
+
+
 def test_the_bundled_model_keeps_its_rows_in_8_bits() -> None:
     nano = Path(memplus.__file__).parent / "assets" / "nano"
     shipped = json.loads((nano / "memplus.json").read_text())

@@ -156,14 +156,16 @@ class SpanRetrieval:
     layer: int = 8
     """The layer whose input asks, and whose rows carry the retrieval keys."""
     weighs: bool = False
-    """Whether the rows of a span count for less while they are read, the further its score lies
-    below the best one's."""
+    """Whether rows of a span count for less in a read, the further its score is below the best."""
+    supersedes: bool = field(default=False, compare=False)
+    """Whether spans that a later one replaces are not read; no row depends on it."""
     kind: Literal["spans"] = "spans"
 
     def __post_init__(self) -> None:
         _whole("retrieval.span_rows", self.span_rows, 1, _WIDEST)
         _whole("retrieval.layer", self.layer, 0, _WIDEST)
         _flag("retrieval.weighs", self.weighs)
+        _flag("retrieval.supersedes", self.supersedes)
 
 
 Retrieval = RowRetrieval | SpanRetrieval
@@ -347,8 +349,12 @@ class MemoryConfig:
     @property
     def weighs_spans(self) -> bool:
         """Whether scores of spans weigh their rows while they are read."""
-        spans = isinstance(self.retrieval, SpanRetrieval) and self.retrieval.weighs
-        return spans and self.has_long_term
+        return self.has_long_term and bool(getattr(self.retrieval, "weighs", False))
+
+    @property
+    def supersedes_spans(self) -> bool:
+        """Whether spans that a later one replaces are not read."""
+        return self.has_long_term and bool(getattr(self.retrieval, "supersedes", False))
 
     @property
     def has_long_term(self) -> bool:
@@ -403,12 +409,15 @@ class MemoryConfig:
         What is saved and what digests are made of stay as they were before there was a choice.
         """
         values = self.identifying()
+        if isinstance(self.retrieval, SpanRetrieval) and self.retrieval.supersedes:
+            values["retrieval"]["supersedes"] = True
         return values if self.rows == "exact" else values | {"rows": self.rows}
 
     def identifying(self) -> dict[str, Any]:
-        """What a memory and its model must agree on, as plain JSON values: all but ``rows``."""
+        """What a memory and its model must agree on, as plain JSON values."""
         values = asdict(self)
         del values["rows"]
+        values["retrieval"].pop("supersedes", None)
         if isinstance(self.retrieval, RowRetrieval):
             del values["retrieval"]
         if self.long_term_layers is None:

@@ -185,7 +185,8 @@ def test_retrieving_spans_equals_a_sort_in_plain_python(
     store.append(columns)
     generator = torch.Generator().manual_seed(seed)
     prompts = [torch.randn(tokens, 2, generator=generator) for tokens in (3, 1)]
-    for queries, (chosen, scores) in zip(prompts, store.retrieve_spans(prompts), strict=True):
+    for queries, scores in zip(prompts, store.span_scores(prompts), strict=True):
+        chosen = store.best_spans(scores)
         slow = []
         for at in range(len(births)):
             keys = [key / key.norm() for key in columns["key"][0, at * span : at * span + span]]
@@ -210,8 +211,9 @@ def test_the_oldest_spans_go_whole() -> None:
 
 
 def test_no_span_is_retrieved_where_none_is_stored() -> None:
-    ((chosen, scores),) = span_store(NoEviction(), 3, 3).retrieve_spans([torch.ones(2, 2)])
-    assert len(chosen) == len(scores) == 0
+    store = span_store(NoEviction(), 3, 3)
+    (scores,) = store.span_scores([torch.ones(2, 2)])
+    assert len(store.best_spans(scores)) == len(scores) == 0
 
 
 def test_keys_in_8_bits_find_the_same_spans() -> None:
@@ -242,10 +244,9 @@ def test_keys_in_8_bits_find_the_same_spans() -> None:
     ]
     assert packed.tables[0]["key"].dtype == torch.int8
     same = first = 0
-    for left, right in zip(
-        exact.retrieve_spans(prompts), packed.retrieve_spans(prompts), strict=True
-    ):
-        same += len(set(left[0].tolist()) & set(right[0].tolist()))
-        first += int(left[1].argmax() == right[1].argmax())
+    for left, right in zip(exact.span_scores(prompts), packed.span_scores(prompts), strict=True):
+        mine, theirs = exact.best_spans(left), packed.best_spans(right)
+        same += len(set(mine.tolist()) & set(theirs.tolist()))
+        first += int(left.argmax() == right.argmax())
     assert same / (400 * 8 * span) >= 0.99
     assert first / 400 >= 0.99

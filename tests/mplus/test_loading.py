@@ -11,11 +11,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests.fakes import ADAPTERS, CONFIG, CONFIGS, make_model, make_mplus, some_ids
+from tests.passes.test_span_queries import SPANS
 from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel
 
 from memplus import Memory, MPlus
 from memplus.backbone.layouts import Layout, read_checkpoint
-from memplus.config import CounterEviction
+from memplus.config import CounterEviction, SpanRetrieval
 from memplus.errors import (
     MissingWeightsDirectory,
     ModelError,
@@ -75,6 +76,22 @@ def test_the_same_weights_without_a_long_term_store(directory: Path, eviction: o
     memory = loaded.new_memory()
     loaded.write(memory, some_ids(80).tolist())
     assert (memory.long_term_rows, memory.short_term_rows) == (0, 24)
+
+
+def test_what_spans_weigh_and_replace_goes_with_the_long_term_store(tmp_path: Path) -> None:
+    way = SpanRetrieval(span_rows=4, layer=2, weighs=True, supersedes=True)
+    model = make_mplus(config=replace(SPANS, retrieval=way))
+    model.save_pretrained(tmp_path)
+    again = MPlus.from_pretrained(tmp_path)
+    assert again.memory_config.supersedes_spans
+    for name in ("span_weights", "superseding"):
+        assert torch.equal(getattr(again.weights, name), getattr(model.weights, name))
+    loaded = MPlus.from_pretrained(tmp_path, retrieved_tokens=0)
+    assert loaded.weights.span_weights is loaded.weights.superseding is None
+    memory = loaded.new_memory()
+    loaded.write(memory, some_ids(80).tolist())
+    assert memory.long_term_rows == 0
+    assert bool(loaded(some_ids(5), memory=memory).logits.isfinite().all())
 
 
 def test_dtype_is_the_callers(directory: Path) -> None:

@@ -5,10 +5,12 @@ Shapes: L layers, T tokens, P rows, s rows of a span, d hidden size, V vocabular
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import torch
 from tests.fakes import slow_pass
+from tests.reference.superseding import slow_lifted, slow_replaced
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -53,6 +55,15 @@ class SpanMemory:
 
     def scores(self, ids: Tensor, spans: list[Span] | None = None) -> list[float]:
         """What a prompt [T] scores every dropped span with, or these spans."""
+        queries = self.queries(ids)
+        found = []
+        for keys in self.keys(self.long if spans is None else spans):
+            best = [max(float(q @ k / k.norm()) for k in keys) for q in queries]
+            found.append(sum(best) / len(best))
+        return found
+
+    def queries(self, ids: Tensor) -> Tensor:
+        """[T, R] of a prompt [T]."""
         model = self.model
         layer = model.weights.retrieving[0]
         access, retriever = model.backbone.layers[layer], model.weights.layer_retriever(layer)
@@ -62,21 +73,35 @@ class SpanMemory:
             asking = outputs[layer - 1, bos.shape[1] :]
         else:
             asking = self.eager.get_input_embeddings()(ids)
-        queries = retriever.queries(access.norm(asking))
-        found = []
-        for span in self.long if spans is None else spans:
-            keys = retriever.keys(access.norm(span.hidden[layer]))
-            best = [max(float(q @ k / k.norm()) for k in keys) for q in queries]
-            found.append(sum(best) / len(best))
-        return found
+        return retriever.queries(access.norm(asking))
+
+    def keys(self, spans: list[Span]) -> list[Tensor]:
+        """[s, R] of each of these spans."""
+        layer = self.model.weights.retrieving[0]
+        access = self.model.backbone.layers[layer]
+        retriever = self.model.weights.layer_retriever(layer)
+        return [retriever.keys(access.norm(span.hidden[layer])) for span in spans]
+
+    def standing(self, ids: Tensor) -> dict[int, float]:
+        """What a prompt [T] chooses every span by, dropped or not, by its birth."""
+        spans = [*self.long, *self.short]
+        scores = self.scores(ids, spans)
+        rule = self.model.weights.superseding
+        if rule is not None:
+            places = sorted(range(len(spans)), key=lambda at: -scores[at])[:4]
+            compared = [spans[at] for at in places]
+            births = [span.birth for span in compared]
+            pairs = slow_replaced(rule.tolist(), self.queries(ids), self.keys(compared), births)
+            scores = slow_lifted(scores, places, pairs)
+        return {span.birth: score for span, score in zip(spans, scores, strict=True)}
 
     def chosen(self, ids: Tensor) -> list[Span]:
         """The spans that a prompt [T] reads, oldest first."""
         config = self.model.memory_config
-        scores = self.scores(ids)
-        order = sorted(range(len(scores)), key=lambda i: -scores[i])
+        standing = self.standing(ids)
+        order = sorted(self.long, key=lambda span: -standing[span.birth])
         best = order[: config.retrieved_tokens // config.span_rows]
-        return sorted((self.long[i] for i in best), key=lambda span: span.birth)
+        return sorted(best, key=lambda span: span.birth)
 
     @torch.no_grad()
     def logits(self, ids: Tensor) -> Tensor:
@@ -86,16 +111,22 @@ class SpanMemory:
         return slow_pass(self.eager, rows, ids, bias=self.bias(ids, spans))[0]
 
     def bias(self, ids: Tensor, spans: list[Span]) -> Tensor | None:
-        """[L, P]: each layer's weight times how far a row's span is below the best one."""
-        weights = self.model.weights.span_weights
-        if weights is None:
+        """[L, P]: each layer's weight times how far a row's span is below the best one; so little
+        where a later one replaces it that nothing of it is read."""
+        weights = self.model.weights
+        if weights.span_weights is None and weights.superseding is None:
             return None
-        scores = self.scores(ids, spans)
+        layers = len(self.model.backbone.layers)
+        each = [0.0] * layers if weights.span_weights is None else weights.span_weights.tolist()
+        standing = self.standing(ids)
+        scores = [standing[span.birth] for span in spans]
         first = self.bos().shape[1]
         size = self.model.memory_config.span_rows
-        found = torch.zeros(len(weights), first + len(spans) * size)
-        for layer, weight in enumerate(weights.tolist()):
+        found = torch.zeros(layers, first + len(spans) * size)
+        for layer, weight in enumerate(each):
             for place, score in enumerate(scores):
                 start = first + place * size
-                found[layer, start : start + size] = 32 * weight * (score - max(scores))
+                gone = score == -math.inf
+                bias = -1e30 if gone else 32 * weight * (score - max(scores))
+                found[layer, start : start + size] = bias
         return found

@@ -50,6 +50,13 @@ __all__ = [
 OUR_CONFIG = "memplus.json"
 FORMAT = 1
 _PUBLISHED = ("MPlus", "MemoryLLM")
+_OF_LONG_TERM = (
+    "memplus.retriever.",
+    "memplus.pristine.long",
+    "memplus.span_weights",
+    "memplus.superseding",
+)
+"""How the names of weights begin that a model without a long-term memory does not have."""
 
 
 @dataclass(frozen=True)
@@ -130,8 +137,7 @@ def read_checkpoint(
     if checkpoint.published:
         tensors, checkpoint.memory = _renamed(tensors, checkpoint.memory)
     if not checkpoint.memory.has_long_term:
-        off = [n for n in tensors if n.startswith(("memplus.retriever.", "memplus.pristine.long"))]
-        tensors = {name: tensor for name, tensor in tensors.items() if name not in set(off)}
+        tensors = {n: tensor for n, tensor in tensors.items() if not n.startswith(_OF_LONG_TERM)}
     checkpoint.tensors = tensors
     return checkpoint
 

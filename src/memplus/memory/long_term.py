@@ -194,8 +194,8 @@ class LongTermPool:
         order = oldest_first(torch.arange(len(best), device=best.device), table.take("birth", best))
         return best[order], scores
 
-    def retrieve_spans(self, prompts: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
-        """The spans that each of several prompts retrieves: the same rows in every layer.
+    def span_scores(self, prompts: Sequence[Tensor]) -> list[Tensor]:
+        """What each of several prompts scores every span with.
 
         Every key is looked up once, however many prompts there are.
 
@@ -203,25 +203,43 @@ class LongTermPool:
             prompts: [T, R] f_q of each prompt's tokens at the layer that asks.
 
         Returns:
-            For every prompt [m] indices of rows in reading order, span after span, the oldest
-            first, and the scores [n / s] of all spans.
+            [n / s] for every prompt.
         """
         scores: list[list[Tensor]] = [[] for _ in prompts]
         for keys in self.tables[self.layout.keyed[0]].blocks(KEY, together=self.span):
             unit = directions(keys)
             for found, queries in zip(scores, prompts, strict=True):
                 found.append(direction_scores(queries, unit, self.span))
-        return [self._best_spans(torch.cat(found)) for found in scores]
+        return [torch.cat(found) for found in scores]
 
-    def _best_spans(self, scores: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows [m] of the spans of highest scores [n / s], oldest first, and the scores."""
-        span, table = self.span, self.tables[self.layout.keyed[0]]
-        count = min(self.retrieved // span, len(scores))
+    def best_spans(self, scores: Tensor) -> Tensor:
+        """The spans that are retrieved: the same rows in every layer.
+
+        Args:
+            scores: [n / s] of all spans.
+
+        Returns:
+            [m] indices of rows in reading order, span after span, the oldest first.
+        """
+        count = min(self.retrieved // self.span, len(scores))
         best = scores.topk(count, sorted=False).indices.sort().values
-        births = table.take("birth", best * span + span - 1)
+        births = self.span_births(best)
         best = best[oldest_first(torch.arange(count, device=best.device), births)]
-        rows = best[:, None] * span + torch.arange(span, device=best.device)
-        return rows.flatten(), scores
+        return self._rows_of(best)
+
+    def span_births(self, spans: Tensor) -> Tensor:
+        """[c]: births of the last rows of spans [c], at the layer that has their keys."""
+        last = spans * self.span + self.span - 1
+        return self.tables[self.layout.keyed[0]].take("birth", last)
+
+    def span_directions(self, spans: Tensor) -> Tensor:
+        """[c, s, R]: directions of the keys of spans [c]."""
+        keys = self.tables[self.layout.keyed[0]].take(KEY, self._rows_of(spans))
+        return directions(keys).view(len(spans), self.span, keys.shape[1])
+
+    def _rows_of(self, spans: Tensor) -> Tensor:
+        """[c * s] rows of spans [c], span after span."""
+        return (spans[:, None] * self.span + torch.arange(self.span, device=spans.device)).flatten()
 
     def take(self, layer: int, name: str, chosen: Tensor, dtype: torch.dtype) -> Tensor:
         """[m, ...]: one column of the rows ``chosen`` [m] of one layer, as numbers of ``dtype``."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from memplus.config import MemoryConfig
+from memplus.memory.superseding import FEATURES
 
 __all__ = [
     "LayerRetriever",
@@ -97,6 +98,9 @@ class MemoryWeights(nn.Module):
     retriever: nn.ModuleList | None
     span_weights: nn.Parameter | None
     """[L]: how much scores of spans weigh their rows in each layer; None where they do not."""
+    superseding: nn.Parameter | None
+    """[F + 1]: weights and bias of the rule of ``memory.superseding``; at zero, as it begins, no
+    span is replaced. None where none ever is. No row depends on it."""
 
     def __init__(self, layers: int, hidden_size: int, config: MemoryConfig) -> None:
         super().__init__()
@@ -115,12 +119,16 @@ class MemoryWeights(nn.Module):
         self.span_weights = (
             nn.Parameter(torch.full((layers,), 0.1)) if config.weighs_spans else None
         )
+        self.superseding = (
+            nn.Parameter(torch.zeros(len(FEATURES) + 1)) if config.supersedes_spans else None
+        )
 
     def measured(self) -> list[nn.Parameter]:
-        """Weights that are measured of rows and not learned."""
+        """Weights that are measured of rows, or fitted to a finished model, and not learned."""
         found = [] if self.retriever is None else list(self.retriever.children())
         parts = [(one.center, one.scale) for one in found if isinstance(one, LayerRetriever)]
-        return [weight for pair in parts for weight in pair if weight is not None]
+        weights = [weight for pair in parts for weight in pair] + [self.superseding]
+        return [weight for weight in weights if weight is not None]
 
     def span_bias(self, layer: int, behind: Tensor) -> Tensor:
         """What one layer adds to the attention scores of the rows of spans; differentiable.

@@ -8,6 +8,7 @@ Shapes: n rows of a prefix after bos, m retrieved rows, s rows of a span.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
@@ -135,9 +136,10 @@ class SpanParts:
         rows, scores = found
         last = rows[size - 1 :: size]
         births, ids = (long_term.books(0).take(name, last) for name in ("birth", "write_id"))
+        # One that a later span replaces only fills a place: it was not retrieved to be read.
+        read = [None if score == -math.inf else score for score in scores[last].tolist()]
         indices = [
-            self._numbered(*one)
-            for one in zip(ids.tolist(), births.tolist(), scores[last].tolist(), strict=True)
+            self._numbered(*one) for one in zip(ids.tolist(), births.tolist(), read, strict=True)
         ]
         return torch.tensor(indices, dtype=torch.int64).repeat_interleave(size)
 

@@ -19,10 +19,11 @@ from memplus.backbone.attention import Segment
 from memplus.backbone.products import empty_keys
 from memplus.backbone.rope import Angles, rotate, rotate_into
 from memplus.memory.long_term import LongTermPool
-from memplus.memory.retriever import MemoryWeights, behind_best, direction_scores, directions
+from memplus.memory.retriever import MemoryWeights
 from memplus.memory.state import Memory
 from memplus.passes.projection import retrieval_queries
 from memplus.passes.read import Prefix
+from memplus.passes.span_choice import SpanChoice, choose_spans
 
 __all__ = ["MemoryPrefix", "prefix_length"]
 
@@ -74,8 +75,7 @@ class MemoryPrefix(Prefix):
         """(batch row, layer) -> [m] indices into the long-term rows, in reading order."""
         self.scores: dict[tuple[int, int], Tensor] = {}
         """(batch row, layer) -> [n] retrieval scores of all long-term rows."""
-        self._spans: list[tuple[Tensor, Tensor]] | None = None
-        self._weighed: list[Tensor] | None = None
+        self._spans: list[SpanChoice] | None = None
         self._groups: dict[int, list[tuple[slice, list[Segment]]]] = {}
         self._asking: dict[int, Tensor] = {}
 
@@ -93,8 +93,6 @@ class MemoryPrefix(Prefix):
         self._asking.clear()
         if self._spans is not None:
             self._spans = [found for found in self._spans for _ in range(times)]
-        if self._weighed is not None:
-            self._weighed = [scores for scores in self._weighed for _ in range(times)]
         self.rows = len(self.memories)
 
     def runs(self) -> list[tuple[slice, Memory]]:
@@ -134,9 +132,10 @@ class MemoryPrefix(Prefix):
     def span_rows(self, row: int) -> tuple[Tensor, Tensor] | None:
         """What a batch row reads in every layer, span after span [m], and the scores [n].
 
-        None where layers retrieve rows, each for itself.
+        The score of rows that a later span replaces, which are not read, is minus infinity. None
+        where layers retrieve rows, each for itself.
         """
-        return None if self._spans is None else self._spans[row]
+        return None if self._spans is None else (self._spans[row].rows, self._spans[row].scores)
 
     @torch.no_grad()
     def retrieve_spans(self, queries: Sequence[Tensor]) -> None:
@@ -145,45 +144,21 @@ class MemoryPrefix(Prefix):
         Args:
             queries: per row what it asks for (``passes.span_queries``).
         """
-        nothing = self.prompt.new_zeros(0, dtype=torch.int64)
-        found: list[tuple[Tensor, Tensor]] = []
-        for run, memory in self.runs():
-            pool = memory.long_term
-            if pool is None:
-                found += [(nothing, nothing.float())] * (run.stop - run.start)
-                continue
-            for chosen, scores in pool.retrieve_spans(queries[run]):
-                found.append((chosen, scores.repeat_interleave(pool.span)))
-        self._spans = found
-        if self.weights.span_weights is not None:
-            self._weighed = self._behind_best(queries)
-
-    @torch.no_grad()
-    def _behind_best(self, queries: Sequence[Tensor]) -> list[Tensor]:
-        """Per row how far the spans that it reads lie below the best one, for each of their rows:
-        [m + n] retrieved ones, then the pool's by slot."""
-        behind: list[Tensor] = []
-        for run, memory in self.runs():
-            span, pool = memory.config.span_rows, memory.pool
-            known = None
-            if pool is not None and pool.count:
-                known = directions(pool.columns["key"][0, : pool.count])
-            for row in range(run.start, run.stop):
-                assert self._spans is not None
-                chosen, stored = self._spans[row]
-                own = [stored[chosen[::span]]]
-                if known is not None:
-                    own.append(direction_scores(queries[row], known, span))
-                behind.append(behind_best(torch.cat(own), span))
-        return behind
+        found = [choose_spans(self.weights, one, queries[run]) for run, one in self.runs()]
+        self._spans = [choice for choices in found for choice in choices]
 
     def _biases(self, layer: int, memory: Memory, run: slice) -> tuple[Tensor, Tensor] | None:
         """What is added to attention to the retrieved rows of a run [b, m], and to the pool's
-        [b, n]; None where scores do not weigh."""
-        if self._weighed is None or not memory.short_term_rows:
+        [b, n]; None where rows count alike."""
+        choices = [] if self._spans is None else self._spans[run]
+        behind = [one.behind for one in choices if one.behind is not None]
+        unread = [one.unread for one in choices if one.unread is not None]
+        if not (behind or unread):
             return None
         with torch.no_grad():
-            bias = self.weights.span_bias(layer, torch.stack(self._weighed[run]))
+            parts = [self.weights.span_bias(layer, torch.stack(behind))] if behind else []
+            parts += [torch.stack(unread)] if unread else []
+            bias = parts[0] if len(parts) == 1 else parts[0] + parts[1]
         retrieved, own = bias.tensor_split([bias.shape[1] - memory.short_term_rows], dim=1)
         reads = memory.long_term is not None and memory.long_term.reading_count(layer) > 0
         return retrieved if reads else retrieved[:, :0], own
@@ -255,7 +230,7 @@ class MemoryPrefix(Prefix):
         """What a batch row retrieves: unrotated keys and values [m, H, D], oldest first."""
         assert memory.long_term is not None
         if self._spans is not None:
-            chosen, scores = self._spans[row]
+            chosen, scores = self._spans[row].rows, self._spans[row].scores
         else:
             assert queries is not None
             # Candidates of assisted decoding may follow the prompt in its own pass.

@@ -82,7 +82,7 @@ def layer_input(backbone: Backbone, weights: MemoryWeights, text: Tensor, layer:
 def span_queries(
     backbone: Backbone, weights: MemoryWeights, text: Tensor, asked: Tensor
 ) -> list[Tensor]:
-    """What each prompt of a batch asks for, as ``LongTermPool.retrieve_spans`` takes it.
+    """What each prompt of a batch asks for, as ``passes.span_choice`` takes it.
 
     Args:
         backbone: the model.

@@ -121,7 +121,10 @@ def rows_of_note(write_id: Tensor, birth: Tensor, place: NotePlace | None) -> di
 def _span_recall(memory: Memory, prefix: MemoryPrefix, row: int, told: Told) -> dict[str, Recall]:
     """As ``recall``, in spans, which are the same in every layer."""
     size, found = memory.config.span_rows, prefix.span_rows(row)
-    chosen = torch.zeros(0, dtype=torch.int64) if found is None else found[0][::size].cpu() // size
+    chosen = torch.zeros(0, dtype=torch.int64)
+    if found is not None:
+        first = found[0][::size]
+        chosen = first[~found[1][first].isneginf()].cpu() // size
     return {
         name: Recall([len(spans)], [int(torch.isin(chosen, spans).sum())])
         for name, spans in spans_of_note(memory, told).items()

@@ -64,13 +64,17 @@ class Shared:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """The model's weights, sizes and prompt, as JSON values; and how rows are kept.
+        """The model's weights, sizes and prompt, as JSON values; how rows are kept, and the rule by
+        which spans replace others.
 
-        Rows as computed go without saying: results of earlier releases were of no others.
+        Rows as computed, and no rule, go without saying: results of earlier releases were of no
+        others.
         """
         model, rows = self.mplus, self.mplus.memory_config.rows
         kept = {} if rows == "exact" else {"rows": rows}
-        return {"model": model.fingerprint, "prompt": asdict(model.prompt), **kept}
+        rule = model.weights.superseding
+        replacing = {} if rule is None else {"superseding": rule.tolist()}
+        return {"model": model.fingerprint, "prompt": asdict(model.prompt), **kept, **replacing}
 
     @property
     def base_identity(self) -> Mapping[str, Any]:
