@@ -182,6 +182,23 @@ def test_a_later_value_may_call_the_subject_by_a_shorter_name() -> None:
     assert 0.2 < len(shorter) / len(named) < 0.7
 
 
+def test_several_facts_about_one_person_are_of_different_kinds() -> None:
+    made, subjects = MadeFacts("one"), Counter[str]()
+    for index in range(40):
+        facts = made.about_one(index, 3)
+        assert facts == made.about_one(index, 3)
+        assert len({one.topic for one in facts}) == 3
+        names = [set(re.findall(r"\b[A-Z][\w']+", one.text)) for one in facts]
+        first, *others = names
+        shared = first.intersection(*others)
+        subjects[" ".join(sorted(shared))] += 1
+        for one in facts:
+            assert one.questions
+            assert not shared or shared & set(re.findall(r"\b[A-Z][\w']+", one.text))
+    assert subjects[""] <= 8  # some people are called by what they are to somebody alone
+    assert len(subjects) > 25
+
+
 def test_thousands_are_drawn_in_seconds() -> None:
     made = MadeFacts("fast")
     begun = time.process_time()

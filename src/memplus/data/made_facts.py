@@ -39,6 +39,8 @@ _PLAIN = 3
 """The first so many wordings of a relation can stand behind such a clause."""
 _SHORTER = 0.4
 """Share of questions and corrections that call "my colleague Jana" just "Jana"."""
+_PERSON = "{who}"
+"""The subject of relations that people stand in."""
 _ROLE = re.compile(r"\b(?:my|our) (?:[a-z-]+ ){1,2}(?=[A-Z])")
 _START = re.compile(r"(?:^|(?<=[.!?] ))[a-z]")
 
@@ -133,21 +135,43 @@ class MadeFacts:
             if made is not None:
                 return made
 
+    def about_one(self, index: int, count: int) -> tuple[MadeFact, ...]:
+        """Facts of different relations, all about one person.
+
+        Args:
+            index: of the person.
+            count: how many; at most as there are relations that people stand in.
+        """
+        random = Random(f"made facts about one/{self._seed}/{index}")
+        relations = [one for one in fact_relations() if one.values["S"] == _PERSON]
+        who = self._values.fill(_PERSON, random)
+        found = []
+        for relation in random.sample(relations, count):
+            draft, made = _Draft(relation, self._values, random, who), None
+            while made is None:
+                made = draft.make()
+            found.append(made)
+        return tuple(found)
+
 
 class _Draft:
-    """Makes facts of a relation until one is without fault."""
+    """Makes facts of a relation until one is without fault; about a given subject or any."""
 
-    def __init__(self, relation: FactRelation, values: MadeValues, random: Random) -> None:
+    def __init__(
+        self, relation: FactRelation, values: MadeValues, random: Random, subject: str | None = None
+    ) -> None:
         self._relation = relation
         self._values = values
         self._random = random
+        self._given = {} if subject is None else {"S": subject}
 
     def make(self) -> MadeFact | None:
         """A fact; None where it would be ambiguous."""
         relation, random = self._relation, self._random
         paired = random.random() < _PAIRED
         wording = random.choice(relation.pair if paired else relation.told)
-        bound = {name: self._fill(relation.values[name]) for name in self._slots(wording)}
+        slots = [name for name in self._slots(wording) if name not in self._given]
+        bound = self._given | {name: self._fill(relation.values[name]) for name in slots}
         about = [name for name in relation.asked if name in bound]
         asked = [self._asked(name, bound) for name in about]
         if paired:

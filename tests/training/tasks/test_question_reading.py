@@ -18,8 +18,11 @@ from tests.training.tasks.question_lanes import (
 )
 from torch import Tensor
 
+from memplus.memory.superseding import FEATURES
 from memplus.mplus.model import MPlus
 from memplus.passes.read import HiddenPrefix
+from memplus.training.engine.optimizers import choose_trainable
+from memplus.training.superseding.runs import with_rule
 from memplus.training.tasks.asked import IGNORED, Asked
 from memplus.training.tasks.lanes import LaneMemory
 from memplus.training.tasks.protocol import Job
@@ -146,6 +149,24 @@ def test_rows_of_spans_far_below_the_best_count_for_less() -> None:
     expected = torch.stack(sums).view(DOCUMENTS, EACH).sum(dim=1)
     counts = (questions.labels != IGNORED).sum(dim=1).view(DOCUMENTS, EACH).sum(dim=1)
     torch.testing.assert_close(heavy, expected / counts, atol=2e-5, rtol=1e-5)
+
+
+def test_a_rule_for_spans_that_are_replaced_is_neither_used_nor_learned() -> None:
+    plain = model_of("llama")
+    rule = torch.full((len(FEATURES) + 1,), 5.0)  # would replace most that it is asked about
+    ruled = with_rule(plain, rule)
+    choose_trainable(ruled, "adapters")
+    assert [n for n, w in ruled.weights.named_parameters() if not w.requires_grad] == [
+        "superseding", "retriever.0.center", "retriever.0.scale",
+    ]  # fmt: skip
+    found = []
+    for model in (plain, ruled):
+        memory, questions = written(model, 5), asked(None)
+        found.append(read_questions(model, memory, job_of(questions), 0, QUIET)[0])
+    assert torch.equal(*found)
+    found[1].sum().backward()
+    assert ruled.weights.superseding is not None
+    assert ruled.weights.superseding.grad is None
 
 
 def test_reading_teaches_the_retriever_where_its_scores_weigh() -> None:

@@ -98,6 +98,21 @@ def test_another_rule_of_retrieval_gets_a_retriever_of_its_own() -> None:
     assert torch.equal(next(again.weights.retriever.parameters()), mine)
 
 
+def test_a_rule_for_spans_goes_with_the_retriever_that_it_was_fitted_to() -> None:
+    way = SpanRetrieval(span_rows=2, layer=2, supersedes=True)
+    model = make_mplus(config=replace(CONFIG, drop="shared", retrieval=way))
+    later = with_memory(model, replace(model.memory_config, short_term_tokens=12))
+    assert model.weights.superseding is not None
+    assert later.weights.superseding is not None
+    assert torch.equal(later.weights.superseding, model.weights.superseding)
+    other = replace(model.memory_config, retrieval=replace(way, layer=1))
+    fresh = with_memory(model, other).weights.superseding
+    assert fresh is not None
+    assert not fresh.any()
+    without = replace(model.memory_config, retrieval=replace(way, supersedes=False))
+    assert with_memory(model, without).weights.superseding is None
+
+
 def test_a_pretrained_decoder_is_disturbed_little_by_its_fresh_memory(tmp_path: Path) -> None:
     write_texts(tmp_path)
     model = starting_model(make_config(tmp_path))

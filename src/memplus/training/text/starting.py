@@ -148,7 +148,8 @@ def with_memory(model: MPlus, config: MemoryConfig) -> MPlus:
     weights = weights.to(device=model.device, dtype=model.weights.memory_embedding.dtype)
     known, there = model.weights.state_dict(), weights.state_dict()
     if before.retrieval != config.retrieval:
-        known = {name: one for name, one in known.items() if not name.startswith("retriever.")}
+        stale = ("retriever.", "superseding")  # the rule was fitted to the keys of that retriever
+        known = {name: one for name, one in known.items() if not name.startswith(stale)}
     weights.load_state_dict(
         there | {n: t for n, t in known.items() if n in there and t.shape == there[n].shape}
     )

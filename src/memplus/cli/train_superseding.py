@@ -1,0 +1,88 @@
+"""``memplus train superseding``: fit which spans a later one replaces, to a finished model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from memplus.cli.evaluated import read_texts
+from memplus.cli.opening import load_model
+from memplus.cli.options import AsJson, Device, Dtype, Model, Seed
+from memplus.cli.output import Output
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from memplus.training.superseding.runs import Fitted
+
+__all__ = ["superseding"]
+
+
+def superseding(
+    *,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the model with the rule.")],
+    texts: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--texts",
+            help="Prose to tell things in; may be given several times. Python's own documentation "
+            "if none is given.",
+        ),
+    ] = None,
+    streams: Annotated[
+        int, typer.Option("--streams", min=1, help="Memories that are told something.")
+    ] = 5,
+    items: Annotated[
+        int,
+        typer.Option(
+            "--items", min=1, help="Corrections, statements and made-up facts each is told."
+        ),
+    ] = 40,
+    distances: Annotated[
+        str,
+        typer.Option("--distances", help="Tokens read between what is told and the questions."),
+    ] = "0,1k,4k",
+    model: Model = "smollm2",
+    seed: Seed = 0,
+    device: Device = None,
+    dtype: Dtype = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fit the rule that says which spans a later one replaces, and save the model with it.
+
+    Corrections, statements and made-up facts are told in running text and asked for, none of them
+    of a topic that figures are measured on. OUT is what the model was loaded from, with the rule.
+    """
+    from memplus.evaluation.tasks.retention import parse_distances
+    from memplus.training.superseding.runs import Telling, fit_superseding, save_as_loaded
+
+    output = Output(as_json=as_json)
+    telling = Telling(streams, items, parse_distances(distances), seed)
+    given = read_texts(texts)
+    opened = load_model(model, device=device, dtype=dtype)
+    with output.progress() as report:
+        fitted = fit_superseding(opened, given, telling, report)
+    save_as_loaded(fitted.model, out)
+    data = {"model": str(out), **fitted.to_dict()}
+    output.result(data, show=lambda console: _show(console, fitted, out))
+
+
+def _show(console: Console, fitted: Fitted, out: Path) -> None:
+    from rich.table import Table
+
+    table = Table("pairs of spans", "corrected", "others", "area", "found", "mistaken")
+    rows = {
+        "fitted to": fitted.fitted,
+        "cross-validated": fitted.cross_validated,
+        "held-out topics": fitted.held_out,
+    }
+    for name, one in rows.items():
+        others = one.pairs - one.replaced
+        cells = [f"{one.replaced}", f"{others}"]
+        cells += ["-" if one.area is None else f"{one.area:.3f}"]
+        cells += ["-" if part is None else f"{part:.1%}" for part in (one.found, one.mistaken)]
+        table.add_row(name, *cells)
+    console.print(table)
+    console.print(f"The model is in {out}.", markup=False)

@@ -1,0 +1,154 @@
+"""From a finished model to the same model with a rule for spans that later ones replace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from memplus.config import SpanRetrieval
+from memplus.data.stream import Texts
+from memplus.errors import ConfigError
+from memplus.memory.retriever import MemoryWeights
+from memplus.memory.superseding import FEATURES
+from memplus.mplus.model import MPlus
+from memplus.mplus.pretrained import REFERENCE
+from memplus.systems.shared import Shared
+from memplus.training.superseding.fit import Told, cross_validated, fit_rule, told_apart
+from memplus.training.superseding.pairs import Pairs, collect_pairs
+from memplus.training.superseding.told import held_out_items, training_items
+
+__all__ = ["Fitted", "Telling", "fit_superseding", "save_as_loaded", "with_rule"]
+
+Report = Callable[[str, int, int], None]
+"""Called with (what, done, of how many)."""
+
+
+@dataclass(frozen=True)
+class Telling:
+    """What is told and asked."""
+
+    streams: int = 5
+    """Memories that are told something, each something else."""
+    items: int = 40
+    """Corrections, statements and made-up facts of a stream, at most so many of each kind."""
+    distances: tuple[int, ...] = (0, 1000, 4000)
+    """Tokens read after the last thing told, before everything is asked; rising."""
+    seed: int = 0
+    """Of everything drawn."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A model with a rule, and how well that tells pairs of spans apart."""
+
+    model: MPlus
+    fitted: Told
+    """Pairs that it was fitted to."""
+    cross_validated: Told
+    """The same pairs, each told by a rule fitted to those of other questions."""
+    held_out: Told
+    """Pairs of held-out topics, by which nothing was chosen."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All figures, and the rule by the names of its features, as plain JSON values."""
+        rule = self.model.weights.superseding
+        assert rule is not None
+        names = [*FEATURES, "bias"]
+        figures = {
+            name: asdict(getattr(self, name)) for name in ("fitted", "cross_validated", "held_out")
+        }
+        return {"rule": dict(zip(names, rule.tolist(), strict=True)), **figures}
+
+
+def fit_superseding(
+    model: MPlus,
+    texts: Sequence[str],
+    telling: Telling,
+    report: Report = lambda what, done, total: None,
+) -> Fitted:
+    """Fit the rule to what a model's own keys tell of training topics.
+
+    Args:
+        model: retrieves spans; it stays as it is.
+        texts: running text that things are told in.
+        telling: what, and how much of it.
+        report: called as streams are read.
+
+    Raises:
+        ConfigError: the model retrieves no spans.
+        TrainingError: too few corrections were found.
+    """
+    config = model.memory_config
+    if not (isinstance(config.retrieval, SpanRetrieval) and config.has_long_term):
+        reason = "only spans can replace each other; see configs/smollm2"
+        raise ConfigError("memory.retrieval", value=config.retrieval.kind, reason=reason)
+    known = Texts.of(texts, Shared(lambda: model).reference)
+    parts: list[Pairs] = []
+    each, seed = telling.items, telling.seed
+    told = [training_items(stream, each, seed) for stream in range(telling.streams)]
+    told.append(held_out_items(each, seed))
+    for stream, items in enumerate(told):
+        report("memories told and asked", stream, len(told))
+        parts.append(collect_pairs(model, known, items, seed + stream, telling.distances))
+    pairs, held_out = Pairs.joined(parts[:-1]), parts[-1]
+    rule = fit_rule(pairs)
+    return Fitted(
+        with_rule(model, rule),
+        told_apart(rule, pairs),
+        cross_validated(pairs),
+        told_apart(rule, held_out),
+    )
+
+
+def with_rule(model: MPlus, rule: torch.Tensor) -> MPlus:
+    """The same model, whose reads leave out what the rule calls replaced.
+
+    Args:
+        model: retrieves spans; its decoder and its weights go into the result.
+        rule: [F + 1] weights of the features, and the bias.
+    """
+    retrieval = model.memory_config.retrieval
+    assert isinstance(retrieval, SpanRetrieval)
+    config = replace(model.memory_config, retrieval=replace(retrieval, supersedes=True))
+    like = model.weights.memory_embedding
+    with torch.device("meta"):
+        weights = MemoryWeights(len(model.backbone.layers), model.backbone.hidden_size, config)
+    known = {**model.weights.state_dict(), "superseding": rule.to(like.device, like.dtype)}
+    weights.load_state_dict(known, assign=True)
+    made = type(model)(
+        model.model, config, weights, tokenizer=model.core.optional_tokenizer,
+        prompt=model.prompt, pristine=model.pristine,
+    )  # fmt: skip
+    made.kept, made.origin, made.core.name = model.kept, model.origin, model.core.name
+    return made.train(model.training)
+
+
+def save_as_loaded(model: MPlus, folder: Path) -> None:
+    """Save a model as what it was loaded from: a bundle over the same base, or whole.
+
+    In 16 bits where that loses nothing, as a bundle that was stored so and loaded in 32.
+
+    Args:
+        model: from a name or a directory.
+        folder: directory, made where it is missing.
+
+    Raises:
+        StorageError: the disk refused.
+        BundleError: what it lies over has changed.
+    """
+    bundled = model.origin is not None and model.origin.bundle is not None
+    kept = [*model.weights.parameters(), *model.pristine.tensors().values()]
+    kept += [
+        weight for name, weight in model.model.named_parameters()
+        if not bundled or "lora_" in name
+    ]  # fmt: skip
+    exact = all(torch.equal(one, one.bfloat16().to(one.dtype)) for one in kept)
+    model.save_pretrained(
+        folder,
+        storage_dtype=torch.bfloat16 if exact else None,
+        base=REFERENCE if bundled else None,
+    )
