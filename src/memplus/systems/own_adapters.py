@@ -12,7 +12,10 @@ from memplus.errors import ModelError, SystemWeightsError
 from memplus.mplus.adapter_folder import ADAPTER, RECORD, base_digest, load_adapter
 from memplus.mplus.model import MPlus
 
-__all__ = ["OwnAdapters"]
+__all__ = ["SHIPPED", "OwnAdapters"]
+
+SHIPPED = Path(__file__).parents[1] / "assets" / "systems"
+"""What comes with memplus, a folder for each system."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from memplus.systems.scm.calibration import (
 )
 from memplus.systems.scm.controller import Thresholds
 
-SHIPPED = sorted((Path(memplus.__file__).parent / "assets" / "systems" / "scm").glob("*.json"))
+SHIPPED = sorted((Path(memplus.__file__).parent / "assets" / "systems" / "scm").glob("*-*.json"))
 
 
 def test_of_a_model_that_was_not_measured_yes_is_what_is_likelier() -> None:

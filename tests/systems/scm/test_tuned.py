@@ -7,6 +7,8 @@ from tests.systems.scm.tiny import WIDE, small, told
 from memplus.backbone.lora import Lora, LoraSizes
 from memplus.errors import SystemWeightsError
 from memplus.mplus.adapter_folder import ADAPTER, AdapterRecord, save_adapter
+from memplus.systems.own_adapters import SHIPPED
+from memplus.systems.scm.calibration import calibration_of
 from memplus.systems.scm.tuned import digest_of, tuned_lora
 
 SIZES = LoraSizes(2, 4, ("q_proj", "v_proj"))
@@ -24,9 +26,25 @@ def saved(folder: Path) -> str:
 def test_without_weights_a_tuned_controller_is_refused_before_anything_runs(
     tmp_path: Path,
 ) -> None:
-    for weights in ("", str(tmp_path)):
-        with pytest.raises(SystemWeightsError, match=r"memplus train configs/scm/controller.yaml"):
-            small(controller="tuned", weights=weights)
+    with pytest.raises(SystemWeightsError, match=r"memplus train --config configs/scm/"):
+        small(controller="tuned", weights=str(tmp_path))
+
+
+def test_the_tuned_controller_that_comes_along_is_refused_by_another_model() -> None:
+    system = small(controller="tuned")
+    with pytest.raises(SystemWeightsError, match="do not fit the model"):
+        told(system).ask(["Who slept?"], max_new_tokens=2)
+
+
+def test_by_default_the_tuned_controller_answers_where_it_comes_along(tmp_path: Path) -> None:
+    assert small().answering == "plain"
+    own = small(weights=saved(tmp_path / "own"))
+    assert own.answering == "tuned"
+    assert own.calibration.answers is None
+    saved(tmp_path)
+    figures = SHIPPED / "scm" / "smollm2-tuned.json"
+    (tmp_path / f"{WIDE.mplus.name}-tuned.json").write_bytes(figures.read_bytes())
+    assert small(weights=str(tmp_path)).calibration == calibration_of("smollm2", "tuned")
 
 
 def test_a_tuned_controller_judges_by_its_weights_and_answers_are_not_its_own(

@@ -52,7 +52,7 @@ class MemLongOptions:
     """Most tokens read at once, the answer included."""
     bank: int = 32768
     """Tokens that are kept at most."""
-    embedder: EmbedderName = "hidden"
+    embedder: EmbedderName = "static"
     """How chunks are found: by means of the frozen layers' states, by a static embedder, or by
     words (BM25)."""
     query: Query = "before"

@@ -9,14 +9,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
-from importlib.resources import files
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
 
+from memplus.systems.own_adapters import SHIPPED
 from memplus.systems.scm.controller import Thresholds
 
-__all__ = ["Calibration", "Measured", "best_threshold", "calibration_of", "right_at"]
+__all__ = ["Answering", "Calibration", "Measured", "best_threshold", "calibration_of", "right_at"]
 
-_FOLDER = "assets/systems/scm"
+Answering: TypeAlias = Literal["plain", "tuned", "yes"]
+"""Who answers the controller's questions."""
+
 _PATH = "/"
 
 
@@ -64,14 +67,17 @@ class Calibration:
 
 
 @cache
-def calibration_of(model: str, controller: Literal["plain", "tuned", "yes"]) -> Calibration:
+def calibration_of(model: str, controller: Answering, weights: str = "") -> Calibration:
     """What was measured of a model's controller; nothing where that is not known.
 
     Args:
         model: its name.
         controller: who answers.
+        weights: folder of a tuned controller of one's own, where its figures are kept too; empty:
+            of what comes with memplus.
     """
-    path = files("memplus").joinpath(f"{_FOLDER}/{model}-{controller}.json")
+    folder = Path(weights) if weights else SHIPPED / "scm"
+    path = folder / f"{model}-{controller}.json"
     if _PATH in model or not path.is_file():
         return Calibration()
     content = json.loads(path.read_text(encoding="utf-8"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 
 from memplus.systems.protocol import ChatPrompt
-from memplus.systems.scm.calibration import Calibration
+from memplus.systems.scm.calibration import Answering, Calibration
 from memplus.systems.scm.controller import Controller, Margins
 from memplus.systems.scm.options import SCMOptions
 from memplus.systems.scm.prompts import before_input
@@ -27,11 +27,15 @@ class Frame:
 
     Args:
         system: whose sessions they are.
+        answering: who answers the controller's questions.
         calibration: of its controller.
     """
 
-    def __init__(self, system: SharedSystem[SCMOptions], calibration: Calibration) -> None:
+    def __init__(
+        self, system: SharedSystem[SCMOptions], answering: Answering, calibration: Calibration
+    ) -> None:
         self.system = system
+        self.answering = answering
         self.shared = system.shared
         self.options = system.options
         self.calibration = calibration
@@ -58,10 +62,10 @@ class Frame:
         Raises:
             SystemWeightsError: the tuned one's weights are another model's, or damaged.
         """
-        if self.options.controller == "yes":
+        if self.answering == "yes":
             return Controller(None, self.calibration.thresholds)
         voice = self.plain
-        if self.options.controller == "tuned":
+        if self.answering == "tuned":
             lora = tuned_lora(self.shared.mplus, self.options.weights)
             voice = Voice(self.shared, lora=lora)
         return Controller(Margins(voice), self.calibration.thresholds)

@@ -22,9 +22,10 @@ class SCMOptions(PromptOptions):
     gate: Literal["on", "off"] = "on"
     """Whether the controller is asked first if earlier turns are needed at all (question 1; the
     paper asks it, the published code does not)."""
-    controller: Literal["plain", "tuned", "yes"] = "plain"
-    """Who answers the controller's questions: the model, the model under an adapter trained for
-    them, or nobody: yes to all."""
+    controller: Literal["auto", "plain", "tuned", "yes"] = "auto"
+    """Who answers the controller's questions: the model (``plain``), the model under an adapter
+    trained for them (``tuned``), or nobody, yes to all. ``auto``: the tuned one where weights are
+    given or come along for the model, else the plain one."""
     k: int = 4
     """Turns called up at most."""
     recency: float = 1.0
@@ -52,7 +53,7 @@ class SCMOptions(PromptOptions):
     activation: bool = True
     """Whether earlier turns are called up."""
     weights: str = ""
-    """Folder of the tuned controller's adapter; none comes with memplus yet."""
+    """Folder of the tuned controller's adapter; empty: the one that comes with memplus."""
 
     def __post_init__(self) -> None:
         for name, least in (

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from memplus.systems.protocol import ChatPrompt, Session
-from memplus.systems.scm.calibration import Calibration, calibration_of
+from memplus.systems.scm.calibration import Answering, Calibration, calibration_of
 from memplus.systems.scm.frame import Frame
 from memplus.systems.scm.long_documents import DocumentSummary, Lengths, summarise_document
 from memplus.systems.scm.options import SCMOptions
@@ -48,7 +48,7 @@ class SCMSystem(SharedSystem[SCMOptions]):
     @property
     def title(self) -> str:
         """See ``System.title``; with how often the controller was right when it was measured."""
-        if self.options.naive or self.options.controller == "yes":
+        if self.options.naive or self.answering == "yes":
             return super().title
         return f"{super().title}, {self.calibration.said}"
 
@@ -56,19 +56,29 @@ class SCMSystem(SharedSystem[SCMOptions]):
     def identity(self) -> Mapping[str, Any]:
         """See ``System.identity``; with the controller's thresholds and accuracy."""
         found = {**super().identity, "controller": self.calibration.identity}
-        if self.options.controller == "tuned":
+        if self.answering == "tuned":
             found["weights"] = digest_of(self.options.weights)
         return found
 
     @cached_property
+    def answering(self) -> Answering:
+        """Who answers the controller's questions."""
+        chosen = self.options.controller
+        if chosen != "auto":
+            return chosen
+        measured = calibration_of(self.shared.mplus.name, "tuned").answers is not None
+        return "tuned" if self.options.weights or measured else "plain"
+
+    @cached_property
     def calibration(self) -> Calibration:
         """What was measured of the controller beforehand."""
-        return calibration_of(self.shared.mplus.name, self.options.controller)
+        weights = self.options.weights if self.answering == "tuned" else ""
+        return calibration_of(self.shared.mplus.name, self.answering, weights)
 
     @cached_property
     def frame(self) -> Frame:
         """What its sessions share."""
-        return Frame(self, self.calibration)
+        return Frame(self, self.answering, self.calibration)
 
     def open(self, seed: int) -> SCMSession:
         """See ``System.open``; nothing is at random."""

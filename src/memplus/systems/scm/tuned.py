@@ -5,29 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 
 from memplus.backbone.lora import Lora
-from memplus.errors import SystemWeightsError
 from memplus.mplus.model import MPlus
-from memplus.systems.own_adapters import OwnAdapters
+from memplus.systems.own_adapters import SHIPPED, OwnAdapters
 
 __all__ = ["digest_of", "require_tuned", "tuned_lora"]
 
 _SYSTEM = "scm:controller=tuned"
-_COMMAND = "memplus train configs/scm/controller.yaml"
+_COMMAND = "memplus train --config configs/scm/controller.yaml"
 
 
 def require_tuned(weights: str) -> OwnAdapters:
     """A controller's adapter.
 
     Args:
-        weights: its folder; empty: none comes with memplus.
+        weights: its folder; empty: the one that comes with memplus.
 
     Raises:
         SystemWeightsError: nothing lies there.
     """
-    if not weights:
-        reason = "no tuned controller comes with memplus"
-        raise SystemWeightsError(_SYSTEM, reason=reason, command=_COMMAND)
-    found = OwnAdapters(_SYSTEM, _COMMAND, Path(weights))
+    found = OwnAdapters(_SYSTEM, _COMMAND, Path(weights) if weights else SHIPPED / "scm")
     found.require()
     return found
 
@@ -46,7 +42,7 @@ def tuned_lora(model: MPlus, weights: str) -> Lora:
 
     Args:
         model: whose base it was trained on.
-        weights: its folder.
+        weights: its folder; empty: the one that comes with memplus.
 
     Raises:
         SystemWeightsError: nothing lies there, or it is another model's, or damaged.

@@ -12,14 +12,11 @@ from typing import ClassVar, Generic, Literal, TypeVar
 from torch import Tensor
 
 from memplus.mplus.core import Core
-from memplus.systems.own_adapters import OwnAdapters
+from memplus.systems.own_adapters import SHIPPED, OwnAdapters
 from memplus.systems.shared import Shared
 from memplus.systems.triples.vectors import PhraseVectors
 
-__all__ = ["SHIPPED", "TripleOptions", "TripleTools"]
-
-SHIPPED = Path(__file__).parents[2] / "assets" / "systems"
-"""Holds the weights that come with memplus, in a folder for each system."""
+__all__ = ["TripleOptions", "TripleTools"]
 
 
 @dataclass(frozen=True)
