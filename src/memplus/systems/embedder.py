@@ -23,7 +23,9 @@ from torch import Tensor, nn
 
 from memplus.errors import LibraryMissingError
 
-__all__ = ["WIDTH", "Embedder", "embedder", "embedder_folder", "embedder_name"]
+__all__ = [
+    "WIDTH", "Embedder", "embedder", "embedder_folder", "embedder_name", "missing_embedder",
+]  # fmt: skip
 
 _LIBRARY, _EXTRA = "wordllama", "embeddings"
 _WEIGHTS = "weights/l2_supercat_256.safetensors"
@@ -40,6 +42,11 @@ def embedder_folder() -> Path | None:
     folder = Path(spec.origin).parent
     there = all((folder / name).is_file() for name in (_WEIGHTS, _TOKENIZER))
     return folder if there else None
+
+
+def missing_embedder() -> str:
+    """The library and how to install it; empty: it is there."""
+    return "" if embedder_folder() else f'{_LIBRARY}: pip install "memplus[{_EXTRA}]"'
 
 
 def embedder_name() -> str:

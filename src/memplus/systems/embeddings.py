@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from memplus.memory.checks import require_tensor
-from memplus.systems.embedder import WIDTH, embedder, embedder_folder, embedder_name
+from memplus.systems.embedder import WIDTH, embedder, embedder_name, missing_embedder
 from memplus.systems.passages_in_prompt import PassageOptions, PassageSystem
 from memplus.systems.shared import Shared
 
@@ -84,8 +84,7 @@ class EmbeddingsSystem(PassageSystem):
     @classmethod
     def missing(cls) -> str:
         """See ``SharedSystem.missing``."""
-        there = embedder_folder() is not None
-        return "" if there else 'wordllama: pip install "memplus[embeddings]"'
+        return missing_embedder()
 
     @property
     def identity(self) -> Mapping[str, Any]:

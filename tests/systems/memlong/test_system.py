@@ -101,8 +101,8 @@ def test_a_full_bank_grows_no_more() -> None:
 
 @pytest.mark.skipif(embedder_folder() is None, reason="wordllama is not installed")
 def test_the_static_embedder_belongs_to_what_the_system_is() -> None:
-    assert "wordllama" in opened(embedder="static").identity["embedder"]
-    assert "embedder" not in opened().identity
+    assert "wordllama" in opened().identity["embedder"]
+    assert "embedder" not in opened(embedder="hidden").identity
 
 
 def test_libraries_are_missed_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,4 +114,12 @@ def test_libraries_are_missed_before_anything_runs(monkeypatch: pytest.MonkeyPat
     for name in ("static", "bm25"):
         with pytest.raises(LibraryMissingError):
             MemLongSystem(SHARED, replace(SIZES, embedder=name, weights="none"))
-    assert MemLongSystem(SHARED, replace(SIZES, weights="none"))
+    assert MemLongSystem(SHARED, replace(SIZES, embedder="hidden", weights="none"))
+
+
+def test_the_list_of_systems_says_that_the_static_embedder_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert MemLongSystem.missing() == ""
+    monkeypatch.setattr(module, "missing_embedder", lambda: "wordllama: pip install it")
+    assert MemLongSystem.missing() == "wordllama: pip install it"

@@ -7,7 +7,7 @@ from typing import Any
 
 from memplus.backbone.access import Backbone
 from memplus.data.word_search import require_installed
-from memplus.systems.embedder import embedder_name
+from memplus.systems.embedder import embedder_name, missing_embedder
 from memplus.systems.latent.system import Decode, LatentSystem
 from memplus.systems.memlong.embedders import embedder_for
 from memplus.systems.memlong.mechanism import MemLong
@@ -39,6 +39,11 @@ class MemLongSystem(LatentSystem[MemLongOptions]):
         self._vectors = embedder_name() if self.options.embedder == "static" else ""
         if self.options.embedder == "bm25":
             require_installed()
+
+    @classmethod
+    def missing(cls) -> str:
+        """See ``SharedSystem.missing``; by default chunks are found by the static embedder."""
+        return super().missing() or missing_embedder()
 
     @property
     def identity(self) -> Mapping[str, Any]:
