@@ -57,6 +57,15 @@ def test_a_system_that_runs_again_takes_its_old_place_and_others_stay(tmp_path: 
     assert read_benchmarks(figures_file(path)) == [found]
 
 
+def test_commands_that_differ_in_the_benchmark_alone_stand_together() -> None:
+    tasks = "retention", "sort"
+    made = [replace(MADE, command=f"memplus bench {task} --system SCM --small") for task in tasks]
+    text = page([by(one, replace(FOUND, task=task)) for task, one in zip(tasks, made, strict=True)])
+    loop = "for TASK in retention sort; do memplus bench $TASK --system SCM --small; done"
+    assert f", by\n\n    {loop}\n\n{MADE.remark}\n\nOne figure" in text
+    assert text.count(MADE.remark) == 1
+
+
 def test_another_benchmark_stands_below(tmp_path: Path) -> None:
     path = tmp_path / "page.md"
     put_on_page(path, [by(MADE)])

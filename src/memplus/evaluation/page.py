@@ -152,21 +152,43 @@ def _json(value: object) -> str:
 
 
 def _how(found: Sequence[tuple[str, Benchmark]]) -> Iterator[str]:
-    """Each command that made figures, and of which ones where there are several."""
+    """Where and when figures were made, which ones where there are several, and by which commands.
+
+    Commands that differ in nothing else, such as those of one system on several benchmarks, stand
+    together.
+    """
     by: dict[Made, list[tuple[str, SystemResult]]] = {}
+    commands: dict[Made, list[str]] = {}
     for name, benchmark in found:
         for result in benchmark.results:
             if result.made is not None:
-                by.setdefault(result.made, []).append((name, result))
+                same = replace(result.made, command="")
+                by.setdefault(same, []).append((name, result))
+                told = commands.setdefault(same, [])
+                told += [] if result.made.command in told else [result.made.command]
     first = max(by, key=lambda made: len(by[made]), default=None)
     for made in sorted(by, key=lambda one: (one is not first, one.date)):
         threads = "1 thread" if made.threads == 1 else f"{made.threads} threads"
         what = "Made" if made is first else f"{_what(by[made])}: made"
         where = f"{made.dtype}, {threads} of {made.machine}"
         yield f"{what} on {made.date} with {found[0][1].model} in {where}, by"
-        yield from ("", f"    {made.command}", "")
+        yield from ("", *(f"    {line}" for line in _shortened(commands[made])), "")
         if made.remark:
             yield from (made.remark, "")
+
+
+def _shortened(commands: Sequence[str]) -> Iterator[str]:
+    """Commands, those of several benchmarks that are equal but for the benchmark as one loop."""
+    tasks: dict[tuple[str, str], list[str]] = {}
+    for command in commands:
+        before, bench, after = command.partition("memplus bench ")
+        task, space, options = after.partition(" ")
+        tasks.setdefault((before + bench, space + options), []).append(task)
+    for (before, after), names in tasks.items():
+        if len(names) == 1:
+            yield f"{before}{names[0]}{after}"
+        else:
+            yield f"for TASK in {' '.join(names)}; do {before}$TASK{after}; done"
 
 
 def _what(results: Sequence[tuple[str, SystemResult]]) -> str:

@@ -53,8 +53,8 @@ class MemLongOptions:
     bank: int = 32768
     """Tokens that are kept at most."""
     embedder: EmbedderName = "static"
-    """How chunks are found: by a static embedder of texts, by means of the frozen layers' states, or
-    by words (BM25)."""
+    """How chunks are found: by a static embedder of texts, by means of the frozen layers' states,
+    or by words (BM25)."""
     query: Query = "before"
     """What running text is looked up by: the segment before it, or (``own``, as published) the
     very text that is to be predicted."""
