@@ -17,7 +17,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-__all__ = ["COMPARED", "FEATURES", "THRESHOLD", "lifted", "pair_features", "replaced"]
+__all__ = ["COMPARED", "FEATURES", "LEAST", "lifted", "logits", "pair_features", "replaced"]
 
 FEATURES = (
     "likeness where the question looks",
@@ -30,9 +30,10 @@ FEATURES = (
 """What the rule weighs, in the order of ``pair_features``."""
 COMPARED = 4
 """Spans of a read that are compared with each other: those that suit the question best."""
-THRESHOLD = 0.7
+_THRESHOLD = 0.7
 """How likely it must be by the rule that a span is replaced."""
-_LOGIT = math.log(THRESHOLD / (1 - THRESHOLD))
+LEAST = math.log(_THRESHOLD / (1 - _THRESHOLD))
+"""The logit of that: spans above it are replaced."""
 _AROUND = 8
 """Rows before and after the one that the question's middle token matches."""
 
@@ -87,6 +88,12 @@ def _best_other(scores: Tensor) -> Tensor:
     return best.masked_fill(best.isneginf(), 0)
 
 
+def logits(rule: Tensor, features: Tensor) -> Tensor:
+    """How likely pairs are by a rule [F + 1]: [..., F] features to [...] logits, in their dtype."""
+    weights = rule.to(features.dtype)
+    return features @ weights[:-1] + weights[-1]
+
+
 def replaced(rule: Tensor, queries: Tensor, unit: Tensor, births: Tensor) -> Tensor:
     """Which spans of a read replace which.
 
@@ -99,8 +106,8 @@ def replaced(rule: Tensor, queries: Tensor, unit: Tensor, births: Tensor) -> Ten
     Returns:
         [C, C] true where span i is replaced by span j, which is always the later one.
     """
-    logits = pair_features(queries, unit) @ rule[:-1].float() + rule[-1].float()
-    return (logits > _LOGIT) & (births[:, None] < births)
+    likely = logits(rule, pair_features(queries, unit)) > LEAST
+    return likely & (births[:, None] < births)
 
 
 def lifted(scores: Tensor, places: Tensor, pairs: Tensor) -> Tensor:

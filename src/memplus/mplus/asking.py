@@ -25,7 +25,7 @@ from memplus.mplus.streaming import Pieces, Stream, until_stop
 from memplus.passes.finite import FiniteScores
 from memplus.passes.memory_prefix import MemoryPrefix
 
-__all__ = ["Answer", "Answers", "Asker"]
+__all__ = ["Answer", "Answers", "Asker", "padded"]
 
 _TOGETHER = 32
 """Most questions read in one batch."""
@@ -136,7 +136,7 @@ class Asker:
         if stream is not None:
             # Attention was measured in the prefill, so that it is known before the first token.
             options["streamer"] = self.pieces(stream, lambda: watch.sharpest(0) >= least)
-        ids, mask = _padded(prompts)
+        ids, mask = padded(prompts)
         output = self.reader.generate(ids, memories, mask, options, watch)
         texts = [self.until_stop(text) for text in self._decoded(output[:, ids.shape[1] :])]
         seconds = (time.perf_counter() - started) / len(prompts)
@@ -160,7 +160,7 @@ class Asker:
         Raises:
             EmptyTextError, PositionsError, TokenizerMissingError, ConfigError.
         """
-        ids, mask = _padded([self.encode(question) for question in questions])
+        ids, mask = padded([self.encode(question) for question in questions])
         seen = Seen()
         options = {
             "max_new_tokens": self._longest(max_new_tokens),
@@ -213,8 +213,8 @@ def _per_question(memory: Memories, questions: Sequence[str]) -> list[Memory]:
     return per_row(memory, len(questions), "questions")
 
 
-def _padded(prompts: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
-    """Ids and mask, [B, T] each, padded on the left."""
+def padded(prompts: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
+    """Ids and mask of prompts, [B, T] each, padded on the left."""
     width = max(len(ids) for ids in prompts)
     ids = torch.tensor([[0] * (width - len(ids)) + ids for ids in prompts])
     mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts])

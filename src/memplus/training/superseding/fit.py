@@ -5,14 +5,13 @@ Shapes: n pairs, F features.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from memplus.errors import TrainingError
-from memplus.memory.superseding import THRESHOLD
+from memplus.memory.superseding import LEAST, logits
 from memplus.training.superseding.pairs import Pairs
 
 __all__ = ["Told", "cross_validated", "fit_rule", "told_apart"]
@@ -93,7 +92,7 @@ def _newton(inputs: Tensor, labels: Tensor, offset: Tensor) -> Tensor:
 
 def told_apart(rule: Tensor, pairs: Pairs) -> Told:
     """How well a rule [F + 1] tells pairs apart."""
-    return _told(pairs.features @ rule[:-1].double() + rule[-1].double(), pairs)
+    return _told(logits(rule, pairs.features), pairs)
 
 
 def cross_validated(pairs: Pairs) -> Told:
@@ -102,26 +101,24 @@ def cross_validated(pairs: Pairs) -> Told:
     Raises:
         TrainingError: there are too few pairs.
     """
-    known = list(dict.fromkeys(pairs.questions))
-    fold = torch.tensor([known.index(one) % _FOLDS for one in pairs.questions])
-    logits = torch.zeros(len(pairs), dtype=torch.float64)
+    known = {one: place for place, one in enumerate(dict.fromkeys(pairs.questions))}
+    fold = torch.tensor([known[one] % _FOLDS for one in pairs.questions])
+    found = torch.zeros(len(pairs), dtype=torch.float64)
     for turn in range(_FOLDS):
-        rule = fit_rule(pairs.of(fold != turn)).double()
         own = fold == turn
-        logits[own] = pairs.features[own] @ rule[:-1] + rule[-1]
-    return _told(logits, pairs)
+        found[own] = logits(fit_rule(pairs.of(~own)), pairs.features[own])
+    return _told(found, pairs)
 
 
-def _told(logits: Tensor, pairs: Pairs) -> Told:
-    likely, others = logits[pairs.replaced], logits[~pairs.replaced]
-    least = math.log(THRESHOLD / (1 - THRESHOLD))
+def _told(found: Tensor, pairs: Pairs) -> Told:
+    likely, others = found[pairs.replaced], found[~pairs.replaced]
     above = (torch.sign(likely[:, None] - others) + 1) / 2
     return Told(
         len(pairs),
         len(likely),
         _mean(above),
-        _mean(likely > least),
-        _mean(others > least),
+        _mean(likely > LEAST),
+        _mean(others > LEAST),
     )
 
 

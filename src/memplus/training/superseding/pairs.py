@@ -16,6 +16,7 @@ from memplus.data.stream import Stream, Texts
 from memplus.memory.span_places import SpanPlaces
 from memplus.memory.state import Memory
 from memplus.memory.superseding import FEATURES, pair_features
+from memplus.mplus.asking import padded
 from memplus.mplus.model import MPlus
 from memplus.passes.span_choice import Compared, SpansBefore
 from memplus.passes.span_queries import span_queries
@@ -118,11 +119,8 @@ def _ask(model: MPlus, memory: Memory, asked: Sequence[Asked]) -> Iterator[Pairs
 
 def _queries(model: MPlus, prompts: Sequence[list[int]]) -> list[Tensor]:
     """[T, R] f_q of each prompt's tokens."""
-    longest = max(len(ids) for ids in prompts)
-    ids = torch.tensor([[*one, *[0] * (longest - len(one))] for one in prompts])
-    asked = torch.arange(longest) < torch.tensor([[len(one)] for one in prompts])
-    given = ids.to(model.device), asked.to(model.device)
-    return span_queries(model.backbone, model.weights, *given)
+    ids, mask = (part.to(model.device) for part in padded(prompts))
+    return span_queries(model.backbone, model.weights, ids, mask.bool())
 
 
 def span_tokens(
