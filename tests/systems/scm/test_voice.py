@@ -116,9 +116,11 @@ def test_what_later_prompts_begin_with_is_read_once_and_changes_no_number() -> N
     assert torch.equal(known, Voice(WIDE).next_words(prompts[1], begin)[0])
 
 
-def test_only_the_last_beginnings_stay_read() -> None:
-    voice = Voice(WIDE)
-    many = [[ids(f"{number}{TEXT} Who?")] for number in range(12)]
-    first = tokens_read(voice, many, len(TEXT))
-    assert tokens_read(voice, many[-1:], len(TEXT))[0] < first[-1]
-    assert tokens_read(voice, many[:1], len(TEXT))[0] == first[0]
+def test_as_many_beginnings_stay_read_as_fit_into_one_prompt() -> None:
+    voice, begin = Voice(WIDE), len(TEXT)
+    fit = WIDE.mplus.positions // begin
+    many = [[ids(f"{number:04}{TEXT} Who?")] for number in range(fit + 1)]
+    first = tokens_read(voice, many, begin)
+    for kept in (many[-1:], many[1:2]):
+        assert tokens_read(voice, kept, begin)[0] == first[-1] - begin
+    assert tokens_read(voice, many[:1], begin)[0] == first[0]

@@ -22,9 +22,6 @@ from memplus.systems.shared import Adapter, Alone, Shared, answer_from_prompt
 
 __all__ = ["Voice"]
 
-_KEPT = 8
-"""Beginnings of prompts that stay read: each takes as much as its tokens do in any prompt."""
-
 
 class Voice:
     """A decoder under one set of weights.
@@ -42,7 +39,8 @@ class Voice:
         self.alone = Alone(adapter)
         self.lora = lora
         self._known: OrderedDict[tuple[int, ...], TextCache] = OrderedDict()
-        """Beginnings of prompts that were read, the one last needed at the end."""
+        """Beginnings of prompts that stay read, the one last needed at the end; together they have
+        no more tokens than one prompt of the model may have."""
 
     def answer(self, ids: Sequence[int], most: int) -> Reply:
         """What is generated after a prompt, greedily.
@@ -80,7 +78,7 @@ class Voice:
         return found
 
     def _begun(self, ids: Sequence[int]) -> Any:
-        """A cache of these tokens, to go on with; the last few that were needed are kept."""
+        """A cache of these tokens, to go on with; those that were needed last are kept."""
         key = tuple(ids)
         if not key:
             return TextCache().begun(0)
@@ -88,7 +86,7 @@ class Voice:
             model = self.shared.mplus.backbone.model
             read = model(self._tensor(ids), use_cache=True, logits_to_keep=1)
             self._known[key] = TextCache.of(key, read.past_key_values)
-            if len(self._known) > _KEPT:
+            while sum(map(len, self._known)) > self.shared.mplus.positions:
                 self._known.popitem(last=False)
         self._known.move_to_end(key)
         return self._known[key].begun(len(key))
