@@ -12,7 +12,7 @@ from memplus.config import PromptConfig
 from memplus.errors import EmptyTextError, TokenizerMissingError
 from memplus.systems.protocol import ChatPrompt, Explains, Placed
 from memplus.systems.registry import make_systems, usual_systems
-from memplus.systems.shared import Shared, device_name, log_likelihoods
+from memplus.systems.shared import Adapter, Alone, Shared, device_name, log_likelihoods
 
 
 def test_the_model_is_loaded_once_and_not_before_it_is_needed() -> None:
@@ -122,6 +122,35 @@ def test_options_read_together_are_as_likely_as_each_alone(
         assert together == pytest.approx(single, abs=1e-5)
     with pytest.raises(EmptyTextError):
         log_likelihoods(SHARED, memory, [], ["ab", "a"])
+
+
+@pytest.mark.parametrize("adapter", ["read", "none"])
+@pytest.mark.parametrize("ahead", [[], [5, 6, 7]])
+def test_without_a_memory_a_prompt_is_read_once_for_all_options(
+    monkeypatch: pytest.MonkeyPatch, adapter: Adapter, ahead: list[int]
+) -> None:
+    model = SHARED.mplus
+    given, options = model.encode("The keeper slept. It is"), [" a", " b", " red", " blue and"]
+    way = Alone(adapter)
+    single = [
+        log_likelihoods(SHARED, None, given, [one], ahead=ahead, alone=way)[0] for one in options
+    ]
+    read: list[int] = []
+    forward = MPlus.forward
+
+    def counted(self: MPlus, ids: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        read.append(ids.shape[1])
+        return forward(self, ids, *args, **kwargs)
+
+    monkeypatch.setattr(MPlus, "forward", counted)
+    together = log_likelihoods(SHARED, None, given, options, ahead=ahead, alone=way)
+    longest = max(len(model.encode(one)) for one in options)
+    assert read[0] == len(ahead) + len(given) - 1
+    assert max(read[1:]) == 1 + longest
+    for one, other in zip(together, single, strict=True):
+        assert one[1] == other[1]
+        assert one.greedy == other.greedy
+        assert one[0] == pytest.approx(other[0], abs=1e-4)
 
 
 def test_declining_is_what_the_models_own_prompt_says_it_is() -> None:

@@ -321,7 +321,8 @@ def log_likelihoods(
 ) -> list[Likelihood]:
     """How likely each option is after a prompt.
 
-    Options that differ in their last token alone are read together, in one pass.
+    Options that differ in their last token alone are read together, in one pass. Without a memory
+    the prompt is read once for all of them.
 
     Args:
         shared: the model that reads them.
@@ -339,6 +340,8 @@ def log_likelihoods(
     if any(len(ids) < least for ids in wanted):
         raise EmptyTextError("The option")
     alone = alone or Alone()
+    if memory is None and len({tuple(ids[:-1]) for ids in wanted}) > 1:
+        alone = _having_read(shared, [*ahead, *given], alone)
     logits: dict[tuple[int, ...], Tensor] = {}
     found = []
     for ids in wanted:
@@ -352,6 +355,20 @@ def log_likelihoods(
             logits[before] = output.logits[0, -count - 1 : -1].float()
         found.append(_likelihood(logits[before], ids[-count:]))
     return found
+
+
+def _having_read(shared: Shared, ids: Sequence[int], alone: Alone) -> Alone:
+    """With what is computed of all of a prompt but its last token, for texts that follow it."""
+    # Where frequencies change with the length, each text behind the prompt changes its keys.
+    if len(ids) < 2 or shared.mplus.backbone.rope.changing:
+        return alone
+    count, _ = alone.begun(ids)
+    cache: Any = (alone.known or TextCache()).begun(count)
+    if rest := ids[count:-1]:
+        read = torch.tensor([rest], device=shared.mplus.device)
+        with shared.adapted(alone.adapter):
+            shared.mplus(read, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    return Alone(alone.adapter, TextCache.of(ids[:-1], cache))
 
 
 def _likelihood(logits: Tensor, told: Sequence[int]) -> Likelihood:
