@@ -14,6 +14,7 @@ import typer
 
 from memplus.cli.options import AsJson, Device, Seed
 from memplus.cli.output import Output
+from memplus.cli.train_average import average
 from memplus.cli.train_superseding import superseding
 from memplus.cli.training_bar import training_bar
 from memplus.errors import UsageError
@@ -64,7 +65,7 @@ def root(
     if context.invoked_subcommand is not None:
         return
     if config is None:
-        raise UsageError("Give --config FILE, or the subcommand `nano` or `superseding`.")
+        raise UsageError("Give --config FILE, or a subcommand: nano, average, superseding.")
     from memplus.training.engine.config_file import config_kind
 
     stream = Output(as_json=as_json)
@@ -231,4 +232,5 @@ def nano(
     _show(stream, out / "final", last)
 
 
+train.command()(average)
 train.command()(superseding)

@@ -56,7 +56,8 @@ def superseding(
     of a topic that figures are measured on. OUT is what the model was loaded from, with the rule.
     """
     from memplus.evaluation.tasks.retention import parse_distances
-    from memplus.training.superseding.runs import Telling, fit_superseding, save_as_loaded
+    from memplus.training.engine.saving import save_as_loaded
+    from memplus.training.superseding.runs import Telling, fit_superseding
 
     output = Output(as_json=as_json)
     telling = Telling(streams, items, parse_distances(distances), seed)

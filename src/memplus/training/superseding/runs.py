@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,13 +14,12 @@ from memplus.errors import ConfigError
 from memplus.memory.retriever import MemoryWeights
 from memplus.memory.superseding import FEATURES
 from memplus.mplus.model import MPlus
-from memplus.mplus.pretrained import REFERENCE
 from memplus.systems.shared import Shared
 from memplus.training.superseding.fit import Told, cross_validated, fit_rule, told_apart
 from memplus.training.superseding.pairs import Pairs, collect_pairs
 from memplus.training.superseding.told import held_out_items, training_items
 
-__all__ = ["Fitted", "Telling", "fit_superseding", "save_as_loaded", "with_rule"]
+__all__ = ["Fitted", "Telling", "fit_superseding", "with_rule"]
 
 Report = Callable[[str, int, int], None]
 """Called with (what, done, of how many)."""
@@ -125,30 +123,3 @@ def with_rule(model: MPlus, rule: torch.Tensor) -> MPlus:
     )  # fmt: skip
     made.kept, made.origin, made.core.name = model.kept, model.origin, model.core.name
     return made.train(model.training)
-
-
-def save_as_loaded(model: MPlus, folder: Path) -> None:
-    """Save a model as what it was loaded from: a bundle over the same base, or whole.
-
-    In 16 bits where that loses nothing, as a bundle that was stored so and loaded in 32.
-
-    Args:
-        model: from a name or a directory.
-        folder: directory, made where it is missing.
-
-    Raises:
-        StorageError: the disk refused.
-        BundleError: what it lies over has changed.
-    """
-    bundled = model.origin is not None and model.origin.bundle is not None
-    kept = [*model.weights.parameters(), *model.pristine.tensors().values()]
-    kept += [
-        weight for name, weight in model.model.named_parameters()
-        if not bundled or "lora_" in name
-    ]  # fmt: skip
-    exact = all(torch.equal(one, one.bfloat16().to(one.dtype)) for one in kept)
-    model.save_pretrained(
-        folder,
-        storage_dtype=torch.bfloat16 if exact else None,
-        base=REFERENCE if bundled else None,
-    )

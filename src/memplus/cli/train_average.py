@@ -1,0 +1,40 @@
+"""``memplus train average``: the mean of a model and of what it became."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from memplus.cli.opening import load_model
+from memplus.cli.options import AsJson
+from memplus.cli.output import Output
+
+__all__ = ["average"]
+
+
+def average(
+    models: Annotated[
+        list[str],
+        typer.Argument(metavar="MODEL...", help="Two or more; what the last one is, OUT is."),
+    ],
+    *,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the mean.")],
+    as_json: AsJson = False,
+) -> None:
+    """Save the mean of models that went on from one another, weight by weight.
+
+    A stage that teaches one thing costs another; the mean with the stage before it keeps most of
+    both. Nothing is trained. A rule for replaced spans is the last model's: fit it anew.
+    """
+    from memplus.training.engine.saving import save_as_loaded
+    from memplus.training.text.averaging import averaged
+
+    output = Output(as_json=as_json)
+    opened = [load_model(name, device=None, dtype="float32") for name in models]
+    save_as_loaded(averaged(opened), out)
+    output.result(
+        {"models": models, "out": str(out)},
+        show=lambda console: console.print(f"The mean is in {out}.", markup=False),
+    )
