@@ -10,7 +10,7 @@ from peft import LoraConfig, inject_adapter_in_model
 from tests.fakes import ADAPTERS, CONFIG, make_model, make_mplus, some_ids
 
 from memplus.backbone.access import Backbone
-from memplus.backbone.lora import Lora, LoraSizes, under
+from memplus.backbone.lora import Lora, LoraSizes, linear_names, under
 from memplus.errors import ConfigError, WeightsError
 
 SIZES = LoraSizes(rank=3, alpha=6)
@@ -48,6 +48,31 @@ def test_an_update_is_what_the_adapter_library_computes() -> None:
         expected = theirs(input_ids=IDS, use_cache=False).logits
     assert not torch.allclose(ours, logits(backbone), atol=1e-2)
     assert torch.allclose(ours, expected, atol=1e-5)
+
+
+def test_a_generator_draws_an_update_and_leaves_torchs_own_alone() -> None:
+    plain, half = (Backbone(make_model(dtype=one)) for one in (torch.float32, torch.bfloat16))
+    state = torch.random.get_rng_state()
+    first, again, other, rounded = (
+        Lora(backbone, SIZES, generator=torch.Generator().manual_seed(seed)).down
+        for backbone, seed in ((plain, 1), (plain, 1), (plain, 2), (half, 1))
+    )
+    assert torch.random.get_rng_state().equal(state)
+    for place in range(len(first)):
+        assert first[place].equal(again[place])
+        assert not first[place].equal(other[place])
+        assert first[place].bfloat16().equal(rounded[place])
+
+
+@pytest.mark.parametrize("name", ["llama", "phi3", "gpt_neox"])
+def test_all_linear_layers_can_be_named_whatever_adapters_there_are(name: str) -> None:
+    plain = Backbone(make_model(name))
+    names = linear_names(plain)
+    layers = [m for m in plain.decoder.modules() if isinstance(m, torch.nn.Linear)]
+    assert len(Lora(plain, LoraSizes(targets=names)).names) == len(layers)
+    if name == "llama":
+        assert linear_names(make_mplus(config=replace(CONFIG, adapters=ADAPTERS)).backbone) == names
+        assert set(names) == set(LoraSizes().targets)
 
 
 def test_a_fresh_update_changes_nothing_and_leaves_the_model_as_it_was() -> None:

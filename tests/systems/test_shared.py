@@ -8,11 +8,19 @@ from tests.systems.conftest import SHARED, SMALL
 from torch.nn.functional import cross_entropy
 
 from memplus import MPlus
+from memplus.backbone.lora import Lora, LoraSizes, under
 from memplus.config import PromptConfig
 from memplus.errors import EmptyTextError, TokenizerMissingError
 from memplus.systems.protocol import ChatPrompt, Explains, Placed
 from memplus.systems.registry import make_systems, usual_systems
-from memplus.systems.shared import Adapter, Alone, Shared, device_name, log_likelihoods
+from memplus.systems.shared import (
+    Adapter,
+    Alone,
+    Shared,
+    answer_from_prompt,
+    device_name,
+    log_likelihoods,
+)
 
 
 def test_the_model_is_loaded_once_and_not_before_it_is_needed() -> None:
@@ -167,6 +175,29 @@ def test_declining_is_what_the_models_own_prompt_says_it_is() -> None:
     assert isinstance(session, Explains)
     (unsure,) = session.explain(["What is red?"], min_confidence=1.0)
     assert (unsure.text, unsure.declined) == ("No idea.", True)
+
+
+def test_what_is_read_alone_can_be_read_under_an_update() -> None:
+    backbone = SHARED.mplus.backbone
+    lora = Lora(backbone, LoraSizes(rank=2, alpha=8), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for up in lora.up:
+            up.fill_(0.3)
+    ids = SHARED.prompt_ids(ChatPrompt("What is red?"))
+    with torch.no_grad(), under(backbone, lora):
+        logits = backbone.model(torch.tensor([ids]), use_cache=False).logits[0, -1]
+    alone = Alone("none", lora=lora)
+    (found,) = log_likelihoods(SHARED, None, ids, ["x"], alone=alone)
+    (wanted,) = SHARED.mplus.encode("x")
+    assert found[0] == pytest.approx(float(logits.log_softmax(-1)[wanted]), abs=1e-4)
+    # Options that go on differently: the prompt is read once for both, under the update too.
+    several = log_likelihoods(SHARED, None, ids, ["x", " red"], alone=alone)
+    (single,) = log_likelihoods(SHARED, None, ids, [" red"], alone=alone)
+    assert [one[0] for one in several] == pytest.approx([found[0], single[0]], abs=1e-4)
+    reply = answer_from_prompt(SHARED, ids, 1, alone=alone)
+    best = SHARED.mplus.tokenizer.decode([int(logits.argmax())], skip_special_tokens=True)
+    assert reply.generated == best
+    assert log_likelihoods(SHARED, None, ids, ["x"], alone=Alone("none")) != [found]
 
 
 def test_a_prompt_stands_as_it_is_and_a_question_in_the_models_template() -> None:

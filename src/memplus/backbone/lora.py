@@ -25,7 +25,7 @@ from memplus.backbone.access import Backbone
 from memplus.config import require
 from memplus.errors import WeightsError
 
-__all__ = ["Lora", "LoraSizes", "under"]
+__all__ = ["Lora", "LoraSizes", "linear_names", "under"]
 
 _DOWN, _UP = "lora_A", "lora_B"
 
@@ -52,18 +52,26 @@ class LoraSizes:
 class Lora(nn.Module):
     """The update's weights: down [r, i] and up [o, r] of each layer.
 
-    It begins as no update at all: ``up`` is zero, ``down`` is drawn by torch's own generator.
+    It begins as no update at all: ``up`` is zero, ``down`` is drawn at random.
 
     Args:
         backbone: the decoder whose layers are meant; it is not kept.
         sizes: rank, scale and names.
         first_layer: of the decoder's layers that are changed; those before it stay as they are.
+        generator: draws ``down`` in float32 on its own device, and so the same for every decoder of
+            these sizes; None: torch's own, in the decoder's dtype on its device.
 
     Raises:
         ConfigError: the decoder has no linear layer of one of these names.
     """
 
-    def __init__(self, backbone: Backbone, sizes: LoraSizes, first_layer: int = 0) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        sizes: LoraSizes,
+        first_layer: int = 0,
+        generator: torch.Generator | None = None,
+    ) -> None:
         super().__init__()
         self.sizes = sizes
         kept = {m for layer in backbone.layers[:first_layer] for m in layer.module.modules()}
@@ -78,9 +86,10 @@ class Lora(nn.Module):
         self.down = nn.ParameterList()
         self.up = nn.ParameterList()
         for linear in found.values():
-            down = torch.empty(sizes.rank, linear.in_features, **like)
-            nn.init.kaiming_uniform_(down, a=math.sqrt(5))
-            self.down.append(nn.Parameter(down))
+            drawn: Any = like if generator is None else {"device": generator.device}
+            down = torch.empty(sizes.rank, linear.in_features, **drawn)
+            nn.init.kaiming_uniform_(down, a=math.sqrt(5), generator=generator)
+            self.down.append(nn.Parameter(down.to(**like)))
             self.up.append(nn.Parameter(torch.zeros(linear.out_features, sizes.rank, **like)))
 
     @property
@@ -116,6 +125,17 @@ class Lora(nn.Module):
             raise WeightsError(where, missing=missing, unexpected=over, misshapen=wrong)
         for name, weight in own.items():
             weight.copy_(tensors[name])
+
+
+def linear_names(backbone: Backbone) -> tuple[str, ...]:
+    """Names of all linear layers that a decoder's layers have, those of adapters left out."""
+    names = {
+        name.removesuffix(".base_layer").rpartition(".")[2]
+        for layer in backbone.layers
+        for name, module in layer.module.named_modules()
+        if isinstance(module, nn.Linear) and ".lora_" not in name
+    }
+    return tuple(sorted(names))
 
 
 def _linears(backbone: Backbone, targets: tuple[str, ...]) -> dict[str, nn.Linear]:

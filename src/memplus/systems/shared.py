@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
+from memplus.backbone.lora import Lora, under
 from memplus.backbone.text_cache import TextCache
 from memplus.data.stream import Reference
 from memplus.data.wording import same_wording
@@ -266,6 +267,18 @@ class Alone:
     adapter: Adapter = "read"
     known: TextCache | None = None
     """What was computed of the beginning of what it reads, under the same adapter."""
+    lora: Lora | None = None
+    """An update of the plain base that it reads under, beside no adapter of the memory's."""
+
+    @contextlib.contextmanager
+    def reading(self, shared: Shared) -> Iterator[None]:
+        """Reads of this thread go so."""
+        if self.lora is None:
+            with shared.adapted(self.adapter):
+                yield
+            return
+        with shared.adapted("none"), under(shared.mplus.backbone, self.lora):
+            yield
 
     def begun(self, ids: Sequence[int]) -> tuple[int, dict[str, Any]]:
         """How many of these tokens are computed, and arguments that make a pass go on from there.
@@ -301,7 +314,7 @@ def answer_from_prompt(
     prompt = torch.tensor([list(ids)], device=model.device)
     _, options = alone.begun(ids)
     longest = max_new_tokens or model.prompt.max_new_tokens
-    with shared.adapted(alone.adapter):
+    with alone.reading(shared):
         output = model.generate(prompt, None, max_new_tokens=longest, **options)
     said = output[0, prompt.shape[1] :].tolist()
     generated = str(model.tokenizer.decode(said, skip_special_tokens=True))
@@ -350,7 +363,7 @@ def log_likelihoods(
         if before not in logits:
             past, cached = alone.begun([*ahead, *given])
             read = torch.tensor([[*ahead, *given, *ids]], device=shared.mplus.device)
-            with shared.adapted(alone.adapter):
+            with alone.reading(shared):
                 output = shared.mplus(read[:, past:], memory=memory, **cached)
             logits[before] = output.logits[0, -count - 1 : -1].float()
         found.append(_likelihood(logits[before], ids[-count:]))
@@ -366,9 +379,9 @@ def _having_read(shared: Shared, ids: Sequence[int], alone: Alone) -> Alone:
     cache: Any = (alone.known or TextCache()).begun(count)
     if rest := ids[count:-1]:
         read = torch.tensor([rest], device=shared.mplus.device)
-        with shared.adapted(alone.adapter):
+        with alone.reading(shared):
             shared.mplus(read, past_key_values=cache, use_cache=True, logits_to_keep=1)
-    return Alone(alone.adapter, TextCache.of(ids[:-1], cache))
+    return replace(alone, known=TextCache.of(ids[:-1], cache))
 
 
 def _likelihood(logits: Tensor, told: Sequence[int]) -> Likelihood:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from memplus.backbone.access import Backbone
-from memplus.backbone.lora import Lora, LoraSizes, under
+from memplus.backbone.lora import Lora, LoraSizes, linear_names, under
 from memplus.systems.hmt.options import HMTOptions
 from memplus.systems.hmt.padded import Padded, spans
 from memplus.systems.hmt.passes import Slots, next_token, run
@@ -165,10 +165,4 @@ def _update(backbone: Backbone, options: HMTOptions) -> Lora | None:
     """Of all linear layers that a decoder's layers have, the memory's own adapters left out."""
     if not options.rank:
         return None
-    names = {
-        name.removesuffix(".base_layer").rpartition(".")[2]
-        for layer in backbone.layers
-        for name, module in layer.module.named_modules()
-        if isinstance(module, nn.Linear) and ".lora_" not in name
-    }
-    return Lora(backbone, LoraSizes(options.rank, options.alpha, tuple(sorted(names))))
+    return Lora(backbone, LoraSizes(options.rank, options.alpha, linear_names(backbone)))
