@@ -23,15 +23,20 @@ NOT_YET_RUN: set[str] = set()
 """Benchmarks of which the page has no figures yet."""
 
 
+SYSTEMS_NOT_YET_RUN = {"in_weights"}
+"""Systems of which the page has no figures yet."""
+
+
 def test_every_benchmark_stands_on_the_page_or_is_named_here() -> None:
     assert MARKS.keys() == set(TASKS) - NOT_YET_RUN
 
 
-def test_every_system_whose_weights_come_along_stands_on_the_page() -> None:
+def test_every_system_whose_weights_come_along_stands_on_the_page_or_is_named_here() -> None:
     known = {str(one["name"]) for one in described()}
     there = {str(one["name"]) for one in described() if not one["missing"]}
     for task, one in MARKS.items():
-        assert there <= {name.partition(":")[0] for name in one["systems"]} <= known, task
+        named = {name.partition(":")[0] for name in one["systems"]}
+        assert there - SYSTEMS_NOT_YET_RUN <= named <= known - SYSTEMS_NOT_YET_RUN, task
 
 
 def test_the_page_is_made_of_the_figures_beside_it() -> None:

@@ -18,13 +18,15 @@ __all__ = ["OPTIONS_FOR", "spec_for"]
 
 OPTIONS_FOR: dict[str, Callable[[], dict[str, str]]] = {
     "hmt": lambda: tiny_options(HMTSystem, HMT),
+    "in_weights": lambda: {"epochs": "2"},
     "longmem": longmem.options,
     "lamemo": lamemo.tiny_options,
     "memllm": lambda: {"weights": str(memllm.tiny_weights()), "context_sentences": "0"},
     "memlong": memlong.options,
     "ret_llm": lambda: {"weights": str(tiny_weights())},
 }
-"""Of systems that need weights of their own, which they are given here: name -> options."""
+"""Of systems that need weights of their own, which they are given here, or would take long: name ->
+options."""
 
 
 def spec_for(name: str) -> str:

@@ -23,6 +23,7 @@ SYSTEMS = {
     "bare": "memplus.systems.nothing:BareSystem",
     "full_context": "memplus.systems.full_context:FullContextSystem",
     "window": "memplus.systems.window:WindowSystem",
+    "in_weights": "memplus.systems.in_weights.system:InWeightsSystem",
     "bm25": "memplus.systems.bm25:BM25System",
     "embeddings": "memplus.systems.embeddings:EmbeddingsSystem",
     "scm": "memplus.systems.scm.system:SCMSystem",
