@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.store.fakes import FakeHost
 
-from memplus.errors import HistoryError, MemoryBusyError, StorageError, UnknownMemoryError
+from memplus.errors import (
+    HistoryError,
+    MemoryBusyError,
+    MemoryExistsError,
+    StorageError,
+    UnknownMemoryError,
+)
+from memplus.server import beside as module
 from memplus.server.beside import Beside, Change
 from memplus.server.calls import Call
 from memplus.server.chains import Chains, Place
@@ -18,6 +27,7 @@ from memplus.server.kept_answers import KeptAnswers, KeptResponse
 from memplus.server.principals import Principal
 from memplus.server.settings import ServerSettings
 from memplus.store import MemoryStore, StoredMemory
+from memplus.store.disk import Disk
 
 HOST = FakeHost()
 PLACE = Place("acme", "ann")
@@ -157,3 +167,42 @@ def test_a_fork_knows_what_was_written(kept: Beside, database: ServerDatabase) -
     kept.forked(STORED, "acme/bob")
     assert kept.calls.ids("acme/bob") == ["one", "two"]
     assert counts(database) == ALL | {"calls": 4, "turns": 2}
+
+
+def test_who_imports_a_memory_that_another_server_was_quicker_to_import_takes_nothing_away(
+    kept: Beside,
+    database: ServerDatabase,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file = tmp_path_factory.mktemp("out") / "ann.memory"
+    kept.export(STORED, file)
+    looking = module.enclosed
+
+    def enclosed(path: Path) -> object:
+        monkeypatch.undo()
+        beside(database).import_memory(path, "acme/bob")
+        return looking(path)
+
+    monkeypatch.setattr(module, "enclosed", enclosed)
+    with pytest.raises(MemoryExistsError):
+        kept.import_memory(file, "acme/bob")
+    assert [one.metadata for one in kept.calls.noted("acme/bob")] == [{"of": "one"}, {"of": "two"}]
+
+
+def test_what_was_noted_for_an_import_that_failed_goes(
+    kept: Beside,
+    database: ServerDatabase,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file = tmp_path_factory.mktemp("out") / "ann.memory"
+    kept.export(STORED, file)
+
+    def refuse(self: Disk, old: Path, new: Path) -> None:
+        raise OSError(errno.ENOSPC, "full", str(new))
+
+    monkeypatch.setattr(Disk, "rename", refuse)
+    with pytest.raises(StorageError):
+        kept.import_memory(file, "acme/bob")
+    assert kept.calls.ids("acme/bob") == []

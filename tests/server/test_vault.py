@@ -89,6 +89,36 @@ def test_reading_what_is_not_there_makes_nothing(database: ServerDatabase, nano:
     asyncio.run(run())
 
 
+def test_what_is_kept_beside_a_memory_begins_anew_before_another_server_can_use_it(
+    database: ServerDatabase, nano: MPlus
+) -> None:
+    async def run() -> None:
+        vault, other, begun = made(database, nano), MemoryStore(database.path.parent), []
+
+        def making(stored: str) -> None:
+            begun.append(stored)
+            with pytest.raises(MemoryBusyError):
+                other.create(stored, nano)
+
+        vault.making = making
+        await vault.create(ANN, "notes", {"of": "acme"})
+        await vault.fork(ANN, "notes", "copy")
+        async with vault.writing(ANN, "more", create=True):
+            pass
+        assert begun == ["acme/notes", "acme/copy", "acme/more"]
+        with pytest.raises(MemoryExistsError):
+            await vault.create(ANN, "notes")
+        assert len(begun) == 3
+        assert [one.metadata for one in await vault.listed(ANN)] == [
+            {"of": "acme"},
+            {},
+            {"of": "acme"},
+        ]
+        await vault.close()
+
+    asyncio.run(run())
+
+
 def test_writers_take_turns_and_readers_do_not_wait(database: ServerDatabase, nano: MPlus) -> None:
     async def run() -> None:
         vault, order = made(database, nano), []

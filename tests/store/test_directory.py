@@ -9,8 +9,9 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.store.fakes import SMALL, FakeHost
+from tests.store.fakes import SMALL, FakeHost, store_on
 from tests.store.test_faults import Refusing
+from tests.store.test_taking import Interrupted
 
 from memplus.errors import CorruptMemoryError, StorageError, UnknownMemoryError
 from memplus.store import MemoryStore
@@ -116,6 +117,64 @@ def test_trying_again_goes_on_only_while_something_changes(tmp_path: Path) -> No
         Directory(tmp_path / "s", Disk()).retried("alice", missing)
     with pytest.raises(UnknownMemoryError):
         Directory(tmp_path / "s", Disk()).retried("bob", missing)
+
+
+def test_what_sqlite_calls_a_failing_disk_is_tried_again_where_the_memory_changed(
+    tmp_path: Path,
+) -> None:
+    store = MemoryStore(tmp_path / "s", limits=SMALL)
+    with store.create("alice", HOST) as memory:
+        seen: list[int] = []
+
+        def attempt(manifest: object) -> str:
+            seen.append(len(seen))
+            if len(seen) < 2:
+                HOST.write(memory, [[1, 2, 3, 4]])  # a new writer took its journal away
+                raise OSError(errno.EIO, "disk I/O error")
+            return "read"
+
+        assert Directory(tmp_path / "s", Disk()).retried("alice", attempt) == "read"
+
+    def failing(manifest: object) -> None:
+        seen.append(len(seen))
+        raise OSError(errno.EIO, "disk I/O error")
+
+    with pytest.raises(StorageError):
+        Directory(tmp_path / "s", Disk()).retried("alice", failing)
+    assert len(seen) == 3
+
+
+@pytest.mark.parametrize("number", range(1, 6))
+def test_a_store_that_two_processes_make_at_once_is_a_store_of_both(
+    tmp_path: Path, number: int
+) -> None:
+    disk = Interrupted()
+    disk.left = number
+
+    def meanwhile() -> None:
+        MemoryStore(tmp_path / "s")
+        (tmp_path / "s" / "server.db").touch()  # the other one is quick
+
+    disk.meanwhile = meanwhile
+    store_on(disk, tmp_path / "s", limits=SMALL).create("alice", HOST).close()
+    assert disk.count > number
+    assert [*MemoryStore(tmp_path / "s")] == ["alice"]
+
+
+def test_a_directory_that_becomes_a_store_while_it_is_looked_at_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking = os.listdir
+
+    def listed(path: Path) -> list[str]:
+        monkeypatch.undo()
+        MemoryStore(path)
+        (path / "server.db").touch()
+        return looking(path)
+
+    (tmp_path / "s").mkdir()
+    monkeypatch.setattr(os, "listdir", listed)
+    assert len(MemoryStore(tmp_path / "s")) == 0
 
 
 def test_a_memory_in_the_folder_of_another_name_is_damage(tmp_path: Path) -> None:

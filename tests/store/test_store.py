@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from memplus.errors import (
     ReadOnlyMemoryError,
     UnknownMemoryError,
 )
-from memplus.store import MemoryStore
+from memplus.store import Lease, MemoryStore
 
 HOST = FakeHost()
 
@@ -219,3 +220,44 @@ def test_a_copied_store_is_the_same_directory(tmp_path: Path, how: Callable[[Any
     assert (twin.path, twin.window, twin.ram, twin.limits) == (store.path, 0.5, None, SMALL)
     twin.create("bob", HOST).close()
     assert list(twin) == list(store) == ["alice", "bob"]
+
+
+WAYS: dict[str, Callable[[MemoryStore, MemoryStore, Path, Any], Any]] = {
+    "make": lambda store, _, __, within: store.make("alice", HOST, within=within),
+    "fork": lambda store, _, __, within: store.fork("seed", "alice", within=within),
+    "import": lambda store, _, file, within: store.import_memory(file, "alice", within=within),
+    "move": lambda store, other, _, within: other.move("alice", store, within=within),
+}
+"""How a memory called alice comes to be in a store."""
+
+
+@pytest.mark.parametrize("lease", [None, Lease("one")], ids=["lock", "lease"])
+@pytest.mark.parametrize("way", WAYS)
+def test_what_is_kept_beside_a_memory_is_made_ready_while_nobody_else_can_make_one(
+    tmp_path: Path, way: str, lease: Lease | None
+) -> None:
+    other = MemoryStore(tmp_path / "other")
+    other.create("alice", HOST).close()
+    store = MemoryStore(tmp_path / "s", lease=lease)
+    store.create("seed", HOST).close()
+    store.export("seed", tmp_path / "seed.memory")
+    entered: list[bool] = []
+
+    @contextmanager
+    def within() -> Iterator[None]:
+        entered.append("alice" in store)
+        with pytest.raises(MemoryBusyError):
+            MemoryStore(tmp_path / "s").create("alice", HOST)
+        yield
+        entered.append("alice" in store)
+
+    act = WAYS[way]
+    act(store, other, tmp_path / "seed.memory", within)
+    assert entered == [False, True]
+    with MemoryStore(tmp_path / "s").open("alice", HOST, write=True):  # nobody has it yet
+        pass
+    if way == "move":
+        other.create("alice", HOST).close()
+    with pytest.raises(MemoryExistsError):
+        act(store, other, tmp_path / "seed.memory", within)
+    assert len(entered) == 2

@@ -423,7 +423,7 @@ def test_a_writer_paused_while_it_takes_a_memory_does_no_harm_to_the_next(
     disk.count, disk.left, disk.meanwhile = 0, point, meanwhile
     try:
         memory = two.open()
-    except (MemoryBusyError, LeaseLostError, StorageError):
+    except MemoryBusyError:
         memory = None
     if memory is not None and written and not memory.closed:
         if memory.has_label("three"):

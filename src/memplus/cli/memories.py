@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, nullcontext
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +29,7 @@ from memplus.cli.standard import default_store
 
 if TYPE_CHECKING:
     from memplus.server.erasure import Choice
+    from memplus.store.administration import Within
     from memplus.store.journal import Commit
     from memplus.store.manifest import Manifest
 
@@ -95,11 +98,11 @@ def create(
     """Make an empty memory; `write`, `tell` and `chat` also make theirs where there is none."""
     out = shown.open()
     creation = Creation(seed, max_bytes, rows)
-    if store.exists():
-        with administered(store) as opened:
-            opened.made(name)
-    made = Place(store=store, id=name).created(chosen.load(), creation)
-    made.close()
+    with ExitStack() as stack:
+        within: Within = nullcontext
+        if store.exists():
+            within = partial(stack.enter_context(administered(store)).making, name)
+        Place(store=store, id=name).make(chosen.load(), creation, within)
     manifest = existing_store(store).manifest(name)
     line = f"{name} is made, for the model {manifest.model}, with {manifest.rows} rows."
     out.result(_described(manifest), show=lambda console: _say(console, line))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from memplus.mplus.model import MPlus
     from memplus.server.administering import Administered
     from memplus.store import MemoryStore, StoredMemory
+    from memplus.store.administration import Within
     from memplus.store.sharded import AnyStore
 
 __all__ = [
@@ -136,15 +137,25 @@ class Place:
             raise
         return stored
 
-    def created(self, model: MPlus, creation: Creation) -> StoredMemory:
-        """A new memory in the store, open for writing; the store is made where there is none.
+    def make(self, model: MPlus, creation: Creation, within: Within) -> None:
+        """Make a new memory in the store; the store is made where there is none.
+
+        Args:
+            model: whose memory it is.
+            creation: how it is made.
+            within: see ``MemoryStore.make``.
 
         Raises:
             MemoryExistsError: there is one of that name.
             StorageError, MemoryFileError: the store cannot be used.
         """
-        return self._own(creation).create(
-            self.id, model, seed=creation.seed, max_bytes=creation.max_bytes, rows=creation.kind
+        self._own(creation).make(
+            self.id,
+            model,
+            seed=creation.seed,
+            max_bytes=creation.max_bytes,
+            rows=creation.kind,
+            within=within,
         )
 
     def _own(self, creation: Creation) -> MemoryStore:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -74,10 +75,13 @@ class Administered:
 
     # Without a model ----------------------------------------------------------------------------
 
-    def made(self, name: str) -> None:
-        """A memory of that name is about to be made."""
-        if self._beside is not None and name not in self.store:
+    @contextmanager
+    def making(self, name: str) -> Iterator[None]:
+        """A block in which a memory of that name is made, when there is none and no other process
+        may make one."""
+        if self._beside is not None:
             self._beside.made(name)
+        yield
 
     def delete(self, name: str, *, wait: float) -> None:
         """Delete a memory, and all that a server keeps of it; see ``MemoryStore.delete``."""
@@ -100,8 +104,7 @@ class Administered:
 
     def fork(self, name: str, new_name: str) -> None:
         """A second memory that begins as this one; the same turns and calls are known of it."""
-        self.made(new_name)
-        self.store.fork(name, new_name)
+        self.store.fork(name, new_name, within=partial(self.making, new_name))
         if self._beside is not None:
             self._beside.forked(name, new_name)
 
@@ -133,13 +136,19 @@ class Administered:
         """
         other = MemoryStore(target)
         with Administered(other) as there:
-            if there.folder != self.folder:
-                there.made(name)
+            if there.folder == self.folder:
+                self._patiently(name, wait, lambda wait: self.store.move(name, other, wait=wait))
+            else:
+                self._move_away(name, there, wait)
+
+    def _move_away(self, name: str, there: Administered, wait: float) -> None:
+        """Move a memory to a store that another server has, or none."""
 
         def act(wait: float) -> None:
-            self.store.move(name, other, wait=wait)
+            within = partial(there.making, name)
+            self.store.move(name, there.store, wait=wait, within=within)
 
-        if self._beside is None or there.folder == self.folder:
+        if self._beside is None:
             self._patiently(name, wait, act)
             return
         if waiting := self.waiting(name):

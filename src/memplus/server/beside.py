@@ -125,22 +125,26 @@ class Beside:
             raise MemoryExistsError(stored, store=self._store.paths[0])
         notes = Notes.of(enclosed(path).notes, path)
         ids = [one.id for one in notes.calls]
-        self.made(stored)
-        try:
+
+        @contextmanager
+        def within() -> Iterator[None]:
+            self.made(stored)
             for one in notes.calls:  # those whose labels are not there count for nothing
                 self.calls.add(stored, one)
-            manifest = self._store.import_memory(path, stored)
-        except BaseException:
-            self.calls.remove(stored, ids)
-            raise
-        self.calls.keep(stored, self._store.held_labels(stored, ids))
-        with self._database.transaction() as run:
-            run.execute(
-                "INSERT INTO memories VALUES (?, ?, 0) ON CONFLICT (stored) DO UPDATE "
-                "SET metadata = excluded.metadata",
-                (stored, json.dumps(notes.metadata)),
-            )
-        return manifest
+            try:
+                yield
+            except BaseException:
+                self.calls.drop(stored)
+                raise
+            self.calls.remove(stored, set(ids) - self._store.held_labels(stored, ids))
+            with self._database.transaction() as run:
+                run.execute(
+                    "INSERT INTO memories VALUES (?, ?, 0) ON CONFLICT (stored) DO UPDATE "
+                    "SET metadata = excluded.metadata",
+                    (stored, json.dumps(notes.metadata)),
+                )
+
+        return self._store.import_memory(path, stored, within=within)
 
     # Something is taken away --------------------------------------------------------------------
 

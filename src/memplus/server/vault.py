@@ -11,8 +11,8 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,8 +76,8 @@ class Vault:
     Attributes:
         settled: awaited, with a memory's name in the store, before it is read or changed: what was
             acknowledged for it is written then.
-        making: called with a memory's name in the store before it is made: another program may have
-            deleted one of that name.
+        making: called with a memory's name in the store while it is made, when there is none and no
+            other process may make one: another program may have deleted one of that name.
         remove: deletes a memory, by its name in the store, and what is kept of it.
         give_out, take_in: export and import one, by its name in the store.
 
@@ -167,14 +167,18 @@ class Vault:
         given = how.pop("max_bytes")
         limit = given if most is None else min(given or most, most)
 
-        def make() -> None:
-            self.store.create(who.stored(name), self.model, max_bytes=limit, **how).close()
-
         stored = who.stored(name)
-        if stored not in self.store:
-            await asyncio.to_thread(self.making, stored)
+
+        @contextmanager
+        def within() -> Iterator[None]:
+            self.making(stored)
+            yield
+            self._put_metadata(stored, metadata)
+
+        def make() -> None:
+            self.store.make(stored, self.model, max_bytes=limit, within=within, **how)
+
         await self._open.once_free(stored, make)  # another process may be making it
-        self._put_metadata(who.stored(name), metadata)
 
     async def check_count(self, who: Principal) -> None:
         """Refuse one memory more than a tenant may have."""
@@ -205,9 +209,14 @@ class Vault:
         await self.settled(stored)
         async with self._open.turn(new):
             self._require_free(new)
-            await asyncio.to_thread(self.making, new)
-            await self._open.once_free(new, lambda: self.store.fork(stored, new))
-            self._put_metadata(new, self._metadata(stored))
+
+            @contextmanager
+            def within() -> Iterator[None]:
+                self.making(new)
+                yield
+                self._put_metadata(new, self._metadata(stored))
+
+            await self._open.once_free(new, lambda: self.store.fork(stored, new, within=within))
 
     async def export(self, who: Principal, name: str, path: Path) -> None:
         """Write a memory to one file; see ``MemoryStore.export``."""

@@ -64,14 +64,14 @@ class Administration(Told):
             return self._directory.lock(name, wait)
         return take(self._directory, name, self._holder, wait)
 
-    def require_nowhere_else(self, name: str) -> None:
-        """Refuse to make a memory here that is in one of ``others``.
+    def require_new(self, name: str) -> None:
+        """Refuse to make a memory that is here, or in one of ``others``.
 
         Raises:
             MemoryExistsError: there is one.
         """
         # Twice: it may be moved meanwhile from what was not yet looked at to what was.
-        for other in (*self.others, *self.others):
+        for other in (self, *self.others, self, *self.others):
             if name in other:
                 raise MemoryExistsError(name, store=other.path)
 
@@ -148,13 +148,22 @@ class Administration(Told):
             with within():
                 self._directory.remove(name)
 
-    def fork(self, name: str, new_name: str, *, wait: float | None = 0.0) -> None:
+    def fork(
+        self,
+        name: str,
+        new_name: str,
+        *,
+        wait: float | None = 0.0,
+        within: Within = nullcontext,
+    ) -> None:
         """A second memory that begins as this one; both share what lies on the disk.
 
         Args:
             name: of the memory.
             new_name: of the fork.
             wait: seconds to wait while another process makes or deletes one of the new name.
+            within: gives what is entered while the fork is made, when there is none of the new name
+                and no other process may make one.
 
         Raises:
             UnknownMemoryError, MemoryExistsError, MemoryBusyError, StorageError.
@@ -165,10 +174,18 @@ class Administration(Told):
                 fork_files(self._directory.folder(name), manifest, new_name, folder)
 
         with self._directory.lock(new_name, wait):
-            self.require_nowhere_else(new_name)
-            self._directory.retried(name, attempt)
+            self.require_new(new_name)
+            with within():
+                self._directory.retried(name, attempt)
 
-    def move(self, name: str, target: Administration, *, wait: float | None = 0.0) -> None:
+    def move(
+        self,
+        name: str,
+        target: Administration,
+        *,
+        wait: float | None = 0.0,
+        within: Within = nullcontext,
+    ) -> None:
         """Move a memory, all its states with it, to another store; forks stay.
 
         Whatever ends it, the memory is in exactly one of the two, whole. A reader that has it open
@@ -178,6 +195,8 @@ class Administration(Told):
             name: of the memory.
             target: another store, on whatever disk.
             wait: seconds to wait for a writer; None waits for ever.
+            within: gives what is entered while it is moved, when there is none of its name in the
+                target and no other process may make one.
 
         Raises:
             UsageError: it is the same store.
@@ -190,7 +209,7 @@ class Administration(Told):
         if name not in self._directory:
             raise UnknownMemoryError(name, store=self.path)
         with self._right(name, wait):
-            move(self._directory, name, target._directory, wait)
+            move(self._directory, name, target._directory, wait, within)
 
     def export(self, name: str, path: str | os.PathLike[str], *, notes: bytes = b"") -> None:
         """Write a memory as it is now to one portable file, and beside it what a program notes of
@@ -215,6 +234,7 @@ class Administration(Told):
         name: str | None = None,
         *,
         wait: float | None = 0.0,
+        within: Within = nullcontext,
     ) -> Manifest:
         """Add a memory from a file of ``export``.
 
@@ -222,6 +242,8 @@ class Administration(Told):
             path: the file.
             name: its name here; None keeps the one it had.
             wait: seconds to wait while another process makes or deletes one of that name.
+            within: gives what is entered while it takes its place, when there is none of its name
+                and no other process may make one.
 
         Raises:
             MemoryExistsError: there is one of that name.
@@ -233,10 +255,9 @@ class Administration(Told):
         with directory.named_errors(), directory.made_aside() as folder:
             manifest = import_files(Path(path), name, folder)
             with directory.lock(manifest.id, wait):
-                self.require_nowhere_else(manifest.id)
-                if manifest.id in directory:
-                    raise MemoryExistsError(manifest.id, store=self.path)
-                directory.settle(folder, manifest.id)
+                self.require_new(manifest.id)
+                with within():
+                    directory.settle(folder, manifest.id)
         return manifest
 
     def verify(self, name: str) -> int:

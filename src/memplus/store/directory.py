@@ -85,13 +85,17 @@ class Directory:
             raise MemoryVersionError(self.path, found=content.get("version"), supported=_VERSION)
 
     def _make(self, mark: Path) -> None:
-        if self.path.is_dir() and any(not n.name.startswith(".") for n in self.path.iterdir()):
-            left = {"memories", "locks"}  # an earlier attempt may have been cut short
-            if {n.name for n in self.path.iterdir() if not n.name.startswith(".")} - left:
-                raise NotAStoreError(self.path, reason="it holds other files")
+        there = os.listdir(self.path) if self.path.is_dir() else []
+        left = {"memories", "locks"}  # an earlier attempt may have been cut short
+        if {name for name in there if not name.startswith(".")} - left:
+            if mark.exists():  # another process was first, and goes on already
+                self._open()
+                return
+            raise NotAStoreError(self.path, reason="it holds other files")
         for folder in (self.path, self.path / "memories", self.path / "locks"):
-            if not folder.is_dir():
-                self.disk.make_folder(folder)
+            with suppress(FileExistsError):
+                if not folder.is_dir():
+                    self.disk.make_folder(folder)
         content = json.dumps({"format": _FORMAT, "version": _VERSION}).encode()
         temporary = self.path / f".store-{secrets.token_hex(8)}"
         self.disk.put_aside(content, temporary)
@@ -242,19 +246,23 @@ class Directory:
     def retried(self, name: str, attempt: Callable[[Manifest], _Result]) -> _Result:
         """Try again while another process changes what the manifest names.
 
+        Whatever failed counts for nothing where the memory was changed meanwhile: SQLite calls it a
+        failing disk when somebody takes away a journal that it reads or writes.
+
         Raises:
             CorruptMemoryError: a file is damaged or missing although nothing changes.
+            StorageError: the disk refused although nothing changes.
         """
         manifest = self.manifest(name)
         for _ in range(_ATTEMPTS):
             try:
                 with self.named_errors(missing=False):
                     return attempt(manifest)
-            except (FileNotFoundError, CorruptMemoryError) as error:
+            except (FileNotFoundError, CorruptMemoryError, StorageError) as error:
                 before, manifest = manifest, self.manifest(name)
                 if before != manifest:
                     continue
-                if isinstance(error, CorruptMemoryError):
+                if not isinstance(error, FileNotFoundError):
                     raise
                 missing = Path(str(error.filename or "a file"))
                 reason = f"{missing.name} is missing"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import math
 import secrets
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,8 +24,14 @@ __all__ = ["move"]
 _PIECE = 1 << 22
 
 
-def move(source: Directory, name: str, target: Directory, wait: float | None) -> None:
-    """Move a memory, of which the caller has the right to write.
+def move(
+    source: Directory,
+    name: str,
+    target: Directory,
+    wait: float | None,
+    within: Callable[[], AbstractContextManager[object]],
+) -> None:
+    """Move a memory, of which the caller has the right to write; see ``Administration.move``.
 
     Raises:
         MemoryExistsError: there is one of that name in the target.
@@ -47,8 +55,9 @@ def move(source: Directory, name: str, target: Directory, wait: float | None) ->
             note(folder.path, FROM, source.path.absolute(), number, target.disk)
             target.disk.rename(folder.path, arriving)
         try:
-            note(leaving, TO, target.path.absolute(), number, source.disk)
-            source.disk.rename(leaving, moved)
+            with within():
+                note(leaving, TO, target.path.absolute(), number, source.disk)
+                source.disk.rename(leaving, moved)
         except BaseException:
             if leaving.exists():
                 with contextlib.suppress(OSError):

@@ -164,10 +164,22 @@ class ShardedStore:
         Raises:
             MemoryExistsError: there is one of that name in any of the directories.
         """
-        if (there := self._found(name)) is not None:
-            raise MemoryExistsError(name, store=there.path)
         home = self.home(name)
         return home.create(name, model, seed=seed, max_bytes=max_bytes, rows=rows, wait=wait)
+
+    def make(
+        self,
+        name: str,
+        model: MemoryHost,
+        *,
+        seed: int = 0,
+        max_bytes: int | None = None,
+        rows: RowKind | None = None,
+        within: Within = nullcontext,
+    ) -> None:
+        """A pristine memory that is not opened, in its home."""
+        home = self.home(name)
+        home.make(name, model, seed=seed, max_bytes=max_bytes, rows=rows, within=within)
 
     def open(
         self, name: str, model: MemoryHost, *, write: bool = False, wait: float | None = 0.0
@@ -199,7 +211,14 @@ class ShardedStore:
         """Remove a memory."""
         self._at(name, lambda store: store.delete(name, wait=wait, within=within))
 
-    def fork(self, name: str, new_name: str, *, wait: float | None = 0.0) -> None:
+    def fork(
+        self,
+        name: str,
+        new_name: str,
+        *,
+        wait: float | None = 0.0,
+        within: Within = nullcontext,
+    ) -> None:
         """A second memory that begins as this one; it lies beside it, and shares its files.
 
         Raises:
@@ -207,17 +226,22 @@ class ShardedStore:
         """
         if (there := self._found(new_name)) is not None:
             raise MemoryExistsError(new_name, store=there.path)
-        self._at(name, lambda store: store.fork(name, new_name, wait=wait))
+        self._at(name, lambda store: store.fork(name, new_name, wait=wait, within=within))
 
     def export(self, name: str, path: str | os.PathLike[str], *, notes: bytes = b"") -> None:
         """Write a memory as it is now to one portable file."""
         self._at(name, lambda store: store.export(name, path, notes=notes))
 
     def import_memory(
-        self, path: str | os.PathLike[str], name: str, *, wait: float | None = 0.0
+        self,
+        path: str | os.PathLike[str],
+        name: str,
+        *,
+        wait: float | None = 0.0,
+        within: Within = nullcontext,
     ) -> Manifest:
         """Add a memory from a file of ``export`` under a name, in its home."""
-        return self.home(name).import_memory(path, name, wait=wait)
+        return self.home(name).import_memory(path, name, wait=wait, within=within)
 
     def verify(self, name: str) -> int:
         """Check every byte of a memory; returns how many."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -28,7 +28,7 @@ from memplus.errors.base import storage_error
 from memplus.memory.files import as_path
 from memplus.memory.packing import RowKind, require_kind
 from memplus.memory.state import MemoryHost
-from memplus.store.administration import Administration
+from memplus.store.administration import Administration, Within
 from memplus.store.blocks import Residency
 from memplus.store.directory import MARK, Directory
 from memplus.store.disk import Disk
@@ -154,11 +154,37 @@ class MemoryStore(Administration):
             MemoryBusyError: another process is making one.
             StorageError.
         """
-        if name in self._directory:
-            raise MemoryExistsError(name, store=self.path)
+        self.require_new(name)
         start = _Start(seed, max_bytes, rows)
         with self._writing(name, wait, lambda: self._make(name, model, start)) as right:
             return self._opened(name, model, right)
+
+    def make(
+        self,
+        name: str,
+        model: MemoryHost,
+        *,
+        seed: int = 0,
+        max_bytes: int | None = None,
+        rows: RowKind | None = None,
+        within: Within = nullcontext,
+    ) -> None:
+        """A pristine memory that is not opened.
+
+        So whoever made it is told so, also where another process is the first to open it.
+
+        Args:
+            name, model, seed, max_bytes, rows: see ``create``.
+            within: gives what is entered while it is made, when there is none of that name and no
+                other process may make one.
+
+        Raises:
+            MemoryExistsError, MemoryBusyError, StorageError: see ``create``.
+        """
+        self.require_new(name)
+        start = _Start(seed, max_bytes, rows)
+        with self._directory.lock(name, 0.0):
+            self._make(name, model, start, within)
 
     def open_or_create(
         self,
@@ -215,10 +241,13 @@ class MemoryStore(Administration):
             right.release()
             raise
 
-    def _make(self, name: str, model: MemoryHost, start: _Start) -> None:
+    def _make(
+        self, name: str, model: MemoryHost, start: _Start, within: Within = nullcontext
+    ) -> None:
         """Put a pristine memory in place; its lock is held."""
-        self.require_nowhere_else(name)
-        with self._directory.named_errors(), self._directory.arriving(name) as folder:
+        self.require_new(name)
+        arriving = self._directory.arriving
+        with within(), self._directory.named_errors(), arriving(name) as folder:
             model.check_weights()
             made = model.new_memory(start.seed, max_bytes=start.max_bytes, rows=start.rows)
             journal = folder.new("journal")
