@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ from tests.server.persisting import Persisting
 from tests.server.preloaded import Preloaded, Preloader
 from tests.server.speaking import failure
 from tests.server.test_killed import check_memories
+from tests.warm import python
 
 from memplus.mplus.model import MPlus
 from memplus.store import MemoryStore
@@ -61,6 +63,42 @@ def test_a_second_signal_ends_a_server_at_once_and_leaves_no_half_text(
         opened.verify("long")
         with opened.open("long", nano) as memory:
             assert not memory.writes  # it was not acknowledged: all of it or nothing
+
+
+LOADING = """
+import sys, time
+from memplus.server.running import run
+from memplus.server.services import Services
+from memplus.server.settings import ServerSettings
+from memplus.store import MemoryStore
+
+def load():
+    print("loading", flush=True)
+    time.sleep(600)
+
+services = Services(MemoryStore(sys.argv[1]), load, ServerSettings(port=0), model_name="nano")
+run(services, lambda url: print(url, flush=True))
+"""
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
+def test_a_server_that_still_loads_its_model_does_not_wait_for_it(
+    tmp_path: Path, sign: signal.Signals
+) -> None:
+    command = [*python(), "-c", LOADING, str(tmp_path / "store")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            said = sorted(server.stdout.readline().strip() for _ in range(2))
+            assert said[1] == "loading"
+            assert httpx.get(f"{said[0]}/ready").json() == {"status": "loading"}
+            begun = time.monotonic()
+            server.send_signal(sign)
+            assert server.wait(30) == 0
+            assert time.monotonic() - begun < 5
+        finally:
+            server.kill()
+    assert not MemoryStore(tmp_path / "store").memories()
 
 
 def write_until_the_end(url: str) -> None:

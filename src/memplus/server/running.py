@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable
 from types import FrameType
@@ -90,6 +93,9 @@ def configured(services: Services) -> uvicorn.Config:
 def run(services: Services, listening: Callable[[str], None]) -> None:
     """Serve until SIGTERM or Ctrl-C; what was acknowledged is written when this returns.
 
+    Where the model is still being loaded by then, the process ends here, with exit code 0: nothing
+    stops the thread that loads it, and Python would wait for it.
+
     Args:
         services: the server's parts.
         listening: is told the address, once clients may come.
@@ -106,3 +112,8 @@ def run(services: Services, listening: Callable[[str], None]) -> None:
         raise UsageError(f"The server cannot listen on {where}: is it in use?") from error
     except KeyboardInterrupt:
         pass  # it has drained by then
+    if services.loading:
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)

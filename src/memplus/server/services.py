@@ -52,6 +52,7 @@ class Services:
 
     Attributes:
         state: ``loading``, ``ready``, ``draining`` or ``failed``.
+        loading: whether a thread is making the model, also where nobody waits for it any more.
         begun: seconds since 1970.
         beside: all that ``server.db`` keeps of memories; ``calls`` and ``ledger`` are its parts.
 
@@ -75,6 +76,7 @@ class Services:
         self.model_name = model_name
         self.begun = time.time()
         self.state: Literal["loading", "ready", "draining", "failed"] = "loading"
+        self.loading = False
         self.failure: Exception | None = None
         self.running_requests = 0
         self._until: float | None = None
@@ -224,11 +226,18 @@ class Services:
             self.state, self.failure = "failed", error
             _LOG.error("the server cannot begin", exc_info=error)
 
+    def _load_model(self) -> MPlus:
+        self.loading = True
+        try:
+            return self._load()
+        finally:
+            self.loading = False
+
     async def _begin(self) -> None:
-        model = await ended(self._load)
+        model = await ended(self._load_model)
+        await asyncio.to_thread(self.beside.finish_all)
         engine = MeasuredEngine(model, self.metrics)
         engine.start()
-        await asyncio.to_thread(self.beside.finish_all)
         self._engine = engine
         self._vault = Vault(self.store, model, self.settings, self.database)
         self._vault.settled = self.intake.settled
