@@ -88,6 +88,13 @@ class RequestFault(Exception):
         return cls(Fault(400, "invalid_request_error", message, code, param))
 
     @classmethod
+    def reused_key(cls) -> RequestFault:
+        """An ``Idempotency-Key`` came with something else before; trying again does not help."""
+        message = "This Idempotency-Key came with another request before. Use a new one."
+        fault = Fault(409, "conflict_error", message, "idempotency_key_reused", final=True)
+        return cls(fault)
+
+    @classmethod
     def unknown_memory(cls, name: str) -> RequestFault:
         """There is no such memory, or it is another's: nobody can tell which."""
         message = f"There is no memory {name!r}. GET /v1/memories lists those of this key."

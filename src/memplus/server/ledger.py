@@ -258,8 +258,7 @@ class Ledger:
             raise RequestFault(fault)
         known = self.answers.repeated(who, hashed)
         if known is not None and known.digest != digest:
-            message = "This Idempotency-Key came with another request before. Use a new one."
-            raise RequestFault.invalid(message, code="idempotency_key_reused")
+            raise RequestFault.reused_key()
         self._running.add(held)
         try:
             yield known or Repeat(hashed, digest)

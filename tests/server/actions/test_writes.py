@@ -87,6 +87,7 @@ def test_a_key_makes_repeated_calls_one_write(client: httpx.Client) -> None:
     assert len(texts(client)) == 2
     answer = client.post("/v1/memories/ann/writes", json={"text": "Other."}, headers=key)
     assert failure(answer, 409) == "idempotency_key_reused"
+    assert answer.json()["error"]["type"] == "conflict_error"
     assert answer.headers["x-should-retry"] == "false"
     assert len(texts(client)) == 2
     # Another memory, another write.

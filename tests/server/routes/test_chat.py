@@ -329,7 +329,9 @@ def test_a_request_under_an_idempotency_key_is_answered_once(served: Served) -> 
     first = answer(served, GATE, user="once", headers=headers)
     assert answer(served, GATE, user="once", headers=headers) == first
     reused = post(served, ASKED, user="once", headers=headers)
-    assert error(reused)[:2] == (400, "idempotency_key_reused")
+    assert error(reused)[:2] == (409, "idempotency_key_reused")
+    assert reused.json()["error"]["type"] == "conflict_error"
+    assert reused.headers["x-should-retry"] == "false"
     hot = {"temperature": 2.0, "headers": {"Idempotency-Key": "k2"}}
     one, two = (events(served, ASKED, user="once", **hot) for _ in range(2))
     texts = [

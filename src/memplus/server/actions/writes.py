@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from memplus.errors import EmptyTextError, MemplusError
 from memplus.memory.written_text import require_text
 from memplus.server.calls import Call, digest_of, label_of
-from memplus.server.faults import Fault, RequestFault
+from memplus.server.faults import RequestFault
 from memplus.server.principals import Principal
 from memplus.server.services import Services
 from memplus.server.wire.memories import LONGEST_SOURCE
@@ -126,9 +126,7 @@ def _earlier(services: Services, memory: StoredMemory, stored: str, said: Said) 
             return None
         call = services.calls.get(stored, label)
         if call is not None and call.digest != said.digest:
-            message = "This Idempotency-Key came with another text before; nothing was written."
-            kind = "invalid_request_error"
-            raise RequestFault(Fault(409, kind, message, "idempotency_key_reused", final=True))
+            raise RequestFault.reused_key()
         return call or Call(label, said.digest, said.source, 0, 0, (), {})
     calls = services.calls.written_lately(stored, said.digest) if said.retried else []
     return next((call for call in calls if memory.has_label(call.id)), None)
