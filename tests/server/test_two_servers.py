@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -46,6 +47,35 @@ def test_a_chat_goes_on_with_a_memory_that_another_program_deleted(
             again = client.post("/v1/chat/completions", json=body).json()
             assert again["memory"]["written"] == []
             MemoryStore(tmp_path).delete("notes", wait=30)
+
+
+def test_a_chat_sent_to_two_servers_at_once_under_one_key_has_one_answer(
+    tmp_path: Path, nano: MPlus
+) -> None:
+    begin = threading.Barrier(2)
+
+    def chat(served: Served, number: int) -> httpx.Response:
+        turns = [user(f"Gate {number} is red."), user("Which gate is red?")]
+        body = {"model": "nano", "memory": "notes", "messages": turns}
+        headers = {"Idempotency-Key": f"chat {number}"}
+        with served.client() as client:
+            begin.wait(60)
+            answer = client.post("/v1/chat/completions", json=body, headers=headers)
+            while answer.status_code == 409:
+                assert answer.json()["error"]["code"] == "idempotency_busy"
+                assert answer.headers["Retry-After"] == "1"
+                answer = client.post("/v1/chat/completions", json=body, headers=headers)
+            return answer
+
+    with (
+        serving(tmp_path, nano) as one,
+        serving(tmp_path, nano) as other,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        for number in range(3):
+            answers = [*pool.map(chat, (one, other), (number, number))]
+            assert [answer.status_code for answer in answers] == [200, 200]
+            assert answers[0].json() == answers[1].json()
 
 
 def told(served: Served, number: int) -> list[str]:

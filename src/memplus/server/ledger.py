@@ -7,15 +7,17 @@ answer. No text is kept but those of kept answers and conversations; forgetting 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from memplus.server import chains, kept_answers, kept_conversations
+from memplus.server import chains, claims, kept_answers, kept_conversations
 from memplus.server.chains import Chains, Link, Place
+from memplus.server.claims import Claims, Held
 from memplus.server.database import ServerDatabase
 from memplus.server.faults import Fault, RequestFault
 from memplus.server.intake import Entry, Intake
@@ -23,11 +25,13 @@ from memplus.server.kept_answers import KeptAnswers, KeptResponse, Repeat
 from memplus.server.kept_conversations import MADE, KeptConversations
 from memplus.server.principals import Principal
 from memplus.server.settings import ServerSettings
+from memplus.server.threads import in_thread
 
 __all__ = ["SCHEMA", "Kept", "Ledger", "NewText", "Outcome", "Settled"]
 
 SCHEMA = (
     chains.SCHEMA
+    + claims.SCHEMA
     + kept_answers.SCHEMA
     + kept_conversations.SCHEMA
     + """
@@ -127,7 +131,7 @@ class Ledger:
         self._database = database
         self._settings = settings
         self._count = 0
-        self._running: set[tuple[str, str, bytes]] = set()
+        self._claims = Claims(database)
         self.chains = Chains(database)
         self.answers = KeptAnswers(database)
         self.conversations = KeptConversations(database)
@@ -230,9 +234,11 @@ class Ledger:
 
     # Requests that come again -------------------------------------------------------------------
 
-    @contextmanager
-    def once(self, who: Principal, name: str, request: dict[str, Any]) -> Iterator[Repeat | None]:
-        """Answer a request under an ``Idempotency-Key`` once.
+    @asynccontextmanager
+    async def once(
+        self, who: Principal, name: str, request: dict[str, Any]
+    ) -> AsyncGenerator[Repeat | None, None]:
+        """Answer a request under an ``Idempotency-Key`` once, whichever servers it comes to.
 
         Args:
             who: asks.
@@ -252,18 +258,43 @@ class Ledger:
         hashed = self.chains.digest("repeat", who.key, name)
         digest = self.chains.digest("request", json.dumps(request, sort_keys=True, default=str))
         held = (who.tenant, who.key, hashed)
-        if held in self._running:
-            message = "A request with this Idempotency-Key is being answered. Try again."
-            fault = Fault(409, "conflict_error", message, "idempotency_busy", retry_after=1.0)
-            raise RequestFault(fault)
-        known = self.answers.repeated(who, hashed)
-        if known is not None and known.digest != digest:
-            raise RequestFault.reused_key()
-        self._running.add(held)
+
+        def give_up(repeat: Repeat) -> None:
+            if not repeat.body:
+                self._claims.give_up(held)
+
+        repeat = await in_thread(lambda: self._claimed(who, held, digest), give_up)
         try:
-            yield known or Repeat(hashed, digest)
+            yield repeat
         finally:
-            self._running.discard(held)
+            await asyncio.shield(asyncio.to_thread(give_up, repeat))
+
+    def _claimed(self, who: Principal, held: Held, digest: bytes) -> Repeat:
+        """What was answered to a request before; else one without a body, which is claimed."""
+        name, new = held[-1], False
+        try:
+            with self._database.transaction() as run:
+                known = self.answers.repeated(who, name)
+                taken = self._claims.taken(run, held) if known is None else known.digest
+                if taken is not None and taken != digest:
+                    raise RequestFault.reused_key()
+                if known is not None:
+                    return known
+                if taken is not None:
+                    message = "A request with this Idempotency-Key is being answered. Try again."
+                    kind, code = "conflict_error", "idempotency_busy"
+                    raise RequestFault(Fault(409, kind, message, code, retry_after=1.0))
+                new = True
+                self._claims.take(run, held, digest)
+        except BaseException:
+            if new:
+                self._claims.give_up(held)
+            raise
+        return Repeat(name, digest)
+
+    def close(self) -> None:
+        """Nothing more is answered."""
+        self._claims.close()
 
     # Letting go ---------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from memplus.errors import MemoryBusyError, MemplusError
 from memplus.server.faults import RequestFault
 from memplus.server.settings import ServerSettings
+from memplus.server.threads import in_thread
 from memplus.server.wanted import Wanted
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ class OpenMemories:
         try:
             while True:
                 try:
-                    return await _in_thread(attempt, unwanted)
+                    return await in_thread(attempt, unwanted)
                 except MemoryBusyError:
                     now = time.monotonic()
                     if now >= until:
@@ -271,20 +272,3 @@ class OpenMemories:
             if handle is not None:
                 with suppress(MemplusError):
                     await asyncio.to_thread(handle.memory.close)
-
-
-async def _in_thread(
-    attempt: Callable[[], _Result], unwanted: Callable[[_Result], object]
-) -> _Result:
-    """Call a function in a thread, which no cancellation reaches; undo what nobody waits for."""
-    calling = asyncio.ensure_future(asyncio.to_thread(attempt))
-
-    def undo(called: asyncio.Future[_Result]) -> None:
-        if not called.cancelled() and called.exception() is None:
-            asyncio.get_running_loop().run_in_executor(None, unwanted, called.result())
-
-    try:
-        return await asyncio.shield(calling)
-    except asyncio.CancelledError:
-        calling.add_done_callback(undo)
-        raise

@@ -39,7 +39,7 @@ async def answered(
     """
     name, counts = request
     counts = counts | {"memory": ask.memory, "chain": ask.conversation}
-    with services.ledger.once(ask.who, name, counts) as repeat:
+    async with services.ledger.once(ask.who, name, counts) as repeat:
         if repeat is not None and repeat.body:
             yield Kept(repeat.body)
             return

@@ -201,6 +201,7 @@ class Services:
                 await self._engine.close(self.left)
             if self._vault is not None:
                 await self._vault.close()
+            self.ledger.close()
             self.database.close()
 
     def drain(self) -> None:

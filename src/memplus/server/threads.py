@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import torch
 
-__all__ = ["divide", "ended", "settle"]
+__all__ = ["divide", "ended", "in_thread", "settle"]
 
 Result = TypeVar("Result")
 
@@ -38,3 +38,18 @@ async def ended(work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(thread, work)
     finally:
         thread.shutdown(wait=False)
+
+
+async def in_thread(attempt: Callable[[], Result], unwanted: Callable[[Result], object]) -> Result:
+    """Call a function in a thread, which no cancellation reaches; undo what nobody waits for."""
+    calling = asyncio.ensure_future(asyncio.to_thread(attempt))
+
+    def undo(called: asyncio.Future[Result]) -> None:
+        if not called.cancelled() and called.exception() is None:
+            asyncio.get_running_loop().run_in_executor(None, unwanted, called.result())
+
+    try:
+        return await asyncio.shield(calling)
+    except asyncio.CancelledError:
+        calling.add_done_callback(undo)
+        raise
