@@ -77,6 +77,15 @@ def test_after_rebuilding_what_is_left_moves_to_the_front(calls: Calls) -> None:
     assert kept(calls) == [("a", 0, 5), ("b", 5, 5), ("c", 10, 10)]
 
 
+def test_after_rebuilding_no_call_names_writes_of_others(calls: Calls) -> None:
+    for id in ("a", "b"):
+        calls.add("ann", replace(call(id, source=id), writes=(3,)))
+    calls.forget("ann", [("a", 0, 5)])
+    assert [one.writes for one in calls.noted("ann")] == [(3,), (3,)]
+    calls.forget("ann", [("a", 0, 5)], shift=True)
+    assert [one.writes for one in calls.noted("ann")] == [(), ()]
+
+
 def test_what_came_after_a_state_goes_with_it(calls: Calls) -> None:
     for id, start in (("a", 0), ("b", 10)):
         calls.add("ann", call(id, start))

@@ -156,7 +156,8 @@ class Calls:
         Args:
             stored: the memory.
             gone: (source, first token, tokens) of what was taken out.
-            shift: whether the tokens behind are counted anew, as after ``rebuild``.
+            shift: whether the tokens behind are counted anew, as after ``rebuild``. The memory's
+                writes are numbered anew then, and the ids that calls have name others.
         """
         by_source: dict[str, list[tuple[int, int]]] = {}
         for source, start, tokens in gone:
@@ -165,6 +166,9 @@ class Calls:
             where = "stored = ? AND source = ? ORDER BY start"
             for call in self._calls(where, (stored, source)):
                 self._cut(stored, call, parts, shift=shift)
+        if shift:
+            with self._database.transaction() as run:
+                run.execute("UPDATE calls SET writes = '[]' WHERE stored = ?", (stored,))
 
     def _cut(self, stored: str, call: Call, parts: list[tuple[int, int]], *, shift: bool) -> None:
         end = call.start + call.tokens

@@ -100,6 +100,22 @@ def test_rebuilding_leaves_the_memory_that_never_heard_it(client: httpx.Client) 
     assert all(one["metadata"] == {"of": "note"} for one in page)
 
 
+def test_a_call_that_comes_again_after_rebuilding_names_no_write_of_another(
+    client: httpx.Client,
+) -> None:
+    key = {"Idempotency-Key": "k"}
+    write(client, source="facts", flush=True)
+    first = write(client, text=note(2), source="notes", flush=True, headers=key)
+    write(client, text=note(3), source="more", flush=True)
+    assert first["writes"][0] > 1
+    asked = {"match": "locker", "rebuild": True}
+    assert client.post("/v1/memories/ann/forget", json=asked).is_success
+    page = client.get("/v1/memories/ann/writes").json()["data"]
+    assert "more" in {one["source"] for one in page if one["id"] in first["writes"]}
+    again = write(client, text=note(2), source="notes", flush=True, headers=key)
+    assert (again["repeated"], again["writes"]) == (True, [])
+
+
 def test_answers_that_are_kept_go_when_the_memory_forgets_not_when_it_is_asked_what_would_go(
     client: httpx.Client,
 ) -> None:
