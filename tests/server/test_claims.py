@@ -29,7 +29,7 @@ async def run():
     ledger = Ledger(ServerDatabase(Path(sys.argv[1]), SCHEMA), ServerSettings())
     async with ledger.once(Principal("acme"), "k", {"messages": ["a"]}):
         print("claimed", flush=True)
-        sys.stdin.read()
+        signal.pause()  # it ends by the signal alone, not as its pipes are closed
 
 asyncio.run(run())
 """

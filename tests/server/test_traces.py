@@ -3,15 +3,15 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import ConsoleSpanExporter
 from opentelemetry.trace import StatusCode
 from tests.server.calling import call, over_http, refusal
 from tests.server.serving import Served, serving
@@ -24,31 +24,45 @@ CANARY = "canary"
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
+class Spans(SpanProcessor):
+    """Those that have ended, in order."""
+
+    def __init__(self) -> None:
+        self.started = 0
+        self.ended: list[ReadableSpan] = []
+
+    def on_start(self, span: object, parent_context: object = None) -> None:
+        self.started += 1
+
+    def on_end(self, span: ReadableSpan) -> None:
+        self.ended.append(span)
+
+
 @pytest.fixture
-def spans() -> InMemorySpanExporter:
-    return InMemorySpanExporter()
+def spans() -> Spans:
+    return Spans()
 
 
 @pytest.fixture
 def traced(
-    tmp_path: Path, nano: MPlus, spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, nano: MPlus, spans: Spans, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Served]:
     provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(spans))
+    provider.add_span_processor(spans)
     monkeypatch.setattr(traces, "new_tracer", lambda: provider.get_tracer("memplus"))
     with serving(tmp_path, nano, keys=True, traces=True) as served:
         yield served
 
 
-def taken(spans: InMemorySpanExporter) -> list[ReadableSpan]:
-    found = list(spans.get_finished_spans())
-    spans.clear()
-    return found
+def taken(spans: Spans) -> list[ReadableSpan]:
+    end = time.monotonic() + 30
+    while len(spans.ended) < spans.started:  # a client has its answer before the span ends
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    return spans.ended
 
 
-def test_each_request_is_a_span_by_the_name_of_what_it_does(
-    traced: Served, spans: InMemorySpanExporter
-) -> None:
+def test_each_request_is_a_span_by_the_name_of_what_it_does(traced: Served, spans: Spans) -> None:
     said = {"model": "nano", "messages": [{"role": "user", "content": "The gate is red."}]}
     asked: list[tuple[str, str, dict[str, Any], str]] = [
         ("POST", "/v1/memories", {"id": "ann"}, "create_memory"),
@@ -81,7 +95,7 @@ def test_each_request_is_a_span_by_the_name_of_what_it_does(
 
 
 def test_tools_are_named_and_what_a_client_calls_a_tool_is_not_repeated(
-    traced: Served, spans: InMemorySpanExporter
+    traced: Served, spans: Spans
 ) -> None:
     async def run() -> None:
         async with over_http(traced.url, traced.key()) as client:
@@ -98,9 +112,7 @@ def test_tools_are_named_and_what_a_client_calls_a_tool_is_not_repeated(
     ]
 
 
-def test_no_text_no_name_and_no_key_is_in_a_span(
-    traced: Served, spans: InMemorySpanExporter
-) -> None:
+def test_no_text_no_name_and_no_key_is_in_a_span(traced: Served, spans: Spans) -> None:
     key = traced.key(CANARY)
     body = {"text": CANARY, "source": CANARY, "question": CANARY, "query": CANARY, "match": CANARY}
     body |= {"model": CANARY, "id": CANARY, "messages": [{"role": "user", "content": CANARY}]}
@@ -122,7 +134,7 @@ def test_no_text_no_name_and_no_key_is_in_a_span(
 
 
 def test_a_failure_of_the_server_is_one_of_the_span(
-    traced: Served, spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+    traced: Served, spans: Spans, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError(CANARY)
