@@ -194,21 +194,25 @@ def test_how_rows_are_kept_is_no_part_of_what_memory_and_model_agree_on() -> Non
     assert narrow.differs(wide) == []
 
 
-def test_whether_spans_replace_others_is_no_part_of_it_either() -> None:
+@pytest.mark.parametrize(
+    ("name", "does"),
+    [("supersedes", "supersedes_spans"), ("neighbours", "retrieves_neighbours")],
+)
+def test_how_spans_are_chosen_is_no_part_of_it_either(name: str, does: str) -> None:
     way = SpanRetrieval(span_rows=64, layer=2)
     plain = MemoryConfig(drop="shared", retrieval=way)
-    ruled = replace(plain, retrieval=replace(way, supersedes=True))
-    assert ruled.supersedes_spans
-    assert not plain.supersedes_spans
-    assert not replace(ruled, retrieved_tokens=0).supersedes_spans
-    assert "supersedes" not in plain.to_dict()["retrieval"]
-    assert ruled.to_dict()["retrieval"] == {**plain.to_dict()["retrieval"], "supersedes": True}
-    assert MemoryConfig.from_dict(ruled.to_dict()).supersedes_spans
-    assert ruled.identifying() == plain.identifying() == plain.to_dict()
-    assert ruled == plain
-    assert ruled.differs(plain) == []
-    with pytest.raises(ConfigError, match=r"retrieval\.supersedes"):
-        SpanRetrieval(supersedes=1)  # type: ignore[arg-type]
+    other = replace(plain, retrieval=replace(way, **{name: True}))
+    assert getattr(other, does)
+    assert not getattr(plain, does)
+    assert not getattr(replace(other, retrieved_tokens=0), does)
+    assert name not in plain.to_dict()["retrieval"]
+    assert other.to_dict()["retrieval"] == {**plain.to_dict()["retrieval"], name: True}
+    assert getattr(MemoryConfig.from_dict(other.to_dict()), does)
+    assert other.identifying() == plain.identifying() == plain.to_dict()
+    assert other == plain
+    assert other.differs(plain) == []
+    with pytest.raises(ConfigError, match=rf"retrieval\.{name}"):
+        SpanRetrieval(**{name: 1})
 
 
 def test_the_bundled_model_keeps_its_rows_in_8_bits() -> None:

@@ -159,6 +159,9 @@ class SpanRetrieval:
     """Whether rows of a span count for less in a read, the further its score is below the best."""
     supersedes: bool = field(default=False, compare=False)
     """Whether spans that a later one replaces are not read; no row depends on it."""
+    neighbours: bool = field(default=False, compare=False)
+    """Whether a retrieved span takes along the one told just before or after it, whichever suits
+    the question better, in the place of spans that suit it less; no row depends on it."""
     kind: Literal["spans"] = "spans"
 
     def __post_init__(self) -> None:
@@ -166,8 +169,11 @@ class SpanRetrieval:
         _whole("retrieval.layer", self.layer, 0, _WIDEST)
         _flag("retrieval.weighs", self.weighs)
         _flag("retrieval.supersedes", self.supersedes)
+        _flag("retrieval.neighbours", self.neighbours)
 
 
+_OF_READS = ("supersedes", "neighbours")
+"""Fields of ``SpanRetrieval`` that say how a memory is read: rows are the same with and without."""
 Retrieval = RowRetrieval | SpanRetrieval
 _RETRIEVALS: dict[str, type[RowRetrieval] | type[SpanRetrieval]] = {
     "rows": RowRetrieval,
@@ -357,6 +363,11 @@ class MemoryConfig:
         return self.has_long_term and bool(getattr(self.retrieval, "supersedes", False))
 
     @property
+    def retrieves_neighbours(self) -> bool:
+        """Whether a retrieved span takes along the one told just before or after it."""
+        return self.has_long_term and bool(getattr(self.retrieval, "neighbours", False))
+
+    @property
     def has_long_term(self) -> bool:
         """Whether dropped rows go to a long-term memory."""
         return self.retrieved_tokens > 0
@@ -409,15 +420,17 @@ class MemoryConfig:
         What is saved and what digests are made of stay as they were before there was a choice.
         """
         values = self.identifying()
-        if isinstance(self.retrieval, SpanRetrieval) and self.retrieval.supersedes:
-            values["retrieval"]["supersedes"] = True
+        for name in _OF_READS:
+            if getattr(self.retrieval, name, False):
+                values["retrieval"][name] = True
         return values if self.rows == "exact" else values | {"rows": self.rows}
 
     def identifying(self) -> dict[str, Any]:
         """What a memory and its model must agree on, as plain JSON values."""
         values = asdict(self)
         del values["rows"]
-        values["retrieval"].pop("supersedes", None)
+        for name in _OF_READS:
+            values["retrieval"].pop(name, None)
         if isinstance(self.retrieval, RowRetrieval):
             del values["retrieval"]
         if self.long_term_layers is None:

@@ -198,6 +198,33 @@ def test_retrieving_spans_equals_a_sort_in_plain_python(
         assert chosen.tolist() == [at * span + row for at in found for row in range(span)]
 
 
+@pytest.mark.parametrize(
+    ("retrieved", "scores", "expected"),
+    [
+        (2, [1, 5, 4, 9, 2, 3], [9, 12]),  # the better one of both sides, though 5 is higher
+        (2, [1, 5, 2, 9, 4, 3], [12, 15]),
+        (1, [1, 5, 2, 9, 4, 3], [12]),
+        (3, [1, 5, 2, 9, 4, 3], [3, 12, 15]),  # the next best brings no one along any more
+        (4, [9, 8, 1, 7, 2, 3], [3, 6, 12, 15]),  # who was taken along brings nobody
+        (2, [1, 9, 2, 3, 4, 5], [3, 18]),  # nobody stands beside it: 6 is not there
+        (2, [1, 5, -torch.inf, 9, -torch.inf, 3], [3, 12]),
+        (9, [1, 5, 2, 9, 4, 3], [3, 6, 9, 12, 15, 18]),
+    ],
+)
+def test_a_span_takes_its_better_neighbour_along(
+    retrieved: int, scores: list[float], expected: list[int]
+) -> None:
+    births = [6, 3, 9, 12, 15, 18]
+    if expected == [3, 18]:
+        births[0] = 24
+    store = span_store(NoEviction(), retrieved * 3, 3)
+    store.append(dropped_spans(births, 3))
+    chosen = store.best_spans(torch.tensor(scores, dtype=torch.float32), neighbours=True)
+    last = chosen.view(-1, 3)[:, -1]
+    assert store.tables[1]["birth"][last].tolist() == expected
+    assert chosen.tolist() == [int(at) - back for at in last for back in (2, 1, 0)]
+
+
 def test_the_oldest_spans_go_whole() -> None:
     store = span_store(OldestEviction(max_rows=8), 3, 3)
     store.append(dropped_spans([9, 3], 3))

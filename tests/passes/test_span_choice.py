@@ -81,6 +81,22 @@ def test_a_read_is_that_of_a_slow_reference(name: str, weighs: bool) -> None:
     assert all(differing.values()), differing
 
 
+@pytest.mark.parametrize("changes", [{}, {"supersedes": False}, {"weighs": False}])
+@torch.no_grad()
+def test_a_read_with_neighbours_is_that_of_a_slow_reference(changes: dict[str, bool]) -> None:
+    model, memory, slow = written("llama", replacing(neighbours=True, **changes))
+    other = 0
+    for seed, prompt in zip((1, 3, 9, 2), PROMPTS, strict=True):
+        if model.weights.superseding is not None:
+            rule(model, memory, seed)
+        slow.eager = make_model("llama", attention="eager")
+        assert distance(model(prompt, memory=memory).logits[0], slow.logits(prompt)) <= TOLERANCE
+        births, standing = {one.birth for one in slow.chosen(prompt)}, slow.standing(prompt)
+        by_score = sorted((one.birth for one in slow.long), key=lambda birth: -standing[birth])
+        other += births != set(by_score[: len(births)])
+    assert other
+
+
 @torch.no_grad()
 def test_nothing_is_left_of_what_is_not_read() -> None:
     """As if the spans were not there; what stands behind them keeps its place."""

@@ -100,8 +100,23 @@ class SpanMemory:
         config = self.model.memory_config
         standing = self.standing(ids)
         order = sorted(self.long, key=lambda span: -standing[span.birth])
+        if config.retrieves_neighbours:
+            order = self._with_neighbours(order, standing)
         best = order[: config.retrieved_tokens // config.span_rows]
         return sorted(best, key=lambda span: span.birth)
+
+    def _with_neighbours(self, order: list[Span], standing: dict[int, float]) -> list[Span]:
+        """Each of the spans, best first, followed by the better one of those beside it."""
+        size, left, taken = self.model.memory_config.span_rows, list(order), []
+        while left:
+            best = left.pop(0)
+            taken.append(best)
+            beside = [one for one in left if abs(one.birth - best.birth) == size]
+            beside = [one for one in beside if standing[one.birth] > -torch.inf]
+            if beside:  # the first of them is the better one
+                taken.append(beside[0])
+                left = [one for one in left if one is not beside[0]]
+        return taken
 
     @torch.no_grad()
     def logits(self, ids: Tensor) -> Tensor:

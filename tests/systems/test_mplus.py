@@ -90,3 +90,14 @@ def test_what_is_retrieved_as_one_is_a_span_or_a_chunk() -> None:
     spans = MPlusSystem(Shared(lambda: make_mplus(config=config)))
     # Two tokens a row.
     assert (spans.span_tokens, spans.spans_retrieved) == (6, 3)
+
+
+def test_neighbours_belong_to_the_identity_of_who_retrieves_them() -> None:
+    way = SpanRetrieval(span_rows=2, layer=2)
+    spans = replace(SMALL, drop="shared", first_write="grow", retrieval=way)
+    along = replace(spans, retrieval=replace(way, neighbours=True))
+    alone, together = (
+        Shared(lambda config=one: make_mplus("llama", config)) for one in (spans, along)
+    )
+    assert MPlusSystem(together).identity == {**MPlusSystem(alone).identity, "neighbours": True}
+    assert MemoryLLMSystem(together).identity == MemoryLLMSystem(alone).identity

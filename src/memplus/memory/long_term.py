@@ -212,20 +212,42 @@ class LongTermPool:
                 found.append(direction_scores(queries, unit, self.span))
         return [torch.cat(found) for found in scores]
 
-    def best_spans(self, scores: Tensor) -> Tensor:
+    def best_spans(self, scores: Tensor, *, neighbours: bool = False) -> Tensor:
         """The spans that are retrieved: the same rows in every layer.
 
         Args:
-            scores: [n / s] of all spans.
+            scores: [n / s] of all spans; one of minus infinity is nobody's neighbour.
+            neighbours: whether each one takes along the one told just before or after it,
+                whichever has the higher score, where it is there and was not taken yet.
 
         Returns:
             [m] indices of rows in reading order, span after span, the oldest first.
         """
         count = min(self.retrieved // self.span, len(scores))
-        best = scores.topk(count, sorted=False).indices.sort().values
+        if neighbours:
+            best = self._with_neighbours(scores, count).sort().values
+        else:
+            best = scores.topk(count, sorted=False).indices.sort().values
         births = self.span_births(best)
         best = best[oldest_first(torch.arange(count, device=best.device), births)]
         return self._rows_of(best)
+
+    def _with_neighbours(self, scores: Tensor, count: int) -> Tensor:
+        """[count]: the best spans, each followed by its better neighbour, until there are enough.
+
+        Text goes on from one write to the next, and so do births: neighbours are a span apart.
+        """
+        births = self.span_births(torch.arange(len(scores), device=scores.device))
+        taken: list[int] = []
+        for best in scores.topk(count).indices.tolist():
+            if best in taken:
+                continue
+            beside = ((births - births[best]).abs() == self.span) & ~scores.isneginf()
+            beside[taken] = False
+            taken.append(best)
+            if bool(beside.any()):
+                taken.append(int(scores.masked_fill(~beside, -torch.inf).argmax()))
+        return torch.tensor(taken[:count], dtype=torch.int64, device=scores.device)
 
     def span_births(self, spans: Tensor) -> Tensor:
         """[c]: births of the last rows of spans [c], at the layer that has their keys."""

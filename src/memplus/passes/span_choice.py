@@ -68,7 +68,8 @@ def choose_spans(
         return [SpanChoice(nothing, nothing.float())] * len(prompts)
     found = stored.span_scores(prompts)
     if weights.span_weights is None and weights.superseding is None:
-        chosen = [stored.best_spans(scores) for scores in found]
+        neighbours = memory.config.retrieves_neighbours
+        chosen = [stored.best_spans(scores, neighbours=neighbours) for scores in found]
         return [
             SpanChoice(rows, scores.repeat_interleave(stored.span))
             for rows, scores in zip(chosen, found, strict=True)
@@ -90,6 +91,7 @@ class SpansBefore:
 
     def __init__(self, memory: Memory, stored: LongTermPool) -> None:
         self.stored = stored
+        self.neighbours = memory.config.retrieves_neighbours
         self.pool: ShortTermPool | None = None
         if memory.pool is not None and memory.pool.count:
             self.pool = memory.pool
@@ -129,7 +131,7 @@ def _choice(
         pairs = replaced(rule, queries, some.unit, some.births)
         standing = lifted(standing, some.places, pairs)
     own, pool = standing.tensor_split([len(scores)])
-    rows = before.stored.best_spans(own)
+    rows = before.stored.best_spans(own, neighbours=before.neighbours)
     read = torch.cat([own[rows[::span] // span], pool])
     weighs = weights.span_weights is not None and len(read) > 0
     behind = behind_best(read, span) if weighs else None

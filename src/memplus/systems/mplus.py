@@ -7,9 +7,10 @@ hold, so one stream of writes serves both.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from memplus.config import MemoryConfig
 from memplus.data.stream import Told
@@ -171,6 +172,12 @@ class MPlusSystem(SharedSystem[NoOptions]):
     def chunk_tokens(self) -> int:
         """See ``System.chunk_tokens``."""
         return self.config.chunk_tokens
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """See ``System.identity``; with the neighbours of spans where they are retrieved."""
+        along = self._needs_long_term and self.config.retrieves_neighbours
+        return {**super().identity, **({"neighbours": True} if along else {})}
 
     def open(self, seed: int) -> MemorySession:
         """See ``System.open``; the seed decides which rows are dropped."""
