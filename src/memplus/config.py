@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
-from memplus.errors import ConfigError
+from memplus.bounded import flag, is_text, known_fields, number, require, whole, words
 
 __all__ = [
     "ROWS",
@@ -38,59 +38,6 @@ _WIDEST = 65_536
 """Most that a width of ours may be: far above what anybody uses, far below what fills a disk."""
 
 
-def require(ok: bool, name: str, value: object, reason: str) -> None:
-    """Refuse a value of a field.
-
-    Raises:
-        ConfigError: ``ok`` is false.
-    """
-    if not ok:
-        raise ConfigError(name, value=value, reason=reason)
-
-
-def _whole(name: str, value: object, least: int, most: int | None = None) -> None:
-    """A whole number in its bounds; True and 3.0 are none, whatever Python thinks."""
-    if type(value) is not int:
-        raise ConfigError(name, value=value, reason="it must be a whole number")
-    require(value >= least, name, value, f"it must be at least {least}")
-    require(most is None or value <= most, name, value, f"it must be at most {most}")
-
-
-def _number(name: str, value: object, least: float, most: float = math.inf) -> None:
-    """A finite number in its bounds."""
-    finite = type(value) is int or (isinstance(value, float) and math.isfinite(value))
-    if not finite or not isinstance(value, int | float):
-        raise ConfigError(name, value=value, reason="it must be a finite number")
-    require(value >= least, name, value, f"it must be at least {least:g}")
-    require(value <= most, name, value, f"it must be at most {most:g}")
-
-
-def _is_text(value: object) -> bool:
-    """Whether it is text that UTF-8 can hold: JSON spells half characters too."""
-    return isinstance(value, str) and not any("\ud800" <= char <= "\udfff" for char in value)
-
-
-def _words(name: str, value: object) -> None:
-    """A tuple of texts, none of them empty."""
-    ok = isinstance(value, tuple) and all(_is_text(one) and one for one in value)
-    require(ok, name, value, "it must be a list of texts that are not empty")
-
-
-def _flag(name: str, value: object) -> None:
-    require(isinstance(value, bool), name, value, "it must be true or false")
-
-
-def _known(values: object, kind: type[Any], stem: str = "") -> dict[str, Any]:
-    """The fields of a JSON object, each of them a field of ``kind``."""
-    if not isinstance(values, Mapping):
-        place = stem.rstrip(".") or "the config"
-        raise ConfigError(place, value=values, reason="it must be an object with named fields")
-    known = {one.name for one in fields(kind)}
-    for name, value in values.items():
-        require(name in known, f"{stem}{name}", value, "there is no such field")
-    return dict(values)
-
-
 @dataclass(frozen=True)
 class NoEviction:
     """Long-term rows are kept for ever."""
@@ -107,7 +54,7 @@ class OldestEviction:
     kind: Literal["oldest"] = "oldest"
 
     def __post_init__(self) -> None:
-        _whole("eviction.max_rows", self.max_rows, 1)
+        whole("eviction.max_rows", self.max_rows, 1)
 
 
 @dataclass(frozen=True)
@@ -123,9 +70,9 @@ class CounterEviction:
     kind: Literal["counter"] = "counter"
 
     def __post_init__(self) -> None:
-        _whole("eviction.every", self.every, 1)
-        _number("eviction.initial", self.initial, -math.inf)
-        _number("eviction.decay", self.decay, 0)
+        whole("eviction.every", self.every, 1)
+        number("eviction.initial", self.initial, -math.inf)
+        number("eviction.decay", self.decay, 0)
 
 
 Eviction = NoEviction | OldestEviction | CounterEviction
@@ -165,11 +112,11 @@ class SpanRetrieval:
     kind: Literal["spans"] = "spans"
 
     def __post_init__(self) -> None:
-        _whole("retrieval.span_rows", self.span_rows, 1, _WIDEST)
-        _whole("retrieval.layer", self.layer, 0, _WIDEST)
-        _flag("retrieval.weighs", self.weighs)
-        _flag("retrieval.supersedes", self.supersedes)
-        _flag("retrieval.neighbours", self.neighbours)
+        whole("retrieval.span_rows", self.span_rows, 1, _WIDEST)
+        whole("retrieval.layer", self.layer, 0, _WIDEST)
+        flag("retrieval.weighs", self.weighs)
+        flag("retrieval.supersedes", self.supersedes)
+        flag("retrieval.neighbours", self.neighbours)
 
 
 _OF_READS = ("supersedes", "neighbours")
@@ -197,13 +144,13 @@ class AdapterConfig:
     """A second adapter for reading; without it ``default`` serves both passes."""
 
     def __post_init__(self) -> None:
-        _whole("adapters.rank", self.rank, 1, _WIDEST)
-        _whole("adapters.alpha", self.alpha, 1)
-        _number("adapters.dropout", self.dropout, 0)
+        whole("adapters.rank", self.rank, 1, _WIDEST)
+        whole("adapters.alpha", self.alpha, 1)
+        number("adapters.dropout", self.dropout, 0)
         require(self.dropout < 1, "adapters.dropout", self.dropout, "it must be in [0, 1)")
-        _words("adapters.targets", self.targets)
+        words("adapters.targets", self.targets)
         require(len(self.targets) > 0, "adapters.targets", self.targets, "it names no layer")
-        _flag("adapters.reading", self.reading)
+        flag("adapters.reading", self.reading)
 
     @classmethod
     def from_dict(cls, values: object) -> AdapterConfig:
@@ -212,7 +159,7 @@ class AdapterConfig:
         Raises:
             ConfigError: a field is unknown or holds a value it cannot.
         """
-        given = _known(values, cls, "adapters.")
+        given = known_fields(values, cls, "adapters.")
         if isinstance(given.get("targets"), list):
             given["targets"] = tuple(given["targets"])
         return cls(**given)
@@ -236,12 +183,12 @@ class PromptConfig:
     def __post_init__(self) -> None:
         for name in ("template", "abstention"):
             value = getattr(self, name)
-            require(_is_text(value), f"prompt.{name}", value, "it must be text")
+            require(is_text(value), f"prompt.{name}", value, "it must be text")
         ok = "{question}" in self.template
         require(ok, "prompt.template", self.template, "it has no {question}")
-        _words("prompt.stop", self.stop)
-        _whole("prompt.max_new_tokens", self.max_new_tokens, 1)
-        _number("prompt.min_confidence", self.min_confidence, 0, 1)
+        words("prompt.stop", self.stop)
+        whole("prompt.max_new_tokens", self.max_new_tokens, 1)
+        number("prompt.min_confidence", self.min_confidence, 0, 1)
 
     def filled(self, question: str) -> str:
         """The prompt with a question in its place; braces in either stay as they are."""
@@ -254,7 +201,7 @@ class PromptConfig:
         Raises:
             ConfigError: a field is unknown or holds a value it cannot.
         """
-        given = _known(values, cls, "prompt.")
+        given = known_fields(values, cls, "prompt.")
         if isinstance(given.get("stop"), list):
             given["stop"] = tuple(given["stop"])
         return cls(**given)
@@ -296,17 +243,17 @@ class MemoryConfig:
 
     def __post_init__(self) -> None:
         for name in ("short_term_tokens", "tokens_per_write", "chunk_tokens"):
-            _whole(name, getattr(self, name), 1)
-        _whole("retrieved_tokens", self.retrieved_tokens, 0)
+            whole(name, getattr(self, name), 1)
+        whole("retrieved_tokens", self.retrieved_tokens, 0)
         require(
             self.tokens_per_write <= self.short_term_tokens,
             "tokens_per_write",
             self.tokens_per_write,
             f"it exceeds short_term_tokens ({self.short_term_tokens})",
         )
-        _whole("retriever_dim", self.retriever_dim, 1, _WIDEST)
-        _whole("retriever_layers", self.retriever_layers, 1, 2)
-        _flag("bos", self.bos)
+        whole("retriever_dim", self.retriever_dim, 1, _WIDEST)
+        whole("retriever_layers", self.retriever_layers, 1, 2)
+        flag("bos", self.bos)
         require(self.drop in ("per_layer", "shared"), "drop", self.drop, "per_layer or shared")
         require(self.first_write in ("grow", "tile"), "first_write", self.first_write, "grow/tile")
         require(self.rows in ROWS, "rows", self.rows, "it must be exact, int8 or int4")
@@ -323,7 +270,7 @@ class MemoryConfig:
             self._check_layers(self.long_term_layers)
 
     def _check_layers(self, layers: object) -> None:
-        found = re.fullmatch(r"([0-9]{1,5})-([0-9]{1,5})", layers) if _is_text(layers) else None  # type: ignore[call-overload]
+        found = re.fullmatch(r"([0-9]{1,5})-([0-9]{1,5})", layers) if is_text(layers) else None  # type: ignore[call-overload]
         ok = found is not None and int(found[1]) <= int(found[2])
         reason = "it must name the first and the last layer, as 10-19"
         require(ok, "long_term_layers", layers, reason)
@@ -444,7 +391,7 @@ class MemoryConfig:
         Raises:
             ConfigError: a field is unknown or holds a value it cannot.
         """
-        given = _known(values, cls)
+        given = known_fields(values, cls)
         if isinstance(given.get("eviction"), Mapping):
             given["eviction"] = _chosen(given["eviction"], "eviction", _EVICTIONS, "none")
         if isinstance(given.get("retrieval"), Mapping):
@@ -460,4 +407,4 @@ def _chosen(values: Mapping[str, Any], name: str, kinds: Mapping[str, Any], defa
     *most, last = kinds
     known = isinstance(kind, str) and kind in kinds
     require(known, f"{name}.kind", kind, f"{', '.join(most)} or {last}")
-    return kinds[kind](**_known(values, kinds[kind], f"{name}."))
+    return kinds[kind](**known_fields(values, kinds[kind], f"{name}."))

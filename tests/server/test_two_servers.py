@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -15,13 +17,22 @@ from memplus.mplus.model import MPlus
 from memplus.store import MemoryStore
 
 
-def test_two_servers_on_one_store_write_everything_once(tmp_path: Path, nano: MPlus) -> None:
-    """One waits until the other has let go of a memory, or tells its client to try again."""
-    bounds = {"idle_seconds": 0.1, "wait_seconds": 5.0}
-    with serving(tmp_path, nano, **bounds) as one, serving(tmp_path, nano, **bounds) as other:
-        for server in (one, other):  # the framework builds its routes at the first request
+@contextmanager
+def two_servers(folder: Path, model: MPlus, **bounds: float) -> Iterator[tuple[Served, Served]]:
+    """Two servers of one store, which have answered something.
+
+    The framework builds its routes at the first request, and not in two threads at a time.
+    """
+    with serving(folder, model, **bounds) as one, serving(folder, model, **bounds) as other:
+        for server in (one, other):
             with server.client() as client:
                 assert client.get("/v1/none").status_code == 404
+        yield one, other
+
+
+def test_two_servers_on_one_store_write_everything_once(tmp_path: Path, nano: MPlus) -> None:
+    """One waits until the other has let go of a memory, or tells its client to try again."""
+    with two_servers(tmp_path, nano, idle_seconds=0.1, wait_seconds=5.0) as (one, other):
         with ThreadPoolExecutor(4) as pool:
             servers = [one, other, one, other]
             marks = [mark for found in pool.map(told, servers, range(4)) for mark in found]
@@ -67,11 +78,7 @@ def test_a_chat_sent_to_two_servers_at_once_under_one_key_has_one_answer(
                 answer = client.post("/v1/chat/completions", json=body, headers=headers)
             return answer
 
-    with (
-        serving(tmp_path, nano) as one,
-        serving(tmp_path, nano) as other,
-        ThreadPoolExecutor(2) as pool,
-    ):
+    with two_servers(tmp_path, nano) as (one, other), ThreadPoolExecutor(2) as pool:
         for number in range(3):
             answers = [*pool.map(chat, (one, other), (number, number))]
             assert [answer.status_code for answer in answers] == [200, 200]
