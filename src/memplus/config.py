@@ -119,8 +119,6 @@ class SpanRetrieval:
         flag("retrieval.neighbours", self.neighbours)
 
 
-_OF_READS = ("supersedes", "neighbours")
-"""Fields of ``SpanRetrieval`` that say how a memory is read: rows are the same with and without."""
 Retrieval = RowRetrieval | SpanRetrieval
 _RETRIEVALS: dict[str, type[RowRetrieval] | type[SpanRetrieval]] = {
     "rows": RowRetrieval,
@@ -367,17 +365,18 @@ class MemoryConfig:
         What is saved and what digests are made of stay as they were before there was a choice.
         """
         values = self.identifying()
-        for name in _OF_READS:
-            if getattr(self.retrieval, name, False):
-                values["retrieval"][name] = True
+        for one in fields(self.retrieval):
+            if not one.compare and getattr(self.retrieval, one.name):
+                values["retrieval"][one.name] = True
         return values if self.rows == "exact" else values | {"rows": self.rows}
 
     def identifying(self) -> dict[str, Any]:
         """What a memory and its model must agree on, as plain JSON values."""
         values = asdict(self)
         del values["rows"]
-        for name in _OF_READS:
-            values["retrieval"].pop(name, None)
+        for one in fields(self.retrieval):
+            if not one.compare:
+                del values["retrieval"][one.name]
         if isinstance(self.retrieval, RowRetrieval):
             del values["retrieval"]
         if self.long_term_layers is None:

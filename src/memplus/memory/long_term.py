@@ -237,16 +237,18 @@ class LongTermPool:
 
         Text goes on from one write to the next, and so do births: neighbours are a span apart.
         """
-        births = self.span_births(torch.arange(len(scores), device=scores.device))
+        births = self._births(self.tables[self.layout.keyed[0]])
         taken: list[int] = []
         for best in scores.topk(count).indices.tolist():
             if best in taken:
                 continue
-            beside = ((births - births[best]).abs() == self.span) & ~scores.isneginf()
-            beside[taken] = False
             taken.append(best)
-            if bool(beside.any()):
-                taken.append(int(scores.masked_fill(~beside, -torch.inf).argmax()))
+            far = (births - births[best]).abs() != self.span
+            beside = scores.masked_fill(far, -torch.inf)
+            beside[taken] = -torch.inf
+            score, place = beside.max(dim=0)
+            if not score.isneginf():
+                taken.append(int(place))
         return torch.tensor(taken[:count], dtype=torch.int64, device=scores.device)
 
     def span_births(self, spans: Tensor) -> Tensor:
