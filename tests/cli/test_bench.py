@@ -33,21 +33,47 @@ def test_a_benchmark_is_run_shown_resumed_and_drawn(
     assert "no memory" in shown.out
     assert (out / "mplus" / "answers.jsonl").read_bytes() == answers
     assert "## retention" in (out / "table.md").read_text()
-    given = ("bench", "check", out / "table.md", "--model", tiny, "--texts", book, "--json")
-    assert run(*given).data["parted"] == []
-    table = (out / "table.md").read_text()
-    trained = table.replace('"systems": {', '"systems": {"longmem": "0", ')
-    (out / "trained.md").write_text(trained)
-    checked = run("bench", "check", out / "trained.md", "--model", tiny, "--texts", book)
-    assert (checked.code, "longmem is not compared" in checked.out) == (0, True)
-    (out / "old.md").write_text(table.replace('"plans": "', '"plans": "0'))
-    old = run("bench", "check", out / "old.md", "--model", tiny, "--texts", book)
-    assert (old.code, "retention: plans" in old.out) == (1, True)
+    checked = run("bench", "check", out, "--model", tiny, "--texts", book, "--json")
+    assert (checked.code, checked.data["parted"]) == (0, [])
     drawn = run("bench", "plot", out, "--json")
     assert Path(drawn.data["picture"]).is_file()
     refused = run(*given, "--items", 2)
     assert refused.code == 2
     assert "options" in refused.err
+
+
+def test_figures_that_do_not_hold_any_more_are_told(
+    run: Run, tmp_path: Path, tiny: Path, book: Path
+) -> None:
+    page, out = tmp_path / "page.md", tmp_path / "out"
+    ran = run("bench", "retention", "--model", tiny, "--texts", book, "--out", out, *GIVEN,
+              "--system", "bm25,nothing")  # fmt: skip
+    assert ran.code == 0, ran.err
+    assert run("bench", "page", page, out).code == 0
+    given = ("bench", "check", page, "--model", tiny, "--texts", book)
+    assert "All 1 tables are of today" in run(*given).out
+    figures = page.with_suffix(".json").read_text()
+
+    def told(old: str, new: str) -> str:
+        page.with_suffix(".json").write_text(figures.replace(old, new))
+        assert run("bench", "page", page).code == 0
+        checked = run(*given)
+        assert checked.code == (0 if "longmem" in new else 1)
+        return checked.out
+
+    assert "retention: plans is not what" in told('"plans": "', '"plans": "0')
+    assert "bm25 is not what the figures are of (options.k)" in told('"k": 4', '"k": 40')
+    named = '"system": "nothing", "title"'
+    assert "longmem is not compared" in told(named, named.replace("nothing", "longmem"))
+    told('"k": 4', '"k": 40')
+    page.write_text(page.read_text().replace("BM25", "BM26"))
+    assert "not what the figures beside it give" in run(*given).out
+
+
+def test_an_unknown_benchmark_is_told_which_there_are(run: Run) -> None:
+    refused = run("bench", "nosuch")
+    assert refused.code == 2
+    assert "retention, recognition, perplexity" in refused.err
 
 
 def test_a_later_run_is_put_on_a_page(run: Run, tmp_path: Path, tiny: Path, book: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,40 +11,75 @@ from tests.evaluation.conftest import silent
 from tests.evaluation.test_benchmark import INPUTS, Gate
 from tests.systems.conftest import SHARED
 
-from memplus.errors import ConfigError
-from memplus.evaluation.benchmark import run_benchmark
-from memplus.evaluation.benchmark_tables import markdown
-from memplus.evaluation.comparison import Parted, marks_of, parted
+from memplus.evaluation.benchmark import Benchmark, run_benchmark
+from memplus.evaluation.comparison import Parted, differing, parted
+from memplus.evaluation.engine.judging import Judge
+from memplus.evaluation.page import put_on_page, read_benchmarks
 from memplus.fields import checked
+from memplus.systems.bm25 import BM25System
+from memplus.systems.passages_in_prompt import PassageOptions
+from memplus.systems.protocol import System
 from memplus.systems.registry import make_systems
 
 
-def test_a_page_knows_its_questions_and_its_weights(tmp_path: Path) -> None:
-    systems = make_systems(["mplus", "nothing"], SHARED)
-    marks = marks_of(markdown([run_benchmark(systems, Gate(), INPUTS, tmp_path, silent)]))
-
-    def of(colour: str = "red") -> list[Parted]:
-        return parted(
-            marks,
-            lambda _, options: replace(checked(Gate, options), colour=colour),
-            lambda name: make_systems([name], SHARED)[0],
-            INPUTS,
-        )
-
-    assert of() == []
-    assert of(colour="blue") == [Parted("gate", "plans")]
-    marks[0]["systems"]["mplus"] = "0" * 16
-    assert of() == [Parted("gate", "mplus")]
+@pytest.fixture
+def on_page(tmp_path: Path) -> Benchmark:
+    """As it is read back from the figures beside a page."""
+    systems = make_systems(["mplus", "bm25", "nothing"], SHARED)
+    ran = run_benchmark(systems, Gate(), INPUTS, tmp_path / "run", silent)
+    put_on_page(tmp_path / "page.md", [ran])
+    return read_benchmarks(tmp_path / "page.json")[0]
 
 
-def test_a_system_that_cannot_be_opened_here_is_not_compared(tmp_path: Path) -> None:
-    systems = make_systems(["nothing"], SHARED)
-    marks = marks_of(markdown([run_benchmark(systems, Gate(), INPUTS, tmp_path, silent)]))
-    marks[0]["systems"]["elsewhere"] = "0" * 16
-    opened = {"nothing": systems[0], "elsewhere": None}
-    assert parted(marks, lambda _, options: checked(Gate, options), opened.get, INPUTS) == []
+def of(found: Benchmark, systems: Iterable[System] = (), colour: str = "red") -> list[Parted]:
+    others = {one.name: one for one in systems}
+    return parted(
+        [found],
+        lambda _, options: replace(checked(Gate, options), colour=colour),
+        lambda name: others.get(name) or make_systems([name], SHARED)[0],
+        INPUTS,
+    )
 
 
-def test_a_page_without_tables_is_refused() -> None:
-    with pytest.raises(ConfigError, match="no tables"):
-        marks_of("# Nothing")
+def test_a_page_knows_its_questions_and_its_weights(on_page: Benchmark) -> None:
+    assert of(on_page) == []
+    assert of(on_page, colour="blue") == [Parted("gate", "plans")]
+    results = [replace(one, identity={**one.identity, "model": "0"}) for one in on_page.results]
+    assert of(replace(on_page, results=(results[0], *on_page.results[1:]))) == [
+        Parted("gate", "mplus", ("model",))
+    ]
+
+
+def test_other_rules_of_judging_are_told(
+    on_page: Benchmark, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Gate, "judge", Judge("exact"))
+    assert of(on_page) == [Parted("gate", "judge")]
+
+
+def test_another_default_is_told(on_page: Benchmark) -> None:
+    # A name says only what differs from the defaults.
+    kind = type("Renamed", (BM25System,), {"name": "bm25"})
+    assert of(on_page, [kind(SHARED, PassageOptions(k=40))]) == [
+        Parted("gate", "bm25", ("options.k",))
+    ]
+
+
+def test_code_that_answers_otherwise_is_told_by_its_revision(
+    on_page: Benchmark, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BM25System, "revision", BM25System.revision + 1)
+    assert of(on_page) == [Parted("gate", "bm25", ("revision",))]
+
+
+def test_a_new_option_changes_nothing_and_one_that_is_gone_does() -> None:
+    before = {"system": "bm25", "options": {"k": 4}}
+    assert differing(before, {"system": "bm25", "options": {"k": 4, "stem": False}}) == []
+    assert differing(before, {"system": "bm25", "options": {}}) == ["options.k"]
+    assert differing(before, {"system": "bm26", "options": {"k": 5}}) == ["system", "options.k"]
+
+
+def test_a_system_that_cannot_be_opened_here_is_not_compared(on_page: Benchmark) -> None:
+    elsewhere = replace(on_page.results[0], system="elsewhere")
+    found = replace(on_page, results=(elsewhere,))
+    assert parted([found], lambda _, options: checked(Gate, options), lambda _: None, INPUTS) == []

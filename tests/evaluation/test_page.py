@@ -12,9 +12,8 @@ from tests.evaluation.test_benchmark_tables import FOUND
 
 from memplus.errors import ConfigError, NotFoundError, RunMismatchError
 from memplus.evaluation.benchmark import Benchmark
-from memplus.evaluation.comparison import marks_of
 from memplus.evaluation.made import Made
-from memplus.evaluation.page import figures_file, page, put_on_page, read_benchmarks
+from memplus.evaluation.page import figures_file, page, put_on_page, read_benchmarks, stands_on
 
 MADE = Made("memplus bench all --small", "float32", 1, "The machine did other work beside it.")
 LATER = Made("memplus bench retention --system SCM", "bfloat16", 2, date="2031-01-02")
@@ -32,7 +31,7 @@ def test_it_says_how_it_was_made_and_begins_with_one_figure_of_each_benchmark() 
     assert "| SCM | cannot be asked |" in text
     assert "Questions: retention 10;" in text
     assert text.index("40 (30-50)") < text.index("## retention")
-    assert [one["task"] for one in marks_of(text)] == ["retention"]
+    assert re.findall(r"^## (\w+)", text, flags=re.MULTILINE) == ["retention"]
 
 
 def test_a_system_that_runs_again_takes_its_old_place_and_others_stay(tmp_path: Path) -> None:
@@ -57,6 +56,24 @@ def test_a_system_that_runs_again_takes_its_old_place_and_others_stay(tmp_path: 
     assert read_benchmarks(figures_file(path)) == [found]
 
 
+def test_a_page_that_somebody_wrote_is_not_written_over(tmp_path: Path) -> None:
+    path = tmp_path / "README.md"
+    path.write_text("# My notes\n")
+    with pytest.raises(ConfigError, match=r"README\.md.*no page of `memplus bench`"):
+        put_on_page(path, [FOUND])
+    assert path.read_text() == "# My notes\n"
+    assert not figures_file(path).exists()
+
+
+def test_a_page_that_was_changed_by_hand_is_known(tmp_path: Path) -> None:
+    path = tmp_path / "page.md"
+    found = put_on_page(path, [FOUND])
+    path.write_text(path.read_text() + "\n## Programs of others\n")
+    assert stands_on(path, found)
+    path.write_text(path.read_text().replace("40 (30-50)", "50 (40-60)"))
+    assert not stands_on(path, found)
+
+
 def test_commands_that_differ_in_the_benchmark_alone_stand_together() -> None:
     tasks = "retention", "sort"
     made = [replace(MADE, command=f"memplus bench {task} --system SCM --small") for task in tasks]
@@ -70,7 +87,7 @@ def test_another_benchmark_stands_below(tmp_path: Path) -> None:
     path = tmp_path / "page.md"
     put_on_page(path, [by(MADE)])
     put_on_page(path, [by(LATER, replace(FOUND, task="sort"))])
-    assert [one["task"] for one in marks_of(path.read_text())] == ["retention", "sort"]
+    assert re.findall(r"^## (\w+)", path.read_text(), flags=re.MULTILINE) == ["retention", "sort"]
     assert "| system | retention: right | sort: right |" in path.read_text()
 
 

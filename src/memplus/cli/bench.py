@@ -8,24 +8,40 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from memplus.cli.bench_tables import show_benchmark, show_list
 from memplus.cli.evaluated import open_shared
 from memplus.cli.options import AsJson, Device, Dtype, Model
 from memplus.cli.output import Output
-from memplus.errors import BenchmarkFailedError, SystemWeightsError
+from memplus.errors import BenchmarkFailedError, ConfigError, SystemWeightsError
 from memplus.evaluation.tasks.registry import TASKS
 
 if TYPE_CHECKING:
     from memplus.evaluation.benchmark import Benchmark
+    from memplus.evaluation.comparison import Parted
     from memplus.evaluation.made import Made
     from memplus.systems.protocol import System
     from memplus.systems.shared import Shared
 
 __all__ = ["bench"]
 
+
+class _Benchmarks(TyperGroup):
+    """Says which benchmarks there are to whoever names another."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        found = super().get_command(ctx, cmd_name)
+        if found is None:
+            others = ", ".join(one for one in self.list_commands(ctx) if one not in TASKS)
+            reason = f"the benchmarks are {', '.join(TASKS)}; beside them there are {others}"
+            raise ConfigError("benchmark", value=cmd_name, reason=reason)
+        return found
+
+
 bench = typer.Typer(
     name="bench",
+    cls=_Benchmarks,
     help="Compare systems of remembering on benchmarks: same model, same texts, no LLM judge.",
     no_args_is_help=True,
 )
@@ -75,7 +91,10 @@ Out = Annotated[
     ),
 ]
 
-_OF_TODAY = "All {} tables are of today's questions and weights."
+_OF_TODAY = "All {} tables are of today's questions, weights, options and code."
+_NOT_OF_FIGURES = (
+    "The page is not what the figures beside it give; `memplus bench page {}` writes it anew."
+)
 
 
 def _command(name: str) -> Callable[..., None]:
@@ -100,6 +119,7 @@ def _command(name: str) -> Callable[..., None]:
         from memplus.evaluation.benchmark_tables import markdown
         from memplus.evaluation.tasks.retention import parse_distances
         from memplus.fields import parse_spec
+        from memplus.outputs import put_text
 
         output = Output(as_json=as_json)
         given = {"lengths": lengths, "items": items, "seeds": seeds, "set": options or []}
@@ -118,7 +138,7 @@ def _command(name: str) -> Callable[..., None]:
             inputs = make_inputs(shared, data, texts)
             made = _made(name, system, shared, small=small, options=given)
             found = run_benchmark(opened.systems, task, inputs, folder, report, made)
-        _write(folder / "table.md", markdown([found]))
+        put_text(folder / "table.md", markdown([found]))
         show = {"folder": str(folder), **found.to_dict()}
         output.result(show, show=lambda console: show_benchmark(console, found, folder))
         _require_whole([found])
@@ -221,7 +241,13 @@ def list_all(*, data: Data = Path("data"), as_json: AsJson = False) -> None:
 def plot(
     runs: Annotated[list[Path], typer.Argument(help="Folders of benchmark runs.")],
     *,
-    out: Annotated[Path | None, typer.Option("--out", help="The picture; RUN/plot.png.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            help="The picture, RUN/plot.png by default; a PNG where the name has no suffix.",
+        ),
+    ] = None,
     measure: Annotated[
         str | None, typer.Option("--measure", help="What is drawn; the first one by default.")
     ] = None,
@@ -265,7 +291,9 @@ def put(
 
 @bench.command("check")
 def check(
-    page: Annotated[Path, typer.Argument(help="A page of tables, such as docs/comparison.md.")],
+    page: Annotated[
+        Path, typer.Argument(help="A page such as docs/comparison.md, or the folder of a run.")
+    ],
     *,
     data: Data = Path("data"),
     texts: TextsOption = None,
@@ -274,18 +302,19 @@ def check(
     dtype: Dtype = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say which tables of a page are of other questions or other weights than today's.
+    """Say which figures are of other questions, weights, options or code than today's.
 
     A system whose weights are not here is not compared, and is named.
     """
     from memplus.bench import make_inputs
-    from memplus.data.documents import read_document
-    from memplus.evaluation.comparison import marks_of, parted
+    from memplus.evaluation.comparison import parted
+    from memplus.evaluation.page import figures_file, read_benchmarks, stands_on
     from memplus.evaluation.tasks.registry import task_class
     from memplus.fields import checked
     from memplus.systems.registry import make_systems
 
-    marks = marks_of(read_document(page).text)
+    is_run = page.is_dir()
+    known = read_benchmarks(page if is_run else figures_file(page))
     shared = open_shared(model, device=device, dtype=dtype)
     absent: dict[str, str] = {}
 
@@ -297,26 +326,35 @@ def check(
             return None
 
     found = parted(
-        marks,
+        known,
         lambda name, options: checked(task_class(name), options),
         system_of,
         make_inputs(shared, data, texts),
     )
-    lines = [f"{one.task}: {one.what} differ(s) from the page" for one in found]
+    whole = is_run or stands_on(page, known)
+    lines = [] if whole else [_NOT_OF_FIGURES.format(page)]
+    lines += [_parted(one) for one in found]
     lines += [f"{name} is not compared: {reason}" for name, reason in absent.items()]
+    old = bool(found) or not whole
     Output(as_json=as_json).result(
         {
             "page": str(page),
+            "of_its_figures": whole,
             "parted": [asdict(one) for one in found],
             "not_compared": sorted(absent),
         },
         show=lambda console: console.print(
-            "\n".join(lines if found else [*lines, _OF_TODAY.format(len(marks))]),
+            "\n".join(lines if old else [*lines, _OF_TODAY.format(len(known))]),
             markup=False,
         ),
     )
-    if found:
+    if old:
         raise typer.Exit(1)
+
+
+def _parted(one: Parted) -> str:
+    differs = f" ({', '.join(one.differs)})" if one.differs else ""
+    return f"{one.task}: {one.what} is not what the figures are of{differs}"
 
 
 def _names(system: str | None, shared: Shared, output: Output) -> list[str] | None:
@@ -358,15 +396,6 @@ def _made(
     command = ["memplus bench", benchmark, *words, *(["--small"] if small else [])]
     threads = torch.get_num_threads()
     return Made(" ".join([*command, f"--dtype {dtype} --data DATA"]), dtype, threads, remark)
-
-
-def _write(path: Path, text: str) -> None:
-    from memplus.errors.base import storage_error
-
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise storage_error(path, error) from error
 
 
 def _require_whole(found: list[Benchmark]) -> None:

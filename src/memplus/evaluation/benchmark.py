@@ -29,7 +29,6 @@ from memplus.systems.protocol import Follows, Placed, Scores, System
 __all__ = [
     "Benchmark",
     "SystemResult",
-    "identity_digest",
     "plans_digest",
     "run_benchmark",
     "unable",
@@ -60,8 +59,6 @@ class SystemResult:
     """Of that state, by the tokens of the longest stream."""
     devices: tuple[str, ...] = ()
     """What its answers were computed on, in order; none where the run does not say."""
-    digest: str = ""
-    """Of its identity (``identity_digest``)."""
     made: Made | None = None
     """How its figures came about, where that is known."""
 
@@ -150,7 +147,7 @@ def run_benchmark(
         if one.name in files:
             leader = _leader(one, able) or one.name
             result = _result(one, task, files[one.name].lines, _ends(files[leader].lines))
-        results.append(replace(result, digest=identity_digest(one.identity), made=made))
+        results.append(replace(result, made=made))
     found = Benchmark(task.name, task.title, task.axis, able[0].model, run, tuple(results))
     write_summary(folder, found.to_dict())
     return found
@@ -169,12 +166,6 @@ def plans_digest(plans: Sequence[Plan]) -> str:
     for plan in plans:
         found.update(json.dumps(asdict(plan), sort_keys=True).encode())
     return found.hexdigest()
-
-
-def identity_digest(identity: Mapping[str, Any]) -> str:
-    """Of all that a system's answers depend on."""
-    text = json.dumps(identity, sort_keys=True, default=list)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _folder_name(system: str) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from memplus.evaluation.benchmark import Benchmark, SystemResult
-from memplus.evaluation.comparison import mark
 from memplus.evaluation.engine.figures import Figure
 
 __all__ = [
@@ -141,7 +140,6 @@ def markdown(found: Sequence[Benchmark]) -> str:
             for result in one.results
             if result.errors
         ]
-        lines += ["", mark(one)]
         parts.append("\n".join(lines).rstrip() + "\n")
     return "\n".join(parts)
 

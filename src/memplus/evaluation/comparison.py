@@ -1,28 +1,25 @@
-"""A page of benchmark tables that knows what it was made of, so that it can be told when it is old.
+"""Whether the figures of a page are still those that today's code and data would give.
 
-Behind every benchmark's tables stands an HTML comment, which nobody sees: the task's options, the
-digest of its plans, and a digest of each system's identity (weights, sizes, prompt, options). The
-same task of today's code and data gives the same digests, or the figures are of something else.
+A benchmark's figures hold as long as its plans (every text and question) and its judge are the
+same, and a system's as long as its identity is: weights, sizes, prompt, options, and the revision
+of its code. An option that there was not when a figure was made had no other value then than its
+default: whoever adds one that changes answers raises the system's revision.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from memplus.errors import ConfigError
-from memplus.evaluation.benchmark import Benchmark, identity_digest, plans_digest
+from memplus.evaluation.benchmark import Benchmark, plans_digest
 from memplus.evaluation.tasks.bench_task import BenchTask, Inputs
 from memplus.systems.protocol import System
 
-__all__ = ["END_OF_MARK", "Parted", "mark", "marks_of", "parted"]
+__all__ = ["Parted", "differing", "parted"]
 
-END_OF_MARK = " -->"
-"""What a mark ends with, behind each benchmark's tables."""
-_MARK = re.compile(rf"<!-- memplus bench (\{{.*\}}){END_OF_MARK}")
+_OPTIONS = "options"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,36 +28,13 @@ class Parted:
 
     task: str
     what: str
-    """"plans", or a system's name."""
-
-
-def mark(found: Benchmark) -> str:
-    """The comment behind a benchmark's tables."""
-    systems = {one.system: one.digest for one in found.results if not one.unable}
-    kept = {
-        "task": found.task,
-        "model": found.model,
-        "options": found.run["options"],
-        "plans": found.run["plans"],
-        "systems": systems,
-    }
-    return f"<!-- memplus bench {json.dumps(kept, sort_keys=True)} -->"
-
-
-def marks_of(page: str) -> list[dict[str, Any]]:
-    """What the comments of a page say.
-
-    Raises:
-        ConfigError: there are none.
-    """
-    found = [json.loads(one) for one in _MARK.findall(page)]
-    if not found:
-        raise ConfigError("page", value=page[:40], reason="it holds no tables of `memplus bench`")
-    return found
+    """"plans", "judge", or a system's name."""
+    differs: tuple[str, ...] = ()
+    """What of a system's identity is another today."""
 
 
 def parted(
-    marks: Sequence[Mapping[str, Any]],
+    found: Iterable[Benchmark],
     task_of: Callable[[str, Mapping[str, Any]], BenchTask],
     system_of: Callable[[str], System | None],
     inputs: Inputs,
@@ -68,7 +42,7 @@ def parted(
     """Of what the figures are that today's code would not give.
 
     Args:
-        marks: of a page.
+        found: the benchmarks of a page.
         task_of: a task by its name and options.
         system_of: a system by its name, with options; None where it cannot be opened here, which
             compares nothing of it.
@@ -77,13 +51,40 @@ def parted(
     Raises:
         MissingDataError: a file of a task is not there.
     """
-    found = []
-    for one in marks:
-        task = task_of(one["task"], one["options"])
-        if plans_digest(task.plans(inputs)) != one["plans"]:
-            found.append(Parted(task.name, "plans"))
-        for name, digest in one["systems"].items():
-            system = system_of(name)
-            if system is not None and identity_digest(system.identity) != digest:
-                found.append(Parted(task.name, name))
+    return [one for benchmark in found for one in _parted(benchmark, task_of, system_of, inputs)]
+
+
+def _parted(
+    benchmark: Benchmark,
+    task_of: Callable[[str, Mapping[str, Any]], BenchTask],
+    system_of: Callable[[str], System | None],
+    inputs: Inputs,
+) -> Iterator[Parted]:
+    task = task_of(benchmark.task, benchmark.run[_OPTIONS])
+    if plans_digest(task.plans(inputs)) != benchmark.run["plans"]:
+        yield Parted(task.name, "plans")
+    if _plain(asdict(task.judge)) != _plain(benchmark.run["judge"]):
+        yield Parted(task.name, "judge")
+    for result in benchmark.results:
+        system = None if result.unable else system_of(result.system)
+        if system is not None and (differs := differing(result.identity, system.identity)):
+            yield Parted(task.name, result.system, tuple(differs))
+
+
+def differing(before: Mapping[str, Any], today: Mapping[str, Any]) -> list[str]:
+    """What of a system's identity is another than before, new options left aside.
+
+    Args:
+        before: as it was recorded.
+        today: as it is.
+    """
+    then, now = _plain(before), _plain(today)
+    had, has = then.pop(_OPTIONS, {}), now.pop(_OPTIONS, {})
+    found = [name for name in sorted(then.keys() | now.keys()) if then.get(name) != now.get(name)]
+    return found + [f"{_OPTIONS}.{name}" for name in had if had[name] != has.get(name)]
+
+
+def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
+    """As JSON has it: what was read has lists where what is made now has tuples."""
+    found: dict[str, Any] = json.loads(json.dumps(value, default=list))
     return found

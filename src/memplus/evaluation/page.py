@@ -16,13 +16,15 @@ from memplus.errors import ConfigError, NotFoundError, RunMismatchError
 from memplus.errors.base import storage_errors
 from memplus.evaluation.benchmark import Benchmark, SystemResult
 from memplus.evaluation.benchmark_tables import markdown, names_of, overview_rows, table_lines
-from memplus.evaluation.comparison import END_OF_MARK
 from memplus.evaluation.made import Made
 from memplus.fields import checked
+from memplus.outputs import put_text
 
-__all__ = ["figures_file", "page", "put_on_page", "put_together", "read_benchmarks"]
+__all__ = ["figures_file", "page", "put_on_page", "put_together", "read_benchmarks", "stands_on"]
 
 _SUMMARY = "summary.json"
+_END = "<!-- end of the tables of memplus bench -->"
+"""Stands unseen behind the last table; what follows it is somebody else's."""
 
 
 def page(found: Sequence[Benchmark]) -> str:
@@ -44,7 +46,7 @@ def page(found: Sequence[Benchmark]) -> str:
         *table_lines(overview_rows(found)),
         "",
     ]
-    return "\n".join(head) + "\n" + markdown(found)
+    return "\n".join(head) + "\n" + markdown(found) + f"\n{_END}\n"
 
 
 def put_on_page(path: Path, found: Sequence[Benchmark]) -> list[Benchmark]:
@@ -60,20 +62,42 @@ def put_on_page(path: Path, found: Sequence[Benchmark]) -> list[Benchmark]:
         All benchmarks of the page.
 
     Raises:
-        ConfigError: the figures beside the page cannot be read.
+        ConfigError: the page is another one, or the figures beside it cannot be read.
         RunMismatchError: systems that are only on the page were asked other questions.
         StorageError: the disk refused.
     """
     figures = figures_file(path)
     before = read_benchmarks(figures) if figures.exists() else []
     together = put_together([*before, *found], str(figures))
-    with storage_errors(path):
-        below = path.read_text(encoding="utf-8").rpartition(END_OF_MARK) if path.exists() else ()
-        rest = below[2].strip() if below and below[1] else ""
-        lines = ",\n".join(_compact(one) for one in together)
-        figures.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
-        path.write_text(page(together) + (f"\n{rest}\n" if rest else ""), encoding="utf-8")
+    lines = ",\n".join(_compact(one) for one in together)
+    text = page(together) + _below(path)
+    put_text(figures, f"[\n{lines}\n]\n")
+    put_text(path, text)
     return together
+
+
+def stands_on(path: Path, found: Sequence[Benchmark]) -> bool:
+    """Whether a page is what these figures give, up to the end of its tables.
+
+    Raises:
+        StorageError: it cannot be read.
+    """
+    return _read(path).startswith(page(found))
+
+
+def _below(path: Path) -> str:
+    """What stands on a page behind its tables."""
+    if not path.exists():
+        return ""
+    _, end, rest = _read(path).partition(_END)
+    if not end:
+        raise ConfigError("page", value=str(path), reason="it is no page of `memplus bench`")
+    return f"\n{rest.strip()}\n" if rest.strip() else ""
+
+
+def _read(path: Path) -> str:
+    with storage_errors(path):
+        return path.read_text(encoding="utf-8")
 
 
 def figures_file(path: Path) -> Path:
@@ -95,8 +119,7 @@ def read_benchmarks(path: Path) -> list[Benchmark]:
     file = path / _SUMMARY if path.is_dir() else path
     if not file.exists():
         raise NotFoundError(file, note="; it is written when a benchmark ends")
-    with storage_errors(file):
-        text = file.read_text(encoding="utf-8")
+    text = _read(file)
     try:
         raw = json.loads(text)
         return [checked(Benchmark, one) for one in (raw if isinstance(raw, list) else [raw])]

@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from memplus.errors import ConfigError, MissingWeightsDirectory
+from memplus.errors import BundleBaseError, ConfigError, MemplusError, MissingWeightsDirectory
 from memplus.errors.base import storage_errors
 from memplus.memory.files import aside, write_aside
 
-__all__ = ["read_values", "write_trained"]
+__all__ = ["read_values", "why_unusable", "write_trained"]
 
 _FORMAT = 1
 
@@ -70,3 +70,11 @@ def read_values(weights: Path, record: Path, make: Callable[[dict[str, Any]], _T
         return make(values)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(str(record), value=text[:40], reason=f"it is damaged: {error}") from error
+
+
+def why_unusable(error: MemplusError) -> str:
+    """What kept trained weights from being used, without a hint and without a full stop."""
+    if isinstance(error, BundleBaseError):
+        folder, base = error.fields["bundle"], error.fields["base"]
+        return f"those in {folder} were trained on {base}, and this model stands on another base"
+    return error.message.rstrip(".")

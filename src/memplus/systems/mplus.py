@@ -23,7 +23,7 @@ from memplus.passes.memory_prefix import MemoryPrefix
 from memplus.passes.read import Prefix
 from memplus.systems.note_rows import recall
 from memplus.systems.protocol import ChatPrompt, Evidence, Recalled, Reply, Session, Text, pieces_of
-from memplus.systems.shared import NoOptions, Shared, SharedSystem
+from memplus.systems.shared import READ_TOGETHER, NoOptions, Shared, SharedSystem
 
 __all__ = ["MPlusSystem", "MemoryLLMSystem", "MemorySession"]
 
@@ -153,6 +153,7 @@ class MPlusSystem(SharedSystem[NoOptions]):
     called = "M+"
     options_type = NoOptions
     sessions: type[Session] = MemorySession
+    questions_together = READ_TOGETHER
     remembers = True
 
     def __init__(self, shared: Shared, options: NoOptions | None = None) -> None:

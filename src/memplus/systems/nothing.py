@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from memplus.memory.state import Memory
 from memplus.systems.protocol import ChatPrompt, Reply, Session, Text, pieces_of
 from memplus.systems.shared import (
+    READ_TOGETHER,
     Adapter,
     Alone,
     NoOptions,
@@ -77,6 +78,7 @@ class NothingSystem(SharedSystem[NoOptions]):
     called = "no memory"
     options_type = NoOptions
     sessions: type[Session] = NothingSession
+    questions_together = READ_TOGETHER
     remembers = False
     chunk_tokens = 1
 

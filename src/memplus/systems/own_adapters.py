@@ -11,6 +11,7 @@ from memplus.backbone.lora import Lora
 from memplus.errors import ModelError, SystemWeightsError
 from memplus.mplus.adapter_folder import ADAPTER, RECORD, base_digest, load_adapter
 from memplus.mplus.model import MPlus
+from memplus.mplus.trained_folder import why_unusable
 
 __all__ = ["SHIPPED", "OwnAdapters"]
 
@@ -70,4 +71,4 @@ class OwnAdapters:
             digest = None if model.origin is None else base_digest(model.origin, backbone)
             return load_adapter(self.folder / part, backbone, digest)
         except ModelError as error:
-            raise self.refused(str(error).rstrip(".")) from error
+            raise self.refused(why_unusable(error)) from error

@@ -202,6 +202,12 @@ class System(Protocol):
         """Tokens taken in at once: after a multiple of them nothing waits; 1 where nothing does."""
         ...
 
+    @property
+    def questions_together(self) -> int:
+        """Questions that are put at once where there are many; 1 where each is answered by itself,
+        so that nothing is gained by it."""
+        ...
+
     def open(self, seed: int) -> Session:
         """A session that was told nothing.
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 __all__ = [
+    "READ_TOGETHER",
     "Adapter",
     "Alone",
     "NoOptions",
@@ -42,6 +43,9 @@ Adapter = Literal["read", "none"]
 
 _BETWEEN = "\n\n"
 """Between a text and what is asked about it."""
+
+READ_TOGETHER = 32
+"""Questions in one batch, of systems that read them in batches."""
 
 
 class Shared:
@@ -198,6 +202,11 @@ class SharedSystem(Generic[Options]):
     """What people call it."""
     options_type: type[Options]
     """A frozen dataclass whose fields all have defaults."""
+    revision: ClassVar[int] = 1
+    """Raised by a change of code after which it answers otherwise with the same options, so that
+    figures of before are known to be old."""
+    questions_together: ClassVar[int] = 1
+    """See ``System.questions_together``; here each is answered by itself."""
     known_otherwise: ClassVar[tuple[str, ...]] = ()
     """Names of options that a saved session is not held to, since it names what they lead to."""
 
@@ -237,10 +246,10 @@ class SharedSystem(Generic[Options]):
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """See ``System.identity``; options go without saying where they are the defaults."""
-        options = self._changed
+        """See ``System.identity``; all options belong to it, since a default may change."""
         shared = self.shared.base_identity if self.by_base else self.shared.identity
-        return {**shared, **({"options": options} if options else {})}
+        own = {"system": self.registered, "revision": self.revision}
+        return {**own, **shared, "options": asdict(self.options)}
 
     @property
     def by_base(self) -> bool:

@@ -83,6 +83,7 @@ class Readers:
     identity: ClassVar[dict[str, Any]] = {}
     sessions: type[Session] = Reader
     remembers = True
+    questions_together = 32
     chunk_tokens = 1
 
     def __init__(self, rule: Scorer) -> None:

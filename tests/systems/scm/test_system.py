@@ -1,3 +1,4 @@
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,7 @@ from tests.systems.scm.tiny import QUESTION, SENTENCES, small, told
 from memplus.errors import SessionMismatchError
 from memplus.systems.registry import make_systems
 from memplus.systems.scm.calibration import Calibration, Measured
+from memplus.systems.scm.options import SCMOptions
 
 VARIANTS = [
     {},
@@ -50,7 +52,7 @@ def test_a_stream_of_other_options_is_refused(tmp_path: Path) -> None:
 def test_its_name_has_its_options() -> None:
     (system,) = make_systems(["scm:gate=off:k=6"], small().shared)
     assert system.name == "scm:gate=off:k=6"
-    assert system.identity["options"] == {"gate": "off", "k": 6}
+    assert system.identity["options"] == asdict(SCMOptions(gate="off", k=6))
     assert system.identity["controller"] == {"answers": None, "gate": None}
 
 

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from memplus.errors import ConfigError, NotFoundError
-from memplus.errors.base import storage_error
+from memplus.outputs import save_picture
 
 __all__ = ["draw_benchmarks"]
 
@@ -27,12 +27,12 @@ def draw_benchmarks(runs: Sequence[Path], path: Path, measure: str | None = None
 
     Args:
         runs: folders with a summary.json.
-        path: where to; the suffix says in which format.
+        path: where to; see ``save_picture``.
         measure: which figures; None: the first measure of each run.
 
     Raises:
         NotFoundError: a folder holds no summary.
-        ConfigError: a run has no figure of that measure.
+        ConfigError: a run has no figure of that measure, or the suffix names no format.
         StorageError: the picture cannot be written there.
     """
     summaries = [_summary(run) for run in runs]
@@ -40,10 +40,7 @@ def draw_benchmarks(runs: Sequence[Path], path: Path, measure: str | None = None
     grid = figure.subplots(len(runs), 3, squeeze=False)
     for axes, summary in zip(grid, summaries, strict=True):
         _draw(axes, summary, measure)
-    try:
-        figure.savefig(path, dpi=110)
-    except OSError as error:
-        raise storage_error(path, error) from error
+    save_picture(figure, path)
 
 
 def _summary(run: Path) -> dict[str, Any]:

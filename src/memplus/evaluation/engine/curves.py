@@ -8,8 +8,8 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from memplus.errors.base import storage_error
 from memplus.evaluation.engine.summary import Cell, Threshold
+from memplus.outputs import save_picture
 from memplus.systems.protocol import Predicts, System
 
 __all__ = ["draw_retention", "draw_trade_off"]
@@ -95,10 +95,7 @@ def _finish(figure: Figure, axes: Axes, labels: tuple[str, str], title: str, pat
     axes.set_title(title)
     axes.grid(visible=True, alpha=0.3)
     axes.legend()
-    try:
-        figure.savefig(path, dpi=120)
-    except OSError as error:
-        raise storage_error(path, error) from error
+    save_picture(figure, path)
 
 
 def _curve(axes: Axes, index: int, title: str, cells: Sequence[Cell]) -> None:

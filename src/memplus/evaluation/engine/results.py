@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from memplus.errors.base import storage_error
 from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan
 from memplus.evaluation.engine.run import Recorder, Report, run_plans
 from memplus.evaluation.engine.runfile import RunFile
 from memplus.evaluation.engine.summary import Cell, cells_of, pooled
+from memplus.outputs import put_text
 from memplus.systems.protocol import Predicts, System
 
 __all__ = ["Evaluation", "Results", "evaluate", "results_of", "write_summary"]
@@ -113,11 +113,7 @@ def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
     Raises:
         StorageError: the disk refused.
     """
-    try:
-        text = json.dumps(summary, ensure_ascii=False, indent=2) + "\n"
-        (folder / "summary.json").write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise storage_error(folder, error) from error
+    put_text(folder / "summary.json", json.dumps(summary, ensure_ascii=False, indent=2) + "\n")
 
 
 def results_of(systems: Sequence[System], answers: Recorder, text_tokens: int = 0) -> Results:

@@ -34,8 +34,6 @@ from memplus.systems.protocol import (
 
 __all__ = ["InMemory", "Recorder", "Report", "judged", "run_plans"]
 
-_BATCH = 32
-"""Most questions asked together."""
 _PIECES = 64
 """Most pieces of text written between two signs of progress."""
 
@@ -273,10 +271,12 @@ class _Runner:
         questions: Sequence[Question],
         written: int = 0,
     ) -> None:
-        """Ask batches whole, unless all of one is known, so that its answers are the same again."""
+        """Ask in batches, each of them whole unless all of it is known: what is read in one batch
+        is the same to the bit only in that batch.
+        """
         cursor = self.cursors[system.name]
-        for start in range(0, len(questions), _BATCH):
-            batch = questions[start : start + _BATCH]
+        for start in range(0, len(questions), system.questions_together):
+            batch = questions[start : start + system.questions_together]
             self.asked += len(batch)
             heads = [
                 {"plan": plan.name, "seed": plan.seed, "key": one.key, "system": system.name}

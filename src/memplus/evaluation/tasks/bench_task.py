@@ -108,7 +108,7 @@ class BenchTask:
     """What ``Question.wanted`` counts, for tables and pictures."""
     judge: ClassVar[Judge]
     needs: ClassVar[tuple[Need, ...]] = ()
-    """Files without which it cannot be run, whatever its options."""
+    """Files without which it cannot be run as it is by default."""
 
     @classmethod
     def small(cls) -> Self:

@@ -42,6 +42,7 @@ class RetentionTask(BenchTask):
     title: ClassVar[str] = "kept over distance"
     axis: ClassVar[str] = "tokens written since it was told"
     judge: ClassVar[Judge] = Judge("contains", judges_answer=True)
+    needs: ClassVar[tuple[Need, ...]] = (SQUAD, NQ)
 
     lengths: tuple[int, ...] = (0, 1000, 16_000, 160_000)
     """Tokens written between what is told and its question."""

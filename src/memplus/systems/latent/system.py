@@ -20,7 +20,7 @@ from memplus.systems.latent.session import LatentSession, load_latent
 from memplus.systems.latent.tools import Kind, Tools
 from memplus.systems.latent.weights import missing_file
 from memplus.systems.protocol import Session
-from memplus.systems.shared import Shared, SharedSystem
+from memplus.systems.shared import READ_TOGETHER, Shared, SharedSystem
 
 __all__ = ["UNTRAINED", "Decode", "LatentOptions", "LatentSystem"]
 
@@ -63,6 +63,7 @@ class LatentSystem(SharedSystem[Options], Generic[Options]):
     refused."""
     known_otherwise = ("weights",)  # their content counts, not where they lie
     sessions: type[Session] = LatentSession
+    questions_together = READ_TOGETHER
     remembers = True
 
     def __init__(self, shared: Shared, options: Options | None = None) -> None:

@@ -12,10 +12,11 @@ from typing import Any
 import torch
 
 from memplus.config import require
-from memplus.errors import ConfigError, MemplusError, ModelError, SystemWeightsError
+from memplus.errors import ConfigError, ModelError, SystemWeightsError
 from memplus.errors.base import storage_errors
 from memplus.mplus.adapter_folder import base_digest
 from memplus.mplus.core import Core
+from memplus.mplus.trained_folder import why_unusable
 from memplus.systems.latent.mechanism import Mechanism
 from memplus.systems.latent.prompts import Prompt, around_question
 from memplus.systems.latent.weights import WEIGHTS, load_weights, missing_file, read_record
@@ -69,7 +70,7 @@ class Tools:
         try:
             read_record(folder).require(self._kind.name, self._kind.sizes, folder)
         except ConfigError as error:
-            raise self._kind.refused(_said(error)) from error
+            raise self._kind.refused(why_unusable(error)) from error
 
     @property
     def core(self) -> Core:
@@ -97,7 +98,7 @@ class Tools:
             digest = None if origin is None else base_digest(origin, self.core.backbone)
             load_weights(self.folder, made, digest)
         except (ConfigError, ModelError) as error:
-            raise self._kind.refused(_said(error)) from error
+            raise self._kind.refused(why_unusable(error)) from error
         return made
 
     @cached_property
@@ -135,8 +136,3 @@ class Tools:
         before, behind = self._around
         asked = len(self.shared.prompt_ids(ChatPrompt(prompt.user)))
         return Prompt(tuple(ids), (before, max(before, asked - behind)))
-
-
-def _said(error: MemplusError) -> str:
-    """What an error says, without its hint."""
-    return str(error).partition("\n")[0].rstrip(".")

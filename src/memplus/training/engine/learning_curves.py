@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from memplus.errors import NotARunError
-from memplus.errors.base import storage_error
+from memplus.outputs import save_picture
 from memplus.training.engine.metrics import METRICS, read_metrics
 
 __all__ = ["draw_run"]
@@ -22,6 +22,7 @@ def draw_run(folder: Path, picture: Path) -> None:
 
     Raises:
         NotARunError: the folder holds no figures.
+        ConfigError: the suffix names no format of pictures.
         NotFoundError, StorageError: the picture cannot be written.
     """
     lines = read_metrics(folder)
@@ -49,10 +50,7 @@ def draw_run(folder: Path, picture: Path) -> None:
     for one in axes:
         one.grid(visible=True, alpha=0.3)
         one.legend(fontsize="small", ncols=2)
-    try:
-        figure.savefig(picture, dpi=120)
-    except OSError as error:
-        raise storage_error(picture, error) from error
+    save_picture(figure, picture)
 
 
 def _curve(lines: Sequence[dict[str, Any]], name: str) -> tuple[list[int], list[float]]:

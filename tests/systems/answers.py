@@ -1,0 +1,55 @@
+"""How likely every system finds a few answers on the tiny model, and what was recorded of it.
+
+    python -m tests.systems.answers
+
+records it anew. Where a change of code moves these figures, figures of before are old: raise the
+system's ``revision`` too.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.systems.conftest import SHARED
+from tests.systems.options import spec_for
+
+from memplus.systems.protocol import ChatPrompt, Scores
+from memplus.systems.registry import SYSTEMS, make_systems
+
+__all__ = ["RECORD", "found_of", "recorded"]
+
+RECORD = Path(__file__).with_suffix(".json")
+
+TEXTS = (
+    "The gate is red, and nobody came. It rained for days on end; the keeper slept. ",
+    "A boat lay in the harbour. Its name was Thistle, and it never left again in winter. ",
+    "The gate is green now. The keeper's brother painted it in March, and the keeper woke. ",
+)
+QUESTIONS = ("What colour is the gate?", "Who slept?", "What was the boat's name?")
+OPTIONS = ("green", "Thistle", "the keeper")
+
+
+def found_of(name: str) -> dict[str, Any]:
+    """A system's revision, and the log-probabilities of the options behind every question."""
+    (system,) = make_systems([spec_for(name)], SHARED)
+    session = system.open(3)
+    for number, text in enumerate(TEXTS):
+        session.write(text, f"text {number}")
+    session.flush()
+    assert isinstance(session, Scores)
+    scores = session.score([ChatPrompt(one) for one in QUESTIONS], [OPTIONS] * len(QUESTIONS))
+    revision = type(system).revision  # type: ignore[attr-defined]
+    return {"revision": revision, "scores": [[round(p, 5) for p, _ in row] for row in scores]}
+
+
+def recorded() -> dict[str, Any]:
+    """What was recorded, by the system's name."""
+    found: dict[str, Any] = json.loads(RECORD.read_text(encoding="utf-8"))
+    return found
+
+
+if __name__ == "__main__":
+    lines = [f'  "{name}": {json.dumps(found_of(name))}' for name in SYSTEMS]
+    RECORD.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
