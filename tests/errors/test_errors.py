@@ -50,7 +50,7 @@ SAMPLES: list[MemplusError] = [
     errors.NoBaseError("LlamaForCausalLM"),
     errors.BaseChangedError("/a", differs="lm_head.weight differs"),
     errors.TokenizerMissingError("models/x"),
-    errors.SystemWeightsError("ret_llm", reason="a is not there", command="memplus train"),
+    errors.SystemWeightsError("ret_llm", reason="a is not there", commands=["memplus train"]),
     errors.SelfTestError("models/x", detail="oracle differs by 1.0"),
     errors.MemoryMismatchError(differs="weights"),
     errors.SessionMismatchError("s.session", system="bm25", reason="scm saved it"),

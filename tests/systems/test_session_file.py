@@ -73,6 +73,17 @@ def test_another_system_other_options_and_another_model_are_refused(tmp_path: Pa
         load_session(path, Notebook(other), State)
 
 
+def test_an_option_that_is_younger_than_the_file_had_its_default_then(tmp_path: Path) -> None:
+    path = saved(tmp_path, Notebook(SHARED))
+    with opened(path) as file:
+        header, tensors = json.loads(file.text), file.tensors()
+    del header["options"]["k"]
+    write_tensors(path, tensors, json.dumps(header))
+    assert load_session(path, Notebook(SHARED), State)[0] == STATE
+    with pytest.raises(SessionMismatchError, match=r"k=4"):
+        load_session(path, Notebook(SHARED, Options(k=9)), State)
+
+
 def test_a_memory_is_no_session_and_a_session_no_memory(tmp_path: Path) -> None:
     path = saved(tmp_path, Notebook(SHARED))
     with pytest.raises(NotAMemoryError, match="a saved session of notebook"):

@@ -24,6 +24,7 @@ __all__ = [
     "UnsupportedModelError",
     "UntrainedBaseError",
     "WeightsError",
+    "in_order",
 ]
 
 _LISTED_NAMES = 8
@@ -157,12 +158,19 @@ class TokenizerMissingError(ModelError):
 class SystemWeightsError(ModelError):
     """A system of remembering needs weights of its own, and they are not there or not its own."""
 
-    template = "{system} needs weights that were trained for it: {reason}. `{command}` makes them."
+    template = (
+        "{system} needs weights that were trained for it: {reason}. They are made by {commands}."
+    )
     hint = "Its option `weights` names the folder that they lie in."
     exit_code = 2
 
-    def __init__(self, system: str, *, reason: str, command: str) -> None:
-        self._fill(system=system, reason=reason, command=command)
+    def __init__(self, system: str, *, reason: str, commands: Sequence[str]) -> None:
+        self._fill(system=system, reason=reason, commands=in_order(commands))
+
+
+def in_order(commands: Sequence[str]) -> str:
+    """Commands as a text says them, each of which needs what those before it made."""
+    return ", then ".join(f"`{one}`" for one in commands)
 
 
 class SelfTestError(ModelError):

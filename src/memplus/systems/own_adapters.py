@@ -17,6 +17,7 @@ __all__ = ["SHIPPED", "OwnAdapters"]
 
 SHIPPED = Path(__file__).parents[1] / "assets" / "systems"
 """What comes with memplus, a folder for each system."""
+_FINAL = "final"
 
 
 @dataclass(frozen=True)
@@ -25,16 +26,23 @@ class OwnAdapters:
 
     system: str
     """Its name in the registry, with the option that asks for them where one does."""
-    makes: str
-    """The command that makes them."""
+    makes: tuple[str, ...]
+    """The commands that make them, in their order."""
     folder: Path
     parts: tuple[str, ...] = ("",)
-    """Folders in it, of one adapter each; empty: the folder itself."""
+    """Folders in it, of one adapter each; empty: the folder itself. The folder of a training will
+    do too, which leaves its adapter in ``final``."""
+
+    def _place(self, part: str) -> Path:
+        """Where one of them lies."""
+        given = self.folder / part
+        left = given / _FINAL
+        return left if (left / RECORD).is_file() and not (given / RECORD).is_file() else given
 
     @property
     def missing(self) -> str:
         """The first file that is not there, as a statement; empty: nothing is missing."""
-        files = (self.folder / part / name for part in self.parts for name in (RECORD, ADAPTER))
+        files = (self._place(part) / name for part in self.parts for name in (RECORD, ADAPTER))
         return next((f"{one} is not there" for one in files if not one.is_file()), "")
 
     def require(self) -> None:
@@ -48,12 +56,12 @@ class OwnAdapters:
 
     def refused(self, reason: str) -> SystemWeightsError:
         """The error for adapters that cannot be used."""
-        return SystemWeightsError(self.system, reason=reason, command=self.makes)
+        return SystemWeightsError(self.system, reason=reason, commands=self.makes)
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the weights of all of them, in hex; empty where there are none."""
-        found = [(self.folder / part / ADAPTER).read_bytes() for part in self.parts]
+        found = [(self._place(part) / ADAPTER).read_bytes() for part in self.parts]
         return sha256(b"".join(found)).hexdigest() if found else ""
 
     def load(self, model: MPlus, part: str = "") -> Lora:
@@ -69,6 +77,6 @@ class OwnAdapters:
         backbone = model.core.backbone
         try:
             digest = None if model.origin is None else base_digest(model.origin, backbone)
-            return load_adapter(self.folder / part, backbone, digest)
+            return load_adapter(self._place(part), backbone, digest)
         except ModelError as error:
             raise self.refused(why_unusable(error)) from error

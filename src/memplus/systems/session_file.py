@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import Tensor
 
@@ -19,6 +19,9 @@ from memplus.memory.checks import Count, Fields, Text, checked, parsed, require,
 from memplus.memory.files import as_path, aside
 from memplus.memory.tensor_file import opened, write_tensors
 from memplus.systems.shared import SharedSystem
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 __all__ = ["load_session", "save_session"]
 
@@ -60,7 +63,7 @@ def save_session(
         session=system.registered,
         version=_VERSION,
         model=system.shared.mplus.fingerprint,
-        options=_plain(system),
+        options=_plain(system, system.options),
         state=state.model_dump(mode="json"),
     )
     kept = {name: _alone(one) for name, one in tensors.items()}
@@ -107,12 +110,13 @@ def load_session(
 
 def _require_same(header: _Header, system: SharedSystem[Any], path: Path) -> None:
     reason = ""
-    ours = _plain(system)
+    ours = _plain(system, system.options)
+    # An option that is younger than the file had no other value then than its default has now.
+    given = {**_plain(system, system.options_type()), **header.options}
     system.shared.mplus.check_weights()
     if header.session != system.registered:
         reason = f"{header.session} saved it"
-    elif header.options != ours:
-        given = header.options
+    elif given != ours:
         differ = [one for one in {**ours, **given} if ours.get(one) != given.get(one)]
         theirs = ", ".join(f"{one}={given.get(one)}" for one in differ)
         reason = f"it was saved with other options ({theirs})"
@@ -122,7 +126,7 @@ def _require_same(header: _Header, system: SharedSystem[Any], path: Path) -> Non
         raise SessionMismatchError(path, system=system.name, reason=reason)
 
 
-def _plain(system: SharedSystem[Any]) -> dict[str, Any]:
+def _plain(system: SharedSystem[Any], options: DataclassInstance) -> dict[str, Any]:
     """The options that a session depends on, as JSON values."""
-    values: dict[str, Any] = json.loads(json.dumps(asdict(system.options)))
+    values: dict[str, Any] = json.loads(json.dumps(asdict(options)))
     return {name: value for name, value in values.items() if name not in system.known_otherwise}

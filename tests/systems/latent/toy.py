@@ -190,7 +190,7 @@ class ToySystem(LatentSystem[ToyOptions]):
     registered = "toy"
     called = "Toy"
     options_type = ToyOptions
-    makes = "memplus train --config configs/toy/stage1.yaml"
+    makes = ("memplus train --config configs/toy/stage1.yaml",)
     trained_for = ("segment", "decay")
 
     @classmethod

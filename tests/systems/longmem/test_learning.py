@@ -41,9 +41,10 @@ def test_a_run_taken_up_again_ends_in_the_same_bits(tmp_path: Path) -> None:
     assert bool((one["gate"] != 0).all())
 
 
-def test_the_commands_config_is_there_and_is_of_this_system() -> None:
-    config = ROOT / LongMemSystem.makes.split()[-1]
-    assert yaml.safe_load(config.read_text())["system"] == LongMemSystem.registered
+def test_the_commands_configs_are_there_and_are_of_this_system() -> None:
+    for command in LongMemSystem.makes:
+        config = ROOT / command.split()[-1]
+        assert yaml.safe_load(config.read_text())["system"] == LongMemSystem.registered
 
 
 def test_losses_fall(tmp_path: Path) -> None:

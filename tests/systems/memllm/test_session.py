@@ -60,6 +60,13 @@ def test_a_new_object_takes_the_older_away_or_stands_behind_it() -> None:
     assert (reply.found, reply.text) == (("red", "blue"), "blue")
 
 
+def test_more_results_than_are_wanted_are_of_no_use() -> None:
+    for most, found in ((2, ("red", "blue")), (1, ())):
+        system = MemLLMSystem(SHARED, replace(OPTIONS, update="add", most_results=most))
+        reply = asked(told(RED, BLUE, system=system), "What is the gate?")
+        assert (reply.found, reply.parsed > 0) == (found, True)
+
+
 def test_without_memory_the_reader_goes_on_and_never_calls() -> None:
     off = MemLLMSystem(SHARED, replace(OPTIONS, memory="off"))
     assert not off.remembers

@@ -47,7 +47,15 @@ def test_a_hand_written_pattern_writes_where_that_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    "option", ["patience=0", "context_tokens=0", "late_stopping=yes", "setting=none", "depth=1"]
+    "option",
+    [
+        "patience=0",
+        "most_results=0",
+        "context_tokens=0",
+        "late_stopping=yes",
+        "setting=none",
+        "depth=1",
+    ],
 )
 def test_options_that_cannot_be_are_refused(option: str) -> None:
     with pytest.raises(ConfigError):

@@ -17,7 +17,7 @@ from memplus.systems.triples.tools import TripleOptions, TripleTools
 class Plain(TripleTools[TripleOptions]):
     """Needs an adapter, and has vectors of more layers than the tiny model has."""
 
-    system, makes = "plain", "make it"
+    system, makes = "plain", ("make it", "make it better")
     vector_layers = 99
     answer_tokens = 8
 
@@ -34,7 +34,9 @@ def test_adapters_that_are_not_there_are_named_before_the_model_is_loaded(tmp_pa
         raise AssertionError("the model was loaded")
 
     shared = Shared(loaded)  # type: ignore[arg-type]
-    with pytest.raises(SystemWeightsError, match="`make it` makes them") as caught:
+    with pytest.raises(
+        SystemWeightsError, match="made by `make it`, then `make it better`"
+    ) as caught:
         Plain(shared, TripleOptions(weights=str(tmp_path)))
     assert str(tmp_path / "one") in caught.value.fields["reason"]
     assert Plain(shared, TripleOptions(weights=str(tmp_path), memory="off")).adapters.digest == ""

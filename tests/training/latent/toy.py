@@ -67,7 +67,7 @@ class LearnerSystem(LatentSystem[LearnerOptions]):
     registered = "learner"
     called = "Learner"
     options_type = LearnerOptions
-    makes = "memplus train --config configs/learner/stage1.yaml"
+    makes = ("memplus train --config configs/learner/stage1.yaml",)
     trained_for = ("segment", "rank")
 
     @classmethod

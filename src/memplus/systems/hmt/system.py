@@ -24,7 +24,12 @@ class HMTSystem(LatentSystem[HMTOptions]):
     registered = "hmt"
     called = "HMT"
     options_type = HMTOptions
-    makes = "memplus train --config configs/hmt/stage1.yaml"
+    makes = (
+        "memplus train --config configs/hmt/stage1.yaml",
+        "memplus train --config configs/hmt/stage2.yaml",
+        "memplus train --config configs/hmt/questions.yaml",
+        "memplus train --config configs/hmt/facts.yaml",
+    )
     trained_for = (
         "segment_tokens", "sensory_tokens", "retrieval_dim", "summary_fraction", "rank", "alpha",
     )  # fmt: skip

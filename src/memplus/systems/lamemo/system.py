@@ -27,7 +27,11 @@ class LaMemoSystem(LatentSystem[LaMemoOptions]):
     registered = "lamemo"
     called = "LaMemo"
     options_type = LaMemoOptions
-    makes = "memplus train --config configs/lamemo/stage1.yaml"
+    makes = (
+        "memplus train --config configs/lamemo/stage1.yaml",
+        "memplus train --config configs/lamemo/questions.yaml",
+        "memplus train --config configs/lamemo/facts.yaml",
+    )
     trained_for = ("segment", "memory", "lookahead", "rank", "alpha")
 
     @classmethod

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from memplus.backbone.access import Backbone
+from memplus.errors.model import in_order
 from memplus.mplus.core import Core
 from memplus.systems.latent.mechanism import Mechanism
 from memplus.systems.latent.session import LatentSession, load_latent
@@ -56,8 +57,8 @@ class LatentSystem(SharedSystem[Options], Generic[Options]):
         SystemWeightsError: the trained weights are not there, or were trained with other options.
     """
 
-    makes: ClassVar[str]
-    """The command that makes the weights."""
+    makes: ClassVar[tuple[str, ...]]
+    """The commands that make the weights, in their order."""
     trained_for: ClassVar[tuple[str, ...]]
     """Names of the options that weights hold for, such as sizes: trained with others they are
     refused."""
@@ -105,7 +106,7 @@ class LatentSystem(SharedSystem[Options], Generic[Options]):
     def missing(cls) -> str:
         """See ``SharedSystem.missing``."""
         absent = missing_file(cls.shipped())
-        return f"{absent} is not there; `{cls.makes}` makes it" if absent else ""
+        return f"{absent} is not there; it is made by {in_order(cls.makes)}" if absent else ""
 
     @property
     def mechanism(self) -> Mechanism[Any]:

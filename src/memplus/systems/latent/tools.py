@@ -32,8 +32,8 @@ class Kind:
 
     name: str
     """The system's, in the registry."""
-    makes: str
-    """The command that makes the weights."""
+    makes: tuple[str, ...]
+    """The commands that make the weights, in their order."""
     sizes: Mapping[str, Any]
     """The options that weights hold for, as JSON values."""
     build: Callable[[Core], Mechanism[Any]]
@@ -41,7 +41,7 @@ class Kind:
 
     def refused(self, reason: str) -> SystemWeightsError:
         """The error for weights that cannot be used."""
-        return SystemWeightsError(self.name, reason=reason, command=self.makes)
+        return SystemWeightsError(self.name, reason=reason, commands=self.makes)
 
 
 class Tools:

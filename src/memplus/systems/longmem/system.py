@@ -19,7 +19,10 @@ class LongMemSystem(LatentSystem[LongMemOptions]):
     registered = "longmem"
     called = "LongMem"
     options_type = LongMemOptions
-    makes = "memplus train --config configs/longmem/pieces.yaml"
+    makes = (
+        "memplus train --config configs/longmem/pieces.yaml",
+        "memplus train --config configs/longmem/questions.yaml",
+    )
     # How much is kept, how the side network started and whether its gate is shut may differ.
     trained_for = (
         "reduction", "memory_layer", "chunk_tokens", "retrieved_tokens", "segment_tokens",

@@ -17,7 +17,7 @@ from memplus.systems.memllm.grammar import ARROW, END, START, Query, parse_read
 __all__ = ["MOST_RESULTS", "Read", "ReadLoop", "Reader"]
 
 MOST_RESULTS = 30
-"""Results Q_thr above which a call is of no use."""
+"""Results Q_thr above which a call is of no use, as published."""
 
 Value = TypeVar("Value")
 
@@ -70,6 +70,8 @@ class ReadLoop(Generic[Value]):
     prompt: str
     most_calls: int = 16
     """After so many the text ends: a model may call again and again and say nothing."""
+    most_results: int = MOST_RESULTS
+    """A call that finds more is of no use."""
     before: list[str] = field(default_factory=list)
     """Generated before the read that stands in the context."""
     after: list[str] = field(default_factory=list)
@@ -127,7 +129,7 @@ class ReadLoop(Generic[Value]):
         if not queries or (self.reads and call == self.reads[-1].call):
             return False
         results = self.look_up(queries)
-        if not 0 < len(results) <= MOST_RESULTS:
+        if not 0 < len(results) <= self.most_results:
             return False
         self.read = Read(call, results)
         self.reads.append(self.read)

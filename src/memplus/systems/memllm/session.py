@@ -153,7 +153,8 @@ class MemLLMSession(TripleSession[Tools, _State]):
         tools = self.tools
         on = tools.options.memory == "on"
         reading = Reading(tools.reader, longest, stops, may_call=on)
-        return ReadLoop(reading, self._look_up, prompt)
+        most = tools.options.most_results
+        return ReadLoop(reading, self._look_up, prompt, most_results=most)
 
     def _look_up(self, queries: Sequence[Query]) -> Mapping[str, Row]:
         return self.tools.look_up(self._with_what_waits(), queries)

@@ -11,6 +11,7 @@ from memplus.config import require
 from memplus.systems.memllm.calls import Generator, Writing
 from memplus.systems.memllm.grammar import Query
 from memplus.systems.memllm.late_stopping import Divisor
+from memplus.systems.memllm.reading import MOST_RESULTS
 from memplus.systems.memllm.retrieval import SETTINGS, Thresholds, ends_found
 from memplus.systems.memllm.rules import extracted
 from memplus.systems.triples.rows import Row, Update
@@ -45,6 +46,8 @@ class MemLLMOptions(TripleOptions):
     """``on``: where something equals a query, nothing else is found."""
     setting: Literal["own", "language", "editing", "training"] = "own"
     """Which distances count as near; all but ``own`` are published, for other vectors."""
+    most_results: int = MOST_RESULTS
+    """A call that finds more is taken away as one that finds nothing; Q_thr of the paper."""
     update: Update = "replace"
     """``replace``: a new object of the same subject and relation takes the older away; ``add``, as
     published, keeps both."""
@@ -54,7 +57,9 @@ class MemLLMOptions(TripleOptions):
     """Tokens of a write prompt, at most, unless its sentence alone is longer; published: 512."""
 
     def __post_init__(self) -> None:
-        for name, least in (("patience", 1), ("context_sentences", 0), ("context_tokens", 1)):
+        for name, least in (
+            ("patience", 1), ("most_results", 1), ("context_sentences", 0), ("context_tokens", 1),
+        ):  # fmt: skip
             value = getattr(self, name)
             require(value >= least, name, value, f"at least {least}")
 
@@ -74,8 +79,11 @@ class Tools(TripleTools[MemLLMOptions]):
 
     system = NAME
     makes = (
-        "memplus train --config configs/memllm/write.yaml` and then "
-        "`memplus train --config configs/memllm/read.yaml"
+        "memplus train --config configs/memllm/write.yaml",
+        # What the write adapter makes of documents is what the read adapter learns from.
+        "python benchmarks/memllm.py fill --count 30 --weights runs/memllm --data data "
+        "--out runs/memllm/filled.jsonl",
+        "memplus train --config configs/memllm/read.yaml",
     )
     vector_layers = 6  # ``benchmarks/memllm.py thresholds`` compares them
     answer_tokens = TEXT_TOKENS

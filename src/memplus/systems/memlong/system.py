@@ -29,7 +29,10 @@ class MemLongSystem(LatentSystem[MemLongOptions]):
     registered = "memlong"
     called = "MemLong"
     options_type = MemLongOptions
-    makes = "memplus train --config configs/memlong/pieces.yaml"
+    makes = (
+        "memplus train --config configs/memlong/pieces.yaml",
+        "memplus train --config configs/memlong/questions.yaml",
+    )
     trained_for = (
         "memory_layer", "retrieval_layers", "segment", "gate", "positions", "rank", "alpha",
     )  # fmt: skip

@@ -54,7 +54,7 @@ class Tools(TripleTools[RetLLMOptions]):
     """See ``TripleTools``: one adapter and the controller under it."""
 
     system = NAME
-    makes = "memplus train --config configs/ret_llm/train.yaml"
+    makes = ("memplus train --config configs/ret_llm/train.yaml",)
     vector_layers = 2
 
     def __init__(self, shared: Shared, options: RetLLMOptions) -> None:

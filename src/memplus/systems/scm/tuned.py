@@ -11,7 +11,12 @@ from memplus.systems.own_adapters import SHIPPED, OwnAdapters
 __all__ = ["digest_of", "require_tuned", "tuned_lora"]
 
 _SYSTEM = "scm:controller=tuned"
-_COMMAND = "memplus train --config configs/scm/controller.yaml"
+_COMMANDS = (
+    "memplus train --config configs/scm/controller.yaml",
+    "python benchmarks/scm_gate.py --questions data/squad/dev-v2.0.json.gz "
+    "--weights runs/scm_controller --out runs/scm_controller/smollm2-tuned.json",
+)
+"""The second one chooses the thresholds, and says how often the controller is right by them."""
 
 
 def require_tuned(weights: str) -> OwnAdapters:
@@ -23,7 +28,7 @@ def require_tuned(weights: str) -> OwnAdapters:
     Raises:
         SystemWeightsError: nothing lies there.
     """
-    found = OwnAdapters(_SYSTEM, _COMMAND, Path(weights) if weights else SHIPPED / "scm")
+    found = OwnAdapters(_SYSTEM, _COMMANDS, Path(weights) if weights else SHIPPED / "scm")
     found.require()
     return found
 

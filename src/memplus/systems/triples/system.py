@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from memplus.errors.model import in_order
 from memplus.systems.shared import Shared, SharedSystem
 from memplus.systems.triples.session import TripleSession
 from memplus.systems.triples.table import TripleTable
@@ -41,7 +42,8 @@ class TripleSystem(SharedSystem[Options], Generic[Options, Tools, Made]):
     def missing(cls) -> str:
         """See ``SharedSystem.missing``."""
         shipped = cls.tools_type.adapters_for(cls.options_type())
-        return f"{shipped.missing}; `{shipped.makes}` makes it" if shipped.missing else ""
+        absent = shipped.missing
+        return f"{absent}; it is made by {in_order(shipped.makes)}" if absent else ""
 
     @property
     def remembers(self) -> bool:

@@ -45,8 +45,8 @@ class TripleTools(ABC, Generic[Options]):
 
     system: ClassVar[str]
     """Its name in the registry."""
-    makes: ClassVar[str]
-    """The command that makes the adapters."""
+    makes: ClassVar[tuple[str, ...]]
+    """The commands that make the adapters, in their order."""
     vector_layers: ClassVar[int]
     """Layers of the decoder that a vector comes out of; fewer where there are not so many."""
 
