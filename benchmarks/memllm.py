@@ -3,15 +3,24 @@
     python benchmarks/memllm.py write --weights runs/memllm --data ../shared/data
     python benchmarks/memllm.py fill --weights runs/memllm --data ../shared/data --out filled.jsonl
     python benchmarks/memllm.py read --weights runs/memllm
+    python benchmarks/memllm.py perplexity --weights runs/memllm --data ../shared/data
+    python benchmarks/memllm.py editing --weights runs/memllm
     python benchmarks/memllm.py thresholds
 
 ``write`` counts the triples of held-out documents (exact strings): precision, recall and F1, calls
 that are whole, and what is written of prose that says nothing. ``fill`` keeps what the write
 adapter makes of documents of the training split, for the read adapter's examples. ``read`` asks for
 held-out facts that were put into the memory by hand: calls that parse, recall of the triple that is
-asked for, right answers. ``thresholds`` compares vectors of names written in two ways with those of
-different names, for every number of layers. ``--weights`` holds the folders ``write`` and ``read``.
-The last line of the output is JSON.
+asked for, right answers. ``perplexity`` reads held-out documents of facts and articles beside one
+memory of all of them, which the write adapter filled, or (``--by-hand``) the true triples: how well
+their tokens, targets and entities are predicted by the plain base, without the memory and with it,
+where and what is asked being the adapter's choice or given (``memllm_ladder.py`` says how the
+paper's protocol is read). ``editing`` tells facts, corrects every second one later, and then asks:
+is the new value in the answer (reliability), also to the question in other words (generality), and
+are answers about the other facts as before (locality)? Once with ``update=replace``, once with
+``add``. ``thresholds`` compares vectors of names written in two ways with those of different names,
+for every number of layers. ``--weights`` holds the folders ``write`` and ``read``. The last line of
+the output is JSON.
 """
 
 from __future__ import annotations
@@ -21,24 +30,31 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from statistics import fmean
 
 import torch
+from memllm_ladder import MEANS, Ladder, text_of
 from shapes import add_device
 
 from memplus import MPlus
 from memplus.data.names import OtherNames
+from memplus.data.note_parts import QUESTIONS
 from memplus.data.relations import make_organisations, make_people
 from memplus.data.spoken_facts import SpokenFact, SpokenFacts
+from memplus.evaluation.engine.summary import wilson
+from memplus.systems.memllm.read_examples import read_pieces
 from memplus.systems.memllm.session import CallReply
 from memplus.systems.memllm.system import MemLLMSystem
 from memplus.systems.memllm.tools import READ_FOLDER, WRITE_FOLDER, MemLLMOptions
 from memplus.systems.memllm.write_examples import write_examples
+from memplus.systems.own_adapters import OwnAdapters
 from memplus.systems.shared import Shared
-from memplus.systems.triples.rows import Triple
+from memplus.systems.triples.rows import Triple, Update
 from memplus.systems.triples.vectors import PhraseVectors
 from memplus.training.masked.memllm_documents import DocumentSources, Told, annotated
 from memplus.training.masked.memllm_read import Filled
@@ -47,11 +63,13 @@ from memplus.training.masked.memllm_write import plain_sentences
 __all__ = ["main"]
 
 ARTICLES = "multihop/2wikimultihopqa_corpus.json.gz"
+COUNTS = {"write": 60, "fill": 60, "read": 60, "perplexity": 12, "editing": 8, "thresholds": 60}
+"""What can be measured -> of how many documents, questions, edits or names if that is not said."""
 STORIES = "babi/babi_tasks_1-20_v1-2_en.zip"
 PROSE = "books_litbank/litbank_100_books.jsonl.gz"
 
 
-def sources(data: str, *, held_out: bool) -> DocumentSources:
+def sources(data: str, *, held_out: bool, stories: bool = True) -> DocumentSources:
     """Documents of a split; without data only those that are made up."""
     split = "held_out" if held_out else "train"
     facts = SpokenFacts(split)  # type: ignore[arg-type]
@@ -61,7 +79,7 @@ def sources(data: str, *, held_out: bool) -> DocumentSources:
     return DocumentSources(
         split,  # type: ignore[arg-type]
         articles=str(folder / ARTICLES),
-        stories=str(folder / STORIES),
+        stories=str(folder / STORIES) if stories else "",
         prose=plain_sentences([str(folder / PROSE)], held_out=held_out),
         facts=facts,
     )
@@ -138,15 +156,18 @@ def fill(system: MemLLMSystem, given: argparse.Namespace) -> dict[str, object]:
     return {"documents": given.count, "triples": triples, "out": given.out}
 
 
+def held_out_facts(count: int, seed: int) -> list[SpokenFact]:
+    """Facts of no training, each of another subject or relation."""
+    found: dict[tuple[str, str], SpokenFact] = {}
+    for number in range(10 * count):
+        fact = SpokenFacts("held_out").draw(Random(f"{seed}/{number}"))
+        found.setdefault((fact.subject, fact.relation), fact)
+    return list(found.values())[:count]
+
+
 def measure_reads(system: MemLLMSystem, given: argparse.Namespace) -> dict[str, object]:
     """Questions about facts that were put into one memory by hand."""
-    facts, seen = [], set()
-    maker = SpokenFacts("held_out")
-    for number in range(10 * given.count):
-        fact: SpokenFact = maker.draw(Random(f"{given.seed}/{number}"))
-        if (fact.subject, fact.relation) not in seen and len(facts) < given.count:
-            seen.add((fact.subject, fact.relation))
-            facts.append(fact)
+    facts = held_out_facts(given.count, given.seed)
     session = system.open(0)
     session.table.add([Triple(*fact.triple) for fact in facts], "facts")
     replies = session.ask([fact.question for fact in facts], max_new_tokens=24)
@@ -161,6 +182,129 @@ def measure_reads(system: MemLLMSystem, given: argparse.Namespace) -> dict[str, 
         "right": round(sum(f.value in c.text for f, c in pairs) / len(pairs), 3),
         "declined": round(sum(c.declined for c in calls) / len(calls), 3),
     }
+
+
+def measure_perplexity(system: MemLLMSystem, given: argparse.Namespace) -> dict[str, object]:
+    """Documents with something to ask for, beside one memory of all of them."""
+    found = sources(given.data, held_out=True, stories=False)  # all stories are of the same people
+    told = [one for _, one in documents(found, 4 * given.count, given.seed)]
+    told = [one for one in told if read_pieces(annotated(one))][: given.count]
+    session = system.open(0)
+    wanted: set[Triple] = set()
+    for number, sentences in enumerate(told):
+        document, source = annotated(sentences), f"document {number}"
+        said = [one for e in write_examples(document, Random(0)) for one in e.triples]
+        wanted |= set(said)
+        if given.by_hand:
+            session.table.add(said, source)
+        else:
+            session.write(f"{document.text} ", source)
+    session.flush()
+    stored = {row.triple for row in session.table.rows()}
+    ladder = Ladder(system, session.table)
+    texts = [text_of(system, annotated(one)) for one in told]
+    for number, text in enumerate(texts):
+        ladder.read(text)
+        print(f"{number + 1}/{len(texts)} documents", file=sys.stderr)
+    figures = ladder.figures()
+    print(f"| | {' | '.join(MEANS)} | target, -log p less memory disabled |\n|---|---|---|---|---|")
+    for rung, row in figures.items():
+        cells = [_with_interval(row[name]) for name in MEANS]
+        less = " +- ".join(str(one) for one in row["target less disabled"])
+        print(f"| {rung} | {' | '.join(cells)} | {less} |")
+    return {
+        "documents": len(told),
+        "tokens": sum(len(one.ids) - 1 for one in texts),
+        "targets": sum(len(one.targets) for one in texts),
+        "mentions": sum(len(one.mentions) for one in texts),
+        "memory": "by hand" if given.by_hand else "by the write adapter",
+        "triples": shares(len(stored & wanted), len(stored), len(wanted)),
+        "calls": ladder.counts,
+        "rungs": figures,
+    }
+
+
+def otherwise(fact: SpokenFact) -> str:
+    """The question about a fact in other words."""
+    wordings = (one.format(s=fact.subject, a=fact.relation) for one in QUESTIONS["held_out"])
+    return next(one for one in wordings if one != fact.question)
+
+
+def measure_editing(system: MemLLMSystem, given: argparse.Namespace) -> dict[str, object]:
+    """Facts in one memory, every second one corrected later, by both rules of updating."""
+    facts = held_out_facts(2 * given.count, given.seed)
+    edits = [
+        (one, SpokenFacts("held_out").changed(one, Random(f"{given.seed}/{number}")))
+        for number, one in enumerate(facts[::2])
+    ]
+    updates: tuple[Update, ...] = ("replace", "add")
+    found = {}
+    for update in updates:
+        options = replace(system.options, update=update)
+        found[update] = edited(MemLLMSystem(system.shared, options), edits, facts[1::2])
+    return {"edits": len(edits), "others": len(facts[1::2]), **found}
+
+
+def edited(
+    system: MemLLMSystem, edits: Sequence[tuple[SpokenFact, SpokenFact]], others: list[SpokenFact]
+) -> dict[str, object]:
+    """What is answered after all edits, in one memory."""
+    session = system.open(0)
+
+    def tell(source: str, facts: Iterable[SpokenFact]) -> None:
+        session.write("".join(f"{one.statement} " for one in facts), source)
+        session.flush()
+
+    def asked(questions: Iterable[str]) -> list[CallReply]:
+        replies = session.ask([*questions], max_new_tokens=24)
+        return [one for one in replies if isinstance(one, CallReply)]
+
+    tell("notes", (one for pair in zip(edits, others) for one in (pair[0][0], pair[1])))
+    before = asked(one.question for one in others)
+    tell("corrections", (later for _, later in edits))
+    stored = {row.triple for row in session.table.rows()}
+    pairs = list(zip(edits, asked(one.question for one, _ in edits), strict=True))
+    missed = Counter(
+        _reason(later, reply, stored) for (_, later), reply in pairs if not says(reply, later.value)
+    )
+    again = zip(edits, asked(otherwise(one) for one, _ in edits), strict=True)
+    now = asked(one.question for one in others)
+    shares_of = {
+        "reliability": [says(reply, later.value) for (_, later), reply in pairs],
+        "generality": [says(reply, later.value) for (_, later), reply in again],
+        "locality": [one.text == other.text for one, other in zip(before, now, strict=True)],
+    }
+    untouched = [says(reply, one.value) for one, reply in zip(others, now, strict=True)]
+    older = [says(reply, one.value) for (one, _), reply in pairs]
+    return {
+        **{name: share(found) for name, found in shares_of.items()},
+        "mean": round(fmean(fmean(found) for found in shares_of.values()), 3),
+        "others_right": share(untouched),
+        "older_value_said": share(older),
+        "missed": {name: missed[name] for name in ("not written", "not found", "not said")},
+    }
+
+
+def _reason(later: SpokenFact, reply: CallReply, stored: set[Triple]) -> str:
+    """Where a correction that is not answered was lost."""
+    if Triple(*later.triple) not in stored:
+        return "not written"
+    return "not said" if later.value in reply.found else "not found"
+
+
+def says(reply: CallReply, value: str) -> bool:
+    """Whether a value stands in an answer, capitals or not."""
+    return value.casefold() in reply.text.casefold()
+
+
+def share(right: Sequence[bool]) -> list[float]:
+    """A share, and its 95% interval."""
+    return [round(one, 3) for one in (sum(right) / len(right), *wilson(sum(right), len(right)))]
+
+
+def _with_interval(found: Mapping[str, float]) -> str:
+    interval = f" ({found['low']} to {found['high']})" if "low" in found else ""
+    return f"{found['perplexity']}{interval}"
 
 
 def variants(name: str) -> list[str]:
@@ -195,6 +339,11 @@ def measure_thresholds(model: MPlus, given: argparse.Namespace) -> dict[str, obj
     return {"false_share": 1e-4, "names": len(names), "pairs": len(alike), "layers": found}
 
 
+def _unread(folder: Path) -> bool:
+    """Whether the read adapter is not there yet."""
+    return bool(OwnAdapters("", (), folder, (READ_FOLDER,)).missing)
+
+
 def _with_one_adapter(folder: Path) -> str:
     """A folder in which the write adapter stands for the read adapter, which is not used."""
     made = Path(tempfile.mkdtemp(prefix="memplus-"))
@@ -206,17 +355,20 @@ def _with_one_adapter(folder: Path) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what is asked for, and print it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("what", choices=["write", "fill", "read", "thresholds"])
+    parser.add_argument("what", choices=[*COUNTS])
     parser.add_argument("--model", default="smollm2", help="the model with memory")
     add_device(parser)
     parser.add_argument("--weights", default="", help="folder of the adapters; default: shipped")
     parser.add_argument("--data", default="", help="the data folder; without it only made-up facts")
-    parser.add_argument("--count", type=int, default=60, help="documents, questions or names")
+    counts = ", ".join(f"{what} {count}" for what, count in COUNTS.items())
+    parser.add_argument("--count", type=int, help=f"documents, questions, edits or names: {counts}")
+    parser.add_argument("--by-hand", action="store_true", help="perplexity: of the true triples")
     parser.add_argument("--prose", type=int, default=40, help="sentences of prose")
     parser.add_argument("--out", default="filled.jsonl", help="file that fill writes")
     parser.add_argument("--late-stopping", default="generated", help="generated, whole or off")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
+    given.count = given.count or COUNTS[given.what]
     model = MPlus.from_pretrained(given.model, dtype="float32", device=given.device).eval()
     if given.what == "thresholds":
         print(json.dumps(measure_thresholds(model, given)))
@@ -224,10 +376,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = MemLLMOptions(weights=given.weights, late_stopping=given.late_stopping)
     if given.what == "read":
         options = replace(options, extraction="rules")  # the write adapter is not needed
-    elif given.weights and not (Path(given.weights) / READ_FOLDER).is_dir():
+    elif given.what in ("write", "fill") and given.weights and _unread(Path(given.weights)):
         options = replace(options, weights=_with_one_adapter(Path(given.weights)))
     system = MemLLMSystem(Shared(lambda: model), options)
-    run = {"write": measure_writes, "fill": fill, "read": measure_reads}[given.what]
+    run = {
+        "write": measure_writes,
+        "fill": fill,
+        "read": measure_reads,
+        "perplexity": measure_perplexity,
+        "editing": measure_editing,
+    }[given.what]
     print(json.dumps(run(system, given)))
     return 0
 

@@ -227,6 +227,7 @@ ON_A_GPU = {
     "ret_llm": ["--statements", "6", "--questions", "6", "--base-questions", "1"],
     "memllm": ["thresholds"],
     "scm_gate": ["--questions", "absent"],
+    "scm_controllers": [],
 }
 
 

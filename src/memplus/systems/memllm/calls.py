@@ -181,9 +181,13 @@ class Reading:
         ends = self.generator.ends
         return decode(text, limit=limit, stops=(ARROW,), ends=ends).text
 
+    def ids_of(self, context: Sequence[str]) -> list[int]:
+        """The tokens of a context."""
+        return self.generator.begun(context).ids
+
     def _at(self, context: Sequence[str]) -> Continuation:
         """The continuation behind a context."""
-        wanted = self.generator.begun(context).ids
+        wanted = self.ids_of(context)
         if self._text is None:
             self._text = self.generator.begun(())
         text, same = self._text, 0

@@ -182,6 +182,22 @@ class Continuation:
             EmptyTextError: no token is to be predicted.
             PositionsError: see ``scores``.
         """
+        found = self.predicted(ids)
+        wanted = torch.tensor(ids[len(ids) - len(found) :], device=self.core.device)
+        chances = found.gather(1, wanted[:, None])[:, 0]
+        greedy = bool(found.argmax(dim=-1).equal(wanted))
+        return Likelihood(float(chances.sum()), len(found), greedy=greedy)
+
+    @torch.no_grad()
+    def predicted(self, ids: Sequence[int]) -> Tensor:
+        """Log-probabilities [n, V] in place of each of some tokens behind the text, which stays.
+
+        Where the text is empty the first of them is given, not predicted.
+
+        Raises:
+            EmptyTextError: no token is to be predicted.
+            PositionsError: see ``scores``.
+        """
         given = len(self.ids)
         count = len(ids) if given else len(ids) - 1
         if count < 1:
@@ -190,12 +206,8 @@ class Continuation:
         try:
             hidden = self._hidden(len(self.ids) - count - 1)[:count]
         finally:
-            wanted = torch.tensor(self.ids[len(self.ids) - count :], device=self.core.device)
             self.rewind(given)
-        found = self.core.logits(hidden).float().log_softmax(dim=-1)
-        chances = found.gather(1, wanted[:, None])[:, 0]
-        greedy = bool(found.argmax(dim=-1).equal(wanted))
-        return Likelihood(float(chances.sum()), count, greedy=greedy)
+        return self.core.logits(hidden).float().log_softmax(dim=-1)
 
     def _hidden(self, first: int) -> Tensor:
         """[n, d] of the tokens from ``first`` to the last, after the final norm."""
