@@ -1,9 +1,12 @@
-"""An adapter that makes a tiny random model write and read a few triples: learned by heart."""
+"""An adapter that makes a tiny random model write and read a few triples: learned by heart.
+
+It lies beside this file, since learning takes half a minute; ``python -m
+tests.systems.ret_llm.tiny_weights`` learns it again, after a change of the tiny model or of what is
+learned.
+"""
 
 from __future__ import annotations
 
-import functools
-import tempfile
 from pathlib import Path
 
 import torch
@@ -47,6 +50,7 @@ ANSWERS: dict[str, tuple[Query, dict[tuple[Triple, ...], str]]] = {
     ),
 }
 """Question -> its query, and what is answered to which rows."""
+_FOLDER = Path(__file__).parent / "tiny"
 _SIZES = LoraSizes(rank=16, alpha=32)
 _STEPS, _RATE = 120, 1e-2
 
@@ -68,16 +72,17 @@ def _examples() -> list[Example]:
     return made
 
 
-@functools.cache
 def tiny_weights() -> Path:
     """The adapter's folder, for the model of ``conftest.SHARED``."""
-    folder = Path(tempfile.mkdtemp(prefix="memplus-tiny-"))
+    return _FOLDER
+
+
+def learn() -> None:
+    """Write the adapter."""
     backbone = make_mplus(config=SMALL).core.backbone
     backbone.model.requires_grad_(False)
-    state = torch.get_rng_state()
     torch.manual_seed(0)
     lora = Lora(backbone, _SIZES)
-    torch.set_rng_state(state)
     step = MaskedStep(backbone, lora)
     tokenizer = make_tokenizer()
     job = MaskedJob(pack_examples([encode_example(one, tokenizer) for one in _examples()], 250))
@@ -89,5 +94,8 @@ def tiny_weights() -> Path:
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    save_adapter(folder, lora, AdapterRecord(_SIZES, "tiny", "0" * 64))
-    return folder
+    save_adapter(_FOLDER, lora, AdapterRecord(_SIZES, "tiny", "0" * 64))
+
+
+if __name__ == "__main__":
+    learn()
