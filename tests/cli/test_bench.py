@@ -91,6 +91,8 @@ def test_a_later_run_is_put_on_a_page(run: Run, tmp_path: Path, tiny: Path, book
     for system in ("nothing", "bm25:k=1"):
         assert f"    memplus bench retention --system {system} {wanted}\n" in text
     assert run("bench", "check", page, "--model", tiny, "--texts", book).code == 0
+    assert run("bench", "plot", page.with_suffix(".json")).code == 0
+    assert (tmp_path / "plot.png").is_file()
     refused = run("bench", "page", page, tmp_path)
     assert refused.code == 2
     assert "summary.json" in refused.err

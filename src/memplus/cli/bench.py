@@ -239,25 +239,24 @@ def list_all(*, data: Data = Path("data"), as_json: AsJson = False) -> None:
 
 @bench.command("plot")
 def plot(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of benchmark runs.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(help="Folders of benchmark runs, or the figures beside a page."),
+    ],
     *,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            help="The picture, RUN/plot.png by default; a PNG where the name has no suffix.",
-        ),
-    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The picture; RUN/plot.png.")] = None,
     measure: Annotated[
         str | None, typer.Option("--measure", help="What is drawn; the first one by default.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Draw systems against distance or length, quality against bytes and against seconds."""
-    from memplus.evaluation.engine.benchmark_plots import draw_benchmarks
+    from memplus.evaluation.benchmark_plots import draw_benchmarks
+    from memplus.evaluation.page import read_benchmarks
 
-    picture = out or runs[0] / "plot.png"
-    draw_benchmarks(runs, picture, measure)
+    found = [one for run in runs for one in read_benchmarks(run)]
+    picture = out or (runs[0] if runs[0].is_dir() else runs[0].parent) / "plot.png"
+    draw_benchmarks(found, picture, measure)
     Output(as_json=as_json).result(
         {"picture": str(picture)},
         show=lambda console: console.print(f"The picture is {picture}.", markup=False),

@@ -1,0 +1,80 @@
+"""Pictures of benchmarks: quality against length, against bytes and against seconds."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Picture
+
+from memplus.errors import ConfigError
+from memplus.evaluation.benchmark import Benchmark
+from memplus.outputs import save_picture
+
+__all__ = ["draw_benchmarks"]
+
+_MARKERS = "os^Dvphx*P<>"
+
+
+def draw_benchmarks(found: Sequence[Benchmark], path: Path, measure: str | None = None) -> None:
+    """Saves three pictures side by side for each benchmark.
+
+    All kinds of its questions count alike: a point is the mean over the kinds.
+
+    Args:
+        found: at least one.
+        path: where to; see ``save_picture``.
+        measure: which figures; None: the first measure of each.
+
+    Raises:
+        ConfigError: one has no figure of that measure, or the suffix names no format.
+        StorageError: the picture cannot be written there.
+    """
+    picture = Picture(figsize=(15, 4.5 * len(found)), layout="constrained")
+    grid = picture.subplots(len(found), 3, squeeze=False)
+    for axes, one in zip(grid, found, strict=True):
+        _draw(axes, one, measure)
+    save_picture(picture, path)
+
+
+def _draw(axes: Sequence[Axes], found: Benchmark, measure: str | None) -> None:
+    results = [one for one in found.results if one.figures]
+    known = list(dict.fromkeys(figure.measure for one in results for figure in one.figures))
+    chosen = measure or (known[0] if known else "")
+    if chosen not in known:
+        reason = f"{found.task} has {', '.join(known) or 'no figures'}"
+        raise ConfigError("measure", value=measure, reason=reason)
+    for index, one in enumerate(results):
+        own = [figure for figure in one.figures if figure.measure == chosen]
+        by_length: dict[int | None, list[float]] = defaultdict(list)
+        for figure in own:
+            by_length[figure.wanted].append(figure.value)
+        style: dict[str, Any] = {
+            "marker": _MARKERS[index % len(_MARKERS)],
+            "color": f"C{index % 10}",
+        }
+        places = sorted(at for at in by_length if at is not None)
+        means = [fmean(by_length[at]) for at in places]
+        if places:
+            axes[0].plot([max(1, at) for at in places], means, label=one.title, **style)
+        elif by_length:
+            axes[0].axhline(
+                fmean(by_length[None]), color=style["color"], linestyle=":", label=one.title
+            )
+        if own:
+            value = fmean(figure.value for figure in own)
+            axes[1].plot(max(1, one.state_bytes), value, label=one.title, **style)
+            seconds = fmean(figure.seconds for figure in own)
+            axes[2].plot(max(1e-4, seconds), value, label=one.title, **style)
+    labels = (found.axis, "bytes of the state", "seconds a question")
+    for axis, label in zip(axes, labels, strict=True):
+        axis.set_xscale("log")
+        axis.set_xlabel(label)
+        axis.set_ylabel(chosen)
+        axis.grid(visible=True, alpha=0.3)
+    axes[0].set_title(f"{found.task}, {found.model}")
+    axes[0].legend(fontsize="small")
