@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -18,6 +18,9 @@ from memplus.outputs import save_picture
 __all__ = ["draw_benchmarks"]
 
 _MARKERS = "os^Dvphx*P<>"
+
+Style = dict[str, Any]
+"""Of what is drawn of one system."""
 
 
 def draw_benchmarks(found: Sequence[Benchmark], path: Path, measure: str | None = None) -> None:
@@ -36,40 +39,45 @@ def draw_benchmarks(found: Sequence[Benchmark], path: Path, measure: str | None 
     """
     picture = Picture(figsize=(15, 4.5 * len(found)), layout="constrained")
     grid = picture.subplots(len(found), 3, squeeze=False)
+    systems = dict.fromkeys(result.system for one in found for result in one.results)
+    styles = {name: _style(index) for index, name in enumerate(systems)}
     for axes, one in zip(grid, found, strict=True):
-        _draw(axes, one, measure)
+        _draw(axes, one, measure, styles)
     save_picture(picture, path)
 
 
-def _draw(axes: Sequence[Axes], found: Benchmark, measure: str | None) -> None:
+def _style(index: int) -> Style:
+    """The same of a system in all pictures; no two of the first sixty are alike."""
+    return {"marker": _MARKERS[index % len(_MARKERS)], "color": f"C{index % 10}"}
+
+
+def _draw(
+    axes: Sequence[Axes], found: Benchmark, measure: str | None, styles: Mapping[str, Style]
+) -> None:
     results = [one for one in found.results if one.figures]
     known = list(dict.fromkeys(figure.measure for one in results for figure in one.figures))
     chosen = measure or (known[0] if known else "")
     if chosen not in known:
         reason = f"{found.task} has {', '.join(known) or 'no figures'}"
         raise ConfigError("measure", value=measure, reason=reason)
-    for index, one in enumerate(results):
+    for one in results:
         own = [figure for figure in one.figures if figure.measure == chosen]
         by_length: dict[int | None, list[float]] = defaultdict(list)
         for figure in own:
             by_length[figure.wanted].append(figure.value)
-        style: dict[str, Any] = {
-            "marker": _MARKERS[index % len(_MARKERS)],
-            "color": f"C{index % 10}",
-        }
+        style = styles[one.system]
         places = sorted(at for at in by_length if at is not None)
         means = [fmean(by_length[at]) for at in places]
         if places:
-            axes[0].plot([max(1, at) for at in places], means, label=one.title, **style)
+            axes[0].plot([max(1, at) for at in places], means, **style)
         elif by_length:
-            axes[0].axhline(
-                fmean(by_length[None]), color=style["color"], linestyle=":", label=one.title
-            )
+            level = fmean(by_length[None])
+            axes[0].axhline(level, color=style["color"], linestyle=":")
         if own:
             value = fmean(figure.value for figure in own)
-            axes[1].plot(max(1, one.state_bytes), value, label=one.title, **style)
+            axes[1].plot(max(1, one.state_bytes), value, linestyle="", **style)
             seconds = fmean(figure.seconds for figure in own)
-            axes[2].plot(max(1e-4, seconds), value, label=one.title, **style)
+            axes[2].plot(max(1e-4, seconds), value, label=one.title, linestyle="", **style)
     labels = (found.axis, "bytes of the state", "seconds a question")
     for axis, label in zip(axes, labels, strict=True):
         axis.set_xscale("log")
@@ -77,4 +85,5 @@ def _draw(axes: Sequence[Axes], found: Benchmark, measure: str | None) -> None:
         axis.set_ylabel(chosen)
         axis.grid(visible=True, alpha=0.3)
     axes[0].set_title(f"{found.task}, {found.model}")
-    axes[0].legend(fontsize="small")
+    # Beside the pictures: of many systems it would hide what it explains.
+    axes[-1].legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.02, 1.0))
