@@ -263,7 +263,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", default="smollm2")
     add_device(parser)
     parser.add_argument("--data", type=Path, help="the data folder; without it only statements")
-    parser.add_argument("--texts", type=Path, nargs="+", help="prose; Python's documentation else")
+    parser.add_argument("--texts", type=Path, nargs="+", help="prose; else as for bench")
     parser.add_argument("--items", type=int, default=12, help="told and asked for")
     parser.add_argument("--requests", type=int, default=12, help="that need nothing")
     parser.add_argument("--tokens", type=int, default=5000, help="told in all")
