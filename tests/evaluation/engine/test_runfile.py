@@ -6,7 +6,7 @@ import pytest
 from memplus.errors import DamagedRunError, NotFoundError, RunMismatchError
 from memplus.evaluation.engine.runfile import RunFile
 
-IDENTITY = {"model": "abc", "distances": (0, 5), "notes": 3}
+IDENTITY = {"model": "abc", "distances": (0, 5), "notes": 3, "own": {"k": 4, "in": {"size": 1}}}
 
 
 def test_lines_are_there_again(tmp_path: Path) -> None:
@@ -18,7 +18,7 @@ def test_lines_are_there_again(tmp_path: Path) -> None:
         RunFile(path, IDENTITY).lines == run.lines == [{"said": "one\ntwo \u2028 ü"}, {"said": ""}]
     )
     first = json.loads(path.read_text().split("\n")[0])
-    assert first == {"format": 1, "model": "abc", "distances": [0, 5], "notes": 3}
+    assert first == {"format": 1, **IDENTITY, "distances": [0, 5]}
 
 
 def test_what_stands_beside_every_line_is_no_part_of_what_the_run_is(tmp_path: Path) -> None:
@@ -56,7 +56,12 @@ def test_a_first_line_that_was_cut_off_is_begun_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("change", "named"),
-    [({"model": "abd"}, "model"), ({"notes": 4, "distances": [0]}, "distances, notes")],
+    [
+        ({"model": "abd"}, "model"),
+        ({"notes": 4, "distances": [0]}, "distances, notes"),
+        ({"own": {"k": 5, "in": {"size": 1, "new": 0}}}, r"own\.in\.new, own\.k"),
+        ({"own": None}, "own"),
+    ],
 )
 def test_another_run_is_refused_by_what_differs(
     tmp_path: Path, change: dict[str, object], named: str

@@ -8,7 +8,7 @@ in the middle is taken away.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +64,7 @@ class RunFile:
                 parsed.append(dict(json.loads(line)))
             except (ValueError, TypeError) as error:
                 raise DamagedRunError(self.path, line=number) from error
-        found = parsed[0]
-        names = sorted(found.keys() | identity.keys())
-        differs = [name for name in names if found.get(name) != identity.get(name)]
+        differs = list(_differing(parsed[0], identity))
         if differs:
             raise RunMismatchError(self.path, differs=", ".join(differs))
         self.lines = parsed[1:]
@@ -103,6 +101,16 @@ class RunFile:
         except OSError as error:
             raise storage_error(self.path, error) from error
         self.lines.append(json.loads(text))
+
+
+def _differing(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[str]:
+    """What two identities differ in, as far down as both have parts: ``identity.options.k``."""
+    for name in sorted(found.keys() | wanted.keys()):
+        one, other = found.get(name), wanted.get(name)
+        if isinstance(one, dict) and isinstance(other, dict):
+            yield from (f"{name}.{part}" for part in _differing(one, other))
+        elif one != other:
+            yield name
 
 
 def _whole_lines(path: Path) -> list[str]:
