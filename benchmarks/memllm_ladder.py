@@ -161,7 +161,8 @@ class TextReading(Reading):
         if stop == len(ids):
             return said
         self.places.append(stop)
-        self._chance = float(scores[stop - at, starts].logsumexp(dim=0).exp())
+        # Of nearly sure tokens the sum may round to more than 1.
+        self._chance = min(1.0, float(scores[stop - at, starts].logsumexp(dim=0).exp()))
         return said + START
 
     def call(self, context: Sequence[str]) -> str:

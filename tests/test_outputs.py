@@ -28,6 +28,14 @@ def test_a_text_that_cannot_be_put_in_its_place_leaves_what_was_there(tmp_path: 
         put_text(tmp_path / "absent" / "page.md", "text")
 
 
+def test_a_link_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "real.md").write_text("old")
+    (tmp_path / "link.md").symlink_to(tmp_path / "real.md")
+    put_text(tmp_path / "link.md", "new")
+    assert (tmp_path / "link.md").is_symlink()
+    assert (tmp_path / "real.md").read_text() == "new"
+
+
 @pytest.mark.parametrize(
     ("name", "begins"), [("plot.png", b"\x89PNG"), ("plot", b"\x89PNG"), ("plot.SVG", b"<?xml")]
 )

@@ -104,7 +104,7 @@ def servable(shared: Shared) -> tuple[list[str], dict[str, str]]:
         name = str(one["name"])
         try:
             if one["missing"]:
-                reasons[name] = f"it needs {one['missing']}"
+                reasons[name] = f"missing: {one['missing']}"
             else:
                 make_systems([name], shared)[0].open(0)
                 names.append(name)

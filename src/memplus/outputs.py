@@ -15,15 +15,18 @@ if TYPE_CHECKING:
 __all__ = ["put_text", "save_picture"]
 
 _PNG = "png"
+_FORMATS = (_PNG, "pdf", "svg", "jpg", "webp", "eps")
+"""Those that need no other program."""
 
 
 def put_text(path: Path, text: str) -> None:
-    """Write a file aside, and rename it to where it belongs.
+    """Write a file aside, and rename it to where it belongs; a link stays one.
 
     Raises:
         NotFoundError: its folder is missing.
         StorageError: the disk refused; an older file is untouched.
     """
+    path = path.resolve()
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with storage_errors(path):
         try:
@@ -41,9 +44,8 @@ def save_picture(figure: Figure, path: Path) -> None:
         NotFoundError, StorageError: it cannot be written there.
     """
     kind = path.suffix.removeprefix(".").lower() or _PNG
-    known = figure.canvas.get_supported_filetypes()
-    if kind not in known:
-        reason = f"its suffix names no format of pictures; there are {', '.join(sorted(known))}"
+    if kind not in _FORMATS:
+        reason = f"its suffix names no format of pictures; there are {', '.join(_FORMATS)}"
         raise ConfigError("picture", value=str(path), reason=reason)
     with storage_errors(path):
         figure.savefig(path, dpi=120, format=kind)

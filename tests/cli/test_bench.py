@@ -51,7 +51,7 @@ def test_figures_that_do_not_hold_any_more_are_told(
     assert ran.code == 0, ran.err
     assert run("bench", "page", page, out).code == 0
     given = ("bench", "check", page, "--model", tiny, "--texts", book)
-    assert "All 1 tables are of today" in run(*given).out
+    assert "All 1 benchmarks are of today" in run(*given).out
     figures = page.with_suffix(".json").read_text()
 
     def told(old: str, new: str) -> str:
@@ -64,7 +64,9 @@ def test_figures_that_do_not_hold_any_more_are_told(
     assert "retention: plans is not what" in told('"plans": "', '"plans": "0')
     assert "bm25 is not what the figures are of (options.k)" in told('"k": 4', '"k": 40')
     named = '"system": "nothing", "title"'
-    assert "longmem is not compared" in told(named, named.replace("nothing", "longmem"))
+    said = told(named, named.replace("nothing", "longmem"))
+    assert "longmem is not compared" in said
+    assert "as far as they were compared" in said
     told('"k": 4', '"k": 40')
     page.write_text(page.read_text().replace("BM25", "BM26"))
     assert "not what the figures beside it give" in run(*given).out
@@ -91,6 +93,9 @@ def test_a_later_run_is_put_on_a_page(run: Run, tmp_path: Path, tiny: Path, book
     for system in ("nothing", "bm25:k=1"):
         assert f"    memplus bench retention --system {system} {wanted}\n" in text
     assert run("bench", "check", page, "--model", tiny, "--texts", book).code == 0
+    assert (
+        run("bench", "check", page.with_suffix(".json"), "--model", tiny, "--texts", book).code == 0
+    )
     assert run("bench", "plot", page.with_suffix(".json")).code == 0
     assert (tmp_path / "plot.png").is_file()
     refused = run("bench", "page", page, tmp_path)
@@ -140,5 +145,8 @@ def test_a_missing_question_set_is_named_with_its_licence(
 def test_several_benchmarks_are_put_into_one_comparison(
     run: Run, tmp_path: Path, tiny: Path, book: Path
 ) -> None:
+    (tmp_path / "comparison.md").write_text("# Mine")
+    kept = run("bench", "all", "--tasks", "retention", "--model", tiny, "--out", tmp_path)
+    assert (kept.code, "move it away" in kept.err) == (2, True)
     refused = run("bench", "all", "--tasks", "recall", "--model", tiny, "--out", tmp_path)
     assert "task cannot be 'recall'" in refused.err

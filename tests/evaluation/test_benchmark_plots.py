@@ -21,3 +21,5 @@ def test_a_picture_is_drawn_of_several_benchmarks(tmp_path: Path) -> None:
     assert one != two
     with pytest.raises(ConfigError, match="retention has right, perplexity"):
         draw_benchmarks([FOUND], tmp_path / "three.png", "recall")
+    with pytest.raises(ConfigError, match="it has no figures"):
+        draw_benchmarks([replace(FOUND, results=())], tmp_path / "three.png")

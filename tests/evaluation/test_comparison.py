@@ -11,6 +11,7 @@ from tests.evaluation.conftest import silent
 from tests.evaluation.test_benchmark import INPUTS, Gate
 from tests.systems.conftest import SHARED
 
+from memplus.errors import ConfigError
 from memplus.evaluation.benchmark import Benchmark, run_benchmark
 from memplus.evaluation.comparison import Parted, differing, parted
 from memplus.evaluation.engine.judging import Judge
@@ -36,8 +37,8 @@ def of(found: Benchmark, systems: Iterable[System] = (), colour: str = "red") ->
     return parted(
         [found],
         lambda _, options: replace(checked(Gate, options), colour=colour),
-        lambda name: others.get(name) or make_systems([name], SHARED)[0],
-        INPUTS,
+        lambda _, row: others.get(row.system) or make_systems([row.system], SHARED)[0],
+        lambda _: INPUTS,
     )
 
 
@@ -82,4 +83,32 @@ def test_a_new_option_changes_nothing_and_one_that_is_gone_does() -> None:
 def test_a_system_that_cannot_be_opened_here_is_not_compared(on_page: Benchmark) -> None:
     elsewhere = replace(on_page.results[0], system="elsewhere")
     found = replace(on_page, results=(elsewhere,))
-    assert parted([found], lambda _, options: checked(Gate, options), lambda _: None, INPUTS) == []
+    task = checked(Gate, found.run["options"])
+    assert parted([found], lambda *_: task, lambda *_: None, lambda _: INPUTS) == []
+
+
+def test_what_is_gone_is_told_and_the_rest_is_compared_all_the_same(on_page: Benchmark) -> None:
+    first, *others = on_page.results
+    gone = replace(first, system="gone")
+    optional = replace(first, system="bm25:zz=4")
+    found = of(replace(on_page, results=(gone, optional, *others)), colour="blue")
+    assert [one.what for one in found] == ["plans", "gone", "bm25:zz=4"]
+    assert "there is no such option" in found[2].differs[0]
+
+    def no_task(*_: object) -> Gate:
+        raise ConfigError("task", value="gate", reason="there are others")
+
+    (told,) = parted([on_page], no_task, lambda *_: None, lambda _: INPUTS)
+    assert (told.task, told.what) == ("gate", "task")
+
+
+def test_a_size_of_a_task_is_named_by_what_it_changes(on_page: Benchmark) -> None:
+    other = replace(on_page, run={**on_page.run, "options": {"colour": "blue"}, "plans": "0"})
+    task = checked(Gate, on_page.run["options"])
+    found = parted([on_page, other], lambda *_: task, lambda *_: None, lambda _: INPUTS)
+    assert [one.task for one in found] == ["gate (colour blue)"]
+
+
+def test_figures_of_which_little_is_known_are_told_to_be_old(on_page: Benchmark) -> None:
+    found = of(replace(on_page, run={}, results=()))
+    assert [one.what for one in found] == ["plans", "judge"]

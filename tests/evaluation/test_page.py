@@ -13,7 +13,14 @@ from tests.evaluation.test_benchmark_tables import FOUND
 from memplus.errors import ConfigError, NotFoundError, RunMismatchError
 from memplus.evaluation.benchmark import Benchmark
 from memplus.evaluation.made import Made
-from memplus.evaluation.page import figures_file, page, put_on_page, read_benchmarks, stands_on
+from memplus.evaluation.page import (
+    figures_file,
+    page,
+    put_on_page,
+    read_benchmarks,
+    require_page,
+    stands_on,
+)
 
 MADE = Made("memplus bench all --small", "float32", 1, "The machine did other work beside it.")
 LATER = Made("memplus bench retention --system SCM", "bfloat16", 2, date="2031-01-02")
@@ -59,10 +66,27 @@ def test_a_system_that_runs_again_takes_its_old_place_and_others_stay(tmp_path: 
 def test_a_page_that_somebody_wrote_is_not_written_over(tmp_path: Path) -> None:
     path = tmp_path / "README.md"
     path.write_text("# My notes\n")
-    with pytest.raises(ConfigError, match=r"README\.md.*no page of `memplus bench`"):
+    with pytest.raises(ConfigError, match=r"README\.md.*not the mark.*move it away"):
         put_on_page(path, [FOUND])
     assert path.read_text() == "# My notes\n"
     assert not figures_file(path).exists()
+
+
+def test_what_can_be_no_page_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    (tmp_path / "latin.md").write_bytes(b"\xe9" * 20)
+    for name, said in (
+        ("figures.json", "a file such as"),
+        ("", "a file such as"),
+        ("latin.md", "UTF-8"),
+    ):
+        for refused in (require_page, lambda path: put_on_page(path, [FOUND])):
+            with pytest.raises(ConfigError, match=said):
+                refused(tmp_path / name)
+    assert [one.name for one in tmp_path.iterdir()] == ["latin.md"]
+    require_page(tmp_path / "new.md")
+    with pytest.raises(ConfigError, match="no figures for it yet"):
+        put_on_page(tmp_path / "new.md", [])
+    assert not (tmp_path / "new.md").exists()
 
 
 def test_a_page_that_was_changed_by_hand_is_known(tmp_path: Path) -> None:
@@ -124,7 +148,7 @@ def test_figures_are_read_from_a_run_as_they_were_written(tmp_path: Path) -> Non
     assert found.results == by(MADE).results
 
 
-@pytest.mark.parametrize("text", ["{", "[]x", '{"task": "retention"}', "[3]"])
+@pytest.mark.parametrize("text", ["{", "[]x", "[]", '{"task": "retention"}', "[3]"])
 def test_what_holds_no_figures_is_refused_and_kept(tmp_path: Path, text: str) -> None:
     file = tmp_path / "page.json"
     file.write_text(text)

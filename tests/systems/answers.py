@@ -1,4 +1,4 @@
-"""How likely every system finds a few answers on the tiny model, and what was recorded of it.
+"""What every system says and finds likely on the tiny model, and what was recorded of it.
 
     python -m tests.systems.answers
 
@@ -15,6 +15,7 @@ from typing import Any
 from tests.systems.conftest import SHARED
 from tests.systems.options import spec_for
 
+from memplus.fields import named
 from memplus.systems.protocol import ChatPrompt, Scores
 from memplus.systems.registry import SYSTEMS, make_systems
 
@@ -29,19 +30,32 @@ TEXTS = (
 )
 QUESTIONS = ("What colour is the gate?", "Who slept?", "What was the boat's name?")
 OPTIONS = ("green", "Thistle", "the keeper")
+SMALLER = {
+    "window": {"tokens": "24"},
+    "bm25": {"k": "1", "tokens": "16"},
+    "embeddings": {"k": "1", "tokens": "16"},
+    "scm": {"k": "1", "chunk": "24"},
+}
+"""Options under which so little text is cut and chosen from."""
 
 
 def found_of(name: str) -> dict[str, Any]:
-    """A system's revision, and the log-probabilities of the options behind every question."""
-    (system,) = make_systems([spec_for(name)], SHARED)
+    """A system's revision, and of every question the log-probabilities of the options behind it
+    and what is generated.
+    """
+    spec = named(spec_for(name), SMALLER.get(name, {}))
+    (system,) = make_systems([spec], SHARED)
     session = system.open(3)
     for number, text in enumerate(TEXTS):
         session.write(text, f"text {number}")
     session.flush()
     assert isinstance(session, Scores)
     scores = session.score([ChatPrompt(one) for one in QUESTIONS], [OPTIONS] * len(QUESTIONS))
-    revision = type(system).revision  # type: ignore[attr-defined]
-    return {"revision": revision, "scores": [[round(p, 5) for p, _ in row] for row in scores]}
+    return {
+        "revision": type(system).revision,  # type: ignore[attr-defined]
+        "scores": [[round(p, 5) for p, _ in row] for row in scores],
+        "said": [one.generated for one in session.ask(QUESTIONS, max_new_tokens=6)],
+    }
 
 
 def recorded() -> dict[str, Any]:

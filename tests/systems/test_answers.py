@@ -19,4 +19,5 @@ def test_a_system_answers_as_before_or_says_that_it_does_not(name: str) -> None:
     assert found["revision"] == before["revision"], ANEW.format(name)
     flat = [p for row in found["scores"] for p in row]
     then = [p for row in before["scores"] for p in row]
+    assert found["said"] == before["said"], ANEW.format(name)
     assert flat == pytest.approx(then, rel=1e-3, abs=1e-3), ANEW.format(name)

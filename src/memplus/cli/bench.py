@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from memplus.evaluation.benchmark import Benchmark
     from memplus.evaluation.comparison import Parted
     from memplus.evaluation.made import Made
+    from memplus.evaluation.tasks.bench_task import Inputs
     from memplus.systems.protocol import System
     from memplus.systems.shared import Shared
 
@@ -32,7 +34,7 @@ class _Benchmarks(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         found = super().get_command(ctx, cmd_name)
-        if found is None:
+        if found is None and not ctx.resilient_parsing:
             others = ", ".join(one for one in self.list_commands(ctx) if one not in TASKS)
             reason = f"the benchmarks are {', '.join(TASKS)}; beside them there are {others}"
             raise ConfigError("benchmark", value=cmd_name, reason=reason)
@@ -91,7 +93,7 @@ Out = Annotated[
     ),
 ]
 
-_OF_TODAY = "All {} tables are of today's questions, weights, options and code."
+_OF_TODAY = "All {} benchmarks are of today's questions, weights, options and code{}."
 _NOT_OF_FIGURES = (
     "The page is not what the figures beside it give; `memplus bench page {}` writes it anew."
 )
@@ -176,12 +178,14 @@ def run_all(
     """Run several benchmarks on several systems; OUT/comparison.md holds all tables."""
     from memplus.bench import make_inputs, open_systems
     from memplus.evaluation.benchmark import run_benchmark
-    from memplus.evaluation.page import put_on_page
+    from memplus.evaluation.page import put_on_page, require_page
     from memplus.evaluation.tasks.registry import task_class
 
     output = Output(as_json=as_json)
     names = [one.strip() for one in tasks.split(",")] if tasks else list(TASKS)
     kinds = [task_class(name) for name in names]
+    target = out / "comparison.md"
+    require_page(target)
     shared = open_shared(model, device=device, dtype=dtype)
     opened = open_systems(_names(system, shared, output), shared)
     inputs = make_inputs(shared, data, texts)
@@ -197,7 +201,7 @@ def run_all(
             task = kind.small() if small else kind()
             ran = run_benchmark(opened.systems, task, inputs, out / kind.name, report, made)
         found.append(ran)
-        put_on_page(out / "comparison.md", [ran])
+        put_on_page(target, [ran])
     show = {"folder": str(out), "benchmarks": [one.to_dict() for one in found]}
 
     def shown(console: Any) -> None:
@@ -277,10 +281,14 @@ def put(
     Systems and benchmarks that were run again take their old places; all others stay. Without
     runs the page is written anew from its figures.
     """
+    from memplus.evaluation.benchmark_tables import names_of
     from memplus.evaluation.page import put_on_page, read_benchmarks
 
     found = put_on_page(page, [one for run in runs or [] for one in read_benchmarks(run)])
-    there = {one.task: [result.system for result in one.results] for one in found}
+    there = {
+        name: [result.system for result in one.results]
+        for name, one in zip(names_of(found), found, strict=True)
+    }
     lines = [f"{task}: {', '.join(systems)}" for task, systems in there.items()]
     Output(as_json=as_json).result(
         {"page": str(page), "benchmarks": there},
@@ -291,14 +299,19 @@ def put(
 @bench.command("check")
 def check(
     page: Annotated[
-        Path, typer.Argument(help="A page such as docs/comparison.md, or the folder of a run.")
+        Path,
+        typer.Argument(help="A page such as docs/comparison.md, its figures, or a run's folder."),
     ],
     *,
     data: Data = Path("data"),
     texts: TextsOption = None,
-    model: Model = "smollm2",
+    model: Annotated[
+        str | None, typer.Option("--model", help="The model; by default that of the figures.")
+    ] = None,
     device: Device = None,
-    dtype: Dtype = None,
+    dtype: Annotated[
+        str | None, typer.Option("--dtype", help="By default that of the figures.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say which figures are of other questions, weights, options or code than today's.
@@ -312,29 +325,39 @@ def check(
     from memplus.fields import checked
     from memplus.systems.registry import make_systems
 
-    is_run = page.is_dir()
-    known = read_benchmarks(page if is_run else figures_file(page))
-    shared = open_shared(model, device=device, dtype=dtype)
+    is_page = not (page.is_dir() or page.suffix == ".json")
+    known = read_benchmarks(figures_file(page) if is_page else page)
+    whole = not is_page or stands_on(page, known)
     absent: dict[str, str] = {}
 
-    def system_of(name: str) -> System | None:
+    @cache
+    def opened(name: str, of: str | None) -> Shared:
+        return open_shared(model or name, device=device, dtype=dtype or of)
+
+    @cache
+    def made(name: str, of: str | None, spec: str) -> System | None:
         try:
-            return make_systems([name], shared)[0]
+            return make_systems([spec], opened(name, of))[0]
         except SystemWeightsError as error:
-            absent[name] = str(error).partition("\n")[0]
+            absent[spec] = error.message
             return None
+
+    def inputs_of(found: Benchmark) -> Inputs:
+        dtypes = (one.made.dtype for one in found.results if one.made)
+        return make_inputs(opened(found.model, next(dtypes, None)), data, texts)
 
     found = parted(
         known,
         lambda name, options: checked(task_class(name), options),
-        system_of,
-        make_inputs(shared, data, texts),
+        lambda one, row: made(one.model, row.made.dtype if row.made else None, row.system),
+        inputs_of,
     )
-    whole = is_run or stands_on(page, known)
     lines = [] if whole else [_NOT_OF_FIGURES.format(page)]
     lines += [_parted(one) for one in found]
     lines += [f"{name} is not compared: {reason}" for name, reason in absent.items()]
     old = bool(found) or not whole
+    if not old:
+        lines.append(_OF_TODAY.format(len(known), ", as far as they were compared" * bool(absent)))
     Output(as_json=as_json).result(
         {
             "page": str(page),
@@ -342,10 +365,7 @@ def check(
             "parted": [asdict(one) for one in found],
             "not_compared": sorted(absent),
         },
-        show=lambda console: console.print(
-            "\n".join(lines if old else [*lines, _OF_TODAY.format(len(known))]),
-            markup=False,
-        ),
+        show=lambda console: console.print("\n".join(lines), markup=False),
     )
     if old:
         raise typer.Exit(1)

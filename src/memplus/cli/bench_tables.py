@@ -44,7 +44,7 @@ def show_list(
     console.print("Systems", style="bold")
     for one in systems:
         options = f" [{', '.join(one['options'])}]" if one["options"] else ""
-        missing = f" -- not there: {one['missing']}" if one["missing"] else ""
+        missing = f" -- missing: {one['missing']}" if one["missing"] else ""
         console.print(f"  {one['name']}: {one['title']}{options}{missing}", markup=False)
     console.print("Benchmarks", style="bold")
     for one in tasks:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure as Picture
 
 from memplus.errors import ConfigError
 from memplus.evaluation.benchmark import Benchmark
+from memplus.evaluation.benchmark_tables import names_of
 from memplus.outputs import save_picture
 
 __all__ = ["draw_benchmarks"]
@@ -41,8 +42,9 @@ def draw_benchmarks(found: Sequence[Benchmark], path: Path, measure: str | None 
     grid = picture.subplots(len(found), 3, squeeze=False)
     systems = dict.fromkeys(result.system for one in found for result in one.results)
     styles = {name: _style(index) for index, name in enumerate(systems)}
-    for axes, one in zip(grid, found, strict=True):
+    for axes, one, name in zip(grid, found, names_of(found), strict=True):
         _draw(axes, one, measure, styles)
+        axes[0].set_title(f"{name}, {one.model}")
     save_picture(picture, path)
 
 
@@ -56,9 +58,11 @@ def _draw(
 ) -> None:
     results = [one for one in found.results if one.figures]
     known = list(dict.fromkeys(figure.measure for one in results for figure in one.figures))
-    chosen = measure or (known[0] if known else "")
+    if not known:
+        raise ConfigError("run", value=found.task, reason="it has no figures")
+    chosen = measure or known[0]
     if chosen not in known:
-        reason = f"{found.task} has {', '.join(known) or 'no figures'}"
+        reason = f"{found.task} has {', '.join(known)}"
         raise ConfigError("measure", value=measure, reason=reason)
     for one in results:
         own = [figure for figure in one.figures if figure.measure == chosen]
@@ -84,6 +88,5 @@ def _draw(
         axis.set_xlabel(label)
         axis.set_ylabel(chosen)
         axis.grid(visible=True, alpha=0.3)
-    axes[0].set_title(f"{found.task}, {found.model}")
     # Beside the pictures: of many systems it would hide what it explains.
     axes[-1].legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.02, 1.0))

@@ -9,11 +9,13 @@ default: whoever adds one that changes answers raises the system's revision.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from memplus.evaluation.benchmark import Benchmark, plans_digest
+from memplus.errors import ConfigError
+from memplus.evaluation.benchmark import Benchmark, SystemResult, plans_digest
+from memplus.evaluation.benchmark_tables import names_of
 from memplus.evaluation.tasks.bench_task import BenchTask, Inputs
 from memplus.systems.protocol import System
 
@@ -27,46 +29,62 @@ class Parted:
     """One thing of which a page's figures no longer hold."""
 
     task: str
+    """With what its size changes, where the page has it in several."""
     what: str
-    """"plans", "judge", or a system's name."""
+    """"task", "plans", "judge", or a system's name."""
     differs: tuple[str, ...] = ()
-    """What of a system's identity is another today."""
+    """What of a system's identity is another today, or why it, or the task, cannot be made."""
 
 
 def parted(
-    found: Iterable[Benchmark],
+    found: Sequence[Benchmark],
     task_of: Callable[[str, Mapping[str, Any]], BenchTask],
-    system_of: Callable[[str], System | None],
-    inputs: Inputs,
+    system_of: Callable[[Benchmark, SystemResult], System | None],
+    inputs_of: Callable[[Benchmark], Inputs],
 ) -> list[Parted]:
     """Of what the figures are that today's code would not give.
 
     Args:
         found: the benchmarks of a page.
         task_of: a task by its name and options.
-        system_of: a system by its name, with options; None where it cannot be opened here, which
-            compares nothing of it.
-        inputs: what plans are made of.
+        system_of: the system of a row; None where it cannot be opened here, which compares nothing
+            of it.
+        inputs_of: what a benchmark's plans are made of.
 
     Raises:
         MissingDataError: a file of a task is not there.
     """
-    return [one for benchmark in found for one in _parted(benchmark, task_of, system_of, inputs)]
+    return [
+        replace(one, task=name)
+        for name, benchmark in zip(names_of(found), found, strict=True)
+        for one in _parted(benchmark, task_of, system_of, inputs_of)
+    ]
 
 
 def _parted(
     benchmark: Benchmark,
     task_of: Callable[[str, Mapping[str, Any]], BenchTask],
-    system_of: Callable[[str], System | None],
-    inputs: Inputs,
+    system_of: Callable[[Benchmark, SystemResult], System | None],
+    inputs_of: Callable[[Benchmark], Inputs],
 ) -> Iterator[Parted]:
-    task = task_of(benchmark.task, benchmark.run[_OPTIONS])
-    if plans_digest(task.plans(inputs)) != benchmark.run["plans"]:
+    run = benchmark.run
+    try:
+        task = task_of(benchmark.task, run.get(_OPTIONS, {}))
+    except ConfigError as error:
+        yield Parted(benchmark.task, "task", (error.message,))
+        return
+    if plans_digest(task.plans(inputs_of(benchmark))) != run.get("plans"):
         yield Parted(task.name, "plans")
-    if _plain(asdict(task.judge)) != _plain(benchmark.run["judge"]):
+    if _plain(asdict(task.judge)) != _plain(run.get("judge", {})):
         yield Parted(task.name, "judge")
     for result in benchmark.results:
-        system = None if result.unable else system_of(result.system)
+        if result.unable:
+            continue
+        try:
+            system = system_of(benchmark, result)
+        except ConfigError as error:
+            yield Parted(task.name, result.system, (error.message,))
+            continue
         if system is not None and (differs := differing(result.identity, system.identity)):
             yield Parted(task.name, result.system, tuple(differs))
 

@@ -20,9 +20,19 @@ from memplus.evaluation.made import Made
 from memplus.fields import checked
 from memplus.outputs import put_text
 
-__all__ = ["figures_file", "page", "put_on_page", "put_together", "read_benchmarks", "stands_on"]
+__all__ = [
+    "figures_file",
+    "page",
+    "put_on_page",
+    "put_together",
+    "read_benchmarks",
+    "require_page",
+    "stands_on",
+]
 
 _SUMMARY = "summary.json"
+_FIGURES = ".json"
+_NO_FIGURES = "it holds no figures of `memplus bench`"
 _END = "<!-- end of the tables of memplus bench -->"
 """Stands unseen behind the last table; what follows it is somebody else's."""
 
@@ -66,14 +76,27 @@ def put_on_page(path: Path, found: Sequence[Benchmark]) -> list[Benchmark]:
         RunMismatchError: systems that are only on the page were asked other questions.
         StorageError: the disk refused.
     """
-    figures = figures_file(path)
+    figures, below = figures_file(path), _below(path)
     before = read_benchmarks(figures) if figures.exists() else []
     together = put_together([*before, *found], str(figures))
+    if not together:
+        raise ConfigError("page", value=str(path), reason="there are no figures for it yet")
     lines = ",\n".join(_compact(one) for one in together)
-    text = page(together) + _below(path)
     put_text(figures, f"[\n{lines}\n]\n")
-    put_text(path, text)
+    put_text(path, page(together) + below)
     return together
+
+
+def require_page(path: Path) -> None:
+    """Refuse, before anything runs, what nothing could be put on.
+
+    Raises:
+        ConfigError, StorageError: see ``put_on_page``.
+    """
+    figures = figures_file(path)
+    _below(path)
+    if figures.exists():
+        read_benchmarks(figures)
 
 
 def stands_on(path: Path, found: Sequence[Benchmark]) -> bool:
@@ -91,18 +114,29 @@ def _below(path: Path) -> str:
         return ""
     _, end, rest = _read(path).partition(_END)
     if not end:
-        raise ConfigError("page", value=str(path), reason="it is no page of `memplus bench`")
+        reason = "it has not the mark that ends the tables of `memplus bench`; move it away"
+        raise ConfigError("page", value=str(path), reason=reason)
     return f"\n{rest.strip()}\n" if rest.strip() else ""
 
 
 def _read(path: Path) -> str:
-    with storage_errors(path):
-        return path.read_text(encoding="utf-8")
+    try:
+        with storage_errors(path):
+            return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError("file", value=str(path), reason="it is no text in UTF-8") from error
 
 
 def figures_file(path: Path) -> Path:
-    """Where the figures of a page lie."""
-    return path.with_suffix(".json")
+    """Where the figures of a page lie.
+
+    Raises:
+        ConfigError: the path is none of a page.
+    """
+    if path.is_dir() or path.suffix == _FIGURES:
+        reason = "a page is a file such as comparison.md, with its figures beside it as JSON"
+        raise ConfigError("page", value=str(path), reason=reason)
+    return path.with_suffix(_FIGURES)
 
 
 def read_benchmarks(path: Path) -> list[Benchmark]:
@@ -118,14 +152,17 @@ def read_benchmarks(path: Path) -> list[Benchmark]:
     """
     file = path / _SUMMARY if path.is_dir() else path
     if not file.exists():
-        raise NotFoundError(file, note="; it is written when a benchmark ends")
+        ends = "when a benchmark ends" if path.is_dir() else "beside a page by `memplus bench page`"
+        raise NotFoundError(file, note=f"; it is written {ends}")
     text = _read(file)
     try:
         raw = json.loads(text)
-        return [checked(Benchmark, one) for one in (raw if isinstance(raw, list) else [raw])]
+        found = [checked(Benchmark, one) for one in (raw if isinstance(raw, list) else [raw])]
     except (ValueError, ConfigError) as error:
-        reason = "it holds no figures of `memplus bench`"
-        raise ConfigError("run", value=str(file), reason=reason) from error
+        raise ConfigError("run", value=str(file), reason=_NO_FIGURES) from error
+    if not found:
+        raise ConfigError("run", value=str(file), reason=_NO_FIGURES)
+    return found
 
 
 def put_together(found: Iterable[Benchmark], where: str) -> list[Benchmark]:
