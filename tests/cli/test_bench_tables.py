@@ -24,5 +24,5 @@ def test_what_is_missing_is_shown() -> None:
     need = {"path": "data/x", "what": "a set", "licence": "MIT", "there": False}
     task = {"name": "sort", "title": "order", "options": [], "needs": [need]}
     show_list(Console(file=out, width=100), [system], [task])
-    assert "bm25: BM25 [k] -- not there: bm25s" in out.getvalue()
+    assert "bm25: BM25 [k] -- missing: bm25s" in out.getvalue()
     assert "data/x (a set, MIT): NOT there" in out.getvalue()
