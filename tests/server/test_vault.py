@@ -226,6 +226,26 @@ def test_idle_memories_are_free_for_other_programs(
     asyncio.run(run())
 
 
+def test_what_another_program_deleted_after_its_last_use_leaves_no_name(
+    database: ServerDatabase, nano: MPlus
+) -> None:
+    async def run() -> None:
+        vault = made(database, nano)
+        for name in ("notes", "kept"):
+            await vault.create(ANN, name)
+            async with vault.reading(ANN, name):
+                pass
+        vault.store.delete("acme/notes")
+        with database.transaction() as other:
+            other.execute("DELETE FROM memories WHERE stored = 'acme/notes'")
+        await vault.close()
+        rows = database.rows("SELECT stored, used FROM memories")
+        assert [one["stored"] for one in rows] == ["acme/kept"]
+        assert rows[0]["used"] > 0
+
+    asyncio.run(run())
+
+
 def test_bounds_on_memories(database: ServerDatabase, nano: MPlus) -> None:
     async def run() -> None:
         vault = made(database, nano, memories_per_tenant=2, memory_bytes=1_000_000)

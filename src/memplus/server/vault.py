@@ -341,11 +341,14 @@ class Vault:
             return
         with self._database.transaction() as run:
             for stored, used in uses.items():
-                run.execute(
-                    "INSERT INTO memories VALUES (?, '{}', ?) ON CONFLICT (stored) DO UPDATE "
-                    "SET used = excluded.used",
-                    (stored, used),
-                )
+                # One that was deleted meanwhile leaves no name here. Who deletes takes the row away
+                # after the memory, and waits for this transaction before that.
+                if stored in self.store:
+                    run.execute(
+                        "INSERT INTO memories VALUES (?, '{}', ?) ON CONFLICT (stored) DO UPDATE "
+                        "SET used = excluded.used",
+                        (stored, used),
+                    )
 
     async def close(self) -> None:
         """Close every memory."""
