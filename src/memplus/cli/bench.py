@@ -320,14 +320,14 @@ def check(
     """
     from memplus.bench import make_inputs
     from memplus.evaluation.comparison import parted
-    from memplus.evaluation.page import figures_file, read_benchmarks, stands_on
+    from memplus.evaluation.page import figures_file, is_page, read_benchmarks, stands_on
     from memplus.evaluation.tasks.registry import task_class
     from memplus.fields import checked
     from memplus.systems.registry import make_systems
 
-    is_page = not (page.is_dir() or page.suffix == ".json")
-    known = read_benchmarks(figures_file(page) if is_page else page)
-    whole = not is_page or stands_on(page, known)
+    paged = is_page(page)
+    known = read_benchmarks(figures_file(page) if paged else page)
+    whole = not paged or stands_on(page, known)
     absent: dict[str, str] = {}
 
     @cache
@@ -342,9 +342,13 @@ def check(
             absent[spec] = error.message
             return None
 
+    @cache  # so that prose is read and counted once
+    def inputs(name: str, of: str | None) -> Inputs:
+        return make_inputs(opened(name, of), data, texts)
+
     def inputs_of(found: Benchmark) -> Inputs:
         dtypes = (one.made.dtype for one in found.results if one.made)
-        return make_inputs(opened(found.model, next(dtypes, None)), data, texts)
+        return inputs(found.model, next(dtypes, None))
 
     found = parted(
         known,

@@ -22,6 +22,7 @@ from memplus.outputs import put_text
 
 __all__ = [
     "figures_file",
+    "is_page",
     "page",
     "put_on_page",
     "put_together",
@@ -127,13 +128,18 @@ def _read(path: Path) -> str:
         raise ConfigError("file", value=str(path), reason="it is no text in UTF-8") from error
 
 
+def is_page(path: Path) -> bool:
+    """Whether it may be a page: neither a folder of a run nor a file of figures."""
+    return not path.is_dir() and path.suffix != _FIGURES
+
+
 def figures_file(path: Path) -> Path:
     """Where the figures of a page lie.
 
     Raises:
         ConfigError: the path is none of a page.
     """
-    if path.is_dir() or path.suffix == _FIGURES:
+    if not is_page(path):
         reason = "a page is a file such as comparison.md, with its figures beside it as JSON"
         raise ConfigError("page", value=str(path), reason=reason)
     return path.with_suffix(_FIGURES)
