@@ -23,6 +23,7 @@ from pathlib import Path
 from random import Random
 
 import torch
+from intervals import shown_share
 from kept import Kept
 from shapes import systems_parser
 
@@ -36,7 +37,6 @@ from memplus.data.statements import (
     statement_topics,
 )
 from memplus.evaluation.engine.judging import contains
-from memplus.evaluation.engine.summary import wilson
 from memplus.systems.protocol import System
 from memplus.systems.registry import make_systems
 from memplus.systems.shared import Shared
@@ -78,7 +78,7 @@ def main() -> None:
             what += ["tail"] if given.tail else []
             ask = partial(_counts, system, items, fresh, flush=not given.tail)
             counts = kept.find(what, ask)
-            row = " | ".join(_share(*one) for one in counts)
+            row = " | ".join(shown_share(*one) for one in counts)
             print(f"| {system.title} | {source} | {row} |", flush=True)
             found.append({"system": system.name, "source": source, "right": counts})
     print(json.dumps({"model": given.model, "rows": found}))
@@ -147,13 +147,6 @@ def right(
         (reply,) = session.ask([one.question])
         count += any(contains(reply.text, answer) for answer in one.answers)
     return count
-
-
-def _share(right: int, asked: int) -> str:
-    if not asked:
-        return "none asked"
-    low, high = wilson(right, asked)
-    return f"{100 * right / asked:.0f}% ({100 * low:.0f}-{100 * high:.0f})"
 
 
 if __name__ == "__main__":

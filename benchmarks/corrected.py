@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from intervals import shown_share
 from shapes import systems_parser
 
 from memplus import MPlus
 from memplus.bench import make_inputs
 from memplus.evaluation.engine.plan import Plan
 from memplus.evaluation.engine.run import InMemory, run_plans
-from memplus.evaluation.engine.summary import wilson
 from memplus.evaluation.tasks.held_out import CORRECTION, statement_items
 from memplus.evaluation.tasks.retention import parse_distances
 from memplus.evaluation.tasks.told import TOLD, Item, Telling, alone_plans, told_plan
@@ -61,7 +61,10 @@ def main() -> None:
             for row in _asked(system, plans):
                 rows.append({"system": system.name, "told": way, **row})
                 cells = [system.title, way, str(row["tokens"])]
-                cells += [_share(row["right"], row["asked"]), _share(row["older"], row["asked"])]
+                cells += [
+                    shown_share(row["right"], row["asked"]),
+                    shown_share(row["older"], row["asked"]),
+                ]
                 print(f"| {' | '.join(cells)} | {row['asked']} |", flush=True)
     print(json.dumps({"model": given.model, "rows": rows}))
 
@@ -85,11 +88,6 @@ def _asked(system: System, plans: Sequence[Plan]) -> list[dict[str, Any]]:
         for tokens in sorted({line["wanted"] for line in lines})
         for at in [[line for line in lines if line["wanted"] == tokens]]
     ]
-
-
-def _share(count: int, asked: int) -> str:
-    low, high = wilson(count, asked)
-    return f"{count / asked:.0%} ({low:.0%}-{high:.0%})"
 
 
 def _arguments() -> argparse.Namespace:

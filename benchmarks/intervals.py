@@ -9,7 +9,7 @@ from statistics import fmean
 
 from memplus.evaluation.engine.summary import Z, half_width, wilson
 
-__all__ = ["Pairs", "interval", "interval_of_groups"]
+__all__ = ["Pairs", "interval", "interval_of_groups", "shown_share"]
 
 
 def interval(differences: Sequence[float]) -> tuple[float, float]:
@@ -35,6 +35,14 @@ def interval_of_groups(sums: Sequence[float], counts: Sequence[int]) -> tuple[fl
         return middle, math.nan
     squares = sum((one - middle * count) ** 2 for one, count in zip(sums, counts, strict=True))
     return middle, Z * math.sqrt(squares * groups / (groups - 1)) / whole
+
+
+def shown_share(right: int, asked: int) -> str:
+    """A share in percent and its 95% interval: ``57% (37-76)``."""
+    if not asked:
+        return "none asked"
+    low, high = wilson(right, asked)
+    return f"{right / asked:.0%} ({100 * low:.0f}-{100 * high:.0f})"
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ from typing import Any
 
 import torch
 from asked_again import MEASURES, AskedAgain, Draw, Passage, passages_of
-from intervals import Pairs, interval_of_groups
+from intervals import Pairs, interval_of_groups, shown_share
 from kept import Kept
 from retrieved import BEST, Line, among, told_lines
 from shapes import add_device
@@ -42,7 +42,6 @@ from shapes import add_device
 from memplus import MPlus
 from memplus.bench import make_inputs
 from memplus.data.passages import read_nq, read_squad
-from memplus.evaluation.engine.summary import wilson
 from memplus.evaluation.tasks.bench_task import Inputs
 from memplus.evaluation.tasks.held_out import HeldOut, passage_items, statement_items
 from memplus.evaluation.tasks.retention import parse_distances
@@ -97,11 +96,6 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _share(right: int, asked: int) -> str:
-    low, high = wilson(right, asked)
-    return f"{100 * right / asked:.0f} ({100 * low:.0f}-{100 * high:.0f})"
-
-
 def _difference(pairs: Sequence[tuple[bool, bool]]) -> Line:
     """How far two are apart, as JSON values and as cells of a table."""
     found = Pairs.of(pairs)
@@ -119,7 +113,7 @@ def _difference(pairs: Sequence[tuple[bool, bool]]) -> Line:
 
 
 def _cells(row: Line) -> str:
-    shares = " | ".join(_share(right, row["asked"]) for right in row["right"])
+    shares = " | ".join(shown_share(right, row["asked"]) for right in row["right"])
     alone = " and ".join(map(str, row["alone"]))
     points = f"{100 * row['low']:+.0f} to {100 * row['high']:+.0f}"
     shown = f"{100 * row['difference']:+.0f} ({points})"
@@ -149,7 +143,7 @@ def _recall(
     print("| system | kind | tokens since | n | parts | there | top 1 | top 4 | top 8 |")
     print("|---|---|---|---|---|---|---|---|---|")
     for row in rows:
-        shares = " | ".join(_share(right, row["asked"]) for right in row["right"])
+        shares = " | ".join(shown_share(right, row["asked"]) for right in row["right"])
         of = f"{row['system']} | {row['kind']} | {row['wanted']:,} | {row['asked']}"
         print(f"| {of} | {row['parts']:.0f} | {shares} |")
     *others, last = lines

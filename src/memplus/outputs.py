@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memplus.errors import ConfigError
 from memplus.errors.base import storage_errors
+from memplus.files import write_aside
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,20 +20,12 @@ _FORMATS = (_PNG, "pdf", "svg", "jpg", "webp", "eps")
 
 
 def put_text(path: Path, text: str) -> None:
-    """Write a file aside, and rename it to where it belongs; a link stays one.
+    """Replace a file's text, in UTF-8 and in one step; a link stays one.
 
     Raises:
-        NotFoundError: its folder is missing.
-        StorageError: the disk refused; an older file is untouched.
+        NotFoundError, StorageError, UsageError: see ``files.aside``.
     """
-    path = path.resolve()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with storage_errors(path):
-        try:
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    write_aside(path.resolve(), text.encode())
 
 
 def save_picture(figure: Figure, path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from tests.cli.conftest import Run
 from tests.warm import python
 
-from memplus.memory.files import locked
+from memplus.files import locked
 
 
 def begun(*arguments: object) -> subprocess.Popen[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,6 +62,18 @@ def test_a_system_that_runs_again_takes_its_old_place_and_others_stay(tmp_path: 
     assert said in text
     assert text.index(f"    {MADE.command}") < text.index(f"    {LATER.command}")
     assert read_benchmarks(figures_file(path)) == [found]
+
+
+def test_those_that_put_something_on_one_page_at_once_leave_nothing_of_others_out(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "page.md"
+    tasks = [f"task{number}" for number in range(12)]
+    with ThreadPoolExecutor(len(tasks)) as threads:
+        put = [threads.submit(put_on_page, path, [replace(FOUND, task=task)]) for task in tasks]
+        assert max(len(one.result()) for one in put) == len(tasks)
+    assert sorted(one.task for one in read_benchmarks(figures_file(path))) == sorted(tasks)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["page.json", "page.md"]
 
 
 def test_a_page_that_somebody_wrote_is_not_written_over(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ class Place:
             UsageError, StorageError, MemoryMismatchError, MemoryFileError: it cannot be opened.
         """
         if self.memory is not None:
-            from memplus.memory.files import locked
+            from memplus.files import locked
 
             require_folder(self.memory)
             with locked(self.memory, wait=wait):

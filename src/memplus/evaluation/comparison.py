@@ -16,6 +16,7 @@ from typing import Any
 from memplus.errors import ConfigError
 from memplus.evaluation.benchmark import Benchmark, SystemResult, plans_digest
 from memplus.evaluation.benchmark_tables import names_of
+from memplus.evaluation.engine.runfile import differing_parts
 from memplus.evaluation.tasks.bench_task import BenchTask, Inputs
 from memplus.systems.protocol import System
 
@@ -97,9 +98,9 @@ def differing(before: Mapping[str, Any], today: Mapping[str, Any]) -> list[str]:
         today: as it is.
     """
     then, now = _plain(before), _plain(today)
-    had, has = then.pop(_OPTIONS, {}), now.pop(_OPTIONS, {})
-    found = [name for name in sorted(then.keys() | now.keys()) if then.get(name) != now.get(name)]
-    return found + [f"{_OPTIONS}.{name}" for name in had if had[name] != has.get(name)]
+    had = then.setdefault(_OPTIONS, {})
+    new = {f"{_OPTIONS}.{name}" for name in now[_OPTIONS] if name not in had}
+    return [name for name in differing_parts(then, now) if name not in new]
 
 
 def _plain(value: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from memplus.evaluation.benchmark import Benchmark, SystemResult
 from memplus.evaluation.benchmark_tables import markdown, names_of, overview_rows, table_lines
 from memplus.evaluation.made import Made
 from memplus.fields import checked
+from memplus.files import locked
 from memplus.outputs import put_text
 
 __all__ = [
@@ -77,14 +78,17 @@ def put_on_page(path: Path, found: Sequence[Benchmark]) -> list[Benchmark]:
         RunMismatchError: systems that are only on the page were asked other questions.
         StorageError: the disk refused.
     """
-    figures, below = figures_file(path), _below(path)
-    before = read_benchmarks(figures) if figures.exists() else []
-    together = put_together([*before, *found], str(figures))
-    if not together:
-        raise ConfigError("page", value=str(path), reason="there are no figures for it yet")
-    lines = ",\n".join(_compact(one) for one in together)
-    put_text(figures, f"[\n{lines}\n]\n")
-    put_text(path, page(together) + below)
+    figures = figures_file(path)
+    # Two commands that end at the same time would each leave the other's figures out.
+    with locked(path.resolve(), wait=None):
+        below = _below(path)
+        before = read_benchmarks(figures) if figures.exists() else []
+        together = put_together([*before, *found], str(figures))
+        if not together:
+            raise ConfigError("page", value=str(path), reason="there are no figures for it yet")
+        lines = ",\n".join(_compact(one) for one in together)
+        put_text(figures, f"[\n{lines}\n]\n")
+        put_text(path, page(together) + below)
     return together
 
 

@@ -28,6 +28,7 @@ from memplus.errors import (
     NotAMemoryError,
 )
 from memplus.errors.base import storage_error
+from memplus.files import as_path, aside
 from memplus.memory.bounds import Bounds, example_rows
 from memplus.memory.checks import (
     Count,
@@ -47,7 +48,6 @@ from memplus.memory.checks import (
     wrong,
 )
 from memplus.memory.contents import MemoryContents
-from memplus.memory.files import as_path, aside
 from memplus.memory.layout import LongTermLayout
 from memplus.memory.packing import RowKind, named_centres, split_centres
 from memplus.memory.records import MemoryOwner, NewRows, SavedFile, WriteRecord

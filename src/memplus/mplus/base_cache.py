@@ -27,7 +27,7 @@ from memplus.errors import (
     StorageError,
 )
 from memplus.errors.base import storage_errors
-from memplus.memory.files import flush, locked
+from memplus.files import flush, locked
 from memplus.mplus.base_files import assemble
 from memplus.mplus.base_progress import QUIET, Watch
 from memplus.mplus.base_sources import SOURCES, Source, Unavailable

@@ -26,7 +26,7 @@ from memplus.backbone.references import BaseReference
 from memplus.config import MemoryConfig, PromptConfig
 from memplus.errors import StorageError
 from memplus.errors.base import storage_errors
-from memplus.memory.files import as_path, flush
+from memplus.files import as_path, flush
 from memplus.memory.written_text import require_text
 from memplus.mplus.loading import Parts
 from memplus.mplus.locating import NOTICE

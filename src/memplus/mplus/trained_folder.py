@@ -13,7 +13,7 @@ from torch import Tensor
 
 from memplus.errors import BundleBaseError, ConfigError, MemplusError, MissingWeightsDirectory
 from memplus.errors.base import storage_errors
-from memplus.memory.files import aside, write_aside
+from memplus.files import aside, write_aside
 
 __all__ = ["read_values", "why_unusable", "write_trained"]
 

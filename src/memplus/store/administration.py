@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 
 from memplus.errors import MemoryExistsError, MemplusError, UnknownMemoryError, UsageError
-from memplus.memory.files import as_path
+from memplus.files import as_path
 from memplus.store.directory import Directory
 from memplus.store.exchange import check_files, export_files, fork_files, import_files
 from memplus.store.folder import Folder

@@ -18,8 +18,8 @@ from typing import IO, BinaryIO
 
 from memplus.config import MemoryConfig
 from memplus.errors import ConfigError, CorruptMemoryError, NotAnExportError
+from memplus.files import aside
 from memplus.memory.checks import require, require_finite, wrong
-from memplus.memory.files import aside
 from memplus.memory.records import WriteRecord
 from memplus.store.blocks import Container, read_records
 from memplus.store.container_contents import Expected, check_record, check_segment, check_snapshot

@@ -25,7 +25,7 @@ from memplus.errors import (
     UnknownMemoryError,
 )
 from memplus.errors.base import storage_error
-from memplus.memory.files import as_path
+from memplus.files import as_path
 from memplus.memory.packing import RowKind, require_kind
 from memplus.memory.state import MemoryHost
 from memplus.store.administration import Administration, Within

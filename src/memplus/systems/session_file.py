@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from torch import Tensor
 
 from memplus.errors import MemoryVersionError, SessionMismatchError
+from memplus.files import as_path, aside
 from memplus.memory.checks import Count, Fields, Text, checked, parsed, require, require_finite
-from memplus.memory.files import as_path, aside
 from memplus.memory.tensor_file import opened, write_tensors
 from memplus.systems.shared import SharedSystem
 

@@ -15,7 +15,7 @@ from typing import Any
 from memplus.errors import DamagedRunError, RunMismatchError
 from memplus.errors.base import storage_error
 
-__all__ = ["RunFile"]
+__all__ = ["RunFile", "differing_parts"]
 
 FORMAT = 1
 
@@ -64,7 +64,7 @@ class RunFile:
                 parsed.append(dict(json.loads(line)))
             except (ValueError, TypeError) as error:
                 raise DamagedRunError(self.path, line=number) from error
-        differs = list(_differing(parsed[0], identity))
+        differs = list(differing_parts(parsed[0], identity))
         if differs:
             raise RunMismatchError(self.path, differs=", ".join(differs))
         self.lines = parsed[1:]
@@ -103,12 +103,12 @@ class RunFile:
         self.lines.append(json.loads(text))
 
 
-def _differing(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[str]:
+def differing_parts(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[str]:
     """What two identities differ in, as far down as both have parts: ``identity.options.k``."""
     for name in sorted(found.keys() | wanted.keys()):
         one, other = found.get(name), wanted.get(name)
         if isinstance(one, dict) and isinstance(other, dict):
-            yield from (f"{name}.{part}" for part in _differing(one, other))
+            yield from (f"{name}.{part}" for part in differing_parts(one, other))
         elif one != other:
             yield name
 

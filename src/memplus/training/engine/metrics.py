@@ -10,7 +10,7 @@ from typing import Any
 
 from memplus.errors import LibraryMissingError, NotARunError
 from memplus.errors.base import storage_error
-from memplus.memory.files import write_aside
+from memplus.files import write_aside
 
 __all__ = ["METRICS", "Metrics", "read_metrics"]
 

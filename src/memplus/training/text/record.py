@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from memplus.memory.files import write_aside
+from memplus.files import write_aside
 from memplus.training.tasks.learned_from import LearnedFrom
 from memplus.training.text.run_config import TrainingConfig
 

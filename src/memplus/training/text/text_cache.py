@@ -22,7 +22,7 @@ from torch import Tensor
 
 from memplus.data.corpus import read_texts
 from memplus.errors import EmptyTextError, TrainingError
-from memplus.memory.files import aside
+from memplus.files import aside
 from memplus.training.engine.config_file import files_of
 from memplus.training.text.run_config import DataConfig, StreamConfig
 

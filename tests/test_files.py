@@ -12,7 +12,7 @@ import pytest
 from tests.warm import python
 
 from memplus.errors import MemoryBusyError, NotFoundError, StorageError, UsageError
-from memplus.memory.files import aside, locked, write_aside
+from memplus.files import aside, locked, write_aside
 
 
 def names(folder: Path) -> list[str]:
@@ -80,7 +80,7 @@ def test_a_second_holder_is_refused_or_waits(tmp_path: Path) -> None:
 ADDING = """
 import sys
 from pathlib import Path
-from memplus.memory.files import locked, write_aside
+from memplus.files import locked, write_aside
 path = Path(sys.argv[1])
 for _ in range(50):
     with locked(path, wait=60):
