@@ -99,7 +99,7 @@ def differing(before: Mapping[str, Any], today: Mapping[str, Any]) -> list[str]:
     """
     then, now = _plain(before), _plain(today)
     had = then.setdefault(_OPTIONS, {})
-    new = {f"{_OPTIONS}.{name}" for name in now[_OPTIONS] if name not in had}
+    new = {f"{_OPTIONS}.{name}" for name in now.get(_OPTIONS, {}) if name not in had}
     return [name for name in differing_parts(then, now) if name not in new]
 
 
