@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.evaluation.conftest import BOOKS, words
 from tests.systems.conftest import SHARED
-from tests.systems.options import spec_for
+from tests.systems.options import OPTIONS_FOR, spec_for
 
 from memplus.data.statements import HELD_OUT_TOPICS, read_corrections
 from memplus.data.stream import Texts
@@ -49,6 +49,24 @@ def test_what_is_known_by_heart_shows_where_nothing_was_told(
     script: Any = importlib.import_module("by_heart")
     monkeypatch.setattr(script, "right", None)  # what is in the file is not asked again
     assert by_heart(monkeypatch, capsys, *given) == counts
+
+
+def test_how_far_longmems_gates_are_open_is_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    script: Any = importlib.import_module("longmem")
+    monkeypatch.setattr(script.MPlus, "from_pretrained", lambda *_, **__: SHARED.mplus)
+    options = OPTIONS_FOR["longmem"]()
+    rest = ":".join(f"{name}={value}" for name, value in options.items() if name != "weights")
+    given = ["longmem", options["weights"], "--system", f"longmem:{rest}"]
+    monkeypatch.setattr(sys, "argv", given)
+    script.main()
+    *table, said, last = capsys.readouterr().out.splitlines()
+    gates = json.loads(last)["gates"]
+    assert [f"{one:.3f}" for one in gates] == [row.split(" | ")[1][:5] for row in table[2:]]
+    assert said.startswith(f"{sum(one > 0.5 for one in gates)} of {len(gates)} ")
+    assert any(abs(one - 0.5) > 0.01 for one in gates)
 
 
 @pytest.mark.parametrize("name", ["memlong", "lamemo", "hmt", "longmem", "mplus"])
