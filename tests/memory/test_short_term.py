@@ -164,7 +164,8 @@ def test_a_column_of_one_layer_follows_rows_that_all_layers_drop_alike():
         if dropped is not None:
             assert torch.equal(dropped["k"][:1], dropped["key"])
         assert torch.equal(pool.columns["k"][:1], pool.columns["key"])
-    pool.forget(torch.tensor([3], dtype=torch.int32))
+    pool.forget(torch.tensor([3], dtype=torch.int32), torch.tensor([True, False]))
+    assert pool.recent.shape[1] == 1
     assert pool.count == 3
     assert torch.equal(pool.columns["k"][:1], pool.columns["key"])
     twin = ShortTermPool.from_tensors(dict(sorted(pool.tensors().items())), pool.count)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from memplus.config import CounterEviction, Eviction, OldestEviction
+from memplus.memory.computed_again import ComputedAgain
 from memplus.memory.layout import BOOKS, LongTermLayout
 from memplus.memory.packing import KEY, RowKind, centres_of, pack, scale_of, unpack
 from memplus.memory.retriever import (
@@ -98,13 +99,46 @@ class LongTermPool:
         elif isinstance(self.eviction, OldestEviction):
             self._evict_oldest(self.eviction.max_rows)
 
-    def forget(self, writes: Tensor) -> int:
-        """Take out every row of some writes [w] int32; returns how many went, over all layers."""
-        masks = {at: ~torch.isin(self.tables[at]["write_id"], writes) for at in self.layout.booked}
+    def forget(self, writes: Tensor, again: ComputedAgain | None = None) -> int:
+        """Take out every row of some writes; returns how many went, over all layers.
+
+        Args:
+            writes: [w] int32 write ids.
+            again: what other writes computed again from their rows; see ``ShortTermPool.forget``.
+        """
+        if again is not None and self.span > 1:
+            self._take_over(again)
+        masks = {}
+        for at in self.layout.booked:
+            write_id = self.tables[at]["write_id"]
+            masks[at] = ~torch.isin(write_id, writes)
+            if again is not None and self.span == 1:
+                masks[at] &= ~again.among(write_id, self.tables[at]["birth"])
         gone = sum(int((~masks[self._booked(layer)]).sum()) for layer in self.layout.stored)
         self._keep(masks)
         self.waiting = min(self.waiting, len(self))
         return gone
+
+    def _take_over(self, again: ComputedAgain) -> None:
+        """Give the spans that hold rows computed again rows of their own text in their place.
+
+        They are put behind all others, since what lies in a file is never changed in its place.
+        """
+        books = {at: self.tables[at].columns() for at in self.layout.booked}
+        sources = {at: again.sources(own["write_id"], own["birth"]) for at, own in books.items()}
+        for layer, table in enumerate(self.tables):
+            source = sources[self._booked(layer)]
+            same = source == torch.arange(len(source), device=source.device)
+            spans = same.view(-1, self.span).all(dim=1).repeat_interleave(self.span)
+            if not table.names or bool(spans.all()):
+                continue
+            places = torch.nonzero(~spans).squeeze(1)
+            rows = {
+                name: table.take(name, places if name in BOOKS else source[places])
+                for name in table.names
+            }
+            table.keep(spans)
+            table.append(rows)
 
     def take_back(self, layer: int, rows: Mapping[str, Tensor]) -> None:
         """Add rows [c, ...] that left one layer's short-term pool outside a write."""

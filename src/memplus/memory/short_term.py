@@ -13,6 +13,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from memplus.memory.computed_again import ComputedAgain
+
 __all__ = [
     "OWN",
     "ShortTermPool",
@@ -251,22 +253,31 @@ class ShortTermPool:
         self.position[layer, slots] = ranks.expand(self.layers, new)
         return slots, dropped
 
-    def forget(self, writes: Tensor) -> list[dict[str, Tensor]]:
+    def forget(
+        self, writes: Tensor, recent: Tensor, again: ComputedAgain | None = None
+    ) -> list[dict[str, Tensor]]:
         """Give up every row of some writes, and close ranks; nothing of them stays in a slot.
 
         Args:
             writes: [w] int32 write ids.
+            recent: [<= K] bool, which of the hidden vectors of the newest rows stay.
+            again: what other writes computed again from their rows. Single rows go as well; in a
+                span, which stays whole, rows of the same text take their place.
 
         Returns:
             Per layer, the oldest rows that go too, so that all layers keep equally many: name ->
             [c, ...] as ``rows_at``, oldest first.
         """
         slots = self.slot_order()[:, : self.count]
-        gone = torch.isin(self.write_id.gather(1, slots), writes)
+        write_id, birth = self.write_id.gather(1, slots), self.birth.gather(1, slots)
+        gone = torch.isin(write_id, writes)
+        if again is not None and again.span > 1:
+            self._own()
+            self._take_over(slots, slots.gather(1, again.sources(write_id, birth)))
+        elif again is not None:
+            gone |= again.among(write_id, birth)
         count = int((~gone).sum(dim=1).min()) if self.count else 0
-        # Hidden vectors of the newest rows, which are the same writes' in every layer.
-        newest = gone[0, gone.shape[1] - self.recent.shape[1] :]
-        self.recent = self.recent[:, ~newest].clone()
+        self.recent = self.recent[:, recent].clone()
         kept = [layer_slots[~g] for layer_slots, g in zip(slots, gone, strict=True)]
         surplus = [self._row_of(layer, own[: len(own) - count]) for layer, own in enumerate(kept)]
         left = torch.stack([own[len(own) - count :] for own in kept])
@@ -283,6 +294,13 @@ class ShortTermPool:
         self.count = count
         self._owned = True
         return surplus
+
+    def _take_over(self, slots: Tensor, sources: Tensor) -> None:
+        """Let slots [L, n] hold what other slots [L, n] hold, births and write ids apart."""
+        layer = torch.arange(self.layers, device=slots.device)[:, None]
+        for column in self.columns.values():
+            own = slice(len(column))
+            column[layer[own], slots[own]] = column[layer[own], sources[own]]
 
     def _row_of(self, layer: int, slots: Tensor) -> dict[str, Tensor]:
         """Copies of rows of one layer, name -> [c, ...]."""
