@@ -13,13 +13,16 @@ PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -q
 # Where question sets and books lie, as docs/bench.md says.
 DATA ?= data
 
-.PHONY: demo test test-all lint docs comparison peers clean
+.PHONY: demo test test-ci test-all lint docs comparison peers clean
 
 demo: $(VENV)/.installed
 	$(BIN)/memplus demo --model $(MODEL)
 
 test: lint
 	$(PYTEST)
+
+test-ci: lint
+	$(PYTEST) -m "not slow"
 
 test-all: lint
 	$(PYTEST) -m ""

@@ -43,6 +43,7 @@ def latency(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.long
 def test_a_tiny_shape_runs_end_to_end_and_ends_in_json() -> None:
     done = latency("--shape", "tiny", "--threads", "1", "--rounds", "1", "--growth")
 
@@ -62,6 +63,7 @@ def test_a_tiny_shape_runs_end_to_end_and_ends_in_json() -> None:
     assert figures["tokens_per_second"] == pytest.approx(16 / figures["write_ms"] * 1000)
 
 
+@pytest.mark.long
 def test_both_dtypes_are_measured_side_by_side_and_compared() -> None:
     """Growth is left out unless it is asked for."""
     done = latency("--shape", "tiny", "--rounds", "1", "--dtype", "bf16", "--dtype", "fp32")
@@ -88,6 +90,7 @@ def test_what_needs_a_gpu_is_refused_without_one(benchmark: str, asked_for: list
     assert done.stdout == ""
 
 
+@pytest.mark.long
 def test_the_device_may_be_named_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEMPLUS_DEVICE", "no such device")
     assert "no such device" in latency("--shape", "tiny", "--rounds", "1").stderr
@@ -133,6 +136,7 @@ def ladder(*arguments: str | Path) -> dict[str, Any]:
     return result
 
 
+@pytest.mark.long
 def test_the_ladder_of_bytes_falls_and_answers_stay() -> None:
     """The nano, 20 notes under 10 000 tokens: what packed rows cost in answers."""
     result = ladder("--tokens", "6000", "--notes", "20")
@@ -156,6 +160,7 @@ def test_the_ladder_of_bytes_falls_and_answers_stay() -> None:
     assert low < exact <= high
 
 
+@pytest.mark.long
 def test_the_ladder_tells_a_model_of_spans_what_is_held_out(tmp_path: Path) -> None:
     """An untrained model: every rung is measured, whatever it answers."""
     make_mplus(config=LONGER).save_pretrained(tmp_path / "model")
@@ -326,6 +331,7 @@ def test_askers_together_answer_as_one_after_another() -> None:
     assert result["cpu_ratio"] > 0
 
 
+@pytest.mark.long
 def test_a_served_model_under_ten_times_its_load_loses_nothing_and_grows_no_queue() -> None:
     script = LATENCY.with_name("serve.py")
     sizes = ["--seconds", "2", "--memories", "4", "--new", "4", "--askers", "4"]

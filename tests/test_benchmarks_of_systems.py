@@ -252,6 +252,7 @@ def test_the_recall_of_the_right_chunk_is_measured_beside_bm25(
     assert run_memlong(monkeypatch, capsys, *given, "--out", tmp_path / "found.jsonl") == found
 
 
+@pytest.mark.long
 @needs_bm25
 def test_counters_are_compared_with_age_on_passages_asked_for_again_and_again(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

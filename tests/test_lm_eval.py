@@ -78,6 +78,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+@pytest.mark.long
 @installed
 def test_the_harness_runs_all_three_kinds_of_task(folder: Path) -> None:
     arguments = f"system=memoryllm,model={folder / 'model'},marker=\\n\\nQuestion:"

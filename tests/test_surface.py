@@ -33,6 +33,7 @@ def test_import_loads_nothing_heavy() -> None:
     assert loaded_by("import memplus").isdisjoint(HEAVY)
 
 
+@pytest.mark.long
 def test_facade_loads_no_plotting_and_no_web_stack() -> None:
     loaded = loaded_by("from memplus import MPlus")
     assert loaded.isdisjoint({"matplotlib", "fastapi", "starlette", "uvicorn", "typer"})

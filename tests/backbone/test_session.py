@@ -241,6 +241,7 @@ def test_a_read_does_not_depend_on_earlier_reads(name: str) -> None:
     assert torch.equal(again, going_on)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("what", ["model", "decoder", "layers", "wrapped"])
 def test_a_compiled_model_gives_what_it_gives_uncompiled(what: str) -> None:
     """Passes run it as it is written; the caller's own calls stay compiled."""

@@ -18,6 +18,7 @@ def book(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_a_benchmark_is_run_shown_resumed_and_drawn(
     run: Run, tmp_path: Path, tiny: Path, book: Path
 ) -> None:

@@ -92,6 +92,7 @@ def test_doctor_finds_health_and_sickness(run: Run, tmp_path: Path, tiny: Path) 
     assert not json.loads(out)["healthy"]
 
 
+@pytest.mark.long
 def test_demo_draws_its_curve(run: Run, tmp_path: Path, tiny: Path, text: Path) -> None:
     picture = tmp_path / "curve.png"
     text.write_text(TEXT * 14)

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import pytest
 from tests.cli.conftest import Run
 
 TEXT = "The gate is red. It rained. Nobody came. " * 15
 
 
+@pytest.mark.long
 def test_both_figures_stand_on_the_screen_and_in_the_data(
     run: Run, tmp_path: Path, tiny: Path
 ) -> None:
@@ -24,6 +26,7 @@ def test_both_figures_stand_on_the_screen_and_in_the_data(
     assert {cell["system"] for cell in data["cells"]} == {"mplus", "memoryllm", "nothing"}
 
 
+@pytest.mark.long
 def test_a_model_that_is_not_the_nano_is_told_ordinary_statements(
     run: Run, tmp_path: Path, tiny: Path
 ) -> None:
@@ -46,6 +49,7 @@ def test_a_model_that_is_not_the_nano_is_told_ordinary_statements(
     assert " MB." in silent.err
 
 
+@pytest.mark.long
 def test_several_texts_are_read_one_after_the_other(run: Run, tmp_path: Path, tiny: Path) -> None:
     paths = [tmp_path / name for name in ("one.txt", "two.txt")]
     for path in paths:

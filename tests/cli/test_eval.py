@@ -17,6 +17,7 @@ def text(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_retention_fills_a_folder_and_prints_what_it_found(
     run: Run, tmp_path: Path, tiny: Path, text: Path
 ) -> None:
@@ -36,6 +37,7 @@ def test_retention_fills_a_folder_and_prints_what_it_found(
     assert "another run: notes" in refused.err
 
 
+@pytest.mark.long
 def test_notes_in_other_layouts(run: Run, tmp_path: Path, tiny: Path, text: Path) -> None:
     out = tmp_path / "out"
     ran = run(
@@ -45,6 +47,7 @@ def test_notes_in_other_layouts(run: Run, tmp_path: Path, tiny: Path, text: Path
     assert {cell["kind"] for cell in ran.data["cells"]} > {"paragraph", "corrected"}
 
 
+@pytest.mark.long
 def test_notes_about_people_with_other_names(
     run: Run, tmp_path: Path, tiny: Path, text: Path
 ) -> None:
@@ -61,6 +64,7 @@ def test_notes_about_people_with_other_names(
     assert run(*given, "--names", tmp_path / "absent", "--out", tmp_path / "c").code == 2
 
 
+@pytest.mark.long
 def test_statements_are_counted_as_right_declined_and_wrong(
     run: Run, tmp_path: Path, tiny: Path
 ) -> None:
@@ -75,6 +79,7 @@ def test_statements_are_counted_as_right_declined_and_wrong(
     assert run(*given, "--min-confidence", 2).code == 2
 
 
+@pytest.mark.long
 def test_perplexity(run: Run, tiny: Path, text: Path) -> None:
     given = ("eval", "perplexity", text, "--model", tiny, "--tokens", "100", "--windows", 2)
     ran = run(*given, "--length", 8, "--json")
@@ -98,6 +103,7 @@ def nq(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_passages_of_a_question_set_are_told_in_one_stream(
     run: Run, tmp_path: Path, tiny: Path, text: Path, nq: Path
 ) -> None:
@@ -114,6 +120,7 @@ def test_passages_of_a_question_set_are_told_in_one_stream(
     assert "another run: held_out" in refused.err
 
 
+@pytest.mark.long
 def test_a_question_set_by_the_papers_protocol(
     run: Run, tmp_path: Path, tiny: Path, nq: Path
 ) -> None:
@@ -125,6 +132,7 @@ def test_a_question_set_by_the_papers_protocol(
     assert "no memory: " in shown.out
 
 
+@pytest.mark.long
 def test_the_columns_are_the_systems_that_were_asked_for(
     run: Run, tmp_path: Path, tiny: Path, text: Path
 ) -> None:

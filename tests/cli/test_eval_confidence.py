@@ -14,6 +14,7 @@ def text(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_confidence_leaves_its_picture_in_its_folder(
     run: Run, tmp_path: Path, tiny: Path, text: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -28,6 +29,7 @@ def test_confidence_leaves_its_picture_in_its_folder(
     assert run(*given, "--out", "file").code != 0
 
 
+@pytest.mark.long
 def test_a_threshold_is_chosen_on_what_no_figure_holds(
     run: Run, tmp_path: Path, tiny: Path, text: Path
 ) -> None:

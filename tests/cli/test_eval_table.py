@@ -1,12 +1,14 @@
 import json
 from pathlib import Path
 
+import pytest
 from tests.cli.conftest import Run
 from tests.data.question_sets import paragraph
 
 TEXT = "The gate is red. It rained. Nobody came. " * 400
 
 
+@pytest.mark.long
 def test_one_command_fills_the_table_and_goes_on_where_it_was(
     run: Run, tmp_path: Path, tiny: Path
 ) -> None:

@@ -22,6 +22,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_a_model_gets_a_rule(run: Run, tmp_path: Path, folder: Path) -> None:
     (tmp_path / "book.txt").write_text(TEXT)
     given = ["--model", folder, "--texts", tmp_path / "book.txt", "--distances", "0,300"]

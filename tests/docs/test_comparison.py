@@ -46,6 +46,7 @@ def test_the_page_says_how_it_was_made() -> None:
     assert re.search(r"^    memplus bench .*--small --dtype", PAGE.read_text(), flags=re.MULTILINE)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"question sets and books are not in {DATA}")
 def test_its_figures_are_of_todays_questions_and_weights(
     capsys: pytest.CaptureFixture[str],

@@ -94,6 +94,7 @@ def test_a_system_is_added_to_a_run_and_the_others_are_not_asked_again(
     assert both.results[1].errors == 0
 
 
+@pytest.mark.long
 def test_a_run_that_ends_anywhere_is_gone_on_with_to_the_same_answers(tmp_path: Path) -> None:
     run(tmp_path / "whole")
     whole = [json.loads(line) for line in lines(tmp_path / "whole", "mplus")]

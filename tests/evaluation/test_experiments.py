@@ -25,6 +25,7 @@ from memplus.evaluation.tasks.note_layouts import LAYOUTS
 from memplus.evaluation.tasks.retention import RetentionSizes
 
 
+@pytest.mark.long
 def test_a_folder_gets_answers_summary_and_picture_and_refuses_another_run(
     bench: Bench, model: MPlus, tmp_path: Path
 ) -> None:
@@ -55,6 +56,7 @@ def test_a_folder_gets_answers_summary_and_picture_and_refuses_another_run(
     assert (tmp_path / "run" / "answers.jsonl").read_bytes() == before
 
 
+@pytest.mark.long
 def test_layouts_and_question_sets_run_the_same_way(bench: Bench, tmp_path: Path) -> None:
     streams = Streams(RetentionSizes(1, (0,)), 1, tmp_path / "notes")
     results = evaluate_layouts(bench, BOOKS, streams, silent)
@@ -73,6 +75,7 @@ def held_out(count: int = 40) -> HeldOut:
     return HeldOut(passage_items("set", passages, (0, 30)), tuple(passages))
 
 
+@pytest.mark.long
 def test_what_is_told_in_a_stream_is_also_told_alone(bench: Bench, tmp_path: Path) -> None:
     told = Tellings(held_out(), items=3, seeds=2, folder=tmp_path / "told")
     results = evaluate_told(bench, BOOKS, told, silent)

@@ -193,6 +193,7 @@ def test_a_killed_save_never_leaves_a_mixture(tmp_path: Path) -> None:
     assert seen == {"old", "refused", "new"}
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.parametrize(
     ("before", "after"), [(None, "reference"), ("reference", None), ("reference", "reference")]

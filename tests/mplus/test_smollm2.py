@@ -80,6 +80,7 @@ def test_it_is_in_the_cache_and_listed_there(real: CachedBase) -> None:
     assert abs(real.nbytes - BASE.converted_bytes) < 10_000_000
 
 
+@pytest.mark.long
 def test_its_name_loads_the_bundle_that_comes_with_it_or_says_that_none_does(
     real: CachedBase,
 ) -> None:
@@ -90,6 +91,7 @@ def test_its_name_loads_the_bundle_that_comes_with_it_or_says_that_none_does(
         require_healthy(MPlus.from_pretrained("smollm2", dtype="float32", local_files_only=True))
 
 
+@pytest.mark.long
 def test_adapters_of_rank_8_over_it_are_a_bundle_below_20_mb(
     real: CachedBase, tmp_path: Path
 ) -> None:
@@ -117,6 +119,7 @@ def test_every_check_of_doctor_passes(model: MPlus) -> None:
     assert model.model.num_parameters() == BASE.parameters
 
 
+@pytest.mark.long
 def test_its_dtype_is_the_processors_and_that_of_a_bundle_over_it_too(
     model: MPlus, tmp_path: Path
 ) -> None:
@@ -188,6 +191,7 @@ def test_a_memory_in_a_store_reads_the_same_when_it_is_opened_again(
         assert torch.equal(next_logits(model, again), before)
 
 
+@pytest.mark.long
 def test_a_conversation_is_laid_out_by_its_chat_template_with_no_token_cut_and_kept(
     model: MPlus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -106,6 +106,7 @@ def stock_alone(model: MPlus, seed: int) -> Callable[[], list[Tensor]]:
     return work
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("adapted", [False, True], ids=["plain", "adapters"])
 def test_two_models_with_memory_on_one_stock_model(adapted: bool) -> None:
     first = make_mplus("llama", ADAPTED if adapted else CONFIG)
@@ -137,6 +138,7 @@ def test_the_stock_model_used_beside_its_memories(name: str, config: MemoryConfi
     assert_same(before, snapshot(model.model))
 
 
+@pytest.mark.long
 def test_generation_rules_are_those_of_one_request() -> None:
     model = make_mplus()
     memory = model.new_memory()
@@ -190,6 +192,7 @@ def written_texts(memory: Memory) -> dict[str, str]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("flush", [False, True])
 def test_several_writers_of_one_memory_lose_nothing(tmp_path: Path, flush: bool) -> None:
     model = make_mplus()
@@ -265,6 +268,7 @@ LOOKS: dict[str, Callable[[MPlus, Memory], Any]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", LOOKS)
 @pytest.mark.parametrize("kept", [False, True], ids=["in RAM", "in a store"])
 def test_who_looks_while_a_memory_is_written_sees_a_whole_state(

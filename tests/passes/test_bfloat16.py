@@ -70,6 +70,7 @@ def test_heads_may_share_keys_in_any_number(heads: tuple[int, int], in_products:
     assert float((found.float() - expected).abs().max()) <= TOLERANCE
 
 
+@pytest.mark.long
 @torch.no_grad()
 def test_the_nano_retrieves_the_same_rows_and_answers_alike(in_products: list[int]) -> None:
     """At least 99% of the rows, and 38 of 40 answers to the letter."""

@@ -35,6 +35,7 @@ asyncio.run(run())
 """
 
 
+@pytest.mark.long
 def test_the_claims_of_a_server_that_was_killed_go_with_it(database: ServerDatabase) -> None:
     ledger, request = made(database), {"messages": ["a"]}
     who = Principal("acme")

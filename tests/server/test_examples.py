@@ -29,6 +29,7 @@ def test_every_example_is_run_by_a_test() -> None:
     assert {path.name for path in EXAMPLES.glob("*.py")} == {"langgraph_agent.py", "llm_memplus.py"}
 
 
+@pytest.mark.long
 def test_the_agent_remembers_from_one_start_to_the_next(keyed: Served) -> None:
     key = keyed.key("agent")
     said = run(keyed, key, "langgraph_agent.py", "--url", keyed.url, FACT)
@@ -38,6 +39,7 @@ def test_the_agent_remembers_from_one_start_to_the_next(keyed: Served) -> None:
         assert texts(client, "agent") == [FACT]
 
 
+@pytest.mark.long
 def test_the_plugin_remembers_from_one_call_to_the_next(keyed: Served) -> None:
     key = keyed.key("plugin")
     run(keyed, key, "llm_memplus.py", FACT)

@@ -450,6 +450,7 @@ def test_a_plain_model_needs_the_scope_to_read(tmp_path: Path, nano: MPlus) -> N
     run(work())
 
 
+@pytest.mark.long
 def test_many_more_memories_than_may_be_open_take_writes_reads_and_deletions_at_once(
     tmp_path: Path, nano: MPlus
 ) -> None:

@@ -81,6 +81,7 @@ def test_bytes_now_and_then_do_not_hold_a_connection() -> None:
         assert time.monotonic() - began < 15
 
 
+@pytest.mark.long
 def test_a_request_may_take_its_time_once_its_head_is_there_and_others_follow() -> None:
     with served(SECONDS) as place, connected(place) as client:
         for _ in range(2):

@@ -95,6 +95,7 @@ def check_memories(store: Path, model: MPlus, clients: list[Persisting]) -> Coun
     return found
 
 
+@pytest.mark.long
 def test_nothing_acknowledged_is_lost_where_a_server_is_killed(
     tmp_path: Path, nano: MPlus, preloader: Preloader
 ) -> None:

@@ -6,11 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from tests.server.serving import serving
 
 from memplus.mplus.model import MPlus
 
 
+@pytest.mark.long
 def test_no_request_that_fits_or_breaks_the_document_fails_the_server(
     tmp_path: Path, nano: MPlus
 ) -> None:

@@ -22,6 +22,7 @@ from memplus.store import MemoryStore
 LONG = "The list goes on and on with what nobody asked for. " * 3000
 
 
+@pytest.mark.long
 def test_a_server_that_is_told_to_end_ends_what_runs_and_loses_nothing(
     tmp_path: Path, nano: MPlus, preloader: Preloader
 ) -> None:
@@ -81,6 +82,7 @@ run(services, lambda url: print(url, flush=True))
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
 def test_a_server_that_still_loads_its_model_does_not_wait_for_it(
     tmp_path: Path, sign: signal.Signals
@@ -116,6 +118,7 @@ def until_written(url: str) -> None:
     raise TimeoutError("no write has begun")
 
 
+@pytest.mark.long
 def test_who_is_not_done_in_time_is_told_and_the_server_ends_in_that_time(
     tmp_path: Path, nano: MPlus, preloader: Preloader
 ) -> None:

@@ -56,6 +56,7 @@ def test_a_question_s_reach_counts_each_retrieved_row_of_a_write_once() -> None:
     assert dict(reached.ages)[1_000] >= newest
 
 
+@pytest.mark.long
 def test_bytes_per_token_are_those_that_a_memory_grows_by() -> None:
     for rows in ROWS:
         model = make_mplus()

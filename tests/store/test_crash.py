@@ -122,6 +122,7 @@ def test_killed_at_a_named_point(server: Server, tmp_path: Path, point: str) -> 
     assert any(drive(server, tmp_path / "s", orders)[1::2])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kills", [60, pytest.param(170, marks=pytest.mark.slow)])
 def test_killed_at_any_change_of_the_disk(server: Server, tmp_path: Path, kills: int) -> None:
     draw = random.Random(kills)
@@ -129,6 +130,7 @@ def test_killed_at_any_change_of_the_disk(server: Server, tmp_path: Path, kills:
     assert all(drive(server, tmp_path / "s", orders))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kills", [30, pytest.param(90, marks=pytest.mark.slow)])
 def test_killed_at_any_time(server: Server, tmp_path: Path, kills: int) -> None:
     draw = random.Random(kills)

@@ -99,6 +99,7 @@ def test_every_refusal_is_an_error_and_loses_nothing(
     assert total >= 8
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("change", ["create", "fork", "delete", "import"])
 def test_memories_come_and_go_whole(tmp_path: Path, before: Path, change: str) -> None:
     file = tmp_path / "alice.zip"

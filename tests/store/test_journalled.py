@@ -213,6 +213,7 @@ def test_a_rolled_back_label_is_not_there_and_may_be_used_again(memory: StoredMe
     assert memory.has_label("cd34")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("lasting", [False, True], ids=["once", "from then on"])
 def test_whatever_the_disk_refuses_label_and_content_agree(tmp_path: Path, lasting: bool) -> None:
     number, total = 0, 1
@@ -251,6 +252,7 @@ def written(rows: int) -> Memory:
     return memory
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("rows", [24, pytest.param(60, marks=pytest.mark.slow)])
 def test_every_row_is_written_exactly_once_however_often_the_writer_is_killed(
     tmp_path: Path, rows: int

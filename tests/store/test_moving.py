@@ -124,6 +124,7 @@ def test_a_damaged_memory_stays_where_it_is(tmp_path: Path) -> None:
     assert ("alice" in one, "alice" in two, names(two)) == (True, False, [])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("which", ["one", "two"])
 def test_killed_at_any_change_of_the_disk(tmp_path: Path, which: str) -> None:
     number, places = 0, set()
@@ -160,6 +161,7 @@ def test_killed_at_any_change_of_the_disk(tmp_path: Path, which: str) -> None:
     assert number > 4
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("which", ["one", "two"])
 @pytest.mark.parametrize("lasting", [False, True], ids=["once", "from then on"])
 def test_whatever_the_disk_refuses(tmp_path: Path, which: str, lasting: bool) -> None:

@@ -37,6 +37,7 @@ def read(memory: Memory) -> list[torch.Tensor]:
     ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("host", HOSTS, ids=NAMES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_memory_of_packed_rows_is_the_plain_one(

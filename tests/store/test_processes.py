@@ -33,6 +33,7 @@ memory.close()
 """
 
 
+@pytest.mark.long
 def test_a_reader_sees_whole_states_in_order_while_another_process_writes(tmp_path: Path) -> None:
     store, oracle = MemoryStore(tmp_path / "s", limits=SMALL), Oracle()
     store.create("alice", HOST, seed=9).close()

@@ -51,6 +51,7 @@ def test_closing_waits_for_everything_and_many_calls_are_one_commit(tmp_path: Pa
         assert len(memory.texts()) == len(plain.writes)
 
 
+@pytest.mark.long
 def test_a_killed_process_leaves_a_whole_state_of_the_past(tmp_path: Path) -> None:
     draw, server, oracle = random.Random(1), Server(), Oracle()
     oracle.upto(24)

@@ -28,6 +28,7 @@ def resident(container: Container) -> int:
     return found
 
 
+@pytest.mark.long
 def test_mapped_pages_are_given_back_within_the_budget(tmp_path: Path) -> None:
     column = torch.arange(512 * BLOCK // 8)
     plan = layout({}, {"column": (column.dtype, list(column.shape))})

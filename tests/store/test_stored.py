@@ -106,6 +106,7 @@ def test_a_model_refuses_a_closed_memory(tmp_path: Path) -> None:
 LINES = 12
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("durability", ["full", "relaxed"])
 def test_threads_that_write_and_ask_one_memory_lose_nothing_and_see_whole_states(
     tmp_path: Path, durability: str

@@ -35,6 +35,7 @@ def test_the_documentation_is_long() -> None:
     assert len(language_documentation().split()) > 50_000
 
 
+@pytest.mark.long
 def test_every_note_is_asked_at_the_distances_that_fit_and_shown_with_evidence(
     bench: Bench,
 ) -> None:
@@ -74,6 +75,7 @@ def test_every_note_is_asked_at_the_distances_that_fit_and_shown_with_evidence(
     assert all(one.quote in told for one in shown.shown)
 
 
+@pytest.mark.long
 def test_right_answers_of_the_bundled_model_stand_on_the_notes_themselves() -> None:
     shared = Shared(lambda: MPlus.from_pretrained("nano").eval())
     bench = Bench(usual_systems(shared), shared.reference)
@@ -87,6 +89,7 @@ def test_right_answers_of_the_bundled_model_stand_on_the_notes_themselves() -> N
         assert 0 < one.share <= 1
 
 
+@pytest.mark.long
 def test_statements_are_told_once_and_asked_at_every_distance_beside_what_was_never_told(
     bench: Bench,
 ) -> None:

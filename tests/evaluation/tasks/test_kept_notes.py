@@ -35,6 +35,7 @@ def kept(texts: list[str], sizes: RetentionSizes) -> dict[tuple[str, str, int | 
     return {(cell.kind, cell.system, cell.wanted): cell for cell in cells}
 
 
+@pytest.mark.long
 def test_the_bundled_model_keeps_notes_that_it_was_told() -> None:
     cells = kept([SENTENCES * 20], RetentionSizes(24, (0, 3_000)))
     assert cells[NOTE, LONG_TERM, 0].accuracy >= 0.9

@@ -102,6 +102,7 @@ def test_alone_every_item_has_a_session_to_itself() -> None:
         assert (question.told.start, question.told.end) == (0, 5)
 
 
+@pytest.mark.long
 def test_systems_answer_both_kinds_of_plan(bench: Bench, texts: Texts) -> None:
     recorder = InMemory()
     plans = [told_plan(texts, bench.chunk, TELLING, 0), *alone_plans(PASSAGES, words, 0)]

@@ -225,6 +225,7 @@ def test_closing_ends_what_runs_and_takes_nothing_new(model: MPlus) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.long
 def test_a_process_may_end_while_its_engine_works() -> None:
     program = """
 import asyncio

@@ -27,6 +27,7 @@ def filled(served: Served, key: str) -> str:
     return "home"
 
 
+@pytest.mark.long
 def test_everything_can_be_done_with_the_keyboard_alone(page: Page, key: str) -> None:
     page.open()
     page.tab_to("Key")
@@ -71,6 +72,7 @@ def test_the_first_stop_skips_to_the_content(inside: Page) -> None:
     assert inside.heading == "Memories"
 
 
+@pytest.mark.long
 def test_the_tab_key_reaches_every_control(inside: Page, filled: str) -> None:
     for view in views(filled):
         inside.open(view)
@@ -96,6 +98,7 @@ def test_a_new_view_is_read_from_its_heading(inside: Page, filled: str) -> None:
         assert inside.active.get_attribute("textContent") == focus
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dark", [False, True])
 def test_controls_have_names_headings_an_order_and_texts_contrast(
     inside: Page, filled: str, dark: bool
@@ -146,6 +149,7 @@ def test_light_and_dark_follow_the_reader(inside: Page) -> None:
     assert dark == "rgb(14, 20, 18)"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("width", [360, 1200])
 def test_nothing_is_wider_than_the_screen(
     served: Served, inside: Page, key: str, width: int
@@ -165,6 +169,7 @@ def test_nothing_is_wider_than_the_screen(
     assert inside.script("return document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.long
 def test_texts_that_hold_html_and_script_stay_text(served: Served, inside: Page, key: str) -> None:
     evil = "<img src=x onerror=window.hit=1><b>{{7*7}}"
     script = "<script>window.hit=1</script><svg onload=window.hit=1> javascript:hit() "

@@ -101,6 +101,7 @@ def test_contents_show_what_is_held_by_source(served: Served, inside: Page, key:
     assert Select(inside.field("Source")).first_selected_option.text == "pets"
 
 
+@pytest.mark.long
 def test_forgetting_shows_what_would_go_and_what_remains_before_it_is_done(
     served: Served, inside: Page, key: str
 ) -> None:
@@ -126,6 +127,7 @@ def test_forgetting_shows_what_would_go_and_what_remains_before_it_is_done(
         inside.shows("Request page-")
 
 
+@pytest.mark.long
 def test_a_fork_begins_alike_and_history_goes_back(served: Served, inside: Page, key: str) -> None:
     written(served, key)
     inside.memory("household", "manage")
@@ -171,6 +173,7 @@ def test_deleting_asks_for_the_name(served: Served, inside: Page, key: str) -> N
     inside.shows("Nothing is remembered yet")
 
 
+@pytest.mark.long
 def test_an_exported_memory_can_be_imported(
     served: Served, inside: Page, key: str, tmp_path: Path
 ) -> None:
@@ -222,6 +225,7 @@ def test_a_long_file_is_written_in_parts_and_goes_on_where_it_failed(
     assert texts[1].startswith("Line ")
 
 
+@pytest.mark.long
 def test_a_packed_file_is_left_to_the_server(
     served: Served, inside: Page, key: str, tmp_path: Path
 ) -> None:

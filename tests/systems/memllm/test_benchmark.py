@@ -123,6 +123,7 @@ def test_behind_a_read_each_token_is_mixed_of_both_branches(scripts: Any) -> Non
     assert half == []  # of one document no interval can be said
 
 
+@pytest.mark.long
 def test_the_command_prints_every_rung(
     scripts: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

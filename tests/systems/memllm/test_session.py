@@ -109,6 +109,7 @@ def test_the_text_before_a_sentence_is_cut_by_whole_sentences() -> None:
     assert context(20) == ""
 
 
+@pytest.mark.long
 def test_the_text_before_a_sentence_is_the_same_in_one_piece_and_in_many() -> None:
     system = MemLLMSystem(SHARED, replace(OPTIONS, context_sentences=2))
     text = (RED + NAP + BLUE) * 3

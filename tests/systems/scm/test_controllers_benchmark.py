@@ -42,6 +42,7 @@ def test_another_controller_is_asked_and_compared_with_what_is_true(script: Any)
     assert checked.said == {"gate": [(False, True)], "answers": [(False, True)]}
 
 
+@pytest.mark.long
 def test_all_controllers_are_put_the_same_questions(
     script: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

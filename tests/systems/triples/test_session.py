@@ -225,6 +225,7 @@ def state_of(session: Session) -> tuple[Any, ...]:
     return session.table.rows(), session.counts, session.tokens, waits.text, waits.next
 
 
+@pytest.mark.long
 def test_a_text_in_one_piece_or_in_many_leaves_the_same_state(
     system: TripleSystem[Any, Any, Any],
 ) -> None:

@@ -7,6 +7,7 @@ from tests.training.conftest import SMALL
 from memplus.mplus.model import MPlus
 
 
+@pytest.mark.long
 def test_a_fresh_model_is_a_stock_llama_of_the_recipes_sizes(model: MPlus) -> None:
     sizes = SMALL.architecture
     assert type(model.model).__name__ == "LlamaForCausalLM"

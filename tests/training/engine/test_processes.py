@@ -57,6 +57,7 @@ def expect_equal_runs(one: Path, two: Path) -> None:
         assert (tensor - kept[1][name]).abs().max() < 2e-4, name
 
 
+@pytest.mark.long
 def test_two_processes_give_the_losses_and_weights_of_one(tmp_path: Path) -> None:
     write_texts(tmp_path)
     TextRun(make_config(tmp_path, memory=STORE, run=RUN)).run()

@@ -60,6 +60,7 @@ def expect_equal_runs(one: Path, two: Path) -> None:
         assert (tensor - kept[1][name]).abs().max() < 2e-4, name
 
 
+@pytest.mark.long
 def test_two_processes_give_the_losses_and_weights_of_one_and_go_on(tmp_path: Path) -> None:
     optimizer = {"schedule": "constant"}
     SystemRun(make_config(tmp_path, run=RUN, optimizer=optimizer)).run()

@@ -30,6 +30,7 @@ def changed(config: SystemRunConfig, name: str, steps: int | None = None) -> Sys
     return replace(config, run=run)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("cut", "through_time"), [(1, True), (3, True), (2, False)])
 def test_a_run_taken_up_again_ends_in_the_same_bits(
     tmp_path: Path, cut: int, *, through_time: bool

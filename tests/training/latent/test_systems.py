@@ -41,6 +41,7 @@ def test_no_system_with_weights_to_train_is_left_out() -> None:
     assert found - {"learner"} == {*THERE}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", THERE)
 def test_its_weights_move_and_a_run_taken_up_again_ends_in_the_same_bits(
     name: str, tmp_path: Path

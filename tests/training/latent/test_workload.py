@@ -29,6 +29,7 @@ def test_tasks_come_by_their_weights_and_the_same_for_the_same_seed(tmp_path: Pa
     assert set(labels) == {"books", "questions"}
 
 
+@pytest.mark.long
 def test_processes_have_their_share_of_one_batch(tmp_path: Path) -> None:
     whole, parts = workload(tmp_path), [workload(tmp_path, (i, 2)) for i in range(2)]
     for step in range(4):
@@ -53,6 +54,7 @@ def test_what_is_learned_from_is_counted(tmp_path: Path) -> None:
     assert one.counts == {"text_tokens": text, "question_tokens": tokens, "questions": asked}
 
 
+@pytest.mark.long
 def test_everything_that_is_kept_can_be_taken_up_again(tmp_path: Path) -> None:
     one, two = workload(tmp_path), workload(tmp_path)
     for step in range(4):

@@ -64,6 +64,7 @@ def test_a_finished_run_is_an_adapter_of_its_base_with_figures_and_a_picture(
     assert (tmp_path / "run.png").stat().st_size > 1000
 
 
+@pytest.mark.long
 def test_learning_makes_the_loss_fall(tmp_path: Path) -> None:
     write_base(tmp_path)
     config = make_config(tmp_path, run={"steps": 40, "report": 40 // 4})

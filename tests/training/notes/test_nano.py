@@ -43,6 +43,7 @@ def run(tmp_path: Path) -> NanoRun:
     return NanoRun(texts, tmp_path / "run", steps=2, recipe=recipe)
 
 
+@pytest.mark.long
 def test_a_model_trained_from_nothing_is_whole_and_small(run: NanoRun) -> None:
     trained = train_nano(run)
     model = MPlus.from_pretrained(run.out / "final")
@@ -56,6 +57,7 @@ def test_a_model_trained_from_nothing_is_whole_and_small(run: NanoRun) -> None:
     assert model.ask(memory, "Who is there?").seconds > 0
 
 
+@pytest.mark.long
 def test_a_run_goes_on_from_its_checkpoint_and_from_a_model(run: NanoRun, tmp_path: Path) -> None:
     train_nano(run)
     seen: list[int] = []
@@ -70,6 +72,7 @@ def test_a_run_goes_on_from_its_checkpoint_and_from_a_model(run: NanoRun, tmp_pa
     assert max(moved) < 1e-3
 
 
+@pytest.mark.long
 def test_episodes_made_ahead_and_other_names_train_the_same_model(
     run: NanoRun, tmp_path: Path
 ) -> None:

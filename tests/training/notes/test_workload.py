@@ -57,6 +57,7 @@ def test_its_steps_are_those_that_made_the_bundled_weights(
     assert total == pytest.approx(3222.22866, abs=0.02)
 
 
+@pytest.mark.long
 def test_training_learns_the_text_and_reports(
     model: MPlus, maker: EpisodeMaker, tmp_path: Path
 ) -> None:

@@ -218,6 +218,7 @@ def test_the_abstention_is_what_the_prompt_says(tmp_path: Path) -> None:
     assert labels[labels != IGNORED].tolist() == expected
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("retrieved", [0, 16])
 def test_a_run_learns_resumes_to_the_bit_and_ends_with_an_empty_memory(
     tmp_path: Path, retrieved: int
@@ -246,6 +247,7 @@ def test_a_run_learns_resumes_to_the_bit_and_ends_with_an_empty_memory(
     assert "loss.continued" in json.loads(lines[-1])
 
 
+@pytest.mark.long
 def test_a_run_in_16_bits_learns_beside_weights_in_32(tmp_path: Path) -> None:
     """As on a GPU: the decoder in bfloat16, what is trained in float32, products in 16 bits."""
     model = {"backbone": str(tmp_path / "tiny"), "dtype": "bfloat16", "trainable": "adapters"}
@@ -279,6 +281,7 @@ def test_rows_of_spans_that_a_model_comes_with_are_found_by_its_retriever(tmp_pa
     assert isinstance(model.ask(memory, "Who?").text, str)
 
 
+@pytest.mark.long
 def test_a_run_learns_from_sources_without_end_and_resumes_to_the_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -207,6 +207,7 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
         assert weight.equal(two[name]), name
 
 
+@pytest.mark.long
 def test_adapters_learn_in_half_precision_beside_frozen_weights(tmp_path: Path) -> None:
     """Two adapters with dropout, layers computed again, bfloat16; killed and taken up again."""
     write_texts(tmp_path)
