@@ -78,6 +78,8 @@ def test_it_comes_back_from_its_tensors(segments: int, rows: int) -> None:
         ("bounds", torch.tensor([0, 5]), r"bounds is \[2\]"),
         ("bounds", torch.tensor([0, 5, 5, 9]), "bounds do not rise"),
         ("bounds", torch.tensor([-1, 5, 6, 9]), "bounds do not rise"),
+        ("sensory", torch.zeros(1, 1, dtype=torch.int64), "sensory has 1 tokens of a segment of 5"),
+        ("cache", torch.zeros(1, 2, 4), "bounds is"),
     ],
 )
 def test_other_tensors_are_refused_by_name(name: str, tensor: Any, said: str) -> None:
@@ -88,3 +90,13 @@ def test_other_tensors_are_refused_by_name(name: str, tensor: Any, said: str) ->
         tensors[name] = tensor
     with pytest.raises(ValueError, match=said):
         restore(tensors)
+
+
+def test_where_no_vector_has_left_the_first_is_of_the_first_token() -> None:
+    for state in (followed(0), followed(2)):
+        tensors = dict(state.tensors)
+        tensors["bounds"] = tensors["bounds"] + 3
+        with pytest.raises(ValueError, match="bounds begin at 3"):
+            restore(tensors)
+    with pytest.raises(ValueError, match="sensory has 2 tokens of a segment of 0"):
+        restore({**followed(0).tensors, "sensory": torch.zeros(1, 2, dtype=torch.int64)})

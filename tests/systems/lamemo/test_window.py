@@ -40,7 +40,7 @@ def steps(rows: int, total: int) -> list[LayerStep]:
 
 def test_it_begins_with_nothing() -> None:
     empty = empty_window(SIZES, 3, LIKE)
-    assert empty.count == empty.written == empty.last == 0
+    assert empty.count == empty.tokens == empty.last == 0
     assert empty.nbytes == 16
     assert empty_window(SIZES, 1, LIKE.bfloat16()).logs.dtype == torch.float32
 
@@ -51,7 +51,7 @@ def test_it_grows_and_then_moves() -> None:
     for tokens in (3, 3, 2):
         total = found.count + tokens
         found = moved(found, drawn(1, total, 6), steps(1, total), SIZES.memory)
-        counts.append((found.count, found.last, found.written))
+        counts.append((found.count, found.last, found.tokens))
     assert counts == [(3, 3, 3), (5, 3, 6), (5, 2, 8)]
     assert torch.equal(found.embeddings, drawn(1, 7, 6)[:, 2:])
     for layer, step in enumerate(steps(1, 7)):
@@ -79,7 +79,7 @@ def test_rows_are_taken_and_repeated() -> None:
     three = second.repeated(3)
     assert three.embeddings.shape[0] == three.context.shape[1] == three.logs.shape[1] == 3
     assert torch.equal(three.context[:, 2], whole.context[:, 1])
-    assert (three.last, three.written) == (4, 9)
+    assert (three.last, three.tokens) == (4, 9)
 
 
 def test_it_is_cut_from_its_graph() -> None:
@@ -105,12 +105,18 @@ def test_it_is_restored() -> None:
         ({"counts": torch.tensor([10, 9])}, "counts are"),
         ({"counts": torch.tensor([1, 4])}, "counts are"),
         ({"counts": torch.tensor([-1, 9])}, "counts are"),
+        ({"counts": torch.tensor([0, 9])}, "counts are"),
         ({"other": drawn(1)}, "other"),
     ],
 )
 def test_other_tensors_are_refused(changes: dict[str, Tensor], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         restored_window({**window().tensors, **changes}, SIZES, LIKE)
+
+
+def test_a_window_that_has_lost_what_it_had_room_for_is_refused() -> None:
+    with pytest.raises(ValueError, match="counts are"):
+        restored_window(window().tensors, replace(SIZES, memory=6), LIKE)
 
 
 def test_a_longer_window_than_there_is_room_for_is_refused() -> None:

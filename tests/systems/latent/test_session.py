@@ -6,10 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from tests.fakes import make_mplus
+from tests.fakes import make_mplus, some_ids
 from tests.systems.conftest import SHARED, SMALL
 from tests.systems.latent.tiny_weights import tiny_weights
 from tests.systems.latent.toy import ToyOptions, ToySystem
+from tests.systems.options import spec_for
 
 from memplus.errors import (
     ConfigError,
@@ -19,9 +20,12 @@ from memplus.errors import (
     UsageError,
 )
 from memplus.systems.latent.session import LatentSession
+from memplus.systems.latent.system import LatentSystem
 from memplus.systems.protocol import ChatPrompt, Evidence
+from memplus.systems.registry import SYSTEMS, make_systems, system_class
 from memplus.systems.shared import Shared
 
+LATENT = [name for name in SYSTEMS if issubclass(system_class(name), LatentSystem)]
 TEXT = "The gate is red, and nobody came. It rained for days on end; the keeper slept. "
 QUESTIONS = ["What is red?", "Who slept while it rained for days?", "What was the boat's name?"]
 
@@ -235,6 +239,30 @@ def test_a_state_that_contradicts_the_mechanism_is_refused(tmp_path: Path) -> No
         broken.save(tmp_path / "session")
         with pytest.raises(CorruptMemoryError, match="state"):
             made.load(tmp_path / "session")
+
+
+@pytest.mark.parametrize("name", LATENT)
+def test_a_state_of_several_texts_or_of_another_is_refused(name: str, tmp_path: Path) -> None:
+    (made,) = make_systems([spec_for(name)], SHARED)
+    assert isinstance(made, LatentSystem)
+    mechanism, segment = made.mechanism, made.chunk_tokens
+    with torch.no_grad():
+        two = mechanism.write(mechanism.empty(2), some_ids(2, segment, seed=1))
+        longer = mechanism.write(mechanism.empty(1), some_ids(1, segment, seed=1))
+        longer = mechanism.write(longer, some_ids(1, segment, seed=2))
+    session = told(TEXT[:segment], made=made)  # type: ignore[arg-type]
+    session.save(tmp_path / "sound")
+    assert made.load(tmp_path / "sound").tokens == segment
+    for state, said in (
+        (two, "of 2 texts"),
+        (mechanism.empty(2), "of 2 texts"),
+        (mechanism.empty(1), f"of 0 tokens, while {segment} were written"),
+        (longer, f"of {2 * segment} tokens, while {segment} were written"),
+    ):
+        session.state = state
+        session.save(tmp_path / "broken")
+        with pytest.raises(CorruptMemoryError, match=f"state is {said}"):
+            made.load(tmp_path / "broken")
 
 
 def test_a_tail_that_no_session_has_is_refused(tmp_path: Path) -> None:

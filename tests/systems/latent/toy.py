@@ -41,6 +41,14 @@ class ToyState:
     def nbytes(self) -> int:
         return self.mean.nbytes + self.ends.nbytes
 
+    @property
+    def rows(self) -> int:
+        return len(self.mean)
+
+    @property
+    def tokens(self) -> int:
+        return int(self.ends[0, -1]) if self.ends.shape[1] else 0
+
     def detached(self) -> ToyState:
         return ToyState(self.mean.detach(), self.ends)
 
@@ -133,9 +141,9 @@ class ToyMechanism(Mechanism[ToyState]):
         if tensors.keys() != {"mean", "ends"}:
             raise ValueError("a toy has a mean and ends")
         mean, ends = tensors["mean"], tensors["ends"]
-        if mean.shape != (1, len(self.first)) or mean.dtype != self.first.dtype:
+        if mean.shape != (len(mean), len(self.first)) or mean.dtype != self.first.dtype:
             raise ValueError(f"mean is {list(mean.shape)} in size")
-        if ends.dtype != torch.int64 or ends.dim() != 2 or len(ends) != 1:
+        if ends.dtype != torch.int64 or ends.dim() != 2 or len(ends) != len(mean):
             raise ValueError(f"ends is {list(ends.shape)} in size")
         return ToyState(mean.to(self.first.device), ends.to(self.first.device))
 

@@ -109,11 +109,28 @@ def test_a_bank_comes_back_from_its_tensors() -> None:
         ("starts", torch.zeros(3)),
         ("tokens", torch.zeros(2, dtype=torch.long)),
         ("other", torch.zeros(2)),
+        ("starts", torch.tensor([-2, 0, 2])),
+        ("starts", torch.tensor([0, 4, 2])),
+        ("starts", torch.tensor([0, 1, 4])),
+        ("tokens", torch.tensor([-5])),
+        ("tokens", torch.tensor([5])),
+        ("means", filled(6).means * 1.01),
     ],
 )
 def test_other_tensors_are_refused_by_name(name: str, tensor: Tensor) -> None:
     with pytest.raises(ValueError, match=name):
         Bank.restored(SHAPE, {**filled(6).tensors, name: tensor}, LIKE)
+
+
+def test_an_empty_bank_has_no_tokens_below_zero() -> None:
+    with pytest.raises(ValueError, match="tokens is -5"):
+        Bank.restored(SHAPE, {**filled().tensors, "tokens": torch.tensor([-5])}, LIKE)
+
+
+def test_no_chunk_begins_behind_all_numbers() -> None:
+    starts = torch.tensor([0, 2, (1 << 63) - 1])
+    with pytest.raises(ValueError, match="tokens is 6, though"):
+        Bank.restored(SHAPE, {**filled(6).tensors, "starts": starts}, LIKE)
 
 
 def test_more_chunks_than_fit_are_refused() -> None:

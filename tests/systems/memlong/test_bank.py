@@ -154,6 +154,10 @@ def test_directions_are_of_unit_length_about_the_mean_in_units_of_the_spread() -
         ("counters", torch.tensor([0, -1]), "counters"),
         ("counters", torch.tensor([0]), "counters"),
         ("before", torch.zeros(2, 2), "before"),
+        ("before", torch.zeros(5), r"before is \[5\]"),
+        ("before", torch.zeros(0), r"before is \[0\]"),
+        ("before", torch.zeros(4, dtype=torch.int64), "before is"),
+        ("starts", torch.tensor([-4, 0]), "starts"),
         ("other", torch.zeros(1), "other"),
     ],
 )

@@ -37,8 +37,13 @@ class HMTState:
         return sum(one.nbytes for one in self.tensors.values())
 
     @property
+    def rows(self) -> int:
+        """See ``MechanismState.rows``."""
+        return len(self.cache)
+
+    @property
     def tokens(self) -> int:
-        """How many were written."""
+        """See ``MechanismState.tokens``."""
         return self.bounds[-1]
 
     def detached(self) -> HMTState:
@@ -91,14 +96,19 @@ def restored_state(
         raise ValueError(f"cache is {list(cache.shape)} in size, not [B, up to {kept}, {width}]")
     if not bool(cache.isfinite().all()):
         raise ValueError("cache holds what is no number")
-    rows = len(cache)
+    rows, count = cache.shape[:2]
     if ids.dim() != 2 or len(ids) != rows or ids.shape[1] > sensory:
         raise ValueError(f"sensory is {list(ids.shape)} in size, not [{rows}, up to {sensory}]")
     if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < vocabulary:
         raise ValueError(f"sensory holds ids that are not below {vocabulary}")
-    if list(bounds.shape) != [cache.shape[1] + 1]:
-        raise ValueError(f"bounds is {list(bounds.shape)} in size, not [{cache.shape[1] + 1}]")
+    if list(bounds.shape) != [count + 1]:
+        raise ValueError(f"bounds is {list(bounds.shape)} in size, not [{count + 1}]")
     if int(bounds[0]) < 0 or bool((bounds.diff() <= 0).any()):
         raise ValueError("bounds do not rise from 0 on")
+    if count < kept and int(bounds[0]):
+        raise ValueError(f"bounds begin at {int(bounds[0])}, though no vector has left")
+    last = int(bounds[-1] - bounds[-2]) if count else 0
+    if ids.shape[1] != min(sensory, last):
+        raise ValueError(f"sensory has {ids.shape[1]} tokens of a segment of {last}")
     device = like.cache.device
     return HMTState(cache.to(device), ids.to(device), tuple(bounds.tolist()))

@@ -59,7 +59,7 @@ class LaMemoDecoding:
         segment: int,
     ) -> None:
         self._passes, self._write, self._blend, self._segment = passes, write, blend, segment
-        self._start, self._end = window.written - window.count, window.written
+        self._start, self._end = window.tokens - window.count, window.tokens
         rows = sum(len(one.rows) for one in texts)
         self._hidden = window.embeddings.new_zeros(rows, window.embeddings.shape[2])
         self._looked = window.logs.new_zeros(rows, window.count)
@@ -143,7 +143,7 @@ class LaMemoDecoding:
 
     def _add_looks(self, rows: Sequence[int], window: Window, weights: Tensor) -> None:
         """Account for attention [b, K] to the positions that all began with."""
-        moved = (window.written - window.count) - self._start
+        moved = (window.tokens - window.count) - self._start
         known = max(0, min(window.count, self._looked.shape[1] - moved))
         self._looked[list(rows), moved : moved + known] += weights[:, :known]
 

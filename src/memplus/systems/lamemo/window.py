@@ -45,13 +45,18 @@ class Window:
     """[L, B, m, H] float32, logarithms of their denominators so far (Z)."""
     last: int = 0
     """Tokens of the newest segment: how far back positions looked to the right already."""
-    written: int = 0
-    """Tokens taken in, those that left the window included."""
+    tokens: int = 0
+    """See ``MechanismState.tokens``."""
 
     @property
     def count(self) -> int:
         """m."""
         return self.embeddings.shape[1]
+
+    @property
+    def rows(self) -> int:
+        """B, see ``MechanismState.rows``."""
+        return self.embeddings.shape[0]
 
     def sight(self, tokens: int) -> Sight:
         """Who sees whom as so many tokens are read."""
@@ -60,7 +65,7 @@ class Window:
     @property
     def tensors(self) -> Mapping[str, Tensor]:
         """See ``MechanismState.tensors``."""
-        counts = torch.tensor([self.last, self.written])
+        counts = torch.tensor([self.last, self.tokens])
         return {
             "embeddings": self.embeddings,
             "context": self.context,
@@ -130,7 +135,7 @@ def moved(window: Window, embeddings: Tensor, steps: Sequence[LayerStep], memory
         torch.stack([_newest(step.remembered.context, memory) for step in steps]),
         torch.stack([_newest(step.remembered.logs, memory) for step in steps]),
         last=tokens,
-        written=window.written + tokens,
+        tokens=window.tokens + tokens,
     )
 
 
@@ -165,14 +170,15 @@ def restored_window(tensors: Mapping[str, Tensor], sizes: Sizes, like: Tensor) -
             has = f"{list(found.shape)} of {found.dtype}"
             raise ValueError(f"{name} is {has}, not {list(shape)} of {dtype}")
     last, written = (int(one) for one in tensors["counts"].tolist())
-    if not (0 <= last <= written and count == min(written, count) <= sizes.memory):
+    newest = 0 <= last <= written and (last > 0) == (written > 0)
+    if not newest or count != min(written, sizes.memory):
         raise ValueError(f"counts are {[last, written]}, which does not go with {count} positions")
     return Window(
         tensors["embeddings"].to(like.device),
         tensors["context"].to(like.device),
         tensors["logs"].to(like.device),
         last=last,
-        written=written,
+        tokens=written,
     )
 
 

@@ -46,6 +46,16 @@ class MechanismState(Protocol):
         """Bytes of these tensors."""
         ...
 
+    @property
+    def rows(self) -> int:
+        """B, texts that have nothing to do with each other."""
+        ...
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of each text that were taken in, those that are no longer kept included."""
+        ...
+
     def detached(self) -> Self:
         """Without the graph that it came from."""
         ...

@@ -18,7 +18,7 @@ from memplus.errors import EmptyTextError, SessionMismatchError
 from memplus.memory.checks import Fields, Text, require, require_tensor, require_within, wrong
 from memplus.mplus.arguments import check_count
 from memplus.mplus.core import Core
-from memplus.systems.latent.mechanism import Mechanism
+from memplus.systems.latent.mechanism import Mechanism, MechanismState
 from memplus.systems.latent.reading import Choice, Ends, Reading, Said
 from memplus.systems.latent.sources import Sources
 from memplus.systems.latent.tools import Tools
@@ -196,12 +196,20 @@ def load_latent(system: SharedSystem[Any], tools: Tools, path: Path) -> LatentSe
     most = min(sources.tokens, tools.mechanism.segment_tokens - 1)
     require(len(tail) <= most, path, _TAIL, f"has {len(tail)} tokens, not {most} at most")
     state = _restored(tools.mechanism, tensors, path)
+    written = sources.tokens - len(tail)
+    is_ = f"is of {state.tokens} tokens, while {written} were written"
+    require(state.tokens == written, path, "state", is_)
     return LatentSession(system, tools, state, tail.tolist(), sources)
 
 
-def _restored(mechanism: Mechanism[Any], tensors: Mapping[str, Tensor], path: Path) -> Any:
+def _restored(
+    mechanism: Mechanism[Any], tensors: Mapping[str, Tensor], path: Path
+) -> MechanismState:
+    """The state of the one text that a file holds."""
     parts = {n.removeprefix(_STATE): t for n, t in tensors.items() if n.startswith(_STATE)}
     try:
-        return mechanism.restored(parts)
+        state: MechanismState = mechanism.restored(parts)
     except ValueError as error:
         raise wrong(path, "state", f"is not one of this system: {error}") from error
+    require(state.rows == 1, path, "state", f"is of {state.rows} texts, not of one")
+    return state

@@ -70,7 +70,7 @@ class Bank:
 
     @property
     def rows(self) -> int:
-        """R."""
+        """R, see ``MechanismState.rows``."""
         return self.table["keys"].shape[1]
 
     @property
@@ -205,8 +205,24 @@ class Bank:
                 raise ValueError(f"{name} is {is_}, not {was}")
         if chunks > shape.capacity:
             raise ValueError(f"keys hold {chunks} chunks, more than {shape.capacity}")
+        _check_numbers(tensors, shape.chunk_tokens)
         columns = {name: tensors[name].to(like.device, copy=True) for name in _COLUMNS}
         return cls(shape, RowTable(columns), 0, int(tensors[_COUNT].item()))
+
+
+def _check_numbers(tensors: Mapping[str, Tensor], size: int) -> None:
+    """Refuse chunks that overlap or that nobody has taken in, and means of other keys."""
+    starts, tokens = tensors["starts"], int(tensors[_COUNT].item())
+    if bool((starts < 0).any()) or bool((starts.diff() < size).any()):
+        raise ValueError("starts are not in order")
+    end = int(starts[-1]) + size if len(starts) else 0
+    if tokens < end:
+        raise ValueError(f"tokens is {tokens}, though chunks end at {end}")
+    means, keys = tensors["means"], tensors["keys"].float()
+    # Devices sum in another order, so the last bits may differ.
+    near = 4 * torch.finfo(means.dtype).eps * keys.abs().amax(dim=3)
+    if not bool(((means.float() - keys.mean(dim=3)).abs() <= near).all()):
+        raise ValueError("means are not those of the keys")
 
 
 def _by_chunk(states: Tensor, count: int, size: int) -> Tensor:

@@ -257,16 +257,30 @@ def _check(like: Bank, tensors: Mapping[str, Tensor]) -> None:
         if name != "before" and tuple(given.shape) != shape:
             raise ValueError(f"{name} is {list(given.shape)} in size, not {list(shape)}")
     _check_numbers(tensors)
+    _check_before(tensors["before"], like, int(tensors["written"]))
 
 
 def _check_numbers(tensors: Mapping[str, Tensor]) -> None:
     lengths, starts = tensors["lengths"], tensors["starts"]
     if int(lengths.sum()) != len(tensors["keys"]) or bool((lengths < 1).any()):
         raise ValueError("lengths are not those of the rows")
-    ends = torch.cat([starts.new_zeros(1), starts + lengths])
-    if bool((starts < ends[:-1]).any()) or int(tensors["written"]) < int(ends[-1]):
+    apart = bool((starts < 0).any()) or bool((starts.diff() < lengths[:-1]).any())
+    end = int(starts[-1]) + int(lengths[-1]) if len(starts) else 0
+    if apart or int(tensors["written"]) < end:
         raise ValueError("starts are not in order")
-    if tensors["before"].dim() != 1:
-        raise ValueError("before is not one row")
     if bool((tensors["counters"] < 0).any()):
         raise ValueError("counters are below zero")
+
+
+def _check_before(before: Tensor, like: Bank, written: int) -> None:
+    """What the next text is looked up by: a chunk's vector, or words; nothing at first."""
+    if before.dim() != 1:
+        raise ValueError("before is not one row")
+    if "ids" in like.rows.names:
+        fits = before.dtype == torch.int64 and (len(before) > 0) == (written > 0)
+    else:
+        width = like.chunks["embeddings"].shape[1]
+        fits = len(before) == (width if written else 0)
+        fits = fits and (before.dtype == torch.float32 or not written)
+    if not fits:
+        raise ValueError(f"before is {list(before.shape)} of {before.dtype}")

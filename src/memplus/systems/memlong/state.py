@@ -35,6 +35,16 @@ class MemLongState:
         """See ``MechanismState.nbytes``."""
         return sum(bank.nbytes for bank in self.banks)
 
+    @property
+    def rows(self) -> int:
+        """See ``MechanismState.rows``."""
+        return len(self.banks)
+
+    @property
+    def tokens(self) -> int:
+        """See ``MechanismState.tokens``."""
+        return self.banks[0].written
+
     def detached(self) -> MemLongState:
         """See ``MechanismState.detached``."""
         return self
