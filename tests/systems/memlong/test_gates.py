@@ -14,6 +14,7 @@ from tests.systems.memlong.test_mechanism import close, told
 from memplus.backbone.attention import AttentionCall, Segment
 from memplus.systems.memlong.gates import Gating, text_bias
 from memplus.systems.memlong.mechanism import MemLong
+from memplus.systems.memlong.state import MemLongState
 
 
 class Config:
@@ -94,6 +95,27 @@ def test_gates_are_trained_in_every_retrieval_layer(gate: Any) -> None:
     hidden.square().sum().backward()
     assert list(mechanism.gates) == ["1", "3"]
     assert all(one.grad is not None and bool(one.grad.any()) for one in mechanism.gates.values())
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("gate", ["none", "scores", "outputs"])
+@pytest.mark.parametrize("positions", ["zero", "continual"])
+@torch.no_grad()
+def test_a_row_with_nothing_to_read_beside_one_that_reads_is_read_as_alone(
+    name: str, gate: Any, positions: Any
+) -> None:
+    mechanism = tiny(name, replace(OPTIONS, gate=gate, positions=positions))
+    for one in mechanism.gates.values():
+        one.fill_(0.7)
+    full, ids = told(mechanism), some_ids(2, 9, seed=3)
+    state = MemLongState((*mechanism.empty(1).banks, *full.banks))
+    both, begun = mechanism.read(state, ids), mechanism.begin(state, ids)
+    rows = mechanism.read(mechanism.empty(1), ids[:1])[0], mechanism.read(full, ids[1:])[0]
+    for row, alone in enumerate(rows):
+        assert close(both[row], alone)
+        assert close(begun.hidden[row], alone[-1])
+    assert not begun.shares[0]
+    assert sum(one.share for one in begun.shares[1]) == pytest.approx(1)
 
 
 @torch.no_grad()

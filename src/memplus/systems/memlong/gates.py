@@ -37,10 +37,18 @@ class Gating:
     on_scores: bool
     """What it multiplies: scores, or outputs."""
 
-    @property
-    def share(self) -> Tensor:
-        """[1, H, 1, 1] what the memory is multiplied by; the text is by the rest."""
-        return torch.sigmoid(self.weight.float())[None, :, None, None]
+    def share(self, segment: Segment) -> Tensor:
+        """[B or 1, H, 1, 1] what the memory is multiplied by; the text is by the rest.
+
+        A row of the batch that has no rows of the memory is the text's alone.
+
+        Args:
+            segment: the rows; those that are there have no bias.
+        """
+        share = torch.sigmoid(self.weight.float())[None, :, None, None]
+        if segment.bias is None:
+            return share
+        return share * (segment.bias == 0).any(dim=1)[:, None, None, None]
 
     def attend(self, call: AttentionCall, segment: Segment) -> Tensor:
         """[B, T, H, D] from rows and text, in plain products and with a graph.
@@ -54,7 +62,7 @@ class Gating:
         values = [
             one.repeat_interleave(times, dim=1).float() for one in (segment.value, call.value)
         ]
-        share = self.share
+        share = self.share(segment)
         if self.on_scores:
             memory, text = masked(memory * share, text * (1 - share), call, segment)
             weights = torch.cat([memory, text], dim=-1).softmax(dim=-1)

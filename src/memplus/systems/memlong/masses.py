@@ -40,11 +40,13 @@ class Masses:
             mask=None if call.mask is None else call.mask[:, :, -1:],
         )
         memory, text = scores(last, segment)
-        if gating is not None and gating.on_scores:
-            memory, text = memory * gating.share, text * (1 - gating.share)
+        share = None if gating is None else gating.share(segment)
+        by_scores = gating is not None and gating.on_scores
+        if share is not None and by_scores:
+            memory, text = memory * share, text * (1 - share)
         memory, text = masked(memory, text, last, segment)
-        if gating is not None and not gating.on_scores:
-            weights = gating.share * memory.softmax(dim=-1)
+        if share is not None and not by_scores:
+            weights = share * memory.softmax(dim=-1)
         else:
             weights = torch.cat([memory, text], dim=-1).softmax(dim=-1)[..., : found.rows]
         added = weights.sum(dim=(1, 2))

@@ -95,7 +95,17 @@ class MemLong(Mechanism[MemLongState]):
 
     def restored(self, tensors: Mapping[str, Tensor]) -> MemLongState:
         """See ``Mechanism.restored``."""
-        return MemLongState.restored(self._empty_bank(), tensors)
+        state = MemLongState.restored(self._empty_bank(), tensors)
+        for bank in state.banks:
+            rows, most = len(bank.rows), self.options.bank
+            if rows > most:
+                raise ValueError(f"keys hold {rows} tokens, more than {most}")
+            if self.embedder.words:
+                ids = torch.cat([bank.rows["ids"], bank.before])
+                known = int(self.backbone.embedding.num_embeddings)
+                if bool(((ids < 0) | (ids >= known)).any()):
+                    raise ValueError(f"ids hold some that are not below {known}")
+        return state
 
     # Writing ------------------------------------------------------------------------------------
 
@@ -213,15 +223,17 @@ class MemLong(Mechanism[MemLongState]):
     ) -> tuple[Tensor, Tensor]:
         """Mask and positions [B, T]. Where something is read it stands at 0, and the text from 1.
 
-        Where nothing is, the text begins at 0 as in the decoder alone, to the same bits.
+        A row that reads nothing begins at 0 as in the decoder alone, to the same bits, whatever
+        the rows beside it read.
         """
         rows, length = ids.shape
         place = torch.arange(length, device=ids.device).expand(rows, -1)
         if pad is not None:
             place = place - pad[:, None]
-        found = self.options.top_k > 0 and any(len(bank) for bank in state.banks)
-        shift = int(found and self.options.positions == "zero")
-        return (place >= 0).long(), place.clamp(min=0) + shift
+        shifts = self.options.top_k > 0 and self.options.positions == "zero"
+        shift = [int(shifts and len(bank) > 0) for bank in state.banks]
+        there, place = (place >= 0).long(), place.clamp(min=0)
+        return there, place + torch.tensor(shift, device=ids.device)[:, None]
 
     def _reading(
         self, state: MemLongState, ids: Tensor, spans: Spans, pad: Tensor | None
