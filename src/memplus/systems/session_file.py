@@ -112,7 +112,7 @@ def _require_same(header: _Header, system: SharedSystem[Any], path: Path) -> Non
     reason = ""
     ours = _plain(system, system.options)
     # An option that is younger than the file had no other value then than its default has now.
-    given = {**_plain(system, system.options_type()), **header.options}
+    given = {**_plain(system, system.options_type()), **_depended_on(system, header.options)}
     system.shared.mplus.check_weights()
     if header.session != system.registered:
         reason = f"{header.session} saved it"
@@ -128,5 +128,8 @@ def _require_same(header: _Header, system: SharedSystem[Any], path: Path) -> Non
 
 def _plain(system: SharedSystem[Any], options: DataclassInstance) -> dict[str, Any]:
     """The options that a session depends on, as JSON values."""
-    values: dict[str, Any] = json.loads(json.dumps(asdict(options)))
-    return {name: value for name, value in values.items() if name not in system.known_otherwise}
+    return _depended_on(system, json.loads(json.dumps(asdict(options))))
+
+
+def _depended_on(system: SharedSystem[Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in system.not_of_sessions}

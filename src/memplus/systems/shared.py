@@ -16,7 +16,7 @@ from memplus.backbone.text_cache import TextCache
 from memplus.data.stream import Reference
 from memplus.data.wording import same_wording
 from memplus.errors import EmptyTextError
-from memplus.fields import changed, named
+from memplus.fields import CheckedFields, changed, named
 from memplus.memory.state import Memory
 from memplus.mplus.model import MPlus
 from memplus.mplus.own_tokenizer import own_tokenizer
@@ -181,7 +181,7 @@ def _slow_ends(model: MPlus, text: str) -> list[int]:
 
 
 @dataclass(frozen=True)
-class NoOptions:
+class NoOptions(CheckedFields):
     """Of a system that is always the same."""
 
 
@@ -207,8 +207,6 @@ class SharedSystem(Generic[Options]):
     figures of before are known to be old."""
     questions_together: ClassVar[int] = 1
     """See ``System.questions_together``; here each is answered by itself."""
-    known_otherwise: ClassVar[tuple[str, ...]] = ()
-    """Names of options that a saved session is not held to, since it names what they lead to."""
 
     def __init__(self, shared: Shared, options: Options | None = None) -> None:
         self.shared = shared
@@ -252,6 +250,12 @@ class SharedSystem(Generic[Options]):
         return {**own, **shared, "options": asdict(self.options)}
 
     @property
+    def not_of_sessions(self) -> tuple[str, ...]:
+        """Names of options that a saved session is not held to: it names what they lead to, or they
+        change nothing of what it answers."""
+        return ()
+
+    @property
     def by_base(self) -> bool:
         """Whether the plain base does all: a memory trained on it changes nothing here."""
         return getattr(self.options, "adapter", "read") == "none"
@@ -262,7 +266,7 @@ class SharedSystem(Generic[Options]):
 
 
 @dataclass(frozen=True)
-class PromptOptions:
+class PromptOptions(CheckedFields):
     """Of systems that put what they remember into the prompt."""
 
     adapter: Adapter = "read"

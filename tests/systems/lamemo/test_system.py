@@ -13,7 +13,7 @@ from tests.systems.conftest import SHARED
 from tests.systems.lamemo.tiny_weights import OPTIONS, tiny_folder
 from tests.systems.latent.toy import tiny_weights
 
-from memplus.errors import SystemWeightsError
+from memplus.errors import SessionMismatchError, SystemWeightsError
 from memplus.systems.lamemo.options import LaMemoOptions
 from memplus.systems.lamemo.system import LaMemoSystem
 
@@ -48,6 +48,30 @@ def test_weights_that_are_missing_name_the_command(tmp_path: Path) -> None:
 def test_how_alpha_is_computed_may_be_chosen_afterwards(made: Made) -> None:
     assert made(published=True).mechanism
     assert made(offset=-1.0).name != made().name
+
+
+def test_how_training_began_is_nothing_to_a_session(made: Made, tmp_path: Path) -> None:
+    session = made().open(0)
+    session.write(TEXT)
+    session.save(tmp_path / "session")
+    other = made(offset=-1.0, offset_steps=7)
+    asked = {"questions": ["What is red?"], "max_new_tokens": 3}
+    assert other.load(tmp_path / "session").ask(**asked) == session.ask(**asked)  # type: ignore[arg-type]
+    with pytest.raises(SessionMismatchError, match="published=False"):
+        made(published=True).load(tmp_path / "session")
+
+
+def test_a_session_that_still_names_how_training_began_opens(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = made(offset=-1.0).open(0)
+    session.write(TEXT)
+    with monkeypatch.context() as earlier:
+        earlier.setattr(LaMemoSystem, "not_of_sessions", ("weights",))
+        session.save(tmp_path / "session")
+        with pytest.raises(SessionMismatchError, match=r"offset=-1\.0"):
+            made().load(tmp_path / "session")
+    assert made().load(tmp_path / "session").tokens == session.tokens
 
 
 def test_the_state_stops_growing_once_the_window_is_full(made: Made) -> None:

@@ -93,6 +93,17 @@ def test_a_session_of_other_sizes_is_refused(tmp_path: Path) -> None:
         system(bank_tokens=20).load(tmp_path / "session")
 
 
+def test_how_the_side_network_started_counts_until_it_is_trained(tmp_path: Path) -> None:
+    session = told(system())
+    session.save(tmp_path / "session")  # type: ignore[attr-defined]
+    loaded = system(init="plain").load(tmp_path / "session")
+    asked: dict[str, Any] = {"questions": QUESTIONS, "max_new_tokens": 3}
+    assert loaded.ask(**asked) == session.ask(**asked)
+    told(system(weights="none")).save(tmp_path / "untrained")  # type: ignore[attr-defined]
+    with pytest.raises(SessionMismatchError, match="init=memory"):
+        system(weights="none", init="plain").load(tmp_path / "untrained")
+
+
 def test_its_mechanism_has_the_trained_weights() -> None:
     mechanism = system().mechanism
     assert isinstance(mechanism, LongMem)

@@ -34,6 +34,11 @@ class LaMemoSystem(LatentSystem[LaMemoOptions]):
     )
     trained_for = ("segment", "memory", "lookahead", "rank", "alpha")
 
+    @property
+    def not_of_sessions(self) -> tuple[str, ...]:
+        """See ``SharedSystem.not_of_sessions``: only training adds an offset."""
+        return (*super().not_of_sessions, "offset", "offset_steps")
+
     @classmethod
     def build(cls, backbone: Backbone, options: LaMemoOptions, decode: Decode) -> Mechanism[Any]:
         """See ``LatentSystem.build``; words are not looked at."""

@@ -62,7 +62,6 @@ class LatentSystem(SharedSystem[Options], Generic[Options]):
     trained_for: ClassVar[tuple[str, ...]]
     """Names of the options that weights hold for, such as sizes: trained with others they are
     refused."""
-    known_otherwise = ("weights",)  # their content counts, not where they lie
     sessions: type[Session] = LatentSession
     questions_together = READ_TOGETHER
     remembers = True
@@ -112,6 +111,11 @@ class LatentSystem(SharedSystem[Options], Generic[Options]):
     def mechanism(self) -> Mechanism[Any]:
         """The mechanism with its trained weights; see ``Tools.mechanism``."""
         return self.tools.mechanism
+
+    @property
+    def not_of_sessions(self) -> tuple[str, ...]:
+        """See ``SharedSystem.not_of_sessions``: weights' content counts, not where they lie."""
+        return ("weights",)
 
     @property
     def by_base(self) -> bool:

@@ -29,6 +29,12 @@ class LongMemSystem(LatentSystem[LongMemOptions]):
         "gate_rate", "published",
     )  # fmt: skip
 
+    @property
+    def not_of_sessions(self) -> tuple[str, ...]:
+        """See ``SharedSystem.not_of_sessions``: how training began is in the trained weights."""
+        begun = () if self.tools.folder is None else ("init",)
+        return (*super().not_of_sessions, *begun)
+
     @classmethod
     def build(cls, backbone: Backbone, options: LongMemOptions, decode: Decode) -> LongMem:
         """See ``LatentSystem.build``."""
