@@ -66,6 +66,8 @@ class WeightsRecord:
             if self.sizes.get(name) != sizes.get(name):
                 trained = json.dumps(self.sizes.get(name))
                 reason = f"the weights in {where} were trained with {name}={trained}"
+                if name not in self.sizes:
+                    reason = f"{where / RECORD} does not say with which {name} they were trained"
                 raise ConfigError(f"{system}:{name}", value=sizes.get(name), reason=reason)
 
 

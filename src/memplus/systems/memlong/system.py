@@ -33,8 +33,10 @@ class MemLongSystem(LatentSystem[MemLongOptions]):
         "memplus train --config configs/memlong/pieces.yaml",
         "memplus train --config configs/memlong/questions.yaml",
     )
+    # What is looked for and how it is found, how much is read and kept, and what leaves may differ.
     trained_for = (
-        "memory_layer", "retrieval_layers", "segment", "gate", "positions", "rank", "alpha",
+        "memory_layer", "retrieval_layers", "chunk", "segment", "gate", "positions", "rank",
+        "alpha",
     )  # fmt: skip
 
     def __init__(self, shared: Shared, options: MemLongOptions | None = None) -> None:
