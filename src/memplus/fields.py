@@ -4,20 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from memplus.errors import ConfigError
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-__all__ = ["WHOLE", "changed", "checked", "named", "parse_spec", "with_options"]
+__all__ = ["WHOLE", "CheckedFields", "changed", "checked", "named", "parse_spec", "with_options"]
 
 _T = TypeVar("_T")
 WHOLE = "the whole"
 """Names no field, but all of what was given."""
+
+_EXACT = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+class CheckedFields:
+    """Base of dataclasses whose values are of their fields' kinds however they are made.
+
+    A text stands for itself alone here; ``checked`` and ``with_options`` read values from texts.
+    What checks more in its own ``__post_init__`` calls this one first.
+
+    Raises:
+        ConfigError: of the first value that is of another kind, is none of those there are, or is
+            no finite number.
+    """
+
+    def __post_init__(self) -> None:
+        own: Any = type(self)
+        for name, kind in _kinds(own).items():
+            value = getattr(self, name)
+            try:
+                kind.validate_python(value)
+            except ValidationError as error:
+                raise ConfigError(name, value=value, reason=_reason(error.errors()[0])) from error
+
+
+@cache
+def _kinds(kind: type[Any]) -> dict[str, TypeAdapter[Any]]:
+    """What checks the values of a dataclass's fields."""
+    hints = get_type_hints(kind)
+    return {one.name: TypeAdapter(hints[one.name], config=_EXACT) for one in fields(kind)}
 
 
 def checked(kind: type[_T], raw: object) -> _T:

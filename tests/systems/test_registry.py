@@ -1,6 +1,7 @@
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any, Literal, get_origin, get_type_hints
 
 import pytest
 from tests.fakes import make_mplus
@@ -8,7 +9,13 @@ from tests.systems.conftest import SHARED, SMALL
 from tests.systems.options import spec_for
 
 from memplus.errors import ConfigError
-from memplus.systems.registry import SYSTEMS, described, make_systems, usual_systems
+from memplus.systems.registry import (
+    SYSTEMS,
+    described,
+    make_systems,
+    system_class,
+    usual_systems,
+)
 from memplus.systems.shared import Shared
 
 
@@ -47,6 +54,24 @@ def test_options_stand_behind_a_name_and_are_checked() -> None:
         make_systems(["mplus:depth=3"], SHARED)
     with pytest.raises(ConfigError, match="NAME:OPTION=VALUE"):
         make_systems(["mplus:depth"], SHARED)
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_an_option_of_another_kind_is_refused_where_options_are_made(name: str) -> None:
+    options: Any = system_class(name).options_type
+    usual, kinds = options(), get_type_hints(options)
+    for one in fields(options):
+        value = getattr(usual, one.name)
+        wrong: dict[type, list[object]] = {
+            bool: ["true", 1], int: [True, 2.5, "3"], float: [float("inf"), float("nan"), "1"],
+            str: [3], tuple: [["a"], "a"],
+        }  # fmt: skip
+        for other in wrong[type(value)]:
+            with pytest.raises(ConfigError, match=rf"^{one.name} cannot be "):
+                options(**{one.name: other})
+        if get_origin(kinds[one.name]) is Literal:
+            with pytest.raises(ConfigError, match=rf"^{one.name} cannot be 'no such'.* or '"):
+                options(**{one.name: "no such"})
 
 
 def test_every_system_is_described_without_a_model() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from memplus.fields import CheckedFields
 from memplus.memory.state import Memory
 from memplus.systems.protocol import ChatPrompt, Reply, Session, Text, pieces_of
 from memplus.systems.shared import (
@@ -88,7 +89,7 @@ class NothingSystem(SharedSystem[NoOptions]):
 
 
 @dataclass(frozen=True)
-class BareOptions:
+class BareOptions(CheckedFields):
     """How the bare model reads."""
 
     adapter: Adapter = "none"

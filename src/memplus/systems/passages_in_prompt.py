@@ -55,6 +55,7 @@ class PassageOptions(PromptOptions):
     """The best one first, or as they were told."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("tokens", "k"):
             value = getattr(self, name)
             require(value >= 1, name, value, "it must be at least 1")

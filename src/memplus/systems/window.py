@@ -18,6 +18,7 @@ class WindowOptions(TextOptions):
     """Of the text, in the prompt."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(self.tokens >= 1, "tokens", self.tokens, "it must be at least 1")
 
 

@@ -27,6 +27,7 @@ def test_a_part_of_a_segment_is_rounded_to_tokens(fraction: float, tokens: int) 
     [
         {"segment_tokens": 0}, {"sensory_tokens": -1}, {"cache": 0}, {"retrieval_dim": 0},
         {"summary_fraction": 0.0}, {"summary_fraction": 1.1}, {"rank": -1}, {"alpha": 0},
+        {"published": True}, {"retrieval": "of"}, {"summary_of": "x"},
     ],
 )  # fmt: skip
 def test_impossible_sizes_are_refused_by_name(wrong: dict[str, Any]) -> None:

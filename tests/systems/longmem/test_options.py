@@ -26,8 +26,9 @@ def test_sizes_are_counted_in_chunks() -> None:
         ({"segment_tokens": 510}, "segment_tokens"),
         ({"memory_layer": -1}, "memory_layer"),
         ({"gate_rate": 0.0}, "gate_rate.*above 0"),
-        ({"init": "other"}, "init.*published, plain, memory"),
-        ({"gate": "open"}, "gate.*learned, closed"),
+        ({"gate_rate": float("inf")}, "gate_rate.*finite"),
+        ({"init": "other"}, "init.*'published', 'plain' or 'memory'"),
+        ({"gate": "open"}, "gate.*'learned' or 'closed'"),
     ],
 )
 def test_other_values_are_refused_by_name(changes: dict[str, object], said: str) -> None:

@@ -28,6 +28,7 @@ def test_layers_can_be_named() -> None:
     [
         ({"memory_layer": -2}, "memory_layer"),
         ({"chunk": 0}, "chunk"),
+        ({"chunk": 4096}, "chunk.*not be more than a segment"),
         ({"top_k": -1}, "top_k"),
         ({"segment": 0}, "segment"),
         ({"local": 100}, "local"),

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from memplus.config import require
+from memplus.fields import CheckedFields
 
 __all__ = ["HMTOptions"]
 
 
 @dataclass(frozen=True)
-class HMTOptions:
+class HMTOptions(CheckedFields):
     """Options of ``hmt``; the defaults are those of the paper for a decoder of 135M parameters."""
 
     segment_tokens: int = 222
@@ -43,6 +44,7 @@ class HMTOptions:
     """Folder of the trained weights; empty: those that come with memplus."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, least in (
             ("segment_tokens", 1), ("sensory_tokens", 0), ("cache", 1), ("retrieval_dim", 1),
             ("rank", 0), ("alpha", 1),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
 from memplus.config import require
+from memplus.fields import CheckedFields
 
 __all__ = ["Framing", "InWeightsOptions"]
 
@@ -14,7 +14,7 @@ Framing = Literal["plain", "message"]
 
 
 @dataclass(frozen=True)
-class InWeightsOptions:
+class InWeightsOptions(CheckedFields):
     """How much is trained, and for how long."""
 
     rank: int = 16
@@ -32,10 +32,11 @@ class InWeightsOptions:
     behind a request to read it."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("rank", "alpha", "epochs"):
             value = getattr(self, name)
             require(value >= 1, name, value, "it must be at least 1")
         rate = self.learning_rate
-        require(math.isfinite(rate) and rate > 0, "learning_rate", rate, "it must be above 0")
+        require(rate > 0, "learning_rate", rate, "it must be above 0")
         size, reason = self.piece_tokens, "it must be at least 2: the first one is given"
         require(size >= 2, "piece_tokens", size, reason)

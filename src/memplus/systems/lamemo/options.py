@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from memplus.config import require
+from memplus.fields import CheckedFields
 
 __all__ = ["LaMemoOptions", "LookAhead"]
 
@@ -16,7 +17,7 @@ _PUBLISHED_EPSILON = 1e-6
 
 
 @dataclass(frozen=True)
-class LaMemoOptions:
+class LaMemoOptions(CheckedFields):
     """Options of ``lamemo``; the defaults are for a model of 135M parameters."""
 
     segment: int = 256
@@ -45,6 +46,7 @@ class LaMemoOptions:
     training begins with it."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("segment", "memory", "rank", "alpha"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "it must be at least 1")
         require(self.offset_steps >= 0, "offset_steps", self.offset_steps, "it is below 0")

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from memplus.config import require
+from memplus.fields import CheckedFields
 
 __all__ = ["LongMemOptions"]
 
 
 @dataclass(frozen=True)
-class LongMemOptions:
+class LongMemOptions(CheckedFields):
     """Sizes and ablations of LongMem."""
 
     weights: str = ""
@@ -47,6 +48,7 @@ class LongMemOptions:
     empty chunks where there are too few, and twice what comes leaving a full bank."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(self.reduction >= 1, "reduction", self.reduction, "at least 1")
         require(self.memory_layer >= 0, "memory_layer", self.memory_layer, "at least 0")
         require(self.chunk_tokens >= 1, "chunk_tokens", self.chunk_tokens, "at least 1")
@@ -55,10 +57,6 @@ class LongMemOptions:
             value = getattr(self, name)
             whole = value >= 1 and value % self.chunk_tokens == 0
             require(whole, name, value, f"whole chunks of {self.chunk_tokens} tokens, at least one")
-        kinds = {"init": ("published", "plain", "memory"), "gate": ("learned", "closed")}
-        for name, known in kinds.items():
-            value = getattr(self, name)
-            require(value in known, name, value, f"there are {', '.join(known)}")
 
     @property
     def chunks(self) -> int:

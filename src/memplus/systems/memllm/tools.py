@@ -57,6 +57,7 @@ class MemLLMOptions(TripleOptions):
     """Tokens of a write prompt, at most, unless its sentence alone is longer; published: 512."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, least in (
             ("patience", 1), ("most_results", 1), ("context_sentences", 0), ("context_tokens", 1),
         ):  # fmt: skip

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from memplus.config import require
+from memplus.fields import CheckedFields
 
 __all__ = ["EmbedderName", "Eviction", "Gate", "MemLongOptions", "Places", "Positions", "Query"]
 
@@ -34,7 +35,7 @@ class Places:
 
 
 @dataclass(frozen=True)
-class MemLongOptions:
+class MemLongOptions(CheckedFields):
     """Options of ``memlong``; layers and numbers are for decoders of any depth."""
 
     memory_layer: int = -1
@@ -76,6 +77,7 @@ class MemLongOptions:
     """Folder of the trained weights; empty: those that come with memplus."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, least in (
             ("memory_layer", -1), ("chunk", 1), ("top_k", 0), ("segment", 1), ("local", 1),
             ("rank", 1), ("alpha", 1),
@@ -83,6 +85,8 @@ class MemLongOptions:
             value = getattr(self, name)
             require(value >= least, name, value, f"it must be at least {least}")
         require(self.bank >= self.segment, "bank", self.bank, "it must hold a whole segment")
+        whole = self.chunk <= self.segment
+        require(whole, "chunk", self.chunk, "it must not be more than a segment")
         fits = self.segment <= self.local
         require(fits, "local", self.local, "it must not be less than a segment")
         upwards = sorted(set(self.retrieval_layers)) == list(self.retrieval_layers)

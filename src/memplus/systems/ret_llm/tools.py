@@ -42,6 +42,7 @@ class RetLLMOptions(TripleOptions):
     """Relations of which a subject has one at a time, for ``replace``; none named: all are so."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(0 < self.similarity <= 1, "similarity", self.similarity, "it is in (0, 1]")
         require(self.rows >= 1, "rows", self.rows, "at least 1")
         require(

@@ -56,6 +56,7 @@ class SCMOptions(PromptOptions):
     """Folder of the tuned controller's adapter; empty: the one that comes with memplus."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, least in (
             ("k", 1), ("limit", 2), ("flash_limit", 0), ("item_limit", 0), ("summary_above", 0),
             ("chunk", 1),

@@ -11,6 +11,7 @@ from typing import ClassVar, Generic, Literal, TypeVar
 
 from torch import Tensor
 
+from memplus.fields import CheckedFields
 from memplus.mplus.core import Core
 from memplus.systems.own_adapters import SHIPPED, OwnAdapters
 from memplus.systems.shared import Shared
@@ -20,7 +21,7 @@ __all__ = ["TripleOptions", "TripleTools"]
 
 
 @dataclass(frozen=True)
-class TripleOptions:
+class TripleOptions(CheckedFields):
     """Of every system of triples."""
 
     weights: str = ""
