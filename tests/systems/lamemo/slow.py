@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from memplus.backbone.access import Backbone
+from memplus.backbone.lora import under
 from memplus.systems.lamemo.mechanism import LaMemo
 from memplus.systems.lamemo.options import LaMemoOptions
 
@@ -178,6 +179,35 @@ class Slow:
             return hidden + out + layer.mlp(layer.post_attention_layernorm(hidden))
         after = hidden + out
         return after + layer.mlp(layer.post_attention_layernorm(after))
+
+
+def transformer_xl(mechanism: LaMemo, ids: Tensor) -> Tensor:
+    """[B, T] -> [B, T, d]: the stock layers over segments, each behind the last M states that went
+    into it before, as they were then. Nothing else is kept, no contexts and no denominators.
+    """
+    backbone, options = mechanism.backbone, mechanism.options
+    decoder: Any = backbone.decoder
+    memory = [backbone.embedding(ids[:, :0]) for _ in backbone.layers]
+    parts = []
+    with under(backbone, mechanism.lora):
+        for piece in ids.split(options.segment, dim=1):
+            hidden, count = backbone.embedding(piece), memory[0].shape[1]
+            place = torch.arange(count + piece.shape[1])
+            seen = place[None, :] <= place[:, None]
+            mask = hidden.new_zeros(seen.shape).masked_fill(~seen, torch.finfo(hidden.dtype).min)
+            given = {
+                "attention_mask": mask[None, None],
+                "position_ids": place[None],
+                "position_embeddings": decoder.rotary_emb(hidden, place[None]),
+            }
+            for index, layer in enumerate(backbone.layers):
+                whole = torch.cat([memory[index], hidden], dim=1)
+                memory[index] = whole[:, -options.memory :]
+                output = layer.module(whole, **given)
+                hidden = (output[0] if isinstance(output, tuple) else output)[:, count:]
+            norm = getattr(decoder, "norm", None) or decoder.final_layer_norm
+            parts.append(norm(hidden))
+    return torch.cat(parts, dim=1)
 
 
 def softmax(scores: list[Tensor], values: list[Tensor]) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from memplus.backbone.access import Backbone
 from memplus.errors import ConfigError
+from memplus.memory.rows import RowTable
 from memplus.systems.longmem.bank import Bank
 from memplus.systems.longmem.mechanism import LongMem
 
@@ -95,33 +96,44 @@ def test_a_closed_gate_is_an_empty_bank(name: str) -> None:
     assert mechanism.read(bank, ASKED).equal(without)
 
 
+def key_and_value_weights(mechanism: LongMem) -> tuple[Tensor, Tensor]:
+    """Of the memory layer's own attention; views of them."""
+    layer: Any = mechanism.side.decoder.layers[mechanism.memory_layer]
+    if not hasattr(layer, "attention"):
+        return layer.self_attn.k_proj.weight, layer.self_attn.v_proj.weight
+    width = layer.attention.head_size
+    fused = layer.attention.query_key_value.weight.unflatten(0, (-1, 3 * width))
+    return fused[:, width : 2 * width], fused[:, 2 * width :]
+
+
 @torch.no_grad()
-@pytest.mark.parametrize("name", ["llama", "qwen3"])
+@pytest.mark.parametrize("name", FAMILIES)
 def test_an_open_gate_does_not_look_at_the_segment(name: str) -> None:
     mechanism = make_longmem(name)
     bank = told(mechanism)
-    attention = mechanism.side.decoder.layers[mechanism.memory_layer].self_attn
+    keys, values = key_and_value_weights(mechanism)
 
     def reads() -> Tensor:
         return mechanism.read(bank, ASKED)
 
     mechanism.gate.fill_(torch.inf)
     before = reads()
-    attention.k_proj.weight.mul_(3)
+    keys.mul_(3)
     assert reads().equal(before)
-    attention.v_proj.weight.mul_(-1)
+    values.mul_(-1)
     assert reads().equal(before)
     mechanism.gate.zero_()
     assert not reads().equal(before)
 
 
 @torch.no_grad()
-def test_the_order_of_chunks_changes_nothing() -> None:
-    mechanism = make_longmem()
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_order_of_chunks_changes_nothing(name: str) -> None:
+    mechanism = make_longmem(name)
     bank = told(mechanism)
     order = torch.randperm(len(bank), generator=torch.Generator().manual_seed(7))
-    tensors = {n: t if n == "tokens" else t[order] for n, t in bank.tensors.items()}
-    other = mechanism.restored(tensors)
+    columns = ("keys", "values", "means", "starts")
+    other = replace(bank, table=RowTable({one: bank.table[one][order] for one in columns}))
     assert distance(mechanism.read(other, ASKED), mechanism.read(bank, ASKED)) < EXACT
 
 
@@ -147,8 +159,9 @@ def test_a_write_runs_the_layers_below_the_banked_one_alone(name: str) -> None:
     assert ran == list(range(mechanism.banked_layer))
 
 
-def test_training_moves_neither_the_decoder_nor_what_is_banked() -> None:
-    mechanism = make_longmem()
+@pytest.mark.parametrize("name", FAMILIES)
+def test_training_moves_neither_the_decoder_nor_what_is_banked(name: str) -> None:
+    mechanism = make_longmem(name)
     decoder = mechanism.backbone.model
     before = {name: one.clone() for name, one in decoder.state_dict().items()}
     bank = told(mechanism)

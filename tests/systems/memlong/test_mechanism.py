@@ -11,8 +11,9 @@ from tests.fakes import some_ids
 from tests.systems.memlong.slow import FAMILIES, OPTIONS, SlowMemLong, tiny, trained
 from torch import Tensor
 
+from memplus.data.word_search import installed
 from memplus.errors import ConfigError
-from memplus.systems.memlong.embedders import TextVectors
+from memplus.systems.memlong.embedders import TextVectors, Words
 from memplus.systems.memlong.mechanism import MemLong
 from memplus.systems.memlong.state import MemLongState
 
@@ -82,6 +83,19 @@ def test_an_empty_bank_or_no_chunk_to_read_is_the_plain_decoder(name: str) -> No
 
 
 @pytest.mark.parametrize("name", FAMILIES)
+@torch.no_grad()
+def test_from_which_position_a_text_begins_makes_no_difference(name: str) -> None:
+    mechanism = tiny(name)
+    empty, ids = mechanism.empty(1), some_ids(1, 9, seed=3)
+    mask, place = mechanism._layout(empty, ids, None)
+    assert place.tolist() == [[*range(9)]]
+    assert mechanism._layout(told(mechanism), ids, None)[1].equal(place + 1)
+    reading = mechanism._reading(empty, ids, [(0, 9)], None)
+    shifted = mechanism._pass(reading, ids, mask, place + 1)
+    assert close(shifted, mechanism.read(empty, ids))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize("positions", ["zero", "continual"])
 @torch.no_grad()
 def test_one_softmax_is_the_merge_of_two(name: str, positions: Any) -> None:
@@ -95,9 +109,10 @@ def test_one_softmax_is_the_merge_of_two(name: str, positions: Any) -> None:
     assert not close(merged, mechanism.read(mechanism.empty(1), ids), 1e-2)
 
 
+@pytest.mark.parametrize("name", FAMILIES)
 @torch.no_grad()
-def test_the_order_of_what_is_read_makes_no_difference() -> None:
-    mechanism = tiny()
+def test_the_order_of_what_is_read_makes_no_difference(name: str) -> None:
+    mechanism = tiny(name)
     state, ids = told(mechanism), some_ids(1, 9, seed=3)
     expected = mechanism.read(state, ids)
     reading = mechanism._reading(state, ids, [(0, 9)], None)
@@ -113,16 +128,17 @@ def test_the_order_of_what_is_read_makes_no_difference() -> None:
     assert close(mechanism._pass(reading, ids, *mechanism._layout(state, ids, None)), expected)
 
 
+@pytest.mark.parametrize("name", FAMILIES)
 @torch.no_grad()
-def test_where_everything_is_read_it_does_not_matter_how_it_is_found() -> None:
+def test_where_everything_is_read_it_does_not_matter_how_it_is_found(name: str) -> None:
     ids, options = some_ids(1, 9, seed=3), replace(OPTIONS, top_k=6)
 
     def noise(texts: Any) -> Tensor:
         return torch.tensor([[float(sum(ids) % 7), float(ids[0])] for ids in texts])
 
-    one, other = tiny(options=options), tiny(options=options, embedder=TextVectors(noise, 2))
+    one, other = tiny(name, options), tiny(name, options, embedder=TextVectors(noise, 2))
     assert one.read(told(one), ids).equal(other.read(told(other), ids))
-    few = tiny(options=OPTIONS, embedder=TextVectors(noise, 2))
+    few = tiny(name, OPTIONS, embedder=TextVectors(noise, 2))
     assert not close(few.read(told(few), ids), one.read(told(one), ids), 1e-3)
 
 
@@ -172,8 +188,11 @@ def test_training_changes_reads_and_no_bit_of_what_is_written(name: str) -> None
         assert all(one.tensors[name].equal(other.tensors[name]) for name in one.tensors)
 
 
-def test_gradients_reach_what_is_trained_above_the_memory_layer_and_nothing_else() -> None:
-    mechanism = tiny()
+@pytest.mark.parametrize("name", FAMILIES)
+def test_gradients_reach_what_is_trained_above_the_memory_layer_and_nothing_else(
+    name: str,
+) -> None:
+    mechanism = tiny(name)
     state = told(mechanism).repeated(2)
     mechanism.backbone.model.requires_grad_(requires_grad=True)
     hidden, after = mechanism.read_and_write(state, some_ids(2, 8, seed=2))
@@ -201,9 +220,12 @@ def test_weights_in_float32_are_trained_on_a_decoder_in_bfloat16(name: str, gate
     assert all(one.grad is not None for one in mechanism.parameters())
 
 
+@pytest.mark.parametrize("name", FAMILIES)
 @torch.no_grad()
-def test_a_fresh_update_reads_as_the_plain_weights_do_and_a_trained_one_does_not() -> None:
-    one, other = tiny(seed=0), tiny(seed=0)
+def test_a_fresh_update_reads_as_the_plain_weights_do_and_a_trained_one_does_not(
+    name: str,
+) -> None:
+    one, other = tiny(name), tiny(name)
     state, ids = told(one), some_ids(1, 9, seed=3)
     other.lora = None
     assert close(one.read(state, ids), other.read(state, ids))
@@ -222,9 +244,10 @@ def test_writing_runs_the_layers_below_the_memory_layer_alone() -> None:
     assert ran == [0]
 
 
+@pytest.mark.parametrize("name", FAMILIES)
 @torch.no_grad()
-def test_reads_are_counted_where_they_are_asked_to_be() -> None:
-    mechanism = tiny(options=replace(OPTIONS, top_k=1, count=False))
+def test_reads_are_counted_where_they_are_asked_to_be(name: str) -> None:
+    mechanism = tiny(name, replace(OPTIONS, top_k=1, count=False))
     state = told(mechanism)
     assert state.banks[0].counters.tolist() == [0] * 6
     counted = state
@@ -321,6 +344,25 @@ def test_a_state_comes_back_from_its_tensors_and_goes_on() -> None:
         found, again = mechanism.read_and_write(back, rows)
         assert found.equal(expected)
         assert all(again.tensors[n].equal(after.tensors[n]) for n in after.tensors)
+
+
+@pytest.mark.skipif(not installed(), reason="bm25s is not installed")
+@torch.no_grad()
+def test_a_state_that_the_mechanism_cannot_have_is_refused() -> None:
+    tensors = told(tiny()).tensors
+    with pytest.raises(ValueError, match="24 tokens, more than 16"):
+        tiny(options=replace(OPTIONS, bank=16)).restored(tensors)
+    by_words = tiny(embedder=Words(str))
+    kept = told(by_words).tensors
+    assert by_words.restored(kept).tokens == 24
+    for name in ("ids", "before"):
+        for wrong in (-1, 70_000):
+            changed = kept[name].clone()
+            changed[0] = wrong
+            with pytest.raises(ValueError, match="ids hold some"):
+                by_words.restored({**kept, name: changed})
+    with pytest.raises(ValueError, match="before is"):
+        by_words.restored({**kept, "before": kept["before"][:0]})
 
 
 @pytest.mark.parametrize(
