@@ -35,6 +35,18 @@ def test_what_was_said_before_a_line_that_is_refused_is_kept(
     assert run("ask", QUESTION, *place).out == "4821\n"
 
 
+def test_an_input_that_takes_no_bytes_but_text_loses_no_line_before_them(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = ("--memory", tmp_path / "m.memory")
+    said = io.BytesIO(f"{NOTE}\n".encode() + b"caf\xe9?\n")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(said, encoding="utf-8", errors="strict"))
+    ran = run("chat", *place)
+    assert (ran.code, ran.out) == (2, "noted\n")
+    assert ran.err.startswith("error: The message is not valid text: it holds U+DCE9 at character")
+    assert run("ask", QUESTION, *place).out == "4821\n"
+
+
 class Terminal(io.StringIO):
     """An output that says that it is a terminal."""
 

@@ -27,7 +27,7 @@ from memplus.cli.mcp import mcp
 from memplus.cli.memories import memories
 from memplus.cli.models import models
 from memplus.cli.options import Chosen
-from memplus.cli.output import INTERRUPTED, Output, print_any_character
+from memplus.cli.output import INTERRUPTED, Output, print_any_character, read_any_bytes
 from memplus.cli.plot import plot
 from memplus.cli.pull import pull
 from memplus.cli.serve import serve
@@ -82,6 +82,7 @@ app.add_typer(models)
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command and ends the process with its exit code."""
     print_any_character()
+    read_any_bytes()
     given = list(sys.argv[1:] if arguments is None else arguments)
     chosen = Chosen()
     try:

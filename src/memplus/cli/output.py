@@ -20,7 +20,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from memplus.errors import MemplusError, NotFiniteResultError
 
-__all__ = ["INTERRUPTED", "Output", "Report", "print_any_character", "print_piece"]
+__all__ = [
+    "INTERRUPTED",
+    "Output",
+    "Report",
+    "print_any_character",
+    "print_piece",
+    "read_any_bytes",
+]
 
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C stopped."""
@@ -98,6 +105,16 @@ def print_any_character() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")
+
+
+def read_any_bytes() -> None:
+    """From now on bytes of the input that are no text come as half characters, which are refused by
+    name where a text is taken.
+
+    A strict input fails for a whole block, with the lines before the one that is no text.
+    """
+    if isinstance(sys.stdin, io.TextIOWrapper) and sys.stdin.errors == "strict":
+        sys.stdin.reconfigure(errors="surrogateescape")
 
 
 def print_piece(piece: str) -> None:
