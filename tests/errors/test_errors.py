@@ -53,6 +53,7 @@ SAMPLES: list[MemplusError] = [
     errors.SystemWeightsError("ret_llm", reason="a is not there", commands=["memplus train"]),
     errors.SelfTestError("models/x", detail="oracle differs by 1.0"),
     errors.MemoryMismatchError(differs="weights"),
+    errors.MemoryMismatchError(models=("a", "b"), dtypes=("float32", "bfloat16")),
     errors.SessionMismatchError("s.session", system="bm25", reason="scm saved it"),
     errors.MemoryFileError("m.mem", reason="it is a picture"),
     errors.NotAMemoryError("book.txt", reason="it seems to be a text"),

@@ -277,7 +277,7 @@ def test_a_header_that_lacks_something_is_damaged(tmp_path: Path, saved: bytes, 
     ("other", "word"),
     [
         (lambda: make_mplus(seed=9), "weights"),
-        (lambda: make_mplus(dtype=torch.bfloat16), "weights or dtype"),
+        (lambda: make_mplus(dtype=torch.bfloat16), "in float32, and this model is in bfloat16"),
         (lambda: make_mplus("gemma3"), "weights"),
         (lambda: make_mplus(config=replace(CONFIG, short_term_tokens=30)), "short_term_tokens"),
         (lambda: make_mplus(config=replace(CONFIG, chunk_tokens=11)), "chunk_tokens"),

@@ -114,6 +114,18 @@ def test_another_adapter_or_weight_is_named(tmp_path: Path) -> None:
         store.open("alice", other)
 
 
+def test_what_wrote_a_memory_is_named_where_another_model_opens_it(tmp_path: Path) -> None:
+    store = MemoryStore(tmp_path / "s")
+    written, other = make_mplus(), make_mplus(dtype=torch.bfloat16)
+    with store.create("alice", written) as memory:
+        written.write(memory, TEXT)
+    with pytest.raises(MemoryMismatchError, match="in float32, and this model is in bfloat16"):
+        store.open("alice", other)
+    other.core.name = "other"
+    with pytest.raises(MemoryMismatchError, match=f"{written.name} wrote it in float32, and this"):
+        store.open("alice", other)
+
+
 @pytest.mark.parametrize(("rows", "most"), [("int8", 0.1), ("int4", 1.5)])
 @pytest.mark.parametrize("name", ["llama", "gpt_neox"])
 def test_packed_rows_are_the_same_wherever_they_are(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -72,14 +73,49 @@ class UnknownSourceError(UsageError):
 
 
 class MemoryMismatchError(MemplusError):
-    """A memory was written by other weights, another adapter or another configuration."""
+    """A memory was written by other weights, another adapter, config or dtype.
 
-    template = "This memory does not belong to this model: {differs} differ(s)."
-    hint = "Open it with the model that wrote it, or write the text again with this one."
+    Args:
+        differs: names of what differs; may be empty where ``models`` or ``dtypes`` says it.
+        models: the names of the model that wrote it and of this one, where these differ.
+        dtypes: that in which it was written and that of the model, where these differ.
+    """
+
+    template = "This memory does not belong to this model: {reason}."
     exit_code = 3
 
-    def __init__(self, *, differs: str) -> None:
-        self._fill(differs=differs)
+    def __init__(
+        self,
+        *,
+        differs: str = "",
+        models: tuple[str, str] | None = None,
+        dtypes: tuple[str, str] | None = None,
+    ) -> None:
+        reasons = [f"{differs} differ(s)"] if differs else []
+        wrote, own = ("it was written", "this model is") if models is None else models
+        if models is not None:
+            wrote, own = f"{wrote} wrote it", f"this is {own}"
+        if dtypes is not None:
+            wrote, own = f"{wrote} in {dtypes[0]}", f"{own} in {dtypes[1]}"
+        if models is not None or dtypes is not None:
+            reasons.insert(0, f"{wrote}, and {own}")
+        self._fill(
+            reason="; ".join(reasons),
+            model=None if models is None else models[0],
+            dtype=None if dtypes is None else dtypes[0],
+        )
+
+    def _fill(self, **fields: object) -> None:
+        super()._fill(**fields)
+        model, dtype = fields["model"], fields["dtype"]
+        flag, keyword = f"--dtype {dtype}", f'dtype="{dtype}"'
+        if model:
+            flag = f"--model {shlex.quote(str(model))}" + (f" {flag}" if dtype else "")
+            given = f'"{model}", {keyword}' if dtype else f'"{model}"'
+            keyword = f"MPlus.from_pretrained({given})"
+        how = f": `{flag}`, in Python `{keyword}`" if model or dtype else ""
+        by = "in the dtype of the memory" if dtype and not model else "with the model that wrote it"
+        self.hint = f"Open it {by}{how}. Or write the text again with this one."
 
 
 class SessionMismatchError(MemplusError):

@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import torch
 from pydantic import Field
@@ -49,6 +49,7 @@ from memplus.memory.checks import (
 )
 from memplus.memory.contents import MemoryContents
 from memplus.memory.layout import LongTermLayout
+from memplus.memory.mismatch import mismatch, written_dtype
 from memplus.memory.packing import RowKind, named_centres, split_centres
 from memplus.memory.records import MemoryOwner, NewRows, SavedFile, WriteRecord
 from memplus.memory.rows import RowTable
@@ -59,6 +60,7 @@ __all__ = ["VERSION", "load_contents", "save_contents"]
 
 VERSION = 2
 
+_T = TypeVar("_T")
 Migration = Callable[[dict[str, Any], dict[str, Tensor]], None]
 
 
@@ -139,7 +141,7 @@ def load_contents(
     path = as_path(path)
     with opened(path) as file:
         values = _versioned(parsed(file.text, path, _HEADER), path)
-        _require_model(values, memory.owner, path)
+        _require_model(values, memory.owner, path, file.dtypes)
         tensors = file.tensors()
     require_finite(tensors, path)
     for version in range(values["version"], VERSION):
@@ -164,7 +166,9 @@ def _versioned(values: Any, path: Path) -> dict[str, Any]:
     return found
 
 
-def _require_model(values: dict[str, Any], owner: MemoryOwner, path: Path) -> None:
+def _require_model(
+    values: dict[str, Any], owner: MemoryOwner, path: Path, dtypes: dict[str, torch.dtype]
+) -> None:
     """Refuse another model's memory before anything of it is read."""
     for name in ("fingerprint", "config"):
         require(name in values, path, f"{_HEADER}.{name}", "is missing")
@@ -172,7 +176,9 @@ def _require_model(values: dict[str, Any], owner: MemoryOwner, path: Path) -> No
     if values["fingerprint"] == owner.fingerprint:
         return
     differs = owner.memory_config.differs(_config(values["config"], path))
-    raise MemoryMismatchError(differs=", ".join(differs) or "the model's weights or dtype")
+    written = written_dtype(_without(_group(dtypes, _POOL), _POOL))
+    weights = "the model's weights" + (" or dtype" if written is None else "")
+    raise mismatch(differs or [weights], dtypes=(written, owner.row_shape[2]), sizes=bool(differs))
 
 
 def _config(values: object, path: Path) -> MemoryConfig:
@@ -313,9 +319,9 @@ def _stem(layer: int) -> str:
     return f"store.{layer}."
 
 
-def _group(tensors: dict[str, Tensor], stem: str) -> dict[str, Tensor]:
+def _group(tensors: dict[str, _T], stem: str) -> dict[str, _T]:
     return {name: tensor for name, tensor in tensors.items() if name.startswith(stem)}
 
 
-def _without(tensors: dict[str, Tensor], stem: str) -> dict[str, Tensor]:
+def _without(tensors: dict[str, _T], stem: str) -> dict[str, _T]:
     return {name.removeprefix(stem): tensor for name, tensor in tensors.items()}

@@ -133,6 +133,11 @@ class TensorFile:
             reason = f"it has {self._size} bytes, not {self._data + at}"
             raise CorruptMemoryError(self.path, reason=reason)
 
+    @property
+    def dtypes(self) -> dict[str, torch.dtype]:
+        """The dtype of every tensor, by name."""
+        return {name: _DTYPES[entry.dtype] for name, entry in self._entries.items()}
+
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor by name; changing one changes no file."""
         return {name: self._tensor(entry) for name, entry in self._entries.items()}

@@ -20,7 +20,6 @@ from memplus.backbone.session import running
 from memplus.config import MemoryConfig, PromptConfig
 from memplus.errors import (
     ConfigError,
-    MemoryMismatchError,
     MemorySizeError,
     PositionsError,
     TokenizerMissingError,
@@ -28,6 +27,7 @@ from memplus.errors import (
 )
 from memplus.memory.guards import reading
 from memplus.memory.layout import LongTermLayout
+from memplus.memory.mismatch import mismatch
 from memplus.memory.packing import KEY, RowKind, pack, require_kind
 from memplus.memory.records import NewRows, RowBytes
 from memplus.memory.retriever import MemoryWeights
@@ -206,10 +206,11 @@ class Core:
         self._check_dtypes()
         if memory.owner is self:
             return
+        dtypes = memory.owner.row_shape[2], self.backbone.dtype
         if memory.config != self.memory_config:
-            raise MemoryMismatchError(differs="memory config")
+            raise mismatch(["memory config"], dtypes=dtypes, sizes=True)
         if memory.owner.fingerprint != self.fingerprint:
-            raise MemoryMismatchError(differs="weights")
+            raise mismatch(["weights"], dtypes=dtypes)
 
     def _check_dtypes(self) -> None:
         dtypes = {self.backbone.dtype, self.weights.memory_embedding.dtype}

@@ -16,20 +16,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from memplus.config import MemoryConfig
 from memplus.errors import (
     ConfigError,
     MemoryExistsError,
     MemoryMismatchError,
+    MemplusError,
     NotAStoreError,
     UnknownMemoryError,
 )
 from memplus.errors.base import storage_error
 from memplus.files import as_path
+from memplus.memory.mismatch import mismatch, written_dtype
 from memplus.memory.packing import RowKind, require_kind
 from memplus.memory.state import MemoryHost
 from memplus.store.administration import Administration, Within
-from memplus.store.blocks import Residency
+from memplus.store.blocks import Residency, read_records
+from memplus.store.container_contents import POOL
 from memplus.store.directory import MARK, Directory
 from memplus.store.disk import Disk
 from memplus.store.erasing import take_contents
@@ -254,7 +259,7 @@ class MemoryStore(Administration):
             Journal.create(journal, self._directory.disk)
             manifest = Manifest(
                 id=name,
-                model=model.name.encode(errors="replace").decode(),
+                model=_model_name(model),
                 fingerprint=model.fingerprint,
                 identity=dict(model.identity),
                 config=model.memory_config.identifying(),
@@ -301,13 +306,13 @@ class MemoryStore(Administration):
 
     def _opened(self, name: str, model: MemoryHost, lock: Right | None) -> StoredMemory:
         def attempt(manifest: Manifest) -> StoredMemory:
-            _check_identity(manifest, model)
             writable = lock is not None
             folder = Folder(
                 self._directory.folder(name),
                 self._directory.disk,
                 _residency(self.ram, self.limits),
             )
+            _check_identity(manifest, model, folder)
             if writable:
                 folder.tidy(manifest)
             keeper = Keeper(folder, manifest, self.limits, writable=writable)
@@ -343,12 +348,13 @@ def _residency(ram: int | None, limits: Limits) -> Residency:
     return Residency(None if ram is None else max(1 << 20, ram - limits.segment - limits.log) // 2)
 
 
-def _check_identity(manifest: Manifest, model: MemoryHost) -> None:
+def _check_identity(manifest: Manifest, model: MemoryHost, folder: Folder) -> None:
     try:
         theirs = MemoryConfig.from_dict(manifest.config)
     except ConfigError as error:
         raise MemoryMismatchError(differs=error.message) from error
     differs = model.memory_config.differs(theirs)
+    sizes = bool(differs)
     if not differs:
         model.check_weights()
         mine = dict(model.identity)
@@ -357,4 +363,24 @@ def _check_identity(manifest: Manifest, model: MemoryHost) -> None:
     if not differs and manifest.fingerprint != model.fingerprint:
         differs.append("the model's weights or dtype")
     if differs:
-        raise MemoryMismatchError(differs=", ".join(differs))
+        dtypes = _written_dtype(folder, manifest), model.row_shape[2]
+        models = manifest.model, _model_name(model)
+        raise mismatch(differs, dtypes=dtypes, models=models, sizes=sizes)
+
+
+def _written_dtype(folder: Folder, manifest: Manifest) -> torch.dtype | None:
+    """In which dtype its rows were made; None where there are none, or they cannot be read."""
+    state = manifest.current
+    with suppress(MemplusError, OSError):  # that the models differ is known without it
+        kept = folder.map(state.snapshot)
+        pool = {n.removeprefix(POOL): kept.dtype(n) for n in kept.names if n.startswith(POOL)}
+        for part in state.logs if not pool else ():
+            for record in read_records(folder.path / part.name, part.length):
+                pool |= {"hidden": record.dtype(n) for n in record.names if n == "hidden.0"}
+        return written_dtype(pool)
+    return None
+
+
+def _model_name(model: MemoryHost) -> str:
+    """As a manifest keeps it, for people."""
+    return model.name.encode(errors="replace").decode()
