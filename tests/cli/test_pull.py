@@ -87,3 +87,33 @@ def test_a_base_model_can_be_examined_and_not_yet_asked(
     after = run("ask", "--model", "tiny", "-m", tmp_path / "a.memory", "Who?")
     assert "no memory has been trained for it yet" in after.err
     assert 'MPlus.from_backbone("tiny"' in after.err
+
+
+@pytest.mark.parametrize("command", [("pull",), ("models", "remove")], ids=["pull", "remove"])
+def test_a_bundled_model_is_neither_fetched_nor_removed_and_that_is_said(
+    run: Run, command: tuple[str, ...]
+) -> None:
+    ran = run(*command, "nano")
+    assert ran.code == 2
+    assert "nano is bundled" in ran.err
+    assert "`--model nano`" in ran.err
+
+
+def test_what_is_not_in_the_cache_is_told_without_a_hint_about_paths(run: Run) -> None:
+    ran = run("models", "remove", "tiny")
+    assert ran.code == 2
+    assert "There is no model 'tiny' in the cache" in ran.err
+    assert "relative path" not in ran.err
+
+
+@pytest.mark.parametrize("below", ["", "deeper"])
+def test_a_cache_that_is_a_file_is_refused_by_the_variable(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, below: str
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    monkeypatch.setenv("MEMPLUS_CACHE", str(file / below))
+    ran = run("pull", "tiny")
+    assert ran.code == 2
+    assert ran.err.startswith("error: MEMPLUS_CACHE is ")
+    assert f"{file} is a file" in ran.err

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from memplus.data.documents import decode, read_document, read_stdin
+from memplus.data.documents import Document, decode, read_document, read_stdin
 from memplus.errors import (
     DocumentFormatError,
     EmptyTextError,
@@ -57,7 +57,10 @@ def test_absent_file_and_directory_are_named(tmp_path: Path) -> None:
 
 def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"hello")))
-    assert read_stdin().text == "hello"
+    assert read_stdin() == Document(source="-", text="hello")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\n")))
+    with pytest.raises(EmptyTextError, match="Standard input is empty"):
+        read_stdin()
 
 
 def test_a_gzipped_file_is_read_and_a_broken_one_refused(tmp_path: Path) -> None:

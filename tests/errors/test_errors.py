@@ -12,6 +12,7 @@ SAMPLES: list[MemplusError] = [
     errors.UsageError("no such thing"),
     errors.ConfigError("chunk_tokens", value=0, reason="it must be at least 1"),
     errors.NotFoundError("notes.txt"),
+    errors.NotCachedError("smollm2", path="/home/ann/.cache/memplus/bases"),
     errors.ConfigFileError("a.yaml", "run.steps", value=0, reason="at least 1"),
     errors.EmptyTextError("The question"),
     errors.LibraryMissingError("bm25s", extra="bm25"),
@@ -33,6 +34,8 @@ SAMPLES: list[MemplusError] = [
     errors.RunMismatchError("runs/a/answers.jsonl", differs="model, seeds"),
     errors.ModelError("no"),
     errors.UnknownModelError("nanno"),
+    errors.UnknownModelError("a/b", reason="the hub did not give it: no answer.", hub=True),
+    errors.UnknownBaseError("a", reason="those that can be fetched are b"),
     errors.MissingWeightsDirectory("models/empty"),
     errors.NotADecoderError("t5", reason="it has an encoder"),
     errors.UnsupportedModelError("memoryllm-7b", reason="it follows other position rules"),
@@ -134,6 +137,12 @@ def drawn_codes() -> dict[str, int]:
 
 def test_exit_codes_are_those_drawn() -> None:
     assert drawn_codes() == {name: getattr(errors, name).exit_code for name in errors.__all__}
+
+
+def test_a_reason_that_is_a_sentence_leaves_one_full_stop() -> None:
+    told = errors.UnknownModelError("a/b", reason="It is not there.").message
+    assert told.endswith("It is not there.")
+    assert errors.NotFoundError("..", kind="folder").message.endswith("folder ...")
 
 
 def test_weights_error_names_each_fault_and_counts_the_rest() -> None:

@@ -70,7 +70,7 @@ def test_a_budget_counts_what_writes_will_leave(rule: object, stored: int) -> No
     memory.max_bytes = needed
     memory.check_budget(10, ROW)
     memory.max_bytes = needed - 1
-    with pytest.raises(BudgetError, match=f"{needed} bytes"):
+    with pytest.raises(BudgetError, match=f"{needed:,} bytes"):
         memory.check_budget(10, ROW)
 
 

@@ -121,8 +121,10 @@ def test_the_options_of_the_hub_reach_its_client(
 
 
 def test_what_is_not_kept_is_not_fetched_when_nothing_may_be(tmp_path: Path) -> None:
-    with pytest.raises(UnknownModelError, match="the hub did not give it"):
+    with pytest.raises(UnknownModelError, match="the hub did not give it") as caught:
         MPlus.from_pretrained("no/such", cache_dir=tmp_path, local_files_only=True)
+    assert not caught.value.message.endswith("..")
+    assert "Offline" in caught.value.hint
 
 
 @pytest.mark.parametrize("unit", ["AMX", "AVX512-BF16", None])

@@ -57,8 +57,11 @@ def inspect(
 
 def _show(console: Console, held: Contents, each: float) -> None:
     waiting = f" and {held.waiting} not yet compressed" if held.waiting else ""
+    size = f"{held.bytes / 1e6:.1f} MB"
+    if held.max_bytes is not None:
+        size += f" of at most {held.max_bytes / 1e6:.1f} MB"
     console.print(
-        f"{held.tokens:,} tokens in {held.writes:,} writes{waiting}; {held.bytes / 1e6:.1f} MB, "
+        f"{held.tokens:,} tokens in {held.writes:,} writes{waiting}; {size}, "
         f"and {each / 1000:.1f} KB for each further token",
         markup=False,
     )

@@ -48,7 +48,9 @@ def _as_words(key: str, value: Any) -> str:
     """A field of one memory as people read it."""
     if key in ("created", "changed"):
         return f"{_when(value)} (UTC)"
-    if key == "bytes":
+    if value is None:
+        return "no limit"
+    if key in ("bytes", "max_bytes"):
         return f"{value:,} ({value / 1e6:.1f} MB)"
     return ", ".join(value) if isinstance(value, list) else str(value)
 
@@ -118,6 +120,7 @@ def show(name: Name, *, store: StoreAlone, shown: OutputFlags) -> None:
     size = opened.size(name)
     data = _described(manifest) | {
         "bytes": size,
+        "max_bytes": opened.limit(name),
         "files": sorted(manifest.files()),
         "states": len(opened.history(name)),
     }

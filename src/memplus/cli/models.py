@@ -106,8 +106,10 @@ def remove(
 ) -> None:
     """Remove a model from the cache; `memplus pull` fetches it again."""
     from memplus.mplus.base_cache import remove_base
+    from memplus.mplus.bundled import refuse_bundled
 
     out = shown.open()
+    refuse_bundled(name)
     size = remove_base(name)
     line = f"{name} is no longer in the cache; {size / 1e6:.1f} MB are free again."
     out.result(

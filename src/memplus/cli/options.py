@@ -149,8 +149,8 @@ MaxBytes = Annotated[
         "--max-bytes",
         envvar="MEMPLUS_MAX_BYTES",
         min=1,
-        help="Refuse, before writing, what would make the memory larger than this; `write` takes "
-        "16 GB where neither this nor the memory says so.",
+        help="Refuse, before writing, what would make the memory larger than this, which it keeps "
+        "as its limit; `write` takes 16 GB where neither this nor the memory says so.",
     ),
 ]
 Rows = Annotated[

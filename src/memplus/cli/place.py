@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Literal, cast
 from memplus.cli.standard import default_store
 from memplus.config import ROWS
 from memplus.data.documents import source_of
-from memplus.errors import ConfigError, NotFoundError, UnknownMemoryError, UsageError
+from memplus.errors import (
+    ConfigError,
+    MemoryBusyError,
+    MemplusError,
+    NotFoundError,
+    UnknownMemoryError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from memplus.memory.packing import RowKind
@@ -105,6 +112,7 @@ class Place:
 
         Raises:
             MemoryBusyError: another process writes to it for longer than ``wait``.
+            BudgetError: it is larger than its limit as it is.
             UsageError, StorageError, MemoryMismatchError, MemoryFileError: it cannot be opened.
         """
         if self.memory is not None:
@@ -116,13 +124,22 @@ class Place:
                 yield target
                 target.save(self.memory)
             return
-        with self._stored(model, creation, wait) as stored:
-            if creation.max_bytes is not None:
-                stored.max_bytes = creation.max_bytes
-            yield stored
+        store = self._own(creation)
+        new = self.id not in store
+        if new:
+            _new(model, creation)
+        try:
+            with self._stored(store, model, creation, wait) as stored:
+                yield stored
+        except MemplusError:
+            if new:
+                _remove_untouched(store, self.id)
+            raise
 
-    def _stored(self, model: MPlus, creation: Creation, wait: float) -> StoredMemory:
-        stored = self._own(creation).open_or_create(
+    def _stored(
+        self, store: MemoryStore, model: MPlus, creation: Creation, wait: float
+    ) -> StoredMemory:
+        stored = store.open_or_create(
             self.id,
             model,
             seed=creation.seed,
@@ -131,6 +148,9 @@ class Place:
             wait=wait,
         )
         try:
+            if creation.max_bytes is not None:
+                _require_within(stored, model, creation)
+                stored.limit(creation.max_bytes)
             _pack(stored, creation.kind, str(self))
         except BaseException:
             stored.close()
@@ -147,8 +167,10 @@ class Place:
 
         Raises:
             MemoryExistsError: there is one of that name.
+            BudgetError: an empty memory is larger than its limit.
             StorageError, MemoryFileError: the store cannot be used.
         """
+        _new(model, creation)
         self._own(creation).make(
             self.id,
             model,
@@ -234,12 +256,51 @@ def _loaded_or_made(path: Path, model: MPlus, creation: Creation) -> Memory:
     from memplus.memory.state import Memory
 
     if not path.exists():
-        return model.new_memory(creation.seed, max_bytes=creation.max_bytes, rows=creation.kind)
+        return _new(model, creation)
     memory = Memory.load(path, model)
-    _pack(memory, creation.kind, str(path))
     if creation.max_bytes is not None:
+        _require_within(memory, model, creation)
         memory.max_bytes = creation.max_bytes
+    _pack(memory, creation.kind, str(path))
     return memory
+
+
+def _new(model: MPlus, creation: Creation) -> Memory:
+    """An empty memory.
+
+    Raises:
+        BudgetError: it is larger than its limit.
+    """
+    memory = model.new_memory(creation.seed, max_bytes=creation.max_bytes, rows=creation.kind)
+    memory.check_budget(0, model.core.row_bytes(memory.rows))
+    return memory
+
+
+def _require_within(memory: Memory, model: MPlus, creation: Creation) -> None:
+    """Refuse a limit below what a memory takes already; its own one stays meanwhile.
+
+    Raises:
+        BudgetError: it takes more.
+    """
+    own, memory.max_bytes = memory.max_bytes, creation.max_bytes
+    try:
+        memory.check_budget(0, model.core.row_bytes(creation.kind or memory.rows))
+    finally:
+        memory.max_bytes = own
+
+
+def _remove_untouched(store: MemoryStore, name: str) -> None:
+    """Take away a memory whose first write was refused, unless another process has used it."""
+
+    @contextmanager
+    def untouched() -> Iterator[None]:
+        found = store.manifest(name)
+        if found.writes or found.waiting:
+            raise MemoryBusyError(name)
+        yield
+
+    with suppress(UnknownMemoryError, MemoryBusyError):
+        store.delete(name, within=untouched)
 
 
 def _pack(memory: Memory, rows: RowKind | None, name: str) -> None:

@@ -35,8 +35,10 @@ def pull(
     """
     from memplus.mplus.base_cache import cached_base
     from memplus.mplus.bases import find_base
+    from memplus.mplus.bundled import refuse_bundled
 
     out = shown.open()
+    refuse_bundled(name)
     base = find_base(name)
     had = cached_base(base) is not None
     found = fetch(base, files or [], out)

@@ -11,7 +11,7 @@ import gzip
 import os
 import sys
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from memplus.errors import DocumentFormatError, EmptyTextError, NotTextError, StorageError
@@ -84,7 +84,8 @@ def read_document(path: Path) -> Document:
 
 def read_stdin() -> Document:
     """The text on standard input, under the name ``-``; errors as ``read_document``."""
-    return decode(_unpacked(sys.stdin.buffer.read(), "-"), source="-")
+    called = "Standard input"
+    return replace(decode(_unpacked(sys.stdin.buffer.read(), called), source=called), source="-")
 
 
 def read_bytes(path: Path) -> bytes:

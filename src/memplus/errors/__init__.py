@@ -13,6 +13,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 model and memory do not match, 4 corrupt
     |   |-- ConfigError                  one field of a configuration
     |   |   `-- ConfigFileError          the same, with the file that it stands in
     |   |-- NotFoundError                a path leads to no file or folder
+    |   |   `-- NotCachedError               no such model in the cache
     |   |-- EmptyTextError               nothing to read
     |   |-- BenchmarkFileError           a file of a benchmark, otherwise than published
     |   |-- MissingDataError             a file of a benchmark
@@ -38,6 +39,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 model and memory do not match, 4 corrupt
     |   `-- RunMismatchError             a folder holds the results of another run
     |-- ModelError                   1   the weights or their directory
     |   |-- UnknownModelError        2   no such name, directory or hub id
+    |   |   `-- UnknownBaseError         2   no such model to be fetched
     |   |-- MissingWeightsDirectory  2   a directory without weights
     |   |-- NotADecoderError         2   not a decoder-only language model
     |   |-- UnsupportedModelError    2   a decoder that memplus cannot carry
@@ -85,6 +87,7 @@ from __future__ import annotations
 from memplus.errors.base import (
     ConfigError,
     MemplusError,
+    NotCachedError,
     NotFoundError,
     StorageError,
     UsageError,
@@ -138,6 +141,7 @@ from memplus.errors.model import (
     SelfTestError,
     SystemWeightsError,
     TokenizerMissingError,
+    UnknownBaseError,
     UnknownModelError,
     UnsupportedModelError,
     UntrainedBaseError,
@@ -212,6 +216,7 @@ __all__ = [
     "NotARunError",
     "NotAStoreError",
     "NotAnExportError",
+    "NotCachedError",
     "NotFiniteError",
     "NotFiniteResultError",
     "NotFoundError",
@@ -233,6 +238,7 @@ __all__ = [
     "TokenizerMissingError",
     "TrainingBudgetError",
     "TrainingError",
+    "UnknownBaseError",
     "UnknownMemoryError",
     "UnknownModelError",
     "UnknownSourceError",

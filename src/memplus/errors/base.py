@@ -13,6 +13,7 @@ from typing import ClassVar
 __all__ = [
     "ConfigError",
     "MemplusError",
+    "NotCachedError",
     "NotFoundError",
     "StorageError",
     "UsageError",
@@ -39,7 +40,9 @@ class MemplusError(Exception):
 
     def _fill(self, **fields: object) -> None:
         self.fields: dict[str, object] = fields
-        self.message: str = self.template.format(**fields)
+        message = self.template.format(**fields)
+        # A library's own reason often is a sentence, and its full stop would stand before ours.
+        self.message: str = re.sub(r"(?<!\.)\.\.$", ".", message)
         Exception.__init__(self, self.message)
 
     def __str__(self) -> str:
@@ -90,6 +93,16 @@ class NotFoundError(UsageError):
 
     def __init__(self, path: str | Path, *, kind: str = "file", note: str = "") -> None:
         self._fill(path=str(path), kind=kind, note=note)
+
+
+class NotCachedError(NotFoundError):
+    """The cache of base models holds none of that name."""
+
+    template = "There is no model {name!r} in the cache ({path})."
+    hint = "`memplus models` says which base models lie in it."
+
+    def __init__(self, name: str, *, path: str | Path) -> None:
+        self._fill(name=name, path=str(path))
 
 
 class StorageError(MemplusError):

@@ -29,14 +29,28 @@ __all__ = [
 _SHOWN_SOURCES = 12
 
 
+def _size(count: int) -> str:
+    return f"{count:,} bytes ({count / 1e6:.1f} MB)"
+
+
 class BudgetError(UsageError):
-    """What is about to be done needs more bytes than the budget; said before any is spent."""
+    """What is about to be done needs more bytes than the limit; said before any is spent.
 
-    template = "This needs {needed} bytes of memory, but the budget is {given}."
-    hint = "Raise the budget, keep fewer rows (eviction `oldest`), or use a smaller dtype."
+    Args:
+        needed: bytes that the memory would take.
+        given: bytes that it may take.
+        already: whether it takes them as it is, before anything is written.
+    """
 
-    def __init__(self, *, needed: int, given: int) -> None:
-        self._fill(needed=needed, given=given)
+    template = "The memory {takes}, and its limit is {limit}."
+    hint = (
+        "Raise the limit (`--max-bytes`), keep long-term rows in fewer bits (`--rows int8` or "
+        "`int4`) or fewer of them (eviction `oldest`), or use a smaller dtype."
+    )
+
+    def __init__(self, *, needed: int, given: int, already: bool = False) -> None:
+        takes = f"takes {_size(needed)} as it is" if already else f"would take {_size(needed)}"
+        self._fill(needed=needed, given=given, takes=takes, limit=_size(given))
 
 
 class StaleCacheError(UsageError):

@@ -20,6 +20,7 @@ __all__ = [
     "SelfTestError",
     "SystemWeightsError",
     "TokenizerMissingError",
+    "UnknownBaseError",
     "UnknownModelError",
     "UnsupportedModelError",
     "UntrainedBaseError",
@@ -64,8 +65,31 @@ class UnknownModelError(ModelError):
     )
     exit_code = 2
 
-    def __init__(self, name: str, *, reason: str = "it is neither bundled nor a directory") -> None:
-        self._fill(name=name, reason=reason)
+    def __init__(
+        self,
+        name: str,
+        *,
+        reason: str = "it is neither bundled nor a directory",
+        hub: bool = False,
+    ) -> None:
+        """Refused by the name; ``hub``: the hub was asked, and did not give it."""
+        self._fill(name=name, reason=reason, hub=hub)
+
+    def _fill(self, **fields: object) -> None:
+        super()._fill(**fields)
+        if fields["hub"]:
+            self.hint = (
+                "Check the hub id. Offline (no connection, or HF_HUB_OFFLINE=1) only models that "
+                "were fetched before are found: fetch it on another machine, and give its "
+                "directory here."
+            )
+
+
+class UnknownBaseError(UnknownModelError):
+    """No base model that can be fetched has that name."""
+
+    template = "There is no base model named {name!r}: {reason}."
+    hint = "Name one of those; `memplus models` says what each is for."
 
 
 class MissingWeightsDirectory(ModelError):

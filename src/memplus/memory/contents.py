@@ -273,7 +273,7 @@ class MemoryContents:
         """Refuse writes that would outgrow ``max_bytes``, before anything is spent.
 
         Args:
-            writes: how many full writes are about to be made.
+            writes: how many full writes are about to be made; 0: is the memory within it now?
             row: what one row takes.
 
         Raises:
@@ -295,7 +295,7 @@ class MemoryContents:
         needed = self.config.short_term_tokens * row.short_term + stored * row.long_term
         needed += self.config.tokens_per_write * row.recent
         if needed > self.max_bytes:
-            raise BudgetError(needed=needed, given=self.max_bytes)
+            raise BudgetError(needed=needed, given=self.max_bytes, already=not writes)
 
 
 def _tiling(count: int, slots: int) -> Tensor:

@@ -23,8 +23,10 @@ from memplus.errors import (
     BaseFileError,
     BaseUnavailableError,
     MemoryBusyError,
+    NotCachedError,
     NotFoundError,
     StorageError,
+    UsageError,
 )
 from memplus.errors.base import storage_errors
 from memplus.files import flush, locked
@@ -54,9 +56,21 @@ class CachedBase:
 
 
 def cache_folder() -> Path:
-    """Where base models are kept: in ``MEMPLUS_CACHE``, or in the user's cache folder."""
+    """Where base models are kept: in ``MEMPLUS_CACHE``, or in the user's cache folder.
+
+    Raises:
+        UsageError: ``MEMPLUS_CACHE`` names a file, or leads through one.
+    """
     named = os.environ.get("MEMPLUS_CACHE")
-    root = Path(named).expanduser() if named else user_cache_path("memplus", appauthor=False)
+    if not named:
+        return user_cache_path("memplus", appauthor=False) / "bases"
+    root = Path(named).expanduser()
+    there = next((one for one in (root, *root.parents) if os.path.exists(one)), None)
+    if there is not None and not there.is_dir():
+        raise UsageError(
+            f"MEMPLUS_CACHE is {named}, but {there} is a file, and models are kept in a folder. "
+            "Let it name a folder, which is made where it is missing, or unset it."
+        )
     return root / "bases"
 
 
@@ -152,14 +166,14 @@ def remove_base(name: str, *, cache: Path | None = None) -> int:
         The bytes that are free now.
 
     Raises:
-        NotFoundError: the cache holds nothing of that name.
+        NotCachedError: the cache holds nothing of that name.
         StorageError: the disk refused.
     """
     root = cache_folder() if cache is None else cache
     target, work = root / name, root / f".{name}.partial"
     held = {one.name for one in root.iterdir()} if root.is_dir() else set()
     if not name or name.startswith(".") or not {target.name, work.name} & held or "/" in name:
-        raise NotFoundError(target, kind="cached model")
+        raise NotCachedError(name, path=root)
     with storage_errors(target), locked(target, wait=None):
         size = sum(_size(folder) for folder in (target, work))
         if target.exists():

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from memplus.errors import UnknownModelError
+from memplus.errors import UnknownBaseError
 
 __all__ = ["Base", "Packages", "find_base", "known_bases", "read_bases"]
 
@@ -94,9 +94,9 @@ def find_base(name: str) -> Base:
     """The base model of that name.
 
     Raises:
-        UnknownModelError: there is none.
+        UnknownBaseError: there is none.
     """
     known = known_bases()
     if name not in known:
-        raise UnknownModelError(name, reason=f"known base models are {', '.join(known)}")
+        raise UnknownBaseError(name, reason=f"those that can be fetched are {', '.join(known)}")
     return known[name]

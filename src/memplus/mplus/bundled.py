@@ -9,9 +9,17 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from memplus.errors import UsageError
 from memplus.mplus.bases import Base, known_bases
 
-__all__ = ["BUNDLED", "BundledModel", "bundle_for", "bundled_models", "known_base_of"]
+__all__ = [
+    "BUNDLED",
+    "BundledModel",
+    "bundle_for",
+    "bundled_models",
+    "known_base_of",
+    "refuse_bundled",
+]
 
 _ASSETS = Path(__file__).parents[1] / "assets"
 _CONFIG = "memplus.json"
@@ -56,6 +64,19 @@ BUNDLED = {model.name: model for model in (_NANO,)}
 def bundled_models() -> list[BundledModel]:
     """Every bundled model, by name."""
     return [BUNDLED[name] for name in sorted(BUNDLED)]
+
+
+def refuse_bundled(name: str) -> None:
+    """Refuse to fetch or to remove a model that lies in the package.
+
+    Raises:
+        UsageError: it does.
+    """
+    if name in BUNDLED:
+        raise UsageError(
+            f"{name} is bundled: it lies in the package, not in the cache, and nothing of it is "
+            f"fetched or removed. Use it with `--model {name}`."
+        )
 
 
 def bundle_for(base: str) -> Path | None:

@@ -74,7 +74,8 @@ def locate(name: str | Path, hub: HubOptions | None = None) -> Origin:
         options: Any = hub or {}
         path = Path(snapshot_download(text, allow_patterns=patterns, **options))
     except Exception as error:  # whatever the hub's client raises, the name is not usable
-        raise UnknownModelError(text, reason=f"the hub did not give it: {error}") from error
+        reason = f"the hub did not give it: {' '.join(str(error).split())}"
+        raise UnknownModelError(text, reason=reason, hub=True) from error
     return Origin("hub", text, path, notice=notice_in(path))
 
 

@@ -58,6 +58,8 @@ class Contents:
     long_term_rows: int
     """Per layer."""
     bytes: int
+    max_bytes: int | None
+    """What it may take; None: no limit."""
     ages: dict[str, int]
     """Ages of short-term rows in rows written since: oldest, median, newest."""
     sources: list[SourceShare]
@@ -94,6 +96,7 @@ def contents(memory: Memory) -> Contents:
         short_term_rows=memory.short_term_rows,
         long_term_rows=memory.long_term_rows,
         bytes=memory.nbytes,
+        max_bytes=memory.max_bytes,
         ages=_ages(memory),
         sources=_shares(memory, short.tolist(), stored.tolist()),
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from memplus.errors import MemoryExistsError, MemplusError, UnknownMemoryError, UsageError
 from memplus.files import as_path
+from memplus.store.blocks import Container
 from memplus.store.directory import Directory
 from memplus.store.exchange import check_files, export_files, fork_files, import_files
 from memplus.store.folder import Folder
@@ -282,6 +283,20 @@ class Administration(Told):
         return self._directory.retried(
             name, lambda manifest: sum((folder / f).stat().st_size for f in manifest.files())
         )
+
+    def limit(self, name: str) -> int | None:
+        """Bytes that a memory may take, None without a limit; needs no model.
+
+        Raises:
+            UnknownMemoryError, CorruptMemoryError, StorageError.
+        """
+        folder = self._directory.folder(name)
+
+        def read(manifest: Manifest) -> int | None:
+            found = Container.open(folder / manifest.current.snapshot).meta.get("max_bytes")
+            return found if isinstance(found, int) else None
+
+        return self._directory.retried(name, read)
 
     def rollback(
         self,

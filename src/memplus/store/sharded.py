@@ -251,6 +251,10 @@ class ShardedStore:
         """Bytes of a memory's files."""
         return self._at(name, lambda store: store.size(name))
 
+    def limit(self, name: str) -> int | None:
+        """Bytes that a memory may take; None: no limit."""
+        return self._at(name, lambda store: store.limit(name))
+
     def history(self, name: str) -> list[Commit]:
         """The states that ``rollback`` can go back to."""
         return self._at(name, lambda store: store.history(name))

@@ -376,7 +376,8 @@ def _written_dtype(folder: Folder, manifest: Manifest) -> torch.dtype | None:
         pool = {n.removeprefix(POOL): kept.dtype(n) for n in kept.names if n.startswith(POOL)}
         for part in state.logs if not pool else ():
             for record in read_records(folder.path / part.name, part.length):
-                pool |= {"hidden": record.dtype(n) for n in record.names if n == "hidden.0"}
+                if "hidden.0" in record.names:
+                    pool["hidden"] = record.dtype("hidden.0")
         return written_dtype(pool)
     return None
 

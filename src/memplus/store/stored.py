@@ -56,7 +56,7 @@ class StoredMemory(JournalledMemory):
     keeps_text = True
     _for_users = (
         f"{Memory._for_users} id closed close flush held_labels history "
-        "has_label labelled rollback reload"
+        "limit has_label labelled rollback reload"
     )
 
     def __init__(
@@ -224,6 +224,16 @@ class StoredMemory(JournalledMemory):
         """
         with self.guards.state:
             self.committing.flush()
+
+    def limit(self, max_bytes: int | None) -> None:
+        """Refuse writes that would make the memory larger from now on; lasts with the next write.
+
+        Args:
+            max_bytes: None: no limit.
+        """
+        if max_bytes != self.max_bytes:
+            self.max_bytes = max_bytes
+            self.keeper.pending.leave_log()  # a log has no place for it
 
     # Packing, going back and forgetting ---------------------------------------------------------
 
