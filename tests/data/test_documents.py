@@ -154,7 +154,7 @@ def test_documents_images_and_archives_are_named(tmp_path: Path, raw: bytes, kin
 
 def test_a_pdf_on_standard_input_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"%PDF-1.7 ...")))
-    with pytest.raises(DocumentFormatError, match=r"^- is a PDF"):
+    with pytest.raises(DocumentFormatError, match=r"^Standard input is a PDF"):
         read_stdin()
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from memplus.errors import MemoryExistsError, MemplusError, UnknownMemoryError, UsageError
 from memplus.files import as_path
-from memplus.store.blocks import Container
 from memplus.store.directory import Directory
 from memplus.store.exchange import check_files, export_files, fork_files, import_files
 from memplus.store.folder import Folder
@@ -21,6 +20,7 @@ from memplus.store.limits import Limits
 from memplus.store.locks import Right
 from memplus.store.manifest import Manifest
 from memplus.store.moving import move
+from memplus.store.snapshot import limit_in
 from memplus.store.taking import take
 from memplus.store.told import Told
 
@@ -285,18 +285,9 @@ class Administration(Told):
         )
 
     def limit(self, name: str) -> int | None:
-        """Bytes that a memory may take, None without a limit; needs no model.
-
-        Raises:
-            UnknownMemoryError, CorruptMemoryError, StorageError.
-        """
+        """Bytes that a memory may take, None without a limit; errors as ``size``."""
         folder = self._directory.folder(name)
-
-        def read(manifest: Manifest) -> int | None:
-            found = Container.open(folder / manifest.current.snapshot).meta.get("max_bytes")
-            return found if isinstance(found, int) else None
-
-        return self._directory.retried(name, read)
+        return self._directory.retried(name, lambda one: limit_in(folder / one.current.snapshot))
 
     def rollback(
         self,

@@ -32,6 +32,7 @@ __all__ = [
     "Logged",
     "RowsOf",
     "append_record",
+    "limit_in",
     "log_record",
     "replay_record",
     "restore",
@@ -88,6 +89,16 @@ def save_snapshot(memory: Memory, path: Path, disk: Disk) -> None:
     plan = layout(meta, {name: (t.dtype, list(t.shape)) for name, t in tensors.items()})
     with disk.create(path) as sink:
         write_container(sink, plan, iter(tensors.values()))
+
+
+def limit_in(path: Path) -> int | None:
+    """The bytes that the memory of a snapshot may take; None without a limit.
+
+    Raises:
+        OSError, CorruptMemoryError, MemoryVersionError: it cannot be read.
+    """
+    found = Container.open(path).meta.get("max_bytes")
+    return found if isinstance(found, int) else None
 
 
 def _numbers(memory: Memory) -> dict[str, Any]:
