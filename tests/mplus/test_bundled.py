@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 from tests.mplus.bundle_folders import known_base, over, ship, write_base
 
 from memplus import MPlus
@@ -81,3 +83,25 @@ def test_listing_loads_no_model_library() -> None:
         "assert not {'torch', 'transformers', 'peft'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "differs"),
+    [
+        ("smollm2", {"retrieved_tokens": 128, "supersedes": True, "neighbours": True}),
+        ("qwen-0.5b", {"supersedes": True}),
+    ],
+)
+def test_a_bundle_has_the_sizes_of_its_last_stage_but_for_what_docs_training_names(
+    name: str, differs: dict[str, object]
+) -> None:
+    folder, root = bundle_for(name), Path(__file__).parents[2]
+    assert folder is not None
+    shipped = json.loads((folder / "memplus.json").read_text())["memory"]
+    stage = yaml.safe_load((root / "configs" / name / "stage4.yaml").read_text())["memory"]
+    trained, found = (
+        one | one["retrieval"] | one["adapters"] | {"retrieval": {}, "adapters": {}}
+        for one in (stage, shipped)
+    )
+    rules = {key: found[key] for key in ("supersedes", "neighbours") if key in found}
+    assert {k: found[k] for k in trained if found[k] != trained[k]} | rules == differs
