@@ -89,5 +89,6 @@ def test_a_cached_model_is_listed_with_its_size_until_it_is_removed(
 def test_removing_what_is_not_there_is_a_usage_error(run: Run) -> None:
     ran = run("models", "remove", "smollm2")
     assert ran.code == 2
-    assert "no cached model" in ran.err
+    assert "There is no model 'smollm2' in the cache" in ran.err
+    assert "relative path" not in ran.err  # it is no path that was given
     assert run("models", "remove", "..").code == 2

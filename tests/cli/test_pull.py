@@ -99,13 +99,6 @@ def test_a_bundled_model_is_neither_fetched_nor_removed_and_that_is_said(
     assert "`--model nano`" in ran.err
 
 
-def test_what_is_not_in_the_cache_is_told_without_a_hint_about_paths(run: Run) -> None:
-    ran = run("models", "remove", "tiny")
-    assert ran.code == 2
-    assert "There is no model 'tiny' in the cache" in ran.err
-    assert "relative path" not in ran.err
-
-
 @pytest.mark.parametrize("below", ["", "deeper"])
 def test_a_cache_that_is_a_file_is_refused_by_the_variable(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, below: str
