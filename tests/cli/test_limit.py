@@ -28,11 +28,11 @@ def test_a_refused_first_write_leaves_neither_a_memory_nor_its_limit(
     run: Run, tmp_path: Path, place: tuple[object, ...]
 ) -> None:
     note = tmp_path / "note.txt"
-    note.write_text(f"{NOTE} " * 2000)
+    note.write_text(f"{NOTE} " * 30)
     empty = run("memories", "create", "bo", "--store", tmp_path / "store", "--json")
     assert empty.code == 0
     size = run("inspect", "--store", tmp_path / "store", "--id", "bo", "--json").data["bytes"]
-    ran = run("write", note, *place, "--max-bytes", size + 100_000)
+    ran = run("write", note, *place, "--max-bytes", size + 50_000)
     assert ran.code == 2
     listed = run("memories", "list", "--store", tmp_path / "store", "--json").data["memories"]
     assert [one["id"] for one in listed] == ["bo"]
