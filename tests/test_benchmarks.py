@@ -304,7 +304,7 @@ def test_growth_says_how_large_each_state_is_after_twice_the_text(tmp_path: Path
 
 
 def test_what_other_systems_cost_is_measured_beside_the_bare_decoder() -> None:
-    systems = ["hmt", "memlong:local=64:segment=16"]
+    systems = ["hmt", "memlong:local=64:segment=16:chunk=16"]
     flags = [flag for one in systems for flag in ("--system", one)]
     done = latency("--shape", "tiny", "--rounds", "2", "--told", "2048", *flags)
 

@@ -323,7 +323,8 @@ def test_the_budget_is_said_before_it_is_spent(name: str, rule: Eviction) -> Non
     assert not ran
     assert (tight.tokens, tight.tail) == (0, [])
     if rule.kind != "counter":
-        assert caught.value.fields == {"needed": needed, "given": needed - 1}
+        said = caught.value.fields
+        assert (said["needed"], said["given"]) == (needed, needed - 1)
 
 
 def test_a_tail_alone_needs_no_budget() -> None:
