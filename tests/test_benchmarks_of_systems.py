@@ -69,6 +69,7 @@ def test_how_far_longmems_gates_are_open_is_printed(
     assert any(abs(one - 0.5) > 0.01 for one in gates)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["memlong", "lamemo", "hmt", "longmem", "mplus"])
 def test_what_is_told_lies_in_the_memory_when_it_is_asked_for(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

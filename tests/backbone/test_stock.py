@@ -186,6 +186,7 @@ def test_nothing_of_a_directory_ever_runs(
     assert sys.stdin.read() == "y\n" * 20
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("trap", [odd_config, odd_tokenizer], ids=lambda trap: trap.__name__)
 def test_the_command_line_asks_nobody_and_prints_json_alone(
     directory: Path, marker: Path, trap: Trap

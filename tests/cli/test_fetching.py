@@ -35,6 +35,7 @@ def test_the_bundle_that_comes_with_a_base_model_answers_by_its_name(
 FLOATS = ("--dtype", "float32")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", ["doctor", "inspect"])
 def test_a_bundles_directory_serves_as_a_model(
     run: Run, base: Base, tmp_path: Path, command: str

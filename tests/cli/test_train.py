@@ -116,6 +116,7 @@ def test_a_config_of_an_adapter_ends_in_an_adapter(run: Run, tmp_path: Path) -> 
         assert (refused.code, refused.data["error"]["type"]) == (2, "UsageError")
 
 
+@pytest.mark.long
 def test_a_config_of_a_system_ends_in_its_weights_and_flags_win(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ from memplus.errors import ConfigError
 from memplus.evaluation.benchmark_plots import draw_benchmarks
 
 
+@pytest.mark.long
 def test_a_picture_is_drawn_of_several_benchmarks(tmp_path: Path) -> None:
     draw_benchmarks([FOUND], tmp_path / "one.png")
     draw_benchmarks([FOUND, replace(FOUND, task="sort")], tmp_path / "two.png", "perplexity")

@@ -71,6 +71,7 @@ def test_it_holds_adapters_and_memory_weights_and_nothing_of_the_base(bundle: Pa
     assert names == {"adapters.safetensors", "generation_config.json", "memplus.json"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stored", ["float32", "bfloat16"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_dtype_that_is_asked_for_is_that_of_base_and_adapters(

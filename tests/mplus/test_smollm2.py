@@ -179,6 +179,7 @@ def test_a_fork_goes_its_own_way(model: MPlus, ferry: Memory) -> None:
     assert torch.equal(next_logits(model, ferry), before)
 
 
+@pytest.mark.long
 def test_a_memory_in_a_store_reads_the_same_when_it_is_opened_again(
     model: MPlus, tmp_path: Path
 ) -> None:

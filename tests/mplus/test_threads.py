@@ -117,6 +117,7 @@ def test_two_models_with_memory_on_one_stock_model(adapted: bool) -> None:
     assert_same(before, snapshot(first.model))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "config"),
     [

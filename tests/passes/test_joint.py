@@ -120,6 +120,7 @@ def test_a_text_that_would_outgrow_its_frequencies_is_refused() -> None:
     assert JointReader(model.core).begin(None, some_ids(9).tolist(), 7)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("weighs", [False, True])
 @pytest.mark.parametrize("name", ["llama", "gemma3", "qwen3"])
 def test_spans_are_read_together(name: str, weighs: bool) -> None:

@@ -62,6 +62,7 @@ def gone(slow: SpanMemory, prompt: torch.Tensor) -> list[int]:
     return [birth for birth, score in slow.standing(prompt).items() if score == -torch.inf]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("weighs", [True, False])
 @pytest.mark.parametrize("name", ["llama", "qwen2", "llama-dynamic", "gemma3"])
 @torch.no_grad()
@@ -81,6 +82,7 @@ def test_a_read_is_that_of_a_slow_reference(name: str, weighs: bool) -> None:
     assert all(differing.values()), differing
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("changes", [{}, {"supersedes": False}, {"weighs": False}])
 @torch.no_grad()
 def test_a_read_with_neighbours_is_that_of_a_slow_reference(changes: dict[str, bool]) -> None:
@@ -163,6 +165,7 @@ def test_what_is_not_read_stays_unread_in_all_that_follows() -> None:
     assert torch.equal(pair, beams.expand(2, -1))
 
 
+@pytest.mark.long
 def test_reads_that_go_on_together_read_what_single_ones_do() -> None:
     model = make_mplus("llama", replace(replacing(), short_term_tokens=16, adapters=ADAPTERS))
     rule(model, model.new_memory())

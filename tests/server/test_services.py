@@ -82,6 +82,7 @@ def test_without_keys_it_listens_on_this_machine_only(tmp_path: Path, nano: MPlu
         Services(MemoryStore(tmp_path), lambda: nano, settings, model_name="nano")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("leases", [False, True])
 def test_two_servers_of_one_directory_take_turns_at_one_memory(
     tmp_path: Path, nano: MPlus, leases: bool

@@ -19,6 +19,7 @@ SMALL = Limits(log=30_000, segment=30_000, snapshots=0)
 TEXT = "The gate is réd. Nobody — nobody! — knows why… " * 6
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["llama", "gpt_neox"])
 def test_a_stored_memory_reads_and_writes_like_a_plain_one(tmp_path: Path, name: str) -> None:
     model = make_mplus(name)
@@ -126,6 +127,7 @@ def test_what_wrote_a_memory_is_named_where_another_model_opens_it(tmp_path: Pat
         store.open("alice", other)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("rows", "most"), [("int8", 0.1), ("int4", 1.5)])
 @pytest.mark.parametrize("name", ["llama", "gpt_neox"])
 def test_packed_rows_are_the_same_wherever_they_are(

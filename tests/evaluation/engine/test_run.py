@@ -129,6 +129,7 @@ class Fragile(RunFile):
         super().append(line)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("lines", [0, 5, 18, 25])
 def test_a_killed_run_goes_on_with_the_same_answers(
     bench: Bench, plans: list[Plan], whole: list[dict[str, Any]], tmp_path: Path, lines: int

@@ -366,6 +366,7 @@ def test_a_prompt_that_does_not_fit_is_refused_and_never_cut(plan: Plan) -> None
         session.score([long], [OPTIONS])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["mplus", "nothing", "bare"])
 def test_scores_do_not_depend_on_what_is_asked_beside(plan: Plan, name: str) -> None:
     (system,) = make_systems([name], SHARED)

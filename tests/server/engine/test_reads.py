@@ -88,6 +88,7 @@ def test_a_pass_that_fails_fails_those_alone_that_cause_it(model: MPlus) -> None
     asyncio.run(main())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(3))
 def test_joining_leaving_and_writing_at_any_time_change_no_answer(model: MPlus, seed: int) -> None:
     """Requests come and go at random, and memories are written between two passes."""

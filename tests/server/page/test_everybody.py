@@ -87,6 +87,7 @@ def test_the_focus_is_seen(inside: Page, filled: str) -> None:
         assert outline.endswith("solid 3px"), inside.active.accessible_name
 
 
+@pytest.mark.long
 def test_a_new_view_is_read_from_its_heading(inside: Page, filled: str) -> None:
     inside.open()
     for link, focus, title in (

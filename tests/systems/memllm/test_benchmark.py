@@ -151,6 +151,7 @@ BLUE_GATE = fact(("gate", "is", "blue"), "The gate is blue.", "What is the gate?
 NAP = fact(("nap", "did", "he"), "It rained for days on end; the keeper slept.", "Who slept?")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("update", ["replace", "add"])
 def test_a_correction_is_answered_and_others_stay_as_they_were(scripts: Any, update: str) -> None:
     system = MemLLMSystem(SHARED, replace(SYSTEM.options, update=update))

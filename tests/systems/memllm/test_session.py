@@ -60,6 +60,7 @@ def test_a_new_object_takes_the_older_away_or_stands_behind_it() -> None:
     assert (reply.found, reply.text) == (("red", "blue"), "blue")
 
 
+@pytest.mark.long
 def test_more_results_than_are_wanted_are_of_no_use() -> None:
     for most, found in ((2, ("red", "blue")), (1, ())):
         system = MemLLMSystem(SHARED, replace(OPTIONS, update="add", most_results=most))

@@ -22,6 +22,7 @@ VARIANTS = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("options", VARIANTS, ids=str)
 def test_of_every_kind_a_saved_stream_answers_the_same_and_its_size_is_true(
     options: dict[str, object], tmp_path: Path

@@ -56,6 +56,7 @@ def said_alone(
     return [decode(Continuation(core, lora, one), limit=most).ids for one, most in together]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", DECODERS)
 def test_ragged_texts_say_together_what_each_says_alone(name: str) -> None:
     core = make_mplus(name, attention="eager" if "gemma" in name else "sdpa").core
@@ -87,6 +88,7 @@ def stopping_late(text: Continuation, stop: int) -> Job[tuple[list[int], dict[in
     return late.kept, late.marks
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", DECODERS[:3])
 def test_late_stopping_cuts_each_text_where_it_cuts_it_alone(name: str) -> None:
     core = make_mplus(name).core

@@ -16,6 +16,7 @@ from memplus.training.superseding.runs import with_rule
 RULE = torch.arange(len(FEATURES) + 1.0) / 4
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("bundled", [True, False])
 def test_what_is_saved_loads_as_what_it_was(tmp_path: Path, *, bundled: bool) -> None:
     stock = spans_model()
