@@ -3,7 +3,6 @@
 from memplus.cli.reference import reference
 
 
-@pytest.mark.long
 def test_every_command_has_its_section_with_its_flags() -> None:
     page = reference()
     for name in ("tell", "write", "ask", "models", "memories create", "eval retention"):
