@@ -50,12 +50,12 @@ def test_a_first_write_without_rows_before_it_leaves_as_many_as_it_has_tokens() 
 
 def test_a_full_write_ends_what_a_forgotten_one_reaches() -> None:
     memory = written(SPANS)[1]
-    again = computed_again(memory, [1])
+    again = computed_again(memory, [1], WriteBirths(memory))
     assert again is not None
     assert again.count.tolist() == [0, 0, 2, *[0] * 6]
     assert again.ends.tolist()[2] == 8
-    again = computed_again(memory, {3, 6})
+    again = computed_again(memory, {3, 6}, WriteBirths(memory))
     assert again is not None
     assert again.count.nonzero().flatten().tolist() == [4, 7]
-    assert computed_again(memory, [4]) is None
-    assert computed_again(memory, []) is None
+    assert computed_again(memory, [4], WriteBirths(memory)) is None
+    assert computed_again(memory, [], WriteBirths(memory)) is None

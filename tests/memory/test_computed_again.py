@@ -123,6 +123,8 @@ def test_rows_of_a_span_are_taken_over_in_turns_and_those_of_other_spans_stay() 
     unknown = ComputedAgain(again.first, again.count, torch.zeros_like(again.ends), span=4)
     expected[8:] = [11] * 4
     assert unknown.sources(write_id, birth).tolist() == expected
+    came_with_the_model = torch.zeros(2, dtype=torch.int64), torch.tensor([-7, 0])
+    assert again.among(*came_with_the_model).tolist() == [False, False]
     assert again.among(write_id, birth).tolist() == [False] * 4 + [True] * 3 + [False] * 5
     two = ComputedAgain(again.first, torch.tensor([0, 0, 2]), again.ends, span=4)
     assert two.sources(write_id, birth).tolist()[4:8] == [6, 7, 6, 7]

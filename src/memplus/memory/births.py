@@ -111,7 +111,9 @@ class WriteBirths:
         return torch.cat(found).sort().values if found else torch.zeros(0, dtype=torch.int64)
 
 
-def computed_again(memory: MemoryContents, gone: Collection[int]) -> ComputedAgain | None:
+def computed_again(
+    memory: MemoryContents, gone: Collection[int], births: WriteBirths
+) -> ComputedAgain | None:
     """The rows of short writes behind some writes that are computed again from rows of those.
 
     Whoever forgets the writes has to take these rows away too: they hold the same text. A write
@@ -121,8 +123,9 @@ def computed_again(memory: MemoryContents, gone: Collection[int]) -> ComputedAga
     Args:
         memory: before anything is forgotten.
         gone: ids of the writes.
+        births: of its rows.
     """
-    births, reached, span = WriteBirths(memory), False, memory.config.span_rows
+    reached, span = False, memory.config.span_rows
     first, again, ends = (torch.zeros(len(memory.writes) + 1, dtype=torch.int64) for _ in range(3))
     for one in memory.writes:
         rows = births.rows[one.id - 1]

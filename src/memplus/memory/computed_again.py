@@ -28,7 +28,9 @@ class ComputedAgain:
 
     def among(self, write_id: Tensor, birth: Tensor) -> Tensor:
         """Which of the rows [..., n] are such ones, by their write ids and births."""
-        return birth < self.first.to(birth.device)[write_id.long()]
+        writes = write_id.long()
+        first, count = self.first.to(birth.device)[writes], self.count.to(birth.device)[writes]
+        return (birth < first) & (count > 0)  # rows that came with the model are older than any
 
     def sources(self, write_id: Tensor, birth: Tensor) -> Tensor:
         """For rows of whole spans the place of the row that takes their place, as a rule their own.

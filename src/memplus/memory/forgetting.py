@@ -108,14 +108,15 @@ def forget_rows(memory: MemoryContents, writes: Iterable[int], *, tail: bool) ->
     than of another's, its oldest ones are dropped as a write would drop them.
     """
     ids = sorted(set(writes))
-    again = computed_again(memory, ids)
+    births = WriteBirths(memory)
+    again = computed_again(memory, ids, births)
     gone = torch.tensor(ids, dtype=torch.int32, device=memory.owner.device)
     before = memory.short_term_rows
     layers = 0 if memory.pool is None else memory.pool.layers
     surplus: list[dict[str, Tensor]] = []
     short = long = 0
     if memory.pool is not None and ids:
-        surplus = memory.pool.forget(gone, _recent_that_stay(memory, ids, again), again)
+        surplus = memory.pool.forget(gone, _recent_that_stay(memory, births, ids, again), again)
         moved = sum(len(rows["birth"]) for rows in surplus)
         short = layers * (before - memory.pool.count) - moved
         _refresh_recent(memory)
@@ -137,7 +138,10 @@ def forget_rows(memory: MemoryContents, writes: Iterable[int], *, tail: bool) ->
 
 
 def _recent_that_stay(
-    memory: MemoryContents, gone: Collection[int], again: ComputedAgain | None
+    memory: MemoryContents,
+    births: WriteBirths,
+    gone: Collection[int],
+    again: ComputedAgain | None,
 ) -> Tensor:
     """[<= K] bool: which of the newest rows' hidden vectors are no forgotten text's.
 
@@ -146,7 +150,6 @@ def _recent_that_stay(
     goes now came later.
     """
     assert memory.pool is not None
-    births = WriteBirths(memory)
     count = memory.pool.recent.shape[1]
     birth = memory.clock - count + 1 + torch.arange(count)
     known = birth > births.counted_from
