@@ -124,8 +124,8 @@ class LongTermPool:
 
         They are put behind all others, since what lies in a file is never changed in its place.
         """
-        books = {at: self.tables[at].columns() for at in self.layout.booked}
-        sources = {at: again.sources(own["write_id"], own["birth"]) for at, own in books.items()}
+        booked = {at: self.tables[at] for at in self.layout.booked}
+        sources = {at: again.sources(one["write_id"], one["birth"]) for at, one in booked.items()}
         for layer, table in enumerate(self.tables):
             source = sources[self._booked(layer)]
             same = source == torch.arange(len(source), device=source.device)
