@@ -168,8 +168,29 @@ def test_a_column_of_one_layer_follows_rows_that_all_layers_drop_alike():
     assert pool.recent.shape[1] == 1
     assert pool.count == 3
     assert torch.equal(pool.columns["k"][:1], pool.columns["key"])
-    twin = ShortTermPool.from_tensors(dict(sorted(pool.tensors().items())), pool.count)
+    twin = ShortTermPool.from_tensors(dict(sorted(pool.tensors().items())), pool.count, pool.slots)
     assert twin.layers == 3
+
+
+def test_a_pool_that_is_not_full_keeps_its_rows_alone_and_opens_with_all_its_slots():
+    rows = {"k": torch.arange(6.0).view(1, 3, 2), "v": torch.arange(3.0).view(1, 3, 1)}
+    pool = ShortTermPool(stack_like(rows, 8), torch.ones(1, 0, 2), 0)
+    pool.replace(rows, torch.ones(1, 2, 2), torch.arange(1, 4), 1, None)
+    kept = pool.tensors()
+    assert {name: one.shape[1] for name, one in kept.items()} == {
+        "k": 3, "v": 3, "position": 3, "birth": 3, "write_id": 3, "recent": 2,
+    }  # fmt: skip
+    assert pool.nbytes == sum(one.element_size() * one.numel() for one in kept.values())
+    earlier = {"position": pool.position, "birth": pool.birth, "write_id": pool.write_id}
+    for tensors in (kept, {**pool.columns, **earlier, "recent": pool.recent}):
+        again = ShortTermPool.from_tensors(tensors, pool.count, pool.slots)
+        assert (again.count, again.slots) == (3, 8)
+        for name in ("position", "birth", "write_id", "recent"):
+            assert torch.equal(getattr(again, name), getattr(pool, name))
+        for name, column in pool.columns.items():
+            assert torch.equal(again.columns[name], column)
+        again.replace(rows, torch.ones(1, 2, 2), torch.arange(4, 7), 2, None)
+        assert again.write_id[0].tolist() == [1, 1, 1, 2, 2, 2, 0, 0]
 
 
 @pytest.mark.parametrize(

@@ -59,16 +59,18 @@ class Bounds:
         """The tensors of a short-term pool.
 
         Args:
-            tensors: by name, each behind ``stem``.
+            tensors: by name, each behind ``stem``; of the slots in use, or of all.
             stem: of the names.
             count: rows in use.
         """
         slots = self.config.short_term_tokens
         require(count <= slots, self.path, "count", f"is {count}, with {slots} slots")
         layers = None if self.like is None else self.like.hidden.shape[0]
-        whole = (layers, slots)
-        position = self._require(tensors, f"{stem}position", torch.int64, whole)
+        position = self._require(tensors, f"{stem}position", torch.int64, (layers, None))
+        if position.shape[1] == count:  # earlier releases kept the slots that are not in use too
+            slots = count
         whole = (position.shape[0], slots)
+        self._require(tensors, f"{stem}position", torch.int64, whole)
         require_positions(position, self.path, f"{stem}position")
         self._bookkeeping(tensors, stem, whole)
         unused = tensors[f"{stem}write_id"][position >= count]

@@ -299,7 +299,9 @@ def _fill(memory: MemoryContents, header: _Header, tensors: dict[str, Tensor]) -
     on_device = {name: tensor.to(memory.owner.device) for name, tensor in tensors.items()}
     pool = _without(_group(on_device, _POOL), _POOL)
     if pool:
-        memory.pool = ShortTermPool.from_tensors(pool, header.count)
+        memory.pool = ShortTermPool.from_tensors(
+            pool, header.count, memory.config.short_term_tokens
+        )
     if header.waiting is not None and header.writes_since_merge is not None:
         stems = [_stem(layer) for layer in range(memory.owner.row_shape[0])]
         layout = LongTermLayout.of(memory.config, len(stems))

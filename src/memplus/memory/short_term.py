@@ -22,6 +22,7 @@ __all__ = [
     "draw_survivors",
     "stack_like",
     "whole_spans",
+    "with_room",
 ]
 
 OWN = ("recent", "position", "birth", "write_id")
@@ -109,6 +110,17 @@ def stack_like(rows: Mapping[str, Tensor], slots: int) -> dict[str, Tensor]:
     }
 
 
+def with_room(rows: dict[str, Tensor], slots: int) -> dict[str, Tensor]:
+    """The same rows in columns [L, slots, ...], whose other slots are zeros."""
+    held = next(iter(rows.values())).shape[1]
+    if held == slots:
+        return rows
+    room = stack_like(rows, slots)
+    for name, column in rows.items():
+        room[name][:, :held] = column
+    return room
+
+
 def _by_head(column: Tensor) -> Tensor:
     """The same [L, N, H, D], the rows of a head side by side in memory."""
     return column.transpose(1, 2).contiguous().transpose(1, 2) if column.dim() == 4 else column
@@ -148,21 +160,32 @@ class ShortTermPool:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all columns and bookkeeping."""
+        """Bytes of the rows in use and their bookkeeping, as they are saved; room that waits for
+        more is not counted."""
         return sum(t.element_size() * t.numel() for t in self.tensors().values())
 
     def tensors(self) -> dict[str, Tensor]:
-        """Every tensor of the pool by name, for saving."""
-        own = {"recent": self.recent, "position": self.position, "birth": self.birth}
-        return {**self.columns, **own, "write_id": self.write_id}
+        """What a pool is made of again, by name, for saving: all slots of a full one, else those in
+        use, which come first and in order as long as there are others."""
+        own = {"position": self.position, "birth": self.birth, "write_id": self.write_id}
+        slotted = {name: column[:, : self.count] for name, column in (self.columns | own).items()}
+        return slotted | {"recent": self.recent}
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor], count: int) -> ShortTermPool:
-        """A pool again, from what ``tensors`` gave and its rows in use."""
+    def from_tensors(cls, tensors: Mapping[str, Tensor], count: int, slots: int) -> ShortTermPool:
+        """A pool again.
+
+        Args:
+            tensors: as ``tensors`` gave them, or with all slots of a pool that is not full.
+            count: rows in use.
+            slots: N.
+        """
         columns = {name: tensor for name, tensor in tensors.items() if name not in OWN}
-        pool = cls(columns, tensors["recent"], count)
-        pool.position, pool.birth = tensors["position"], tensors["birth"]
-        pool.write_id = tensors["write_id"]
+        held = tensors["position"].shape[1]
+        pool = cls(with_room(columns, slots), tensors["recent"], count)
+        pool.position[:, :held] = tensors["position"]
+        pool.birth[:, :held] = tensors["birth"]
+        pool.write_id[:, :held] = tensors["write_id"]
         return pool
 
     def fork(self) -> ShortTermPool:

@@ -154,7 +154,9 @@ def restore(
     device = memory.owner.device
     pool = {name: column.to(device) for name, column in _named(tensors, POOL).items()}
     if pool:
-        memory.pool = ShortTermPool.from_tensors(pool, meta.count)
+        memory.pool = ShortTermPool.from_tensors(
+            pool, meta.count, expected.config.short_term_tokens
+        )
     if meta.waiting is not None and meta.writes_since_merge is not None:
         like = {name: column.to(device) for name, column in _named(tensors, "like.").items()}
         layout = LongTermLayout.of(expected.config, len(parts))
