@@ -258,3 +258,16 @@ def test_a_newer_layout_is_refused(directory: Path) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | {"format": 2}))
     with pytest.raises(UnsupportedModelError, match="format"):
         MPlus.from_pretrained(directory)
+
+
+def test_a_pool_may_begin_with_fewer_rows_and_no_more(directory: Path) -> None:
+    slots = read_checkpoint(directory).memory.short_term_tokens
+    name = "memplus.pristine.short_term"
+    layers, width = 4, 32
+    damaged(directory, lambda tensors: tensors.update({name: torch.randn(layers, 3, width)}))
+    assert MPlus.from_pretrained(directory).new_memory().short_term_rows == 3
+    damaged(
+        directory, lambda tensors: tensors.update({name: torch.randn(layers, slots + 1, width)})
+    )
+    with pytest.raises(WeightsError, match="short_term"):
+        MPlus.from_pretrained(directory)

@@ -28,8 +28,10 @@ from memplus.mplus.base_sources import SOURCES, Unavailable
 from memplus.mplus.bases import find_base
 from memplus.mplus.bundled import bundle_for
 from memplus.mplus.doctor import require_healthy
+from memplus.passes.pristine import Pristine
 from memplus.sessions.conversation import Conversation
 from memplus.store import MemoryStore
+from memplus.training.tasks.pristine_rows import opening_rows
 
 BASE = find_base("smollm2")
 SIZES = MemoryConfig(
@@ -239,6 +241,35 @@ def test_the_bundle_that_comes_with_it_answers_what_it_was_told(real: CachedBase
 
     assert right(memory) >= len(told) / 2
     assert right(trained.new_memory()) <= 1
+
+
+LIGHTHOUSE = (
+    "The lighthouse on Skerry Point was built in 1871 by the engineer Tomas Reed, after three "
+    "ships had run aground in one winter. Its lamp burned rapeseed oil until 1904, when paraffin "
+    "replaced it, and the tower was painted white so that crews could make it out by day. It "
+    "stands 38 metres high. The last keeper left in 1986, and since then a light that needs no one "
+    "has taken his place."
+)
+
+
+def test_its_memories_begin_with_an_opening_and_answer_about_one_passage_alone(
+    real: CachedBase,
+) -> None:
+    trained = MPlus.from_pretrained("smollm2", local_files_only=True, dtype="float32").eval()
+    text = (Path(__file__).parents[2] / "configs" / "opening.txt").read_text().strip()
+    shipped, made = trained.pristine.short_term, opening_rows(trained, text).short_term
+    assert shipped is not None
+    assert made is not None
+    torch.testing.assert_close(shipped, made.to(shipped), rtol=0.01, atol=0.02)
+    questions = ["Who built the lighthouse on Skerry Point?", "How high is the tower?"]
+    for opened in (True, False):
+        if not opened:
+            trained.pristine = Pristine()
+        memory = trained.new_memory()
+        trained.write(memory, LIGHTHOUSE, source="guide", flush=True)
+        answers = [str(one) for one in trained.ask(memory, questions)]
+        assert ("Reed" in answers[0]) == opened
+        assert "38" in answers[1]
 
 
 @pytest.mark.slow

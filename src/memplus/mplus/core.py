@@ -81,7 +81,7 @@ class Core:
         self.name = str(getattr(model.config, "name_or_path", "") or type(model).__name__)
         self.optional_tokenizer = tokenizer
         self.weights_identity = WeightsIdentity(self.backbone, weights, config)
-        self._blanks: dict[RowKind, tuple[int, Memory]] = {}
+        self._blanks: dict[RowKind, tuple[int, Pristine, Memory]] = {}
         read = config.retrieved_tokens + config.short_term_tokens + 1
         written = config.tokens_per_write + config.chunk_tokens
         needed = int(config.bos) + max(read, written)
@@ -174,10 +174,10 @@ class Core:
             _check_integer("max_bytes", max_bytes, 0, 1 << 62)
         require_kind(rows)
         kept: RowKind = rows or self.memory_config.rows
-        version, blank = self._blanks.get(kept, (None, None))
-        if blank is None or version != self.weights_version:
+        version, begun, blank = self._blanks.get(kept, (None, None, None))
+        if blank is None or version != self.weights_version or begun is not self.pristine:
             blank = self._new_blank(kept)
-            self._blanks[kept] = blank.weights_version, blank
+            self._blanks[kept] = blank.weights_version, self.pristine, blank
         memory = blank.fork()
         memory.seed, memory.max_bytes = seed, max_bytes
         memory.generator.manual_seed(seed)

@@ -158,6 +158,14 @@ def _take_pristine(
     return pristine, rest | found
 
 
+def _pristine_rows(checkpoint: Checkpoint, found: Tensor | None) -> int:
+    """How many rows the pool starts with: a full one, as published, or fewer, an opening."""
+    full = checkpoint.memory.short_term_tokens
+    if checkpoint.published or found is None or found.dim() != 3:
+        return full
+    return min(full, int(found.shape[1]))
+
+
 _STORED = ("long_term", "long_term_keys", "long_term_ages", "long_term_counters")
 
 
@@ -170,9 +178,10 @@ def _pristine_shapes(
     expected: dict[str, tuple[int, ...]] = {}
     tiled = memory.first_write == "tile"
     if stem + "short_term" in found or (checkpoint.published and not tiled):
-        expected[stem + "short_term"] = (layers, memory.short_term_tokens, width)
-    if stem + "ages" in found:
-        expected[stem + "ages"] = (layers, memory.short_term_tokens)
+        begun = _pristine_rows(checkpoint, found.get(stem + "short_term"))
+        expected[stem + "short_term"] = (layers, begun, width)
+        if stem + "ages" in found:
+            expected[stem + "ages"] = (layers, begun)
     stored = any(name.startswith(stem + "long_term") for name in found)
     if memory.has_long_term and (stored or checkpoint.published):
         keyed = memory.retrieving_layers(layers)

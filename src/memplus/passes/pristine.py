@@ -1,6 +1,7 @@
 """The memory that comes with a checkpoint: kept as hidden vectors, projected once, shared by all.
 
-Shapes: L layers, N short-term rows, n stored rows of a layer, d hidden size, R retriever width.
+Shapes: L layers, n rows of a pool with N slots or stored rows of a layer, d hidden size,
+R retriever width.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from memplus.config import MemoryConfig, require
 from memplus.memory.layout import LongTermLayout
 from memplus.memory.retriever import MemoryWeights
 from memplus.memory.rows import RowTable
-from memplus.memory.short_term import ShortTermPool
+from memplus.memory.short_term import ShortTermPool, with_room
 from memplus.memory.state import Memory
 from memplus.passes.projection import long_term_columns, project_rows
 
@@ -29,9 +30,9 @@ class Pristine:
     """Rows that every new memory starts from; empty lists and None where there are none."""
 
     short_term: Tensor | None = None
-    """[L, N, d], oldest first."""
+    """[L, n, d], oldest first: a full pool (n = N), as in published checkpoints, or an opening."""
     ages: Tensor | None = None
-    """[L, N] tokens since each row was made; None: all 0, as in published checkpoints."""
+    """[L, n] tokens since each row was made; None: all 0, as in published checkpoints."""
     long_term: list[Tensor] = field(default_factory=list)
     """Per layer [n, d]."""
     keys: list[Tensor] = field(default_factory=list)
@@ -72,9 +73,10 @@ def fill_pristine(
         hidden = pristine.short_term.to(backbone.device, backbone.dtype, copy=True)
         columns = project_rows(backbone, weights, hidden)
         recent = hidden[:, -config.tokens_per_write :].clone()
-        pool = ShortTermPool(columns, recent, hidden.shape[1])
+        rows = hidden.shape[1]
+        pool = ShortTermPool(with_room(columns, config.short_term_tokens), recent, rows)
         if pristine.ages is not None:
-            pool.birth = -pristine.ages.to(pool.birth)
+            pool.birth[:, :rows] = -pristine.ages.to(pool.birth)
         memory.pool = pool
     if pristine.long_term and config.has_long_term:
         tables = [

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from memplus.memory.records import Passage
 from memplus.memory.state import Memory
 from memplus.mplus.asking import Answer
 from memplus.mplus.evidence import Watch
+from memplus.mplus.fingerprint import digest
 from memplus.passes.memory_prefix import MemoryPrefix
 from memplus.passes.read import Prefix
 from memplus.systems.note_rows import recall
@@ -176,9 +178,15 @@ class MPlusSystem(SharedSystem[NoOptions]):
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """See ``System.identity``; with the neighbours of spans where they are retrieved."""
+        """See ``System.identity``; with the neighbours of spans where they are retrieved, and the
+        rows that every memory begins with where there are some."""
         along = self._needs_long_term and self.config.retrieves_neighbours
-        return {**super().identity, **({"neighbours": True} if along else {})}
+        return {**super().identity, **({"neighbours": True} if along else {}), **self._begun_with}
+
+    @cached_property
+    def _begun_with(self) -> Mapping[str, str]:
+        rows = self.shared.mplus.pristine.short_term
+        return {} if rows is None else {"pristine": digest(self.config, {"short_term": rows})}
 
     def open(self, seed: int) -> MemorySession:
         """See ``System.open``; the seed decides which rows are dropped."""

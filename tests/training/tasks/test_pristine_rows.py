@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
-from tests.training.conftest import SMALL
+from tests.training.conftest import SENTENCES, SMALL
 
 from memplus.mplus.model import MPlus
-from memplus.training.tasks.pristine_rows import written_pristine
+from memplus.training.tasks.pristine_rows import opening_rows, written_pristine
+
+OPENING = "The road went down to the sea."
 
 
 def test_the_pristine_memory_is_full_and_ends_with_the_last_chunk(model: MPlus) -> None:
@@ -41,3 +45,45 @@ def test_a_pristine_store_holds_what_was_dropped_last(model: MPlus) -> None:
 def test_too_little_text_for_the_pristine_memory_is_refused(model: MPlus) -> None:
     with pytest.raises(ValueError, match="fill 32 of 48"):
         written_pristine(model, [5] * 40)
+
+
+def test_an_opening_is_what_one_write_leaves_in_an_empty_memory(
+    model: MPlus, tmp_path: Path
+) -> None:
+    written = model.new_memory()
+    model.write(written, OPENING, flush=True)
+    model.pristine = opening_rows(model, OPENING)
+    opened = model.new_memory()
+    assert opened.pool is not None
+    assert written.pool is not None
+    assert 0 < opened.short_term_rows == written.short_term_rows < SMALL.memory.short_term_tokens
+    assert torch.equal(opened.pool.recent, written.pool.recent)
+    for name, column in written.pool.columns.items():
+        assert opened.pool.columns[name].shape == column.shape
+        torch.testing.assert_close(opened.pool.columns[name], column)
+    births = opened.pool.birth[0, : opened.short_term_rows].tolist()
+    assert births == list(range(1 - len(births), 1))
+    assert not opened.writes
+    model.save_pretrained(tmp_path / "saved")
+    again = MPlus.from_pretrained(tmp_path / "saved").new_memory()
+    assert again.pool is not None
+    assert torch.equal(again.pool.recent, opened.pool.recent)
+    assert torch.equal(again.pool.birth, opened.pool.birth)
+
+
+def test_what_an_opening_left_outlasts_what_is_told_and_forgotten(model: MPlus) -> None:
+    model.pristine = opening_rows(model, OPENING)
+    memory = model.new_memory()
+    begun = memory.short_term_rows
+    for _ in range(4):
+        model.write(memory, SENTENCES, source="told", flush=True)
+    assert memory.short_term_rows == SMALL.memory.short_term_tokens
+    assert memory.long_term_rows > begun
+    memory.forget(source="told")
+    assert memory.short_term_rows + memory.long_term_rows == begun
+
+
+@pytest.mark.parametrize("text", ["", SENTENCES * 3])
+def test_an_opening_has_tokens_and_fits_one_chunk(model: MPlus, text: str) -> None:
+    with pytest.raises(ValueError, match="an opening has 1 to 32 tokens"):
+        opening_rows(model, text)

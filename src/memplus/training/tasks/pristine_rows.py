@@ -1,4 +1,4 @@
-"""The memory that a trained model comes with: full from the start.
+"""The memory that a trained model comes with: full from the start, or a few rows to begin with.
 
 Shapes: L layers, n rows, K rows per write, N short-term rows, d hidden size.
 """
@@ -12,7 +12,7 @@ from memplus.passes.pristine import Pristine
 from memplus.training.tasks.lanes import LaneMemory
 from memplus.training.tasks.retrieval import dropped_rows, retrieval_key
 
-__all__ = ["pristine_of", "written_pristine"]
+__all__ = ["opening_rows", "pristine_of", "written_pristine"]
 
 
 @torch.no_grad()
@@ -46,6 +46,30 @@ def written_pristine(model: MPlus, ids: list[int], seed: int = 0, *, stored: int
         needed = config.short_term_tokens + stored
         raise ValueError(f"{len(ids)} tokens fill {held} of {needed} rows")
     return pristine_of(model, memory, stored)
+
+
+@torch.no_grad()
+def opening_rows(model: MPlus, text: str) -> Pristine:
+    """The rows that one write of a short text leaves in an empty memory.
+
+    A model that learned from memories of several writes may not trust one that holds a single short
+    text. Behind an opening no memory is so empty.
+
+    Args:
+        model: trained.
+        text: that answers no question, of at most one chunk.
+
+    Raises:
+        ValueError: it has no tokens or more than a chunk.
+    """
+    ids, most = model.encode(text), model.memory_config.chunk_tokens
+    if not 0 < len(ids) <= most:
+        raise ValueError(f"an opening has 1 to {most} tokens; this text has {len(ids)}")
+    chunk = torch.tensor([ids], device=model.device)
+    rows = model.core.write_rows(chunk, model.core.context([None]))[0]
+    layers, count, _ = rows.shape
+    ages = torch.arange(count - 1, -1, -1).repeat(layers, 1)
+    return Pristine(rows.detach().cpu().contiguous(), ages)
 
 
 @torch.no_grad()
