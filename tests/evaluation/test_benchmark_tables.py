@@ -16,7 +16,8 @@ from memplus.evaluation.engine.figures import Figure
 
 
 def figure(value: float, wanted: int | None = 0, measure: str = "right") -> Figure:
-    return Figure("note", wanted, measure, value, value - 0.1, value + 0.1, 10, 0.0, 0.5, 1000)
+    held = 1_000_000 + 2000 * (wanted or 0)
+    return Figure("note", wanted, measure, value, value - 0.1, value + 0.1, 10, 0.0, 0.5, held)
 
 
 FOUND = Benchmark(
@@ -58,8 +59,10 @@ def test_systems_stand_below_each_other_and_lengths_side_by_side() -> None:
 
 
 def test_costs_failures_and_what_a_system_cannot_do_are_said() -> None:
-    _, mplus, nothing, scm = cost_rows(FOUND)
-    assert mplus == ["M+", "4.00", "2,000", "0.50", "0.50", "CPU, NVIDIA H200", "0"]
+    head, mplus, nothing, scm = cost_rows(FOUND)
+    assert head[:4] == ["system", "MB at 0", "MB at 1,000", "most MB"]
+    assert nothing[1:3] == ["1.00", "1.00"]
+    assert mplus == ["M+", "1.00", "3.00", "4.00", "2,000", "0.50", "0.50", "CPU, NVIDIA H200", "0"]
     assert nothing[-1] == "2"
     assert nothing[-2] == ""
     assert scm[1] == "it gives no likelihoods"
@@ -67,6 +70,11 @@ def test_costs_failures_and_what_a_system_cannot_do_are_said() -> None:
     text = markdown([FOUND])
     assert "no memory: 2 failures, the first one: x" in text
     assert "| M+ | 50 (40-60) | 25 (15-35) |" in text
+
+
+def test_one_length_says_nothing_of_growth() -> None:
+    single = replace(FOUND.results[0], figures=(figure(0.5),))
+    assert cost_rows(replace(FOUND, results=(single,)))[0][:2] == ["system", "most MB"]
 
 
 def test_an_overview_has_a_row_for_each_system_and_a_column_for_each_benchmark() -> None:

@@ -92,8 +92,13 @@ def _headline(result: SystemResult | None) -> str:
 
 
 def cost_rows(found: Benchmark) -> Rows:
-    """A head, and what each system costs."""
-    head = ["system", "MB", "bytes a token", "s to write 1000", "s a question", "on", "failures"]
+    """A head, and what each system costs: its state as it was asked at each length, which shows
+    whether it grows, and at its largest; bytes, seconds, failures."""
+    lengths = sorted({at for one in found.results for at in _state_at(one) if at is not None})
+    lengths = lengths if len(lengths) > 1 else []
+    at_lengths = [f"MB at {at:,}" for at in lengths]
+    costs = ["bytes a token", "s to write 1000", "s a question", "on", "failures"]
+    head = ["system", *at_lengths, "most MB", *costs]
     rows = [head]
     for one in found.results:
         if one.unable:
@@ -105,6 +110,7 @@ def cost_rows(found: Benchmark) -> Rows:
         rows.append(
             [
                 one.title,
+                *(_megabytes(_state_at(one), at) for at in lengths),
                 f"{one.state_bytes / 1e6:.2f}",
                 f"{one.bytes_per_token:,.0f}",
                 f"{1000 * one.seconds_writing / written:.2f}" if written else "",
@@ -114,6 +120,21 @@ def cost_rows(found: Benchmark) -> Rows:
             ]
         )
     return rows
+
+
+def _state_at(result: SystemResult) -> dict[int | None, float]:
+    """Bytes of the state at each length, the mean over questions."""
+    asked: dict[int | None, int] = {}
+    held: dict[int | None, float] = {}
+    for one in _timed(result):
+        asked[one.wanted] = asked.get(one.wanted, 0) + one.asked
+        held[one.wanted] = held.get(one.wanted, 0.0) + one.asked * one.bytes
+    return {at: held[at] / count for at, count in asked.items() if count}
+
+
+def _megabytes(held: Mapping[int | None, float], at: int) -> str:
+    found = held.get(at, held.get(None))
+    return "" if found is None else f"{found / 1e6:.2f}"
 
 
 def markdown(found: Sequence[Benchmark]) -> str:
