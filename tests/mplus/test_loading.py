@@ -271,3 +271,11 @@ def test_a_pool_may_begin_with_fewer_rows_and_no_more(directory: Path) -> None:
     )
     with pytest.raises(WeightsError, match="short_term"):
         MPlus.from_pretrained(directory)
+
+
+def test_ages_without_rows_are_no_weights(directory: Path) -> None:
+    name = "memplus.pristine.ages"
+    damaged(directory, lambda tensors: tensors.update({name: torch.zeros(4, 3)}))
+    with pytest.raises(WeightsError) as caught:
+        MPlus.from_pretrained(directory)
+    assert caught.value.fields["unexpected"] == (name,)

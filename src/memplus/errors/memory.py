@@ -49,7 +49,9 @@ class BudgetError(UsageError):
     )
 
     def __init__(self, *, needed: int, given: int, already: bool = False) -> None:
-        takes = f"takes {_size(needed)} as it is" if already else f"would take {_size(needed)}"
+        takes = f"would take {_size(needed)}"
+        if already:
+            takes = f"takes {_size(needed)} as it is, its short-term pool in full"
         self._fill(needed=needed, given=given, takes=takes, limit=_size(given))
 
 

@@ -166,9 +166,11 @@ class ShortTermPool:
 
     def tensors(self) -> dict[str, Tensor]:
         """What a pool is made of again, by name, for saving: all slots of a full one, else those in
-        use, which come first and in order as long as there are others."""
+        use, which come first as long as there are others (in a file that says otherwise all are
+        kept)."""
         own = {"position": self.position, "birth": self.birth, "write_id": self.write_id}
-        slotted = {name: column[:, : self.count] for name, column in (self.columns | own).items()}
+        first = self.count if bool((self.position[:, : self.count] < self.count).all()) else None
+        slotted = {name: column[:, :first] for name, column in (self.columns | own).items()}
         return slotted | {"recent": self.recent}
 
     @classmethod

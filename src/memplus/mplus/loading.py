@@ -149,7 +149,7 @@ def _take_pristine(
     }
     pristine = Pristine(
         short_term=found.pop(stem + "short_term", None),
-        ages=found.pop(stem + "ages", None),
+        ages=found.pop(stem + "ages") if stem + "ages" in expected else None,
         long_term=lists.get("long_term", []),
         keys=lists.get("long_term_keys", []),
         long_term_ages=lists.get("long_term_ages", []),
@@ -180,7 +180,7 @@ def _pristine_shapes(
     if stem + "short_term" in found or (checkpoint.published and not tiled):
         begun = _pristine_rows(checkpoint, found.get(stem + "short_term"))
         expected[stem + "short_term"] = (layers, begun, width)
-        if stem + "ages" in found:
+        if stem + "ages" in found:  # without rows it belongs to nothing, and is named as such
             expected[stem + "ages"] = (layers, begun)
     stored = any(name.startswith(stem + "long_term") for name in found)
     if memory.has_long_term and (stored or checkpoint.published):

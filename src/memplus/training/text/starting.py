@@ -153,10 +153,11 @@ def with_memory(model: MPlus, config: MemoryConfig) -> MPlus:
     weights.load_state_dict(
         there | {n: t for n, t in known.items() if n in there and t.shape == there[n].shape}
     )
-    pristine = type(model.pristine)()
-    rows = model.pristine.short_term
+    pristine, last = type(model.pristine)(), slice(-config.short_term_tokens, None)
+    rows, ages = model.pristine.short_term, model.pristine.ages
     if rows is not None:
-        pristine.short_term = rows[:, -config.short_term_tokens :].contiguous()
+        pristine.short_term = rows[:, last].contiguous()
+        pristine.ages = None if ages is None else ages[:, last].contiguous()
     made = MPlus(
         model.model, config, weights,
         tokenizer=model.tokenizer, prompt=model.prompt, pristine=pristine,
