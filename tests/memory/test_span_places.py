@@ -54,14 +54,18 @@ def test_a_span_is_led_back_to_its_tokens(lengths: list[int], forgotten: set[int
 def test_a_write_that_is_not_all_there_is_named_as_a_whole_where_counting_is_cut_off() -> None:
     memory, _ = written([8, 8, 8, 8, 8, 8])
     half = memory.short_term_only()
-    for _ in range(6):
-        MODEL.write(half, some_ids(8).tolist(), source="later", flush=True)
+    for tokens in (8, 3, 8, 3, 8, 8):
+        MODEL.write(half, some_ids(tokens).tolist(), source="later", flush=True)
     assert half.pool is not None
     present = half.pool.write_id[0].tolist()
-    cut = next(one for one in range(2, 12) if 0 < present.count(one) < 8)
+    long = [one.id for one in half.writes[1:-1] if one.tokens == 8]
+    cut = next(one for one in long if 0 < present.count(one) < 8)
     birth = int(half.pool.birth[0][half.pool.write_id[0] == cut].max())
-    assert SpanPlaces(half).tokens(cut, birth) in ((0, 4), (4, 8))
+    place = SpanPlaces(half).tokens(cut, birth)
+    assert place in ((0, 4), (4, 8))
     half.forget(write={1, 12} - {cut})
+    assert SpanPlaces.of(half).tokens(cut, birth) == place  # the rows beside it tell
+    half.forget(write=set(range(2, 12)) - {cut})
     assert SpanPlaces.of(half).tokens(cut, birth) == (0, 8)
 
 

@@ -19,7 +19,6 @@ from torch import Tensor
 
 from memplus.errors import UnknownSourceError, UsageError
 from memplus.memory.births import WriteBirths, computed_again
-from memplus.memory.computed_again import ComputedAgain
 from memplus.memory.contents import MemoryContents
 from memplus.memory.records import WriteRecord
 
@@ -109,17 +108,18 @@ def forget_rows(memory: MemoryContents, writes: Iterable[int], *, tail: bool) ->
     """
     ids = sorted(set(writes))
     births = WriteBirths(memory)
-    again = computed_again(memory, ids, births)
+    going = [one for one in ids if births.text.own[one - 1]]
+    again, newest = computed_again(memory, going, births)
     gone = torch.tensor(ids, dtype=torch.int32, device=memory.owner.device)
     before = memory.short_term_rows
     layers = 0 if memory.pool is None else memory.pool.layers
     surplus: list[dict[str, Tensor]] = []
     short = long = 0
     if memory.pool is not None and ids:
-        surplus = memory.pool.forget(gone, _recent_that_stay(memory, births, ids, again), again)
+        recent = torch.tensor(newest[: memory.pool.recent.shape[1]][::-1], dtype=torch.bool)
+        surplus = memory.pool.forget(gone, ~recent.to(memory.owner.device), again)
         moved = sum(len(rows["birth"]) for rows in surplus)
         short = layers * (before - memory.pool.count) - moved
-        _refresh_recent(memory)
     if memory.long_term is not None and ids:
         long = memory.long_term.forget(gone, again)
         for layer, rows in enumerate(surplus):
@@ -135,48 +135,3 @@ def forget_rows(memory: MemoryContents, writes: Iterable[int], *, tail: bool) ->
     memory.derived.clear()
     memory.version += 1
     return Forgotten(tuple(ids), short, long, waiting)
-
-
-def _recent_that_stay(
-    memory: MemoryContents,
-    births: WriteBirths,
-    gone: Collection[int],
-    again: ComputedAgain | None,
-) -> Tensor:
-    """[<= K] bool: which of the newest rows' hidden vectors are no forgotten text's.
-
-    They are born one after the other, back from the clock, as long as no write was forgotten among
-    them. Of those before a forgotten write nothing tells whose they are: they go, unless all that
-    goes now came later.
-    """
-    assert memory.pool is not None
-    count = memory.pool.recent.shape[1]
-    birth = memory.clock - count + 1 + torch.arange(count)
-    known = birth > births.counted_from
-    write_id = torch.zeros(count, dtype=torch.int32)
-    clock = memory.clock
-    for one in reversed(memory.writes):
-        rows = births.rows[one.id - 1]
-        if not rows or clock <= int(memory.clock - count):
-            break
-        write_id[(birth <= clock) & (birth > clock - rows)] = one.id
-        clock -= rows
-    if memory.config.first_write == "tile":
-        write_id[birth <= 0] = 1  # a first write shorter than K stands there several times
-    lost = torch.isin(write_id, torch.tensor(list(gone), dtype=torch.int32)) & known
-    if again is not None:
-        lost |= again.among(write_id, birth)
-    hidden_before = max((one.id for one in memory.writes if not one.tokens), default=0)
-    if any(one < hidden_before for one in gone):
-        lost |= ~known
-    return ~lost.to(memory.pool.recent.device)
-
-
-def _refresh_recent(memory: MemoryContents) -> None:
-    """The next write attends to the newest rows that are left, where their vectors are kept."""
-    pool = memory.pool
-    assert pool is not None
-    kept = min(memory.config.tokens_per_write, pool.count)
-    hidden = pool.columns.get("hidden")
-    if hidden is not None:
-        pool.recent = hidden[:, pool.count - kept : pool.count].clone()

@@ -112,8 +112,8 @@ class LongTermPool:
         for at in self.layout.booked:
             write_id = self.tables[at]["write_id"]
             masks[at] = ~torch.isin(write_id, writes)
-            if again is not None and self.span == 1:
-                masks[at] &= ~again.among(write_id, self.tables[at]["birth"])
+            if again is not None:
+                masks[at] &= ~again.taken_out(write_id, self.tables[at]["birth"])
         gone = sum(int((~masks[self._booked(layer)]).sum()) for layer in self.layout.stored)
         self._keep(masks)
         self.waiting = min(self.waiting, len(self))

@@ -296,11 +296,11 @@ class ShortTermPool:
         slots = self.slot_order()[:, : self.count]
         write_id, birth = self.write_id.gather(1, slots), self.birth.gather(1, slots)
         gone = torch.isin(write_id, writes)
+        if again is not None:
+            gone |= again.taken_out(write_id, birth)
         if again is not None and again.span > 1:
             self._own()
             self._take_over(slots, slots.gather(1, again.sources(write_id, birth)))
-        elif again is not None:
-            gone |= again.among(write_id, birth)
         count = int((~gone).sum(dim=1).min()) if self.count else 0
         self.recent = self.recent[:, recent].clone()
         kept = [layer_slots[~g] for layer_slots, g in zip(slots, gone, strict=True)]

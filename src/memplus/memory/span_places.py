@@ -45,7 +45,7 @@ class SpanPlaces:
             birth: of the span's last row.
         """
         config, tokens = self._memory.config, self._memory.writes[write_id - 1].tokens
-        rows, newest = self._births.rows[write_id - 1], self._births.newest(write_id)
+        rows, newest = self._births.most[write_id - 1], self._births.newest(write_id)
         if rows < tokens or newest is None:
             return 0, tokens
         # Rows before the text's own are older ones, computed again, or those of padding.
