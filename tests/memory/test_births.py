@@ -12,6 +12,7 @@ from tests.passes.test_span_queries import SPANS
 from memplus import Memory, MPlus
 from memplus.config import MemoryConfig
 from memplus.memory.births import WriteBirths, computed_again
+from memplus.passes.pristine import Pristine
 
 LENGTHS = (3, 2, 8, 1, 8, 8, 5, 8)
 
@@ -115,3 +116,36 @@ def test_what_a_forgotten_write_reaches_ends_where_its_rows_do() -> None:
     assert found == [4, 7]
     assert computed_again(memory, [4], births)[0] is None
     assert computed_again(memory, [], births) == (None, [False] * 8)
+
+
+@pytest.mark.parametrize("config", [CONFIG, replace(CONFIG, retrieved_tokens=0)])
+@pytest.mark.parametrize("begun", [2, 6, 24])
+def test_short_writes_fill_up_with_rows_that_came_with_the_model_be_they_few_or_gone(
+    config: MemoryConfig, begun: int
+) -> None:
+    model = make_mplus(config=config)
+    layers, width = len(model.backbone.layers), model.backbone.hidden_size
+    rows = torch.randn(layers, begun, width, generator=torch.Generator().manual_seed(1))
+    model.pristine = Pristine(rows, torch.arange(begun - 1, -1, -1).repeat(layers, 1))
+    memory, account = model.new_memory(), []
+    for number, tokens in enumerate((1, 2, 1, *[8] * 60)):
+        clock = memory.clock
+        model.write(memory, some_ids(tokens, seed=number).tolist(), flush=True)
+        account.append(memory.clock - clock)
+        births = WriteBirths(memory)
+        assert births.fewest == births.most == account
+        assert births.begun is not None
+        assert min(begun, 2) <= births.begun <= begun  # no more are needed to fill up with
+    assert memory.pool is not None
+    assert bool(memory.pool.write_id[0].all())
+
+
+def test_after_a_tiled_write_every_one_finds_rows_enough() -> None:
+    model = make_mplus(config=replace(CONFIG, retrieved_tokens=0, first_write="tile"))
+    memory, account = model.new_memory(), []
+    for number, tokens in enumerate((2, 1, 8)):
+        clock = memory.clock
+        model.write(memory, some_ids(tokens, seed=number).tolist(), flush=True)
+        account.append(memory.clock - clock)
+    births = WriteBirths(memory)
+    assert births.fewest == births.most == account

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from tests.fakes import make_mplus, some_ids
 from tests.store.fakes import SMALL, FakeHost
 
 from memplus.errors import UnknownSourceError, UsageError
@@ -36,6 +38,17 @@ def test_an_unknown_source_is_an_error_that_lists_those_that_are_there(memory: M
     memory.forget(source="a.txt")
     with pytest.raises(UnknownSourceError, match=r"'a\.txt'"):  # it is gone
         memory.forget(source="a.txt")
+
+
+def test_a_memory_that_forgot_in_inference_mode_is_written_to_outside_it() -> None:
+    model = make_mplus()
+    memory = model.new_memory()
+    for source in ("a", "b"):
+        model.write(memory, some_ids(30).tolist(), source=source, flush=True)
+    with torch.inference_mode():
+        memory.forget(source="a")
+    model.write(memory, some_ids(40).tolist(), source="c", flush=True)
+    assert {one.source for one in memory.writes if one.tokens} == {"b", "c"}
 
 
 def test_a_memory_without_sources_says_so() -> None:

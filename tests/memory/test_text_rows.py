@@ -40,7 +40,7 @@ MODELS = {config: make_mplus(config=config) for config in CONFIGS}
 def held(memory: Memory, gone: list[int]) -> list[bool]:
     """Which of the newest rows are of some writes, the newest first."""
     births = WriteBirths(memory)
-    return births.text.holding(gone, births.fewest, births.most, filled=births.filled)[1]
+    return births.text.holding(gone, births.fewest, births.most, begun=births.begun)[1]
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=["rows", "spans", "tiled"])
@@ -74,17 +74,17 @@ def test_rows_are_counted_back_over_the_texts_that_were_not_forgotten() -> None:
     assert text.unbroken == [0, 3, 5, 11, 12, 14]
     assert (text.back(3, 6), text.back(2, 6), text.back(2, 3)) == (3, 9, 0)
     rows = [3, 5, 6, 6, 6]
-    again, now = text.holding([1], rows, rows, filled=False)
+    again, now = text.holding([1], rows, rows, begun=0)
     assert again == {2: [True, True, True]}  # the third write needs none
     assert now == [False] * 6
-    again, now = text.holding([3], rows, rows, filled=False)
+    again, now = text.holding([3], rows, rows, begun=0)
     assert again == {4: [True] * 5, 5: [False, True, True, True]}
     assert now == [False] * 3 + [True] * 3
     memory.forget(write=4)
     text = TextRows(memory)
     assert text.unbroken == [0, 3, 5, 11, 0, 2]
-    again, now = text.holding([2], rows, rows, filled=False)
+    again, now = text.holding([2], rows, rows, begun=0)
     assert (again, now) == ({}, [False] * 6)
-    again, now = text.holding([3], rows, rows, filled=False)
+    again, now = text.holding([3], rows, rows, begun=0)
     assert again == {5: [True] * 4}  # nothing tells when the fourth was forgotten
     assert now == [False, False, True, True, True, True]

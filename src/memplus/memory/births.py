@@ -10,6 +10,7 @@ Shapes: n rows.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -34,8 +35,9 @@ class WriteBirths:
     def __init__(self, memory: MemoryContents) -> None:
         self._memory = memory
         self.text = TextRows(memory)
-        self.filled = False
-        """Whether rows that came with the model were there to fill up the first write."""
+        self.begun: int | None = 0
+        """How many rows that came with the model were there to fill up the first writes, K at
+        most; None where nothing tells it."""
         self.fewest, self.most = self._counted()
         """Rows of each write: forgetting hides how many it had, and how many some later ones had,
         which found fewer to fill up with."""
@@ -65,15 +67,26 @@ class WriteBirths:
         most = [one or config.tokens_per_write for one in rows]
         if config.retrieves_spans:
             return [one or config.span_rows for one in rows], most
-        ways = self._single_rows(0), self._single_rows(config.tokens_per_write)
-        if all(rows):  # the clock tells what the memory began with
-            fitting = [sum(ways[0][0]) != self._memory.clock]
-        elif self._seen[2][0] or self._keeps_all:
-            fitting = [self._seen[2][0] > 0]
-        else:
-            fitting = [filled for filled in (False, True) if self._fits(*ways[filled])]
-        self.filled = fitting == [True]
-        return ways[not fitting or fitting[0]][0], ways[not fitting or fitting[-1]][1]
+        fitting = self._beginnings()
+        self.begun = fitting[0] if len(fitting) == 1 else None
+        return self._single_rows(fitting[0])[0], self._single_rows(fitting[-1])[1]
+
+    def _beginnings(self) -> list[int]:
+        """How many rows a memory of single rows can have begun with, the fewest first."""
+        full, seen = self._memory.config.tokens_per_write, self._seen[2][0]
+        if all(one.tokens for one in self._memory.writes):  # the clock tells it
+            return [bisect_left(range(full), self._memory.clock, key=self._clock_from)]
+        if self._keeps_all or seen >= full:
+            return [min(full, seen)]
+        # As a rule a model comes with no rows or with many; if these are gone few are as well.
+        usual, others = [0, full] if not seen else [], range(max(1, seen), full + 1)
+        for ways in (usual, others):
+            if fitting := [one for one in ways if self._fits(*self._single_rows(one))]:
+                return fitting
+        return [seen, full]
+
+    def _clock_from(self, begun: int) -> int:
+        return sum(self._single_rows(begun)[0])
 
     def _single_rows(self, there: int) -> tuple[list[int], list[int]]:
         """Fewest and most rows of each write where so many were there before the first."""
@@ -184,7 +197,7 @@ def computed_again(
         writes, the newest first.
     """
     config, copies = memory.config, {}
-    found, newest = births.text.holding(gone, births.fewest, births.most, filled=births.filled)
+    found, newest = births.text.holding(gone, births.fewest, births.most, begun=births.begun)
     for at, held in found.items():
         own, most = births.text.own[at - 1], births.most[at - 1]
         first, last = births.newest_within(at)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from html import escape
 from typing import Any, ClassVar, NoReturn, Protocol
 
+import torch
 from torch import Tensor
 
 from memplus.errors import UsageError
@@ -178,6 +179,8 @@ class Memory(MemoryContents):
         load_contents(memory, path, model.new_rows)
         return memory
 
+    @torch.inference_mode(mode=False)
+    @torch.no_grad()
     def forget(
         self,
         *,

@@ -47,7 +47,12 @@ class TextRows:
         return self._before[at - 1] - self._before[write_id]
 
     def holding(
-        self, writes: Sequence[int], fewest: Sequence[int], most: Sequence[int], *, filled: bool
+        self,
+        writes: Sequence[int],
+        fewest: Sequence[int],
+        most: Sequence[int],
+        *,
+        begun: int | None,
     ) -> tuple[dict[int, list[bool]], list[bool]]:
         """Which rows may hold the text of some writes, or were made by them.
 
@@ -55,7 +60,8 @@ class TextRows:
             writes: their ids, ascending; none was forgotten before.
             fewest: rows of each write.
             most: the same; where it is more nothing tells how many there were.
-            filled: whether rows that came with the model were there before the first write.
+            begun: how many rows that came with the model were there before the first write, K at
+                most; None: nothing tells.
 
         Returns:
             By the id of each other write, if there are any, the rows that it computed again, the
@@ -64,8 +70,9 @@ class TextRows:
         kept, span = self._config.tokens_per_write, self._config.span_rows
         sought, found = set(writes), {}
         nearest = 0
-        window: _Rows = [(0, 0)] * (kept if filled else 0)
-        complete = True  # what is known of the newest rows is all of them, not the newest of them
+        window: _Rows = [(0, 0)] * (begun or 0)
+        # Whether what is known of the newest rows is all of them, not the newest of them.
+        complete = begun is not None
         for at, own in enumerate(self.own, start=1):
             if not own:
                 window, complete = [], False
@@ -88,7 +95,7 @@ class TextRows:
             made = [*((whose, at) for whose in copied), *[(at, at)] * own]
             goes_on = exact and len(copied) == again
             window = [*window, *made][-kept:] if goes_on else made
-            if at == 1 and complete and self._config.first_write == "tile" and not filled:
+            if at == 1 and complete and self._config.first_write == "tile" and begun == 0:
                 window = (made * kept)[-kept:]
         now = [whose in sought or by in sought for whose, by in reversed(window)]
         back = self.back(nearest, len(self.own) + 1)
