@@ -257,3 +257,8 @@ def test_namesakes_of_other_names_come_from_their_source() -> None:
         namesake(note, 0, "train")
     own = make_notes(0, 1, "train")[0]
     assert namesake(own, 0, "train", Given()) == namesake(own, 0, "train")
+
+
+def test_notes_of_no_known_split_are_refused() -> None:
+    with pytest.raises(ValueError, match="of a split of train, held_out, not of 'test'"):
+        make_notes(0, 1, "test")  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Protocol
+from typing import Protocol, get_args
 
 from memplus.data.note_parts import (
     CLOSED,
@@ -109,8 +109,11 @@ def make_notes(
         first_names: how many first names the subjects share; None lets each draw its own.
 
     Raises:
-        ValueError: that few subjects and attributes cannot make ``count`` different notes.
+        ValueError: that few subjects and attributes cannot make ``count`` different notes, or there
+            is no such split.
     """
+    if split not in get_args(Split):
+        raise ValueError(f"notes are of a split of {', '.join(get_args(Split))}, not of {split!r}")
     random = Random(f"{split}/{seed}")
     places = random.random() < _PLACE_SHARE if attributes is not None else None
     first = None if first_names is None else random.sample(FIRST_NAMES, first_names)
