@@ -73,9 +73,10 @@ class WriteBirths:
 
     def _beginnings(self) -> list[int]:
         """How many rows a memory of single rows can have begun with, the fewest first."""
-        full, seen = self._memory.config.tokens_per_write, self._seen[2][0]
+        full = self._memory.config.tokens_per_write
         if all(one.tokens for one in self._memory.writes):  # the clock tells it
             return [bisect_left(range(full), self._memory.clock, key=self._clock_from)]
+        seen = self._seen[2][0]
         if self._keeps_all or seen >= full:
             return [min(full, seen)]
         # As a rule a model comes with no rows or with many; if these are gone few are as well.

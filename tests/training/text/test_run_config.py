@@ -22,13 +22,14 @@ SHIPPED = sorted(one for one in CONFIGS.rglob("stage*.yaml") if config_kind(one)
 
 
 def test_stages_are_shipped_for_every_kind_of_model_and_the_nano_s_recipe() -> None:
-    files = list(CONFIGS.rglob("*.yaml"))
+    files = [path for path in CONFIGS.rglob("*") if path.is_file()]
     names = {str(path.relative_to(CONFIGS)) for path in files if config_kind(path) is None}
     stages = {"stage1.yaml", "stage2.yaml", "stage3.yaml"}
     more = stages | {"stage4.yaml"}
     small = {f"{base}/{name}" for base in ("smollm2", "qwen-0.5b") for name in more}
     nano = {"nano.yaml", "nano-shipped.yaml"}
-    assert names == stages | {f"cpu/{name}" for name in stages} | small | nano
+    opening = {"opening.txt"}  # what memories of the shipped models begin with
+    assert names == stages | {f"cpu/{name}" for name in stages} | small | nano | opening
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(CONFIGS)))
