@@ -262,3 +262,5 @@ def test_namesakes_of_other_names_come_from_their_source() -> None:
 def test_notes_of_no_known_split_are_refused() -> None:
     with pytest.raises(ValueError, match="of a split of train, held_out, not of 'test'"):
         make_notes(0, 1, "test")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="of a split of train, held_out, not of 'test'"):
+        notes_of(["Ann Lee"], 0, 1, "test")  # type: ignore[arg-type]

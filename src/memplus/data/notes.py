@@ -112,8 +112,7 @@ def make_notes(
         ValueError: that few subjects and attributes cannot make ``count`` different notes, or there
             is no such split.
     """
-    if split not in get_args(Split):
-        raise ValueError(f"notes are of a split of {', '.join(get_args(Split))}, not of {split!r}")
+    _require_split(split)
     random = Random(f"{split}/{seed}")
     places = random.random() < _PLACE_SHARE if attributes is not None else None
     first = None if first_names is None else random.sample(FIRST_NAMES, first_names)
@@ -122,6 +121,11 @@ def make_notes(
     names = _subjects(random, count if subjects is None else subjects, split, first, places=places)
     known = None if attributes is None else _attributes(random, attributes, places=bool(places))
     return _notes_of(names, count, known, split, random)
+
+
+def _require_split(split: Split) -> None:
+    if split not in get_args(Split):
+        raise ValueError(f"notes are of a split of {', '.join(get_args(Split))}, not of {split!r}")
 
 
 def notes_of(
@@ -135,8 +139,10 @@ def notes_of(
     """``make_notes`` about people of given names, who share the notes unless they are as many.
 
     Raises:
-        ValueError: that few people and attributes cannot make ``count`` different notes.
+        ValueError: that few people and attributes cannot make ``count`` different notes, or there
+            is no such split.
     """
+    _require_split(split)
     random = Random(f"of/{split}/{seed}")
     known = None if attributes is None else _attributes(random, attributes, places=False)
     return _notes_of(people, count, known, split, random)
