@@ -1,18 +1,23 @@
 """An account, kept while a memory is written, of whose text every one of its rows holds.
 
 Rows are told by their bits: a row that is computed again copies the text of the newest row whose
-vector stood in its place.
+vector stood in its place. Short writes of spans computed older rows again once, and memories of
+those days are still read and forgotten from: ``filled_up`` writes as they did.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import pytest
 import torch
 from tests.fakes import some_ids
 from torch import Tensor
 
 from memplus import Memory, MPlus
+from memplus.mplus import core
+from memplus.passes.write import WritePass, write_pass
 
 Row = tuple[int, int, int]
 """Layer, id of the write and birth of a row."""
@@ -23,12 +28,29 @@ def bits(row: Tensor) -> bytes:
     return row.contiguous().view(torch.uint8).numpy().tobytes()
 
 
-class Account:
-    """Writes short chunks into a memory, exact rows or packed ones, and forgets them."""
+def filled_up(
+    backbone: Any, weights: Any, ids: Tensor, context: Tensor, rows: int, *, span: int
+) -> WritePass:
+    """A write of spans as it was once: older rows, or a padding token, fill its first ones."""
+    short = max(0, rows - ids.shape[1] - context.shape[2])
+    padded = torch.nn.functional.pad(ids, (short, 0), value=1)
+    return write_pass(backbone, weights, padded, context, rows)
 
-    def __init__(self, model: MPlus, memory: Memory) -> None:
+
+class Account:
+    """Writes short chunks into a memory, exact rows or packed ones, and forgets them.
+
+    Args:
+        model: whose memory it is.
+        memory: empty.
+        older: whether writes of spans fill up with older rows, as they did once.
+    """
+
+    def __init__(self, model: MPlus, memory: Memory, *, older: bool = False) -> None:
         self.model = model
         self.memory = memory
+        self._older = older
+        self._copies = older or not memory.config.retrieves_spans
         self.text: dict[Row, int] = {}
         """The id of the write whose text it holds; 0: padding."""
         self.gone: set[int] = set()
@@ -40,11 +62,14 @@ class Account:
         before = None if memory.pool is None else memory.pool.recent.clone()
         clock = memory.clock
         ids = some_ids(tokens, seed=at).tolist()
-        self.model.write(memory, ids, source=source or f"s{at}", flush=True)
+        with pytest.MonkeyPatch.context() as patch:
+            if self._older:
+                patch.setattr(core, "whole_write_pass", filled_up)
+            self.model.write(memory, ids, source=source or f"s{at}", flush=True)
         pool = memory.pool
         assert pool is not None
         made = memory.clock - clock
-        again = made - min(tokens, made)
+        again = made - min(tokens, made) if self._copies else 0
         for layer in range(pool.layers):
             held = [] if before is None else [self._vectors[bits(one)] for one in before[layer]]
             held = held[max(0, len(held) - again) :]

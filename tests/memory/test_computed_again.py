@@ -30,6 +30,9 @@ KINDS = {
     "spans, of some layers": ("qwen2", replace(SPANS, long_term_layers="1-2")),
     "spans, of copies alone": ("llama", WIDE),
 }
+OLDER = "before short texts were repeated: "
+"""Memories of spans from the days when short writes computed older rows again."""
+KINDS |= {OLDER + kind: KINDS[kind] for kind in KINDS if "spans" in kind}
 STORIES: dict[str, list[int | list[int]]] = {
     "the first of all": [3, [1], 2, 3],
     "what short ones follow": [5, 3, 2, 1, 10, 3, 10, [1]],
@@ -64,14 +67,14 @@ def test_nothing_that_was_computed_again_from_what_is_forgotten_stays(
     memory: Memory = model.new_memory()
     if stored:
         memory = MemoryStore(tmp_path, limits=SMALL).create("alice", model)
-    account, once = Account(model, memory), False
+    account, once = Account(model, memory, older=kind.startswith(OLDER)), False
     for step in STORIES[story]:
         if isinstance(step, int):
             account.write(min(step, config.chunk_tokens))
             continue
         lost = account.forget(step)
         assert not account.overlooked()
-        if not once and kind != "spans, of copies alone":
+        if not once and "copies alone" not in kind:
             assert not lost  # that text is nobody else's
         if isinstance(memory, StoredMemory):
             memory.close()
@@ -85,15 +88,34 @@ def test_nothing_that_was_computed_again_from_what_is_forgotten_stays(
         assert model(some_ids(1, 4), memory=memory).logits.isfinite().all()
 
 
-@pytest.mark.parametrize("kind", ["single", "single, hidden vectors", "spans"])
+@pytest.mark.parametrize("kind", ["single", "single, hidden vectors", OLDER + "spans"])
 def test_copies_of_other_texts_stay(kind: str) -> None:
     model = made(kind)
-    account = Account(model, model.new_memory())
+    account = Account(model, model.new_memory(), older=kind.startswith(OLDER))
     for _ in range(12):
         account.write(2)
     before = account.texts()
     assert not account.forget([4])
     assert account.texts() == before - {4}
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 3, 5, 6])
+def test_forgetting_leaves_repeated_rows_of_other_texts_as_they_are(tokens: int) -> None:
+    """It takes them for copies of what is forgotten, and puts the same rows in their place."""
+    model = made("spans")
+    account = Account(model, model.new_memory())
+    for own in (tokens, 1, tokens, 3):
+        account.write(own)
+    memory = account.memory
+    assert memory.pool is not None
+    for gone in (2, 1):
+        keys = {int(b): k for b, k in zip(memory.pool.birth[0], memory.pool.columns["k"][0])}
+        account.forget([gone])
+        slots = memory.pool.slot_order()[0, : memory.pool.count]
+        assert {int(one) for one in memory.pool.write_id[0, slots]} == {1, 2, 3, 4} - account.gone
+        for slot in slots:
+            before = keys[int(memory.pool.birth[0, slot])]
+            assert torch.equal(memory.pool.columns["k"][0, slot], before)
 
 
 def copies(span: int) -> ComputedAgain:

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.fakes import ADAPTERS, LAYERS, distance, make_model, make_mplus, padded, some_ids
+from tests.memory.account import bits
 from tests.mplus.test_writer import assert_equal, contents
 from tests.passes.test_span_queries import SPANS, TOLERANCE
 
@@ -28,7 +29,6 @@ from memplus.memory.packing import ROWS, RowKind
 from memplus.mplus.doctor import examine
 from memplus.mplus.evidence import Seen
 from memplus.passes.memory_prefix import MemoryPrefix
-from memplus.passes.write import padding_token
 from memplus.sessions.inspection import bytes_per_token
 from memplus.store import MemoryStore
 from memplus.store.limits import Limits
@@ -96,27 +96,28 @@ def test_a_write_leaves_spans_for_its_share_of_a_chunk() -> None:
     assert_spans(memory)
 
 
-def test_a_text_too_short_for_a_span_stands_behind_padding_in_an_empty_memory() -> None:
-    short, bos = some_ids(3), padding_token(ONE.backbone)
-    assert bos == 258
+def test_a_short_text_is_repeated_in_its_span() -> None:
+    short = some_ids(3)
     alone = ONE.compress(None, short)
-    behind = ONE.compress(None, torch.cat([torch.tensor([bos]), short]))
     assert alone.shape == (LAYERS, SIZE, 32)
-    assert torch.equal(alone, behind)
+    assert torch.equal(alone[:, 0], alone[:, 1])
+    assert not torch.equal(alone[:, 1], alone[:, 2])
     memory = told(ONE, ONE.new_memory(), (8,))
     after = ONE.compress(memory, short)
     assert after.shape == alone.shape
-    assert memory.pool is not None
+    assert torch.equal(after[:, 0], after[:, 1])
     assert not torch.equal(after, alone)
 
 
-def test_the_output_of_a_padded_chunk_covers_its_own_tokens() -> None:
-    nothing = ONE.core.context([None])
-    made = ONE.core.write_pass(some_ids(1, 3), nothing)
-    assert made.last_hidden.shape == (1, 3, 32)
-    padded_ids = torch.cat([torch.full((1, 1), padding_token(ONE.backbone)), some_ids(1, 3)], dim=1)
-    whole = ONE.core.write_pass(padded_ids, nothing)
-    assert torch.equal(made.last_hidden, whole.last_hidden[:, 1:])
+@pytest.mark.parametrize("long_first", [False, True])
+def test_no_row_of_a_later_write_holds_the_text_of_an_earlier_one(long_first: bool) -> None:
+    """What is written last attends to it and no row of it copies it."""
+    memory = told(ONE, ONE.new_memory(), (8,) if long_first else ())
+    later = ONE.compress(memory, some_ids(3))
+    assert memory.pool is None or not {
+        bits(row) for layer in memory.pool.recent for row in layer
+    } & {bits(row) for layer in later for row in layer}
+    assert len({bits(row) for row in later[0]}) == 3
 
 
 LENGTHS = st.lists(st.integers(1, 30), min_size=1, max_size=8)

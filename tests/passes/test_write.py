@@ -19,7 +19,7 @@ from tests.fakes import (
 )
 
 from memplus import MPlus
-from memplus.passes.write import WritePass, padding_token, whole_write_pass, write_pass
+from memplus.passes.write import WritePass, whole_write_pass, write_pass
 
 TOLERANCE = 5e-5
 ROWS = CONFIG.tokens_per_write
@@ -121,28 +121,52 @@ def test_a_write_changes_neither_its_input_nor_the_model() -> None:
 
 @pytest.mark.parametrize("context", [0, 2, 6])
 @pytest.mark.parametrize("tokens", [1, 3, 9])
-def test_a_whole_write_leaves_as_many_rows_as_asked_for(tokens: int, context: int) -> None:
+def test_a_whole_write_leaves_rows_of_its_own_text_alone(tokens: int, context: int) -> None:
     model = make_mplus()
     rows = torch.randn(2, LAYERS, context, HIDDEN, generator=torch.Generator().manual_seed(3))
     ids = some_ids(2, tokens)
+    own = min(tokens, 4)
     with torch.no_grad():
-        made = whole_write_pass(model.backbone, model.weights, ids, rows, 4)
+        made = whole_write_pass(model.backbone, model.weights, ids, rows, 4, span=4)
+        expected = write_pass(model.backbone, model.weights, ids, rows, own)
     assert made.rows.shape == (2, LAYERS, 4, HIDDEN)
-    assert made.last_hidden.shape == (2, tokens, HIDDEN)
-    short = max(0, 4 - tokens - context)
-    before = torch.full((2, short), padding_token(model.backbone))
-    with torch.no_grad():
-        padded = torch.cat([before, ids], dim=1)
-        expected = write_pass(model.backbone, model.weights, padded, rows, 4)
-    assert torch.equal(made.rows, expected.rows)
-    assert torch.equal(made.last_hidden, expected.last_hidden[:, short:])
+    assert torch.equal(made.rows[:, :, -own:], expected.rows)
+    assert torch.equal(made.last_hidden, expected.last_hidden)
+    filled = [place % own for place in range(4 - own)]
+    assert torch.equal(made.rows[:, :, : 4 - own], expected.rows[:, :, filled])
 
 
 @pytest.mark.parametrize(
-    ("bos", "eos", "token"),
-    [(258, 257, 258), (None, 257, 257), (None, [255, 257], 255), (None, None, 0), (10**6, [], 0)],
+    ("tokens", "rows", "span", "places"),
+    [
+        (3, 4, 4, [0, 0, 1, 2]),
+        (1, 4, 4, [0, 0, 0, 0]),
+        (6, 8, 4, [0, 1, 0, 1, 2, 3, 4, 5]),
+        (5, 8, 4, [0, 0, 0, 0, 1, 2, 3, 4]),
+        (8, 8, 4, [0, 1, 2, 3, 4, 5, 6, 7]),
+        (9, 8, 4, [0, 1, 2, 3, 4, 5, 6, 7]),
+        (3, 8, 4, [0, 1, 2, 0, 0, 0, 1, 2]),
+        (4, 8, 4, [0, 1, 2, 3, 0, 1, 2, 3]),
+        (3, 3, 1, [0, 1, 2]),
+    ],
 )
-def test_padding_is_a_token_that_the_model_has(bos: Any, eos: Any, token: int) -> None:
+def test_what_a_chunk_leaves_of_its_first_span_free_repeats_that_span(
+    tokens: int, rows: int, span: int, places: list[int]
+) -> None:
+    """Where K exceeds the chunk, spans that no token falls into repeat all of it."""
     model = make_mplus()
-    model.backbone.config.bos_token_id, model.backbone.config.eos_token_id = bos, eos
-    assert padding_token(model.backbone) == token
+    ids = some_ids(1, tokens)
+    with torch.no_grad():
+        before = context(6)
+        made = whole_write_pass(model.backbone, model.weights, ids, before, rows, span=span)
+        own = write_pass(model.backbone, model.weights, ids, before, min(tokens, rows))
+    assert torch.equal(made.rows, own.rows[:, :, places])
+
+
+def test_a_repeated_row_has_the_gradient_of_all_its_places() -> None:
+    model = make_mplus()
+    made = whole_write_pass(model.backbone, model.weights, some_ids(1, 1), context(6), 4, span=4)
+    mark = model.weights.memory_embedding
+    (of_four,) = torch.autograd.grad(made.rows.sum(), mark, retain_graph=True)
+    (of_one,) = torch.autograd.grad(made.rows[:, :, -1].sum(), mark)
+    assert distance(of_four, 4 * of_one) <= TOLERANCE * float(of_four.abs().max())

@@ -1,5 +1,8 @@
 """Rows that short writes computed again from older ones, and what takes their place.
 
+In a span that is what a write puts there today (``passes.write.whole_write_pass``), so a span
+without such rows stays as it is.
+
 Shapes: n rows, S spans of s rows, W writes.
 """
 

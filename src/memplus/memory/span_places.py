@@ -48,6 +48,6 @@ class SpanPlaces:
         rows, newest = self._births.most[write_id - 1], self._births.newest(write_id)
         if rows < tokens or newest is None:
             return 0, tokens
-        # Rows before the text's own are older ones, computed again, or those of padding.
+        # Rows before the text's own repeat them, or are older ones, computed again.
         stop = rows - (newest - birth) - (rows - tokens)
         return max(0, stop - config.span_rows), stop

@@ -6,6 +6,9 @@ lengths of the writes, as long as nothing was forgotten: that leaves a gap, whic
 What is known then is that between a row and the newest one lie at least the rows of all texts that
 were written after its own and were not forgotten.
 
+Writes of spans fill up with rows of their own text. They did not always, and nothing tells which
+of them did, so what a row may hold is said of all as it was of the earlier ones.
+
 Shapes: n rows.
 """
 

@@ -308,7 +308,7 @@ class Core:
         rows = self.memory_config.rows_of_write(input_ids.shape[1])
         given = self.backbone, self.weights, input_ids, context, rows
         if self.memory_config.retrieves_spans:
-            return whole_write_pass(*given)
+            return whole_write_pass(*given, span=self.memory_config.span_rows)
         return write_pass(*given, first_of_tiled=first_of_tiled)
 
     def write_rows(self, input_ids: Tensor, context: Tensor) -> Tensor:

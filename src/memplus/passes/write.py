@@ -3,7 +3,7 @@
 Layer l attends over [bos_l | newest rows of the pool | chunk]. The memory embedding is added to
 the last K rows of the sequence in every layer; their outputs are the new memory. A chunk shorter
 than K is completed by the newest rows, which are then computed again as queries. Where spans are
-retrieved a short chunk leaves fewer than K rows (``MemoryConfig.rows_of_write``).
+retrieved a short chunk leaves fewer than K rows (``MemoryConfig.rows_of_write``), all of its own.
 
 Shapes: B batch, L layers, T chunk tokens, c context rows, e context rows computed again,
 r new rows, d hidden size.
@@ -29,7 +29,7 @@ from memplus.backbone.rope import rotate
 from memplus.backbone.session import Session, running
 from memplus.memory.retriever import MemoryWeights
 
-__all__ = ["WritePass", "padding_token", "whole_write_pass", "write_pass"]
+__all__ = ["WritePass", "whole_write_pass", "write_pass"]
 
 
 @dataclass(frozen=True)
@@ -79,40 +79,47 @@ def write_pass(
 
 
 def whole_write_pass(
-    backbone: Backbone, weights: MemoryWeights, input_ids: Tensor, context: Tensor, rows: int
+    backbone: Backbone,
+    weights: MemoryWeights,
+    input_ids: Tensor,
+    context: Tensor,
+    new_rows: int,
+    *,
+    span: int,
 ) -> WritePass:
-    """A write pass that leaves exactly so many rows, for memories of spans.
+    """A write pass that leaves whole spans, all of the chunk's own rows.
 
-    What the chunk does not fill is the newest rows, computed again. Where these are too few, as in
-    an empty memory, the text stands behind padding, and some of the rows are the padding's.
+    Where the chunk has fewer tokens than it leaves rows, those of the first span's tokens are
+    repeated until it is full. Older rows, computed again in this place as the papers have it, would
+    be copies of copies soon where many short texts are written, and most of what is remembered.
 
     Args:
         backbone: the model.
         weights: bos and memory embedding.
         input_ids: [B, T], no padding.
-        context: [B, L, c, d] hidden vectors of the newest rows.
-        rows: r.
+        context: [B, L, c, d] hidden vectors of the newest rows, c <= K.
+        new_rows: r, whole spans.
+        span: rows of a span.
 
     Returns:
-        r new rows; the output [B, T, d] is that of the chunk alone.
+        r new rows.
     """
-    short = max(0, rows - input_ids.shape[1] - context.shape[2])
-    padded = torch.nn.functional.pad(input_ids, (short, 0), value=padding_token(backbone))
-    made = write_pass(backbone, weights, padded, context, rows)
-    return replace(made, last_hidden=made.last_hidden[:, short:])
+    own = min(new_rows, input_ids.shape[1])
+    made = write_pass(backbone, weights, input_ids, context, own)
+    if own == new_rows:
+        return made
+    places = torch.tensor(_repeated(own, new_rows, span), device=made.rows.device)
+    return replace(made, rows=made.rows[:, :, places])
 
 
-def padding_token(backbone: Backbone) -> int:
-    """What stands before a text too short for a span: bos, else end of text, else token 0.
-
-    The stock config's own, whether there is a tokenizer or not, since rows depend on it.
-    """
-    config = backbone.config
-    for given in (config.bos_token_id, config.eos_token_id):
-        token = given[0] if isinstance(given, list) and given else given
-        if isinstance(token, int) and 0 <= token < int(backbone.embedding.num_embeddings):
-            return token
-    return 0
+def _repeated(own: int, rows: int, span: int) -> list[int]:
+    """[rows] Which of a chunk's own rows stands in each place of its spans."""
+    missing = rows - own
+    without = missing // span * span  # spans that no token falls into, where K exceeds the chunk
+    first = min(own, without + span - missing)
+    filled = [place % own for place in range(without)]
+    filled += [place % first for place in range(missing - without)]
+    return [*filled, *range(own)]
 
 
 class _WriteSession(Session):

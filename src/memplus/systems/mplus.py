@@ -153,6 +153,7 @@ class MPlusSystem(SharedSystem[NoOptions]):
 
     registered = "mplus"
     called = "M+"
+    revision = 2  # short writes of spans repeat their own rows
     options_type = NoOptions
     sessions: type[Session] = MemorySession
     questions_together = READ_TOGETHER
