@@ -229,9 +229,10 @@ def test_the_bundle_that_comes_with_it_answers_what_it_was_told(real: CachedBase
     assert bundle_for("smollm2") is not None
     trained = MPlus.from_pretrained("smollm2", local_files_only=True).eval()
     told = read_statements(HELD_OUT_TOPICS)[::12]
-    memory = trained.new_memory()
-    for one in told:
+    memory, apart = trained.new_memory(), trained.new_memory()
+    for number, one in enumerate(told):
         trained.write(memory, f" {one.text}", source="told")
+        trained.write(apart, one.text, source=f"told {number}", flush=True)
     asked = [one.questions[0] for one in told]
     judge = Judge("contains")
 
@@ -240,6 +241,7 @@ def test_the_bundle_that_comes_with_it_answers_what_it_was_told(real: CachedBase
         return sum(judge.right(str(a), one.answers) for a, one in zip(answers, asked, strict=True))
 
     assert right(memory) >= len(told) / 2
+    assert right(apart) >= len(told) / 2  # each compressed by itself: they do not fill one chunk
     assert right(trained.new_memory()) <= 1
 
 

@@ -169,8 +169,10 @@ class ShortTermPool:
         use, which come first as long as there are others (in a file that says otherwise all are
         kept)."""
         own = {"position": self.position, "birth": self.birth, "write_id": self.write_id}
-        first = self.count if bool((self.position[:, : self.count] < self.count).all()) else None
-        slotted = {name: column[:, :first] for name, column in (self.columns | own).items()}
+        full = self.count == self.slots
+        in_front = full or bool((self.position[:, : self.count] < self.count).all())
+        slots = self.count if in_front else self.slots
+        slotted = {name: column[:, :slots] for name, column in (self.columns | own).items()}
         return slotted | {"recent": self.recent}
 
     @classmethod
