@@ -127,6 +127,22 @@ def test_many_questions_are_measured_beside_single_ones() -> None:
     assert result["ratio"] == pytest.approx(result["together_seconds"] / result["single_seconds"])
 
 
+def test_short_texts_of_their_own_sources_are_asked_about(tmp_path: Path) -> None:
+    """An untrained model: everything is counted, whatever it answers."""
+    make_mplus(config=LONGER).save_pretrained(tmp_path / "model")
+    command = [*python(), str(LATENCY.with_name("short_texts.py"))]
+    sizes = ["--model", str(tmp_path / "model"), "--statements", "4", "--in-memory", "1", "3", "4"]
+    done = subprocess.run([*command, *sizes], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert [one["in_memory"] for one in result["sizes"]] == [1, 3, 4]
+    assert len({one["questions"] for one in result["sizes"]}) == 1
+    # Each is put to a memory that was not told it, where there is another one.
+    assert [one["never_told"] for one in result["sizes"]] == [4, 4, 0]
+    assert all(0 <= one["right"] <= one["questions"] for one in result["sizes"])
+
+
 def ladder(*arguments: str | Path) -> dict[str, Any]:
     """What ``bytes.py`` prints last."""
     command = [*python(), str(BYTES), *map(str, arguments)]
