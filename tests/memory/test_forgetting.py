@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 import torch
 from tests.fakes import make_mplus, some_ids
+from tests.passes.test_span_queries import SPANS
 from tests.store.fakes import SMALL, FakeHost
 
 from memplus.errors import UnknownSourceError, UsageError
 from memplus.memory.forgetting import chosen_writes
 from memplus.memory.state import Memory
-from memplus.store import MemoryStore
+from memplus.store import MemoryStore, StoredMemory
 
 HOST = FakeHost()
 
@@ -49,6 +50,37 @@ def test_a_memory_that_forgot_in_inference_mode_is_written_to_outside_it() -> No
         memory.forget(source="a")
     model.write(memory, some_ids(40).tolist(), source="c", flush=True)
     assert {one.source for one in memory.writes if one.tokens} == {"b", "c"}
+
+
+@pytest.mark.parametrize("stored", [False, True], ids=["plain", "stored"])
+def test_newest_rows_that_left_the_pool_are_kept_when_all_others_are_forgotten(
+    tmp_path: Path, stored: bool
+) -> None:
+    """Short writes of spans may drop rows that are still among the K newest."""
+    model = make_mplus(config=SPANS)
+    store = MemoryStore(tmp_path / "s", limits=SMALL)
+    for seed in range(100):
+        name = str(seed)
+        memory = store.create(name, model, seed=seed) if stored else model.new_memory(seed=seed)
+        for number in range(8):
+            model.write(memory, [number] * SPANS.span_rows, source=name, flush=True)
+        assert memory.pool is not None
+        if 7 not in memory.pool.write_id:
+            break
+    assert memory.pool is not None
+    memory.forget(write=range(1, 7))
+    recent = memory.pool.recent
+    assert recent.shape[1] > memory.pool.count == SPANS.span_rows
+    if isinstance(memory, StoredMemory):
+        memory.close()
+        again: Memory = store.open(name, model, write=True)
+    else:
+        memory.save(tmp_path / "m")
+        again = Memory.load(tmp_path / "m", model)
+    assert again.pool is not None
+    assert torch.equal(again.pool.recent, recent)
+    model.write(again, some_ids(3).tolist(), flush=True)
+    assert again.short_term_rows == 2 * SPANS.span_rows
 
 
 def test_a_memory_without_sources_says_so() -> None:

@@ -77,7 +77,7 @@ class Bounds:
         require_within(unused, self.path, f"{stem}write_id", 0, 0)
         if self.config.retrieves_spans:
             self._pool_spans(tensors, stem, count)
-        self._recent(tensors, f"{stem}recent", position.shape[0], count)
+        self._recent(tensors, f"{stem}recent", position.shape[0])
         names = [name for name in tensors if name.removeprefix(stem) not in OWN]
         require(bool(names), self.path, f"{stem}k", "is missing")
         if self.like is not None:
@@ -102,12 +102,12 @@ class Bounds:
         field = f"{stem}write_id"
         require_one_write_each(tensors[field][0, order], span, self.path, field)
 
-    def _recent(self, tensors: Mapping[str, Tensor], name: str, layers: int, count: int) -> None:
+    def _recent(self, tensors: Mapping[str, Tensor], name: str, layers: int) -> None:
         hidden = None if self.like is None else self.like.hidden
         width = None if hidden is None else hidden.shape[2]
         dtypes = _FLOATS if hidden is None else (hidden.dtype,)
         found = require_tensor(tensors, name, self.path, dtypes, (layers, None, width))
-        most = min(self.config.tokens_per_write, count)
+        most = self.config.tokens_per_write  # also of rows that short writes dropped from the pool
         require(found.shape[1] <= most, self.path, name, f"has more than {most} rows")
 
     def table(self, tensors: Mapping[str, Tensor], stem: str, layer: int | None = None) -> None:
