@@ -79,6 +79,17 @@ def test_a_write_that_compresses_is_named_as_a_whole() -> None:
     assert places.tokens(2, 12) == (0, 3)
 
 
+def test_a_span_that_no_token_falls_into_is_named_as_the_whole_write() -> None:
+    model = make_mplus(config=replace(SPANS, tokens_per_write=16))
+    memory = model.new_memory()
+    model.write(memory, some_ids(3).tolist(), flush=True)
+    model.write(memory, some_ids(8).tolist(), flush=True)
+    places = SpanPlaces.of(memory)
+    assert [places.tokens(1, birth) for birth in (4, 8)] == [(0, 3), (0, 3)]
+    found = [places.tokens(2, birth) for birth in (12, 16, 20, 24)]
+    assert found == [(0, 8), (0, 8), (0, 4), (4, 8)]
+
+
 def test_places_are_worked_out_anew_after_a_write() -> None:
     memory, _ = written([5])
     first = SpanPlaces.of(memory)

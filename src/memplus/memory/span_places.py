@@ -49,5 +49,6 @@ class SpanPlaces:
         if rows < tokens or newest is None:
             return 0, tokens
         # Rows before the text's own repeat them, or are older ones, computed again.
-        stop = rows - (newest - birth) - (rows - tokens)
-        return max(0, stop - config.span_rows), stop
+        stop = tokens - (newest - birth)
+        # Spans that no token falls into, where K exceeds the chunk, repeat the text.
+        return (max(0, stop - config.span_rows), stop) if stop > 0 else (0, tokens)
