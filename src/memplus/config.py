@@ -345,8 +345,8 @@ class MemoryConfig:
     def rows_of_write(self, tokens: int) -> int:
         """Rows that a write of so many tokens leaves in each layer: K, or fewer whole spans.
 
-        With spans a short chunk leaves only the spans that its share of K begins: to fill the rest
-        of K there is nothing but rows that are there already.
+        With spans a short chunk leaves only the spans that its share of K begins: the rest of K
+        could only repeat them.
         """
         if not isinstance(self.retrieval, SpanRetrieval):
             return self.tokens_per_write

@@ -3,7 +3,7 @@
 A write's rows are born one after the other, the newest at the clock after it, and how many there
 are follows from its tokens (``MemoryConfig.rows_of_write``) and from the rows that were there to
 fill up with. Of a write that takes in fewer tokens than it makes rows the last rows are the text's
-own; those before them are older rows, computed again, or in spans the same ones once more.
+own, one for each token; those before them are older rows, computed again, or in spans repeat these.
 
 Shapes: n rows.
 """

@@ -1,7 +1,8 @@
 """Rows that short writes computed again from older ones, and what takes their place.
 
-In a span that is what a write puts there today (``passes.write.whole_write_pass``), so a span
-without such rows stays as it is.
+In a span, which stays whole, rows of its own text take their place, in the order in which a short
+write repeats them since it computes none again (``passes.write.whole_write_pass``). So a span that
+has no such rows keeps what it holds, as long as the births of its write are known for certain.
 
 Shapes: n rows, S spans of s rows, W writes.
 """

@@ -1,9 +1,9 @@
 """Forgetting on request: every row that some writes left, taken out of a memory.
 
 Sources never share a chunk, so nobody else's rows go with them. A chunk shorter than K fills up
-with older rows, computed again (in spans it did once; today it repeats its own): those that a later
-write computed again from forgotten rows go too. What stays is the trace that later writes carry,
-which attended to the newest rows of their time; only writing them again removes it.
+with older rows, computed again, or in spans with its own, which earlier versions did not do: what a
+later write computed again from forgotten rows goes too. What stays is the trace that later writes
+carry, which attended to the newest rows of their time; only writing them again removes it.
 
 Shapes: L layers, N slots, n rows in use, K rows of a write, d hidden size.
 """

@@ -6,8 +6,8 @@ lengths of the writes, as long as nothing was forgotten: that leaves a gap, whic
 What is known then is that between a row and the newest one lie at least the rows of all texts that
 were written after its own and were not forgotten.
 
-Writes of spans fill up with rows of their own text. They did not always, and nothing tells which
-of them did, so what a row may hold is said of all as it was of the earlier ones.
+Writes of spans fill up with rows of their own text. Those of earlier versions did not, and nothing
+tells which version made a write, so each is taken for one that computed older rows again.
 
 Shapes: n rows.
 """
@@ -85,7 +85,7 @@ class TextRows:
             complete = complete and exact
             copied = [whose for whose, _ in window[max(0, len(window) - again) :]]
             if complete and again < span:
-                copied += [0] * (again - len(copied))  # padding
+                copied += [0] * (again - len(copied))  # of padding, in earlier versions
             elif span > 1 and len(copied) < again:
                 copied = []  # there may be padding between them and the text
             if at in sought:

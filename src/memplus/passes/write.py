@@ -90,8 +90,8 @@ def whole_write_pass(
     """A write pass that leaves whole spans, all of the chunk's own rows.
 
     Where the chunk has fewer tokens than it leaves rows, those of the first span's tokens are
-    repeated until it is full. Older rows, computed again in this place as the papers have it, would
-    be copies of copies soon where many short texts are written, and most of what is remembered.
+    repeated until it is full. In the papers older rows, computed again, stand there: where many
+    short texts are written, most of the memory would soon be copies of copies.
 
     Args:
         backbone: the model.
