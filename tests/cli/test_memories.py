@@ -94,6 +94,13 @@ def test_a_memory_of_a_store_from_its_first_text_to_its_end(
     assert run_json(run, "memories", "verify", *place)["verified"].keys() == {
         "alice", "bob", "carol",
     }  # fmt: skip
+    shown = run_json(run, "memories", "show", "alice", *place)
+    alone = ["memories", "forget", "alice", *place, *model, "--rebuild"]
+    assert run_json(run, *alone, "--dry-run")["writes"] == []
+    assert "has been written again" in run(*alone).out
+    again = run_json(run, "memories", "show", "alice", *place)
+    assert again["tokens"] == shown["tokens"]
+    assert "bruno" not in run("memories", "show", "alice", *place).out.lower()
     run_json(run, "memories", "delete", "bob", *place)
     left = run_json(run, "memories", "list", *place)["memories"]
     assert [one["id"] for one in left] == ["alice", "carol"]

@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 import torch
+from tests.fakes import make_mplus
+from tests.memory.account import Account
+from tests.passes.test_span_queries import SPANS as PASSES_SPANS
 from tests.store.fakes import SMALL, SPANS, FakeHost, contents
 from tests.store.test_changes import story
 from tests.store.test_store import chunks
@@ -74,6 +77,29 @@ def test_what_is_forgotten_leaves_whole_spans_on_the_disk(tmp_path: Path) -> Non
         memory.forget(source="s2", rebuild=True)
         assert not any(record.source == "s2" for record in memory.writes)
     store.verify("alice")
+
+
+def test_with_nothing_to_forget_all_is_written_anew(tmp_path: Path) -> None:
+    """Rows of an earlier version become those that a write leaves today."""
+    model = make_mplus(config=PASSES_SPANS)
+    store = MemoryStore(tmp_path / "s", limits=SMALL)
+    fresh = model.new_memory(seed=1)
+    with store.create("alice", model, seed=1) as memory:
+        account = Account(model, memory, older=True)
+        for tokens in (8, 3, 1, 2, 5, 1):
+            account.write(tokens)
+        for one in memory.texts().values():
+            model.write(fresh, list(one.ids), source=one.source, flush=True)
+        assert contents(memory) != contents(fresh)
+        before = memory.writes
+        assert memory.forget(write=[]).writes == ()
+        assert contents(memory) != contents(fresh)
+        assert memory.forget(write=[], rebuild=True).writes == ()
+        assert contents(memory) == contents(fresh)
+        assert memory.writes == before
+    store.verify("alice")
+    with store.open("alice", model) as again:
+        assert contents(again) == contents(fresh)
 
 
 @pytest.fixture(scope="module")

@@ -307,7 +307,11 @@ def forget(
         str | None, typer.Option("--match", help="Every write whose text holds this.")
     ] = None,
     rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="Write all others again, so that no trace stays.")
+        bool,
+        typer.Option(
+            "--rebuild",
+            help="Write all others again, so that no trace stays; everything, if nothing is named.",
+        ),
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would go, with its text.")
@@ -324,6 +328,8 @@ def forget(
     out = shown.open()
     opened = administered(store)
     loaded = chosen.load()
+    if rebuild and source is None and not write and match is None:
+        write = []
     if dry_run:
         from memplus.server.erasure import choose
 
@@ -349,6 +355,8 @@ def forget(
     if also:
         counts = ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in also.items())
         line += f" So is what the server kept of them: {counts}."
+    if rebuild:
+        line += " What stays has been written again."
     out.result(data, show=lambda console: _say(console, line))
 
 

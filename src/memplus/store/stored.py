@@ -306,7 +306,7 @@ class StoredMemory(JournalledMemory):
 
         Args:
             source: everything written under this name.
-            write: ids of writes.
+            write: ids of writes; none, with ``rebuild``, to write all again and forget nothing.
             match: writes whose text holds this (whatever the case), or matches this expression.
             rebuild: write all others again, at the chunk borders of then: the memory is the one
                 that never saw them, to the last bit, with writes numbered anew.
@@ -322,7 +322,7 @@ class StoredMemory(JournalledMemory):
             raise UsageError("Name a source, writes or a text to forget.")
         with self._by_itself():
             chosen = chosen_or_matching(self, source, write, match)
-            if not chosen.writes and not chosen.tail:
+            if not (chosen.writes or chosen.tail or rebuild):
                 return Forgotten((), 0, 0, 0)
             forgotten: list[Forgotten] = []
 
