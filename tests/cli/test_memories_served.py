@@ -69,6 +69,9 @@ def test_what_is_forgotten_by_a_command_goes_from_the_servers_notes_too(
 ) -> None:
     with kept(tmp_path / "s", nano) as response:
         place = ("--store", tmp_path / "s")
+        alone = run_json(run, "memories", "forget", "ann", "--rebuild", *place)
+        assert (alone["writes"], alone["also_removed"]) == ([], {})
+        assert all(secret in everything(tmp_path / "s") for secret in SECRETS)
         told = run_json(run, "memories", "forget", "ann", "--match", "locker", *place)
         assert told["also_removed"] == {"responses": 1, "conversation_items": 3}
         assert not any(secret in everything(tmp_path / "s") for secret in SECRETS)

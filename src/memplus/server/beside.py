@@ -253,6 +253,8 @@ class Beside:
             self.calls.keep(stored, self._store.held_labels(stored, self.calls.ids(stored)))
             return {}
         self.calls.forget(stored, change.parts, shift=change.shift)
+        if not change.parts and change.source is None and change.match is None:
+            return {}  # all was written again and nothing forgotten
         refused = self.intake.forget(stored, change.source, change.match)
         return {"refused_texts": refused, **self.ledger.forget(stored)}
 
