@@ -3,32 +3,28 @@
     python benchmarks/short_texts.py --model smollm2
     python benchmarks/short_texts.py --model qwen-0.5b --in-memory 12 --statements 24
 
-Held-out statements are told, so many to a memory. Sources never share a chunk, so each is
-compressed by itself, and all questions about it are asked once the memory is told. The first
-question about each statement is also put to the memory before it, which was never told it. The
-last line is JSON.
+Held-out statements are told, so many to a memory, dealt as ``memplus eval table`` deals them.
+Sources never share a chunk, so each is compressed by itself, and its questions are asked once the
+memory is told. The first question about each statement is also put to the memory before, which was
+never told it. The last line is JSON.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
-from random import Random
 from typing import Any
 
 import torch
+from telling import is_right
 
 from memplus import Memory, MPlus
-from memplus.data.statements import (
-    HELD_OUT_TOPICS,
-    Statement,
-    StatementQuestion,
-    read_statements,
-)
 from memplus.evaluation.engine.summary import wilson
-from memplus.evaluation.tasks.told import TOLD
+from memplus.evaluation.tasks.held_out import HeldOut, statement_items
+from memplus.evaluation.tasks.told import TOLD, Asked, Item
 from memplus.mplus.asking import Answer
 
 __all__ = ["main", "measured"]
@@ -41,8 +37,8 @@ def main() -> None:
     given = _arguments()
     torch.set_num_threads(given.threads)
     model = MPlus.from_pretrained(given.model, device=given.device, dtype=given.dtype).eval()
-    statements = read_statements(HELD_OUT_TOPICS)
-    told = Random(_SEED).sample(statements, min(given.statements, len(statements)))
+    at = (0,)  # when they are asked is this benchmark's own
+    told = HeldOut(statement_items(at, ())).deal(given.statements, _SEED).items
     found = []
     for size in given.in_memory:
         found.append(measured(model, told, size))
@@ -63,13 +59,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--statements", type=int, default=48, help="how many are told in all")
     parser.add_argument("--in-memory", type=int, nargs="+", default=[1, 6, 12, 24])
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default=os.environ.get("MEMPLUS_DEVICE") or "cpu")
     parser.add_argument("--dtype", help="of the model: what suits the device")
     parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args()
 
 
-def measured(model: MPlus, statements: Sequence[Statement], size: int) -> dict[str, Any]:
+def measured(model: MPlus, statements: Sequence[Item], size: int) -> dict[str, Any]:
     """Figures of memories that hold so many statements each, the last one what is left.
 
     Args:
@@ -84,9 +80,9 @@ def measured(model: MPlus, statements: Sequence[Statement], size: int) -> dict[s
         for number, one in enumerate(part):
             model.write(memory, one.text, source=f"statement {number}", flush=True)
         questions = [question for one in part for question in one.questions]
-        for question, answer in _asked(model, memory, questions):
+        for (_, answers), answer in _asked(model, memory, questions):
             asked += 1
-            right += TOLD.right(answer.withheld or answer.text, question.answers)
+            right += is_right(TOLD, answer, answers)
             declined += _declines(model, answer)
         if other is not part:
             for _, answer in _asked(model, memory, [one.questions[0] for one in other]):
@@ -105,9 +101,9 @@ def measured(model: MPlus, statements: Sequence[Statement], size: int) -> dict[s
 
 
 def _asked(
-    model: MPlus, memory: Memory, questions: Sequence[StatementQuestion]
-) -> Iterator[tuple[StatementQuestion, Answer]]:
-    return zip(questions, model.ask(memory, [one.question for one in questions]), strict=True)
+    model: MPlus, memory: Memory, questions: Sequence[Asked]
+) -> Iterator[tuple[Asked, Answer]]:
+    return zip(questions, model.ask(memory, [one for one, _ in questions]), strict=True)
 
 
 def _declines(model: MPlus, answer: Answer) -> bool:

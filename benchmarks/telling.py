@@ -1,5 +1,7 @@
 """What ``bytes.py`` tells a memory and asks it in the end: notes, or what is held out.
 
+``short_texts.py`` judges answers as it does.
+
 Whatever is told, the text between goes on until the memory holds as many tokens as are asked for,
 and all questions are asked then.
 """
@@ -22,7 +24,7 @@ from memplus.evaluation.tasks.held_out import HeldOut, passage_items, statement_
 from memplus.evaluation.tasks.told import TOLD
 from memplus.mplus.asking import Answer
 
-__all__ = ["Asked", "HeldOutTold", "NotesTold", "WhatIsTold"]
+__all__ = ["Asked", "HeldOutTold", "NotesTold", "WhatIsTold", "is_right"]
 
 _PAGE = 1200
 """Characters of text between two things that are told."""
@@ -58,8 +60,13 @@ class WhatIsTold(ABC):
 
     def right(self, asked: Asked, answer: Answer) -> bool:
         """Whether an answer is right, as ``memplus eval`` judges it."""
-        withheld = answer.withheld if self.judge.judges_withheld else ""
-        return self.judge.right(withheld or answer.text, asked.answers)
+        return is_right(self.judge, answer, asked.answers)
+
+
+def is_right(judge: Judge, answer: Answer, answers: Sequence[str]) -> bool:
+    """Whether an answer holds one of the right ones, as ``memplus eval`` judges it."""
+    withheld = answer.withheld if judge.judges_withheld else ""
+    return judge.right(withheld or answer.text, answers)
 
 
 class NotesTold(WhatIsTold):

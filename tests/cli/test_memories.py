@@ -95,11 +95,14 @@ def test_a_memory_of_a_store_from_its_first_text_to_its_end(
         "alice", "bob", "carol",
     }  # fmt: skip
     shown = run_json(run, "memories", "show", "alice", *place)
+    (state,) = run_json(run, "memories", "history", "alice", *place)["states"]
     alone = ["memories", "forget", "alice", *place, *model, "--rebuild"]
     assert run_json(run, *alone, "--dry-run")["writes"] == []
     assert "has been written again" in run(*alone).out
     again = run_json(run, "memories", "show", "alice", *place)
     assert again["tokens"] == shown["tokens"]
+    (rebuilt,) = run_json(run, "memories", "history", "alice", *place)["states"]
+    assert rebuilt["commit"] > state["commit"]
     assert "bruno" not in run("memories", "show", "alice", *place).out.lower()
     run_json(run, "memories", "delete", "bob", *place)
     left = run_json(run, "memories", "list", *place)["memories"]

@@ -29,6 +29,7 @@ from memplus.memory.packing import ROWS, RowKind
 from memplus.mplus.doctor import examine
 from memplus.mplus.evidence import Seen
 from memplus.passes.memory_prefix import MemoryPrefix
+from memplus.passes.write import write_pass
 from memplus.sessions.inspection import bytes_per_token
 from memplus.store import MemoryStore
 from memplus.store.limits import Limits
@@ -111,12 +112,14 @@ def test_a_short_text_is_repeated_in_its_span() -> None:
 
 @pytest.mark.parametrize("long_first", [False, True])
 def test_no_row_of_a_later_write_holds_the_text_of_an_earlier_one(long_first: bool) -> None:
-    """What is written last attends to it and no row of it copies it."""
+    """What is written last attends to it, and each of its rows is one that its own tokens make."""
     memory = told(ONE, ONE.new_memory(), (8,) if long_first else ())
-    later = ONE.compress(memory, some_ids(3))
-    assert memory.pool is None or not {
-        bits(row) for layer in memory.pool.recent for row in layer
-    } & {bits(row) for layer in later for row in layer}
+    ids = some_ids(1, 3)
+    with torch.no_grad():
+        later = ONE.compress(memory, ids)
+        own = write_pass(ONE.backbone, ONE.weights, ids, ONE.core.context([memory]), 3).rows[0]
+    for layer, rows in zip(later, own, strict=True):
+        assert {bits(row) for row in layer} == {bits(row) for row in rows}
     assert len({bits(row) for row in later[0]}) == 3
 
 
