@@ -5,11 +5,15 @@ import pytest
 from tests.fakes import make_mplus
 from tests.systems.conftest import SHARED, SMALL
 
+from memplus import MPlus
 from memplus.config import SpanRetrieval
 from memplus.data.stream import Told
 from memplus.systems.mplus import MemoryLLMSystem, MPlusSystem
 from memplus.systems.shared import Shared
+from memplus.systems.window import WindowSystem
 
+WAY = SpanRetrieval(span_rows=2, layer=2)
+SPANS = replace(SMALL, drop="shared", first_write="grow", retrieval=WAY)
 TEXT = "The gate is red, and nobody came. It rained for days on end; the keeper slept. "
 
 
@@ -93,11 +97,31 @@ def test_what_is_retrieved_as_one_is_a_span_or_a_chunk() -> None:
 
 
 def test_neighbours_belong_to_the_identity_of_who_retrieves_them() -> None:
-    way = SpanRetrieval(span_rows=2, layer=2)
-    spans = replace(SMALL, drop="shared", first_write="grow", retrieval=way)
-    along = replace(spans, retrieval=replace(way, neighbours=True))
+    along = replace(SPANS, retrieval=replace(WAY, neighbours=True))
     alone, together = (
-        Shared(lambda config=one: make_mplus("llama", config)) for one in (spans, along)
+        Shared(lambda config=one: make_mplus("llama", config)) for one in (SPANS, along)
     )
     assert MPlusSystem(together).identity == {**MPlusSystem(alone).identity, "neighbours": True}
     assert MemoryLLMSystem(together).identity == MemoryLLMSystem(alone).identity
+
+
+def test_how_rows_are_kept_belongs_to_the_identity_of_who_reads_them() -> None:
+    """They are of one model, and a run of either is not gone on with as one of the other."""
+    wide = SHARED.mplus
+    config = replace(wide.memory_config, rows="int8")
+    narrow = MPlus(wide.model, config, wide.weights, tokenizer=wide.tokenizer, prompt=wide.prompt)
+    packed = Shared(lambda: narrow)
+    assert "rows" not in MPlusSystem(SHARED).identity
+    assert MPlusSystem(packed).identity == {**MPlusSystem(SHARED).identity, "rows": "int8"}
+    for system in (MemoryLLMSystem, WindowSystem):
+        assert system(packed).identity == system(SHARED).identity
+
+
+def test_the_rule_by_which_spans_replace_others_belongs_to_who_finds_them() -> None:
+    ruled = replace(SPANS, retrieval=replace(WAY, supersedes=True))
+    with_rule, without = (
+        Shared(lambda config=one: make_mplus("llama", config)) for one in (ruled, SPANS)
+    )
+    assert len(MPlusSystem(with_rule).identity["superseding"]) > 0
+    assert "superseding" not in MPlusSystem(without).identity
+    assert "superseding" not in MemoryLLMSystem(with_rule).identity

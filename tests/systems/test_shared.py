@@ -1,4 +1,3 @@
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -61,16 +60,6 @@ def test_a_tokenizer_that_knows_no_places_is_asked_by_decoding(
     fast = SHARED.reference(texts)
     monkeypatch.setattr(type(SHARED.mplus.tokenizer), "is_fast", False)
     assert Shared(lambda: SHARED.mplus).reference(texts) == fast
-
-
-def test_answers_of_packed_rows_are_not_taken_for_those_of_rows_as_computed() -> None:
-    """They are of one model, and a run of either is not gone on with as one of the other."""
-    wide = SHARED.mplus
-    config = replace(wide.memory_config, rows="int8")
-    narrow = MPlus(wide.model, config, wide.weights, tokenizer=wide.tokenizer, prompt=wide.prompt)
-    packed = Shared(lambda: narrow).identity
-    assert "rows" not in SHARED.identity
-    assert packed == {**SHARED.identity, "rows": "int8"}
 
 
 @pytest.mark.parametrize(

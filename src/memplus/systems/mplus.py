@@ -179,10 +179,23 @@ class MPlusSystem(SharedSystem[NoOptions]):
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """See ``System.identity``; with the neighbours of spans where they are retrieved, and the
+        """See ``System.identity``; with what decides what is found of a long-term memory, and the
         rows that every memory begins with where there are some."""
-        along = self._needs_long_term and self.config.retrieves_neighbours
-        return {**super().identity, **({"neighbours": True} if along else {}), **self._begun_with}
+        long_term = self._long_term if self._needs_long_term else {}
+        return {**super().identity, **long_term, **self._begun_with}
+
+    @property
+    def _long_term(self) -> Mapping[str, Any]:
+        """How its rows are kept, the rule by which spans replace others, and their neighbours.
+
+        Rows as computed, and no rule, go without saying: results of earlier releases were of no
+        others.
+        """
+        rows, rule = self.config.rows, self.shared.mplus.weights.superseding
+        kept = {} if rows == "exact" else {"rows": rows}
+        replacing = {} if rule is None else {"superseding": rule.tolist()}
+        along = {"neighbours": True} if self.config.retrieves_neighbours else {}
+        return {**kept, **replacing, **along}
 
     @cached_property
     def _begun_with(self) -> Mapping[str, str]:

@@ -69,17 +69,8 @@ class Shared:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """The model's weights, sizes and prompt, as JSON values; how rows are kept, and the rule by
-        which spans replace others.
-
-        Rows as computed, and no rule, go without saying: results of earlier releases were of no
-        others.
-        """
-        model, rows = self.mplus, self.mplus.memory_config.rows
-        kept = {} if rows == "exact" else {"rows": rows}
-        rule = model.weights.superseding
-        replacing = {} if rule is None else {"superseding": rule.tolist()}
-        return {"model": model.fingerprint, "prompt": asdict(model.prompt), **kept, **replacing}
+        """The model's weights, sizes and prompt, as JSON values."""
+        return {"model": self.mplus.fingerprint, "prompt": asdict(self.mplus.prompt)}
 
     @property
     def base_identity(self) -> Mapping[str, Any]:
