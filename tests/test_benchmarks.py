@@ -15,6 +15,8 @@ from tests.systems.conftest import SHARED
 from tests.systems.ret_llm.tiny_weights import tiny_weights
 from tests.warm import python
 
+from memplus.config import ROWS
+
 LATENCY = Path(__file__).parents[1] / "benchmarks" / "latency.py"
 BYTES = LATENCY.with_name("bytes.py")
 LONGER = replace(
@@ -157,20 +159,20 @@ def test_the_ladder_of_bytes_falls_and_answers_stay() -> None:
     """The nano, 20 notes under 10 000 tokens: what packed rows cost in answers."""
     result = ladder("--tokens", "6000", "--notes", "20")
     rungs = result["rungs"]
-    names = ["exact", "int8", "int4", "exact, K/2", "int8, K/2", "int4, K/2"]
+    names = [*ROWS, *(f"{kind}, K/2" for kind in ROWS)]
     assert [rung["rung"] for rung in rungs] == names
     assert result["questions"] == 20
     for figure in (
         "long_term_per_row", "memory_per_token", "disk_per_token", "told_per_token",
         "grows_per_token",
     ):  # fmt: skip
-        exact, int8, int4, *_ = (rung[figure] for rung in rungs)
-        assert exact > int8 > int4, figure
+        exact, int8, int4, int2, *_ = (rung[figure] for rung in rungs)
+        assert exact > int8 > int4 > int2, figure
     exact, int8, int4, *_ = (rung["right_percent"] for rung in rungs)
     assert exact >= 80
     assert int8 >= exact - 4
     assert int4 >= exact - 10
-    for whole, half in zip(rungs[:3], rungs[3:], strict=True):
+    for whole, half in zip(rungs[:4], rungs[4:], strict=True):
         assert half["told_per_token"] == whole["told_per_token"] / 2
     low, high = rungs[0]["interval"]
     assert low < exact <= high
@@ -185,7 +187,7 @@ def test_the_ladder_tells_a_model_of_spans_what_is_held_out(tmp_path: Path) -> N
     result = ladder("--model", tmp_path / "model", *sizes)
     rungs = {rung["rung"]: rung for rung in result["rungs"]}
     assert list(rungs) == [
-        "exact", "int8", "int4", "exact, K/2", "int8, K/2", "int4, K/2",
+        *ROWS, *(f"{kind}, K/2" for kind in ROWS),
         "exact, layers 1-3", "exact, layers 1-1", "exact, layers 2-3",
         "int4, layers 1-3", "int4, K/2, layers 1-3",
     ]  # fmt: skip

@@ -16,6 +16,7 @@ from memplus.bounded import flag, is_text, known_fields, number, require, whole,
 
 __all__ = [
     "ROWS",
+    "ROWS_WANTED",
     "AdapterConfig",
     "CounterEviction",
     "Eviction",
@@ -30,9 +31,10 @@ __all__ = [
     "require",
 ]
 
-RowKind = Literal["exact", "int8", "int4"]
-ROWS: tuple[RowKind, ...] = ("exact", "int8", "int4")
-"""How long-term rows are kept, from the widest to the narrowest: as computed, in 8 or in 4 bits."""
+RowKind = Literal["exact", "int8", "int4", "int2"]
+ROWS: tuple[RowKind, ...] = ("exact", "int8", "int4", "int2")
+"""How long-term rows are kept, widest to narrowest: as computed, in 8, in 4 or in 2 bits."""
+ROWS_WANTED = "it must be exact, int8, int4 or int2"
 
 _WIDEST = 65_536
 """Most that a width of ours may be: far above what anybody uses, far below what fills a disk."""
@@ -236,8 +238,8 @@ class MemoryConfig:
     first_write: Literal["grow", "tile"] = "grow"
     """An empty pool grows write by write, or is tiled full by the first (MemoryLLM)."""
     rows: RowKind = field(default="exact", compare=False)
-    """How a new memory keeps its long-term rows: as computed, or in 8 or 4 bits. A memory that is
-    there keeps its own way, so this is no part of what memory and model must agree on."""
+    """How a new memory keeps its long-term rows: as computed, or in 8, 4 or 2 bits. A memory that
+    is there keeps its own way, so this is no part of what memory and model must agree on."""
 
     def __post_init__(self) -> None:
         for name in ("short_term_tokens", "tokens_per_write", "chunk_tokens"):
@@ -254,7 +256,7 @@ class MemoryConfig:
         flag("bos", self.bos)
         require(self.drop in ("per_layer", "shared"), "drop", self.drop, "per_layer or shared")
         require(self.first_write in ("grow", "tile"), "first_write", self.first_write, "grow/tile")
-        require(self.rows in ROWS, "rows", self.rows, "it must be exact, int8 or int4")
+        require(self.rows in ROWS, "rows", self.rows, ROWS_WANTED)
         rules = NoEviction | OldestEviction | CounterEviction
         names = "it must be NoEviction, OldestEviction or CounterEviction"
         require(isinstance(self.eviction, rules), "eviction", self.eviction, names)

@@ -90,6 +90,8 @@ def test_a_large_writing_names_the_bytes_of_narrower_rows(
     assert "with --rows int4" in ran.err
     assert "with --rows int8" not in ran.err
     ran = run("write", note, "-m", tmp_path / "4.memory", "--rows", "int4")
+    assert "with --rows int2" in ran.err
+    ran = run("write", note, "-m", tmp_path / "2.memory", "--rows", "int2")
     assert "with --rows" not in ran.err
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from torch import Tensor
 from memplus.config import CounterEviction
 from memplus.errors import CorruptMemoryError
 from memplus.memory.bounds import Bounds, example_rows
+from memplus.memory.packing import centres_of, named_centres
+from memplus.memory.records import NewRows
 from memplus.memory.state import Memory
 
 HOST = FakeHost()
@@ -86,3 +89,24 @@ def test_columns_of_long_term_rows_follow_from_the_rules(memory: Memory) -> None
     packed = Bounds(PATH, config, 1, 1, rows="int8", like=LIKE).long_term_columns(LIKE)
     assert set(packed) - set(plain) == {"hidden.scale", "counter"}
     assert packed["hidden"][0] == torch.int8
+
+
+def test_keys_in_2_bits_need_the_directions_that_they_lie_along() -> None:
+    numbers = torch.randn(2, 40, 2, 16, generator=torch.Generator().manual_seed(0))
+    like = NewRows(
+        torch.zeros(LAYERS, 1, WIDTH), {"k": numbers[:, :1], "v": numbers[:, :1]}, ("k", "v")
+    )
+    found = named_centres(centres_of({"k": numbers[0], "v": numbers[1]}, "int2"))
+    narrow = Bounds(PATH, CONFIG, 3, 50, rows="int2", like=like)
+    assert narrow.centres(found, "", 0, 40) == {"k.centre", "k.leading.centre", "v.centre"}
+    assert narrow.centres({}, "", 0, 0) == set()
+    assert replace(narrow, rows="exact").centres(found, "", 0, 40) == set()
+    for gone in ("k.leading.centre", "k.centre"):
+        others = {name: one for name, one in found.items() if name != gone}
+        with pytest.raises(CorruptMemoryError, match=r"k\.leading\.centre is missing"):
+            narrow.centres(others, "", 0, 40)
+    short = found | {"k.leading.centre": found["k.leading.centre"][..., :4]}
+    with pytest.raises(CorruptMemoryError, match=r"k\.leading\.centre"):
+        narrow.centres(short, "", 0, 40)
+    with pytest.raises(CorruptMemoryError, match="of no column"):
+        replace(narrow, rows="int4").centres(found, "", 0, 40)

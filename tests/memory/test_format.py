@@ -235,7 +235,7 @@ def test_a_file_of_version_1_is_what_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: RowKind
 ) -> None:
     """It said `packed`, and its 8-bit rows lay about zero."""
-    monkeypatch.setattr("memplus.memory.long_term.centres_of", lambda rows: {})
+    monkeypatch.setattr("memplus.memory.long_term.centres_of", lambda *_: {})
     memory = MODEL.new_memory(seed=3)
     if rows == "int8":
         memory.pack()

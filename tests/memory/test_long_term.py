@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from memplus.config import CounterEviction, Eviction, NoEviction, OldestEviction
 from memplus.memory.long_term import LongTermPool
-from memplus.memory.packing import repacked
+from memplus.memory.packing import pack, repacked
 from memplus.memory.rows import RowTable
 
 LAYERS = 2
@@ -277,3 +277,24 @@ def test_keys_in_8_bits_find_the_same_spans() -> None:
         first += int(left.argmax() == right.argmax())
     assert same / (400 * 8 * span) >= 0.99
     assert first / 400 >= 0.99
+
+
+def test_what_keys_in_2_bits_lie_along_is_not_looked_for_in_the_first_ones_alone() -> None:
+    """The first rows that are dropped are all of one kind; those that stay tell of the others."""
+    made = torch.Generator().manual_seed(0)
+    turn = torch.linalg.qr(torch.randn(16, 16, generator=made)).Q[:, :8]
+    keys = torch.randn(2, 60, 1, 8, generator=made) @ turn.T
+    keys[0, :4] = keys[0, :1]  # a short text, again and again
+    birth = torch.arange(4)[None]
+    first = {"k": keys[:1, :4], "birth": birth, "write_id": birth.int()}
+    found = {}
+    for beside in (None, {"k": keys[1:]}):
+        empty = pack({name: one[0, :0] for name, one in first.items()}, "int2")
+        pool = LongTermPool([RowTable(empty)], NoEviction(), 4, rows="int2")
+        pool.append(first, beside)
+        assert pool.tables[0].centres["k.leading"].shape == (1, 16, 8)
+        pool.append(first | {"k": keys[:1, 20:24]}, beside)
+        read = pool.take(0, "k", torch.arange(4, 8), torch.float32)
+        wanted = keys[0, 20:24]
+        found[beside is None] = float((read - wanted).norm() / wanted.norm())
+    assert found[False] < 0.2 < 0.4 < found[True]

@@ -1,4 +1,4 @@
-"""Rows in 8 and 4 bits: how far they are from the rows that were packed."""
+"""Rows in 8, 4 and 2 bits: how far they are from the rows that were packed."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from memplus.memory.packing import (
     PACKED,
     RowKind,
     centres_of,
+    leading_of,
+    leading_shape,
     pack,
     packed_columns,
     repacked,
@@ -21,15 +23,27 @@ from memplus.memory.packing import (
 )
 from memplus.memory.rows import RowTable
 
-KINDS: tuple[RowKind, ...] = ("int8", "int4")
+KINDS: tuple[RowKind, ...] = ("int8", "int4", "int2")
 
 
 def rows_of(shape: tuple[int, ...], seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def again(packed: dict[str, Tensor], name: str = "k", centre: Tensor | None = None) -> Tensor:
-    return unpack(packed[name], packed[scale_of(name)], torch.float32, centre)
+def again(
+    packed: dict[str, Tensor],
+    name: str = "k",
+    centre: Tensor | None = None,
+    leading: Tensor | None = None,
+) -> Tensor:
+    return unpack(packed[name], packed[scale_of(name)], torch.float32, centre, leading)
+
+
+def known(rows: Tensor, kind: RowKind, name: str = "k") -> Tensor:
+    """Rows packed and unpacked about what they have in common."""
+    centres = centres_of({name: rows}, kind)
+    packed = pack({name: rows}, kind, centres)
+    return again(packed, name, centres[name], centres.get(leading_of(name)))
 
 
 def distance(found: Tensor, wanted: Tensor) -> float:
@@ -66,53 +80,118 @@ def test_one_large_number_does_not_round_its_group_away() -> None:
     assert distance(found[..., others], rows[..., others]) < 0.5
 
 
-@pytest.mark.parametrize(("kind", "most"), [("int8", 0.012), ("int4", 0.12)])
+@pytest.mark.parametrize(("kind", "most"), [("int8", 0.012), ("int4", 0.12), ("int2", 0.36)])
 def test_what_all_rows_have_in_common_costs_nothing(kind: RowKind, most: float) -> None:
     """Keys with large biases: the part that tells rows apart keeps its precision."""
     bias = rows_of((2, 64), seed=1) * 50
     apart = rows_of((300, 2, 64))
-    rows = {"k": apart + bias}
-    centres = centres_of({"k": rows["k"][:64]})
-    about = again(pack(rows, kind, centres), centre=centres["k"]) - bias
+    rows = {"v": apart + bias}
+    centres = centres_of({"v": rows["v"][:64]}, kind)
+    about = again(pack(rows, kind, centres), "v", centres["v"]) - bias
     assert distance(about, apart) < most
-    about_zero = again(pack(rows, kind)) - bias
+    about_zero = again(pack(rows, kind), "v") - bias
     assert distance(about_zero, apart) > 5 * distance(about, apart)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_of_zeros_and_no_rows_at_all(kind: RowKind) -> None:
-    assert torch.equal(again(pack({"k": torch.zeros(2, 16)}, kind)), torch.zeros(2, 16))
-    none = pack({"k": torch.zeros(0, 3, 16)}, kind)
-    assert again(none).shape == (0, 3, 16)
+    for name in ("k", "v"):
+        assert torch.equal(known(torch.zeros(2, 3, 16), kind, name), torch.zeros(2, 3, 16))
+    none = pack({"v": torch.zeros(0, 3, 16)}, kind)
+    assert again(none, "v").shape == (0, 3, 16)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_tiny_and_huge_numbers_stay_finite(kind: RowKind) -> None:
     for size in (1e-12, 1e4, 3e38):
-        found = again(pack({"k": rows_of((4, 16)).clamp(-1, 1) * size}, kind))
+        found = again(pack({"v": rows_of((4, 16)).clamp(-1, 1) * size}, kind), "v")
         assert bool(found.isfinite().all())
 
 
 @pytest.mark.parametrize("width", [3, 12, 13])
-def test_widths_that_4_bits_would_not_save_anything_of_take_8(width: int) -> None:
-    packed = pack({"k": rows_of((5, width))}, "int4")
+@pytest.mark.parametrize("kind", ["int4", "int2"])
+def test_widths_that_fewer_bits_would_not_save_anything_of_take_8(
+    kind: RowKind, width: int
+) -> None:
+    packed = pack({"k": rows_of((5, 2, width))}, kind)
     assert packed["k"].dtype == torch.int8
-    assert distance(again(packed), rows_of((5, width))) < 0.01
+    assert distance(again(packed), rows_of((5, 2, width))) < 0.01
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("shape", [(3, 64), (2, 80), (12,), (96,)])
-def test_what_a_column_becomes_is_known_beforehand(kind: RowKind, shape: tuple[int, ...]) -> None:
-    packed = pack({"v": rows_of((6, *shape))}, kind)
-    known = packed_columns("v", torch.zeros(shape), kind)
-    assert {n: (c.dtype, tuple(c.shape[1:])) for n, c in packed.items()} == known
+@pytest.mark.parametrize("shape", [(3, 64), (2, 80), (2, 16), (12,), (96,)])
+@pytest.mark.parametrize("name", ["k", "v"])
+def test_what_a_column_becomes_is_known_beforehand(
+    kind: RowKind, shape: tuple[int, ...], name: str
+) -> None:
+    for centres in ({}, centres_of({name: rows_of((6, *shape))}, kind)):
+        packed = pack({name: rows_of((6, *shape))}, kind, centres)
+        expected = packed_columns(name, torch.zeros(shape), kind)
+        assert {n: (c.dtype, tuple(c.shape[1:])) for n, c in packed.items()} == expected
 
 
-def test_4_bits_take_less_than_half_of_8_and_a_scale_for_64_numbers() -> None:
-    rows = {"k": rows_of((100, 3, 64)).bfloat16()}
+def test_half_the_bits_take_about_half_the_bytes_and_a_scale_for_64_numbers() -> None:
+    rows = {"v": rows_of((100, 3, 64)).bfloat16()}
     taken = {kind: sum(c.nbytes for c in pack(rows, kind).values()) for kind in KINDS}
     assert taken["int8"] == 100 * (192 + 4)
     assert taken["int4"] == 100 * (96 + 3 * 2)
+    assert taken["int2"] == 100 * (48 + 3 * 2)
+    keys = pack({"k": rows["v"]}, "int2")
+    assert sum(one.nbytes for one in keys.values()) == taken["int2"]
+
+
+def nearest_levels(rows: Tensor) -> Tensor:
+    """What 2 bits keep of rows [c, H, 64], number by number: a slow reference."""
+    levels = (-1.510, -0.4528, 0.4528, 1.510)
+    turn = torch.tensor(
+        [[1 - 2 * ((a & b).bit_count() % 2) for b in range(64)] for a in range(64)]
+    ) / math.sqrt(64)
+    turned = rows @ turn
+    found = torch.empty_like(turned)
+    for place in [(c, h) for c in range(len(rows)) for h in range(rows.shape[1])]:
+        numbers = turned[place].tolist()
+        deviation = math.sqrt(sum(x * x for x in numbers) / 64)
+        distances = [[abs(x / deviation - one) for one in levels] for x in numbers]
+        nearest = [levels[each.index(min(each))] for each in distances]
+        dot = sum(x * one for x, one in zip(numbers, nearest, strict=True))
+        scale = torch.tensor(dot / sum(one * one for one in nearest)).bfloat16().float()
+        found[place] = scale * torch.tensor(nearest)
+    return found @ turn
+
+
+def test_2_bits_are_the_nearest_levels_of_a_gaussian() -> None:
+    rows = rows_of((7, 2, 64)) * 5
+    found = again(pack({"v": rows}, "int2"), "v")
+    assert torch.allclose(found, nearest_levels(rows), atol=1e-4)
+    many = rows_of((400, 2, 64))
+    error = distance(again(pack({"v": many}, "int2"), "v"), many) ** 2
+    assert 0.10 < error < 0.13  # 0.1175 of a Gaussian's variance is the least that 4 levels leave
+
+
+def test_keys_in_2_bits_are_kept_along_the_directions_that_tell_them_apart() -> None:
+    """Keys of half as many dimensions, turned anyhow, lose no more than 4 bits of these."""
+    few = rows_of((300, 2, 32))
+    turn = torch.linalg.qr(rows_of((2, 64, 64), seed=1)).Q[:, :32]
+    rows = torch.einsum("chk,hkw->chw", few, turn) + rows_of((2, 64), seed=2) * 20
+    centres = centres_of({"k": rows[:200]}, "int2")
+    leading = centres[leading_of("k")]
+    assert leading.shape == leading_shape("k", (2, 64), "int2") == (2, 64, 32)
+    square = torch.einsum("hwk,hwl->hkl", leading, leading)
+    assert torch.allclose(square, torch.eye(32).expand(2, 32, 32), atol=1e-5)
+    found = again(pack({"k": rows}, "int2", centres), "k", centres["k"], leading)
+    apart = rows - centres["k"]
+    assert distance(found - centres["k"], apart) < 0.12
+    # Among what lies in all directions alike, half of them hold half.
+    plain = rows_of((300, 2, 64))
+    assert distance(known(plain, "int2"), plain) > 0.5
+
+
+def test_only_keys_of_2_bits_have_leading_directions() -> None:
+    rows = {name: rows_of((9, 2, 64)) for name in PACKED}
+    assert set(centres_of(rows, "int2")) == {*PACKED, leading_of("k")}
+    for kind in ("int8", "int4"):
+        assert set(centres_of(rows, kind)) == set(PACKED)
+    assert leading_shape("k", (2, 12), "int2") is None  # halves of it would take bytes each
 
 
 def test_keys_are_kept_by_their_direction() -> None:
@@ -124,7 +203,9 @@ def test_keys_are_kept_by_their_direction() -> None:
     assert bool((likeness > 0.9999).all())
 
 
-@pytest.mark.parametrize("steps", [("int8",), ("int4",), ("int8", "int4")])
+@pytest.mark.parametrize(
+    "steps", [("int8",), ("int4",), ("int8", "int4"), ("int2",), ("int8", "int4", "int2")]
+)
 def test_a_table_is_packed_further_block_by_block(
     monkeypatch: pytest.MonkeyPatch, steps: tuple[RowKind, ...]
 ) -> None:
@@ -137,8 +218,13 @@ def test_a_table_is_packed_further_block_by_block(
     assert torch.equal(table["birth"], birth)
     assert table[KEY].dtype == torch.int8
     for name in PACKED:
-        found = unpack(table[name], table[scale_of(name)], torch.float32, table.centres[name])
-        assert distance(found - 9, rows[name] - 9) < (0.01 if steps == ("int8",) else 0.12)
+        leading = table.centres.get(leading_of(name))
+        found = again(dict(table.columns()), name, table.centres[name], leading)
+        most = {"int8": 0.01, "int4": 0.12, "int2": 0.75 if name == "k" else 0.38}[steps[-1]]
+        assert distance(found - 9, rows[name] - 9) < most
+        if steps == ("int2",):
+            at_once = known(rows[name], "int2", name)
+            assert torch.allclose(found, at_once, atol=1e-2)
 
 
 def test_an_empty_table_is_packed_without_a_centre() -> None:

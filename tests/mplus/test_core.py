@@ -39,7 +39,7 @@ def test_a_memory_of_other_sizes_is_refused_by_the_config() -> None:
         small.core.check_owner(make_mplus().new_memory())
 
 
-@pytest.mark.parametrize("rows", ["int8", "int4"])
+@pytest.mark.parametrize("rows", ["int8", "int4", "int2"])
 def test_new_memories_keep_rows_as_the_config_says(tmp_path: Path, rows: RowKind) -> None:
     model, narrow = make_mplus(), make_mplus(config=replace(CONFIG, rows=rows))
     default, said, wide = (
@@ -68,8 +68,8 @@ def test_new_memories_keep_rows_as_the_config_says(tmp_path: Path, rows: RowKind
 
 
 def test_a_way_to_keep_rows_that_there_is_not_is_refused() -> None:
-    with pytest.raises(ConfigError, match="exact, int8 or int4"):
-        make_mplus().new_memory(rows="int2")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="exact, int8, int4 or int2"):
+        make_mplus().new_memory(rows="int1")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("ids", [[-1], [3, 10**6]])

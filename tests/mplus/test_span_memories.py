@@ -274,7 +274,9 @@ def test_a_fork_goes_its_own_way() -> None:
     assert torch.equal(logits(ONE, memory), before)
 
 
-@pytest.mark.parametrize(("rows", "most"), [("exact", 0), ("int8", 0.05), ("int4", 1.0)])
+@pytest.mark.parametrize(
+    ("rows", "most"), [("exact", 0), ("int8", 0.05), ("int4", 1.0), ("int2", 4.0)]
+)
 @pytest.mark.parametrize("name", ["llama", "gpt_neox"])
 def test_a_saved_memory_is_the_same_when_it_is_opened(
     tmp_path: Path, name: str, rows: RowKind, most: float
@@ -436,6 +438,7 @@ def test_what_tells_of_spans_is_kept_once(tmp_path: Path, monkeypatch: pytest.Mo
 def test_sizes_and_the_self_test_know_spans() -> None:
     row = ONE.core.row_bytes()
     assert bytes_per_token(ONE) == row.long_term
+    assert bytes_per_token(ONE, "int2") < bytes_per_token(ONE, "int4")
     assert bytes_per_token(ONE, "int4") < bytes_per_token(ONE, "int8") < row.long_term
     assert all(check.ok for check in examine(ONE))
 

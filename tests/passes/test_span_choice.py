@@ -174,7 +174,7 @@ def test_reads_that_go_on_together_read_what_single_ones_do() -> None:
     check(model, [*memories, None])
 
 
-@pytest.mark.parametrize("rows", ["int8", "int4"])
+@pytest.mark.parametrize("rows", ["int8", "int4", "int2"])
 @torch.no_grad()
 def test_packed_rows_leave_out_the_same_spans(rows: RowKind) -> None:
     model, memory, _ = with_rule("llama", replacing())

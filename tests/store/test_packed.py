@@ -24,7 +24,7 @@ HOSTS = [
     FakeHost(replace(CONFIG, drop="shared", long_term_layers="1-1")),
 ]
 NAMES = ["rows", "spans", "spans of a layer", "rows of a layer"]
-KINDS: list[RowKind] = ["int8", "int4"]
+KINDS: list[RowKind] = ["int8", "int4", "int2"]
 
 
 def read(memory: Memory) -> list[torch.Tensor]:
@@ -134,11 +134,10 @@ def test_a_stored_memory_is_packed_step_by_step(tmp_path: Path, host: FakeHost) 
     memory = store.create("alice", host, seed=1)
     for one in (memory, exact):
         story(host, one)
-    size = memory.nbytes
-    for kind, most in (("int8", 0.02), ("int4", 0.25)):
+    for kind, most in (("int8", 0.02), ("int4", 0.25), ("int2", 0.8)):
+        size = memory.nbytes
         memory.pack(kind)  # type: ignore[arg-type]
         assert memory.nbytes < size
-        size = memory.nbytes
         memory.close()
         store.verify("alice")
         memory = store.open("alice", host, write=True)
@@ -150,9 +149,9 @@ def test_a_stored_memory_is_packed_step_by_step(tmp_path: Path, host: FakeHost) 
     assert memory.texts()[2].text == "word100 word101 word102 word103 "
     with pytest.raises(HistoryError):
         memory.rollback(1)
-    with pytest.raises(UsageError, match="kept as int4"):
+    with pytest.raises(UsageError, match="kept as int2"):
         memory.pack("int8")
-    with pytest.raises(UsageError, match="int8 or int4"):
+    with pytest.raises(UsageError, match="int8, int4 or int2"):
         memory.pack("exact")  # type: ignore[arg-type]
     memory.close()
     store.verify("alice")
@@ -175,7 +174,7 @@ def test_what_an_earlier_release_kept_in_8_bits_is_read(
     store = MemoryStore(tmp_path / "s", limits=SMALL)
     with monkeypatch.context() as patch:
         patch.setattr(snapshot, "layout", layout)
-        patch.setattr("memplus.memory.long_term.centres_of", lambda rows: {})
+        patch.setattr("memplus.memory.long_term.centres_of", lambda *_: {})
         with store.create("alice", host, seed=1, rows="int8") as memory:
             story(host, memory)
             told = contents(memory), read(memory)

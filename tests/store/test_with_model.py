@@ -128,7 +128,7 @@ def test_what_wrote_a_memory_is_named_where_another_model_opens_it(tmp_path: Pat
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("rows", "most"), [("int8", 0.1), ("int4", 1.5)])
+@pytest.mark.parametrize(("rows", "most"), [("int8", 0.1), ("int4", 1.5), ("int2", 5.0)])
 @pytest.mark.parametrize("name", ["llama", "gpt_neox"])
 def test_packed_rows_are_the_same_wherever_they_are(
     tmp_path: Path, name: str, rows: RowKind, most: float

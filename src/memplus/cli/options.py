@@ -158,9 +158,9 @@ Rows = Annotated[
     typer.Option(
         "--rows",
         envvar="MEMPLUS_ROWS",
-        help="Keep long-term rows as computed (`exact`), in 8 bits (`int8`) or in 4 (`int4`); "
-        "as its model says in a new memory. Rows that are there in more bits are packed for good, "
-        "and earlier states given up.",
+        help="Keep long-term rows as computed (`exact`), in 8 bits (`int8`), in 4 (`int4`) or in 2 "
+        "(`int2`); as its model says in a new memory. Rows that are there in more bits are packed "
+        "for good, and earlier states given up.",
     ),
 ]
 Durability = Annotated[

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from memplus.cli.standard import default_store
-from memplus.config import ROWS
+from memplus.config import ROWS, ROWS_WANTED
 from memplus.data.documents import source_of
 from memplus.errors import (
     ConfigError,
@@ -51,12 +51,12 @@ class Creation:
     seed: int = 0
     max_bytes: int | None = None
     rows: str | None = None
-    """``exact``, ``int8`` or ``int4``; None: as it is, and as the model says for a new memory."""
+    """One of ``ROWS``; None: as it is, and as the model says for a new memory."""
     durability: str = "full"
 
     def __post_init__(self) -> None:
         if self.rows is not None and self.rows not in ROWS:
-            raise ConfigError("--rows", value=self.rows, reason="it must be exact, int8 or int4")
+            raise ConfigError("--rows", value=self.rows, reason=ROWS_WANTED)
         if self.durability not in ("full", "relaxed"):
             reason = "it must be full or relaxed"
             raise ConfigError("--durability", value=self.durability, reason=reason)

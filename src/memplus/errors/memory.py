@@ -44,8 +44,8 @@ class BudgetError(UsageError):
 
     template = "The memory {takes}, and its limit is {limit}."
     hint = (
-        "Raise the limit (`--max-bytes`), keep long-term rows in fewer bits (`--rows int8` or "
-        "`int4`) or fewer of them (eviction `oldest`), or use a smaller dtype."
+        "Raise the limit (`--max-bytes`), keep long-term rows in fewer bits (`--rows int8`, "
+        "`int4` or `int2`) or fewer of them (eviction `oldest`), or use a smaller dtype."
     )
 
     def __init__(self, *, needed: int, given: int, already: bool = False) -> None:

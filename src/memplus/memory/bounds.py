@@ -21,7 +21,15 @@ from memplus.memory.checks import (
     require_within,
 )
 from memplus.memory.layout import BOOKS, LongTermLayout
-from memplus.memory.packing import KEY, PACKED, RowKind, centre_of, packed_columns
+from memplus.memory.packing import (
+    KEY,
+    PACKED,
+    RowKind,
+    centre_of,
+    leading_of,
+    leading_shape,
+    packed_columns,
+)
 from memplus.memory.records import MemoryOwner, NewRows
 from memplus.memory.short_term import OWN
 from memplus.memory.span_checks import require_alike, require_one_write_each, require_whole
@@ -181,25 +189,46 @@ class Bounds:
         spans = self.rows != "exact" and self.config.retrieves_spans
         return spans and key is not None and key.dtype == torch.int8
 
-    def centres(self, tensors: Mapping[str, Tensor], stem: str) -> set[str]:
-        """The centres among the tensors of a layer's rows; returns their names.
+    def centres(self, tensors: Mapping[str, Tensor], stem: str, layer: int, rows: int) -> set[str]:
+        """What a layer's rows have in common, among the tensors; returns the names.
 
         Args:
             tensors: by name, each behind ``stem``; others are looked over.
             stem: of the names.
+            layer: which one.
+            rows: how many it has.
         """
-        if self.rows == "exact":
-            return set()
-        found = {f"{stem}{centre_of(name)}": name for name in PACKED}
-        found = {full: name for full, name in found.items() if full in tensors}
-        for full, name in found.items():
-            shape: tuple[int | None, ...] = tuple(tensors[full].shape)
-            if self.like is not None:
-                ok = name in self.like.long_term
-                require(ok, self.path, full, "is of no column of this model's rows")
-                shape = tuple(self.like.columns[name].shape[2:])
-            self._require(tensors, full, torch.float32, shape)
-        return set(found)
+        found: set[str] = set()
+        for name in PACKED if self.rows != "exact" else ():
+            centre, leading = (f"{stem}{centre_of(one)}" for one in (name, leading_of(name)))
+            shapes = {one: tuple(tensors[one].shape) for one in (centre, leading) if one in tensors}
+            known = shapes if self.like is None else self._in_common(name, centre, leading)
+            for full in shapes:
+                require(full in known, self.path, full, "is of no column of this model's rows")
+                self._require(tensors, full, torch.float32, known[full])
+            # Rows without a centre are of an earlier release, which had no directions either.
+            if (
+                self.like is not None
+                and rows
+                and leading in known
+                and self._layout().has(name, layer)
+            ):
+                require(leading in shapes and centre in shapes, self.path, leading, "is missing")
+            found |= set(shapes)
+        return found
+
+    def _in_common(self, name: str, centre: str, leading: str) -> dict[str, tuple[int, ...]]:
+        """The shapes of a column's centre and of its leading directions, where it has them."""
+        assert self.like is not None
+        if name not in self.like.long_term:
+            return {}
+        row = tuple(self.like.columns[name].shape[2:])
+        directions = leading_shape(name, row, self.rows)
+        return {centre: row} | ({} if directions is None else {leading: directions})
+
+    def _layout(self) -> LongTermLayout:
+        assert self.like is not None
+        return LongTermLayout.of(self.config, self.like.hidden.shape[0])
 
     def _bookkeeping(
         self, tensors: Mapping[str, Tensor], stem: str, shape: tuple[int | None, ...]

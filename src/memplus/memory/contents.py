@@ -214,7 +214,8 @@ class MemoryContents:
         if self.long_term is not None:
             names = (*rows.long_term, "birth", "write_id")
             kept = None if dropped is None else {name: dropped[name] for name in names}
-            self.long_term.append(kept)
+            beside = None if self.pool is None else self.pool.columns
+            self.long_term.append(kept, beside)
 
     def empty_long_term(self, like: Mapping[str, Tensor]) -> LongTermPool:
         """A long-term memory without rows, with the columns of ``like`` (name -> [L, c, ...])."""
@@ -243,16 +244,16 @@ class MemoryContents:
         """Whether long-term rows are kept in fewer bits than they were computed in."""
         return self.rows != "exact"
 
-    def pack(self, rows: Literal["int8", "int4"] = "int8") -> None:
-        """Keep long-term rows in 8 or 4 bits from now on, those that are there included.
+    def pack(self, rows: Literal["int8", "int4", "int2"] = "int8") -> None:
+        """Keep long-term rows in 8, 4 or 2 bits from now on, those that are there included.
 
-        Rows in 8 bits can be packed further; what was packed is never unpacked again.
+        Rows in 8 or 4 bits can be packed further; what was packed is never unpacked again.
 
         Raises:
             UsageError: there is no such way, or the rows are in fewer bits already.
         """
         if rows not in ROWS[1:]:
-            raise UsageError(f"Rows are packed as int8 or int4, not as {rows!r}.")
+            raise UsageError(f"Rows are packed as int8, int4 or int2, not as {rows!r}.")
         with changing(self):
             if ROWS.index(rows) < ROWS.index(self.rows):
                 raise UsageError(f"The rows are kept as {self.rows}; packing does not widen them.")

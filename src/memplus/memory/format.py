@@ -238,7 +238,8 @@ def _check(
         for layer in range(like.hidden.shape[0]):
             stem = _stem(layer)
             group = _group(tensors, stem)
-            centres = bounds.centres(group, stem)
+            rows = max((len(one) for one in group.values() if one.dim()), default=0)
+            centres = bounds.centres(group, stem, layer, rows)
             columns = {name: column for name, column in group.items() if name not in centres}
             bounds.table(columns, stem, layer)
             known |= set(group)

@@ -11,6 +11,7 @@ Shapes: L layers, n rows of one layer, M retrieved rows, m rows that a read gets
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -18,7 +19,15 @@ from torch import Tensor
 from memplus.config import CounterEviction, Eviction, OldestEviction
 from memplus.memory.computed_again import ComputedAgain
 from memplus.memory.layout import BOOKS, LongTermLayout
-from memplus.memory.packing import KEY, RowKind, centres_of, pack, scale_of, unpack
+from memplus.memory.packing import (
+    KEY,
+    RowKind,
+    centres_of,
+    leading_of,
+    pack,
+    scale_of,
+    unpack,
+)
 from memplus.memory.retriever import (
     direction_scores,
     directions,
@@ -84,14 +93,24 @@ class LongTermPool:
         twin.writes_since_merge = self.writes_since_merge
         return twin
 
-    def append(self, dropped: Mapping[str, Tensor] | None) -> None:
-        """Take the rows that one write dropped (name -> [L, c, ...]), then evict.
+    def append(
+        self, dropped: Mapping[str, Tensor] | None, beside: Mapping[str, Tensor] | None = None
+    ) -> None:
+        """Take the rows that one write dropped, then evict.
 
         Called once per write, also when nothing was dropped: the counter rule counts writes.
+
+        Args:
+            dropped: name -> [L, c, ...].
+            beside: name -> [L, N, ...], the rows that stay in the short-term pool: what rows in
+                2 bits have in common is looked for among them too, since the first ones that are
+                dropped may be of one short text.
         """
         if dropped is not None:
             for layer, table in enumerate(self.tables):
-                table.append(self._kept(self.layout.of_layer(dropped, layer), table))
+                rows = self.layout.of_layer(dropped, layer)
+                more = {} if beside is None else self.layout.of_layer(beside, layer)
+                table.append(self._kept(rows, table, more))
             self.waiting += dropped["birth"].shape[1]
         self.writes_since_merge += 1
         if isinstance(self.eviction, CounterEviction):
@@ -147,12 +166,20 @@ class LongTermPool:
             own = {name: column for name, column in rows.items() if name in table.names}
             table.append(self._kept(own, table))
 
-    def _kept(self, rows: Mapping[str, Tensor], table: RowTable) -> dict[str, Tensor]:
+    def _kept(
+        self,
+        rows: Mapping[str, Tensor],
+        table: RowTable,
+        beside: Mapping[str, Tensor] = MappingProxyType({}),
+    ) -> dict[str, Tensor]:
         """New rows [c, ...] of a layer as its table keeps them; the first ones are its centre."""
         count = len(next(iter(rows.values()))) if rows else 0
         if self.rows != "exact" and not len(table) and count:
+            first = rows
+            if self.rows == "int2":
+                first = {n: torch.cat([one, beside[n]]) for n, one in rows.items() if n in beside}
             table.centres.clear()
-            table.centres.update(centres_of(rows))
+            table.centres.update(centres_of(first or rows, self.rows))
         keys = KEY in table.names and table.dtype(KEY) == torch.int8
         kept = pack(rows, self.rows, table.centres, keys=keys)
         if isinstance(self.eviction, CounterEviction) and "birth" in rows:
@@ -306,7 +333,8 @@ class LongTermPool:
         if self.rows == "exact":
             return column
         scale = table.take(scale_of(name), chosen)
-        return unpack(column, scale, dtype, table.centres.get(name))
+        common = table.centres
+        return unpack(column, scale, dtype, common.get(name), common.get(leading_of(name)))
 
     def reading_count(self, layer: int) -> int:
         """m: how many rows a read of this layer retrieves; 0 where it keeps none."""

@@ -1,4 +1,4 @@
-"""Long-term rows in 8 or 4 bits: about their mean, rounded to the nearest level.
+"""Long-term rows in 8, 4 or about 2 bits: about their mean, rounded to the nearest level.
 
 A row is packed once, when it leaves the short-term pool, and unpacked where it is read, so that
 what is in memory and what is on a disk are the same numbers.
@@ -9,18 +9,25 @@ mean of the first rows that a layer packs, its centre, is kept once and subtract
 bits the numbers of a head are then turned by a Hadamard matrix, which spreads the few large ones
 over their group; every group has a scale of its own, at which its largest number is level -8.
 
-Shapes: c rows, w numbers of a head (or of a hidden vector), g numbers of a group, R width of keys.
+In 2 bits values are turned likewise, after which their numbers lie about as a Gaussian's do: four
+levels, where a Gaussian is off least (Max 1960), and a scale at which the group is off least. Keys
+would lose too much so. But half of the directions that a head's keys can take hold nearly all of
+what tells them apart (before positions turn them): each key is kept by how far it reaches along
+these, in 4 bits. A layer finds them once, as its centre, and keeps them beside it.
+
+Shapes: c rows, H heads, w numbers of a head (or of a hidden vector), h = w / 2, g numbers of a
+group, R width of retrieval keys.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 import torch
 from torch import Tensor
 
-from memplus.config import ROWS, RowKind, require
+from memplus.config import ROWS, ROWS_WANTED, RowKind, require
 from memplus.memory.rows import RowTable
 
 __all__ = [
@@ -30,6 +37,8 @@ __all__ = [
     "RowKind",
     "centre_of",
     "centres_of",
+    "leading_of",
+    "leading_shape",
     "named_centres",
     "pack",
     "packed_columns",
@@ -47,6 +56,12 @@ what they would save."""
 KEY = "key"
 SCALE = ".scale"
 CENTRE = ".centre"
+LEADING = ".leading"
+_BY_LEADING = "k"
+"""The column that 2 bits keep by its leading directions."""
+_FOUR = (-1.510, -0.4528, 0.4528, 1.510)
+"""The levels of 2 bits, in units of a standard deviation."""
+_BETWEEN = (-0.9816, 0.0, 0.9816)
 _LEVELS = 127.0
 _GROUP = 64
 _FEWEST = 8
@@ -63,7 +78,7 @@ def require_kind(rows: object) -> None:
         ConfigError: it is none of ``ROWS``.
     """
     ok = rows is None or rows in ROWS
-    require(ok, "rows", rows, "it must be exact, int8 or int4")
+    require(ok, "rows", rows, ROWS_WANTED)
 
 
 def scale_of(name: str) -> str:
@@ -93,14 +108,58 @@ def _group(width: int) -> int:
     return min(width & -width, _GROUP)
 
 
-def _in_bytes(kind: RowKind, width: int) -> bool:
-    """Whether a column of so many numbers a head takes a byte for each."""
-    return kind == "int8" or _group(width) < _FEWEST
+def _bits(kind: RowKind, width: int) -> int:
+    """How many a number takes, of a column of so many numbers a head."""
+    if kind == "int8" or _group(width) < _FEWEST:
+        return 8
+    return 4 if kind == "int4" else 2
 
 
-def centres_of(rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What the rows [c, ...] of one layer have in common: name -> [...] float32."""
-    return {n: column.float().mean(dim=0) for n, column in rows.items() if n in PACKED}
+def leading_of(name: str) -> str:
+    """What the leading directions of a column are called beside its centre."""
+    return f"{name}{LEADING}"
+
+
+def leading_shape(name: str, shape: Sequence[int | None], kind: RowKind) -> tuple[int, ...] | None:
+    """[H, w, h] of a column's leading directions; None where it is not kept by them.
+
+    Args:
+        name: of the column.
+        shape: [H, w] of one row as computed.
+        kind: how rows are kept.
+    """
+    if name != _BY_LEADING or kind != "int2" or len(shape) != 2:
+        return None
+    heads, width = shape
+    assert heads is not None
+    assert width is not None
+    return (heads, width, width // 2) if _bits("int2", width // 2) == 2 else None
+
+
+def centres_of(rows: Mapping[str, Tensor], kind: RowKind) -> dict[str, Tensor]:
+    """What the rows [c, ...] of one layer have in common.
+
+    Returns:
+        Name -> [...] float32, the centre of every column that is packed; and by ``leading_of`` its
+        leading directions [H, w, h] where it is kept by them.
+    """
+    there = {name: column.float() for name, column in rows.items() if name in PACKED}
+    found = {name: column.mean(dim=0) for name, column in there.items()}
+    for name, column in there.items():
+        if leading_shape(name, column.shape[1:], kind):
+            found[leading_of(name)] = _leading(_spread(column - found[name]))
+    return found
+
+
+def _spread(apart: Tensor) -> Tensor:
+    """[H, w, w]: how the numbers of rows [c, H, w] about their centre go together."""
+    return torch.einsum("chw,chv->hwv", apart, apart)
+
+
+def _leading(spread: Tensor) -> Tensor:
+    """[H, w, h]: the directions of the largest half of a spread [H, w, w], the largest first."""
+    directions: Tensor = torch.linalg.eigh(spread).eigenvectors.flip(-1)
+    return directions[..., : spread.shape[-1] // 2].contiguous()
 
 
 def pack(
@@ -115,12 +174,14 @@ def pack(
     Args:
         rows: name -> [c, ...] as computed.
         kind: ``exact`` leaves them as they are.
-        centres: of their layer, name -> [...]; what has none lies about zero.
+        centres: of their layer, as ``centres_of`` gives them; what has none lies about zero, and
+            along the axes.
         keys: whether retrieval keys are kept by their direction in 8 bits, without a scale.
 
     Returns:
         In 8 bits: levels int8 [c, ...] and scales float32 [c]. In 4 bits: two levels to a byte,
-        uint8 [c, ..., w / 2], and scales float16 [c, ..., w / g].
+        uint8 [c, ..., w / 2], and scales float16 [c, ..., w / g]. In 2 bits: four levels to a byte,
+        uint8 [c, ..., w / 4], and scales bfloat16 [c, ..., w / g]; keys as h numbers in 4 bits.
     """
     packed: dict[str, Tensor] = {}
     for name, column in rows.items():
@@ -132,20 +193,36 @@ def pack(
             wide = column.float()
             if centres is not None and name in centres:
                 wide = wide - centres[name]
-            in_bytes = _in_bytes(kind, column.shape[-1])
-            packer = _in_8_bits if in_bytes else _in_4_bits
-            packed[name], packed[scale_of(name)] = packer(wide)
+            bits = _bits(kind, column.shape[-1])
+            if leading_shape(name, column.shape[1:], kind):
+                wide, bits = _along(wide, (centres or {}).get(leading_of(name))), 4
+            packed[name], packed[scale_of(name)] = _PACKERS[bits](wide)
     return packed
 
 
+def _along(wide: Tensor, leading: Tensor | None) -> Tensor:
+    """[c, H, h]: how far rows [c, H, w] reach along directions [H, w, h], or the first axes."""
+    if leading is None:
+        return wide[..., : wide.shape[-1] // 2]
+    return torch.einsum("chw,hwk->chk", wide, leading)
+
+
 def unpack(
-    levels: Tensor, scale: Tensor, dtype: torch.dtype, centre: Tensor | None = None
+    levels: Tensor,
+    scale: Tensor,
+    dtype: torch.dtype,
+    centre: Tensor | None = None,
+    leading: Tensor | None = None,
 ) -> Tensor:
-    """Rows [c, ...] again, from their levels, scales and centre."""
-    if levels.dtype == torch.uint8:
-        wide = _from_4_bits(levels, scale)
-    else:
+    """Rows [c, ...] again, from their levels and scales, their centre and leading directions."""
+    if levels.dtype == torch.int8:
         wide = levels.float() * scale.view((-1,) + (1,) * (levels.dim() - 1))
+    elif scale.dtype == torch.bfloat16:
+        wide = _from_2_bits(levels, scale)
+    else:
+        wide = _from_4_bits(levels, scale)
+    if leading is not None:
+        wide = torch.einsum("chk,hwk->chw", wide, leading)
     if centre is not None:
         wide += centre
     return wide.to(dtype)
@@ -159,9 +236,15 @@ def _in_8_bits(column: Tensor) -> tuple[Tensor, Tensor]:
     return levels.view(column.shape), scale
 
 
-def _in_4_bits(wide: Tensor) -> tuple[Tensor, Tensor]:
+def _turned(wide: Tensor) -> Tensor:
+    """[c, ..., w / g, g]: the groups of rows [c, ..., w], turned."""
     size = _group(wide.shape[-1])
-    groups = wide.unflatten(-1, (-1, size)) @ _hadamard(size, wide.device)
+    turned: Tensor = wide.unflatten(-1, (-1, size)) @ _hadamard(size, wide.device)
+    return turned
+
+
+def _in_4_bits(wide: Tensor) -> tuple[Tensor, Tensor]:
+    groups = _turned(wide)
     largest = groups.gather(-1, groups.abs().argmax(dim=-1, keepdim=True))
     scale = (largest / -8).clamp(-_LARGEST, _LARGEST).to(torch.float16)
     step = scale.float()
@@ -173,10 +256,39 @@ def _in_4_bits(wide: Tensor) -> tuple[Tensor, Tensor]:
 
 def _from_4_bits(levels: Tensor, scale: Tensor) -> Tensor:
     nibbles = torch.stack([levels & 15, levels >> 4], dim=-1).flatten(-2)
-    size = nibbles.shape[-1] // scale.shape[-1]
-    groups = (nibbles.float() - 8).unflatten(-1, (-1, size)) * scale.float().unsqueeze(-1)
+    return _turned_back(nibbles.float() - 8, scale)
+
+
+def _in_2_bits(wide: Tensor) -> tuple[Tensor, Tensor]:
+    number = torch.finfo(torch.float32)
+    most = number.max / _GROUP  # which a group can be turned back from
+    groups = _turned(wide).clamp(-most, most)
+    largest = groups.abs().amax(dim=-1, keepdim=True).clamp(min=number.tiny)
+    unit = groups / largest  # whose squares neither vanish nor outgrow a float
+    deviation = unit.square().mean(dim=-1, keepdim=True).sqrt().clamp(min=number.tiny)
+    codes = torch.bucketize(unit / deviation, groups.new_tensor(_BETWEEN))
+    levels = groups.new_tensor(_FOUR)[codes]
+    scale = (unit * levels).sum(dim=-1) / levels.square().sum(dim=-1) * largest.squeeze(-1)
+    quarters = codes.to(torch.uint8).flatten(-2).unflatten(-1, (-1, 4))
+    shifts = torch.arange(0, 8, 2, dtype=torch.uint8, device=wide.device)
+    return (quarters << shifts).sum(dim=-1, dtype=torch.uint8), scale.to(torch.bfloat16)
+
+
+def _from_2_bits(levels: Tensor, scale: Tensor) -> Tensor:
+    shifts = torch.arange(0, 8, 2, dtype=torch.uint8, device=levels.device)
+    codes = (levels.unsqueeze(-1) >> shifts & 3).flatten(-2).long()
+    return _turned_back(scale.new_tensor(_FOUR, dtype=torch.float32)[codes], scale)
+
+
+def _turned_back(levels: Tensor, scale: Tensor) -> Tensor:
+    """[c, ..., w]: what levels [c, ..., w] stand for under scales [c, ..., w / g]."""
+    size = levels.shape[-1] // scale.shape[-1]
+    groups = levels.unflatten(-1, (-1, size)) * scale.float().unsqueeze(-1)
     back: Tensor = (groups @ _hadamard(size, levels.device)).flatten(-2)
     return back
+
+
+_PACKERS = {8: _in_8_bits, 4: _in_4_bits, 2: _in_2_bits}
 
 
 @cache
@@ -196,15 +308,18 @@ def packed_columns(name: str, column: Tensor, kind: RowKind) -> dict[str, _Colum
     Args:
         name: of the column.
         column: [..., w] one row as computed.
-        kind: ``int8`` or ``int4``.
+        kind: ``int8``, ``int4`` or ``int2``.
     """
     *outer, width = column.shape
-    if _in_bytes(kind, width):
+    bits = _bits(kind, width)
+    if bits == 8:
         return {name: (torch.int8, (*outer, width)), scale_of(name): (torch.float32, ())}
+    if leading_shape(name, column.shape, kind):
+        width, bits = width // 2, 4
     scales = width // _group(width)
     return {
-        name: (torch.uint8, (*outer, width // 2)),
-        scale_of(name): (torch.float16, (*outer, scales)),
+        name: (torch.uint8, (*outer, width * bits // 8)),
+        scale_of(name): (torch.float16 if bits == 4 else torch.bfloat16, (*outer, scales)),
     }
 
 
@@ -213,7 +328,7 @@ def repacked(table: RowTable, kind: RowKind, *, keys: bool) -> RowTable:
 
     Args:
         table: exact, or packed in more bits.
-        kind: ``int8`` or ``int4``.
+        kind: ``int8``, ``int4`` or ``int2``.
         keys: see ``pack``.
     """
     there = [name for name in PACKED if name in table.names]
@@ -222,6 +337,11 @@ def repacked(table: RowTable, kind: RowKind, *, keys: bool) -> RowTable:
         total = sum(_exact(table, name, start).sum(dim=0) for start in _starts(table))
         assert isinstance(total, Tensor)
         centres[name] = total / len(table)
+        if leading_shape(name, centres[name].shape, kind):
+            pieces = (_exact(table, name, start) - centres[name] for start in _starts(table))
+            spread = sum(_spread(piece) for piece in pieces)
+            assert isinstance(spread, Tensor)
+            centres[leading_of(name)] = _leading(spread)
     columns: dict[str, list[Tensor]] = {}
     for start in _starts(table) if table.names else []:
         names = [n for n in table.names if n not in map(scale_of, there) and n not in there]

@@ -44,7 +44,7 @@ class Memory(MemoryContents):
         writes: a record per write, in order.
         source_tokens: tokens written of each source.
         max_bytes: writes that would outgrow it are refused before they start; None: no limit.
-        rows: how long-term rows are kept: ``exact``, ``int8`` or ``int4`` (``pack``).
+        rows: how long-term rows are kept: ``exact``, ``int8``, ``int4`` or ``int2`` (``pack``).
         saved: the file that it was loaded from or saved to last.
     """
 

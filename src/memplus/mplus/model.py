@@ -59,8 +59,8 @@ class MPlus(Pretrained):
         Args:
             seed: of the generator that decides what is dropped.
             max_bytes: refuse writes that would make the memory larger; None: no limit.
-            rows: how long-term rows are kept: as computed (``exact``), in 8 bits (``int8``) or in 4
-                (``int4``); None: as the memory config says.
+            rows: how long-term rows are kept: as computed (``exact``), in 8 bits (``int8``), in 4
+                (``int4``) or in 2 (``int2``); None: as the memory config says.
 
         Raises:
             UsageError: the stock model was cast by itself, so pristine rows do not fit it.

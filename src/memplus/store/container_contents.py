@@ -184,7 +184,7 @@ def _check_tables(
                 shape = (left, *column.shape[1:])
                 require_tensor(tensors, name, path, (column.dtype,), shape)
                 known.add(name)
-        known |= bounds.centres(tensors, f"centre.{layer}.")
+        known |= bounds.centres(tensors, f"centre.{layer}.", layer, left)
     return known
 
 

@@ -154,7 +154,7 @@ class Manifest:
     config: dict[str, Any]
     journal: str
     rows: str = "exact"
-    """How long-term rows are kept: ``exact``, ``int8`` or ``int4``."""
+    """How long-term rows are kept: ``exact``, ``int8``, ``int4`` or ``int2``."""
     created: float = 0.0
     changed: float = 0.0
     commit: int = 0

@@ -149,8 +149,8 @@ class MemoryStore(Administration):
             model: whose memory it is.
             seed: decides what is dropped.
             max_bytes: see ``Memory``.
-            rows: how long-term rows are kept: as computed, or in 8 or 4 bits; None: as the model's
-                config says.
+            rows: how long-term rows are kept: as computed, or in 8, 4 or 2 bits; None: as the
+                model's config says.
             wait: seconds to wait while another process makes or deletes one of that name; None
                 waits for ever.
 

@@ -247,8 +247,8 @@ class StoredMemory(JournalledMemory):
 
     @torch.inference_mode(mode=False)
     @torch.no_grad()
-    def pack(self, rows: Literal["int8", "int4"] = "int8") -> None:
-        """Keep long-term rows in 8 or 4 bits; earlier states are given up.
+    def pack(self, rows: Literal["int8", "int4", "int2"] = "int8") -> None:
+        """Keep long-term rows in 8, 4 or 2 bits; earlier states are given up.
 
         All rows, packed, lie in RAM meanwhile.
 

@@ -76,7 +76,7 @@ class NewMemory(Body):
     max_bytes: int | None = Field(
         default=None, ge=1, description="Refuse writes that make it larger."
     )
-    rows: Literal["exact", "int8", "int4"] | None = None
+    rows: Literal["exact", "int8", "int4", "int2"] | None = None
     metadata: Metadata = Field(default_factory=dict, max_length=16)
 
 
