@@ -88,7 +88,10 @@ def test_listing_loads_no_model_library() -> None:
 @pytest.mark.parametrize(
     ("name", "differs"),
     [
-        ("smollm2", {"retrieved_tokens": 128, "supersedes": True, "neighbours": True}),
+        (
+            "smollm2",
+            {"retrieved_tokens": 128, "rows": "int4", "supersedes": True, "neighbours": True},
+        ),
         ("qwen-0.5b", {"supersedes": True}),
     ],
 )
