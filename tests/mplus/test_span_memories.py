@@ -25,7 +25,7 @@ from memplus.config import (
 )
 from memplus.errors import ConfigError, CorruptMemoryError, MemoryMismatchError, UsageError
 from memplus.memory import format as file_format
-from memplus.memory.packing import ROWS, RowKind
+from memplus.memory.packing import ROWS, RowKind, leading_of
 from memplus.mplus.doctor import examine
 from memplus.mplus.evidence import Seen
 from memplus.passes.memory_prefix import MemoryPrefix
@@ -81,6 +81,8 @@ def rows_by_place(memory: Memory) -> list[tuple[torch.Tensor, torch.Tensor]]:
 
 
 ONE = make_mplus(config=SPANS)
+WIDE = make_mplus(config=SPANS, changes={"num_key_value_heads": 1, "head_dim": 16})
+"""Wide enough heads for 2 bits to keep their keys by directions of their own."""
 
 
 def test_a_write_leaves_spans_for_its_share_of_a_chunk() -> None:
@@ -281,7 +283,7 @@ def test_a_fork_goes_its_own_way() -> None:
 def test_a_saved_memory_is_the_same_when_it_is_opened(
     tmp_path: Path, name: str, rows: RowKind, most: float
 ) -> None:
-    model = make_mplus(name, SPANS)
+    model = WIDE if rows == "int2" else make_mplus(name, SPANS)
     memory = model.new_memory(seed=1)
     if rows != "exact":
         memory.pack(rows)
@@ -297,31 +299,36 @@ def test_a_saved_memory_is_the_same_when_it_is_opened(
     assert_spans(opened)
 
 
-@pytest.mark.parametrize("rows", ROWS)
-def test_a_stored_memory_reads_and_writes_like_a_plain_one(tmp_path: Path, rows: RowKind) -> None:
+@pytest.mark.parametrize(("model", "rows"), [*((ONE, rows) for rows in ROWS), (WIDE, "int2")])
+def test_a_stored_memory_reads_and_writes_like_a_plain_one(
+    tmp_path: Path, model: MPlus, rows: RowKind
+) -> None:
     store = MemoryStore(tmp_path / "s", limits=SMALL)
-    stored, plain = store.create("alice", ONE, seed=3, rows=rows), ONE.new_memory(seed=3)
+    stored, plain = store.create("alice", model, seed=3, rows=rows), model.new_memory(seed=3)
     if rows != "exact":
         plain.pack(rows)
     for turn in range(5):
         for memory in (stored, plain):
-            told(ONE, memory, (29, 2, 17))
+            told(model, memory, (29, 2, 17))
         if turn == 2:
             stored.close()
-            stored = store.open("alice", ONE, write=True)
+            stored = store.open("alice", model, write=True)
         assert_equal(contents(stored), contents(plain))
-        assert torch.equal(logits(ONE, stored), logits(ONE, plain))
+        assert torch.equal(logits(model, stored), logits(model, plain))
     assert stored.keeper.manifest.segments
+    assert plain.long_term is not None
+    kept = leading_of("k") in plain.long_term.tables[0].centres
+    assert kept == (rows == "int2" and model is WIDE)
     for memory in (stored, plain):
         memory.forget(source="text 1")
         assert_spans(memory)
-    assert torch.equal(logits(ONE, stored), logits(ONE, plain))
+    assert torch.equal(logits(model, stored), logits(model, plain))
     stored.close()
     assert store.verify("alice")
     store.export("alice", tmp_path / "alice.zip")
     store.import_memory(tmp_path / "alice.zip", name="bob")
-    with store.open("bob", ONE) as bob:
-        assert torch.equal(logits(ONE, bob), logits(ONE, plain))
+    with store.open("bob", model) as bob:
+        assert torch.equal(logits(model, bob), logits(model, plain))
 
 
 def test_without_a_long_term_memory_whole_spans_are_dropped() -> None:
