@@ -120,7 +120,7 @@ def leading_of(name: str) -> str:
     return f"{name}{LEADING}"
 
 
-def leading_shape(name: str, shape: Sequence[int | None], kind: RowKind) -> tuple[int, ...] | None:
+def leading_shape(name: str, shape: Sequence[int], kind: RowKind) -> tuple[int, ...] | None:
     """[H, w, h] of a column's leading directions; None where it is not kept by them.
 
     Args:
@@ -131,8 +131,6 @@ def leading_shape(name: str, shape: Sequence[int | None], kind: RowKind) -> tupl
     if name != _BY_LEADING or kind != "int2" or len(shape) != 2:
         return None
     heads, width = shape
-    assert heads is not None
-    assert width is not None
     return (heads, width, width // 2) if _bits("int2", width // 2) == 2 else None
 
 
