@@ -101,9 +101,9 @@ def test_keys_in_2_bits_need_the_directions_that_they_lie_along() -> None:
     assert narrow.centres(found, "", 0, 40) == {"k.centre", "k.leading.centre", "v.centre"}
     assert narrow.centres({}, "", 0, 0) == set()
     assert replace(narrow, rows="exact").centres(found, "", 0, 40) == set()
-    for gone in ("k.leading.centre", "k.centre"):
+    for gone in found:
         others = {name: one for name, one in found.items() if name != gone}
-        with pytest.raises(CorruptMemoryError, match=r"k\.leading\.centre is missing"):
+        with pytest.raises(CorruptMemoryError, match=f"{gone} is missing"):
             narrow.centres(others, "", 0, 40)
     short = found | {"k.leading.centre": found["k.leading.centre"][..., :4]}
     with pytest.raises(CorruptMemoryError, match=r"k\.leading\.centre"):

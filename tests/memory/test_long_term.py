@@ -298,3 +298,16 @@ def test_what_keys_in_2_bits_lie_along_is_not_looked_for_in_the_first_ones_alone
         wanted = keys[0, 20:24]
         found[beside is None] = float((read - wanted).norm() / wanted.norm())
     assert found[False] < 0.2 < 0.4 < found[True]
+
+
+def test_what_rows_had_in_common_goes_with_the_last_of_them() -> None:
+    birth = torch.arange(4)[None]
+    rows = {"v": torch.randn(1, 4, 16), "birth": birth, "write_id": birth.int()}
+    empty = pack({name: one[0, :0] for name, one in rows.items()}, "int8")
+    pool = LongTermPool([RowTable(empty)], NoEviction(), 4, rows="int8")
+    pool.append(rows)
+    pool.forget(torch.tensor([0, 1, 2], dtype=torch.int32))
+    assert set(pool.tables[0].centres) == {"v"}
+    pool.forget(torch.tensor([3], dtype=torch.int32))
+    assert len(pool) == 0
+    assert not pool.tables[0].centres

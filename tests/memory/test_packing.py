@@ -194,6 +194,36 @@ def test_only_keys_of_2_bits_have_leading_directions() -> None:
     assert leading_shape("k", (2, 12), "int2") is None  # halves of it would take bytes each
 
 
+@pytest.mark.parametrize("width", [8, 24, 40])
+def test_keys_too_narrow_for_directions_of_their_own_stay_in_4_bits(width: int) -> None:
+    rows = {"k": rows_of((50, 2, width))}
+    assert set(centres_of(rows, "int2")) == {"k"}
+    for name, column in pack(rows, "int2").items():
+        assert torch.equal(column, pack(rows, "int4")[name])
+
+
+def test_directions_are_found_whatever_numbers_keys_have() -> None:
+    for odd in (float("nan"), float("inf"), 3e38):
+        rows = rows_of((20, 2, 16))
+        rows[0, 0, 0] = odd
+        leading = centres_of({"k": rows}, "int2")[leading_of("k")]
+        square = torch.einsum("hwk,hwl->hkl", leading, leading)
+        assert torch.allclose(square, torch.eye(8).expand(2, 8, 8), atol=1e-5)
+
+
+def test_directions_of_few_rows_are_looked_for_beside_them() -> None:
+    """Keys that a memory goes on to keep lie where those of its short-term pool do."""
+    turn = torch.linalg.qr(rows_of((16, 16), seed=1)).Q[:, :8]
+    keys = rows_of((40, 1, 8)) @ turn.T
+    found = {}
+    for beside in (None, {"k": keys[2:]}):
+        table = repacked(RowTable({"k": keys[:2]}), "int2", beside, keys=False)
+        kept = pack({"k": keys[2:]}, "int2", table.centres)
+        read = again(kept, "k", table.centres["k"], table.centres[leading_of("k")])
+        found[beside is None] = distance(read, keys[2:])
+    assert found[False] < 0.2 < 0.4 < found[True]
+
+
 def test_keys_are_kept_by_their_direction() -> None:
     rows = {"key": rows_of((20, 32))}
     packed = pack(rows, "int4", keys=True)

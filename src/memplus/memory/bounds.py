@@ -206,14 +206,10 @@ class Bounds:
             for full in shapes:
                 require(full in known, self.path, full, "is of no column of this model's rows")
                 self._require(tensors, full, torch.float32, known[full])
-            # Rows without a centre are of an earlier release, which had no directions either.
-            if (
-                self.like is not None
-                and rows
-                and leading in known
-                and self._layout().has(name, layer)
-            ):
-                require(leading in shapes and centre in shapes, self.path, leading, "is missing")
+            # Rows without a centre are of an earlier release, which kept none in 2 bits.
+            if self.rows == "int2" and self.like is not None and rows and self._keeps(name, layer):
+                for full in known:
+                    require(full in shapes, self.path, full, "is missing")
             found |= set(shapes)
         return found
 
@@ -226,9 +222,10 @@ class Bounds:
         directions = leading_shape(name, row, self.rows)
         return {centre: row} | ({} if directions is None else {leading: directions})
 
-    def _layout(self) -> LongTermLayout:
+    def _keeps(self, name: str, layer: int) -> bool:
+        """Whether a layer has a column of the long-term rows."""
         assert self.like is not None
-        return LongTermLayout.of(self.config, self.like.hidden.shape[0])
+        return LongTermLayout.of(self.config, self.like.hidden.shape[0]).has(name, layer)
 
     def _bookkeeping(
         self, tensors: Mapping[str, Tensor], stem: str, shape: tuple[int | None, ...]

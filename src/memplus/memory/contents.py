@@ -263,8 +263,14 @@ class MemoryContents:
             if self.long_term is not None:
                 waiting, since = self.long_term.waiting, self.long_term.writes_since_merge
                 keys = self.config.retrieves_spans
+                layout, pool = self.long_term.layout, self.pool
+                full = pool is not None and pool.count == pool.slots
+                beside = pool.columns if pool is not None and full else {}
                 self.long_term = self.long_term_of(
-                    [repacked(table, rows, keys=keys) for table in self.long_term.tables]
+                    [
+                        repacked(table, rows, layout.of_layer(beside, layer) or None, keys=keys)
+                        for layer, table in enumerate(self.long_term.tables)
+                    ]
                 )
                 self.long_term.waiting, self.long_term.writes_since_merge = waiting, since
             self.derived.clear()

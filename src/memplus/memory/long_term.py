@@ -201,6 +201,8 @@ class LongTermPool:
         for layer, table in enumerate(self.tables):
             if table.names and not bool(masks[self._booked(layer)].all()):
                 table.keep(masks[self._booked(layer)])
+                if not len(table):
+                    table.centres.clear()  # which the next rows find anew
 
     def _merge(self, rule: CounterEviction) -> None:
         if self.writes_since_merge < rule.every:

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -115,6 +116,22 @@ def _bits(kind: RowKind, width: int) -> int:
     return 4 if kind == "int4" else 2
 
 
+def _coded(name: str, shape: Sequence[int], kind: RowKind) -> tuple[int, int]:
+    """How many bits a number of a column takes, and how many numbers of a head are kept.
+
+    Args:
+        name: of the column.
+        shape: [..., w] of one row as computed.
+        kind: ``int8``, ``int4`` or ``int2``.
+    """
+    width = shape[-1]
+    if leading_shape(name, shape, kind):
+        return 4, width // 2
+    if kind == "int2" and name == _BY_LEADING:
+        kind = "int4"  # heads too narrow for directions of their own
+    return _bits(kind, width), width
+
+
 def leading_of(name: str) -> str:
     """What the leading directions of a column are called beside its centre."""
     return f"{name}{LEADING}"
@@ -150,14 +167,18 @@ def centres_of(rows: Mapping[str, Tensor], kind: RowKind) -> dict[str, Tensor]:
 
 
 def _spread(apart: Tensor) -> Tensor:
-    """[H, w, w]: how the numbers of rows [c, H, w] about their centre go together."""
+    """[H, w, w] float64: how the numbers of rows [c, H, w] about their centre go together.
+
+    What is no number tells nothing; in float64 the square of every other float32 is one.
+    """
+    apart = apart.double().nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
     return torch.einsum("chw,chv->hwv", apart, apart)
 
 
 def _leading(spread: Tensor) -> Tensor:
     """[H, w, h]: the directions of the largest half of a spread [H, w, w], the largest first."""
     directions: Tensor = torch.linalg.eigh(spread).eigenvectors.flip(-1)
-    return directions[..., : spread.shape[-1] // 2].contiguous()
+    return directions[..., : spread.shape[-1] // 2].float().contiguous()
 
 
 def pack(
@@ -191,9 +212,9 @@ def pack(
             wide = column.float()
             if centres is not None and name in centres:
                 wide = wide - centres[name]
-            bits = _bits(kind, column.shape[-1])
             if leading_shape(name, column.shape[1:], kind):
-                wide, bits = _along(wide, (centres or {}).get(leading_of(name))), 4
+                wide = _along(wide, (centres or {}).get(leading_of(name)))
+            bits, _ = _coded(name, column.shape[1:], kind)
             packed[name], packed[scale_of(name)] = _PACKERS[bits](wide)
     return packed
 
@@ -308,12 +329,10 @@ def packed_columns(name: str, column: Tensor, kind: RowKind) -> dict[str, _Colum
         column: [..., w] one row as computed.
         kind: ``int8``, ``int4`` or ``int2``.
     """
-    *outer, width = column.shape
-    bits = _bits(kind, width)
+    *outer, _ = column.shape
+    bits, width = _coded(name, column.shape, kind)
     if bits == 8:
         return {name: (torch.int8, (*outer, width)), scale_of(name): (torch.float32, ())}
-    if leading_shape(name, column.shape, kind):
-        width, bits = width // 2, 4
     scales = width // _group(width)
     return {
         name: (torch.uint8, (*outer, width * bits // 8)),
@@ -321,12 +340,16 @@ def packed_columns(name: str, column: Tensor, kind: RowKind) -> dict[str, _Colum
     }
 
 
-def repacked(table: RowTable, kind: RowKind, *, keys: bool) -> RowTable:
+def repacked(
+    table: RowTable, kind: RowKind, beside: Mapping[str, Tensor] | None = None, *, keys: bool
+) -> RowTable:
     """One layer's rows in fewer bits than they have, block by block.
 
     Args:
         table: exact, or packed in more bits.
         kind: ``int8``, ``int4`` or ``int2``.
+        beside: name -> [N, ...], other rows of the layer among which leading directions are looked
+            for too, since the table's own may be few.
         keys: see ``pack``.
     """
     there = [name for name in PACKED if name in table.names]
@@ -336,8 +359,9 @@ def repacked(table: RowTable, kind: RowKind, *, keys: bool) -> RowTable:
         assert isinstance(total, Tensor)
         centres[name] = total / len(table)
         if leading_shape(name, centres[name].shape, kind):
-            pieces = (_exact(table, name, start) - centres[name] for start in _starts(table))
-            spread = sum(_spread(piece) for piece in pieces)
+            others = [] if beside is None else [beside[name].float()]
+            pieces = chain((_exact(table, name, start) for start in _starts(table)), others)
+            spread = sum(_spread(piece - centres[name]) for piece in pieces)
             assert isinstance(spread, Tensor)
             centres[leading_of(name)] = _leading(spread)
     columns: dict[str, list[Tensor]] = {}
