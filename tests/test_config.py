@@ -56,7 +56,7 @@ BAD_MEMORY: dict[str, list[Any]] = {
     "adapters": [True, "q_proj", [], 5],
     "drop": ["each", None, 1],
     "first_write": ["shrink", None, 1],
-    "rows": ["int2", None, 8, [], True],
+    "rows": ["int1", None, 8, [], True],
     "long_term_layers": ["", "5", "9-3", "1-2-3", "-1-4", "a-b", "10 - 19", 5, [1, 2], True],
 }
 
