@@ -109,7 +109,8 @@ class LongTermPool:
         if dropped is not None:
             for layer, table in enumerate(self.tables):
                 rows = self.layout.of_layer(dropped, layer)
-                more = {} if beside is None else self.layout.of_layer(beside, layer)
+                first = self.rows == "int2" and not len(table)
+                more = self.layout.of_layer(beside, layer) if beside and first else {}
                 table.append(self._kept(rows, table, more))
             self.waiting += dropped["birth"].shape[1]
         self.writes_since_merge += 1
@@ -175,11 +176,9 @@ class LongTermPool:
         """New rows [c, ...] of a layer as its table keeps them; the first ones are its centre."""
         count = len(next(iter(rows.values()))) if rows else 0
         if self.rows != "exact" and not len(table) and count:
-            first = rows
-            if self.rows == "int2":
-                first = {n: torch.cat([one, beside[n]]) for n, one in rows.items() if n in beside}
+            known = {n: torch.cat([rows[n], one]) for n, one in beside.items() if n in rows}
             table.centres.clear()
-            table.centres.update(centres_of(first or rows, self.rows))
+            table.centres.update(centres_of({**rows, **known}, self.rows))
         keys = KEY in table.names and table.dtype(KEY) == torch.int8
         kept = pack(rows, self.rows, table.centres, keys=keys)
         if isinstance(self.eviction, CounterEviction) and "birth" in rows:

@@ -6,6 +6,7 @@ from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
+from memplus.config import RowKind
 from memplus.server.wire.sound import Sound
 
 __all__ = [
@@ -76,7 +77,7 @@ class NewMemory(Body):
     max_bytes: int | None = Field(
         default=None, ge=1, description="Refuse writes that make it larger."
     )
-    rows: Literal["exact", "int8", "int4", "int2"] | None = None
+    rows: RowKind | None = None
     metadata: Metadata = Field(default_factory=dict, max_length=16)
 
 
