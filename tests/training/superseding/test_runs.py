@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,12 @@ import torch
 from tests.fakes import CONFIG, make_mplus, some_ids
 from tests.training.superseding.spans import SPANS, TEXT, spans_model
 
-from memplus import Memory
+from memplus import Memory, MPlus
 from memplus.errors import ConfigError
 from memplus.memory.superseding import FEATURES
 from memplus.store import MemoryStore
+from memplus.systems.mplus import MPlusSystem
+from memplus.systems.nothing import NothingSystem
 from memplus.systems.shared import Shared
 from memplus.training.superseding.runs import (
     Fitted,
@@ -76,14 +79,24 @@ def test_memories_of_the_model_without_a_rule_are_read_by_the_one_with_it(tmp_pa
     assert torch.equal(plain(prompt, memory=own).logits, plain(prompt, memory=memory).logits)
 
 
+def identity_of(model: MPlus) -> dict[str, object]:
+    """What decides whether two results of M+ on this model are of one system."""
+    return dict(MPlusSystem(Shared(lambda: model)).identity)
+
+
 def test_results_of_a_model_with_a_rule_are_told_from_those_without() -> None:
     plain = spans_model()
     ruled, other = with_rule(plain, RULE), with_rule(plain, RULE + 1)
-    found = [dict(Shared(lambda one=one: one).identity) for one in (plain, ruled, other)]
+    found = [identity_of(one) for one in (plain, ruled, other)]
     assert [one.get("superseding") for one in found] == [None, RULE.tolist(), (RULE + 1).tolist()]
     assert found[0] == {name: found[1][name] for name in found[0]}
     narrow = with_rule(plain, RULE.bfloat16())
-    assert dict(Shared(lambda: narrow).identity) == found[1]
+    assert identity_of(narrow) == found[1]
+    others = [
+        dict(NothingSystem(Shared(partial(with_rule, plain, rule))).identity)
+        for rule in (RULE, RULE + 1)
+    ]
+    assert others[0] == others[1], "systems that never look for spans share their results"
 
 
 def test_what_cannot_have_a_rule_is_refused() -> None:
