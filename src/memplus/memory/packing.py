@@ -9,14 +9,11 @@ mean of the first rows that a layer packs, its centre, is kept once and subtract
 bits the numbers of a head are then turned by a Hadamard matrix, which spreads the few large ones
 over their group; every group has a scale of its own, at which its largest number is level -8.
 
-In 2 bits values are turned likewise, after which their numbers lie about as a Gaussian's do: four
-levels, where a Gaussian is off least (Max 1960), and a scale at which the group is off least. Keys
-would lose too much so. But half of the directions that a head's keys can take hold nearly all of
-what tells them apart (before positions turn them): each key is kept by how far it reaches along
-these, in 4 bits. A layer finds them once, as its centre, and keeps them beside it.
+In about 2 bits values are turned likewise, and keys are kept along the directions that tell them
+apart (``memory.two_bits``). A layer finds these once, as its centre, and keeps them beside it.
 
-Shapes: c rows, H heads, w numbers of a head (or of a hidden vector), h = w / 2, g numbers of a
-group, R width of retrieval keys.
+Shapes: c rows, H heads, w numbers of a head (or of a hidden vector), d directions of a head, g
+numbers of a group, R width of retrieval keys.
 """
 
 from __future__ import annotations
@@ -30,6 +27,16 @@ from torch import Tensor
 
 from memplus.config import ROWS, ROWS_WANTED, RowKind, require
 from memplus.memory.rows import RowTable
+from memplus.memory.two_bits import (
+    along_bytes,
+    directions_kept,
+    group_bytes,
+    pack_along,
+    pack_groups,
+    principal_directions,
+    unpack_along,
+    unpack_groups,
+)
 
 __all__ = [
     "KEY",
@@ -60,9 +67,6 @@ CENTRE = ".centre"
 LEADING = ".leading"
 _BY_LEADING = "k"
 """The column that 2 bits keep by its leading directions."""
-_FOUR = (-1.510, -0.4528, 0.4528, 1.510)
-"""The levels of 2 bits, in units of a standard deviation."""
-_BETWEEN = (-0.9816, 0.0, 0.9816)
 _LEVELS = 127.0
 _GROUP = 64
 _FEWEST = 8
@@ -116,20 +120,17 @@ def _bits(kind: RowKind, width: int) -> int:
     return 4 if kind == "int4" else 2
 
 
-def _coded(name: str, shape: Sequence[int], kind: RowKind) -> tuple[int, int]:
-    """How many bits a number of a column takes, and how many numbers of a head are kept.
+def _bits_of(name: str, shape: Sequence[int], kind: RowKind) -> int:
+    """How many bits most numbers of a column take.
 
     Args:
         name: of the column.
         shape: [..., w] of one row as computed.
         kind: ``int8``, ``int4`` or ``int2``.
     """
-    width = shape[-1]
-    if leading_shape(name, shape, kind):
-        return 4, width // 2
-    if kind == "int2" and name == _BY_LEADING:
+    if kind == "int2" and name == _BY_LEADING and leading_shape(name, shape, kind) is None:
         kind = "int4"  # heads too narrow for directions of their own
-    return _bits(kind, width), width
+    return _bits(kind, shape[-1])
 
 
 def leading_of(name: str) -> str:
@@ -138,7 +139,7 @@ def leading_of(name: str) -> str:
 
 
 def leading_shape(name: str, shape: Sequence[int], kind: RowKind) -> tuple[int, ...] | None:
-    """[H, w, h] of a column's leading directions; None where it is not kept by them.
+    """[H, w, d] of a column's leading directions; None where it is not kept by them.
 
     Args:
         name: of the column.
@@ -148,7 +149,8 @@ def leading_shape(name: str, shape: Sequence[int], kind: RowKind) -> tuple[int, 
     if name != _BY_LEADING or kind != "int2" or len(shape) != 2:
         return None
     heads, width = shape
-    return (heads, width, width // 2) if _bits("int2", width // 2) == 2 else None
+    kept = directions_kept(width)
+    return (heads, width, kept) if kept else None
 
 
 def centres_of(rows: Mapping[str, Tensor], kind: RowKind) -> dict[str, Tensor]:
@@ -156,13 +158,14 @@ def centres_of(rows: Mapping[str, Tensor], kind: RowKind) -> dict[str, Tensor]:
 
     Returns:
         Name -> [...] float32, the centre of every column that is packed; and by ``leading_of`` its
-        leading directions [H, w, h] where it is kept by them.
+        leading directions [H, w, d] where it is kept by them.
     """
     there = {name: column.float() for name, column in rows.items() if name in PACKED}
     found = {name: column.mean(dim=0) for name, column in there.items()}
     for name, column in there.items():
         if leading_shape(name, column.shape[1:], kind):
-            found[leading_of(name)] = _leading(_spread(column - found[name]))
+            spread = _spread(column - found[name]) / max(1, len(column))
+            found[leading_of(name)] = principal_directions(spread)
     return found
 
 
@@ -173,12 +176,6 @@ def _spread(apart: Tensor) -> Tensor:
     """
     apart = apart.double().nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
     return torch.einsum("chw,chv->hwv", apart, apart)
-
-
-def _leading(spread: Tensor) -> Tensor:
-    """[H, w, h]: the directions of the largest half of a spread [H, w, w], the largest first."""
-    directions: Tensor = torch.linalg.eigh(spread).eigenvectors.flip(-1)
-    return directions[..., : spread.shape[-1] // 2].float().contiguous()
 
 
 def pack(
@@ -200,7 +197,7 @@ def pack(
     Returns:
         In 8 bits: levels int8 [c, ...] and scales float32 [c]. In 4 bits: two levels to a byte,
         uint8 [c, ..., w / 2], and scales float16 [c, ..., w / g]. In 2 bits: four levels to a byte,
-        uint8 [c, ..., w / 4], and scales bfloat16 [c, ..., w / g]; keys as h numbers in 4 bits.
+        uint8 [c, ..., w / 4], and scales uint8 [c, ..., w / g]; keys as ``two_bits.pack_along``.
     """
     packed: dict[str, Tensor] = {}
     for name, column in rows.items():
@@ -213,17 +210,11 @@ def pack(
             if centres is not None and name in centres:
                 wide = wide - centres[name]
             if leading_shape(name, column.shape[1:], kind):
-                wide = _along(wide, (centres or {}).get(leading_of(name)))
-            bits, _ = _coded(name, column.shape[1:], kind)
-            packed[name], packed[scale_of(name)] = _PACKERS[bits](wide)
+                levels, scale = pack_along(wide, (centres or {}).get(leading_of(name)))
+            else:
+                levels, scale = _PACKERS[_bits_of(name, column.shape[1:], kind)](wide)
+            packed[name], packed[scale_of(name)] = levels, scale
     return packed
-
-
-def _along(wide: Tensor, leading: Tensor | None) -> Tensor:
-    """[c, H, h]: how far rows [c, H, w] reach along directions [H, w, h], or the first axes."""
-    if leading is None:
-        return wide[..., : wide.shape[-1] // 2]
-    return torch.einsum("chw,hwk->chk", wide, leading)
 
 
 def unpack(
@@ -236,12 +227,12 @@ def unpack(
     """Rows [c, ...] again, from their levels and scales, their centre and leading directions."""
     if levels.dtype == torch.int8:
         wide = levels.float() * scale.view((-1,) + (1,) * (levels.dim() - 1))
-    elif scale.dtype == torch.bfloat16:
-        wide = _from_2_bits(levels, scale)
-    else:
+    elif scale.dtype == torch.float16:
         wide = _from_4_bits(levels, scale)
-    if leading is not None:
-        wide = torch.einsum("chk,hwk->chw", wide, leading)
+    elif scale.dim() == levels.dim():
+        wide = _turned_back(unpack_groups(levels, scale))
+    else:
+        wide = unpack_along(levels, scale, leading)
     if centre is not None:
         wide += centre
     return wide.to(dtype)
@@ -275,35 +266,18 @@ def _in_4_bits(wide: Tensor) -> tuple[Tensor, Tensor]:
 
 def _from_4_bits(levels: Tensor, scale: Tensor) -> Tensor:
     nibbles = torch.stack([levels & 15, levels >> 4], dim=-1).flatten(-2)
-    return _turned_back(nibbles.float() - 8, scale)
+    groups = (nibbles.float() - 8).unflatten(-1, (scale.shape[-1], -1))
+    return _turned_back(groups * scale.float().unsqueeze(-1))
 
 
 def _in_2_bits(wide: Tensor) -> tuple[Tensor, Tensor]:
-    number = torch.finfo(torch.float32)
-    most = number.max / _GROUP  # which a group can be turned back from
-    groups = _turned(wide).clamp(-most, most)
-    largest = groups.abs().amax(dim=-1, keepdim=True).clamp(min=number.tiny)
-    unit = groups / largest  # whose squares neither vanish nor outgrow a float
-    deviation = unit.square().mean(dim=-1, keepdim=True).sqrt().clamp(min=number.tiny)
-    codes = torch.bucketize(unit / deviation, groups.new_tensor(_BETWEEN))
-    levels = groups.new_tensor(_FOUR)[codes]
-    scale = (unit * levels).sum(dim=-1) / levels.square().sum(dim=-1) * largest.squeeze(-1)
-    quarters = codes.to(torch.uint8).flatten(-2).unflatten(-1, (-1, 4))
-    shifts = torch.arange(0, 8, 2, dtype=torch.uint8, device=wide.device)
-    return (quarters << shifts).sum(dim=-1, dtype=torch.uint8), scale.to(torch.bfloat16)
+    most = torch.finfo(torch.float32).max / _GROUP  # which a group can be turned back from
+    return pack_groups(_turned(wide).clamp(-most, most))
 
 
-def _from_2_bits(levels: Tensor, scale: Tensor) -> Tensor:
-    shifts = torch.arange(0, 8, 2, dtype=torch.uint8, device=levels.device)
-    codes = (levels.unsqueeze(-1) >> shifts & 3).flatten(-2).long()
-    return _turned_back(scale.new_tensor(_FOUR, dtype=torch.float32)[codes], scale)
-
-
-def _turned_back(levels: Tensor, scale: Tensor) -> Tensor:
-    """[c, ..., w]: what levels [c, ..., w] stand for under scales [c, ..., w / g]."""
-    size = levels.shape[-1] // scale.shape[-1]
-    groups = levels.unflatten(-1, (-1, size)) * scale.float().unsqueeze(-1)
-    back: Tensor = (groups @ _hadamard(size, levels.device)).flatten(-2)
+def _turned_back(groups: Tensor) -> Tensor:
+    """[c, ..., w]: groups [c, ..., w / g, g] as they were before they were turned."""
+    back: Tensor = (groups @ _hadamard(groups.shape[-1], groups.device)).flatten(-2)
     return back
 
 
@@ -329,15 +303,19 @@ def packed_columns(name: str, column: Tensor, kind: RowKind) -> dict[str, _Colum
         column: [..., w] one row as computed.
         kind: ``int8``, ``int4`` or ``int2``.
     """
-    *outer, _ = column.shape
-    bits, width = _coded(name, column.shape, kind)
+    *outer, width = column.shape
+    bits = _bits_of(name, column.shape, kind)
     if bits == 8:
         return {name: (torch.int8, (*outer, width)), scale_of(name): (torch.float32, ())}
-    scales = width // _group(width)
-    return {
-        name: (torch.uint8, (*outer, width * bits // 8)),
-        scale_of(name): (torch.float16 if bits == 4 else torch.bfloat16, (*outer, scales)),
-    }
+    if leading_shape(name, column.shape, kind):
+        taken = torch.uint8, (*outer, along_bytes(width))
+        return {name: taken, scale_of(name): (torch.uint8, tuple(outer))}
+    scales = (*outer, width // _group(width))
+    if bits == 4:
+        taken = torch.uint8, (*outer, width // 2)
+        return {name: taken, scale_of(name): (torch.float16, scales)}
+    taken = torch.uint8, (*outer, group_bytes(width))
+    return {name: taken, scale_of(name): (torch.uint8, scales)}
 
 
 def repacked(
@@ -363,7 +341,8 @@ def repacked(
             pieces = chain((_exact(table, name, start) for start in _starts(table)), others)
             spread = sum(_spread(piece - centres[name]) for piece in pieces)
             assert isinstance(spread, Tensor)
-            centres[leading_of(name)] = _leading(spread)
+            count = len(table) + sum(map(len, others))
+            centres[leading_of(name)] = principal_directions(spread / count)
     columns: dict[str, list[Tensor]] = {}
     for start in _starts(table) if table.names else []:
         names = [n for n in table.names if n not in map(scale_of, there) and n not in there]

@@ -1,0 +1,230 @@
+"""Numbers in about 2 bits, each at the level of a Gaussian that it is nearest to (Max 1960).
+
+Values are turned by a Hadamard matrix before (``memory.packing``), after which they lie about as a
+Gaussian's numbers do, and take four levels each.
+
+Keys would lose too much so: answers feel what they err by much more. But a quarter of the
+directions that a head's keys can take hold most of what tells them apart, before positions turn
+them. So each key is kept by how far it reaches along these directions: 16 levels for the first
+quarter, 8 for the second, 4 for the next three eighths; the last eighth is left out. A layer finds
+its directions once and keeps them (``memory.packing``), each as long as keys deviate along it.
+
+The numbers that stand under one scale are of about one size, and so are scales of a layer: one byte
+holds a scale, an eighth of a doubling to a step.
+
+Shapes: c rows, H heads, w numbers of a head, e = w / 8, d = 7 e directions, g numbers of a group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "along_bytes",
+    "directions_kept",
+    "group_bytes",
+    "pack_along",
+    "pack_groups",
+    "principal_directions",
+    "unpack_along",
+    "unpack_groups",
+]
+
+_HALVES = {
+    2: (0.4528, 1.510),
+    3: (0.2451, 0.7560, 1.344, 2.152),
+    4: (0.1284, 0.3881, 0.6568, 0.9424, 1.256, 1.618, 2.069, 2.733),
+}
+"""By bits, the levels above zero in units of a standard deviation; those below mirror them."""
+_EIGHTHS = ((2, 4), (2, 3), (3, 2))
+"""So many eighths of a head's directions, the leading ones first, and the bits of each."""
+_STEPS = 8
+"""Of a scale, to a doubling."""
+_MIDDLE = 128
+"""The byte of a scale of 1; 0 is that of nothing."""
+_FLATTEST = 64
+"""No direction is taken to be flatter than the longest one by more: few rows do not tell."""
+_LONGEST = 1e15
+"""Of a direction, so that its square is a float32."""
+
+
+def directions_kept(width: int) -> int:
+    """d: along how many directions keys of a head are kept; 0 where it is too narrow for bytes."""
+    return 0 if width % 16 else sum(count for count, _ in _EIGHTHS) * width // 8
+
+
+def along_bytes(width: int) -> int:
+    """Bytes of one key of a head, its scale not counted."""
+    return sum(count * bits for count, bits in _EIGHTHS) * width // 64
+
+
+def group_bytes(width: int) -> int:
+    """Bytes of one value of a head, its scales not counted."""
+    return width // 4
+
+
+def principal_directions(spread: Tensor) -> Tensor:
+    """The directions in which keys deviate most from their mean.
+
+    Args:
+        spread: [H, w, w] float64, the mean products of what the numbers of keys are off the mean.
+
+    Returns:
+        [H, w, d] float32, the longest first, each as long as keys deviate along it.
+    """
+    squares, directions = torch.linalg.eigh(spread)
+    lengths = squares.clamp(min=0).sqrt().flip(-1)
+    longest = lengths[..., :1]
+    lengths = torch.where(longest > 0, lengths.maximum(longest / _FLATTEST), 1.0)
+    found: Tensor = directions.flip(-1) * lengths.clamp(max=_LONGEST).unsqueeze(-2)
+    return found[..., : directions_kept(spread.shape[-1])].float().contiguous()
+
+
+# Keys -------------------------------------------------------------------------------------------
+
+
+def pack_along(apart: Tensor, leading: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Keys [c, H, w] about their mean, by how far they reach along directions.
+
+    Args:
+        apart: float32.
+        leading: [H, w, d], as ``principal_directions`` gives them; None: the first axes.
+
+    Returns:
+        uint8 [c, H, along_bytes(w)] and their scales, uint8 [c, H].
+    """
+    heads, width = apart.shape[1:]
+    axes = _axes(heads, width, apart) if leading is None else leading
+    squares = axes.square().sum(dim=1)
+    lengths = torch.einsum("chw,hwd->chd", apart, axes) / squares.clamp(min=_tiny())
+    levels, codes = _nearest(lengths, _bits_along(width))
+    return _as_bytes(codes, _bits_along(width)), _scale(lengths, levels, squares)
+
+
+def unpack_along(packed: Tensor, scales: Tensor, leading: Tensor | None) -> Tensor:
+    """Keys [c, H, w] about their mean again; see ``pack_along``."""
+    width = packed.shape[-1] * 64 // along_bytes(64)
+    axes = _axes(packed.shape[1], width, scales.float()) if leading is None else leading
+    lengths = _levels(packed, _bits_along(width)) * _scales(scales).unsqueeze(-1)
+    return torch.einsum("chd,hwd->chw", lengths, axes)
+
+
+def _bits_along(width: int) -> list[int]:
+    return [bits for count, bits in _EIGHTHS for _ in range(count * width // 8)]
+
+
+def _axes(heads: int, width: int, like: Tensor) -> Tensor:
+    kept = directions_kept(width)
+    return torch.eye(width, kept, device=like.device).expand(heads, width, kept)
+
+
+# Values -----------------------------------------------------------------------------------------
+
+
+def pack_groups(groups: Tensor) -> tuple[Tensor, Tensor]:
+    """Groups of numbers in 2 bits.
+
+    Args:
+        groups: [c, ..., w / g, g] float32.
+
+    Returns:
+        uint8 [c, ..., w / 4] and scales, uint8 [c, ..., w / g].
+    """
+    bits = [2] * groups.shape[-1]
+    levels, codes = _nearest(groups, bits)
+    return _as_bytes(codes, bits).flatten(-2), _scale(groups, levels)
+
+
+def unpack_groups(packed: Tensor, scales: Tensor) -> Tensor:
+    """[c, ..., w / g, g] float32; see ``pack_groups``."""
+    quarter = packed.unflatten(-1, (scales.shape[-1], -1))
+    return _levels(quarter, [2] * (4 * quarter.shape[-1])) * _scales(scales).unsqueeze(-1)
+
+
+# Numbers ----------------------------------------------------------------------------------------
+
+
+def _tiny() -> float:
+    return torch.finfo(torch.float32).tiny
+
+
+def _runs(bits: Sequence[int]) -> list[tuple[slice, int]]:
+    """Where numbers of as many bits stand side by side."""
+    ends = [at for at in range(1, len(bits)) if bits[at] != bits[at - 1]]
+    return [
+        (slice(start, stop), bits[start])
+        for start, stop in zip([0, *ends], [*ends, len(bits)], strict=True)
+    ]
+
+
+def _table(bits: int, like: Tensor) -> Tensor:
+    above = _HALVES[bits]
+    below = [-one for one in reversed(above)]
+    return torch.tensor([*below, *above], device=like.device)
+
+
+def _nearest(numbers: Tensor, bits: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """The level that each of numbers [..., n] is nearest to where they deviate by 1, and its place
+    uint8 among those of so many bits."""
+    largest = numbers.abs().amax(dim=-1, keepdim=True).clamp(min=_tiny())
+    unit = numbers / largest  # whose squares neither vanish nor outgrow a float
+    unit = unit / unit.square().mean(dim=-1, keepdim=True).sqrt().clamp(min=_tiny())
+    levels, codes = torch.empty_like(unit), torch.empty_like(unit, dtype=torch.uint8)
+    for run, count in _runs(bits):
+        table = _table(count, unit)
+        between = (table[1:] + table[:-1]) / 2
+        places = torch.bucketize(unit[..., run].contiguous(), between)
+        levels[..., run], codes[..., run] = table[places], places.to(torch.uint8)
+    return levels, codes
+
+
+def _levels(packed: Tensor, bits: Sequence[int]) -> Tensor:
+    """[..., n] float32: the levels whose places were packed."""
+    codes = _from_bytes(packed, bits)
+    runs = [_table(count, codes)[codes[..., run].long()] for run, count in _runs(bits)]
+    return torch.cat(runs, dim=-1)
+
+
+def _scale(numbers: Tensor, levels: Tensor, weights: Tensor | None = None) -> Tensor:
+    """uint8 [...]: at which levels [..., n] are off numbers least, squares weighted by [..., n]."""
+    largest = numbers.abs().amax(dim=-1).clamp(min=_tiny())
+    square = levels.square()
+    product = numbers / largest.unsqueeze(-1) * levels
+    if weights is not None:
+        part = weights / weights.amax(dim=-1, keepdim=True).clamp(min=_tiny())
+        square, product = square * part, product * part
+    scale = product.sum(dim=-1) / square.sum(dim=-1).clamp(min=_tiny()) * largest
+    steps = (scale.log2() * _STEPS + _MIDDLE).round().clamp(1, 255)
+    return torch.where(scale > 0, steps, 0.0).to(torch.uint8)
+
+
+def _scales(steps: Tensor) -> Tensor:
+    """[...] float32: the scales of bytes."""
+    return torch.where(steps > 0, torch.exp2((steps.float() - _MIDDLE) / _STEPS), 0.0)
+
+
+def _as_bytes(codes: Tensor, bits: Sequence[int]) -> Tensor:
+    """uint8 [..., b]: codes [..., n] of so many bits each, one behind the other."""
+    places = torch.arange(8, dtype=torch.uint8, device=codes.device)
+    runs = [
+        (codes[..., run].unsqueeze(-1) >> places[:count] & 1).flatten(-2)
+        for run, count in _runs(bits)
+    ]
+    eights = torch.cat(runs, dim=-1).unflatten(-1, (-1, 8))
+    found: Tensor = (eights << places).sum(dim=-1, dtype=torch.uint8)
+    return found
+
+
+def _from_bytes(packed: Tensor, bits: Sequence[int]) -> Tensor:
+    """uint8 [..., n]: the codes of ``_as_bytes``."""
+    places = torch.arange(8, dtype=torch.uint8, device=packed.device)
+    single = (packed.unsqueeze(-1) >> places & 1).flatten(-2)
+    lengths = [len(range(*run.indices(len(bits)))) * count for run, count in _runs(bits)]
+    runs = [
+        (part.unflatten(-1, (-1, count)) << places[:count]).sum(dim=-1, dtype=torch.uint8)
+        for part, (_, count) in zip(single.split(lengths, dim=-1), _runs(bits), strict=True)
+    ]
+    return torch.cat(runs, dim=-1)

@@ -1,0 +1,115 @@
+"""Numbers in about 2 bits: number by number as a slow reference has them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from memplus.memory.two_bits import (
+    along_bytes,
+    directions_kept,
+    group_bytes,
+    pack_along,
+    pack_groups,
+    principal_directions,
+    unpack_along,
+    unpack_groups,
+)
+
+FOUR = (0.4528, 1.510)
+EIGHT = (0.2451, 0.7560, 1.344, 2.152)
+SIXTEEN = (0.1284, 0.3881, 0.6568, 0.9424, 1.256, 1.618, 2.069, 2.733)
+
+
+def numbers(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def nearest(found: list[float], halves: Sequence[tuple[float, ...]]) -> list[float]:
+    """The level that each number is nearest to, in units of what all of them deviate by."""
+    deviation = math.sqrt(sum(one * one for one in found) / len(found))
+    levels = [sorted([*half, *(-one for one in half)]) for half in halves]
+    return [
+        min(own, key=lambda level: abs(one / deviation - level))
+        for one, own in zip(found, levels, strict=True)
+    ]
+
+
+def byte_of(scale: float) -> float:
+    """A scale to an eighth of a doubling."""
+    return 2 ** (round(8 * math.log2(scale)) / 8)
+
+
+def test_groups_take_four_levels_and_a_scale_of_one_byte() -> None:
+    groups = numbers(7, 2, 3, 16) * 5
+    found = unpack_groups(*pack_groups(groups))
+    for place in [(c, h, g) for c in range(7) for h in range(2) for g in range(3)]:
+        given = groups[place].tolist()
+        levels = nearest(given, [FOUR] * 16)
+        dot = sum(a * b for a, b in zip(given, levels, strict=True))
+        scale = byte_of(dot / sum(one * one for one in levels))
+        assert torch.allclose(found[place], scale * torch.tensor(levels), rtol=1e-4)
+
+
+def test_keys_take_fewer_levels_the_less_a_direction_tells() -> None:
+    turn = torch.linalg.qr(numbers(2, 16, 16, seed=1)).Q
+    spread = (turn * torch.linspace(9, 1, 16).square()) @ turn.mT
+    leading = principal_directions(spread.double())
+    keys = numbers(5, 2, 16, seed=2) * 3
+    found = unpack_along(*pack_along(keys, leading), leading)
+    halves = [SIXTEEN] * 4 + [EIGHT] * 4 + [FOUR] * 6
+    for row, head in [(row, head) for row in range(5) for head in range(2)]:
+        axes = leading[head].T
+        lengths = [float(keys[row, head] @ axis / axis.square().sum()) for axis in axes]
+        levels = nearest(lengths, halves)
+        weights = [float(axis.square().sum()) for axis in axes]
+        above = sum(w * a * b for w, a, b in zip(weights, lengths, levels, strict=True))
+        below = sum(w * b * b for w, b in zip(weights, levels, strict=True))
+        wanted = byte_of(above / below) * torch.tensor(levels) @ axes
+        assert torch.allclose(found[row, head], wanted, atol=1e-4)
+
+
+def test_directions_are_the_longest_of_a_spread_and_as_long_as_it_is_there() -> None:
+    turn = torch.linalg.qr(numbers(1, 16, 16)).Q.double()
+    lengths = torch.linspace(16, 1, 16)
+    leading = principal_directions((turn * lengths.square()) @ turn.mT)
+    assert leading.shape == (1, 16, 14)
+    assert torch.allclose(leading[0].norm(dim=0), lengths[:14], rtol=1e-4)
+    likeness = torch.cosine_similarity(leading[0], turn[0, :, :14].float(), dim=0)
+    assert torch.allclose(likeness.abs(), torch.ones(14), atol=1e-4)
+
+
+def test_a_direction_of_which_few_rows_tell_nothing_is_there_all_the_same() -> None:
+    keys = numbers(1, 16) * 3
+    one = principal_directions(torch.einsum("hw,hv->hwv", keys, keys).double())
+    lengths = one[0].norm(dim=0)
+    assert torch.allclose(lengths[1:], lengths[:1] / 64, rtol=1e-3)
+    none = principal_directions(torch.zeros(1, 16, 16).double())
+    assert torch.allclose(none[0].norm(dim=0), torch.ones(14))
+    for leading in (one, none, None):
+        assert torch.isfinite(unpack_along(*pack_along(keys[None], leading), leading)).all()
+
+
+@pytest.mark.parametrize("width", [16, 48, 64, 80, 96, 128, 256])
+def test_what_a_head_takes(width: int) -> None:
+    codes, scales = pack_along(numbers(3, 2, width), None)
+    assert (codes.shape, scales.shape) == ((3, 2, along_bytes(width)), (3, 2))
+    assert along_bytes(width) == width * 5 // 16
+    assert directions_kept(width) == width * 7 // 8
+    assert unpack_along(codes, scales, None).shape == (3, 2, width)
+    assert pack_groups(numbers(3, 2, 1, width))[0].shape == (3, 2, group_bytes(width))
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-30, 1e-4, 1e4, 3e30])
+def test_numbers_of_any_size_stay_finite_and_nothing_stays_nothing(size: float) -> None:
+    groups, keys = numbers(4, 1, 16) * size, numbers(4, 1, 16) * size
+    values, along = unpack_groups(*pack_groups(groups)), unpack_along(*pack_along(keys, None), None)
+    for found in (values, along):
+        assert bool(found.isfinite().all())
+        assert size > 0 or not found.any()
+    if 1e-4 <= size <= 1e4:
+        assert float((values - groups).norm() / groups.norm()) < 0.5
