@@ -292,7 +292,7 @@ def test_what_keys_in_2_bits_lie_along_is_not_looked_for_in_the_first_ones_alone
         empty = pack({name: one[0, :0] for name, one in first.items()}, "int2")
         pool = LongTermPool([RowTable(empty)], NoEviction(), 4, rows="int2")
         pool.append(first, beside)
-        assert pool.tables[0].centres["k.leading"].shape == (1, 16, 8)
+        assert pool.tables[0].centres["k.leading"].shape == (1, 16, 14)
         pool.append(first | {"k": keys[:1, 20:24]}, beside)
         read = pool.take(0, "k", torch.arange(4, 8), torch.float32)
         wanted = keys[0, 20:24]
