@@ -65,8 +65,8 @@ KEY = "key"
 SCALE = ".scale"
 CENTRE = ".centre"
 LEADING = ".leading"
-_BY_LEADING = "k"
-"""The column that 2 bits keep by its leading directions."""
+_BY_LEADING, _VALUES = "k", "v"
+"""The columns that 2 bits keep: along leading directions, and turned."""
 _LEVELS = 127.0
 _GROUP = 64
 _FEWEST = 8
@@ -128,8 +128,8 @@ def _bits_of(name: str, shape: Sequence[int], kind: RowKind) -> int:
         shape: [..., w] of one row as computed.
         kind: ``int8``, ``int4`` or ``int2``.
     """
-    if kind == "int2" and name == _BY_LEADING and leading_shape(name, shape, kind) is None:
-        kind = "int4"  # heads too narrow for directions of their own
+    if kind == "int2" and name != _VALUES and leading_shape(name, shape, kind) is None:
+        kind = "int4"  # keys of narrow heads, and hidden vectors, of which keys are made
     return _bits(kind, shape[-1])
 
 
