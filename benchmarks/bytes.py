@@ -5,7 +5,7 @@
 
 Something is told in a text that goes on until the memory holds as many tokens as are asked for.
 Then the same memory is kept in one way after another, a rung each, and asked the same questions:
-rows in 8 and in 4 bits; rows of some layers alone, for which no bundled reader is trained; a second
+rows in 8, 4 and 2 bits; rows of some layers alone, for which no bundled reader is trained; a second
 memory of the same text, with half as many rows a write (K); and these together.
 
 Without ``--questions`` notes are told, for the nano. With it, held-out passages of that file and

@@ -134,10 +134,11 @@ def test_a_stored_memory_is_packed_step_by_step(tmp_path: Path, host: FakeHost) 
     memory = store.create("alice", host, seed=1)
     for one in (memory, exact):
         story(host, one)
-    for kind, most in (("int8", 0.02), ("int4", 0.25), ("int2", 0.8)):
+    for kind, most in (("int8", 0.02), ("int4", 0.25), ("int2", 0.25)):
         size = memory.nbytes
         memory.pack(kind)  # type: ignore[arg-type]
-        assert memory.nbytes < size
+        # These are hidden vectors, of which 4 bits are the fewest.
+        assert memory.nbytes == size if kind == "int2" else memory.nbytes < size
         memory.close()
         store.verify("alice")
         memory = store.open("alice", host, write=True)
