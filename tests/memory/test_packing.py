@@ -140,6 +140,31 @@ def test_half_the_bits_take_about_half_the_bytes_and_a_scale_for_64_numbers() ->
     assert sum(one.nbytes for one in keys.values()) == 100 * 3 * (20 + 1)
 
 
+def nearest_levels(rows: Tensor) -> Tensor:
+    """What 2 bits keep of rows [c, H, 64], number by number: a slow reference."""
+    levels = (-1.510, -0.4528, 0.4528, 1.510)
+    turn = torch.tensor(
+        [[1 - 2 * ((a & b).bit_count() % 2) for b in range(64)] for a in range(64)]
+    ) / math.sqrt(64)
+    turned = rows @ turn
+    found = torch.empty_like(turned)
+    for place in [(c, h) for c in range(len(rows)) for h in range(rows.shape[1])]:
+        numbers = turned[place].tolist()
+        deviation = math.sqrt(sum(x * x for x in numbers) / 64)
+        distances = [[abs(x / deviation - one) for one in levels] for x in numbers]
+        nearest = [levels[each.index(min(each))] for each in distances]
+        dot = sum(x * one for x, one in zip(numbers, nearest, strict=True))
+        scale = dot / sum(one * one for one in nearest)
+        found[place] = 2 ** (round(8 * math.log2(scale)) / 8) * torch.tensor(nearest)
+    return found @ turn
+
+
+def test_2_bits_are_the_nearest_levels_of_a_gaussian() -> None:
+    rows = rows_of((7, 2, 64)) * 5
+    found = again(pack({"v": rows}, "int2"), "v")
+    assert torch.allclose(found, nearest_levels(rows), atol=1e-4)
+
+
 def test_values_in_2_bits_lose_no_more_than_four_levels_must() -> None:
     many = rows_of((400, 2, 64)) * 5
     error = distance(again(pack({"v": many}, "int2"), "v"), many) ** 2

@@ -100,8 +100,7 @@ def pack_along(apart: Tensor, leading: Tensor | None) -> tuple[Tensor, Tensor]:
     axes = _axes(heads, width, apart) if leading is None else leading
     squares = axes.square().sum(dim=1)
     lengths = torch.einsum("chw,hwd->chd", apart, axes) / squares.clamp(min=_tiny())
-    levels, codes = _nearest(lengths, _bits_along(width))
-    return _as_bytes(codes, _bits_along(width)), _scale(lengths, levels, squares)
+    return _rounded(lengths, _bits_along(width), squares)
 
 
 def unpack_along(packed: Tensor, scales: Tensor, leading: Tensor | None) -> Tensor:
@@ -133,9 +132,8 @@ def pack_groups(groups: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         uint8 [c, ..., w / 4] and scales, uint8 [c, ..., w / g].
     """
-    bits = [2] * groups.shape[-1]
-    levels, codes = _nearest(groups, bits)
-    return _as_bytes(codes, bits).flatten(-2), _scale(groups, levels)
+    packed, scales = _rounded(groups, [2] * groups.shape[-1])
+    return packed.flatten(-2), scales
 
 
 def unpack_groups(packed: Tensor, scales: Tensor) -> Tensor:
@@ -166,19 +164,34 @@ def _table(bits: int, like: Tensor) -> Tensor:
     return torch.tensor([*below, *above], device=like.device)
 
 
-def _nearest(numbers: Tensor, bits: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """The level that each of numbers [..., n] is nearest to where they deviate by 1, and its place
-    uint8 among those of so many bits."""
+def _rounded(
+    numbers: Tensor, bits: Sequence[int], weights: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Numbers [..., n], each at the level that it is nearest to where all of them deviate by 1.
+
+    Args:
+        numbers: float32.
+        bits: of each of the n.
+        weights: [..., n], of the squares by which the scale is off least; None: all alike.
+
+    Returns:
+        uint8 [..., b] bytes of the levels' places, and uint8 [...] the scale's.
+    """
     largest = numbers.abs().amax(dim=-1, keepdim=True).clamp(min=_tiny())
-    unit = numbers / largest  # whose squares neither vanish nor outgrow a float
-    unit = unit / unit.square().mean(dim=-1, keepdim=True).sqrt().clamp(min=_tiny())
+    small = numbers / largest  # whose squares neither vanish nor outgrow a float
+    unit = small / small.square().mean(dim=-1, keepdim=True).sqrt().clamp(min=_tiny())
     levels, codes = torch.empty_like(unit), torch.empty_like(unit, dtype=torch.uint8)
     for run, count in _runs(bits):
         table = _table(count, unit)
         between = (table[1:] + table[:-1]) / 2
         places = torch.bucketize(unit[..., run].contiguous(), between)
         levels[..., run], codes[..., run] = table[places], places.to(torch.uint8)
-    return levels, codes
+    product, square = small * levels, levels.square()
+    if weights is not None:
+        part = weights / weights.amax(dim=-1, keepdim=True).clamp(min=_tiny())
+        product, square = product * part, square * part
+    scale = product.sum(dim=-1) / square.sum(dim=-1).clamp(min=_tiny()) * largest.squeeze(-1)
+    return _as_bytes(codes, bits), _steps(scale)
 
 
 def _levels(packed: Tensor, bits: Sequence[int]) -> Tensor:
@@ -188,17 +201,10 @@ def _levels(packed: Tensor, bits: Sequence[int]) -> Tensor:
     return torch.cat(runs, dim=-1)
 
 
-def _scale(numbers: Tensor, levels: Tensor, weights: Tensor | None = None) -> Tensor:
-    """uint8 [...]: at which levels [..., n] are off numbers least, squares weighted by [..., n]."""
-    largest = numbers.abs().amax(dim=-1).clamp(min=_tiny())
-    square = levels.square()
-    product = numbers / largest.unsqueeze(-1) * levels
-    if weights is not None:
-        part = weights / weights.amax(dim=-1, keepdim=True).clamp(min=_tiny())
-        square, product = square * part, product * part
-    scale = product.sum(dim=-1) / square.sum(dim=-1).clamp(min=_tiny()) * largest
-    steps = (scale.log2() * _STEPS + _MIDDLE).round().clamp(1, 255)
-    return torch.where(scale > 0, steps, 0.0).to(torch.uint8)
+def _steps(scales: Tensor) -> Tensor:
+    """uint8 [...]: scales [...] as bytes."""
+    steps = (scales.log2() * _STEPS + _MIDDLE).round().clamp(1, 255)
+    return torch.where(scales > 0, steps, 0.0).to(torch.uint8)
 
 
 def _scales(steps: Tensor) -> Tensor:
