@@ -43,6 +43,7 @@ def test_a_benchmark_is_run_shown_resumed_and_drawn(
     assert "options" in refused.err
 
 
+@pytest.mark.long
 def test_figures_that_do_not_hold_any_more_are_told(
     run: Run, tmp_path: Path, tiny: Path, book: Path
 ) -> None:
@@ -79,6 +80,7 @@ def test_an_unknown_benchmark_is_told_which_there_are(run: Run) -> None:
     assert "retention, recognition, perplexity" in refused.err
 
 
+@pytest.mark.long
 def test_a_later_run_is_put_on_a_page(run: Run, tmp_path: Path, tiny: Path, book: Path) -> None:
     given = ("bench", "retention", "--model", tiny, "--texts", book, *GIVEN)
     page = tmp_path / "page.md"

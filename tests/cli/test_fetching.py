@@ -17,6 +17,7 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Base:
     return known_base(tmp_path / "known", monkeypatch)
 
 
+@pytest.mark.long
 def test_the_bundle_that_comes_with_a_base_model_answers_by_its_name(
     run: Run, base: Base, tmp_path: Path
 ) -> None:
@@ -49,6 +50,7 @@ def test_a_bundles_directory_serves_as_a_model(
     assert ran.data.get("healthy", ran.data.get("tokens"))
 
 
+@pytest.mark.long
 def test_doctor_checks_the_bundle_where_one_comes_with_the_base_model(
     run: Run, base: Base, tmp_path: Path
 ) -> None:

@@ -54,6 +54,7 @@ def test_an_unknown_flag_is_told_as_text(run: Run) -> None:
     assert "--nope" in ran.err
 
 
+@pytest.mark.long
 def test_characters_that_the_terminal_lacks_are_shown_as_codes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -164,6 +164,7 @@ def test_the_list_says_what_each_takes(run: Run, place: list[object]) -> None:
     assert "MB" in run("memories", "list", *place).out
 
 
+@pytest.mark.long
 def test_forgetting_what_is_not_there_says_so_and_lists_the_sources(
     run: Run, tmp_path: Path, tiny: Path, place: list[object]
 ) -> None:

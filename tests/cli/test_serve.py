@@ -55,6 +55,7 @@ def test_it_serves_until_sigterm_and_ends_well(tmp_path: Path) -> None:
         assert process.wait(60) == 0
 
 
+@pytest.mark.long
 def test_several_directories_are_one_store(tmp_path: Path) -> None:
     places = [tmp_path / "a", tmp_path / "b"]
     names = [f"m{number}" for number in range(6)]

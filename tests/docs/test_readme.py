@@ -42,6 +42,7 @@ def test_the_python_example_prints_what_its_comments_say(
     assert capsys.readouterr().out.splitlines() == said
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("shown", [block for block in BLOCKS if "$ memplus" in block])
 def test_a_screen_it_shows_is_what_the_commands_print(
     shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -166,6 +166,7 @@ def test_likelihoods_are_the_systems_own_and_a_space_belongs_to_what_follows() -
         assert (total, greedy) == (pytest.approx(score[0]), score.greedy)
 
 
+@pytest.mark.long
 def test_it_is_said_whether_a_continuation_is_what_would_be_generated() -> None:
     """Letter by letter, since the tiny tokenizer has one token for each."""
     model, letters = SHARED.mplus, [chr(number) for number in range(128)]

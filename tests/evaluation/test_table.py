@@ -32,6 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_every_part_is_in_the_table_and_in_the_folder(folder: Path) -> None:
     summary = json.loads((folder / "summary.json").read_text())
     rows = {row["measure"]: row for row in summary["rows"]}

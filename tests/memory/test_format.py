@@ -137,6 +137,7 @@ def header_length(content: bytes) -> int:
     return 8 + int.from_bytes(content[:8], "little")
 
 
+@pytest.mark.long
 def test_any_flipped_byte_of_the_header_is_found(tmp_path: Path, saved: bytes) -> None:
     path = tmp_path / "m.mem"
     for place in range(header_length(saved)):

@@ -14,6 +14,7 @@ def asked(tokens: int, width: int, seed: int = 1) -> torch.Tensor:
     return torch.randn(tokens, width, generator=torch.Generator().manual_seed(seed))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("tokens", [1, 2, 9, 12])
 @pytest.mark.parametrize(("spans", "size"), [(4, 64), (2, 16), (3, 4)])
 def test_features_are_those_of_a_slow_reference(tokens: int, spans: int, size: int) -> None:

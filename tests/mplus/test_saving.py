@@ -173,6 +173,7 @@ def killed_at(move: int, save: Callable[[], None]) -> bool:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_killed_save_never_leaves_a_mixture(tmp_path: Path) -> None:
     old, new = logits(make_mplus(seed=1)), logits(make_mplus(seed=2))

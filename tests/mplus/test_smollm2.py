@@ -254,6 +254,7 @@ LIGHTHOUSE = (
 )
 
 
+@pytest.mark.long
 def test_its_memories_begin_with_an_opening_and_answer_about_one_passage_alone(
     real: CachedBase,
 ) -> None:

@@ -132,6 +132,7 @@ def test_spans_are_read_together(name: str, weighs: bool) -> None:
     check(model, [*memories, None])
 
 
+@pytest.mark.long
 def test_a_long_text_makes_room_for_itself() -> None:
     model = make_mplus(config=SPANS)
     reader, memory, ids = JointReader(model.core), several(model)[4], some_ids(190)
@@ -143,6 +144,7 @@ def test_a_long_text_makes_room_for_itself() -> None:
     assert distance(found, one_by_one(model, memory, ids)) < 2e-4
 
 
+@pytest.mark.long
 def test_eager_attention_reads_together() -> None:
     model = make_mplus("llama", attention="eager")
     check(model, [*several(model), None])

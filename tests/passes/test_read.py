@@ -137,6 +137,7 @@ def eager_read(model: MPlus, which: list[int], ids: Tensor) -> tuple[list[Tensor
         return list(model.model(ids, output_attentions=True).attentions), prefix
 
 
+@pytest.mark.long
 def test_eager_weights_cover_prefix_and_text_whatever_the_batch_holds() -> None:
     model = make_mplus(attention="eager")
     ids = some_ids(3, 5)

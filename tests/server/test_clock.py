@@ -272,6 +272,7 @@ def test_memories_are_open_as_long_as_before_and_all_requests_are_listed(
     assert len(ids) == len(set(ids)) == 6
 
 
+@pytest.mark.long
 def test_a_server_that_starts_years_ahead_and_again_today_keeps_everything(
     tmp_path: Path, nano: MPlus, day: Day
 ) -> None:

@@ -337,6 +337,7 @@ def test_a_program_that_is_started_serves_the_tools_until_its_input_ends(tmp_pat
     assert list(MemoryStore(tmp_path / "store")) == ["ann"]
 
 
+@pytest.mark.long
 def test_a_program_may_be_held_to_one_memory_and_to_reading(tmp_path: Path, nano: MPlus) -> None:
     store = MemoryStore(tmp_path / "store")
     for name in ("ann", "bob"):

@@ -109,6 +109,7 @@ def test_two_servers_of_one_directory_take_turns_at_one_memory(
             assert client.get("/v1/memories/a").status_code == 404
 
 
+@pytest.mark.long
 def test_two_servers_may_make_the_same_memory_at_once(tmp_path: Path, nano: MPlus) -> None:
     """Who comes while the other makes it waits, as for any writer."""
     with serving(tmp_path, nano) as one, serving(tmp_path, nano) as other:
@@ -160,6 +161,7 @@ def test_a_text_that_another_process_brought_and_took_back_is_not_written(
     asyncio.run(run())
 
 
+@pytest.mark.long
 def test_a_damaged_memory_that_texts_wait_for_is_told_of_and_can_be_deleted(
     tmp_path: Path, nano: MPlus
 ) -> None:

@@ -127,6 +127,7 @@ def test_a_damaged_row_gives_no_answer(whole: Path, tmp_path: Path) -> None:
                 memory.long_term.tables[layer].take("hidden", chosen)
 
 
+@pytest.mark.long
 def test_a_damaged_journal_tells_nothing_wrong(whole: Path, tmp_path: Path) -> None:
     with MemoryStore(whole).open("alice", HOST) as memory:
         expected = memory.texts()

@@ -59,6 +59,7 @@ def test_the_threshold_chosen_tells_the_untold_best_within_what_may_be_declined(
     assert choose(found[3:], 0.1).min_confidence == 0.4
 
 
+@pytest.mark.long
 def test_answers_are_taken_from_a_run_as_they_were_before_any_threshold(
     bench: Bench, tmp_path: Path
 ) -> None:

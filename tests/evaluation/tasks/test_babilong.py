@@ -187,6 +187,7 @@ def test_more_questions_than_there_are_and_missing_data_are_named(
         TASK.plans(replace(inputs, folder=tmp_path))
 
 
+@pytest.mark.long
 def test_a_tiny_model_answers_every_question_at_every_length(inputs: Inputs) -> None:
     given = replace(inputs, reference=SHARED.reference)
     task = BabilongTask(lengths=(0, 600), tasks=(1,), items=2)

@@ -212,6 +212,7 @@ def test_a_base_in_half_precision_learns_in_float32() -> None:
     assert loss(session, TEXT) < before - 0.5
 
 
+@pytest.mark.long
 def test_a_loaded_session_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     path = tmp_path / "session"
     session = told(TEXT)

@@ -4,11 +4,14 @@ import json
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.warm import python
 
 BENCHMARK = Path(__file__).parents[3] / "benchmarks" / "lamemo.py"
 
 
+@pytest.mark.long
 def test_both_arms_are_trained_and_compared(tmp_path: Path) -> None:
     texts = tmp_path / "texts.jsonl"
     lines = [

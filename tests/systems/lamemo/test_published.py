@@ -134,6 +134,7 @@ def test_a_later_token_changes_neither_what_is_before_it_nor_what_is_remembered(
     assert not torch.equal(model(window, first).memory, whole.memory)
 
 
+@pytest.mark.long
 def test_a_fresh_model_learns_a_text_by_heart() -> None:
     torch.manual_seed(0)
     model = PublishedLaMemo(PublishedSizes(20, layers=2, heads=2, width=16, head_width=8, inner=32))

@@ -25,6 +25,7 @@ def measured(folder: Path, out: Path, *options: str) -> Any:
     return found
 
 
+@pytest.mark.long
 def test_the_command_measures_the_bundled_nano_and_keeps_what_the_system_reads(
     tmp_path: Path,
 ) -> None:

@@ -21,6 +21,7 @@ def stream() -> Stream:
     return session.stream
 
 
+@pytest.mark.long
 def test_a_stream_is_unpacked_as_it_was_packed(stream: Stream) -> None:
     state, tensors = packed(stream)
     found = unpacked(PATH, state, tensors, 32)

@@ -77,6 +77,7 @@ def test_the_controller_is_called_at_most_once_for_the_gate_and_twice_a_turn() -
     assert 1 <= asked <= 2 * (system.options.k - 1) + 1
 
 
+@pytest.mark.long
 def test_asking_keeps_nothing() -> None:
     session = told(small(gate="off", controller="yes"))
     stream, size = session.stream, session.nbytes

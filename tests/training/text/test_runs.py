@@ -175,6 +175,7 @@ TextRun(load_config(Path(sys.argv[1]))).run(progress)
 """
 
 
+@pytest.mark.long
 def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
     import yaml
 

@@ -61,6 +61,7 @@ def test_a_decoder_gets_a_memory_and_the_seed_decides_its_weights(tmp_path: Path
     assert not key_weights(0).equal(key_weights(1))
 
 
+@pytest.mark.long
 def test_a_model_made_from_nothing_keeps_its_tokenizer_in_the_run(tmp_path: Path) -> None:
     write_texts(tmp_path)
     fresh = {"layers": 2, "hidden": 32, "heads": 2, "feed_forward": 48, "vocabulary": 1000}
