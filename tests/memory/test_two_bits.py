@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-
 import pytest
 import torch
+from tests.memory.slow_trellis import at_unit, byte_of, nearest_levels
 from torch import Tensor
 
 from memplus.memory.two_bits import (
@@ -20,53 +18,34 @@ from memplus.memory.two_bits import (
     unpack_groups,
 )
 
-FOUR = (0.4528, 1.510)
-EIGHT = (0.2451, 0.7560, 1.344, 2.152)
-SIXTEEN = (0.1284, 0.3881, 0.6568, 0.9424, 1.256, 1.618, 2.069, 2.733)
-
 
 def numbers(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def nearest(found: list[float], halves: Sequence[tuple[float, ...]]) -> list[float]:
-    """The level that each number is nearest to, in units of what all of them deviate by."""
-    deviation = math.sqrt(sum(one * one for one in found) / len(found))
-    levels = [sorted([*half, *(-one for one in half)]) for half in halves]
-    return [
-        min(own, key=lambda level: abs(one / deviation - level))
-        for one, own in zip(found, levels, strict=True)
-    ]
-
-
-def byte_of(scale: float) -> float:
-    """A scale to an eighth of a doubling."""
-    return 2 ** (round(8 * math.log2(scale)) / 8)
-
-
-def test_groups_take_four_levels_and_a_scale_of_one_byte() -> None:
+def test_groups_take_2_bits_a_number_and_a_scale_of_one_byte() -> None:
     groups = numbers(7, 2, 3, 16) * 5
     found = unpack_groups(*pack_groups(groups))
     for place in [(c, h, g) for c in range(7) for h in range(2) for g in range(3)]:
         given = groups[place].tolist()
-        levels = nearest(given, [FOUR] * 16)
+        levels = nearest_levels(at_unit(given), [2] * 16)
         dot = sum(a * b for a, b in zip(given, levels, strict=True))
         scale = byte_of(dot / sum(one * one for one in levels))
         assert torch.allclose(found[place], scale * torch.tensor(levels), rtol=1e-4)
 
 
-def test_keys_take_fewer_levels_the_less_a_direction_tells() -> None:
+def test_keys_take_fewer_bits_the_less_a_direction_tells() -> None:
     turn = torch.linalg.qr(numbers(2, 16, 16, seed=1)).Q
     spread = (turn * torch.linspace(9, 1, 16).square()) @ turn.mT
     leading = principal_directions(spread.double())
     keys = numbers(5, 2, 16, seed=2) * 3
     found = unpack_along(*pack_along(keys, leading), leading)
-    halves = [SIXTEEN] * 4 + [EIGHT] * 4 + [FOUR] * 6
+    bits = [4] * 4 + [3] * 4 + [2] * 6
     for row, head in [(row, head) for row in range(5) for head in range(2)]:
         axes = leading[head].T
         lengths = [float(keys[row, head] @ axis / axis.square().sum()) for axis in axes]
-        levels = nearest(lengths, halves)
         weights = [float(axis.square().sum()) for axis in axes]
+        levels = nearest_levels(at_unit(lengths), bits, weights)
         above = sum(w * a * b for w, a, b in zip(weights, lengths, levels, strict=True))
         below = sum(w * b * b for w, b in zip(weights, levels, strict=True))
         wanted = byte_of(above / below) * torch.tensor(levels) @ axes

@@ -12,7 +12,7 @@ import torch
 from tests.fakes import CONFIG, make_mplus, some_ids
 
 from memplus import Memory, MPlus
-from memplus.config import CounterEviction, RowKind
+from memplus.config import ROWS, CounterEviction, RowKind
 from memplus.errors import (
     ConfigError,
     MemoryMismatchError,
@@ -20,6 +20,7 @@ from memplus.errors import (
     TokenizerMissingError,
     UsageError,
 )
+from memplus.memory.two_bits import directions_kept
 from memplus.store import MemoryStore
 
 
@@ -92,14 +93,25 @@ def test_a_memory_larger_than_the_positions_is_refused_when_the_model_is_made() 
 
 @pytest.mark.parametrize("name", ["llama", "gpt_neox"])
 @pytest.mark.parametrize("rule", [CONFIG.eviction, CounterEviction(every=1, initial=9.0)])
-def test_row_bytes_are_those_that_rows_take(name: str, rule: object) -> None:
+@pytest.mark.parametrize("kind", ROWS)
+def test_row_bytes_are_those_that_rows_take(name: str, rule: object, kind: RowKind) -> None:
     model = make_mplus(name, replace(CONFIG, eviction=rule))
-    memory = model.new_memory()
-    row = model.core.row_bytes()
+    memory = model.new_memory(rows=kind)
+    row = model.core.row_bytes(kind)
     model.write(memory, some_ids(100).tolist())
     expected = memory.short_term_rows * row.short_term + memory.long_term_rows * row.long_term
-    expected += CONFIG.tokens_per_write * row.recent
+    expected += CONFIG.tokens_per_write * row.recent + row.common
     assert memory.nbytes == expected
+    assert (row.common > 0) == (kind != "exact")
+
+
+def test_keys_in_2_bits_count_the_directions_that_a_layer_keeps() -> None:
+    """Of a hidden size of 64 in 4 heads: 16 numbers of a key along 14 directions."""
+    model = make_mplus(config=CONFIG)
+    heads, width = model.core.backbone.kv_heads, model.core.backbone.head_dim
+    layers = len(model.core.backbone.layers)
+    narrow, wide = (model.core.row_bytes(kind).common for kind in ("int4", "int2"))
+    assert wide - narrow == 4 * layers * heads * width * directions_kept(width)
 
 
 def test_text_without_a_tokenizer_is_an_error_and_ids_are_not() -> None:

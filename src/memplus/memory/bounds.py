@@ -26,8 +26,8 @@ from memplus.memory.packing import (
     PACKED,
     RowKind,
     centre_of,
+    common_shapes,
     leading_of,
-    leading_shape,
     packed_columns,
 )
 from memplus.memory.records import MemoryOwner, NewRows
@@ -202,7 +202,7 @@ class Bounds:
         for name in PACKED if self.rows != "exact" else ():
             centre, leading = (f"{stem}{centre_of(one)}" for one in (name, leading_of(name)))
             shapes = {one: tuple(tensors[one].shape) for one in (centre, leading) if one in tensors}
-            known = shapes if self.like is None else self._in_common(name, centre, leading)
+            known = shapes if self.like is None else self._in_common(name, stem)
             for full in shapes:
                 require(full in known, self.path, full, "is of no column of this model's rows")
                 self._require(tensors, full, torch.float32, known[full])
@@ -213,14 +213,13 @@ class Bounds:
             found |= set(shapes)
         return found
 
-    def _in_common(self, name: str, centre: str, leading: str) -> dict[str, tuple[int, ...]]:
-        """The shapes of a column's centre and of its leading directions, where it has them."""
+    def _in_common(self, column: str, stem: str) -> dict[str, tuple[int, ...]]:
+        """The shapes of what a column's rows have in common, by their names behind ``stem``."""
         assert self.like is not None
-        if name not in self.like.long_term:
+        if column not in self.like.long_term:
             return {}
-        row = tuple(self.like.columns[name].shape[2:])
-        directions = leading_shape(name, row, self.rows)
-        return {centre: row} | ({} if directions is None else {leading: directions})
+        shapes = common_shapes(column, self.like.columns[column].shape[2:], self.rows)
+        return {f"{stem}{name}": shape for name, shape in shapes.items()}
 
     def _keeps(self, name: str, layer: int) -> bool:
         """Whether a layer has a column of the long-term rows."""

@@ -300,7 +300,7 @@ class MemoryContents:
                 life = int(rule.initial / max(rule.decay, 1e-9) + 1) * rule.every
                 stored = min(stored, life * self.config.tokens_per_write + self.long_term_rows)
         needed = self.config.short_term_tokens * row.short_term + stored * row.long_term
-        needed += self.config.tokens_per_write * row.recent
+        needed += self.config.tokens_per_write * row.recent + (row.common if stored else 0)
         if needed > self.max_bytes:
             raise BudgetError(needed=needed, given=self.max_bytes, already=not writes)
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import chain
+from math import prod
 
 import torch
 from torch import Tensor
@@ -45,6 +46,8 @@ __all__ = [
     "RowKind",
     "centre_of",
     "centres_of",
+    "common_bytes",
+    "common_shapes",
     "leading_of",
     "leading_shape",
     "named_centres",
@@ -151,6 +154,26 @@ def leading_shape(name: str, shape: Sequence[int], kind: RowKind) -> tuple[int, 
     heads, width = shape
     kept = directions_kept(width)
     return (heads, width, kept) if kept else None
+
+
+def common_shapes(name: str, shape: Sequence[int], kind: RowKind) -> dict[str, tuple[int, ...]]:
+    """What the rows of a layer have in common of a column, float32: name in a file -> shape.
+
+    Args:
+        name: of the column.
+        shape: [...] of one row as computed.
+        kind: how rows are kept.
+    """
+    if kind == "exact" or name not in PACKED:
+        return {}
+    directions = leading_shape(name, shape, kind)
+    common = {centre_of(name): tuple(shape)}
+    return common if directions is None else common | {centre_of(leading_of(name)): directions}
+
+
+def common_bytes(name: str, shape: Sequence[int], kind: RowKind) -> int:
+    """Bytes of what the rows of one layer have in common of a column; see ``common_shapes``."""
+    return 4 * sum(map(prod, common_shapes(name, shape, kind).values()))
 
 
 def centres_of(rows: Mapping[str, Tensor], kind: RowKind) -> dict[str, Tensor]:

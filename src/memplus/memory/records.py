@@ -72,6 +72,8 @@ class RowBytes:
     """In the long-term memory, bookkeeping included."""
     recent: int
     """As a hidden vector among the newest."""
+    common: int = 0
+    """What all long-term rows have in common, once, where they are packed."""
 
 
 class MemoryOwner(Protocol):

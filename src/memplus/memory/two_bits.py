@@ -1,12 +1,12 @@
-"""Numbers in about 2 bits, each at the level of a Gaussian that it is nearest to (Max 1960).
+"""Numbers in about 2 bits, at levels of a Gaussian that a trellis chooses (``memory.trellis``).
 
 Values are turned by a Hadamard matrix before (``memory.packing``), after which they lie about as a
-Gaussian's numbers do, and take four levels each.
+Gaussian's numbers do, and take 2 bits each.
 
 Keys would lose too much so: answers feel what they err by much more. But a quarter of the
 directions that a head's keys can take hold most of what tells them apart, before positions turn
-them. So each key is kept by how far it reaches along these directions: 16 levels for the first
-quarter, 8 for the second, 4 for the next three eighths; the last eighth is left out. A layer finds
+them. So each key is kept by how far it reaches along these directions: 4 bits for the first
+quarter, 3 for the second, 2 for the next three eighths; the last eighth is left out. A layer finds
 its directions once and keeps them (``memory.packing``), each as long as keys deviate along it.
 
 The numbers that stand under one scale are of about one size, and so are scales of a layer: one byte
@@ -22,6 +22,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from memplus.memory.trellis import codes_of, levels_of, runs_of
+
 __all__ = [
     "along_bytes",
     "directions_kept",
@@ -33,12 +35,6 @@ __all__ = [
     "unpack_groups",
 ]
 
-_HALVES = {
-    2: (0.4528, 1.510),
-    3: (0.2451, 0.7560, 1.344, 2.152),
-    4: (0.1284, 0.3881, 0.6568, 0.9424, 1.256, 1.618, 2.069, 2.733),
-}
-"""By bits, the levels above zero in units of a standard deviation; those below mirror them."""
 _EIGHTHS = ((2, 4), (2, 3), (3, 2))
 """So many eighths of a head's directions, the leading ones first, and the bits of each."""
 _STEPS = 8
@@ -149,56 +145,36 @@ def _tiny() -> float:
     return torch.finfo(torch.float32).tiny
 
 
-def _runs(bits: Sequence[int]) -> list[tuple[slice, int]]:
-    """Where numbers of as many bits stand side by side."""
-    ends = [at for at in range(1, len(bits)) if bits[at] != bits[at - 1]]
-    return [
-        (slice(start, stop), bits[start])
-        for start, stop in zip([0, *ends], [*ends, len(bits)], strict=True)
-    ]
-
-
-def _table(bits: int, like: Tensor) -> Tensor:
-    above = _HALVES[bits]
-    below = [-one for one in reversed(above)]
-    return torch.tensor([*below, *above], device=like.device)
-
-
 def _rounded(
     numbers: Tensor, bits: Sequence[int], weights: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Numbers [..., n], each at the level that it is nearest to where all of them deviate by 1.
+    """Numbers [..., n] at the levels of the trellis's nearest path where they deviate by 1.
 
     Args:
         numbers: float32.
         bits: of each of the n.
-        weights: [..., n], of the squares by which the scale is off least; None: all alike.
+        weights: [..., n], what the square that a number is off counts; None: all alike.
 
     Returns:
-        uint8 [..., b] bytes of the levels' places, and uint8 [...] the scale's.
+        uint8 [..., b] bytes of the codes, and uint8 [...] the scale's.
     """
     largest = numbers.abs().amax(dim=-1, keepdim=True).clamp(min=_tiny())
     small = numbers / largest  # whose squares neither vanish nor outgrow a float
     unit = small / small.square().mean(dim=-1, keepdim=True).sqrt().clamp(min=_tiny())
-    levels, codes = torch.empty_like(unit), torch.empty_like(unit, dtype=torch.uint8)
-    for run, count in _runs(bits):
-        table = _table(count, unit)
-        between = (table[1:] + table[:-1]) / 2
-        places = torch.bucketize(unit[..., run].contiguous(), between)
-        levels[..., run], codes[..., run] = table[places], places.to(torch.uint8)
+    if weights is not None:
+        weights = weights / weights.amax(dim=-1, keepdim=True).clamp(min=_tiny())
+    codes = codes_of(unit, bits, weights)
+    levels = levels_of(codes, bits)
     product, square = small * levels, levels.square()
     if weights is not None:
-        part = weights / weights.amax(dim=-1, keepdim=True).clamp(min=_tiny())
-        product, square = product * part, square * part
+        product, square = product * weights, square * weights
     scale = product.sum(dim=-1) / square.sum(dim=-1).clamp(min=_tiny()) * largest.squeeze(-1)
     return _as_bytes(codes, bits), _steps(scale)
 
 
 def _levels(packed: Tensor, bits: Sequence[int]) -> Tensor:
-    """[..., n] float32: the levels whose places were packed."""
-    codes = _from_bytes(packed, bits)
-    runs = [_table(count, codes)[codes[..., run].long()] for run, count in _runs(bits)]
-    return torch.cat(runs, dim=-1)
+    """[..., n] float32: the levels whose codes were packed."""
+    return levels_of(_from_bytes(packed, bits), bits)
 
 
 def _steps(scales: Tensor) -> Tensor:
@@ -217,7 +193,7 @@ def _as_bytes(codes: Tensor, bits: Sequence[int]) -> Tensor:
     places = torch.arange(8, dtype=torch.uint8, device=codes.device)
     runs = [
         (codes[..., run].unsqueeze(-1) >> places[:count] & 1).flatten(-2)
-        for run, count in _runs(bits)
+        for run, count in runs_of(bits)
     ]
     eights = torch.cat(runs, dim=-1).unflatten(-1, (-1, 8))
     found: Tensor = (eights << places).sum(dim=-1, dtype=torch.uint8)
@@ -228,9 +204,9 @@ def _from_bytes(packed: Tensor, bits: Sequence[int]) -> Tensor:
     """uint8 [..., n]: the codes of ``_as_bytes``."""
     places = torch.arange(8, dtype=torch.uint8, device=packed.device)
     single = (packed.unsqueeze(-1) >> places & 1).flatten(-2)
-    lengths = [len(range(*run.indices(len(bits)))) * count for run, count in _runs(bits)]
+    lengths = [len(range(*run.indices(len(bits)))) * count for run, count in runs_of(bits)]
     runs = [
         (part.unflatten(-1, (-1, count)) << places[:count]).sum(dim=-1, dtype=torch.uint8)
-        for part, (_, count) in zip(single.split(lengths, dim=-1), _runs(bits), strict=True)
+        for part, (_, count) in zip(single.split(lengths, dim=-1), runs_of(bits), strict=True)
     ]
     return torch.cat(runs, dim=-1)

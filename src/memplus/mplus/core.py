@@ -28,7 +28,7 @@ from memplus.errors import (
 from memplus.memory.guards import reading
 from memplus.memory.layout import LongTermLayout
 from memplus.memory.mismatch import mismatch
-from memplus.memory.packing import KEY, RowKind, pack, require_kind
+from memplus.memory.packing import KEY, RowKind, common_bytes, pack, require_kind
 from memplus.memory.records import NewRows, RowBytes
 from memplus.memory.retriever import MemoryWeights
 from memplus.memory.state import Memory
@@ -279,21 +279,22 @@ class Core:
         shape = layers, 1, self.backbone.hidden_size
         probe = torch.zeros(shape, dtype=self.backbone.dtype, device=self.device)
         columns = project_rows(self.backbone, self.weights, probe)
-        sizes = {name: c.element_size() * c.numel() for name, c in columns.items()}
-        position, birth, write_id = 8 * layers, 8 * layers, 4 * layers
         layout = LongTermLayout.of(self.memory_config, layers)
         names = [name for name in long_term_columns(self.backbone) if name in columns]
         flat = {name: columns[name].flatten(0, 1) for name in names}
         stored_layers = slice(layout.stored.start, layout.stored.stop)
         flat |= {name: flat[name][stored_layers] for name in names if name != KEY}
         spans = self.memory_config.retrieves_spans
-        packed = pack(flat, rows or self.memory_config.rows, keys=spans)
+        kind = rows or self.memory_config.rows
+        packed = pack(flat, kind, keys=spans)
+        common = sum(common_bytes(name, one.shape[1:], kind) for name, one in flat.items())
         stored = sum(one.nbytes for one in packed.values())
         counter = 4 if self.memory_config.eviction.kind == "counter" else 0
         return RowBytes(
-            short_term=sum(sizes.values()) + position + birth + write_id,
+            short_term=sum(one.nbytes for one in columns.values()) + (8 + 8 + 4) * layers,
             long_term=stored + (8 + 4 + counter) * len(layout.booked),
             recent=probe.element_size() * probe.numel(),
+            common=common * len(layout.stored),
         )
 
     # Passes -------------------------------------------------------------------------------------

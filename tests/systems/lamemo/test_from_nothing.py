@@ -5,7 +5,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
 from tests.warm import python
 
 BENCHMARK = Path(__file__).parents[3] / "benchmarks" / "lamemo.py"
