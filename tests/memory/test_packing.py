@@ -13,6 +13,7 @@ from memplus.memory.packing import (
     KEY,
     PACKED,
     RowKind,
+    _hadamard,
     centres_of,
     leading_of,
     leading_shape,
@@ -235,6 +236,35 @@ def test_directions_of_few_rows_are_looked_for_beside_them() -> None:
         read = again(kept, "k", table.centres["k"], table.centres[leading_of("k")])
         found[beside is None] = distance(read, keys[2:])
     assert found[False] < 0.2 < 0.4 < found[True]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_rows_do_not_depend_on_what_torch_takes_by_default(
+    kind: RowKind, dtype: torch.dtype
+) -> None:
+    """Loading a model changes its default dtype for a while, and another thread may write then."""
+    rows = {name: rows_of((9, 2, 16)) for name in ("k", "v")}
+
+    def found() -> list[Tensor]:
+        _hadamard.cache_clear()
+        centres = centres_of(rows, kind)
+        packed = pack(rows, kind, centres)
+        plain = pack(rows, kind)  # along the axes
+        read = [again(packed, n, centres[n], centres.get(leading_of(n))) for n in rows]
+        return [*packed.values(), *read, *(again(plain, name) for name in rows)]
+
+    wanted, usual = found(), torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device("meta"):
+            others = found()
+    finally:
+        torch.set_default_dtype(usual)
+    for one, other in zip(wanted, others, strict=True):
+        assert one.dtype == other.dtype
+        assert torch.equal(one, other)
+    assert all(map(torch.equal, found(), wanted))
 
 
 def test_keys_are_kept_by_their_direction() -> None:

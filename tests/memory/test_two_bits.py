@@ -92,3 +92,13 @@ def test_numbers_of_any_size_stay_finite_and_nothing_stays_nothing(size: float) 
         assert size > 0 or not found.any()
     if 1e-4 <= size <= 1e4:
         assert float((values - groups).norm() / groups.norm()) < 0.5
+    if size < 1e-4:
+        assert not values.any()
+
+
+def test_a_scale_below_the_least_one_does_not_grow() -> None:
+    groups = numbers(40, 1, 64)
+    for exponent in range(-24, -10):
+        given = groups * 2.0**exponent
+        found = unpack_groups(*pack_groups(given))
+        assert float((found - given).norm() / given.norm()) < 1.01

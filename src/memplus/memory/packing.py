@@ -311,11 +311,11 @@ _PACKERS = {8: _in_8_bits, 4: _in_4_bits, 2: _in_2_bits}
 @torch.inference_mode(mode=False)
 def _hadamard(size: int, device: torch.device) -> Tensor:
     """[g, g]: orthonormal and its own inverse; g is a power of two. Kept for each device."""
-    matrix = torch.ones(1, 1)
+    matrix = torch.ones(1, 1, dtype=torch.float32, device=device)
     while len(matrix) < size:
         matrix = torch.cat([torch.cat([matrix, matrix], 1), torch.cat([matrix, -matrix], 1)])
     orthonormal: Tensor = matrix / size**0.5
-    return orthonormal.to(device)
+    return orthonormal
 
 
 def packed_columns(name: str, column: Tensor, kind: RowKind) -> dict[str, _Column]:

@@ -74,7 +74,7 @@ def _levels(bits: int, like: Tensor) -> Tensor:
     """[r] float32, rising: what a number of so many bits can be."""
     above = _HALVES[bits]
     below = [-one for one in reversed(above)]
-    return torch.tensor([*below, *above], device=like.device)
+    return torch.tensor([*below, *above], dtype=torch.float32, device=like.device)
 
 
 def _subsets(moving: Tensor, dim: int) -> Tensor:
@@ -116,8 +116,9 @@ def _path(errors: Tensor) -> Tensor:
         uint8 [n, N].
     """
     count, _, rows = errors.shape
-    oldest, older, last, moving = torch.meshgrid(*[torch.arange(2)] * 4, indexing="ij")
-    subset = ((moving ^ last ^ oldest) << 1 | older).flatten().to(errors.device)
+    bit = torch.arange(2, device=errors.device)
+    oldest, older, last, moving = torch.meshgrid(bit, bit, bit, bit, indexing="ij")
+    subset = ((moving ^ last ^ oldest) << 1 | older).flatten()
     sums = errors.new_full((8, rows), torch.inf)
     sums[0] = 0.0
     from_oldest = []

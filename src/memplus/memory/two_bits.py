@@ -41,6 +41,8 @@ _STEPS = 8
 """Of a scale, to a doubling."""
 _MIDDLE = 128
 """The byte of a scale of 1; 0 is that of nothing."""
+_LEAST = 2.0 ** ((1 - _MIDDLE) / _STEPS)
+"""What a scale is nearer to than to nothing; below half of it, it is nothing."""
 _FLATTEST = 64
 """No direction is taken to be flatter than the longest one by more: few rows do not tell."""
 _LONGEST = 1e15
@@ -113,7 +115,8 @@ def _bits_along(width: int) -> list[int]:
 
 def _axes(heads: int, width: int, like: Tensor) -> Tensor:
     kept = directions_kept(width)
-    return torch.eye(width, kept, device=like.device).expand(heads, width, kept)
+    axes = torch.eye(width, kept, dtype=torch.float32, device=like.device)
+    return axes.expand(heads, width, kept)
 
 
 # Values -----------------------------------------------------------------------------------------
@@ -180,7 +183,7 @@ def _levels(packed: Tensor, bits: Sequence[int]) -> Tensor:
 def _steps(scales: Tensor) -> Tensor:
     """uint8 [...]: scales [...] as bytes."""
     steps = (scales.log2() * _STEPS + _MIDDLE).round().clamp(1, 255)
-    return torch.where(scales > 0, steps, 0.0).to(torch.uint8)
+    return torch.where(scales > _LEAST / 2, steps, 0.0).to(torch.uint8)
 
 
 def _scales(steps: Tensor) -> Tensor:
