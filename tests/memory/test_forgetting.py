@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from tests.fakes import make_mplus, some_ids
+from tests.fakes import CONFIG, make_mplus, some_ids
 from tests.passes.test_span_queries import SPANS
 from tests.store.fakes import SMALL, FakeHost
 
 from memplus.errors import UnknownSourceError, UsageError
 from memplus.memory.forgetting import chosen_writes
+from memplus.memory.packing import centres_of
 from memplus.memory.state import Memory
 from memplus.store import MemoryStore, StoredMemory
 
@@ -81,6 +82,34 @@ def test_newest_rows_that_left_the_pool_are_kept_when_all_others_are_forgotten(
     assert torch.equal(again.pool.recent, recent)
     model.write(again, some_ids(3).tolist(), flush=True)
     assert again.short_term_rows == 2 * SPANS.span_rows
+
+
+def test_rows_that_leave_the_pool_for_an_empty_layer_share_what_the_pool_holds_with_it() -> None:
+    """In 2 bits; few as they are, they would not tell what later rows lie along."""
+    model = make_mplus(config=CONFIG, changes={"num_key_value_heads": 1, "head_dim": 16})
+    anew = 0
+    for seed in range(3):
+        memories = [model.new_memory(seed, rows=rows) for rows in ("int2", "exact")]
+        for memory in memories:
+            model.write(memory, some_ids(40).tolist(), source="gone", flush=True)
+            model.write(memory, some_ids(20, seed=1).tolist(), source="kept", flush=True)
+        narrow = memories[0]
+        assert narrow.long_term is not None
+        before = [dict(table.centres) for table in narrow.long_term.tables]
+        for memory in memories:
+            memory.forget(source="gone")
+        exact = memories[1]
+        assert exact.long_term is not None
+        assert exact.pool is not None
+        for layer, table in enumerate(narrow.long_term.tables):
+            if not table.centres or torch.equal(table.centres["v"], before[layer]["v"]):
+                continue
+            anew += 1
+            rows, held = exact.long_term.tables[layer], exact.pool.held
+            all_of_them = {name: torch.cat([rows[name], held[name][layer]]) for name in ("k", "v")}
+            for name, wanted in centres_of(all_of_them, "int2").items():
+                assert torch.allclose(table.centres[name].abs(), wanted.abs(), atol=1e-4)
+    assert anew
 
 
 def test_a_memory_without_sources_says_so() -> None:

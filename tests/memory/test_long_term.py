@@ -279,7 +279,10 @@ def test_keys_in_8_bits_find_the_same_spans() -> None:
     assert first / 400 >= 0.99
 
 
-def test_what_keys_in_2_bits_lie_along_is_not_looked_for_in_the_first_ones_alone() -> None:
+@pytest.mark.parametrize("outside", [False, True], ids=["of a write", "outside of one"])
+def test_what_keys_in_2_bits_lie_along_is_not_looked_for_in_the_first_ones_alone(
+    outside: bool,
+) -> None:
     """The first rows that are dropped are all of one kind; those that stay tell of the others."""
     made = torch.Generator().manual_seed(0)
     turn = torch.linalg.qr(torch.randn(16, 16, generator=made)).Q[:, :8]
@@ -291,7 +294,10 @@ def test_what_keys_in_2_bits_lie_along_is_not_looked_for_in_the_first_ones_alone
     for beside in (None, {"k": keys[1:]}):
         empty = pack({name: one[0, :0] for name, one in first.items()}, "int2")
         pool = LongTermPool([RowTable(empty)], NoEviction(), 4, rows="int2")
-        pool.append(first, beside)
+        if outside:
+            pool.take_back(0, {name: one[0] for name, one in first.items()}, beside or {})
+        else:
+            pool.append(first, beside)
         assert pool.tables[0].centres["k.leading"].shape == (1, 16, 14)
         pool.append(first | {"k": keys[:1, 20:24]}, beside)
         read = pool.take(0, "k", torch.arange(4, 8), torch.float32)

@@ -238,6 +238,20 @@ def test_directions_of_few_rows_are_looked_for_beside_them() -> None:
     assert found[False] < 0.2 < 0.4 < found[True]
 
 
+def test_rows_packed_at_once_have_in_common_what_rows_dropped_one_by_one_have() -> None:
+    rows = {name: rows_of((40, 2, 16), seed=seed) for seed, name in enumerate(("k", "v"))}
+    few, others = ({n: one[part] for n, one in rows.items()} for part in (slice(3), slice(3, 40)))
+    table = repacked(RowTable(few), "int2", others, keys=False)
+    for name, wanted in centres_of(rows, "int2").items():
+        found = table.centres[name]
+        if name == leading_of("k"):  # whose signs nobody chooses
+            found, wanted = found @ found.mT, wanted @ wanted.mT
+        assert torch.allclose(found, wanted, atol=1e-4)
+    alone = centres_of(few, "int4")
+    for name, found in repacked(RowTable(few), "int4", others, keys=False).centres.items():
+        assert torch.allclose(found, alone[name], atol=1e-6)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_rows_do_not_depend_on_what_torch_takes_by_default(

@@ -214,7 +214,7 @@ class MemoryContents:
         if self.long_term is not None:
             names = (*rows.long_term, "birth", "write_id")
             kept = None if dropped is None else {name: dropped[name] for name in names}
-            beside = None if self.pool is None else self.pool.columns
+            beside = None if self.pool is None else self.pool.held
             self.long_term.append(kept, beside)
 
     def empty_long_term(self, like: Mapping[str, Tensor]) -> LongTermPool:
@@ -264,8 +264,7 @@ class MemoryContents:
                 waiting, since = self.long_term.waiting, self.long_term.writes_since_merge
                 keys = self.config.retrieves_spans
                 layout, pool = self.long_term.layout, self.pool
-                full = pool is not None and pool.count == pool.slots
-                beside = pool.columns if pool is not None and full else {}
+                beside = {} if pool is None else pool.held
                 self.long_term = self.long_term_of(
                     [
                         repacked(table, rows, layout.of_layer(beside, layer) or None, keys=keys)

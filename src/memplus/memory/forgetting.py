@@ -122,8 +122,9 @@ def forget_rows(memory: MemoryContents, writes: Iterable[int], *, tail: bool) ->
         short = layers * (before - memory.pool.count) - moved
     if memory.long_term is not None and ids:
         long = memory.long_term.forget(gone, again)
+        beside = {} if memory.pool is None else memory.pool.held
         for layer, rows in enumerate(surplus):
-            memory.long_term.take_back(layer, rows)
+            memory.long_term.take_back(layer, rows, beside)
     memory.writes = list(memory.writes)
     for one in ids:
         memory.writes[one - 1] = WriteRecord(one, "", 0, 0)

@@ -11,7 +11,6 @@ Shapes: L layers, n rows of one layer, M retrieved rows, m rows that a read gets
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -109,9 +108,7 @@ class LongTermPool:
         if dropped is not None:
             for layer, table in enumerate(self.tables):
                 rows = self.layout.of_layer(dropped, layer)
-                first = self.rows == "int2" and not len(table)
-                more = self.layout.of_layer(beside, layer) if beside and first else {}
-                table.append(self._kept(rows, table, more))
+                table.append(self._kept(rows, table, self._more(layer, beside)))
             self.waiting += dropped["birth"].shape[1]
         self.writes_since_merge += 1
         if isinstance(self.eviction, CounterEviction):
@@ -160,20 +157,36 @@ class LongTermPool:
             table.keep(spans)
             table.append(rows)
 
-    def take_back(self, layer: int, rows: Mapping[str, Tensor]) -> None:
-        """Add rows [c, ...] that left one layer's short-term pool outside a write."""
+    def take_back(
+        self, layer: int, rows: Mapping[str, Tensor], beside: Mapping[str, Tensor]
+    ) -> None:
+        """Add rows [c, ...] that left one layer's short-term pool outside a write.
+
+        Args:
+            layer: which one.
+            rows: name -> [c, ...].
+            beside: name -> [L, N, ...], the rows that stay in the pool; see ``append``.
+        """
         table = self.tables[layer]
         if len(rows["birth"]):
             own = {name: column for name, column in rows.items() if name in table.names}
-            table.append(self._kept(own, table))
+            table.append(self._kept(own, table, self._more(layer, beside)))
+
+    def _more(self, layer: int, beside: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+        """Rows of the pool that tell what a layer's first rows in 2 bits have in common."""
+        first = self.rows == "int2" and not len(self.tables[layer])
+        return self.layout.of_layer(beside, layer) if beside and first else {}
 
     def _kept(
         self,
         rows: Mapping[str, Tensor],
         table: RowTable,
-        beside: Mapping[str, Tensor] = MappingProxyType({}),
+        beside: Mapping[str, Tensor],
     ) -> dict[str, Tensor]:
-        """New rows [c, ...] of a layer as its table keeps them; the first ones are its centre."""
+        """New rows [c, ...] of a layer as its table keeps them.
+
+        What they have in common is that of the first ones, and of rows ``beside`` [N, ...] them.
+        """
         count = len(next(iter(rows.values()))) if rows else 0
         if self.rows != "exact" and not len(table) and count:
             known = {n: torch.cat([rows[n], one]) for n, one in beside.items() if n in rows}

@@ -18,7 +18,7 @@ numbers of a group, R width of retrieval keys.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from itertools import chain
 from math import prod
@@ -349,22 +349,21 @@ def repacked(
     Args:
         table: exact, or packed in more bits.
         kind: ``int8``, ``int4`` or ``int2``.
-        beside: name -> [N, ...], other rows of the layer among which leading directions are looked
-            for too, since the table's own may be few.
+        beside: name -> [N, ...], other rows of the layer, among which what rows in 2 bits have in
+            common is looked for too, since the table's own may be few.
         keys: see ``pack``.
     """
     there = [name for name in PACKED if name in table.names]
     centres = {}
     for name in there if len(table) else []:
-        total = sum(_exact(table, name, start).sum(dim=0) for start in _starts(table))
+        others = [beside[name].float()] if beside and kind == "int2" else []
+        count = len(table) + sum(map(len, others))
+        total = sum(piece.sum(dim=0) for piece in _pieces(table, name, others))
         assert isinstance(total, Tensor)
-        centres[name] = total / len(table)
+        centres[name] = total / count
         if leading_shape(name, centres[name].shape, kind):
-            others = [] if beside is None else [beside[name].float()]
-            pieces = chain((_exact(table, name, start) for start in _starts(table)), others)
-            spread = sum(_spread(piece - centres[name]) for piece in pieces)
+            spread = sum(_spread(one - centres[name]) for one in _pieces(table, name, others))
             assert isinstance(spread, Tensor)
-            count = len(table) + sum(map(len, others))
             centres[leading_of(name)] = principal_directions(spread / count)
     columns: dict[str, list[Tensor]] = {}
     for start in _starts(table) if table.names else []:
@@ -383,6 +382,11 @@ _BLOCK = 16_384
 def _starts(table: RowTable) -> range:
     """The first row of every block; an empty table has one block."""
     return range(0, max(1, len(table)), _BLOCK)
+
+
+def _pieces(table: RowTable, name: str, others: Sequence[Tensor]) -> Iterator[Tensor]:
+    """[c, ...] float32: a column block by block, then others."""
+    return chain((_exact(table, name, start) for start in _starts(table)), others)
 
 
 def _exact(table: RowTable, name: str, start: int) -> Tensor:

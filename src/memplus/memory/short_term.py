@@ -159,6 +159,11 @@ class ShortTermPool:
         return int(self.position.shape[0])
 
     @property
+    def held(self) -> dict[str, Tensor]:
+        """Columns [L, n, ...] of the rows in use, in no order; not to be written to."""
+        return {name: column[:, : self.count] for name, column in self.columns.items()}
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the rows in use and their bookkeeping, as they are saved; room that waits for
         more is not counted."""
