@@ -1,4 +1,4 @@
-"""Long-term rows in 8, 4 or about 2 bits: about their mean, rounded to the nearest level.
+"""Long-term rows in 8, 4 or about 2 bits: about their mean, rounded to levels.
 
 A row is packed once, when it leaves the short-term pool, and unpacked where it is read, so that
 what is in memory and what is on a disk are the same numbers.
@@ -9,8 +9,10 @@ mean of the first rows that a layer packs, its centre, is kept once and subtract
 bits the numbers of a head are then turned by a Hadamard matrix, which spreads the few large ones
 over their group; every group has a scale of its own, at which its largest number is level -8.
 
-In about 2 bits values are turned likewise, and keys are kept along the directions that tell them
-apart (``memory.two_bits``). A layer finds these once, as its centre, and keeps them beside it.
+In 8 and 4 bits every number goes to the level nearest to it. In about 2 bits those of a group are
+rounded together (``memory.trellis``). Values are turned likewise before, and keys are kept along
+the directions that tell them apart (``memory.two_bits``). A layer finds these once, as its centre,
+and keeps them beside it; both are of its first rows and of those in the short-term pool then.
 
 Shapes: c rows, H heads, w numbers of a head (or of a hidden vector), d directions of a head, g
 numbers of a group, R width of retrieval keys.
@@ -219,7 +221,7 @@ def pack(
 
     Returns:
         In 8 bits: levels int8 [c, ...] and scales float32 [c]. In 4 bits: two levels to a byte,
-        uint8 [c, ..., w / 2], and scales float16 [c, ..., w / g]. In 2 bits: four levels to a byte,
+        uint8 [c, ..., w / 2], and scales float16 [c, ..., w / g]. In 2 bits: four codes to a byte,
         uint8 [c, ..., w / 4], and scales uint8 [c, ..., w / g]; keys as ``two_bits.pack_along``.
     """
     packed: dict[str, Tensor] = {}
