@@ -378,7 +378,7 @@ def repacked(
     return RowTable({name: torch.cat(pieces) for name, pieces in columns.items()}, centres)
 
 
-_BLOCK = 16_384
+_BLOCK = 4_096
 
 
 def _starts(table: RowTable) -> range:

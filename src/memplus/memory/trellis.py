@@ -29,7 +29,7 @@ _HALVES = {
     ),
 }
 """By bits, the levels above zero in units of a standard deviation; those below mirror them."""
-_BLOCK = 16_384
+_BLOCK = 4_096
 """Rows whose paths are looked for at once."""
 _SUBSETS = 4
 
