@@ -319,3 +319,22 @@ def test_an_empty_table_is_packed_without_a_centre() -> None:
     assert len(table) == 0
     assert table["k"].dtype == torch.uint8
     assert not table.centres
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
+def test_a_number_that_is_none_leaves_what_the_other_rows_have_in_common(
+    kind: RowKind, wrong: float
+) -> None:
+    rows = rows_of((300, 2, 64)) + 20
+    rows[3, 0, 5] = wrong
+    beside = {"k": rows[:100]}
+    for centres in (
+        centres_of({"k": rows}, kind),
+        repacked(RowTable({"k": rows}), kind, beside, keys=False).centres,
+    ):
+        assert all(bool(one.isfinite().all()) for one in centres.values())
+        found = again(
+            pack({"k": rows}, kind, centres), "k", centres["k"], centres.get(leading_of("k"))
+        )
+        assert distance(found[4:] - 20, rows[4:] - 20) < 0.5

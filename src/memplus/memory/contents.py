@@ -247,7 +247,9 @@ class MemoryContents:
     def pack(self, rows: Literal["int8", "int4", "int2"] = "int8") -> None:
         """Keep long-term rows in 8, 4 or 2 bits from now on, those that are there included.
 
-        Rows in 8 or 4 bits can be packed further; what was packed is never unpacked again.
+        Rows in 8 or 4 bits can be packed further; what was packed is never unpacked again. What the
+        rows of a layer have in common is kept beside them, which may outweigh what few rows save;
+        ``max_bytes`` is looked at by the next write.
 
         Raises:
             UsageError: there is no such way, or the rows are in fewer bits already.

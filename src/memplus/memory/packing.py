@@ -186,7 +186,7 @@ def centres_of(rows: Mapping[str, Tensor], kind: RowKind) -> dict[str, Tensor]:
         leading directions [H, w, d] where it is kept by them.
     """
     there = {name: column.float() for name, column in rows.items() if name in PACKED}
-    found = {name: column.mean(dim=0) for name, column in there.items()}
+    found = {name: _finite(column).mean(dim=0) for name, column in there.items()}
     for name, column in there.items():
         if leading_shape(name, column.shape[1:], kind):
             spread = _spread(column - found[name]) / max(1, len(column))
@@ -197,10 +197,15 @@ def centres_of(rows: Mapping[str, Tensor], kind: RowKind) -> dict[str, Tensor]:
 def _spread(apart: Tensor) -> Tensor:
     """[H, w, w] float64: how the numbers of rows [c, H, w] about their centre go together.
 
-    What is no number tells nothing; in float64 the square of every other float32 is one.
+    In float64 the square of every float32 is a number.
     """
-    apart = apart.double().nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+    apart = _finite(apart.double())
     return torch.einsum("chw,chv->hwv", apart, apart)
+
+
+def _finite(numbers: Tensor) -> Tensor:
+    """What is no number tells nothing of the others."""
+    return numbers.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def pack(
@@ -360,7 +365,7 @@ def repacked(
     for name in there if len(table) else []:
         others = [beside[name].float()] if beside and kind == "int2" else []
         count = len(table) + sum(map(len, others))
-        total = sum(piece.sum(dim=0) for piece in _pieces(table, name, others))
+        total = sum(_finite(piece).sum(dim=0) for piece in _pieces(table, name, others))
         assert isinstance(total, Tensor)
         centres[name] = total / count
         if leading_shape(name, centres[name].shape, kind):
