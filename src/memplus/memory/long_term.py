@@ -20,6 +20,7 @@ from memplus.memory.computed_again import ComputedAgain
 from memplus.memory.layout import BOOKS, LongTermLayout
 from memplus.memory.packing import (
     KEY,
+    PACKED,
     RowKind,
     centres_of,
     leading_of,
@@ -86,8 +87,7 @@ class LongTermPool:
     def fork(self) -> LongTermPool:
         """The same rows, going their own way."""
         tables = [table.fork() for table in self.tables]
-        rule, kept, span = self.eviction, self.rows, self.span
-        twin = LongTermPool(tables, rule, self.retrieved, rows=kept, span=span)
+        twin = LongTermPool(tables, self.eviction, self.retrieved, rows=self.rows, span=self.span)
         twin.waiting = self.waiting
         twin.writes_since_merge = self.writes_since_merge
         return twin
@@ -108,7 +108,7 @@ class LongTermPool:
         if dropped is not None:
             for layer, table in enumerate(self.tables):
                 rows = self.layout.of_layer(dropped, layer)
-                table.append(self._kept(rows, table, self._more(layer, beside)))
+                table.append(self._kept(layer, rows, beside))
             self.waiting += dropped["birth"].shape[1]
         self.writes_since_merge += 1
         if isinstance(self.eviction, CounterEviction):
@@ -170,34 +170,22 @@ class LongTermPool:
         table = self.tables[layer]
         if len(rows["birth"]):
             own = {name: column for name, column in rows.items() if name in table.names}
-            table.append(self._kept(own, table, self._more(layer, beside)))
-
-    def _more(self, layer: int, beside: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
-        """Rows of the pool that tell what a layer's first rows in 2 bits have in common."""
-        first = self.rows == "int2" and not len(self.tables[layer])
-        return self.layout.of_layer(beside, layer) if beside and first else {}
+            table.append(self._kept(layer, own, beside))
 
     def _kept(
-        self,
-        rows: Mapping[str, Tensor],
-        table: RowTable,
-        beside: Mapping[str, Tensor],
+        self, layer: int, rows: Mapping[str, Tensor], beside: Mapping[str, Tensor] | None
     ) -> dict[str, Tensor]:
-        """New rows [c, ...] of a layer as its table keeps them.
-
-        What they have in common is that of the first ones, and of rows ``beside`` [N, ...] them.
-        """
-        count = len(next(iter(rows.values()))) if rows else 0
-        if self.rows != "exact" and not len(table) and count:
-            known = {n: torch.cat([rows[n], one]) for n, one in beside.items() if n in rows}
+        """New rows [c, ...] of a layer as its table keeps them, the first ones telling how."""
+        table = self.tables[layer]
+        if self.rows != "exact" and not len(table) and any(map(len, rows.values())):
+            more = self.layout.of_layer(beside, layer) if beside and self.rows == "int2" else {}
             table.centres.clear()
-            table.centres.update(centres_of({**rows, **known}, self.rows))
+            table.centres.update(_in_common(rows, more, self.rows))
         keys = KEY in table.names and table.dtype(KEY) == torch.int8
         kept = pack(rows, self.rows, table.centres, keys=keys)
         if isinstance(self.eviction, CounterEviction) and "birth" in rows:
-            kept["counter"] = torch.full_like(
-                rows["birth"], self.eviction.initial, dtype=torch.float32
-            )
+            initial = float(self.eviction.initial)
+            kept["counter"] = torch.full_like(rows["birth"], initial, dtype=torch.float32)
         return kept
 
     def _booked(self, layer: int) -> int:
@@ -362,3 +350,12 @@ def _layout_of(tables: Sequence[RowTable]) -> LongTermLayout:
     booked = [at for at, one in enumerate(tables) if BOOKS[0] in one.names]
     spans = [range(at[0], at[-1] + 1) if at else range(0) for at in (rows, keyed, booked)]
     return LongTermLayout(*spans)
+
+
+def _in_common(
+    rows: Mapping[str, Tensor], beside: Mapping[str, Tensor], kind: RowKind
+) -> dict[str, Tensor]:
+    """What ``centres_of`` finds in rows [c, ...] together with those ``beside`` them, [N, ...]."""
+    names = [name for name in PACKED if name in rows]
+    pieces = {name: [rows[name], *([beside[name]] if name in beside else [])] for name in names}
+    return centres_of({name: torch.cat(one) for name, one in pieces.items()}, kind)
