@@ -196,7 +196,11 @@ def test_how_rows_are_kept_is_no_part_of_what_memory_and_model_agree_on() -> Non
 
 @pytest.mark.parametrize(
     ("name", "does"),
-    [("supersedes", "supersedes_spans"), ("neighbours", "retrieves_neighbours")],
+    [
+        ("supersedes", "supersedes_spans"),
+        ("neighbours", "retrieves_neighbours"),
+        ("sharpens", "sharpens_spans"),
+    ],
 )
 def test_how_spans_are_chosen_is_no_part_of_it_either(name: str, does: str) -> None:
     way = SpanRetrieval(span_rows=64, layer=2)

@@ -111,6 +111,9 @@ class SpanRetrieval:
     neighbours: bool = field(default=False, compare=False)
     """Whether a retrieved span takes along the one told just before or after it, whichever suits
     the question better, in the place of spans that suit it less; no row depends on it."""
+    sharpens: bool = field(default=False, compare=False)
+    """Whether spans are chosen by what tokens match far more than others, rather than by the mean;
+    no row depends on it."""
     kind: Literal["spans"] = "spans"
 
     def __post_init__(self) -> None:
@@ -119,6 +122,7 @@ class SpanRetrieval:
         flag("retrieval.weighs", self.weighs)
         flag("retrieval.supersedes", self.supersedes)
         flag("retrieval.neighbours", self.neighbours)
+        flag("retrieval.sharpens", self.sharpens)
 
 
 Retrieval = RowRetrieval | SpanRetrieval
@@ -313,6 +317,11 @@ class MemoryConfig:
     def retrieves_neighbours(self) -> bool:
         """Whether a retrieved span takes along the one told just before or after it."""
         return self.has_long_term and bool(getattr(self.retrieval, "neighbours", False))
+
+    @property
+    def sharpens_spans(self) -> bool:
+        """Whether spans are chosen by what tokens match far more than others."""
+        return self.has_long_term and bool(getattr(self.retrieval, "sharpens", False))
 
     @property
     def has_long_term(self) -> bool:

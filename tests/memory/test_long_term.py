@@ -185,7 +185,8 @@ def test_retrieving_spans_equals_a_sort_in_plain_python(
     store.append(columns)
     generator = torch.Generator().manual_seed(seed)
     prompts = [torch.randn(tokens, 2, generator=generator) for tokens in (3, 1)]
-    for queries, scores in zip(prompts, store.span_scores(prompts), strict=True):
+    for queries, matches in zip(prompts, store.span_matches(prompts), strict=True):
+        scores = matches.mean(dim=0)
         chosen = store.best_spans(scores)
         slow = []
         for at in range(len(births)):
@@ -239,8 +240,9 @@ def test_the_oldest_spans_go_whole() -> None:
 
 def test_no_span_is_retrieved_where_none_is_stored() -> None:
     store = span_store(NoEviction(), 3, 3)
-    (scores,) = store.span_scores([torch.ones(2, 2)])
-    assert len(store.best_spans(scores)) == len(scores) == 0
+    (matches,) = store.span_matches([torch.ones(2, 2)])
+    assert matches.shape == (2, 0)
+    assert len(store.best_spans(matches.mean(dim=0))) == 0
 
 
 def test_keys_in_8_bits_find_the_same_spans() -> None:
@@ -271,7 +273,8 @@ def test_keys_in_8_bits_find_the_same_spans() -> None:
     ]
     assert packed.tables[0]["key"].dtype == torch.int8
     same = first = 0
-    for left, right in zip(exact.span_scores(prompts), packed.span_scores(prompts), strict=True):
+    stores = (one.span_matches(prompts) for one in (exact, packed))
+    for left, right in ((mine.mean(dim=0), theirs.mean(dim=0)) for mine, theirs in zip(*stores)):
         mine, theirs = exact.best_spans(left), packed.best_spans(right)
         same += len(set(mine.tolist()) & set(theirs.tolist()))
         first += int(left.argmax() == right.argmax())

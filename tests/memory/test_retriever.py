@@ -5,10 +5,11 @@ from memplus.config import MemoryConfig, SpanRetrieval
 from memplus.memory import retriever
 from memplus.memory.retriever import (
     MemoryWeights,
-    direction_scores,
     directions,
     oldest_first,
     retrieval_scores,
+    sharpened,
+    span_matches,
     span_scores,
 )
 
@@ -124,7 +125,23 @@ def test_scores_by_directions_are_those_of_the_keys():
     unit = directions(keys)
     assert unit.dtype == torch.float32
     assert torch.allclose(unit.norm(dim=1), torch.ones(8))
-    assert torch.equal(direction_scores(queries, unit, 4), span_scores(queries, keys, 4))
+    matches = span_matches(queries, unit, 4)
+    assert torch.equal(matches.mean(dim=0), span_scores(queries, keys, 4))
+    for token, span in [(token, span) for token in range(3) for span in range(2)]:
+        best = max(float(queries[token] @ one) for one in unit[4 * span : 4 * span + 4])
+        assert float(matches[token, span]) == pytest.approx(best, abs=1e-6)
+
+
+def test_a_token_that_matches_few_spans_decides_over_many_that_match_all():
+    """Of the first span one token knows much, of the second five tokens a little more each."""
+    matches = torch.zeros(6, 12)
+    matches[0, 0], matches[1:, 1] = 3.0, 0.7
+    assert int(matches.mean(dim=0).argmax()) == 1
+    scores = sharpened(matches, 10)
+    assert int(scores.argmax()) == 0
+    for span in range(12):
+        above = [max(0.0, float(one[span] - one[:10].mean())) for one in matches]
+        assert float(scores[span]) == pytest.approx(sum(one**1.5 for one in above) / 6, abs=1e-6)
 
 
 def test_what_rows_have_in_common_is_taken_from_them() -> None:

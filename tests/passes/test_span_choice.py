@@ -99,6 +99,29 @@ def test_a_read_with_neighbours_is_that_of_a_slow_reference(changes: dict[str, b
     assert other
 
 
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"supersedes": False}, {"weighs": False, "supersedes": False}, {"neighbours": True}],
+)
+@torch.no_grad()
+def test_a_read_by_what_tokens_match_far_more_is_that_of_a_slow_reference(
+    changes: dict[str, bool],
+) -> None:
+    model, memory, slow = written("llama", replacing(sharpens=True, **changes))
+    other = 0
+    prompts = [some_ids(3 + seed % 9, seed=60 + seed) for seed in range(2, 20)]
+    for seed, prompt in enumerate(prompts):
+        if model.weights.superseding is not None:
+            rule(model, memory, seed)
+        slow.eager = make_model("llama", attention="eager")
+        assert distance(model(prompt, memory=memory).logits[0], slow.logits(prompt)) <= TOLERANCE
+        births, standing = {one.birth for one in slow.chosen(prompt)}, slow.standing(prompt)
+        by_mean = sorted((one.birth for one in slow.long), key=lambda birth: -standing[birth])
+        other += births != set(by_mean[: len(births)])
+    assert other
+
+
 @torch.no_grad()
 def test_nothing_is_left_of_what_is_not_read() -> None:
     """As if the spans were not there; what stands behind them keeps its place."""
@@ -122,14 +145,14 @@ def test_a_later_span_is_read_wherever_the_earlier_one_would_have_been() -> None
     before = SpansBefore(memory, memory.long_term)
     for prompt in PROMPTS:
         queries = torch.randn(len(prompt), 8, generator=torch.Generator().manual_seed(len(prompt)))
-        (scores,) = memory.long_term.span_scores([queries])
-        some = before.compared(before.scores(queries, scores))
+        (matches,) = memory.long_term.span_matches([queries])
+        some = before.compared(before.matches(queries, matches).mean(dim=0))
         newest = int(some.places[some.births.argmax()])
         (choice,) = choose_spans(model.weights, memory, [queries])
-        if newest < len(scores):
+        if newest < matches.shape[1]:
             assert newest * 4 in choice.rows.tolist()
         left = choice.scores[::4].isneginf().nonzero().squeeze(1).tolist()
-        compared = [at for at in some.places.tolist() if at != newest and at < len(scores)]
+        compared = [at for at in some.places.tolist() if at != newest and at < matches.shape[1]]
         assert left == sorted(compared)
         assert choice.behind is not None
         assert bool(choice.behind.isfinite().all())
@@ -267,8 +290,8 @@ def test_what_is_not_read_is_no_evidence() -> None:
         ids = torch.tensor([model.asker.encode(question)])
         asked = torch.ones_like(ids, dtype=torch.bool)
         (queries,) = span_queries(model.backbone, model.weights, ids, asked)
-        (scores,) = memory.long_term.span_scores([queries])
-        some = before.compared(before.scores(queries, scores))
+        (matches,) = memory.long_term.span_matches([queries])
+        some = before.compared(before.matches(queries, matches).mean(dim=0))
         left = some.births.sort().values.tolist()[:-1]
         # A write of eight tokens leaves two spans of four.
         unread = {(write, places.tokens(write, one)[0]) for one in left for write in [-(-one // 8)]}

@@ -55,12 +55,24 @@ class SpanMemory:
 
     def scores(self, ids: Tensor, spans: list[Span] | None = None) -> list[float]:
         """What a prompt [T] scores every dropped span with, or these spans."""
+        matches = self.matches(ids, self.long if spans is None else spans)
+        return [sum(best) / len(best) for best in matches]
+
+    def matches(self, ids: Tensor, spans: list[Span]) -> list[list[float]]:
+        """How well each token of a prompt [T] matches each span at best."""
         queries = self.queries(ids)
-        found = []
-        for keys in self.keys(self.long if spans is None else spans):
-            best = [max(float(q @ k / k.norm()) for k in keys) for q in queries]
-            found.append(sum(best) / len(best))
-        return found
+        return [
+            [max(float(q @ k / k.norm()) for k in keys) for q in queries]
+            for keys in self.keys(spans)
+        ]
+
+    def sharpened(self, ids: Tensor, spans: list[Span]) -> list[float]:
+        """Scores of spans by what each token matches above its average over the dropped ones."""
+        matches = self.matches(ids, spans)
+        stored = self.matches(ids, self.long)
+        average = [sum(column) / len(stored) for column in zip(*stored, strict=True)]
+        above = [[max(0.0, m - a) for m, a in zip(row, average, strict=True)] for row in matches]
+        return [sum(one**1.5 for one in row) / len(row) for row in above]
 
     def queries(self, ids: Tensor) -> Tensor:
         """[T, R] of a prompt [T]."""
@@ -82,23 +94,26 @@ class SpanMemory:
         retriever = self.model.weights.layer_retriever(layer)
         return [retriever.keys(access.norm(span.hidden[layer])) for span in spans]
 
-    def standing(self, ids: Tensor) -> dict[int, float]:
-        """What a prompt [T] chooses every span by, dropped or not, by its birth."""
+    def standing(self, ids: Tensor, *, choosing: bool = False) -> dict[int, float]:
+        """What a prompt [T] weighs, or chooses, every span by, dropped or not: by its birth."""
         spans = [*self.long, *self.short]
         scores = self.scores(ids, spans)
+        by = scores
+        if choosing and self.model.memory_config.sharpens_spans:
+            by = self.sharpened(ids, spans)
         rule = self.model.weights.superseding
         if rule is not None:
             places = sorted(range(len(spans)), key=lambda at: -scores[at])[:4]
             compared = [spans[at] for at in places]
             births = [span.birth for span in compared]
             pairs = slow_replaced(rule.tolist(), self.queries(ids), self.keys(compared), births)
-            scores = slow_lifted(scores, places, pairs)
-        return {span.birth: score for span, score in zip(spans, scores, strict=True)}
+            by = slow_lifted(by, places, pairs)
+        return {span.birth: score for span, score in zip(spans, by, strict=True)}
 
     def chosen(self, ids: Tensor) -> list[Span]:
         """The spans that a prompt [T] reads, oldest first."""
         config = self.model.memory_config
-        standing = self.standing(ids)
+        standing = self.standing(ids, choosing=True)
         order = sorted(self.long, key=lambda span: -standing[span.birth])
         if config.retrieves_neighbours:
             order = self._with_neighbours(order, standing)

@@ -96,12 +96,13 @@ def test_what_is_retrieved_as_one_is_a_span_or_a_chunk() -> None:
     assert (spans.span_tokens, spans.spans_retrieved) == (6, 3)
 
 
-def test_neighbours_belong_to_the_identity_of_who_retrieves_them() -> None:
-    along = replace(SPANS, retrieval=replace(WAY, neighbours=True))
+@pytest.mark.parametrize("rule", ["neighbours", "sharpens"])
+def test_how_spans_are_chosen_belongs_to_the_identity_of_who_retrieves_them(rule: str) -> None:
+    along = replace(SPANS, retrieval=replace(WAY, **{rule: True}))
     alone, together = (
         Shared(lambda config=one: make_mplus("llama", config)) for one in (SPANS, along)
     )
-    assert MPlusSystem(together).identity == {**MPlusSystem(alone).identity, "neighbours": True}
+    assert MPlusSystem(together).identity == {**MPlusSystem(alone).identity, rule: True}
     assert MemoryLLMSystem(together).identity == MemoryLLMSystem(alone).identity
 
 

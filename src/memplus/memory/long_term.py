@@ -29,10 +29,10 @@ from memplus.memory.packing import (
     unpack,
 )
 from memplus.memory.retriever import (
-    direction_scores,
     directions,
     oldest_first,
     retrieval_scores,
+    span_matches,
 )
 from memplus.memory.rows import RowTable
 
@@ -257,8 +257,8 @@ class LongTermPool:
         order = oldest_first(torch.arange(len(best), device=best.device), table.take("birth", best))
         return best[order], scores
 
-    def span_scores(self, prompts: Sequence[Tensor]) -> list[Tensor]:
-        """What each of several prompts scores every span with.
+    def span_matches(self, prompts: Sequence[Tensor]) -> list[Tensor]:
+        """What the tokens of several prompts match every span with; a span's score is their mean.
 
         Every key is looked up once, however many prompts there are.
 
@@ -266,14 +266,14 @@ class LongTermPool:
             prompts: [T, R] f_q of each prompt's tokens at the layer that asks.
 
         Returns:
-            [n / s] for every prompt.
+            [T, n / s] for every prompt.
         """
-        scores: list[list[Tensor]] = [[] for _ in prompts]
+        matches: list[list[Tensor]] = [[] for _ in prompts]
         for keys in self.tables[self.layout.keyed[0]].blocks(KEY, together=self.span):
             unit = directions(keys)
-            for found, queries in zip(scores, prompts, strict=True):
-                found.append(direction_scores(queries, unit, self.span))
-        return [torch.cat(found) for found in scores]
+            for found, queries in zip(matches, prompts, strict=True):
+                found.append(span_matches(queries, unit, self.span))
+        return [torch.cat(found, dim=1) for found in matches]
 
     def best_spans(self, scores: Tensor, *, neighbours: bool = False) -> Tensor:
         """The spans that are retrieved: the same rows in every layer.

@@ -18,10 +18,11 @@ __all__ = [
     "LayerRetriever",
     "MemoryWeights",
     "behind_best",
-    "direction_scores",
     "directions",
     "oldest_first",
     "retrieval_scores",
+    "sharpened",
+    "span_matches",
     "span_scores",
 ]
 
@@ -29,6 +30,8 @@ _BLOCK = 16_384
 """Rows scored at a time."""
 _WEIGHT = 32.0
 """Scale of ``span_weights``: they are of the size of other weights, so that they learn as fast."""
+_SHARPNESS = 1.5
+"""The power of ``sharpened``; LOG.md compares three."""
 
 
 class LayerRetriever(nn.Module):
@@ -201,7 +204,7 @@ def span_scores(queries: Tensor, keys: Tensor, span: int, share: Tensor | None =
     Returns:
         [..., n / s], float32 except inside autocast.
     """
-    return direction_scores(queries, directions(keys), span, share)
+    return _mean(span_matches(queries, directions(keys), span), share)
 
 
 def behind_best(scores: Tensor, span: int) -> Tensor:
@@ -224,13 +227,35 @@ def directions(keys: Tensor) -> Tensor:
     return unit
 
 
-def direction_scores(
-    queries: Tensor, unit: Tensor, span: int, share: Tensor | None = None
-) -> Tensor:
-    """``span_scores``, given the ``directions`` of the keys."""
+def span_matches(queries: Tensor, unit: Tensor, span: int) -> Tensor:
+    """What ``span_scores`` takes the mean of.
+
+    Args:
+        queries: [..., T, R].
+        unit: [..., n, R], the ``directions`` of the keys.
+        span: rows of a span, s.
+
+    Returns:
+        [..., T, n / s] the best match of each token among a span's rows.
+    """
     matches = queries.float() @ unit.transpose(-1, -2)
     best: Tensor = matches.unflatten(-1, (-1, span)).amax(dim=-1)
-    return _mean(best, share)
+    return best
+
+
+def sharpened(matches: Tensor, stored: int) -> Tensor:
+    """Scores of spans in which a token that matches few of them counts more than one of all.
+
+    Args:
+        matches: [T, S] from ``span_matches``.
+        stored: how many of the S, the first ones, tell what a token matches on average.
+
+    Returns:
+        [S]: the mean over the tokens of what each matches above that, to the power of 1.5.
+    """
+    average = matches[:, :stored].mean(dim=1, keepdim=True)
+    scores: Tensor = (matches - average).clamp(min=0).pow(_SHARPNESS).mean(dim=0)
+    return scores
 
 
 def _mean(matches: Tensor, share: Tensor | None) -> Tensor:

@@ -8,12 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from memplus.memory.long_term import LongTermPool
-from memplus.memory.retriever import MemoryWeights, behind_best, direction_scores, directions
+from memplus.memory.retriever import (
+    MemoryWeights,
+    behind_best,
+    directions,
+    sharpened,
+    span_matches,
+)
 from memplus.memory.short_term import ShortTermPool
 from memplus.memory.state import Memory
 from memplus.memory.superseding import COMPARED, lifted, replaced
@@ -66,18 +73,10 @@ def choose_spans(
     if stored is None:  # nothing was dropped yet: all that is there is read, and counts alike
         nothing = torch.zeros(0, dtype=torch.int64, device=prompts[0].device)
         return [SpanChoice(nothing, nothing.float())] * len(prompts)
-    found = stored.span_scores(prompts)
-    if weights.span_weights is None and weights.superseding is None:
-        neighbours = memory.config.retrieves_neighbours
-        chosen = [stored.best_spans(scores, neighbours=neighbours) for scores in found]
-        return [
-            SpanChoice(rows, scores.repeat_interleave(stored.span))
-            for rows, scores in zip(chosen, found, strict=True)
-        ]
     before = SpansBefore(memory, stored)
     return [
-        _choice(weights, before, queries, scores)
-        for queries, scores in zip(prompts, found, strict=True)
+        _choice(weights, before, queries, matches)
+        for queries, matches in zip(prompts, stored.span_matches(prompts), strict=True)
     ]
 
 
@@ -92,16 +91,22 @@ class SpansBefore:
     def __init__(self, memory: Memory, stored: LongTermPool) -> None:
         self.stored = stored
         self.neighbours = memory.config.retrieves_neighbours
+        self.sharpens = memory.config.sharpens_spans
         self.pool: ShortTermPool | None = None
         if memory.pool is not None and memory.pool.count:
             self.pool = memory.pool
-            self._own = directions(self.pool.columns["key"][0, : self.pool.count])
 
-    def scores(self, queries: Tensor, stored: Tensor) -> Tensor:
-        """[S] of the long-term spans, which are given, and after these the pool's by slot."""
+    @cached_property
+    def _own(self) -> Tensor:
+        """[p, R] directions of the pool's keys."""
+        assert self.pool is not None
+        return directions(self.pool.columns["key"][0, : self.pool.count])
+
+    def matches(self, queries: Tensor, stored: Tensor) -> Tensor:
+        """[T, S] of the long-term spans, which are given, and after these the pool's by slot."""
         if self.pool is None:
             return stored
-        return torch.cat([stored, direction_scores(queries, self._own, self.stored.span)])
+        return torch.cat([stored, span_matches(queries, self._own, self.stored.span)], dim=1)
 
     def compared(self, scores: Tensor) -> Compared:
         """The spans of the highest scores [S], as many as are compared with each other."""
@@ -121,20 +126,23 @@ class SpansBefore:
 
 
 def _choice(
-    weights: MemoryWeights, before: SpansBefore, queries: Tensor, scores: Tensor
+    weights: MemoryWeights, before: SpansBefore, queries: Tensor, found: Tensor
 ) -> SpanChoice:
-    """What one prompt reads where scores [n / s] weigh or spans replace others."""
-    span, rule = before.stored.span, weights.superseding
-    standing = before.scores(queries, scores)
+    """What one prompt reads, whose tokens match the long-term spans so well, [T, n / s]."""
+    span, rule, count = before.stored.span, weights.superseding, found.shape[1]
+    scores = found.mean(dim=0)
+    weighs = weights.span_weights is not None
+    matches = before.matches(queries, found) if weighs or rule is not None else found
+    standing = matches.mean(dim=0)
+    order = sharpened(matches, count) if before.sharpens else standing
     if rule is not None and len(standing) > 1:
         some = before.compared(standing)
         pairs = replaced(rule, queries, some.unit, some.births)
-        standing = lifted(standing, some.places, pairs)
-    own, pool = standing.tensor_split([len(scores)])
-    rows = before.stored.best_spans(own, neighbours=before.neighbours)
+        standing, order = (lifted(one, some.places, pairs) for one in (standing, order))
+    rows = before.stored.best_spans(order[:count], neighbours=before.neighbours)
+    own, pool = standing.tensor_split([count])
     read = torch.cat([own[rows[::span] // span], pool])
-    weighs = weights.span_weights is not None and len(read) > 0
-    behind = behind_best(read, span) if weighs else None
+    behind = behind_best(read, span) if weighs and len(read) else None
     if rule is None:
         return SpanChoice(rows, scores.repeat_interleave(span), behind)
     gone = read.isneginf().repeat_interleave(span)

@@ -186,7 +186,7 @@ class MPlusSystem(SharedSystem[NoOptions]):
 
     @property
     def _long_term(self) -> Mapping[str, Any]:
-        """How its rows are kept, the rule by which spans replace others, and their neighbours.
+        """How its rows are kept, and by which rules spans are chosen.
 
         Rows as computed, and no rule, go without saying: results of earlier releases were of no
         others.
@@ -195,7 +195,8 @@ class MPlusSystem(SharedSystem[NoOptions]):
         kept = {} if rows == "exact" else {"rows": rows}
         replacing = {} if rule is None else {"superseding": rule.tolist()}
         along = {"neighbours": True} if self.config.retrieves_neighbours else {}
-        return {**kept, **replacing, **along}
+        sharp = {"sharpens": True} if self.config.sharpens_spans else {}
+        return {**kept, **replacing, **along, **sharp}
 
     @cached_property
     def _begun_with(self) -> Mapping[str, str]:

@@ -95,8 +95,8 @@ def test_a_span_is_of_the_tokens_before_its_birth(model: MPlus) -> None:
     stored = memory.long_term_rows // 128
     for seed in range(8):
         queries = torch.randn(4, 8, generator=torch.Generator().manual_seed(seed))
-        (scores,) = memory.long_term.span_scores([queries])
-        some = before.compared(before.scores(queries, scores))
+        (matches,) = memory.long_term.span_matches([queries])
+        some = before.compared(before.matches(queries, matches).mean(dim=0))
         births = some.births.tolist()
         found = span_tokens(memory, before, some, stored)
         assert found == [(birth - 128, birth) for birth in births]  # a row for each token

@@ -109,11 +109,11 @@ def _ask(model: MPlus, memory: Memory, asked: Sequence[Asked]) -> Iterator[Pairs
     for start in range(0, len(asked), _TOGETHER):
         batch = asked[start : start + _TOGETHER]
         prompts = _queries(model, [model.asker.encode(one.question) for one in batch])
-        found = stored.span_scores(prompts)
-        for one, queries, scores in zip(batch, prompts, found, strict=True):
-            some = before.compared(before.scores(queries, scores))
+        found = stored.span_matches(prompts)
+        for one, queries, matches in zip(batch, prompts, found, strict=True):
+            some = before.compared(before.matches(queries, matches).mean(dim=0))
             features = pair_features(queries, some.unit).double().cpu()
-            places = span_tokens(memory, before, some, len(scores))
+            places = span_tokens(memory, before, some, matches.shape[1])
             yield label_pairs(one, features, places, some.births.tolist())
 
 
