@@ -99,6 +99,7 @@ def places(model: MPlus) -> list[nn.Module]:
     return [model.backbone.decoder, layers[0].module, layers[1].attention, inner]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", CASES)
 def test_a_stock_call_in_the_middle_of_a_pass_is_the_stock_models(name: str) -> None:
     model = CASES[name]()
@@ -113,6 +114,7 @@ def test_a_stock_call_in_the_middle_of_a_pass_is_the_stock_models(name: str) -> 
     assert_same(before, snapshot(model.model))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", CASES)
 def test_a_pass_in_the_middle_of_a_stock_call_disturbs_neither(name: str) -> None:
     model = CASES[name]()

@@ -85,6 +85,7 @@ AGREED = {(250, 20): 989, (1000, 50): 990, (2500, 50): 989, (10_000, 50): 878, (
 """Excerpts of which at least half of the segments agree where they begin."""
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not (REAL / "booksort").is_dir(), reason="the published data are not here")
 @pytest.mark.parametrize("size", SEGMENT_WORDS)
 @pytest.mark.parametrize(

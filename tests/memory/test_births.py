@@ -118,6 +118,7 @@ def test_what_a_forgotten_write_reaches_ends_where_its_rows_do() -> None:
     assert computed_again(memory, [], births) == (None, [False] * 8)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("config", [CONFIG, replace(CONFIG, retrieved_tokens=0)])
 @pytest.mark.parametrize("begun", [2, 6, 24])
 def test_short_writes_fill_up_with_rows_that_came_with_the_model_be_they_few_or_gone(

@@ -59,6 +59,7 @@ PLAIN = [(kind, story, False) for kind in KINDS for story in STORIES]
 STORED = [(kind, story, True) for kind in KINDS for story in ("of many, two", "in turns")]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("kind", "story", "stored"), [*PLAIN, *STORED])
 def test_nothing_that_was_computed_again_from_what_is_forgotten_stays(
     kind: str, story: str, stored: bool, tmp_path: Path

@@ -27,6 +27,7 @@ def test_features_are_those_of_a_slow_reference(tokens: int, spans: int, size: i
             assert found[i, j].tolist() == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(8))
 def test_what_is_replaced_is_what_a_slow_reference_says(seed: int) -> None:
     keys, queries = some_keys(COMPARED, 32, 6, seed), asked(9, 6, seed)

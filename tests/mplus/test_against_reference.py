@@ -149,6 +149,7 @@ def test_memories_and_reads_stay_alike_over_many_writes(tmp_path: Path, shape: S
         same_read(both, memory, state, prompt[: 1 + i % 7])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", SEEDS)
 @torch.no_grad()
 def test_models_of_random_shape_stay_alike(tmp_path: Path, seed: int) -> None:

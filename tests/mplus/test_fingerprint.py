@@ -348,6 +348,7 @@ EVERY_WAY: dict[str, tuple[Callable[[], MPlus], Callable[[MPlus], Any], str]] = 
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("way", EVERY_WAY)
 def test_a_memory_made_before_a_change_is_refused_after_it(tmp_path: Path, way: str) -> None:
     make, change, differs = EVERY_WAY[way]

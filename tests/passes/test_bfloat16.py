@@ -38,6 +38,7 @@ def in_products(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     return done
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stored", [0, 5])
 @pytest.mark.parametrize("name", FAMILIES)
 @torch.no_grad()

@@ -94,12 +94,14 @@ def check(model: MPlus, memories: list[Memory | None]) -> None:
 STEADY = [name for name in CONFIGS if name != "phi3-longrope-long"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", STEADY)
 def test_every_family_reads_its_memories_together(name: str) -> None:
     model = family(name)
     check(model, [*several(model), None])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", WINDOWED)
 def test_a_window_is_of_the_text_of_each_read(name: str) -> None:
     model = make_mplus(name, attention=eager_for(name), changes=WINDOWED[name])

@@ -59,6 +59,7 @@ def written(name: str, config: MemoryConfig) -> tuple[MPlus, Memory, SpanMemory]
 FAMILIES = ["llama", "qwen2", "gpt_neox", "llama-dynamic", "smollm3", "gemma3"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize("layer", [0, 2, 3])
 def test_a_read_is_that_of_a_slow_reference(name: str, layer: int) -> None:

@@ -114,6 +114,7 @@ def drive(server: Server, folder: Path, orders: list[dict[str, Any]]) -> list[bo
     return killed
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("point", POINTS)
 def test_killed_at_a_named_point(server: Server, tmp_path: Path, point: str) -> None:
     orders: list[dict[str, Any]] = []

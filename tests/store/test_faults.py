@@ -59,6 +59,7 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("lasting", [False, True], ids=["once", "from then on"])
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.slow)])

@@ -306,6 +306,7 @@ def started(path: Path) -> tuple[Owner, Interrupted, StoredMemory]:
     return one, disk, memory
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("meanwhile", MEANWHILE)
 @pytest.mark.parametrize("write", WRITES)
 @pytest.mark.parametrize("every", [9, pytest.param(1, marks=pytest.mark.slow)])

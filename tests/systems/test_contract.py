@@ -43,7 +43,14 @@ CANARY = "Qvyx"
 """Stands in no other text."""
 
 
-@pytest.fixture(scope="module", params=SYSTEMS)
+_SLOW = ("memllm", "memoryllm", "ret_llm")
+"""Systems that decode long, or are another one with less; `make test-ci` asks them too."""
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(one, marks=pytest.mark.long if one in _SLOW else ()) for one in SYSTEMS],
+)
 def system(request: pytest.FixtureRequest) -> System:
     (made,) = make_systems([spec_for(request.param)], SHARED)
     return made

@@ -147,6 +147,7 @@ def responded(client: openai.OpenAI, name: str) -> Any:
     return client.responses.create(model="nano", input=GATE["content"], user=name)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("ask", [chat, streamed, responded])
 @pytest.mark.parametrize("fault", [409, 429, 500, 503, DROP])
 def test_what_the_client_sends_again_by_itself_is_written_once(

@@ -30,6 +30,7 @@ def read_through(mechanism: LaMemo, ids: Tensor) -> tuple[Tensor, Window]:
     return mechanism.read_and_write(mechanism.empty(len(ids)), ids)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize("lookahead", ["mirrored", "signed", "off"])
 @torch.no_grad()
