@@ -119,10 +119,8 @@ class SpanRetrieval:
     def __post_init__(self) -> None:
         whole("retrieval.span_rows", self.span_rows, 1, _WIDEST)
         whole("retrieval.layer", self.layer, 0, _WIDEST)
-        flag("retrieval.weighs", self.weighs)
-        flag("retrieval.supersedes", self.supersedes)
-        flag("retrieval.neighbours", self.neighbours)
-        flag("retrieval.sharpens", self.sharpens)
+        for name in ("weighs", "supersedes", "neighbours", "sharpens"):
+            flag(f"retrieval.{name}", getattr(self, name))
 
 
 Retrieval = RowRetrieval | SpanRetrieval
@@ -306,22 +304,26 @@ class MemoryConfig:
     @property
     def weighs_spans(self) -> bool:
         """Whether scores of spans weigh their rows while they are read."""
-        return self.has_long_term and bool(getattr(self.retrieval, "weighs", False))
+        return self._spans_do("weighs")
 
     @property
     def supersedes_spans(self) -> bool:
         """Whether spans that a later one replaces are not read."""
-        return self.has_long_term and bool(getattr(self.retrieval, "supersedes", False))
+        return self._spans_do("supersedes")
 
     @property
     def retrieves_neighbours(self) -> bool:
         """Whether a retrieved span takes along the one told just before or after it."""
-        return self.has_long_term and bool(getattr(self.retrieval, "neighbours", False))
+        return self._spans_do("neighbours")
 
     @property
     def sharpens_spans(self) -> bool:
         """Whether spans are chosen by what tokens match far more than others."""
-        return self.has_long_term and bool(getattr(self.retrieval, "sharpens", False))
+        return self._spans_do("sharpens")
+
+    def _spans_do(self, name: str) -> bool:
+        """Whether spans are retrieved by a rule that is on."""
+        return self.has_long_term and bool(getattr(self.retrieval, name, False))
 
     @property
     def has_long_term(self) -> bool:

@@ -132,7 +132,7 @@ def test_scores_by_directions_are_those_of_the_keys():
         assert float(matches[token, span]) == pytest.approx(best, abs=1e-6)
 
 
-def test_a_token_that_matches_few_spans_decides_over_many_that_match_all():
+def test_a_token_that_matches_one_span_far_better_decides_over_many_that_do_a_little():
     """Of the first span one token knows much, of the second five tokens a little more each."""
     matches = torch.zeros(6, 12)
     matches[0, 0], matches[1:, 1] = 3.0, 0.7

@@ -44,7 +44,7 @@ CANARY = "Qvyx"
 
 
 _SLOW = ("memllm", "memoryllm", "ret_llm")
-"""Systems that decode long, or are another one with less; `make test-ci` asks them too."""
+"""Two that decode long, and M+ without its long-term memory: `make test-ci` asks them too."""
 
 
 @pytest.fixture(

@@ -403,4 +403,5 @@ def _exact(table: RowTable, name: str, start: int) -> Tensor:
     if scale_of(name) not in table.names:
         return column.float()
     scale = table.between(scale_of(name), start, stop)
-    return unpack(column, scale, torch.float32, table.centres.get(name))
+    common = table.centres
+    return unpack(column, scale, torch.float32, common.get(name), common.get(leading_of(name)))

@@ -244,7 +244,7 @@ def span_matches(queries: Tensor, unit: Tensor, span: int) -> Tensor:
 
 
 def sharpened(matches: Tensor, stored: int) -> Tensor:
-    """Scores of spans in which a token that matches few of them counts more than one of all.
+    """Scores of spans in which one token that matches far better outdoes many that do a little.
 
     Args:
         matches: [T, S] from ``span_matches``.

@@ -130,10 +130,10 @@ def _choice(
 ) -> SpanChoice:
     """What one prompt reads, whose tokens match the long-term spans so well, [T, n / s]."""
     span, rule, count = before.stored.span, weights.superseding, found.shape[1]
-    scores = found.mean(dim=0)
     weighs = weights.span_weights is not None
     matches = before.matches(queries, found) if weighs or rule is not None else found
     standing = matches.mean(dim=0)
+    scores = standing[:count]
     order = sharpened(matches, count) if before.sharpens else standing
     if rule is not None and len(standing) > 1:
         some = before.compared(standing)

@@ -194,9 +194,11 @@ class MPlusSystem(SharedSystem[NoOptions]):
         rows, rule = self.config.rows, self.shared.mplus.weights.superseding
         kept = {} if rows == "exact" else {"rows": rows}
         replacing = {} if rule is None else {"superseding": rule.tolist()}
-        along = {"neighbours": True} if self.config.retrieves_neighbours else {}
-        sharp = {"sharpens": True} if self.config.sharpens_spans else {}
-        return {**kept, **replacing, **along, **sharp}
+        rules = {
+            "neighbours": self.config.retrieves_neighbours,
+            "sharpens": self.config.sharpens_spans,
+        }
+        return {**kept, **replacing, **{name: True for name, does in rules.items() if does}}
 
     @cached_property
     def _begun_with(self) -> Mapping[str, str]:
