@@ -90,9 +90,15 @@ def test_listing_loads_no_model_library() -> None:
     [
         (
             "smollm2",
-            {"retrieved_tokens": 128, "rows": "int4", "supersedes": True, "neighbours": True},
+            {
+                "retrieved_tokens": 128,
+                "rows": "int4",
+                "supersedes": True,
+                "neighbours": True,
+                "sharpens": True,
+            },
         ),
-        ("qwen-0.5b", {"supersedes": True}),
+        ("qwen-0.5b", {"supersedes": True, "sharpens": True}),
     ],
 )
 def test_a_bundle_has_the_sizes_of_its_last_stage_but_for_what_docs_training_names(
@@ -106,5 +112,5 @@ def test_a_bundle_has_the_sizes_of_its_last_stage_but_for_what_docs_training_nam
         one | one["retrieval"] | one["adapters"] | {"retrieval": {}, "adapters": {}}
         for one in (stage, shipped)
     )
-    rules = {key: found[key] for key in ("supersedes", "neighbours") if key in found}
+    rules = {key: found[key] for key in ("supersedes", "neighbours", "sharpens") if key in found}
     assert {k: found[k] for k in trained if found[k] != trained[k]} | rules == differs
