@@ -159,3 +159,18 @@ def test_a_part_is_quoted_where_a_tokenizer_tells_less(model: MPlus) -> None:
     assert quoted(twice, Part(1, 4, 9), model.decode) == ("likes", None)
     without = _said(TOLD, ())
     assert quoted(without, Part(1, 4, 9), model.decode) == (TOLD, 100)
+
+
+def test_a_memory_whose_pool_was_forgotten_is_asked_also_beside_another(model: MPlus) -> None:
+    forgotten, other = model.new_memory(), model.new_memory()
+    for memory in (forgotten, other):
+        model.write(memory, some_ids(2 * SIZE).tolist(), source="diary", flush=True)
+    forgotten.forget(source="diary")
+    assert forgotten.pool is not None
+    assert forgotten.pool.count == 0
+    alone = model.ask(forgotten, QUESTION)
+    assert not alone.evidence
+    both = model.ask([forgotten, other], [QUESTION, QUESTION])
+    assert both[0].text == alone.text
+    assert not both[0].evidence
+    assert both[1].evidence[0].source == "diary"

@@ -150,7 +150,8 @@ class SpanParts:
             return torch.zeros(0, dtype=torch.int64)
         slots = pool.slot_order()[0, : pool.count][size - 1 :: size]
         births, ids = pool.birth[0, slots].tolist(), pool.write_id[0, slots].tolist()
-        indices = torch.tensor([self._numbered(*one) for one in zip(ids, births, strict=True)])
+        numbers = [self._numbered(*one) for one in zip(ids, births, strict=True)]
+        indices = torch.tensor(numbers, dtype=torch.int64)  # also of a pool that holds nothing
         return indices[pool.position[0, : pool.count].cpu() // size]
 
     def _numbered(self, write_id: int, birth: int, score: float | None = None) -> int:
