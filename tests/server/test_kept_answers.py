@@ -4,6 +4,7 @@ import pytest
 
 from memplus.server.database import ServerDatabase
 from memplus.server.kept_answers import KeptAnswers, KeptResponse, Repeat
+from memplus.server.kept_conversations import MADE
 from memplus.server.principals import Principal
 
 ANN = Principal("acme", "k1")
@@ -81,3 +82,20 @@ def test_what_is_dropped_or_too_old_is_gone(
     with database.transaction() as run:
         KeptAnswers.prune(run, before=100.5)
     assert answers.response(ANN, "b") is None
+
+
+def test_the_last_response_of_a_conversation_that_a_client_named_is_of_its_own_key(
+    database: ServerDatabase,
+) -> None:
+    answers = KeptAnswers(database)
+    for who, memory, number in ((ANN, "notes", 1), (COLLEAGUE, "else", 2)):
+        for talk in ("main", f"{MADE}main"):
+            body = {"conversation": {"id": talk}}
+            kept = KeptResponse(f"{talk}-{number}", memory, "", [], body)
+            with database.transaction() as run:
+                KeptAnswers.put(run, who, kept, 100)
+    found = {who.key: answers.last_in(who, "main") for who in (ANN, COLLEAGUE)}
+    assert {key: one.id for key, one in found.items() if one} == {"k1": "main-1", "k2": "main-2"}
+    made = answers.last_in(ANN, f"{MADE}main")  # what the server named is the tenant's
+    assert made is not None
+    assert made.id == f"{MADE}main-2"

@@ -12,6 +12,7 @@ from typing import Any
 
 from memplus.server.database import ServerDatabase
 from memplus.server.faults import RequestFault
+from memplus.server.kept_conversations import owner_of
 from memplus.server.principals import Principal
 
 __all__ = ["SCHEMA", "KeptAnswers", "KeptResponse", "Repeat"]
@@ -87,10 +88,11 @@ class KeptAnswers:
 
     def last_in(self, who: Principal, conversation: str) -> KeptResponse | None:
         """The newest one of a conversation that the principal may see."""
+        owner = owner_of(who, conversation)  # another key may call one of its own alike
         row = self._database.row(
-            "SELECT id FROM responses WHERE tenant = ? "
+            "SELECT id FROM responses WHERE tenant = ? AND ? IN ('', key) "
             "AND json_extract(body, '$.conversation.id') = ? ORDER BY number DESC LIMIT 1",
-            (who.tenant, conversation),
+            (who.tenant, owner, conversation),
         )
         return None if row is None else self.response(who, row["id"])
 

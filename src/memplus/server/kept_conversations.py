@@ -16,7 +16,7 @@ from typing import Any
 from memplus.server.database import ServerDatabase
 from memplus.server.principals import Principal
 
-__all__ = ["MADE", "SCHEMA", "KeptConversation", "KeptConversations"]
+__all__ = ["MADE", "SCHEMA", "KeptConversation", "KeptConversations", "owner_of"]
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS conversations (
@@ -63,7 +63,7 @@ class KeptConversations:
         row = self._database.row(
             "SELECT id, key, memory, metadata, created FROM conversations "
             "WHERE tenant = ? AND owner = ? AND id = ?",
-            (who.tenant, _owner(who, id), id),
+            (who.tenant, owner_of(who, id), id),
         )
         if row is None:
             return None
@@ -86,7 +86,7 @@ class KeptConversations:
             "INSERT INTO conversations VALUES (?, ?, ?, ?, ?, ?, ?, lived()) "
             "ON CONFLICT (tenant, owner, id) DO UPDATE "
             "SET used = excluded.used, memory = coalesce(memory, excluded.memory)",
-            (id, who.tenant, _owner(who, id), who.key, memory, json.dumps(metadata), time.time()),
+            (id, who.tenant, owner_of(who, id), who.key, memory, json.dumps(metadata), time.time()),
         )
         old = run.execute(
             "SELECT owner, id FROM conversations WHERE tenant = ? "
@@ -102,13 +102,13 @@ class KeptConversations:
             run.execute(
                 "UPDATE conversations SET metadata = ?, used = lived() "
                 "WHERE tenant = ? AND owner = ? AND id = ?",
-                (json.dumps(metadata), who.tenant, _owner(who, id), id),
+                (json.dumps(metadata), who.tenant, owner_of(who, id), id),
             )
 
     def delete(self, who: Principal, id: str) -> None:
         """Let go of a conversation and its items."""
         with self._database.transaction() as run:
-            _delete(run, who.tenant, _owner(who, id), id)
+            _delete(run, who.tenant, owner_of(who, id), id)
 
     # Items --------------------------------------------------------------------------------------
 
@@ -119,9 +119,9 @@ class KeptConversations:
         """Add items at the end, as part of a transaction."""
         run.executemany(
             "INSERT INTO items (id, tenant, owner, conversation, body) VALUES (?, ?, ?, ?, ?)",
-            [(one["id"], who.tenant, _owner(who, id), id, json.dumps(one)) for one in items],
+            [(one["id"], who.tenant, owner_of(who, id), id, json.dumps(one)) for one in items],
         )
-        values = (who.tenant, _owner(who, id), id)
+        values = (who.tenant, owner_of(who, id), id)
         run.execute(
             "DELETE FROM items WHERE tenant = ? AND owner = ? AND conversation = ? AND number <= "
             "(SELECT number FROM items WHERE tenant = ? AND owner = ? AND conversation = ? "
@@ -134,7 +134,7 @@ class KeptConversations:
         rows = self._database.rows(
             "SELECT body FROM items WHERE tenant = ? AND owner = ? AND conversation = ? "
             "ORDER BY number",
-            (who.tenant, _owner(who, id), id),
+            (who.tenant, owner_of(who, id), id),
         )
         return [json.loads(row["body"]) for row in rows]
 
@@ -143,7 +143,7 @@ class KeptConversations:
         with self._database.transaction() as run:
             gone = run.execute(
                 "DELETE FROM items WHERE tenant = ? AND owner = ? AND conversation = ? AND id = ?",
-                (who.tenant, _owner(who, id), id, item),
+                (who.tenant, owner_of(who, id), id, item),
             )
         return bool(gone.rowcount)
 
@@ -178,7 +178,7 @@ class KeptConversations:
             _delete(run, tenant, owner, id)
 
 
-def _owner(who: Principal, id: str) -> str:
+def owner_of(who: Principal, id: str) -> str:
     """Whose name it is: one that the server made is the tenant's, another the key's own."""
     return "" if id.startswith(MADE) else who.key
 

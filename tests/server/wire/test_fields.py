@@ -60,7 +60,14 @@ def test_a_content_is_text_or_parts_of_text() -> None:
         {"type": "input_text", "text": "b"},
     ]
     assert plain_text(parts, "p") == "a\nb"
-    for given in ([{"type": "input_audio"}], ["a"], 5, {"text": "a"}, [{"type": "text"}]):
+    for given in (
+        [{"type": "input_audio"}],
+        [{"type": []}],
+        ["a"],
+        5,
+        {"text": "a"},
+        [{"type": "text"}],
+    ):
         with pytest.raises(RequestFault) as error:
             plain_text(given, "p")
         assert error.value.fault.param == "p"

@@ -33,7 +33,9 @@ def test_an_input_becomes_items_and_items_become_messages() -> None:
         ({"type": "item_reference", "id": "x"}, "input.0"),
         ("text", "input.0"),
         ({"role": "tool", "content": "x"}, "input.0.role"),
+        ({"role": []}, "input.0.role"),
         ({"role": "user", "content": [{"type": "input_image"}]}, "input.0.content"),
+        ({"role": "user", "content": [{"type": {}}]}, "input.0.content"),
     ],
 )
 def test_what_is_no_message_of_text_is_refused_where_it_stands(given: Any, param: str) -> None:

@@ -150,8 +150,9 @@ class _Talk:
         if not self.conversation or not retried(self.request.headers):
             return None
         last = self.services.ledger.answers.last_in(self.ask.who, self.conversation)
-        same = last is not None and _contents(last.said) == _contents(self.said)
-        return last if same else None
+        if last is None or last.memory != (self.ask.memory or ""):
+            return None
+        return last if _contents(last.said) == _contents(self.said) else None
 
     def _kept(self, ended: Ended, repeat: Repeat | None) -> Kept:
         finished = ended.finished

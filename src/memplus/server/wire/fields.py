@@ -118,7 +118,7 @@ def plain_text(content: Any, param: str) -> str:
         kind = part.get("type") if isinstance(part, dict) else None
         if kind == "refusal":
             continue
-        if kind not in _TEXTS:
+        if not isinstance(kind, str) or kind not in _TEXTS:
             message = "The model reads text only: no images, audio or files."
             raise RequestFault.invalid(message, param, "unsupported_content")
         if not isinstance(part.get("text"), str):

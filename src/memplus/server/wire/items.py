@@ -36,10 +36,10 @@ def items_of(given: str | list[Any] | None, param: str) -> list[dict[str, Any]]:
             message = "The model takes messages only, no calls, files or references."
             raise RequestFault.invalid(message, where, "unsupported")
         role = one.get("role")
-        if role not in ROLES:
+        if not isinstance(role, str) or role not in ROLES:
             message = "The role is user, assistant, system or developer."
             raise RequestFault.invalid(message, f"{where}.role", "unsupported")
-        found.append(_item(str(role), plain_text(one.get("content"), f"{where}.content")))
+        found.append(_item(role, plain_text(one.get("content"), f"{where}.content")))
     return found
 
 
