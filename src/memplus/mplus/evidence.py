@@ -50,7 +50,8 @@ class Evidence:
     first_char: int | None = None
     """Where that text begins, counted from the beginning of its source."""
     score: float | None = None
-    """What the span was retrieved by; None of others, and where rows are retrieved."""
+    """Mean of how well the question's tokens match the span that was retrieved (with ``sharpens``
+    another score chose it); None of others, and where rows are retrieved."""
 
 
 class Watch:

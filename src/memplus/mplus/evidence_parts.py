@@ -35,7 +35,7 @@ class Part:
     stop: int
     """The token after the last."""
     score: float | None = None
-    """What it was retrieved by; None where it was not, or row by row."""
+    """See ``Evidence.score``; None where it was not retrieved, or row by row."""
     rows: int = 0
     """How many of its rows were retrieved, in one layer; counted for spans alone."""
 
