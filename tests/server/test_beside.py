@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def test_forgetting_takes_answers_and_the_calls_that_said_it(
     kept: Beside, database: ServerDatabase
 ) -> None:
     with MemoryStore(database.path.parent).open(STORED, HOST, write=True) as memory:
-        change = Change("forget", "a", parts=choose(memory, "a").parts)
+        change = Change.forgetting(choose(memory, "a"), "a", None)
         with kept.changing(STORED, change) as gone:
             memory.forget(source="a")
     assert gone == {"refused_texts": 0, "responses": 1, "conversation_items": 0}
@@ -114,7 +115,7 @@ def test_a_change_that_is_refused_takes_nothing(
             raise StorageError(database.path, reason="the disk is full")
 
         monkeypatch.setattr(memory, "forget", refuse)
-        change = Change("forget", "a", parts=choose(memory, "a").parts)
+        change = Change.forgetting(choose(memory, "a"), "a", None)
         with pytest.raises(StorageError), kept.changing(STORED, change):
             memory.forget(source="a")
     assert counts(database) == ALL
@@ -126,8 +127,8 @@ def test_the_next_process_ends_what_a_killed_one_began(
 ) -> None:
     store = MemoryStore(database.path.parent)
     with store.open(STORED, HOST, write=True) as memory:
-        parts = choose(memory, "a").parts if what == "forget" else ()
-        kept.begin(STORED, Change(what, parts=parts))
+        forgets = Change.forgetting(choose(memory, "a"), "a", None)
+        kept.begin(STORED, forgets if what == "forget" else Change(what))
         beside(database).finish_all()  # killed before the memory was changed
         assert counts(database) == ALL | {"changes": 1}
         if what == "forget":
@@ -144,6 +145,34 @@ def test_the_next_process_ends_what_a_killed_one_began(
         "rollback": ALL | {"calls": 1, "intake": 0},
     }
     assert counts(database) == left[what]
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_a_note_that_a_killed_process_left_is_ended_before_the_next_change(
+    kept: Beside, database: ServerDatabase, made: bool
+) -> None:
+    with MemoryStore(database.path.parent).open(STORED, HOST, write=True) as memory:
+        kept.begin(STORED, Change("rollback"))  # takes what waits with it
+        if made:
+            memory.rollback(commit=3)
+        again = beside(database)
+        choice = choose(memory, "a")
+        with again.changing(STORED, Change.forgetting(choice, "a", None)):
+            memory.forget(source="a")
+        again.finish_all()
+    found = counts(database)
+    assert (found["intake"], found["changes"]) == (int(not made), 0)
+
+
+def test_a_note_of_an_earlier_release_is_ended(kept: Beside, database: ServerDatabase) -> None:
+    old = {"what": "forget", "source": "chat", "match": None, "parts": [], "shift": False}
+    with MemoryStore(database.path.parent).open(STORED, HOST, write=True) as memory:
+        kept.begin(STORED, Change("forget"))
+        with database.transaction() as run:
+            run.execute("UPDATE changes SET change = ?", (json.dumps(old),))
+        memory.forget(source="a")
+    beside(database).finish_all()
+    assert counts(database) == ALL | {"responses": 0, "intake": 0}
 
 
 def test_no_word_of_what_was_to_be_forgotten_stays_in_the_note_of_it(

@@ -331,11 +331,9 @@ def forget(
     if rebuild and source is None and not write and match is None:
         write = []
     if dry_run:
-        from memplus.server.erasure import choose
-
         with opened, opened.store.open(name, loaded) as memory:
             _warn(out, opened.waiting(name), "may go as well")
-            choice = choose(memory, source, write, match)
+            choice = opened.chosen(memory, source, write, match)
         _show_choice(out, name, choice)
         return
     with opened, opened.writing(name, loaded, wait=wait) as memory:

@@ -8,7 +8,7 @@ is at hand. In a store that no server has ever used there is nothing beside the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from memplus.errors import MemoryBusyError, UsageError
 from memplus.memory.forgetting import Forgotten
 from memplus.server.beside import SCHEMA, Beside, Change
 from memplus.server.database import ServerDatabase, database_of
-from memplus.server.erasure import choose
+from memplus.server.erasure import Choice, choose
 from memplus.server.faults import RequestFault
 from memplus.server.intake import Entry, Intake
 from memplus.server.settings import ServerSettings
@@ -35,6 +35,10 @@ __all__ = ["Administered"]
 _LETS_GO_SECONDS = 5.0
 """A server that is asked lets go of a memory within half a second, or as soon as it is done."""
 _Result = TypeVar("_Result")
+
+
+def _some(counts: Mapping[str, int]) -> dict[str, int]:
+    return {what: count for what, count in counts.items() if count}
 
 
 async def _unwritten(entry: Entry) -> None:
@@ -185,6 +189,22 @@ class Administered:
                 _settle(self._database, memory, model)
             yield memory
 
+    def chosen(
+        self,
+        memory: StoredMemory,
+        source: str | None,
+        write: Iterable[int] | None,
+        match: str | None,
+    ) -> Choice:
+        """What ``forget`` would take out of a memory, given the same.
+
+        Raises:
+            UnknownSourceError, UsageError: something that is named is nowhere.
+        """
+        if self._beside is None:
+            return choose(memory, source, write, match)
+        return self._beside.chosen(memory, source, write, match) or Choice({})
+
     def forget(
         self,
         memory: StoredMemory,
@@ -199,13 +219,18 @@ class Administered:
         See ``StoredMemory.forget``. Also says how many of what else went.
         """
         also: dict[str, int] = {}
+        if write is not None:
+            write = list(write)
         with ExitStack() as stack:
-            if self._beside is not None:
-                parts = choose(memory, source, write, match).parts
-                change = Change("forget", source, match, parts, rebuild)
-                also = stack.enter_context(self._beside.changing(memory.id, change))
+            if (beside := self._beside) is not None:
+                choice = beside.chosen(memory, source, write, match)
+                if choice is None:  # the memory could not take it
+                    also = beside.forget_beside(memory.id, source, match)
+                    return Forgotten((), 0, 0, 0), _some(also)
+                change = Change.forgetting(choice, source, match, rebuild=rebuild)
+                also = stack.enter_context(beside.changing(memory.id, change))
             gone = memory.forget(source=source, write=write, match=match, rebuild=rebuild)
-        return gone, {what: count for what, count in also.items() if count}
+        return gone, _some(also)
 
     @contextmanager
     def replacing(self, memory: StoredMemory, sources: Iterable[str]) -> Iterator[None]:
@@ -214,10 +239,11 @@ class Administered:
             yield
             return
         noted: list[tuple[int, list[int]]] = []
+        beside.settle(memory.id)
         for source in dict.fromkeys(sources):
             held = [one.id for one in memory.writes if one.source == source and one.tokens]
             if held or (memory.tail and memory.tail_source == source):
-                change = Change("forget", source, parts=choose(memory, source).parts)
+                change = Change.forgetting(choose(memory, source), source, None)
                 noted.append((beside.begin(memory.id, change), held))
         try:
             yield

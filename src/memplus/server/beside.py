@@ -9,17 +9,18 @@ changed, and ends what is left to do: no text stays here that its memory was mad
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from memplus.errors import MemoryExistsError, MemplusError, UnknownMemoryError
+from memplus.errors import MemoryExistsError, MemplusError, UnknownMemoryError, UsageError
 from memplus.server import calls, intake, keys, ledger, vault
 from memplus.server.calls import Calls
 from memplus.server.database import ServerDatabase
+from memplus.server.erasure import Choice, choose
 from memplus.server.intake import Intake
 from memplus.server.ledger import Ledger
 from memplus.server.notes import Notes
@@ -28,6 +29,7 @@ from memplus.store.enclosed import enclosed
 from memplus.store.manifest import Manifest
 
 if TYPE_CHECKING:
+    from memplus.store import StoredMemory
     from memplus.store.sharded import AnyStore
 
 __all__ = ["SCHEMA", "Beside", "Change"]
@@ -49,17 +51,44 @@ CREATE TABLE IF NOT EXISTS changes (
 
 @dataclass(frozen=True)
 class Change:
-    """Something that is taken away from a memory."""
+    """Something that is taken away from a memory, or all of it written again."""
 
-    what: Literal["delete", "forget", "rollback"]
+    what: Literal["delete", "forget", "rewrite", "rollback"]
     source: str | None = None
     """Forgotten: the source, where one was named."""
     match: str | None = None
     """Forgotten: the words, where some were named."""
-    parts: tuple[tuple[str, int, int], ...] = ()
-    """Forgotten: (source, first token, tokens) of what goes."""
-    shift: bool = False
-    """Whether the tokens behind are counted anew, as after ``rebuild``."""
+    left: tuple[tuple[str, int, int], ...] = ()
+    """After forgetting or writing again: (source, first token, tokens) of what stays."""
+    anew: bool = False
+    """Whether tokens are counted anew, as after ``rebuild``."""
+
+    @classmethod
+    def forgetting(
+        cls, choice: Choice, source: str | None, match: str | None, *, rebuild: bool = False
+    ) -> Change:
+        """What ``StoredMemory.forget`` is about to do, given the same."""
+        forgets = choice.texts or choice.tail_tokens or not (source is None and match is None)
+        return cls("forget" if forgets else "rewrite", source, match, choice.left, anew=rebuild)
+
+
+@dataclass(frozen=True)
+class _Note:
+    """A change as it is noted, so that what it asks for may be done once or again."""
+
+    what: str
+    source: str | None
+    match: str | None
+    places: dict[str, tuple[int, int]]
+    """Where calls lie after it; see ``Calls.places``."""
+    anew: bool
+
+    @classmethod
+    def read(cls, text: str) -> _Note:
+        """A note as it is kept; those of earlier releases say nothing of calls."""
+        kept = json.loads(text)
+        places, anew = kept.get("places", {}), kept.get("anew", False)
+        return cls(kept["what"], kept["source"], kept["match"], places, anew)
 
 
 class Beside:
@@ -179,16 +208,30 @@ class Beside:
         Gives how many of what went, empty until then.
         """
         gone: dict[str, int] = {}
+        self.settle(stored)
         number = self.begin(stored, change)
         try:
             yield gone
         finally:
             gone |= self.finish(number)
 
+    def settle(self, stored: str) -> None:
+        """End what a process that was ended left of its change of a memory.
+
+        To be called by whoever alone may write to the memory, before it is changed: only until
+        then does its journal tell whether that change was made.
+        """
+        query = "SELECT number FROM changes WHERE stored = ? ORDER BY number"
+        for row in self._database.rows(query, (stored,)):
+            self.finish(row["number"])
+
     def begin(self, stored: str, change: Change) -> int:
         """Note a change before it is made; the number of the note."""
         tenant, _, memory = stored.rpartition("/")
-        journal = self._journal(stored)
+        journal, places = self._journal(stored), {}
+        if change.what in ("forget", "rewrite"):
+            places = self.calls.places(stored, change.left, anew=change.anew)
+        note = _Note(change.what, change.source, change.match, places, change.anew)
         with self._database.transaction() as run:
             (upto,) = run.execute(
                 "SELECT coalesce(max(number), 0) FROM intake WHERE tenant = ? AND memory = ?",
@@ -196,7 +239,7 @@ class Beside:
             ).fetchone()
             noted = run.execute(
                 "INSERT INTO changes (stored, journal, upto, change) VALUES (?, ?, ?, ?)",
-                (stored, journal, upto, json.dumps(asdict(change))),
+                (stored, journal, upto, json.dumps(asdict(note))),
             )
         return int(noted.lastrowid or 0)
 
@@ -229,9 +272,9 @@ class Beside:
         )
         if row is None:
             return None
-        change, journal = Change(**json.loads(row["change"])), self._journal(row["stored"])
-        made = not journal if change.what == "delete" else journal != row["journal"]
-        return self._follow(row["stored"], change, row["upto"]) if made else None
+        note, journal = _Note.read(row["change"]), self._journal(row["stored"])
+        made = not journal if note.what == "delete" else journal != row["journal"]
+        return self._follow(row["stored"], note, row["upto"]) if made else None
 
     def _journal(self, stored: str) -> str:
         """The name of the memory's journal, which each forgetting and each way back makes anew;
@@ -243,19 +286,44 @@ class Beside:
         except MemplusError:
             return "?"  # it is damaged, and is deleted all the same
 
-    def _follow(self, stored: str, change: Change, upto: int) -> dict[str, int]:
+    def _follow(self, stored: str, note: _Note, upto: int) -> dict[str, int]:
         if stored not in self._store:
             self._drop(stored)
             return {}
-        if change.what == "rollback":
+        if note.what == "rollback":
             self.intake.leave(stored, upto)
             self.ledger.go_back(stored)
             self.calls.keep(stored, self._store.held_labels(stored, self.calls.ids(stored)))
             return {}
-        self.calls.forget(stored, change.parts, shift=change.shift)
-        if not change.parts and change.source is None and change.match is None:
-            return {}  # all was written again and nothing forgotten
-        refused = self.intake.forget(stored, change.source, change.match)
+        self.calls.put(stored, note.places, anew=note.anew)
+        if note.what == "rewrite":
+            return {}
+        return self.forget_beside(stored, note.source, note.match)
+
+    def chosen(
+        self,
+        memory: StoredMemory,
+        source: str | None,
+        write: int | Iterable[int] | None,
+        match: str | None,
+    ) -> Choice | None:
+        """What a memory would forget; None: nothing of it, and texts that it could not take hold
+        what is named.
+
+        Raises:
+            UnknownSourceError, UsageError: something that is named is nowhere.
+        """
+        try:
+            return choose(memory, source, write, match)
+        except UsageError:
+            alone = write is None and (source is None or match is None)
+            if alone and self.intake.named(memory.id, source, match):
+                return None
+            raise
+
+    def forget_beside(self, stored: str, source: str | None, match: str | None) -> dict[str, int]:
+        """Forget what is kept of chats, and texts that the memory could not take; how many."""
+        refused = self.intake.forget(stored, source, match)
         return {"refused_texts": refused, **self.ledger.forget(stored)}
 
     def _drop(self, stored: str) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from memplus.server.database import ServerDatabase
 
@@ -25,6 +25,8 @@ CREATE INDEX IF NOT EXISTS calls_by_place ON calls (stored, source, start);
 CREATE INDEX IF NOT EXISTS calls_by_time ON calls (stored, created);
 """
 _FIELDS = "id, digest, source, start, tokens, writes, metadata, created"
+_KEYED = "key-"
+"""How the labels of writes begin that a client gave a key to."""
 _RETRY_SECONDS = 600.0
 """A client gives up after so long; what comes later is another write of the same text."""
 
@@ -57,7 +59,7 @@ def digest_of(*parts: str) -> str:
 
 def label_of(key: str) -> str:
     """The label of a write that a client gave a key to, so that it is written once."""
-    return f"key-{hashlib.sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()[:40]}"
+    return f"{_KEYED}{hashlib.sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()[:40]}"
 
 
 class Calls:
@@ -91,8 +93,9 @@ class Calls:
             )
 
     def noted(self, stored: str) -> list[Call]:
-        """All that have metadata."""
-        return self._calls("stored = ? AND metadata != '{}' ORDER BY source, start", (stored,))
+        """All that have metadata or a client's key."""
+        where = "stored = ? AND (metadata != '{}' OR id GLOB ?) ORDER BY source, start, id"
+        return self._calls(where, (stored, f"{_KEYED}*"))
 
     def remove(self, stored: str, ids: Iterable[str]) -> None:
         """Forget some."""
@@ -148,43 +151,64 @@ class Calls:
                 (new, stored),
             )
 
-    def forget(
-        self, stored: str, gone: Iterable[tuple[str, int, int]], *, shift: bool = False
-    ) -> None:
-        """Forget calls of which all tokens are gone.
+    def places(
+        self, stored: str, left: Sequence[tuple[str, int, int]], *, anew: bool
+    ) -> dict[str, tuple[int, int]]:
+        """Where calls lie once only some tokens are left.
 
         Args:
             stored: the memory.
-            gone: (source, first token, tokens) of what was taken out.
-            shift: whether the tokens behind are counted anew, as after ``rebuild``. The memory's
-                writes are numbered anew then, and the ids that calls have name others.
+            left: (source, first token, tokens) of what stays.
+            anew: whether that is counted without gaps, as after ``rebuild``.
+
+        Returns:
+            (first token, tokens) of the calls that change, by their ids; no tokens: all are gone.
         """
         by_source: dict[str, list[tuple[int, int]]] = {}
-        for source, start, tokens in gone:
+        for source, start, tokens in left:
             by_source.setdefault(source, []).append((start, start + tokens))
-        for source, parts in by_source.items():
-            where = "stored = ? AND source = ? ORDER BY start"
-            for call in self._calls(where, (stored, source)):
-                self._cut(stored, call, parts, shift=shift)
-        if shift:
-            with self._database.transaction() as run:
-                run.execute("UPDATE calls SET writes = '[]' WHERE stored = ?", (stored,))
+        found: dict[str, tuple[int, int]] = {}
+        for call in self._calls("stored = ? AND tokens > 0 ORDER BY id", (stored,)):
+            parts = by_source.get(call.source, [])
+            end = call.start + call.tokens
+            stay = sum(max(0, min(end, last) - max(call.start, first)) for first, last in parts)
+            before = sum(max(0, min(call.start, last) - first) for first, last in parts)
+            place = (before, stay) if anew else (call.start, call.tokens)
+            if not stay:
+                found[call.id] = (0, 0)
+            elif place != (call.start, call.tokens):
+                found[call.id] = place
+        return found
 
-    def _cut(self, stored: str, call: Call, parts: list[tuple[int, int]], *, shift: bool) -> None:
-        end = call.start + call.tokens
-        lost = sum(max(0, min(end, last) - max(call.start, first)) for first, last in parts)
-        if lost >= call.tokens:
-            self.remove(stored, [call.id])
-            return
-        if not shift:
-            return
-        before = sum(max(0, min(call.start, last) - first) for first, last in parts)
-        moved = replace(call, start=call.start - before, tokens=call.tokens - lost)
+    def put(self, stored: str, places: Mapping[str, Sequence[int]], *, anew: bool) -> None:
+        """Let calls lie where ``places`` found, once or again.
+
+        Of those with no tokens only clients' keys are kept, with digests that tell nobody else
+        what was written: the same key with another text is refused as before.
+
+        Args:
+            stored: the memory.
+            places: as ``places`` gave them.
+            anew: whether the memory's writes are numbered anew: the ids that calls have name
+                others then.
+        """
+        gone = [id for id, (_, tokens) in places.items() if not tokens]
+        moved = [(start, tokens, stored, id) for id, (start, tokens) in places.items() if tokens]
         with self._database.transaction() as run:
-            run.execute(
-                "UPDATE calls SET start = ?, tokens = ? WHERE stored = ? AND id = ?",
-                (moved.start, moved.tokens, stored, call.id),
+            run.executemany(
+                "UPDATE calls SET start = ?, tokens = ? WHERE stored = ? AND id = ?", moved
             )
+            for id in gone:
+                if id.startswith(_KEYED):
+                    run.execute(
+                        "UPDATE calls SET source = '', start = 0, tokens = 0, writes = '[]', "
+                        "metadata = '{}' WHERE stored = ? AND id = ?",
+                        (stored, id),
+                    )
+                else:
+                    run.execute("DELETE FROM calls WHERE stored = ? AND id = ?", (stored, id))
+            if anew:
+                run.execute("UPDATE calls SET writes = '[]' WHERE stored = ?", (stored,))
 
     def ids(self, stored: str) -> list[str]:
         """All that are kept of a memory."""

@@ -1,10 +1,11 @@
-"""What is to be forgotten of a memory, by its sources and its places in them."""
+"""What is to be forgotten of a memory, and what stays of its sources."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from memplus.memory.forgetting import Chosen
 from memplus.memory.written_text import WrittenText
 from memplus.store import StoredMemory
 from memplus.store.erasing import chosen_or_matching
@@ -17,19 +18,10 @@ class Choice:
     """What is to go."""
 
     texts: dict[int, WrittenText]
-    tail: tuple[str, int, int] = ("", 0, 0)
-    """Source, first token and tokens of the tail, where it goes too; no tokens otherwise."""
-
-    @property
-    def tail_tokens(self) -> int:
-        """So many of the tail go."""
-        return self.tail[2]
-
-    @property
-    def parts(self) -> tuple[tuple[str, int, int], ...]:
-        """(source, first token, tokens) of each text and of the tail."""
-        parts = [(one.source, one.start, one.tokens) for one in self.texts.values()]
-        return (*parts, self.tail) if self.tail_tokens else tuple(parts)
+    tail_tokens: int = 0
+    """So many of the tail go."""
+    left: tuple[tuple[str, int, int], ...] = ()
+    """(source, first token, tokens) of what stays, as few stretches as there are."""
 
 
 def choose(
@@ -44,8 +36,24 @@ def choose(
         UnknownSourceError, UsageError: something that is named is not there.
     """
     chosen = chosen_or_matching(memory, source, write, match)
-    texts = memory.texts(chosen.writes)
-    if not chosen.tail:
-        return Choice(texts)
-    start = memory.source_tokens.get(memory.tail_source, 0)
-    return Choice(texts, (memory.tail_source, start, len(memory.tail)))
+    tail = len(memory.tail) if chosen.tail else 0
+    return Choice(memory.texts(chosen.writes), tail, tuple(_left(memory, chosen)))
+
+
+def _left(memory: StoredMemory, chosen: Chosen) -> list[tuple[str, int, int]]:
+    """The stretches of sources that stay; what was forgotten before is in none."""
+    parts = [
+        (one.source, one.start, one.tokens)
+        for one in memory.writes
+        if one.tokens and one.id not in chosen.writes
+    ]
+    if memory.tail and not chosen.tail:
+        source = memory.tail_source
+        parts.append((source, memory.source_tokens.get(source, 0), len(memory.tail)))
+    found: list[tuple[str, int, int]] = []
+    for source, start, tokens in sorted(parts):
+        if found and found[-1][0] == source and start == found[-1][1] + found[-1][2]:
+            found[-1] = (source, found[-1][1], found[-1][2] + tokens)
+        else:
+            found.append((source, start, tokens))
+    return found

@@ -89,8 +89,12 @@ class RequestFault(Exception):
 
     @classmethod
     def reused_key(cls) -> RequestFault:
-        """An ``Idempotency-Key`` came with something else before; trying again does not help."""
-        message = "This Idempotency-Key came with another request before. Use a new one."
+        """An ``Idempotency-Key`` came with something else before, or with something that is not
+        known any more; trying again does not help."""
+        message = (
+            "This Idempotency-Key came before, with another request or too long ago to compare. "
+            "Use a new one."
+        )
         fault = Fault(409, "conflict_error", message, "idempotency_key_reused", final=True)
         return cls(fault)
 

@@ -32,6 +32,7 @@ from memplus.errors import (
 from memplus.server.chains import Chains
 from memplus.server.database import ServerDatabase
 from memplus.server.faults import RequestFault
+from memplus.store.matching import holds
 
 __all__ = ["SCHEMA", "Entry", "Intake"]
 
@@ -292,19 +293,23 @@ class Intake:
         Returns:
             How many.
         """
+        gone = self.named(stored, source, match)
         tenant, _, memory = stored.rpartition("/")
-        rows = self._database.rows(
-            "SELECT id, source, text FROM intake WHERE tenant = ? AND memory = ?", (tenant, memory)
-        )
-        gone = [
-            row["id"] for row in rows
-            if row["source"] == source
-            or (match is not None and match.casefold() in row["text"].casefold())
-        ]  # fmt: skip
         with self._database.transaction() as run:
             run.executemany("DELETE FROM intake WHERE id = ?", [(one,) for one in gone])
             Chains.keep(run, tenant, memory, gone)  # a client that sends them again changes nothing
         return len(gone)
+
+    def named(self, stored: str, source: str | None, match: str | None) -> list[str]:
+        """Ids of the texts that ``forget``, given the same, takes away."""
+        tenant, _, memory = stored.rpartition("/")
+        rows = self._database.rows(
+            "SELECT id, source, text FROM intake WHERE tenant = ? AND memory = ?", (tenant, memory)
+        )
+        return [
+            row["id"] for row in rows
+            if row["source"] == source or (match is not None and holds(row["text"], match))
+        ]  # fmt: skip
 
     async def close(self, timeout: float) -> None:
         """Bring what can be brought in time; the rest waits for the next start."""

@@ -16,7 +16,7 @@ from memplus.errors import UsageError
 from memplus.memory.state import Memory
 from memplus.memory.written_text import WrittenText
 
-__all__ = ["matching"]
+__all__ = ["holds", "matching"]
 
 _HANGUL_VOWEL, _HANGUL_END = "\u1161", "\u11c2"
 """The first and the last character that join a Hangul syllable."""
@@ -39,8 +39,6 @@ def matching(
         UsageError: an expression or words that match the empty text.
     """
     found = _expression(match)
-    if found.search("") is not None:
-        raise UsageError("Text to forget cannot be empty.")
     sources: dict[str, list[tuple[int, str]]] = {}
     for one in texts:
         sources.setdefault(one.source, []).append((one.id, one.text))
@@ -57,12 +55,25 @@ def matching(
     return ids - {0}, 0 in ids
 
 
+def holds(text: str, match: str | re.Pattern[str]) -> bool:
+    """Whether one text holds what ``matching`` would look for.
+
+    Raises:
+        UsageError: an expression or words that match the empty text.
+    """
+    return _expression(match).search(unicodedata.normalize("NFC", text)) is not None
+
+
 def _expression(match: str | re.Pattern[str]) -> re.Pattern[str]:
     if isinstance(match, str):
-        return re.compile(re.escape(unicodedata.normalize("NFC", match)), re.IGNORECASE)
-    if isinstance(match, re.Pattern) and isinstance(match.pattern, str):
-        return re.compile(unicodedata.normalize("NFC", match.pattern), match.flags)
-    raise UsageError(f"What is looked for is text or an expression of text, not {match!r}.")
+        found = re.compile(re.escape(unicodedata.normalize("NFC", match)), re.IGNORECASE)
+    elif isinstance(match, re.Pattern) and isinstance(match.pattern, str):
+        found = re.compile(unicodedata.normalize("NFC", match.pattern), match.flags)
+    else:
+        raise UsageError(f"What is looked for is text or an expression of text, not {match!r}.")
+    if found.search("") is not None:
+        raise UsageError("Text to forget cannot be empty.")
+    return found
 
 
 def _spans(found: re.Pattern[str], text: str) -> list[tuple[int, int]]:

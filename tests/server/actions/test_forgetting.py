@@ -7,6 +7,8 @@ import pytest
 from tests.server.serving import Served
 from tests.server.speaking import ANSWER, FACT, QUESTION, ask, failure, note, texts, write
 
+from memplus.server.intake import Entry, Intake
+
 
 def test_forgetting_says_first_what_it_would_do_and_then_does_it(client: httpx.Client) -> None:
     write(client, source="facts", flush=True)
@@ -129,3 +131,66 @@ def test_answers_that_are_kept_go_when_the_memory_forgets_not_when_it_is_asked_w
     done = client.post("/v1/memories/ann/forget", json=named).json()
     assert done["also_removed"] == {"responses": 1}
     assert failure(client.get(f"/v1/responses/{kept}"), 404) == "response_not_found"
+
+
+def _tenant(keyed: Served) -> str:
+    """Whose key was made last: the client's."""
+    return keyed.services.keys.all()[-1].tenant
+
+
+def _shown(client: httpx.Client) -> dict[str, str]:
+    """The metadata of each text."""
+    page = client.get("/v1/memories/ann/writes?limit=100").json()["data"]
+    return {one["text"]: one["metadata"].get("n", "") for one in page}
+
+
+def _told(client: httpx.Client, count: int) -> dict[str, str]:
+    """Write so many texts of one source, each with its metadata."""
+    found = {f"Shelf {number} holds box {number * 13}.": str(number) for number in range(count)}
+    for text, number in found.items():
+        write(client, text=text, source="facts", flush=True, metadata={"n": number})
+    return found
+
+
+def test_metadata_stay_with_their_texts_when_gaps_of_before_are_closed(
+    client: httpx.Client,
+) -> None:
+    told = _told(client, 5)
+    write(client, text="The sky is wide.", source="other", flush=True)
+    client.post("/v1/memories/ann/forget", json={"write": [1, 3]})
+    client.post("/v1/memories/ann/forget", json={"source": "other", "rebuild": True})
+    left = {text: number for text, number in told.items() if number in "134"}
+    assert _shown(client) == left
+    write(client, text="A box is full.", source="facts", flush=True, metadata={"n": "9"})
+    left["A box is full."] = "9"
+    assert _shown(client) == left
+    client.post("/v1/memories/ann/forget", json={"write": 3, "rebuild": True})
+    assert _shown(client) == {text: number for text, number in left.items() if number != "4"}
+
+
+def test_what_is_forgotten_in_steps_leaves_no_note_of_a_call(
+    keyed: Served, client: httpx.Client
+) -> None:
+    text = "".join(note(number) for number in range(30))
+    written = write(client, text=text, source="facts", flush=True, metadata={"n": "1"})
+    assert len(written["writes"]) > 1
+    for one in written["writes"]:
+        client.post("/v1/memories/ann/forget", json={"write": one})
+    assert keyed.services.calls.ids(f"{_tenant(keyed)}/ann") == []
+
+
+@pytest.mark.parametrize("named", [{"source": "lost"}, {"match": "TULIPS"}])
+def test_a_text_that_the_memory_refused_is_forgotten_though_it_holds_none_of_it(
+    keyed: Served, client: httpx.Client, named: dict[str, Any]
+) -> None:
+    write(client, source="facts", flush=True)
+    place = (_tenant(keyed), "ann")
+    with keyed.services.database.transaction() as run:
+        Intake.put(run, [Entry(Intake.new_id(), *place, "lost", "The tulips are red.")])
+        run.execute("UPDATE intake SET refused = 'BudgetError'")
+    said = client.post("/v1/memories/ann/forget", json={**named, "dry_run": True}).json()
+    assert (said["count"], said["also_removed"]) == (0, {"refused_texts": 1})
+    done = client.post("/v1/memories/ann/forget", json=named).json()
+    assert (done["count"], done["rows"], done["also_removed"]) == (0, 0, {"refused_texts": 1})
+    assert keyed.services.intake.refused(*place) == {}
+    assert texts(client) == [FACT]

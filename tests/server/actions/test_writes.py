@@ -11,6 +11,7 @@ from tests.server.speaking import ANSWER, FACT, ask, failure, note, texts, write
 
 from memplus.errors import StorageError
 from memplus.mplus.model import MPlus
+from memplus.server.actions.writes import Said
 from memplus.server.calls import Call
 from memplus.store import MemoryStore
 
@@ -101,9 +102,28 @@ def test_a_key_is_known_again_after_a_restart(nano: MPlus, tmp_path: Path) -> No
             assert write(client, headers=key)["repeated"] is expected
     with serving(tmp_path, nano) as served, served.client() as client:
         with served.services.database.transaction() as run:
-            run.execute("DELETE FROM calls")  # as where the process ended before it noted the call
-        assert write(client, headers=key)["repeated"] is True
+            run.execute("DELETE FROM calls")  # as where it was long ago
+        answer = client.post("/v1/memories/ann/writes", json={"text": FACT}, headers=key)
+        assert failure(answer, 409) == "idempotency_key_reused"
         assert texts(client) == [FACT]
+
+
+@pytest.mark.parametrize("rebuild", [False, True])
+def test_a_key_is_known_after_its_text_was_forgotten_and_tells_nobody_what_it_was(
+    keyed: Served, client: httpx.Client, rebuild: bool
+) -> None:
+    key = {"Idempotency-Key": "4f1c"}
+    write(client, source="facts", metadata={"page": "4821"}, headers=key)
+    write(client, text="The sky is wide.", source="other")
+    client.post("/v1/memories/ann/forget", json={"source": "facts", "rebuild": rebuild})
+    (call,) = keyed.services.calls.noted(f"{keyed.services.keys.all()[-1].tenant}/ann")
+    assert (call.source, call.tokens, call.metadata) == ("", 0, {})
+    assert call.digest != Said(FACT, "facts", {"page": "4821"}).digest
+    again = write(client, source="facts", metadata={"page": "4821"}, headers=key)
+    assert (again["repeated"], again["tokens"]) == (True, 0)
+    answer = client.post("/v1/memories/ann/writes", json={"text": "Other."}, headers=key)
+    assert failure(answer, 409) == "idempotency_key_reused"
+    assert "".join(texts(client)) == "The sky is wide."
 
 
 def test_a_client_that_repeats_itself_without_a_key_writes_once(client: httpx.Client) -> None:

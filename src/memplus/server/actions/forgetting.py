@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from memplus.errors import MemplusError, UsageError
 from memplus.server.beside import Change
-from memplus.server.erasure import Choice, choose
+from memplus.server.erasure import Choice
 from memplus.server.principals import Principal
 from memplus.server.services import Services
 from memplus.server.wire.memories import ForgetRequest, Forgotten, Gone
@@ -33,14 +33,23 @@ async def forget(services: Services, who: Principal, name: str, asked: ForgetReq
     begun = time.perf_counter()
     if asked.source is None and asked.write is None and asked.match is None:
         raise UsageError("Name a source, writes or a text to forget.")
+    stored = who.stored(name)
     if asked.dry_run:
         async with services.vault.reading(who, name) as memory:
-            choice = await asyncio.to_thread(_chosen, memory, asked)
-        return await _told(services, who, name, choice, begun)
-    stored = who.stored(name)
+            choice = await asyncio.to_thread(_chosen, services, memory, asked)
+        refused = await asyncio.to_thread(
+            services.beside.intake.named, stored, asked.source, asked.match
+        )
+        also = {"refused_texts": len(refused)}
+        return await _told(services, who, name, choice or Choice({}), begun, also=also)
     async with services.vault.writing(who, name) as memory:
-        choice = await asyncio.to_thread(_chosen, memory, asked)
-        change = Change("forget", asked.source, asked.match, choice.parts, asked.rebuild)
+        choice = await asyncio.to_thread(_chosen, services, memory, asked)
+        if choice is None:
+            also = await services.engine.run(
+                lambda: services.beside.forget_beside(stored, asked.source, asked.match)
+            )
+            return await _told(services, who, name, Choice({}), begun, rows=0, also=also)
+        change = Change.forgetting(choice, asked.source, asked.match, rebuild=asked.rebuild)
 
         def forget_it() -> tuple[int, dict[str, int]]:
             with services.beside.changing(stored, change) as also:
@@ -54,8 +63,9 @@ async def forget(services: Services, who: Principal, name: str, asked: ForgetReq
     return await _told(services, who, name, choice, begun, rows=rows, also=also)
 
 
-def _chosen(memory: StoredMemory, asked: ForgetRequest) -> Choice:
-    return choose(memory, asked.source, asked.write, asked.match)
+def _chosen(services: Services, memory: StoredMemory, asked: ForgetRequest) -> Choice | None:
+    """What the memory would forget; None: it holds nothing of it, and refused texts do."""
+    return services.beside.chosen(memory, asked.source, asked.write, asked.match)
 
 
 async def _told(

@@ -60,10 +60,10 @@ class Said:
 
     @property
     def digest(self) -> str:
-        """Tells it from any other."""
-        return digest_of(
-            self.text, self.source, str(self.flush), repr(sorted(self.metadata.items()))
-        )
+        """Tells it from any other; of one with a key nobody without the key can guess the text."""
+        metadata = repr(sorted(self.metadata.items()))
+        key = (self.key,) if self.key else ()
+        return digest_of(*key, self.text, self.source, str(self.flush), metadata)
 
 
 def said_of(request: WriteRequest, *, key: str = "", retried: bool = False) -> Said:
@@ -118,16 +118,16 @@ def _earlier(services: Services, memory: StoredMemory, stored: str, said: Said) 
     """The call that has written this already.
 
     Raises:
-        RequestFault: the same key came with another text.
+        RequestFault: the same key came with another text, or so long ago that none can tell.
     """
     if said.key:
         label = label_of(said.key)
         if not memory.has_label(label):
             return None
         call = services.calls.get(stored, label)
-        if call is not None and call.digest != said.digest:
+        if call is None or call.digest != said.digest:
             raise RequestFault.reused_key()
-        return call or Call(label, said.digest, said.source, 0, 0, (), {})
+        return call
     calls = services.calls.written_lately(stored, said.digest) if said.retried else []
     return next((call for call in calls if memory.has_label(call.id)), None)
 

@@ -207,6 +207,8 @@ class Forgotten(BaseModel):
     )
     all_checked: bool = Field(description="Whether every memory was looked through for them.")
     also_removed: dict[str, int] = Field(
-        default_factory=dict, description="Stored responses and the like that held them."
+        default_factory=dict,
+        description="Stored responses and the like that held them, and texts that waited or were "
+        "refused; before it is done, of these alone.",
     )
     seconds: float
