@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -192,10 +193,24 @@ def test_a_memory_that_is_made_anew_knows_nothing_of_one_that_another_program_de
 
 
 def test_a_fork_knows_what_was_written(kept: Beside, database: ServerDatabase) -> None:
-    MemoryStore(database.path.parent).fork(STORED, "acme/bob")
-    kept.forked(STORED, "acme/bob")
+    within = partial(kept.forking, STORED, "acme/bob")
+    MemoryStore(database.path.parent).fork(STORED, "acme/bob", within=within)
     assert kept.calls.ids("acme/bob") == ["one", "two"]
     assert counts(database) == ALL | {"calls": 4, "turns": 2}
+
+
+def test_a_fork_that_fails_leaves_nothing(
+    kept: Beside, database: ServerDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Disk, old: Path, new: Path) -> None:
+        assert kept.calls.ids("acme/bob") == ["one", "two"], "known before the fork is there"
+        raise OSError(errno.ENOSPC, "full", str(new))
+
+    monkeypatch.setattr(Disk, "rename", refuse)
+    within = partial(kept.forking, STORED, "acme/bob")
+    with pytest.raises(StorageError):
+        MemoryStore(database.path.parent).fork(STORED, "acme/bob", within=within)
+    assert counts(database) == ALL
 
 
 def test_who_imports_a_memory_that_another_server_was_quicker_to_import_takes_nothing_away(

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -100,7 +101,13 @@ def test_what_is_kept_beside_a_memory_begins_anew_before_another_server_can_use_
             with pytest.raises(MemoryBusyError):
                 other.create(stored, nano)
 
-        vault.making = making
+        @contextmanager
+        def forking(stored: str, new: str) -> Iterator[None]:
+            assert stored == "acme/notes"
+            making(new)
+            yield
+
+        vault.making, vault.forking = making, forking
         await vault.create(ANN, "notes", {"of": "acme"})
         await vault.fork(ANN, "notes", "copy")
         async with vault.writing(ANN, "more", create=True):

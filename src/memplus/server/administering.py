@@ -108,9 +108,11 @@ class Administered:
 
     def fork(self, name: str, new_name: str) -> None:
         """A second memory that begins as this one; the same turns and calls are known of it."""
-        self.store.fork(name, new_name, within=partial(self.making, new_name))
-        if self._beside is not None:
-            self._beside.forked(name, new_name)
+        if self._beside is None:
+            self.store.fork(name, new_name)
+        else:
+            within = partial(self._beside.forking, name, new_name)
+            self.store.fork(name, new_name, within=within)
 
     def export(self, name: str, file: Path) -> None:
         """Write a memory to one file, with the metadata that a server keeps; see

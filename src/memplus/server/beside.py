@@ -125,8 +125,24 @@ class Beside:
         self.ledger.begin_anew(stored)
         self.calls.drop(stored)
 
-    def forked(self, stored: str, new: str) -> None:
-        """A memory was forked."""
+    @contextmanager
+    def forking(self, stored: str, new: str) -> Iterator[None]:
+        """A block in which a memory is forked, when there is none of the new name and no other
+        process may make one.
+
+        Copied before, so that no fork is ever without it, and once more behind, since the memory
+        may have been written to meanwhile; what the fork does not hold counts for nothing.
+        """
+        self.made(new)
+        self._copy(stored, new)
+        try:
+            yield
+        except BaseException:
+            self.made(new)
+            raise
+        self._copy(stored, new)
+
+    def _copy(self, stored: str, new: str) -> None:
         self.calls.fork(stored, new)
         self.ledger.fork(stored, new)
 

@@ -48,6 +48,7 @@ class _Place:
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Whose turn it is to write; first come, first served."""
     waiting: int = 0
+    """Who is about to have it; a lock that was just let go of does not tell."""
     wanted: bool = False
     """Whether another server asks for it."""
 
@@ -117,9 +118,13 @@ class OpenMemories:
     async def using(self, stored: str, *, write: bool) -> AsyncIterator[StoredMemory]:
         """The memory, open inside the block; to be changed only in one's turn."""
         place = self._place(stored)
-        async with place.opening:
-            handle = await self._current(place, stored, write=write)
-            handle.users += 1
+        place.waiting += 1
+        try:
+            async with place.opening:
+                handle = await self._current(place, stored, write=write)
+                handle.users += 1
+        finally:
+            place.waiting -= 1
         try:
             yield handle.memory
         finally:

@@ -243,6 +243,7 @@ class Services:
         self._vault = Vault(self.store, model, self.settings, self.database)
         self._vault.settled = self.intake.settled
         self._vault.making, self._vault.remove = self.beside.made, self.beside.delete
+        self._vault.forking = self.beside.forking
         self._vault.give_out, self._vault.take_in = self.beside.export, self.beside.import_memory
         self._vault.on_opening(lambda kind: self.metrics.memory_opens.labels(kind).inc())
         self._vault.start()

@@ -12,7 +12,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,6 +64,12 @@ async def _settled(stored: str) -> None:
     """Nothing waits to be written."""
 
 
+@contextmanager
+def _forking(stored: str, new: str) -> Iterator[None]:
+    """Nothing is kept beside the memory."""
+    yield
+
+
 class Vault:
     """Memories of a store, opened for principals.
 
@@ -78,6 +84,7 @@ class Vault:
             acknowledged for it is written then.
         making: called with a memory's name in the store while it is made, when there is none and no
             other process may make one: another program may have deleted one of that name.
+        forking: gives a block in which one is forked, by its name and the new one in the store.
         remove: deletes a memory, by its name in the store, and what is kept of it.
         give_out, take_in: export and import one, by its name in the store.
 
@@ -94,6 +101,7 @@ class Vault:
         self.settings = settings
         self.settled: Callable[[str], Awaitable[None]] = _settled
         self.making: Callable[[str], object] = str
+        self.forking: Callable[[str, str], AbstractContextManager[None]] = _forking
         self.remove: Callable[[str], object] = store.delete
         self.give_out: Callable[[str, Path], object] = store.export
         self.take_in: Callable[[Path, str], object] = store.import_memory
@@ -218,8 +226,8 @@ class Vault:
 
             @contextmanager
             def within() -> Iterator[None]:
-                self.making(new)
-                yield
+                with self.forking(stored, new):
+                    yield
                 self._put_metadata(new, self._metadata(stored))
 
             await self._open.once_free(new, lambda: self.store.fork(stored, new, within=within))

@@ -89,7 +89,6 @@ def summary(one: Listed) -> Summary:
 async def fork(services: Services, who: Principal, name: str, new_name: str) -> Summary:
     """Make a second memory that begins as this one."""
     await services.vault.fork(who, name, new_name)
-    await asyncio.to_thread(services.beside.forked, who.stored(name), who.stored(new_name))
     return summary(await services.vault.look(who, new_name))
 
 
