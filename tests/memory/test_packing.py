@@ -13,16 +13,17 @@ from memplus.memory.packing import (
     KEY,
     PACKED,
     RowKind,
+    Share,
     _hadamard,
     centres_of,
     leading_of,
     leading_shape,
     pack,
     packed_columns,
-    repacked,
     scale_of,
     unpack,
 )
+from memplus.memory.repacking import repacked
 from memplus.memory.rows import RowTable
 
 KINDS: tuple[RowKind, ...] = ("int8", "int4", "int2")
@@ -126,9 +127,10 @@ def test_widths_that_fewer_bits_would_not_save_anything_of_take_8(
 def test_what_a_column_becomes_is_known_beforehand(
     kind: RowKind, shape: tuple[int, ...], name: str
 ) -> None:
-    for centres in ({}, centres_of({name: rows_of((6, *shape))}, kind)):
-        packed = pack({name: rows_of((6, *shape))}, kind, centres)
-        expected = packed_columns(name, torch.zeros(shape), kind)
+    rows = {name: rows_of((6, *shape))}
+    for share, about in ((one, about) for one in Share for about in (False, True)):
+        packed = pack(rows, kind, centres_of(rows, kind, share) if about else {}, share=share)
+        expected = packed_columns(name, torch.zeros(shape), kind, share)
         assert {n: (c.dtype, tuple(c.shape[1:])) for n, c in packed.items()} == expected
 
 
@@ -296,7 +298,7 @@ def test_keys_are_kept_by_their_direction() -> None:
 def test_a_table_is_packed_further_block_by_block(
     monkeypatch: pytest.MonkeyPatch, steps: tuple[RowKind, ...]
 ) -> None:
-    monkeypatch.setattr("memplus.memory.packing._BLOCK", 7)
+    monkeypatch.setattr("memplus.memory.repacking._BLOCK", 7)
     rows = {name: rows_of((30, 2, 16)) + 9 for name in PACKED}
     birth = torch.arange(30)
     table = RowTable({**rows, KEY: rows_of((30, 8)), "birth": birth})
