@@ -334,14 +334,9 @@ class LongTermPool:
     def take(self, layer: int, name: str, chosen: Tensor, dtype: torch.dtype) -> Tensor:
         """[m, ...]: one column of the rows ``chosen`` [m] of one layer, as numbers of ``dtype``."""
         table = self.tables[layer]
-        column = table.take(name, chosen)
         if self.rows == "exact":
-            return column
-        scale = table.take(scale_of(name), chosen)
-        if more_of(name) in table.names:
-            column = torch.cat([column, table.take(more_of(name), chosen)], dim=-1)
-        common = table.centres.get(name), table.centres.get(leading_of(name))
-        return unpack(column, scale, dtype, *common, share_of(table))
+            return table.take(name, chosen)
+        return _unpacked(table, name, chosen, dtype)
 
     def reading_count(self, layer: int) -> int:
         """m: how many rows a read of this layer retrieves; 0 where it keeps none."""
@@ -355,6 +350,14 @@ def _layout_of(tables: Sequence[RowTable]) -> LongTermLayout:
     booked = [at for at, one in enumerate(tables) if BOOKS[0] in one.names]
     spans = [range(at[0], at[-1] + 1) if at else range(0) for at in (rows, keyed, booked)]
     return LongTermLayout(*spans)
+
+
+def _unpacked(table: RowTable, name: str, chosen: Tensor, dtype: torch.dtype) -> Tensor:
+    """[m, ...]: one column of the rows ``chosen`` [m] of a packed table."""
+    parts = [table.take(one, chosen) for one in (name, more_of(name)) if one in table.names]
+    scale = table.take(scale_of(name), chosen)
+    common = table.centres.get(name), table.centres.get(leading_of(name))
+    return unpack(torch.cat(parts, dim=-1), scale, dtype, *common, share_of(table))
 
 
 def _in_common(

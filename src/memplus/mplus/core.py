@@ -288,9 +288,7 @@ class Core:
             share = layout.share(layer)
             packed = pack(own, kind, keys=self.memory_config.retrieves_spans, share=share)
             stored += sum(one.nbytes for one in packed.values())
-            common += sum(
-                common_bytes(name, one.shape[1:], kind, share) for name, one in own.items()
-            )
+            common += sum(common_bytes(n, one.shape[1:], kind, share) for n, one in own.items())
         counter = 4 if self.memory_config.eviction.kind == "counter" else 0
         return RowBytes(
             short_term=sum(one.nbytes for one in columns.values()) + (8 + 8 + 4) * layers,
