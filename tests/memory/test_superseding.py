@@ -73,6 +73,13 @@ def test_what_replaces_takes_the_place_of_what_it_replaces() -> None:
     assert torch.equal(lifted(scores, places, torch.zeros_like(pairs)), scores)
 
 
+def test_what_replaces_by_way_of_others_takes_the_first_ones_place() -> None:
+    scores, places = torch.tensor([5.0, 4.0, 3.0, 1.0]), torch.tensor([2, 0, 3, 1])
+    pairs = torch.zeros(4, 4, dtype=torch.bool)
+    pairs[1, 0] = pairs[0, 2] = pairs[2, 3] = True  # by places: 0, 2, 3, 1
+    assert lifted(scores, places, pairs).tolist() == [-torch.inf, 5.0, -torch.inf, -torch.inf]
+
+
 def test_keys_in_few_bits_and_queries_in_16_give_nearly_the_same() -> None:
     keys, queries = some_keys(4, 64, 32), asked(9, 32)
     exact = pair_features(queries, directions(keys))

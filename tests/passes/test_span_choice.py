@@ -26,6 +26,7 @@ from memplus.config import SpanRetrieval
 from memplus.data.stream import Told
 from memplus.memory.packing import RowKind
 from memplus.memory.span_places import SpanPlaces
+from memplus.memory.superseding import replaced
 from memplus.mplus.joint_reader import JointReader
 from memplus.passes.span_choice import SpanChoice, SpansBefore, choose_spans
 from memplus.passes.span_queries import span_queries
@@ -34,9 +35,9 @@ from memplus.systems.note_rows import recall
 PROMPTS = [some_ids(length, seed=seed) for seed, length in enumerate((5, 9, 1, 7), 50)]
 
 
-def replacing(**changes: Any) -> Any:
+def replacing(short: int = 48, **changes: Any) -> Any:
     way = SpanRetrieval(span_rows=4, layer=2, weighs=True, supersedes=True)
-    return replace(SPANS, short_term_tokens=48, retrieval=replace(way, **changes))
+    return replace(SPANS, short_term_tokens=short, retrieval=replace(way, **changes))
 
 
 @torch.no_grad()
@@ -153,6 +154,32 @@ def test_a_later_span_is_read_wherever_the_earlier_one_would_have_been() -> None
         assert left == sorted(compared)
         assert choice.behind is not None
         assert bool(choice.behind.isfinite().all())
+
+
+@pytest.mark.parametrize("changes", [{"sharpens": True}, {"sharpens": True, "neighbours": True}])
+def test_what_replaces_a_span_of_the_pool_is_read_whatever_its_score(
+    changes: dict[str, bool],
+) -> None:
+    """The pool's span would have been read, since all of them are."""
+    model, memory, _ = with_rule("llama", replacing(short=16, **changes))
+    assert memory.long_term is not None
+    before, seen = SpansBefore(memory, memory.long_term), 0
+    most = model.memory_config.retrieved_tokens // 4
+    for seed in range(200):
+        rule(model, memory, seed, bias=3.0)
+        queries = torch.randn(5, 8, generator=torch.Generator().manual_seed(seed))
+        (matches,) = memory.long_term.span_matches([queries])
+        count = matches.shape[1]
+        some = before.compared(before.matches(queries, matches).mean(dim=0))
+        assert model.weights.superseding is not None
+        pairs = replaced(model.weights.superseding, queries, some.unit, some.births)
+        of_pool = pairs & (some.places >= count)[:, None]
+        standing = of_pool.any(dim=0) & ~pairs.any(dim=1) & (some.places < count)
+        (choice,) = choose_spans(model.weights, memory, [queries])
+        wanted = set((some.places[standing] * 4).tolist())
+        assert len(wanted - set(choice.rows.tolist())) == max(0, len(wanted) - most)
+        seen += len(wanted)
+    assert seen > 5
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma3"])

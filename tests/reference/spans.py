@@ -101,6 +101,8 @@ class SpanMemory:
         by = scores
         if choosing and self.model.memory_config.sharpens_spans:
             by = self.sharpened(ids, spans)
+        if choosing:  # what is in the pool is read whatever else is
+            by = [math.inf if at >= len(self.long) else score for at, score in enumerate(by)]
         rule = self.model.weights.superseding
         if rule is not None:
             places = sorted(range(len(spans)), key=lambda at: -scores[at])[:4]

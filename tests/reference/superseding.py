@@ -68,8 +68,9 @@ def slow_lifted(
 ) -> list[float]:
     """Scores by which spans are chosen, given which of those compared replace which."""
     found = list(scores)
-    for i, j in pairs:
-        found[places[j]] = max(found[places[j]], scores[places[i]])
+    for _ in places:  # as far as it goes by way of others
+        for i, j in pairs:
+            found[places[j]] = max(found[places[j]], found[places[i]])
     for i, _ in pairs:
         found[places[i]] = -math.inf
     return found

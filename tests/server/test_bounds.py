@@ -104,3 +104,22 @@ def test_a_line_for_each_request_tells_nothing_of_it(
         client.get("/v1/models/nano@secret-memory", headers={"x-request-id": "abc"})
     assert any("abc GET" in line and " 404 " in line for line in caplog.messages)
     assert "secret" not in caplog.text
+
+
+def test_what_nobody_foresaw_has_an_id_and_is_counted(
+    tmp_path: Path, nano: MPlus, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("the secret")
+
+    with serving(tmp_path, nano) as served, served.client() as client:
+        monkeypatch.setattr(served.services.vault, "listed", fail)
+        answer = client.get("/v1/memories", headers={"x-request-id": "abc"})
+        assert answer.status_code == 500
+        assert answer.headers["x-request-id"] == "abc"
+        assert answer.json()["error"]["code"] == "internal_error"
+        assert "secret" not in answer.text
+        told = client.get("/metrics").text
+    assert 'memplus_errors_total{code="internal_error"} 1.0' in told
+    assert 'route="/v1/memories",status="500"' in told
+    assert "request abc failed" in caplog.text

@@ -278,6 +278,8 @@ def test_an_answer_during_which_its_memory_forgets_is_not_kept(
         async with running(tmp_path, nano, write_replies=replies) as services:
             await answered(services, ask(GATE))
 
+            services.ledger.begin_conversation(WHO, "c1", None, {}, [])
+
             async def forget() -> None:
                 asked = ForgetRequest(source="chat")
                 await forgetting.forget(services, WHO, "notes", asked)

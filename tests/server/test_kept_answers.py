@@ -38,6 +38,13 @@ def test_a_response_is_seen_by_those_who_see_its_memory(database: ServerDatabase
     assert not answers.delete(ANN, "r1")
 
 
+def test_of_a_response_that_is_deleted_no_file_holds_a_word(database: ServerDatabase) -> None:
+    put(database, response("tulips"))
+    KeptAnswers(database).delete(ANN, "tulips")
+    files = database.path.parent.glob("server.db*")
+    assert not any(b"tulips" in file.read_bytes() for file in files)
+
+
 def test_a_chain_is_followed_as_far_as_it_is_kept(database: ServerDatabase) -> None:
     answers = KeptAnswers(database)
     put(database, response("a"), response("b", previous="a"), response("c", previous="b"))

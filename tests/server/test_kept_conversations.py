@@ -108,3 +108,16 @@ def test_forgetting_leaves_the_conversation_and_takes_what_was_said(
         KeptConversations.drop(run, "acme", "notes")
     assert kept.one(ANN, "conv_1") is None
     assert len(kept.items(ANN, "conv_2")) == 1
+
+
+def test_of_what_is_deleted_no_file_holds_a_word(database: ServerDatabase) -> None:
+    kept = KeptConversations(database)
+    begin(database, "conv_1", "notes")
+    add(database, "conv_1", "tulips", "roses")
+    for name, delete in (
+        ("tulips", lambda: kept.delete_item(ANN, "conv_1", "tulips")),
+        ("roses", lambda: kept.delete(ANN, "conv_1")),
+    ):
+        delete()
+        files = database.path.parent.glob("server.db*")
+        assert not any(name.encode() in file.read_bytes() for file in files)

@@ -40,6 +40,8 @@ def settle(
     links = ledger.chains.links(place, turns)
     texts = [NewText(text, (link,)) for (role, text), link in zip(turns, links) if role == "user"]
     ids: list[str] = []
+    if kept is not None and kept.items:
+        ledger.begin_conversation(ANN, kept.conversation, None, {}, [])
 
     def build(outcome: Outcome) -> Kept:
         ids.extend(outcome.written)
@@ -220,6 +222,23 @@ def test_conversations_that_the_server_named_must_be_there(database: ServerDatab
     assert ledger.pinned(ANN, "conv_1") == "notes"
     ledger.add_items(ANN, "conv_1", [{"id": "c"}])
     assert [one["id"] for one in ledger.conversations.items(ANN, "conv_1")] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("id", ["conv_1", "mine"])
+def test_a_conversation_that_is_deleted_while_it_is_answered_does_not_come_back(
+    database: ServerDatabase, id: str
+) -> None:
+    ledger = made(database)
+    ledger.begin_conversation(ANN, id, None, {}, [{"id": "a"}])
+
+    def build(outcome: Outcome) -> Kept:
+        return Kept({}, conversation=id, items=({"id": "b"},))
+
+    ledger.conversations.delete(ANN, id)
+    ledger.settle(Settled(ANN, PLACE), build)
+    assert ledger.conversations.one(ANN, id) is None
+    assert not ledger.add_items(ANN, id, [{"id": "c"}])
+    assert database.rows("SELECT * FROM items") == []
 
 
 def test_what_is_kept_has_bounds(database: ServerDatabase, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,6 +79,18 @@ def test_a_budget_is_refused_before_the_document_is_begun() -> None:
     assert memory.writes == []
 
 
+def test_a_tail_that_the_budget_refuses_to_write_waits_on() -> None:
+    model = make_mplus()
+    memory = model.new_memory()
+    write_documents(model, memory, [SECOND])
+    memory.max_bytes = memory.nbytes
+    waiting = (memory.tail, memory.tail_source, memory.tail_text)
+    assert waiting[0]
+    with pytest.raises(BudgetError):
+        write_documents(model, memory, [SECOND], flush=True)
+    assert (memory.tail, memory.tail_source, memory.tail_text) == waiting
+
+
 @contextmanager
 def plain(model: MPlus, folder: Path) -> Iterator[Memory]:
     yield model.new_memory()

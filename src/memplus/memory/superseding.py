@@ -113,7 +113,8 @@ def replaced(rule: Tensor, queries: Tensor, unit: Tensor, births: Tensor) -> Ten
 def lifted(scores: Tensor, places: Tensor, pairs: Tensor) -> Tensor:
     """Scores by which a read chooses among spans: what replaces another one takes its place.
 
-    So the later span is read wherever the earlier one would have been.
+    So the later span is read wherever the earlier one would have been, also where it replaces that
+    one by way of a third.
 
     Args:
         scores: [S] of all spans.
@@ -123,7 +124,9 @@ def lifted(scores: Tensor, places: Tensor, pairs: Tensor) -> Tensor:
     Returns:
         [S]: minus infinity of those that are replaced.
     """
-    own = scores[places]
+    own, directly = scores[places], pairs
+    for _ in range(len(places) - 2):  # steps beyond the first that the longest way may have
+        pairs = pairs | (pairs.float() @ directly.float() > 0)
     taken = own[:, None].masked_fill(~pairs, -torch.inf).amax(dim=0)
     higher = torch.maximum(own, taken).masked_fill(pairs.any(dim=1), -torch.inf)
     return scores.scatter(0, places, higher)

@@ -135,6 +135,8 @@ def _choice(
     standing = matches.mean(dim=0)
     scores = standing[:count]
     order = sharpened(matches, count) if before.sharpens else standing
+    if len(order) > count:  # the pool is read before anything is retrieved
+        order = torch.cat([order[:count], order.new_full((len(order) - count,), torch.inf)])
     if rule is not None and len(standing) > 1:
         some = before.compared(standing)
         pairs = replaced(rule, queries, some.unit, some.births)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from memplus.server.faults import Fault, RequestFault
+from memplus.server.faults import Fault, RequestFault, fault_of
 from memplus.server.measured import METER, Meter
 from memplus.server.principals import Principal
 from memplus.server.recent import RecentRequest
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["CODE", "LIMITS", "PRINCIPAL", "ROUTE", "BoundsMiddleware", "request_id"]
 
 _LOG = logging.getLogger("memplus.server.requests")
+_FAILURES = logging.getLogger("memplus.server")
 _GIVEN = re.compile(r"[A-Za-z0-9._-]{1,100}")
 PRINCIPAL = "memplus.principal"
 """Where a request's scope holds whose it is."""
@@ -73,6 +74,14 @@ class BoundsMiddleware:
         METER.set(request.meter)
         try:
             await self.app(scope, request.receive, request.send)
+        except Exception as error:
+            if request.status:  # its answer breaks off, which tells the client
+                raise
+            fault = fault_of(error)
+            scope[CODE] = fault.code
+            _FAILURES.error("request %s failed", request.id, exc_info=error)
+            answer = JSONResponse(fault.body, fault.status, headers=fault.headers)
+            await answer(scope, receive, request.send)
         finally:
             self.services.running_requests -= 1
             request.end()

@@ -52,8 +52,9 @@ class Claims:
 
     def taken(self, run: sqlite3.Connection, held: Held) -> bytes | None:
         """The digest of a request that is being answered, as part of a transaction."""
-        if held in self._running:
-            return self._running[held]
+        running = self._running.get(held)
+        if running is not None:
+            return running
         query = f"SELECT digest, server FROM claims WHERE {_THIS}"
         row = run.execute(query, held).fetchone()
         mine = row is not None and row["server"] == self._server  # it could not be given up

@@ -8,7 +8,7 @@ to the memory. Whoever has the end of an answer finds in the memory what it was 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -202,7 +202,7 @@ class Exchange:
         if not await vault.exists(who, name):
             if not (self._keep and plan.fresh and who.sees(name)):
                 raise RequestFault.unknown_memory(name)
-            await vault.check_count(who)
+            await vault.check_new(who, name)
             self._created = True
             return await asyncio.to_thread(self.services.model.new_memory)
         memory = await stack.enter_async_context(vault.reading(who, name))
@@ -324,24 +324,28 @@ class Exchange:
         return [*plan.links, *self.services.ledger.chains.links(self._place, said, last)]
 
     def _texts(self, plan: _Plan, text: str) -> list[NewText]:
-        """The texts of the turns that are new, one for each exchange."""
-        replies = self.services.settings.write_replies
+        """The texts of the turns that are new, one for each exchange.
+
+        A new answer to a question that is written already says the question again: alone it would
+        tell a reader nothing.
+        """
+        model, replies = self.services.model, self.services.settings.write_replies
         turns = [*plan.turns, Message("assistant", text)] if text else plan.turns
-        new = [
-            (one, link)
-            for one, link in zip(turns, self._links(plan, text))
-            if link not in plan.known and (one.role == "user" or replies)
-        ]
+        links = self._links(plan, text)
         found: list[NewText] = []
-        while new:
-            size = 2 if [one.role for one, _ in new[:2]] == ["user", "assistant"] else 1
-            group, new = new[:size], new[size:]
-            said, links = [one for one, _ in group], tuple(link for _, link in group)
+        for group in _exchanges(turns):
+            new = [
+                at for at in group
+                if links[at] not in plan.known and (turns[at].role == "user" or replies)
+            ]  # fmt: skip
+            if not new:
+                continue
+            said = [turns[at] for at in group if at <= new[-1]]
             shorter: str | None = None
-            if said[-1] is turns[-1] and text:
-                shorter = "".join(texts_of(self.services.model, said[:-1]))
-            for made in texts_of(self.services.model, said):
-                found.append(NewText(made, links, shorter))
+            if text and new[-1] == len(turns) - 1:
+                shorter = "".join(texts_of(model, [turns[at] for at in new[:-1]]))
+            for made in texts_of(model, said):
+                found.append(NewText(made, tuple(links[at] for at in new), shorter))
         return found
 
     def _report(
@@ -373,3 +377,14 @@ class Exchange:
     def _refused(self) -> dict[str, str]:
         """Texts of earlier requests that the memory could not take, and why."""
         return self.services.intake.refused(self._place.tenant, self._place.memory)
+
+
+def _exchanges(turns: Sequence[Message]) -> list[list[int]]:
+    """Places of turns that belong together: a question, and the answer that follows it."""
+    found: list[list[int]] = []
+    for at, one in enumerate(turns):
+        if one.role == "assistant" and found and turns[found[-1][-1]].role == "user":
+            found[-1].append(at)
+        else:
+            found.append([at])
+    return found

@@ -119,6 +119,7 @@ class KeptAnswers:
             raise RequestFault.forbidden("This key has no scope 'write'.")
         with self._database.transaction() as run:
             run.execute("DELETE FROM responses WHERE id = ? AND tenant = ?", (id, who.tenant))
+        self._database.scrub()
         return True
 
     @staticmethod

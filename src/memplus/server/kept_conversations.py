@@ -96,6 +96,16 @@ class KeptConversations:
         for owner, one in old:
             _delete(run, who.tenant, owner, one)
 
+    @staticmethod
+    def go_on(run: sqlite3.Connection, who: Principal, id: str, memory: str | None) -> bool:
+        """Use a conversation that is kept, as part of a transaction; whether it is there still."""
+        used = run.execute(
+            "UPDATE conversations SET used = lived(), memory = coalesce(memory, ?) "
+            "WHERE tenant = ? AND owner = ? AND id = ?",
+            (memory, who.tenant, owner_of(who, id), id),
+        )
+        return bool(used.rowcount)
+
     def update(self, who: Principal, id: str, metadata: dict[str, Any]) -> None:
         """Give a conversation other metadata."""
         with self._database.transaction() as run:
@@ -109,6 +119,7 @@ class KeptConversations:
         """Let go of a conversation and its items."""
         with self._database.transaction() as run:
             _delete(run, who.tenant, owner_of(who, id), id)
+        self._database.scrub()
 
     # Items --------------------------------------------------------------------------------------
 
@@ -145,6 +156,7 @@ class KeptConversations:
                 "DELETE FROM items WHERE tenant = ? AND owner = ? AND conversation = ? AND id = ?",
                 (who.tenant, owner_of(who, id), id, item),
             )
+        self._database.scrub()
         return bool(gone.rowcount)
 
     @staticmethod

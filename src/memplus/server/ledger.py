@@ -110,7 +110,7 @@ class Kept:
     conversation: str = ""
     """Id of the conversation that begins, or goes on; empty: none that is kept."""
     items: tuple[dict[str, Any], ...] = ()
-    """For that conversation."""
+    """For that conversation, which has begun."""
     repeat: Repeat | None = None
 
 
@@ -190,9 +190,11 @@ class Ledger:
         who, most, memory = settled.who, self._settings.stored_responses, settled.place.memory
         if kept.response is not None:
             KeptAnswers.put(run, who, kept.response, most)
-        if kept.conversation:
+        if kept.conversation.startswith(MADE) or kept.items:  # one that had begun
+            if KeptConversations.go_on(run, who, kept.conversation, memory):  # not deleted since
+                KeptConversations.add(run, who, kept.conversation, kept.items)
+        elif kept.conversation:
             KeptConversations.begin(run, who, kept.conversation, memory, {}, most)
-            KeptConversations.add(run, who, kept.conversation, kept.items)
         if kept.repeat is not None:
             KeptAnswers.put_repeat(run, who, memory, kept.repeat, most)
 
@@ -227,10 +229,13 @@ class Ledger:
             KeptConversations.begin(run, who, id, memory, metadata, most)
             KeptConversations.add(run, who, id, items)
 
-    def add_items(self, who: Principal, id: str, items: Sequence[dict[str, Any]]) -> None:
-        """Add items to a conversation that is kept."""
+    def add_items(self, who: Principal, id: str, items: Sequence[dict[str, Any]]) -> bool:
+        """Add items to a conversation that is kept; whether it is there still."""
         with self._database.transaction() as run:
-            KeptConversations.add(run, who, id, items)
+            there = KeptConversations.go_on(run, who, id, None)
+            if there:
+                KeptConversations.add(run, who, id, items)
+        return there
 
     # Requests that come again -------------------------------------------------------------------
 

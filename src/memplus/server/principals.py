@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from memplus.errors import ConfigError
 
-__all__ = ["SCOPES", "Principal", "Scope", "check_tenant"]
+__all__ = [
+    "LONGEST_NAME",
+    "NAMES",
+    "SCOPES",
+    "Principal",
+    "Scope",
+    "check_tenant",
+    "names_a_memory",
+]
 
 Scope = Literal["read", "write", "admin"]
 """``read``: ask and look; ``write``: also change memories; ``admin``: also keys."""
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 _LONGEST_TENANT = 64
+LONGEST_NAME = 200
+"""Characters of a new memory's name."""
+_PLAIN = r"[^/\x00-\x1f\x7f]"
+_NO_DOT = r"[^./\x00-\x1f\x7f]"
+NAMES = rf"(?:{_NO_DOT}{_PLAIN}*|\.{_NO_DOT}{_PLAIN}*|\.\.{_PLAIN}+)"
+"""No ``/``, no control character, and not ``.`` or ``..``, which lead elsewhere in a path, so that
+no client could reach the memory."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +81,11 @@ class Principal:
         """What the tenant calls a memory of the store; None where it is another's."""
         tenant, _, name = stored.rpartition("/")
         return name if tenant == self.tenant and self.sees(name) else None
+
+
+def names_a_memory(name: str) -> bool:
+    """Whether a new memory may be called so."""
+    return len(name) <= LONGEST_NAME and re.fullmatch(NAMES, name) is not None
 
 
 def check_tenant(tenant: str) -> None:

@@ -22,7 +22,7 @@ from memplus.server import wanted
 from memplus.server.database import ServerDatabase
 from memplus.server.faults import Fault, RequestFault
 from memplus.server.opened import OpenMemories
-from memplus.server.principals import Principal, Scope
+from memplus.server.principals import LONGEST_NAME, Principal, Scope, names_a_memory
 from memplus.server.settings import ServerSettings
 from memplus.server.wanted import Wanted
 
@@ -162,7 +162,7 @@ class Vault:
             await self._make(who, name, metadata or {}, seed=seed, max_bytes=max_bytes, rows=rows)
 
     async def _make(self, who: Principal, name: str, metadata: dict[str, str], **how: Any) -> None:
-        await self.check_count(who)
+        await self.check_new(who, name)
         most = self.settings.memory_bytes or None
         given = how.pop("max_bytes")
         limit = given if most is None else min(given or most, most)
@@ -180,8 +180,14 @@ class Vault:
 
         await self._open.once_free(stored, make)  # another process may be making it
 
-    async def check_count(self, who: Principal) -> None:
-        """Refuse one memory more than a tenant may have."""
+    async def check_new(self, who: Principal, name: str) -> None:
+        """Refuse a name that no memory may get, or one memory more than a tenant may have."""
+        if not names_a_memory(name):
+            raise RequestFault.invalid(
+                f"A new memory's name has 1 to {LONGEST_NAME} characters, none of them '/' or a "
+                "control character.",
+                "memory",
+            )
         most = self.settings.memories_per_tenant
         if not most or await asyncio.to_thread(len, self.store) < most:
             return  # all tenants together have fewer
@@ -205,7 +211,7 @@ class Vault:
         """A second memory that begins as this one; see ``MemoryStore.fork``."""
         stored = self._allowed(who, name, "read")
         new = self._allowed(who, new_name, "write")
-        await self.check_count(who)
+        await self.check_new(who, new_name)
         await self.settled(stored)
         async with self._open.turn(new):
             self._require_free(new)
@@ -227,7 +233,7 @@ class Vault:
     async def import_memory(self, who: Principal, name: str, path: Path) -> None:
         """Add a memory from a file of ``export``; see ``MemoryStore.import_memory``."""
         stored = self._allowed(who, name, "write")
-        await self.check_count(who)
+        await self.check_new(who, name)
         async with self._open.turn(stored):
             self._require_free(stored)
             await self._open.once_free(stored, lambda: self.take_in(path, stored))

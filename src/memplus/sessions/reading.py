@@ -100,17 +100,22 @@ def write_documents(
         if part.resumed:
             resumed.append(document.source)
         held = memory.tokens, len(memory.tail)
-        text = part.text
+        text, waited = part.text, None
         if not text:
             skipped.append(document.source)
             if not (flush and memory.tail and memory.tail_source == document.source):
                 continue
-            text = _take_back_tail(memory)
+            text, waited = memory.tail, (memory.tail, memory.tail_text)
+            memory.tail, memory.tail_text = [], ""  # it is about to be written
         try:
             model.write(memory, text, source=document.source, flush=flush, progress=progress)
         except _Stopped:
             interrupted = True
             break
+        except BaseException:
+            if waited is not None and memory.tokens == held[0]:  # refused: it waits again
+                memory.tail, memory.tail_text = waited
+            raise
         finally:
             tokens += memory.tokens - held[0]
             taken += memory.tokens + len(memory.tail) - sum(held)
@@ -165,9 +170,3 @@ def _begins(
     if all(record.id in texts for record in records):
         return [token for record in records for token in texts[record.id].ids] == ids[:written]
     return memory.source_tokens.get(records[0].source) == written  # no write of it was forgotten
-
-
-def _take_back_tail(memory: Memory) -> list[int]:
-    """The tail, which waits no more: it is about to be written."""
-    tail, memory.tail, memory.tail_text = memory.tail, [], ""
-    return tail

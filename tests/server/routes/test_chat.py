@@ -134,7 +134,13 @@ def test_replies_are_written_where_the_server_is_set_so(tmp_path: Path, nano: MP
         expected = f" The gate is red.\nQuestion: What colour is the gate?\nAnswer: {said}\n"
         assert held(served, "ann") == expected
         answer(served, GATE, reply("Noted."), ASKED, reply(said), user("It rains."), user="ann")
-        assert held(served, "ann") == expected + " It rains."
+        expected += " It rains."
+        assert held(served, "ann") == expected
+        # Another answer to a question that is written comes with the question.
+        other = (GATE, reply("Noted."), ASKED, reply("Blue."))
+        answer(served, *other, user("It snows."), user="ann")
+        expected += "\nQuestion: What colour is the gate?\nAnswer: Blue.\n It snows."
+        assert held(served, "ann") == expected
 
 
 def test_a_key_that_may_only_read_asks_and_writes_nothing(tmp_path: Path, nano: MPlus) -> None:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import httpx
 import pytest
 from tests.server.serving import Served, serving
-from tests.server.speaking import ANSWER, ask, failure, note, write
+from tests.server.speaking import ANSWER, FACT, ask, failure, note, write
 
 from memplus.mplus.model import MPlus
 
@@ -41,6 +42,15 @@ def test_names_that_no_memory_can_have_are_refused(client: httpx.Client, name: s
     answer = client.post("/v1/memories", json={"name": name})
     assert failure(answer, 400) == "invalid"
     assert answer.json()["error"]["param"] == "name"
+    assert client.get("/v1/memories").json()["data"] == []
+
+
+def test_writing_and_chatting_make_no_memory_of_such_a_name(client: httpx.Client) -> None:
+    name = "x" * 201
+    answer = client.post(f"/v1/memories/{name}/writes", json={"text": FACT})
+    assert failure(answer, 400) == "invalid"
+    said = {"model": "nano", "messages": [{"role": "user", "content": FACT}], "user": name}
+    assert failure(client.post("/v1/chat/completions", json=said), 400) == "invalid"
     assert client.get("/v1/memories").json()["data"] == []
 
 
@@ -130,4 +140,11 @@ def test_nothing_of_an_export_or_import_is_left_behind(
     client.post("/v1/memories:import?id=copy", content=exported)
     client.post("/v1/memories:import?id=bad", content=b"no export")
     assert failure(client.get("/v1/memories/none/export"), 404) == "memory_not_found"
+    for asked in ("bytes=0-3", "bytes=9999999999-", "bytes=x"):  # another one each time: no parts
+        whole = client.get("/v1/memories/ann/export", headers={"Range": asked})
+        assert (whole.status_code, len(whole.content)) == (200, len(exported))
+        assert whole.headers["accept-ranges"] == "none"
+    end = time.monotonic() + 20
+    while list(tmp_path.iterdir()) and time.monotonic() < end:  # it goes once all is sent
+        time.sleep(0.01)
     assert list(tmp_path.iterdir()) == []

@@ -109,7 +109,8 @@ async def add(id: str, body: NewItems, services: Served, who: Who) -> dict[str, 
     _may_write(who)
     _found(services, who, id)
     new = _new_items(body.items)
-    services.ledger.add_items(who, id, new)
+    if not services.ledger.add_items(who, id, new):
+        raise _unknown()
     return paged(new, None, _MOST_AT_ONCE, "asc")
 
 
@@ -149,8 +150,12 @@ def _found(services: Services, who: Principal, id: str) -> KeptConversation:
         raise RequestFault.forbidden("This key has no scope 'read'.")
     found = services.ledger.conversations.one(who, id)
     if found is None:
-        raise RequestFault.unknown("conversation of that id", "conversation_not_found")
+        raise _unknown()
     return found
+
+
+def _unknown() -> RequestFault:
+    return RequestFault.unknown("conversation of that id", "conversation_not_found")
 
 
 def _told(found: KeptConversation) -> dict[str, Any]:

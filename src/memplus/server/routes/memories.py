@@ -12,7 +12,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse
-from starlette.background import BackgroundTask
+from starlette.types import Receive, Scope, Send
 
 from memplus.server.actions import memories as actions
 from memplus.server.asking import Served, Who
@@ -103,12 +103,24 @@ async def export(memory: str, services: Served, who: Who) -> FileResponse:
     except BaseException:
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         raise
-    return FileResponse(
-        path,
-        media_type="application/octet-stream",
-        filename=f"{memory}.memory",
-        background=BackgroundTask(shutil.rmtree, folder, ignore_errors=True),
-    )
+    return _Export(path, media_type="application/octet-stream", filename=f"{memory}.memory")
+
+
+class _Export(FileResponse):
+    """Sends a file whole, and removes its folder whatever becomes of the answer.
+
+    Each request makes the file anew, so a part of one would not fit a part of another.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.headers["accept-ranges"] = "none"
+        headers = [one for one in scope["headers"] if one[0] != b"range"]
+        try:
+            await super().__call__({**scope, "headers": headers}, receive, send)
+        finally:
+            await asyncio.shield(
+                asyncio.to_thread(shutil.rmtree, Path(self.path).parent, ignore_errors=True)
+            )
 
 
 @asynccontextmanager

@@ -7,6 +7,7 @@ from typing import Annotated, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from memplus.config import RowKind
+from memplus.server.principals import LONGEST_NAME, NAMES
 from memplus.server.wire.sound import Sound
 
 __all__ = [
@@ -26,22 +27,13 @@ __all__ = [
     "Summary",
 ]
 
-_LONGEST_NAME = 200
 LONGEST_SOURCE = 500
 Item = TypeVar("Item")
 
-_PLAIN = r"[^/\x00-\x1f\x7f]"
-_NO_DOT = r"[^./\x00-\x1f\x7f]"
 Name = Annotated[
-    str,
-    StringConstraints(
-        min_length=1,
-        max_length=_LONGEST_NAME,
-        pattern=rf"^(?:{_NO_DOT}{_PLAIN}*|\.{_NO_DOT}{_PLAIN}*|\.\.{_PLAIN}+)$",
-    ),
+    str, StringConstraints(min_length=1, max_length=LONGEST_NAME, pattern=f"^{NAMES}$")
 ]
-"""A memory's name: no ``/``, no control character, and not ``.`` or ``..``, which lead elsewhere
-in a path, so that no client could reach it."""
+"""A new memory's name."""
 SourceName = Annotated[str, StringConstraints(max_length=LONGEST_SOURCE)]
 Metadata = dict[
     Annotated[str, StringConstraints(min_length=1, max_length=64)],
