@@ -13,7 +13,7 @@ from tests.store.fakes import SMALL, FakeHost
 
 from memplus.errors import UnknownSourceError, UsageError
 from memplus.memory.forgetting import chosen_writes
-from memplus.memory.packing import centres_of
+from memplus.memory.packing import centres_of, share_of
 from memplus.memory.state import Memory
 from memplus.store import MemoryStore, StoredMemory
 
@@ -107,7 +107,7 @@ def test_rows_that_leave_the_pool_for_an_empty_layer_share_what_the_pool_holds_w
             anew += 1
             rows, held = exact.long_term.tables[layer], exact.pool.held
             all_of_them = {name: torch.cat([rows[name], held[name][layer]]) for name in ("k", "v")}
-            for name, wanted in centres_of(all_of_them, "int2").items():
+            for name, wanted in centres_of(all_of_them, "int2", share_of(table)).items():
                 assert torch.allclose(table.centres[name].abs(), wanted.abs(), atol=1e-4)
     assert anew
 

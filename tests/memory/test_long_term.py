@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from memplus.config import CounterEviction, Eviction, NoEviction, OldestEviction
 from memplus.memory.long_term import LongTermPool
-from memplus.memory.packing import pack, repacked
+from memplus.memory.packing import pack
+from memplus.memory.repacking import repacked
 from memplus.memory.rows import RowTable
 
 LAYERS = 2

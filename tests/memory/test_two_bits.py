@@ -8,6 +8,7 @@ from tests.memory.slow_trellis import at_unit, byte_of, nearest_levels
 from torch import Tensor
 
 from memplus.memory.two_bits import (
+    Share,
     along_bytes,
     directions_kept,
     group_bytes,
@@ -23,24 +24,30 @@ def numbers(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def test_groups_take_2_bits_a_number_and_a_scale_of_one_byte() -> None:
+@pytest.mark.parametrize(("share", "bits"), [(Share.SAME, 2), (Share.LOWER, 2), (Share.UPPER, 3)])
+def test_groups_take_2_or_3_bits_a_number_and_a_scale_of_one_byte(share: Share, bits: int) -> None:
     groups = numbers(7, 2, 3, 16) * 5
-    found = unpack_groups(*pack_groups(groups))
+    packed, scales = pack_groups(groups, share)
+    assert packed.shape == (7, 2, 3 * 2 * bits)
+    found = unpack_groups(packed, scales, share)
     for place in [(c, h, g) for c in range(7) for h in range(2) for g in range(3)]:
         given = groups[place].tolist()
-        levels = nearest_levels(at_unit(given), [2] * 16)
+        levels = nearest_levels(at_unit(given), [bits] * 16)
         dot = sum(a * b for a, b in zip(given, levels, strict=True))
         scale = byte_of(dot / sum(one * one for one in levels))
         assert torch.allclose(found[place], scale * torch.tensor(levels), rtol=1e-4)
 
 
-def test_keys_take_fewer_bits_the_less_a_direction_tells() -> None:
+@pytest.mark.parametrize(
+    ("share", "bits"),
+    [(Share.SAME, [4] * 4 + [3] * 4 + [2] * 6), (Share.LOWER, [4] * 4 + [3] * 4 + [2] * 2)],
+)
+def test_keys_take_fewer_bits_the_less_a_direction_tells(share: Share, bits: list[int]) -> None:
     turn = torch.linalg.qr(numbers(2, 16, 16, seed=1)).Q
     spread = (turn * torch.linspace(9, 1, 16).square()) @ turn.mT
-    leading = principal_directions(spread.double())
+    leading = principal_directions(spread.double(), share)
     keys = numbers(5, 2, 16, seed=2) * 3
-    found = unpack_along(*pack_along(keys, leading), leading)
-    bits = [4] * 4 + [3] * 4 + [2] * 6
+    found = unpack_along(*pack_along(keys, leading, share), leading, share)
     for row, head in [(row, head) for row in range(5) for head in range(2)]:
         axes = leading[head].T
         lengths = [float(keys[row, head] @ axis / axis.square().sum()) for axis in axes]
@@ -71,6 +78,32 @@ def test_a_direction_of_which_few_rows_tell_nothing_is_there_all_the_same() -> N
     assert torch.allclose(none[0].norm(dim=0), torch.ones(14))
     for leading in (one, none, None):
         assert torch.isfinite(unpack_along(*pack_along(keys[None], leading), leading)).all()
+
+
+@pytest.mark.parametrize("width", [16, 48, 64, 80, 96, 128, 256])
+def test_what_a_head_takes_in_lower_and_upper_layers(width: int) -> None:
+    for share, keys, values in ((Share.LOWER, 16, 16), (Share.UPPER, 20, 24)):
+        codes, _ = pack_along(numbers(3, 2, width), None, share)
+        assert codes.shape[-1] == along_bytes(width, share) == width * keys // 64
+        assert unpack_along(codes, torch.zeros(3, 2), None, share).shape == (3, 2, width)
+        groups, _ = pack_groups(numbers(3, 2, 1, width), share)
+        assert groups.shape[-1] == group_bytes(width, share) == width * values // 64
+    assert directions_kept(width, Share.LOWER) == width * 5 // 8
+    assert directions_kept(width, Share.UPPER) == width * 7 // 8
+
+
+def test_all_layers_together_take_a_twentieth_more_at_most() -> None:
+    """A head of 64 took 38 bytes with its scales; of lower layers it takes 34, of upper ones 46."""
+    for count in range(1, 100):
+        shares = [Share.of(place, count) for place in range(count)]
+        taken = [along_bytes(64, one) + group_bytes(64, one) + 2 for one in shares]
+        assert taken == sorted(taken)
+        assert sum(taken) <= 1.05 * 38 * count
+    assert Share.of(0, 2) == Share.of(1, 2) == Share.SAME
+    assert [Share.of(place, 24) for place in (0, 12, 13, 23)] == [
+        *[Share.LOWER] * 2,
+        *[Share.UPPER] * 2,
+    ]
 
 
 @pytest.mark.parametrize("width", [16, 48, 64, 80, 96, 128, 256])

@@ -5,7 +5,7 @@ Shapes: L layers, N slots, n rows in use, K rows of a write, d hidden size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,8 +23,10 @@ from memplus.memory.checks import (
 from memplus.memory.layout import BOOKS, LongTermLayout
 from memplus.memory.packing import (
     KEY,
+    MORE,
     PACKED,
     RowKind,
+    Share,
     centre_of,
     common_shapes,
     leading_of,
@@ -34,10 +36,18 @@ from memplus.memory.records import MemoryOwner, NewRows
 from memplus.memory.short_term import OWN
 from memplus.memory.span_checks import require_alike, require_one_write_each, require_whole
 
-__all__ = ["Bounds", "example_rows"]
+__all__ = ["Bounds", "example_rows", "shared_by"]
 
 _FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 _Wanted = tuple[torch.dtype, tuple[int | None, ...]]
+
+
+def shared_by(names: Iterable[str]) -> bool:
+    """Whether columns of these names, of all layers, are of rows that some layers keep more of.
+
+    Earlier releases kept the rows of all layers alike.
+    """
+    return any(name.endswith(MORE) for name in names)
 
 
 def example_rows(owner: MemoryOwner, new_rows: Callable[[Tensor], NewRows]) -> NewRows:
@@ -62,6 +72,8 @@ class Bounds:
     rows: RowKind
     like: NewRows | None = None
     """``example_rows`` of the model; None where it is not at hand."""
+    shared: bool = True
+    """Whether rows in 2 bits keep more in some layers than in others; see ``shared_by``."""
 
     def pool(self, tensors: Mapping[str, Tensor], stem: str, count: int) -> None:
         """The tensors of a short-term pool.
@@ -173,10 +185,14 @@ class Bounds:
         for name in like.long_term:
             column = like.columns[name]
             if self.rows != "exact" and name in PACKED:
-                wanted |= packed_columns(name, column[0, 0], self.rows)
+                for share in {self._share(layout, at) for at in layout.stored}:
+                    wanted |= packed_columns(name, column[0, 0], self.rows, share)
             else:
                 wanted[name] = column.dtype, tuple(column.shape[2:])
         return {n: one for n, one in wanted.items() if layer is None or layout.has(n, layer)}
+
+    def _share(self, layout: LongTermLayout, layer: int) -> Share:
+        return layout.share(layer) if self.shared else Share.SAME
 
     def _books(self) -> dict[str, _Wanted]:
         wanted: dict[str, _Wanted] = {"birth": (torch.int64, ()), "write_id": (torch.int32, ())}
@@ -202,7 +218,7 @@ class Bounds:
         for name in PACKED if self.rows != "exact" else ():
             centre, leading = (f"{stem}{centre_of(one)}" for one in (name, leading_of(name)))
             shapes = {one: tuple(tensors[one].shape) for one in (centre, leading) if one in tensors}
-            known = shapes if self.like is None else self._in_common(name, stem)
+            known = shapes if self.like is None else self._in_common(name, stem, layer)
             for full in shapes:
                 require(full in known, self.path, full, "is of no column of this model's rows")
                 self._require(tensors, full, torch.float32, known[full])
@@ -213,12 +229,13 @@ class Bounds:
             found |= set(shapes)
         return found
 
-    def _in_common(self, column: str, stem: str) -> dict[str, tuple[int, ...]]:
+    def _in_common(self, column: str, stem: str, layer: int) -> dict[str, tuple[int, ...]]:
         """The shapes of what a column's rows have in common, by their names behind ``stem``."""
         assert self.like is not None
         if column not in self.like.long_term:
             return {}
-        shapes = common_shapes(column, self.like.columns[column].shape[2:], self.rows)
+        share = self._share(LongTermLayout.of(self.config, self.like.hidden.shape[0]), layer)
+        shapes = common_shapes(column, self.like.columns[column].shape[2:], self.rows, share)
         return {f"{stem}{name}": shape for name, shape in shapes.items()}
 
     def _keeps(self, name: str, layer: int) -> bool:

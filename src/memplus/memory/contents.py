@@ -20,8 +20,9 @@ from memplus.errors import BudgetError, MemoryMismatchError, UsageError
 from memplus.memory.guards import Guards, changing
 from memplus.memory.layout import LongTermLayout
 from memplus.memory.long_term import LongTermPool
-from memplus.memory.packing import ROWS, RowKind, pack, repacked
+from memplus.memory.packing import ROWS, RowKind, pack
 from memplus.memory.records import MemoryOwner, NewRows, Passage, RowBytes, SavedFile, WriteRecord
+from memplus.memory.repacking import repacked
 from memplus.memory.rows import RowTable
 from memplus.memory.short_term import (
     ShortTermPool,
@@ -227,8 +228,15 @@ class MemoryContents:
         keys = self.config.retrieves_spans
         return self.long_term_of(
             [
-                RowTable(pack({n: c[:0] for n, c in rows.items()}, self.rows, keys=keys))
-                for rows in (layout.of_layer(columns, layer) for layer in range(layers))
+                RowTable(
+                    pack(
+                        {n: c[:0] for n, c in layout.of_layer(columns, layer).items()},
+                        self.rows,
+                        keys=keys,
+                        share=layout.share(layer),
+                    )
+                )
+                for layer in range(layers)
             ]
         )
 
@@ -265,11 +273,17 @@ class MemoryContents:
             if self.long_term is not None:
                 waiting, since = self.long_term.waiting, self.long_term.writes_since_merge
                 keys = self.config.retrieves_spans
-                layout, pool = self.long_term.layout, self.pool
-                beside = {} if pool is None else pool.held
+                layout = self.long_term.layout
+                beside = {} if self.pool is None else self.pool.held
                 self.long_term = self.long_term_of(
                     [
-                        repacked(table, rows, layout.of_layer(beside, layer) or None, keys=keys)
+                        repacked(
+                            table,
+                            rows,
+                            layout.of_layer(beside, layer) or None,
+                            keys=keys,
+                            share=layout.share(layer),
+                        )
                         for layer, table in enumerate(self.long_term.tables)
                     ]
                 )

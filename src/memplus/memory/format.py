@@ -29,7 +29,7 @@ from memplus.errors import (
 )
 from memplus.errors.base import storage_error
 from memplus.files import as_path, aside
-from memplus.memory.bounds import Bounds, example_rows
+from memplus.memory.bounds import Bounds, example_rows, shared_by
 from memplus.memory.checks import (
     Count,
     Fields,
@@ -222,7 +222,8 @@ def _check(
     require(len(header.tail) <= most, path, field, f"has more than {most} tokens")
     require_within_vocabulary(header.tail, memory.owner.vocabulary, path, field)
     require_generator(tensors, path)
-    bounds = Bounds(path, memory.config, len(header.writes), header.clock, header.rows, like)
+    counts = len(header.writes), header.clock
+    bounds = Bounds(path, memory.config, *counts, header.rows, like, shared=shared_by(tensors))
     pool = _group(tensors, _POOL)
     if pool:
         bounds.pool(pool, _POOL, header.count)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from memplus.config import MemoryConfig
-from memplus.memory.packing import KEY
+from memplus.memory.packing import KEY, MORE, Share
 
 __all__ = ["BOOKS", "LongTermLayout"]
 
@@ -49,9 +49,15 @@ class LongTermLayout:
 
     def has(self, name: str, layer: int) -> bool:
         """Whether a layer keeps the column of this name."""
+        if name.endswith(MORE) and self.share(layer) is not Share.UPPER:
+            return False
         column = name.partition(".")[0]
         kept = self.keyed if column == KEY else self.booked if column in BOOKS else self.stored
         return layer in kept
+
+    def share(self, layer: int) -> Share:
+        """How much a layer's rows keep in 2 bits."""
+        return Share.of(layer - self.stored.start, len(self.stored))
 
     def keeps(self, layer: int) -> bool:
         """Whether a layer keeps anything."""

@@ -22,10 +22,13 @@ from memplus.memory.packing import (
     KEY,
     PACKED,
     RowKind,
+    Share,
     centres_of,
     leading_of,
+    more_of,
     pack,
     scale_of,
+    share_of,
     unpack,
 )
 from memplus.memory.retriever import (
@@ -180,9 +183,9 @@ class LongTermPool:
         if self.rows != "exact" and not len(table) and any(map(len, rows.values())):
             more = self.layout.of_layer(beside, layer) if beside and self.rows == "int2" else {}
             table.centres.clear()
-            table.centres.update(_in_common(rows, more, self.rows))
+            table.centres.update(_in_common(rows, more, self.rows, share_of(table)))
         keys = KEY in table.names and table.dtype(KEY) == torch.int8
-        kept = pack(rows, self.rows, table.centres, keys=keys)
+        kept = pack(rows, self.rows, table.centres, keys=keys, share=share_of(table))
         if isinstance(self.eviction, CounterEviction) and "birth" in rows:
             initial = float(self.eviction.initial)
             kept["counter"] = torch.full_like(rows["birth"], initial, dtype=torch.float32)
@@ -331,12 +334,9 @@ class LongTermPool:
     def take(self, layer: int, name: str, chosen: Tensor, dtype: torch.dtype) -> Tensor:
         """[m, ...]: one column of the rows ``chosen`` [m] of one layer, as numbers of ``dtype``."""
         table = self.tables[layer]
-        column = table.take(name, chosen)
         if self.rows == "exact":
-            return column
-        scale = table.take(scale_of(name), chosen)
-        common = table.centres
-        return unpack(column, scale, dtype, common.get(name), common.get(leading_of(name)))
+            return table.take(name, chosen)
+        return _unpacked(table, name, chosen, dtype)
 
     def reading_count(self, layer: int) -> int:
         """m: how many rows a read of this layer retrieves; 0 where it keeps none."""
@@ -352,10 +352,18 @@ def _layout_of(tables: Sequence[RowTable]) -> LongTermLayout:
     return LongTermLayout(*spans)
 
 
+def _unpacked(table: RowTable, name: str, chosen: Tensor, dtype: torch.dtype) -> Tensor:
+    """[m, ...]: one column of the rows ``chosen`` [m] of a packed table."""
+    parts = [table.take(one, chosen) for one in (name, more_of(name)) if one in table.names]
+    scale = table.take(scale_of(name), chosen)
+    common = table.centres.get(name), table.centres.get(leading_of(name))
+    return unpack(torch.cat(parts, dim=-1), scale, dtype, *common, share_of(table))
+
+
 def _in_common(
-    rows: Mapping[str, Tensor], beside: Mapping[str, Tensor], kind: RowKind
+    rows: Mapping[str, Tensor], beside: Mapping[str, Tensor], kind: RowKind, share: Share
 ) -> dict[str, Tensor]:
     """What ``centres_of`` finds in rows [c, ...] together with those ``beside`` them, [N, ...]."""
     names = [name for name in PACKED if name in rows]
     pieces = {name: [rows[name], *([beside[name]] if name in beside else [])] for name in names}
-    return centres_of({name: torch.cat(one) for name, one in pieces.items()}, kind)
+    return centres_of({name: torch.cat(one) for name, one in pieces.items()}, kind, share)

@@ -12,7 +12,9 @@ over their group; every group has a scale of its own, at which its largest numbe
 In 8 and 4 bits every number goes to the level nearest to it. In about 2 bits those of a group are
 rounded together (``memory.trellis``). Values are turned likewise before, and keys are kept along
 the directions that tell them apart (``memory.two_bits``). A layer finds these once, as its centre,
-and keeps them beside it; both are of its first rows and of those in the short-term pool then.
+and keeps them beside it; both are of its first rows and of those in the short-term pool then. What
+upper layers keep beyond lower ones stands in columns of its own (``more_of``), so that a column has
+the same width in every layer.
 
 Shapes: c rows, H heads, w numbers of a head (or of a hidden vector), d directions of a head, g
 numbers of a group, R width of retrieval keys.
@@ -20,9 +22,8 @@ numbers of a group, R width of retrieval keys.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
-from itertools import chain
 from math import prod
 
 import torch
@@ -31,6 +32,7 @@ from torch import Tensor
 from memplus.config import ROWS, ROWS_WANTED, RowKind, require
 from memplus.memory.rows import RowTable
 from memplus.memory.two_bits import (
+    Share,
     along_bytes,
     directions_kept,
     group_bytes,
@@ -43,22 +45,27 @@ from memplus.memory.two_bits import (
 
 __all__ = [
     "KEY",
+    "MORE",
     "PACKED",
     "ROWS",
     "RowKind",
+    "Share",
     "centre_of",
     "centres_of",
     "common_bytes",
     "common_shapes",
+    "finite",
     "leading_of",
     "leading_shape",
+    "more_of",
     "named_centres",
     "pack",
     "packed_columns",
-    "repacked",
     "require_kind",
     "scale_of",
+    "share_of",
     "split_centres",
+    "spread_of",
     "unpack",
 ]
 
@@ -70,6 +77,7 @@ KEY = "key"
 SCALE = ".scale"
 CENTRE = ".centre"
 LEADING = ".leading"
+MORE = ".more"
 _BY_LEADING, _VALUES = "k", "v"
 """The columns that 2 bits keep: along leading directions, and turned."""
 _LEVELS = 127.0
@@ -143,42 +151,69 @@ def leading_of(name: str) -> str:
     return f"{name}{LEADING}"
 
 
-def leading_shape(name: str, shape: Sequence[int], kind: RowKind) -> tuple[int, ...] | None:
+def more_of(name: str) -> str:
+    """The column that holds what upper layers keep of another beyond lower ones."""
+    return f"{name}{MORE}"
+
+
+def share_of(table: RowTable) -> Share:
+    """How much the rows of a table in 2 bits keep, as its columns tell.
+
+    The values of heads that are wide enough for leading directions take as many bytes as keys of
+    lower layers do.
+    """
+    if more_of(_VALUES) in table.names:
+        return Share.UPPER
+    if not {_BY_LEADING, _VALUES} <= set(table.names):
+        return Share.SAME
+    keys, values = (table.between(name, 0, 0).shape[1:] for name in (_BY_LEADING, _VALUES))
+    return Share.LOWER if keys == values else Share.SAME
+
+
+def leading_shape(
+    name: str, shape: Sequence[int], kind: RowKind, share: Share = Share.SAME
+) -> tuple[int, ...] | None:
     """[H, w, d] of a column's leading directions; None where it is not kept by them.
 
     Args:
         name: of the column.
         shape: [H, w] of one row as computed.
         kind: how rows are kept.
+        share: of the layer, as everywhere below.
     """
     if name != _BY_LEADING or kind != "int2" or len(shape) != 2:
         return None
     heads, width = shape
-    kept = directions_kept(width)
+    kept = directions_kept(width, share)
     return (heads, width, kept) if kept else None
 
 
-def common_shapes(name: str, shape: Sequence[int], kind: RowKind) -> dict[str, tuple[int, ...]]:
+def common_shapes(
+    name: str, shape: Sequence[int], kind: RowKind, share: Share = Share.SAME
+) -> dict[str, tuple[int, ...]]:
     """What the rows of a layer have in common of a column, float32: name in a file -> shape.
 
     Args:
         name: of the column.
         shape: [...] of one row as computed.
         kind: how rows are kept.
+        share: of the layer.
     """
     if kind == "exact" or name not in PACKED:
         return {}
-    directions = leading_shape(name, shape, kind)
+    directions = leading_shape(name, shape, kind, share)
     common = {centre_of(name): tuple(shape)}
     return common if directions is None else common | {centre_of(leading_of(name)): directions}
 
 
-def common_bytes(name: str, shape: Sequence[int], kind: RowKind) -> int:
+def common_bytes(name: str, shape: Sequence[int], kind: RowKind, share: Share = Share.SAME) -> int:
     """Bytes of what the rows of one layer have in common of a column; see ``common_shapes``."""
-    return 4 * sum(map(prod, common_shapes(name, shape, kind).values()))
+    return 4 * sum(map(prod, common_shapes(name, shape, kind, share).values()))
 
 
-def centres_of(rows: Mapping[str, Tensor], kind: RowKind) -> dict[str, Tensor]:
+def centres_of(
+    rows: Mapping[str, Tensor], kind: RowKind, share: Share = Share.SAME
+) -> dict[str, Tensor]:
     """What the rows [c, ...] of one layer have in common.
 
     Returns:
@@ -186,24 +221,24 @@ def centres_of(rows: Mapping[str, Tensor], kind: RowKind) -> dict[str, Tensor]:
         leading directions [H, w, d] where it is kept by them.
     """
     there = {name: column.float() for name, column in rows.items() if name in PACKED}
-    found = {name: _finite(column).mean(dim=0) for name, column in there.items()}
+    found = {name: finite(column).mean(dim=0) for name, column in there.items()}
     for name, column in there.items():
         if leading_shape(name, column.shape[1:], kind):
-            spread = _spread(column - found[name]) / max(1, len(column))
-            found[leading_of(name)] = principal_directions(spread)
+            spread = spread_of(column - found[name]) / max(1, len(column))
+            found[leading_of(name)] = principal_directions(spread, share)
     return found
 
 
-def _spread(apart: Tensor) -> Tensor:
+def spread_of(apart: Tensor) -> Tensor:
     """[H, w, w] float64: how the numbers of rows [c, H, w] about their centre go together.
 
     In float64 the square of every float32 is a number.
     """
-    apart = _finite(apart.double())
+    apart = finite(apart.double())
     return torch.einsum("chw,chv->hwv", apart, apart)
 
 
-def _finite(numbers: Tensor) -> Tensor:
+def finite(numbers: Tensor) -> Tensor:
     """What is no number tells nothing of the others."""
     return numbers.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
 
@@ -214,6 +249,7 @@ def pack(
     centres: Mapping[str, Tensor] | None = None,
     *,
     keys: bool = False,
+    share: Share = Share.SAME,
 ) -> dict[str, Tensor]:
     """Rows of one layer in fewer bits, each column beside its scales.
 
@@ -223,11 +259,13 @@ def pack(
         centres: of their layer, as ``centres_of`` gives them; what has none lies about zero, and
             along the axes.
         keys: whether retrieval keys are kept by their direction in 8 bits, without a scale.
+        share: of their layer.
 
     Returns:
         In 8 bits: levels int8 [c, ...] and scales float32 [c]. In 4 bits: two levels to a byte,
         uint8 [c, ..., w / 2], and scales float16 [c, ..., w / g]. In 2 bits: four codes to a byte,
-        uint8 [c, ..., w / 4], and scales uint8 [c, ..., w / g]; keys as ``two_bits.pack_along``.
+        uint8 [c, ..., w / 4], and scales uint8 [c, ..., w / g]; keys as ``two_bits.pack_along``;
+        what an upper layer keeps beyond a lower one as ``more_of``.
     """
     packed: dict[str, Tensor] = {}
     for name, column in rows.items():
@@ -239,10 +277,16 @@ def pack(
             wide = column.float()
             if centres is not None and name in centres:
                 wide = wide - centres[name]
+            bits = _bits_of(name, column.shape[1:], kind)
             if leading_shape(name, column.shape[1:], kind):
-                levels, scale = pack_along(wide, (centres or {}).get(leading_of(name)))
+                levels, scale = pack_along(wide, (centres or {}).get(leading_of(name)), share)
+            elif bits == 2:
+                levels, scale = pack_groups(_turned_within(wide), share)
             else:
-                levels, scale = _PACKERS[_bits_of(name, column.shape[1:], kind)](wide)
+                levels, scale = _PACKERS[bits](wide)
+            if bits == 2 and share is Share.UPPER:
+                first = _first_bytes(name, column.shape[-1])
+                levels, packed[more_of(name)] = levels[..., :first], levels[..., first:]
             packed[name], packed[scale_of(name)] = levels, scale
     return packed
 
@@ -253,16 +297,26 @@ def unpack(
     dtype: torch.dtype,
     centre: Tensor | None = None,
     leading: Tensor | None = None,
+    share: Share = Share.SAME,
 ) -> Tensor:
-    """Rows [c, ...] again, from their levels and scales, their centre and leading directions."""
+    """Rows [c, ...] again, from their levels and scales, their centre and leading directions.
+
+    Args:
+        levels: as ``pack`` gives them, followed by what stands beside them (``more_of``).
+        scale: theirs.
+        dtype: of the rows.
+        centre: of their layer.
+        leading: its leading directions.
+        share: of the layer.
+    """
     if levels.dtype == torch.int8:
         wide = levels.float() * scale.view((-1,) + (1,) * (levels.dim() - 1))
     elif scale.dtype == torch.float16:
         wide = _from_4_bits(levels, scale)
     elif scale.dim() == levels.dim():
-        wide = _turned_back(unpack_groups(levels, scale))
+        wide = _turned_back(unpack_groups(levels, scale, share))
     else:
-        wide = unpack_along(levels, scale, leading)
+        wide = unpack_along(levels, scale, leading, share)
     if centre is not None:
         wide += centre
     return wide.to(dtype)
@@ -300,9 +354,16 @@ def _from_4_bits(levels: Tensor, scale: Tensor) -> Tensor:
     return _turned_back(groups * scale.float().unsqueeze(-1))
 
 
-def _in_2_bits(wide: Tensor) -> tuple[Tensor, Tensor]:
-    most = torch.finfo(torch.float32).max / _GROUP  # which a group can be turned back from
-    return pack_groups(_turned(wide).clamp(-most, most))
+def _turned_within(wide: Tensor) -> Tensor:
+    """``_turned``, no number so large that its group cannot be turned back."""
+    most = torch.finfo(torch.float32).max / _GROUP
+    return _turned(wide).clamp(-most, most)
+
+
+def _first_bytes(name: str, width: int) -> int:
+    """Bytes of a head that stand in a column itself, of one kept in 2 bits."""
+    kept = along_bytes if name == _BY_LEADING else group_bytes
+    return kept(width, Share.LOWER)
 
 
 def _turned_back(groups: Tensor) -> Tensor:
@@ -311,7 +372,7 @@ def _turned_back(groups: Tensor) -> Tensor:
     return back
 
 
-_PACKERS = {8: _in_8_bits, 4: _in_4_bits, 2: _in_2_bits}
+_PACKERS = {8: _in_8_bits, 4: _in_4_bits}
 
 
 @cache
@@ -325,83 +386,32 @@ def _hadamard(size: int, device: torch.device) -> Tensor:
     return orthonormal
 
 
-def packed_columns(name: str, column: Tensor, kind: RowKind) -> dict[str, _Column]:
+def packed_columns(
+    name: str, column: Tensor, kind: RowKind, share: Share = Share.SAME
+) -> dict[str, _Column]:
     """The columns that one of ``PACKED`` becomes: name -> dtype and shape of a row.
 
     Args:
         name: of the column.
         column: [..., w] one row as computed.
         kind: ``int8``, ``int4`` or ``int2``.
+        share: of the layer.
     """
     *outer, width = column.shape
     bits = _bits_of(name, column.shape, kind)
     if bits == 8:
         return {name: (torch.int8, (*outer, width)), scale_of(name): (torch.float32, ())}
-    if leading_shape(name, column.shape, kind):
-        taken = torch.uint8, (*outer, along_bytes(width))
-        return {name: taken, scale_of(name): (torch.uint8, tuple(outer))}
     scales = (*outer, width // _group(width))
     if bits == 4:
         taken = torch.uint8, (*outer, width // 2)
         return {name: taken, scale_of(name): (torch.float16, scales)}
-    taken = torch.uint8, (*outer, group_bytes(width))
-    return {name: taken, scale_of(name): (torch.uint8, scales)}
-
-
-def repacked(
-    table: RowTable, kind: RowKind, beside: Mapping[str, Tensor] | None = None, *, keys: bool
-) -> RowTable:
-    """One layer's rows in fewer bits than they have, block by block.
-
-    Args:
-        table: exact, or packed in more bits.
-        kind: ``int8``, ``int4`` or ``int2``.
-        beside: name -> [N, ...], other rows of the layer, among which what rows in 2 bits have in
-            common is looked for too, since the table's own may be few.
-        keys: see ``pack``.
-    """
-    there = [name for name in PACKED if name in table.names]
-    centres = {}
-    for name in there if len(table) else []:
-        others = [beside[name].float()] if beside and kind == "int2" else []
-        count = len(table) + sum(map(len, others))
-        total = sum(_finite(piece).sum(dim=0) for piece in _pieces(table, name, others))
-        assert isinstance(total, Tensor)
-        centres[name] = total / count
-        if leading_shape(name, centres[name].shape, kind):
-            spread = sum(_spread(one - centres[name]) for one in _pieces(table, name, others))
-            assert isinstance(spread, Tensor)
-            centres[leading_of(name)] = principal_directions(spread / count)
-    columns: dict[str, list[Tensor]] = {}
-    for start in _starts(table) if table.names else []:
-        names = [n for n in table.names if n not in map(scale_of, there) and n not in there]
-        block = {name: table.between(name, start, start + _BLOCK) for name in names}
-        whole_keys = keys and KEY in block and block[KEY].dtype != torch.int8
-        block |= {name: _exact(table, name, start) for name in there}
-        for name, piece in pack(block, kind, centres, keys=whole_keys).items():
-            columns.setdefault(name, []).append(piece)
-    return RowTable({name: torch.cat(pieces) for name, pieces in columns.items()}, centres)
-
-
-_BLOCK = 4_096
-
-
-def _starts(table: RowTable) -> range:
-    """The first row of every block; an empty table has one block."""
-    return range(0, max(1, len(table)), _BLOCK)
-
-
-def _pieces(table: RowTable, name: str, others: Sequence[Tensor]) -> Iterator[Tensor]:
-    """[c, ...] float32: a column block by block, then others."""
-    return chain((_exact(table, name, start) for start in _starts(table)), others)
-
-
-def _exact(table: RowTable, name: str, start: int) -> Tensor:
-    """[c, ...] float32: a block of a column, unpacked where it is packed."""
-    stop = min(start + _BLOCK, len(table))
-    column = table.between(name, start, stop)
-    if scale_of(name) not in table.names:
-        return column.float()
-    scale = table.between(scale_of(name), start, stop)
-    common = table.centres
-    return unpack(column, scale, torch.float32, common.get(name), common.get(leading_of(name)))
+    if leading_shape(name, column.shape, kind):
+        count, scales = along_bytes(width, share), tuple(outer)
+    else:
+        count = group_bytes(width, share)
+    columns: dict[str, _Column] = {scale_of(name): (torch.uint8, scales)}
+    if share is Share.UPPER:
+        first = _first_bytes(name, width)
+        columns[more_of(name)] = torch.uint8, (*outer, count - first)
+        count = first
+    return columns | {name: (torch.uint8, (*outer, count))}

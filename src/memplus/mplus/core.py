@@ -28,7 +28,7 @@ from memplus.errors import (
 from memplus.memory.guards import reading
 from memplus.memory.layout import LongTermLayout
 from memplus.memory.mismatch import mismatch
-from memplus.memory.packing import KEY, RowKind, common_bytes, pack, require_kind
+from memplus.memory.packing import RowKind, common_bytes, pack, require_kind
 from memplus.memory.records import NewRows, RowBytes
 from memplus.memory.retriever import MemoryWeights
 from memplus.memory.state import Memory
@@ -281,20 +281,20 @@ class Core:
         columns = project_rows(self.backbone, self.weights, probe)
         layout = LongTermLayout.of(self.memory_config, layers)
         names = [name for name in long_term_columns(self.backbone) if name in columns]
-        flat = {name: columns[name].flatten(0, 1) for name in names}
-        stored_layers = slice(layout.stored.start, layout.stored.stop)
-        flat |= {name: flat[name][stored_layers] for name in names if name != KEY}
-        spans = self.memory_config.retrieves_spans
         kind = rows or self.memory_config.rows
-        packed = pack(flat, kind, keys=spans)
-        common = sum(common_bytes(name, one.shape[1:], kind) for name, one in flat.items())
-        stored = sum(one.nbytes for one in packed.values())
+        stored = common = 0
+        for layer in range(layers):
+            own = layout.of_layer({name: columns[name] for name in names}, layer)
+            share = layout.share(layer)
+            packed = pack(own, kind, keys=self.memory_config.retrieves_spans, share=share)
+            stored += sum(one.nbytes for one in packed.values())
+            common += sum(common_bytes(n, one.shape[1:], kind, share) for n, one in own.items())
         counter = 4 if self.memory_config.eviction.kind == "counter" else 0
         return RowBytes(
             short_term=sum(one.nbytes for one in columns.values()) + (8 + 8 + 4) * layers,
             long_term=stored + (8 + 4 + counter) * len(layout.booked),
             recent=probe.element_size() * probe.numel(),
-            common=common * len(layout.stored),
+            common=common,
         )
 
     # Passes -------------------------------------------------------------------------------------

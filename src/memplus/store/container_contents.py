@@ -19,7 +19,7 @@ from torch import Tensor
 
 from memplus.config import MemoryConfig
 from memplus.errors import ConfigError
-from memplus.memory.bounds import Bounds
+from memplus.memory.bounds import Bounds, shared_by
 from memplus.memory.checks import (
     COUNT,
     Count,
@@ -123,7 +123,8 @@ def check_snapshot(
     require_within(writes[:, 2:], path, "writes", 0, COUNT)
     _check_tail(snapshot, meta.tail, expected)
     require_generator(tensors, path)
-    bounds = Bounds(path, expected.config, len(writes), meta.clock, meta.rows, expected.like)
+    given = len(writes), meta.clock, meta.rows, expected.like
+    bounds = Bounds(path, expected.config, *given, shared=shared_by(tensors))
     pool = {name: tensor for name, tensor in tensors.items() if name.startswith(POOL)}
     layers = None if expected.like is None else int(expected.like.hidden.shape[0])
     if pool:
