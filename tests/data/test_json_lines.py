@@ -19,6 +19,12 @@ def test_each_line_gives_a_record_and_blank_lines_give_none(tmp_path: Path) -> N
     assert read_records(path, first, holds="values") == ["ä", "c"]
 
 
+def test_only_a_line_feed_ends_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl"
+    path.write_text('{"values": ["a\u2028b\x85c"]}\r\n{"values": ["d"]}\n', encoding="utf-8")
+    assert read_records(path, first, holds="values") == ["a\u2028b\x85c", "d"]
+
+
 @pytest.mark.parametrize(
     "bad",
     [

@@ -8,7 +8,7 @@ from tests.sessions.chatml import PREAMBLE, TURN, chatml
 
 from memplus import MPlus
 from memplus.config import PromptConfig
-from memplus.errors import EmptyTextError
+from memplus.errors import BudgetError, EmptyTextError
 from memplus.sessions.conversation import Conversation
 
 
@@ -24,6 +24,30 @@ def test_turns_that_leave_the_window_are_written_and_nothing_is_lost() -> None:
     everything = sum(len(model.encode(turn.text)) for turn in turns)
     assert memory.tokens + len(memory.tail) == everything
     assert set(memory.source_tokens) == {"chat"}
+
+
+def test_a_turn_that_is_refused_waits_and_no_other_is_written_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = make_mplus()
+    memory = model.new_memory()
+    talk = Conversation(model, memory)
+    turns = [talk.say(text) for text in ("The gate is red.", "It rains today.")]
+    write, refused = model.write, []
+
+    def once(memory: Any, text: Any, **how: Any) -> Any:
+        if text == turns[1].text and not refused:
+            refused.append(text)
+            raise BudgetError(needed=2, given=1)
+        return write(memory, text, **how)
+
+    monkeypatch.setattr(model, "write", once)
+    with pytest.raises(BudgetError):
+        talk.close()
+    assert talk.turns == turns[1:]
+    talk.close()
+    everything = sum(len(model.encode(turn.text)) for turn in turns)
+    assert memory.tokens + len(memory.tail) == everything
 
 
 def test_only_questions_are_answered_without_a_chat_template() -> None:

@@ -8,7 +8,7 @@ import torch
 from tests.fakes import make_mplus
 
 from memplus.data.documents import Document
-from memplus.errors import BudgetError, SourceChangedError
+from memplus.errors import BudgetError, SourceChangedError, UsageError
 from memplus.memory.state import Memory
 from memplus.mplus.model import MPlus
 from memplus.sessions.reading import write_documents
@@ -210,6 +210,18 @@ def test_standard_input_is_another_text_each_time() -> None:
     for _ in range(2):
         write_documents(model, memory, [Document("-", "A line.")])
     assert memory.tokens + len(memory.tail) == 2 * len("A line.")
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_two_texts_under_one_name_are_refused_before_anything_is_written(replace: bool) -> None:
+    model = make_mplus()
+    memory = model.new_memory()
+    write_documents(model, memory, [FIRST])
+    held = memory.tokens, memory.tail
+    two = [Document(FIRST.source, "One."), Document(FIRST.source, "Another.")]
+    with pytest.raises(UsageError, match="have the same source"):
+        write_documents(model, memory, [SECOND, *two], replace=replace)
+    assert (memory.tokens, memory.tail) == held
 
 
 def test_a_document_given_twice_is_written_once() -> None:

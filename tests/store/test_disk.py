@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import stat
 import threading
 from pathlib import Path
@@ -137,3 +138,14 @@ def test_every_change_is_announced(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="write was refused"):
         Refusing(2, errno.EIO, lasting=False).put_aside(b"x", tmp_path / "c")
     assert not (tmp_path / "c").exists()
+
+
+def test_a_forked_child_does_several_things_at_once_as_its_parent_did() -> None:
+    disk = Disk()
+    disk.together(lambda: None, lambda: None)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)  # threads of the parent would never answer
+        disk.together(lambda: None, lambda: None)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0

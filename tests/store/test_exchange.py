@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.store.fakes import SMALL, FakeHost, contents
+from tests.store.fakes import SMALL, FakeHost, contents, store_on
 from tests.store.test_changes import story
 
 from memplus.errors import CorruptMemoryError, MemoryFileError
@@ -88,3 +89,42 @@ def test_a_second_export_of_an_import_is_the_same_memory(
     with store.open("alice", HOST) as alice, store.open("carol", HOST) as carol:
         assert contents(alice) == contents(carol)
         assert alice.texts() == carol.texts()
+
+
+class _Hooked(Disk):
+    """Calls something once, when a journal was copied."""
+
+    act: Callable[[], None] | None = None
+
+    def step(self, call: str, path: Path) -> None:
+        if self.act is not None and call == "journal commit":
+            act, self.act = self.act, None
+            act()
+
+
+def test_a_fork_holds_nothing_of_what_is_written_to_the_original_meanwhile(tmp_path: Path) -> None:
+    disk = _Hooked()
+    store, other = MemoryStore(tmp_path), store_on(disk, tmp_path)
+    with store.create("a", HOST) as memory:
+        HOST.write(memory, [[1, 2, 3, 4]], "first", [5])
+        disk.act = lambda: HOST.write(memory, [[6, 7, 8, 9]], "secret", [777777])
+        other.fork("a", "b")
+        assert disk.act is None
+        memory.forget(source="secret")
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [path for path in files if b"word777777" in path.read_bytes()]
+    with store.open("b", HOST) as fork:
+        assert set(fork.source_tokens) == {"first"}
+
+
+def test_a_fork_holds_nothing_of_what_was_taken_back_before(tmp_path: Path) -> None:
+    store = MemoryStore(tmp_path)
+    with store.create("a", HOST) as memory:
+        HOST.write(memory, [[1, 2, 3, 4]], "first", [5])
+        HOST.write(memory, [[6, 7, 8, 9]], "secret", [777777])
+        memory.rollback(1)
+        HOST.write(memory, [[1, 2, 3, 5]], "third")
+        store.fork("a", "b")
+    store.delete("a")
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [path for path in files if b"word777777" in path.read_bytes()]

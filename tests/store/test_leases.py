@@ -128,11 +128,14 @@ def test_a_forked_child_is_another_writer_than_its_parent(living: Holder) -> Non
     if child == 0:
         try:
             living.hold("bob")
-            os.write(say, living.session.encode())
+            os.write(say, f"{living.session} {living.lease.owner}".encode())
         finally:
             os._exit(0)
     os.waitpid(child, 0)
-    assert os.read(hear, 100).decode() != living.session
+    session, owner = os.read(hear, 300).decode().split()
+    assert session != living.session
+    assert owner != living.lease.owner
+    assert holder(living.folder, "two").lives(living.lease.owner, living.session)
     os.close(hear)
     os.close(say)
     living._renew()

@@ -40,7 +40,7 @@ def read_texts(paths: Sequence[Path]) -> Iterator[str]:
         if ".jsonl" not in path.suffixes:
             yield text
             continue
-        for number, line in enumerate(text.splitlines(), start=1):
+        for number, line in enumerate(text.split("\n"), start=1):
             if line.strip():
                 yield _text_of(line, f"line {number} of {path}")
 

@@ -42,7 +42,7 @@ def read_records(path: Path, parse: Callable[[Any], Record], *, holds: str) -> l
         UsageError: a line is no JSON, or ``parse`` refused it.
     """
     records = []
-    for number, line in enumerate(read_document(path).text.splitlines(), start=1):
+    for number, line in enumerate(read_document(path).text.split("\n"), start=1):
         if not line.strip():
             continue
         try:

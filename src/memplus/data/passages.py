@@ -193,7 +193,7 @@ def _stories_of(text: str, *, held_out: bool) -> Iterator[_Row]:
 
 
 def _lines(text: str) -> list[Any]:
-    return [json.loads(line) for line in text.splitlines() if line.strip()]
+    return [json.loads(line) for line in text.split("\n") if line.strip()]
 
 
 def _squad(data: Any) -> Iterator[_Row]:

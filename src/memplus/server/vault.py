@@ -174,7 +174,6 @@ class Vault:
         most = self.settings.memory_bytes or None
         given = how.pop("max_bytes")
         limit = given if most is None else min(given or most, most)
-
         stored = who.stored(name)
 
         @contextmanager

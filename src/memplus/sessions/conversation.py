@@ -87,9 +87,9 @@ class Conversation:
 
     def close(self) -> None:
         """Write the turns that are still in the window; what fills no chunk becomes the tail."""
-        for turn in self.turns:
-            self.model.write(self.memory, turn.text, source=self.source)
-        self.turns = []
+        while self.turns:  # one that is refused waits on, and those before it are not said again
+            self.model.write(self.memory, self.turns[0].text, source=self.source)
+            del self.turns[0]
 
     def _note_or_ask(self, said: str, stream: Stream | None) -> Turn:
         if not is_question(said):

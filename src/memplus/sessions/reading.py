@@ -6,12 +6,13 @@ is resumed by the same call, and gives the memory that it would have given undis
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from memplus.data.documents import Document
-from memplus.errors import SourceChangedError
+from memplus.errors import SourceChangedError, UsageError
 from memplus.memory.records import WriteRecord
 from memplus.memory.state import Memory
 
@@ -78,12 +79,16 @@ def write_documents(
             is whether the reading ends there.
 
     Raises:
+        UsageError: two different documents have one source; nothing was written.
         SourceChangedError: a source holds another text than its document; nothing was written.
         BudgetError: a document would outgrow the memory's budget; those before it are written.
     """
     documents = list(dict.fromkeys(documents))
-    for document in documents:
-        _part(model, memory, document, replace=replace)  # refuses before anything is written
+    names = Counter(one.source for one in documents if one.source not in STREAMS)
+    for document in documents:  # refuses before anything is written
+        if names[document.source] > 1:
+            raise UsageError(f"Two different documents have the same source {document.source!r}.")
+        _part(model, memory, document, replace=replace)
     skipped, resumed, replaced = [], [], []
     interrupted = False
     tokens, taken, writes = 0, 0, len(memory.writes)

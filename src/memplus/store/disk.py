@@ -61,6 +61,8 @@ class Disk:
     """Calls of the operating system that change something."""
 
     _pool: ThreadPoolExecutor | None = None
+    _pool_of = 0
+    """The process that made it."""
 
     def step(self, call: str, path: Path) -> None:
         """Called before each change with its name; here it does nothing."""
@@ -138,8 +140,8 @@ class Disk:
             OSError, CorruptMemoryError: that of the first that failed, once all have ended.
         """
         first, *others = calls
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(2, "memplus-disk")
+        if self._pool is None or self._pool_of != os.getpid():  # a forked child has no threads
+            self._pool, self._pool_of = ThreadPoolExecutor(2, "memplus-disk"), os.getpid()
         waiting = [self._pool.submit(call) for call in others]
         try:
             first()
@@ -171,9 +173,15 @@ class Disk:
         except FileNotFoundError:
             raise
         except OSError:
-            with read(old) as source, self.create(new) as sink:
-                while piece := source.read(_PIECE):
-                    sink.write(piece)
+            self.copy(old, new)
+
+    def copy(self, old: Path, new: Path, length: int | None = None) -> None:
+        """A file of its own with the same content, or its first ``length`` bytes."""
+        with read(old) as source, self.create(new) as sink:
+            left = length
+            while piece := source.read(_PIECE if left is None else min(_PIECE, left)):
+                sink.write(piece)
+                left = None if left is None else left - len(piece)
 
     def remove(self, path: Path) -> None:
         """Remove a file that may be gone already."""

@@ -41,13 +41,21 @@ _NO_ARCHIVE = (
 
 
 def fork_files(source: Path, manifest: Manifest, name: str, target: Folder) -> None:
-    """Share every file but the journal, which is copied, under a manifest of another name."""
+    """Share what never changes, and copy the journal and the logs, under another name.
+
+    Behind what the manifest tells a log goes on: with what is written to the original meanwhile, or
+    was taken back, none of which the fork may keep once it is forgotten there.
+    """
     disk = target.disk
     journal = target.new("journal")
     with _journal(source, manifest, disk) as old:
         old.copy(journal, writes=manifest.writes, commits=manifest.commit)
+    lengths = manifest.log_lengths
     for file in sorted(manifest.files() - {manifest.journal}):
-        disk.share(source / file, target.path / file)
+        if file in lengths:
+            disk.copy(source / file, target.path / file, lengths[file])
+        else:
+            disk.share(source / file, target.path / file)
     made = replace(
         manifest, id=name, journal=journal.name, log_open=False, created=now(), hold=None
     )

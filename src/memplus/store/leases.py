@@ -115,6 +115,7 @@ class Holder:
         with self._lock:
             if os.getpid() != self._process:  # a forked child is another process than its parent
                 self.session, self._process = secrets.token_hex(8), os.getpid()
+                self.lease = self.lease.another()  # the parent goes on with its own
                 self._names, self._stop = set(), None
             if name in self._names:
                 raise MemoryBusyError(name)

@@ -192,12 +192,15 @@ class Manifest:
         """The memory's state."""
         return self.generations[-1]
 
+    @property
+    def log_lengths(self) -> dict[str, int]:
+        """How much of each log counts, by its name."""
+        return {part.name: part.length for one in self.generations for part in one.logs}
+
     def files(self) -> set[str]:
         """Every file named here, the journal's own companions left out."""
-        names = {self.journal} | {segment.name for segment in self.segments}
-        for generation in self.generations:
-            names |= {generation.snapshot} | {part.name for part in generation.logs}
-        return names
+        names = {self.journal, *self.log_lengths} | {one.name for one in self.segments}
+        return names | {generation.snapshot for generation in self.generations}
 
     def save(self, folder: Path, disk: Disk) -> None:
         """Put it in place of the one before.

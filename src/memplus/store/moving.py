@@ -8,11 +8,9 @@ import secrets
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from pathlib import Path
 
 from memplus.errors import MemoryExistsError
 from memplus.store.directory import Directory
-from memplus.store.disk import read
 from memplus.store.exchange import check_files
 from memplus.store.folder import Folder
 from memplus.store.journal import Journal
@@ -20,8 +18,6 @@ from memplus.store.manifest import Manifest
 from memplus.store.transit import ARRIVING, FROM, MOVED, TO, abandoned, end_move, note
 
 __all__ = ["move"]
-
-_PIECE = 1 << 22
 
 
 def move(
@@ -69,9 +65,8 @@ def move(
 def _copy(source: Directory, name: str, target: Folder) -> None:
     """The memory with all its states in an empty folder, every byte of it checked."""
     manifest, folder, disk = source.manifest(name), source.folder(name), target.disk
-    lengths = {part.name: part.length for one in manifest.generations for part in one.logs}
     for file in sorted(manifest.files() - {manifest.journal}):
-        _copy_file(folder / file, lengths.get(file), target)
+        disk.copy(folder / file, target.path / file, manifest.log_lengths.get(file))
     journal = target.new("journal")
     with contextlib.closing(Journal(folder / manifest.journal, disk, writable=False)) as old:
         old.copy(journal, writes=manifest.writes, commits=manifest.commit)
@@ -83,12 +78,3 @@ def _copy(source: Directory, name: str, target: Folder) -> None:
     )
     made.save(target.path, disk)
     check_files(target.path, made, disk)
-
-
-def _copy_file(path: Path, length: int | None, target: Folder) -> None:
-    """A file, or its first ``length`` bytes."""
-    with read(path) as content, target.disk.create(target.path / path.name) as sink:
-        left = length
-        while piece := content.read(_PIECE if left is None else min(_PIECE, left)):
-            sink.write(piece)
-            left = None if left is None else left - len(piece)
