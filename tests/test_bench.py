@@ -7,11 +7,13 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.systems.conftest import SHARED
+from tests.fakes import make_mplus
+from tests.systems.conftest import SHARED, SMALL
 
 from memplus.bench import make_inputs, make_task, run_bench, servable
 from memplus.errors import ConfigError, SystemWeightsError
 from memplus.evaluation.tasks.retention_task import RetentionTask
+from memplus.systems.shared import Shared
 
 TASK = RetentionTask(lengths=(0,), items=1, kinds=("notes",))
 
@@ -61,6 +63,14 @@ def test_a_system_that_the_model_cannot_serve_is_left_out_with_the_reason() -> N
     # Its weights are of another base than this tiny model.
     assert "weights" in reasons["ret_llm"]
     assert not set(names) & set(reasons)
+
+
+@pytest.mark.parametrize("name", ["mistral-window", "llama-dynamic"])
+def test_a_system_that_cannot_read_such_layers_is_left_out(name: str) -> None:
+    longer = {"max_position_embeddings": 2048}
+    names, reasons = servable(Shared(lambda: make_mplus(name, config=SMALL, changes=longer)))
+    assert {"mplus", "bm25"} <= set(names)
+    assert "lamemo" in reasons
 
 
 def test_weights_that_are_missing_are_missed_before_anything_is_asked(

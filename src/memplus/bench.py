@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from memplus.data.corpus import read_texts
-from memplus.errors import ConfigError, SystemWeightsError
+from memplus.errors import ConfigError, MemplusError
 from memplus.evaluation.benchmark import Benchmark, run_benchmark
 from memplus.evaluation.engine.bench import Bench
 from memplus.evaluation.tasks.bench_task import BenchTask, Inputs
@@ -108,7 +108,9 @@ def servable(shared: Shared) -> tuple[list[str], dict[str, str]]:
             else:
                 make_systems([name], shared)[0].open(0)
                 names.append(name)
-        except (ConfigError, SystemWeightsError) as error:
+        except (
+            MemplusError
+        ) as error:  # what it needs is not there, or its layers are of another kind
             reasons[name] = error.message
     return names, reasons
 

@@ -88,6 +88,11 @@ def test_the_system_and_the_benchmark_of_the_page_run_once_each_has_its_line(
     monkeypatch.setitem(SYSTEMS, "half", f"{__name__}:HalfSystem")
     monkeypatch.setitem(BENCHMARKS, "password", f"{__name__}:PasswordTask")
     systems = make_systems(["half:too_long=refuse", "mplus", "nothing"], SHARED)
+    told = systems[0].open(0)
+    told.write("First. " + "b" * 40 + " Last.", "a")
+    before = told._fitted("Who?", 8).before
+    assert before.endswith("Last.")
+    assert len(before) == told.tokens // 2
     inputs = Inputs(tmp_path, SHARED.reference, 6, lambda: BOOKS)
     found = run_benchmark(
         systems, task_class("password")(lengths=(0, 60)), inputs, tmp_path / "out", silent

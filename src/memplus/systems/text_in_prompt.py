@@ -142,8 +142,9 @@ class TextSession:
         step = max(1, positions // _STEPS)
         beside = len(shared.prompt_ids(prompt, "x")) + longest
         room = positions - math.ceil(beside / step) * step
-        kept = len(self.text.slices)
-        missing = self.system.readable(self.tokens) > kept
+        readable = self.system.readable(self.tokens)
+        kept = min(len(self.text.slices), readable)
+        missing = readable > kept
         while True:
             before = (
                 self.text.last(kept) if isinstance(prompt, str) else self.text.last(kept).strip()
@@ -151,7 +152,7 @@ class TextSession:
             ids = shared.prompt_ids(prompt, before)
             over = len(ids) + longest - positions
             if (over > 0 or missing) and self.system.options.too_long == "refuse":
-                needed = max(len(ids), self.system.readable(self.tokens)) + longest
+                needed = max(len(ids), readable) + longest
                 raise PositionsError(needed=needed, available=positions)
             if over <= 0 or not kept:
                 return _Fitted(ids, before, self.tokens - kept)

@@ -33,6 +33,7 @@ def test_an_answer_may_stand_among_others(said: str) -> None:
 @pytest.mark.parametrize("said", ["", "Fran ce", "Germany"])
 def test_an_answer_that_is_not_there_is_not_contained(said: str) -> None:
     assert not contains(said, "France")
+    assert not contains(said, ".")
 
 
 @pytest.mark.parametrize(

@@ -128,8 +128,11 @@ def is_right(said: str, answer: str) -> bool:
 
 
 def contains(said: str, answer: str) -> bool:
-    """Whether the answer stands somewhere in what was said, but for case and spaces."""
-    return bare(answer) in bare(said)
+    """Whether the answer stands somewhere in what was said, but for case and spaces.
+
+    An answer that is nothing but punctuation is contained in nothing.
+    """
+    return bool(bare(answer)) and bare(answer) in bare(said)
 
 
 def share_named(said: str, answers: Sequence[str]) -> float:
