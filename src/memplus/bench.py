@@ -108,9 +108,7 @@ def servable(shared: Shared) -> tuple[list[str], dict[str, str]]:
             else:
                 make_systems([name], shared)[0].open(0)
                 names.append(name)
-        except (
-            MemplusError
-        ) as error:  # what it needs is not there, or its layers are of another kind
+        except MemplusError as error:  # it lacks something, or the layers are of another kind
             reasons[name] = error.message
     return names, reasons
 

@@ -15,7 +15,12 @@ from memplus.cli.bench_tables import show_benchmark, show_list
 from memplus.cli.evaluated import open_shared
 from memplus.cli.options import AsJson, Device, Dtype, Model
 from memplus.cli.output import Output
-from memplus.errors import BenchmarkFailedError, ConfigError, SystemWeightsError
+from memplus.errors import (
+    BenchmarkFailedError,
+    ConfigError,
+    LibraryMissingError,
+    SystemWeightsError,
+)
 from memplus.evaluation.tasks.registry import TASKS
 
 if TYPE_CHECKING:
@@ -338,7 +343,7 @@ def check(
     def made(name: str, of: str | None, spec: str) -> System | None:
         try:
             return make_systems([spec], opened(name, of))[0]
-        except SystemWeightsError as error:
+        except (SystemWeightsError, LibraryMissingError) as error:
             absent[spec] = error.message
             return None
 
