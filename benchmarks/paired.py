@@ -31,7 +31,8 @@ from memplus.evaluation.tasks.recognition import RecognitionTask, share_of_right
 __all__ = ["difference", "main", "measured", "right_answers"]
 
 _PERPLEXITY = "perplexity"
-_Key = tuple[int, str]
+_Key = tuple[str, int, str]
+"""The plan, its seed, and the question's key within it."""
 _Lines = dict[_Key, Mapping[str, Any]]
 
 
@@ -69,15 +70,15 @@ def _arguments() -> argparse.Namespace:
 
 
 def _read(run: Path) -> tuple[str, dict[str, _Lines]]:
-    """The benchmark, and of each system every answer to a question of a stream."""
-    task, found = "", {}
+    """The benchmark, and of each system every answer by its question; what failed is left out."""
+    task, found = "", dict[str, _Lines]()
     for path in sorted(run.glob("*/answers.jsonl")):
-        head, *lines = (json.loads(line) for line in path.read_text().splitlines())
+        head, *lines = (json.loads(line) for line in path.read_text("utf-8").split("\n") if line)
         task = str(head["task"])
         found[str(head["system"])] = {
-            (line["seed"], line["key"]): line
+            (line.get("plan", ""), line["seed"], line["key"]): {"wanted": None, **line}
             for line in lines
-            if line.get("wanted") is not None and "error" not in line
+            if ("credit" in line or "scores" in line) and "error" not in line
         }
     return task, found
 

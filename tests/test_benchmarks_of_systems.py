@@ -154,6 +154,28 @@ def test_right_answers_are_compared_by_kind_and_distance(
         paired.main()
 
 
+def test_questions_of_several_texts_are_compared_each_with_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in sort: they have the same keys, and no distances. A line separator ends no line."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    paired: Any = importlib.import_module("paired")
+    for name, right in (("one", 1), ("other", 0)):
+        asked = answer("first", right, kind="order", answers=["it"]) | {"wanted": None}
+        lines = [asked | {"plan": plan, "said": "a\u2028b"} for plan in ("a", "b", "c")]
+        (tmp_path / name).mkdir()
+        head = {"task": "sort", "system": name}
+        text = "\n".join(json.dumps(one, ensure_ascii=False) for one in [head, *lines])
+        (tmp_path / name / "answers.jsonl").write_text(text + "\n", encoding="utf-8")
+    monkeypatch.setattr(
+        sys, "argv", ["paired", str(tmp_path), "--system", "one", "--against", "other"]
+    )
+    paired.main()
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (found["difference"], found["questions"]) == (1.0, 3)
+    assert found["right"][0]["alone"] == [3, 0]
+
+
 def answer(
     key: str, right: int, kind: str = "note", answers: list[str] | None = None
 ) -> dict[str, Any]:
