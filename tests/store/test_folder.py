@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,7 +76,8 @@ def test_trimming_leaves_out_what_no_state_needs() -> None:
     assert trimmed(entries, [10, 11]) == entries
 
 
-def test_a_log_that_a_fork_shares_is_not_appended_to(memory: StoredMemory, tmp_path: Path) -> None:
+def test_a_log_that_another_shares_is_not_appended_to(memory: StoredMemory, tmp_path: Path) -> None:
+    """As forks of earlier releases do; today's have logs of their own."""
     folder = memory.keeper.folder
     HOST.write(memory, [[1, 2, 3, 4]], "a")
     sink, part = folder.open_log(memory.keeper.manifest)
@@ -83,6 +85,10 @@ def test_a_log_that_a_fork_shares_is_not_appended_to(memory: StoredMemory, tmp_p
     assert part is not None
     assert sink.path.name == part.name
     MemoryStore(tmp_path).fork("alice", "bob")
+    sink, own = folder.open_log(memory.keeper.manifest)
+    sink.close()
+    assert own == part
+    os.link(folder.path / part.name, tmp_path / "shared")
     sink, shared = folder.open_log(memory.keeper.manifest)
     sink.close()
     assert shared is None
