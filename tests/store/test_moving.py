@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from memplus.errors import (
 )
 from memplus.store import MemoryStore
 from memplus.store.disk import Disk
+from memplus.store.transit import TO, Note
 
 HOST = FakeHost()
 
@@ -58,6 +58,20 @@ def require_in_one(one: MemoryStore, two: MemoryStore, kept: dict[str, Any]) -> 
 
 def names(store: MemoryStore) -> list[str]:
     return [entry.name for entry in (store.path / "memories").iterdir()]
+
+
+def killed_at(number: int, path: Path, which: str) -> bool:
+    """Whether a process was killed at that change of one directory's disk as it moved a memory."""
+    child = os.fork()
+    if child == 0:
+        disks = {"one": Disk(), "two": Disk()} | {which: Deadly("", number)}
+        source = store_on(disks["one"], path / "one", limits=SMALL)
+        target = store_on(disks["two"], path / "two", limits=SMALL)
+        try:
+            source.move("alice", target)
+        finally:
+            os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
 def test_all_of_a_memory_moves(tmp_path: Path) -> None:
@@ -132,16 +146,7 @@ def test_killed_at_any_change_of_the_disk(tmp_path: Path, which: str) -> None:
         number += 1
         path = tmp_path / str(number)
         kept = pair(path)[2]
-        child = os.fork()
-        if child == 0:
-            disks = {"one": Disk(), "two": Disk()} | {which: Deadly("", number)}
-            source = store_on(disks["one"], path / "one", limits=SMALL)
-            target = store_on(disks["two"], path / "two", limits=SMALL)
-            try:
-                source.move("alice", target)
-            finally:
-                os._exit(0)
-        _, status = os.waitpid(child, 0)
+        killed = killed_at(number, path, which)
         stores = {"one": MemoryStore(path / "one"), "two": MemoryStore(path / "two")}
         _ = "alice" in stores[("one", "two")[number % 2]]  # whoever asks first ends the move
         there = require_in_one(stores["one"], stores["two"], kept)
@@ -154,11 +159,77 @@ def test_killed_at_any_change_of_the_disk(tmp_path: Path, which: str) -> None:
             require_in_one(stores["one"], stores["two"], kept)
         assert names(stores["one"]) == []
         assert len(names(stores["two"])) == 1
-        if not os.WIFSIGNALED(status):
+        if not killed:
             break
-        assert os.WTERMSIG(status) == signal.SIGKILL
     assert places == {"one", "two"}
     assert number > 4
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("which", ["one", "two"])
+@pytest.mark.parametrize("change", ["delete", "write", "roll back"])
+def test_wherever_it_was_killed_a_change_of_the_memory_leaves_nothing_of_it_elsewhere(
+    tmp_path: Path, which: str, change: str
+) -> None:
+    number, killed, places = 0, True, set()
+    while killed:
+        number += 1
+        path = tmp_path / str(number)
+        pair(path)
+        killed = killed_at(number, path, which)
+        stores = {name: MemoryStore(path / name, limits=SMALL) for name in ("two", "one")}
+        # Asked of the new place first, and of the old one only where it is not there.
+        there = next(name for name, store in stores.items() if "alice" in store)
+        places.add(there)
+        if change == "delete":
+            stores[there].delete("alice")
+        elif change == "roll back":
+            stores[there].rollback("alice", stores[there].history("alice")[0].writes)
+        else:
+            with stores[there].open("alice", HOST, write=True) as memory:
+                HOST.write(memory, chunks(500, 2), "after")
+        (other,) = stores.keys() - {there}
+        left = [one for one in names(stores[other]) if not one.startswith((".gone", ".new"))]
+        if there == "two":
+            assert left == []
+        if change == "delete":
+            stores["one"].create("alice", HOST).close()
+            stores["one"].move("alice", stores["two"])
+            assert [*stores["one"]] == []
+            assert [*stores["two"]] == ["alice"]
+        for name in stores:  # whoever opens a directory clears what is left
+            MemoryStore(path / name)
+            assert all(not one.startswith(".") for one in names(stores[name]))
+    assert places == {"one", "two"}
+
+
+def test_the_copy_of_a_move_at_work_is_not_cleared_away(tmp_path: Path) -> None:
+    one, two, kept = pair(tmp_path)
+    seen: list[list[str]] = []
+
+    class Opening(Disk):
+        def step(self, call: str, path: Path) -> None:
+            if call == "rename" and path.name.startswith(".moved-"):
+                seen.append(names(MemoryStore(two.path)))
+
+    store_on(Opening(), one.path, limits=SMALL).move("alice", two)
+    assert [[name.startswith(".arriving-") for name in there] for there in seen] == [[True]]
+    assert require_in_one(one, two, kept) is two
+
+
+def test_one_that_went_out_of_reach_keeps_others_of_its_name_from_going(tmp_path: Path) -> None:
+    one, two, _ = pair(tmp_path)
+    one.move("alice", two)
+    folder = two._directory.folder("alice")
+    moved = one.path / "memories" / f".moved-{folder.name}"
+    moved.mkdir()
+    Note(str(tmp_path / "not mounted"), "1", "?").save(moved, TO, Disk())
+    with one.create("alice", HOST):
+        pass
+    two.delete("alice")
+    with pytest.raises(StorageError, match="not mounted"):
+        one.move("alice", two)
+    assert [*one] == ["alice"]
 
 
 @pytest.mark.long

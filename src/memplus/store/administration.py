@@ -62,8 +62,15 @@ class Administration(Told):
             MemoryBusyError: another writer is at work for longer than ``wait`` seconds.
         """
         if self._holder is None:
-            return self._directory.lock(name, wait)
-        return take(self._directory, name, self._holder, wait)
+            right: Right = self._directory.lock(name, wait)
+        else:
+            right = take(self._directory, name, self._holder, wait)
+        try:
+            self._directory.end_move(name)
+        except BaseException:
+            right.release()
+            raise
+        return right
 
     def require_new(self, name: str) -> None:
         """Refuse to make a memory that is here, or in one of ``others``.

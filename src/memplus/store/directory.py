@@ -31,7 +31,7 @@ from memplus.store.folder import Folder
 from memplus.store.leases import OWNERS
 from memplus.store.locks import Lock, alone, shared
 from memplus.store.manifest import Manifest, named_in
-from memplus.store.transit import ARRIVING, MOVED, end_move
+from memplus.store.transit import ARRIVING, MOVED, abandoned, end_move
 
 __all__ = ["MARK", "Directory"]
 
@@ -112,9 +112,13 @@ class Directory:
 
     def _remains(self) -> list[Path]:
         # Another machine's lock may not be seen here, and it may be filling a new folder.
-        kinds = (".gone-",) if self.shared else (".gone-", ".new-")
+        kinds = (".gone-",) if self.shared else (".gone-", ".new-", ARRIVING)
         with os.scandir(self.path / "memories") as entries:
-            return [Path(e.path) for e in entries if e.name.startswith(kinds)]
+            found = [Path(e.path) for e in entries if e.name.startswith(kinds)]
+        return [one for one in found if self._is_left(one.name)]
+
+    def _is_left(self, name: str) -> bool:
+        return not name.startswith(ARRIVING) or abandoned(self.path, name.removeprefix(ARRIVING))
 
     @property
     def shared(self) -> bool:
@@ -166,14 +170,21 @@ class Directory:
     def __contains__(self, name: str) -> bool:
         folder = self.folder(name)
         with self.named_errors():
-            self._end_move(folder)
+            if not folder.is_dir():
+                self._end_move(folder.name)
             return folder.is_dir() and not folder.is_symlink()
 
-    def _end_move(self, folder: Path) -> None:
+    def end_move(self, name: str) -> None:
+        """Remove what a move of this memory left elsewhere, where it was cut short.
+
+        To be called by whoever changes the memory: what is forgotten here must not stay there.
+        """
+        self._end_move(self.folder(name).name)
+
+    def _end_move(self, hashed: str) -> None:
         """End a move of a memory from or to here that was cut short."""
-        if not folder.is_dir():
-            with suppress(OSError):  # somebody who may write here will
-                end_move(self.path, folder.name, self.disk)
+        with suppress(OSError):  # somebody who may write here will
+            end_move(self.path, hashed, self.disk)
 
     def manifest(self, name: str) -> Manifest:
         """What a memory consists of; needs no model.
@@ -187,7 +198,8 @@ class Directory:
             with self.named_errors(missing=False):
                 if folder.is_symlink():
                     raise UnknownMemoryError(name, store=self.path)
-                self._end_move(folder)
+                if not folder.is_dir():
+                    self._end_move(folder.name)
                 found = Manifest.load(folder)
         except FileNotFoundError as error:
             raise UnknownMemoryError(name, store=self.path) from error
@@ -234,8 +246,7 @@ class Directory:
     def _folders(self) -> list[Path]:
         for entry in os.listdir(self.path / "memories"):
             if entry.startswith((ARRIVING, MOVED)):
-                hashed = entry.removeprefix(ARRIVING).removeprefix(MOVED)
-                self._end_move(self.path / "memories" / hashed)
+                self._end_move(entry.removeprefix(ARRIVING).removeprefix(MOVED))
         with os.scandir(self.path / "memories") as entries:
             return [
                 Path(entry.path)

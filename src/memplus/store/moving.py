@@ -9,13 +9,13 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
-from memplus.errors import MemoryExistsError
+from memplus.errors import MemoryExistsError, StorageError
 from memplus.store.directory import Directory
 from memplus.store.exchange import check_files
 from memplus.store.folder import Folder
 from memplus.store.journal import Journal
 from memplus.store.manifest import Manifest
-from memplus.store.transit import ARRIVING, FROM, MOVED, TO, abandoned, end_move, note
+from memplus.store.transit import ARRIVING, FROM, MOVED, TO, Note, abandoned, end_move, identity
 
 __all__ = ["move"]
 
@@ -45,21 +45,29 @@ def move(
             if not abandoned(target.path, hashed):  # it is a memory, of a directory out of reach
                 raise MemoryExistsError(name, store=target.path)
             target.disk.remove_tree(arriving)
+        if (earlier := Note.load(moved, TO)) is not None:
+            reason = f"it went to {earlier.path}, which must be there before one of its name can go"
+            raise StorageError(moved, reason=reason)
         number = secrets.token_hex(8)
+        # To the end, so that nobody takes what arrives for what a move left that was cut short.
         with target.made_aside() as folder:
             _copy(source, name, folder)
-            note(folder.path, FROM, source.path.absolute(), number, target.disk)
+            _noted(source, number).save(folder.path, FROM, target.disk)
             target.disk.rename(folder.path, arriving)
-        try:
-            with within():
-                note(leaving, TO, target.path.absolute(), number, source.disk)
-                source.disk.rename(leaving, moved)
-        except BaseException:
-            if leaving.exists():
-                with contextlib.suppress(OSError):
-                    target.disk.remove_tree(arriving)
-            raise
-        end_move(target.path, hashed, target.disk)
+            try:
+                with within():
+                    _noted(target, number).save(leaving, TO, source.disk)
+                    source.disk.rename(leaving, moved)
+            except BaseException:
+                if leaving.exists():
+                    with contextlib.suppress(OSError):
+                        target.disk.remove_tree(arriving)
+                raise
+            end_move(target.path, hashed, target.disk)
+
+
+def _noted(other: Directory, move: str) -> Note:
+    return Note(str(other.path.absolute()), move, identity(other.path, other.disk))
 
 
 def _copy(source: Directory, name: str, target: Folder) -> None:
