@@ -8,7 +8,7 @@ import torch
 from tests.fakes import make_mplus
 
 from memplus.data.documents import Document
-from memplus.errors import BudgetError, SourceChangedError, UsageError
+from memplus.errors import BudgetError, EmptyTextError, SourceChangedError, UsageError
 from memplus.memory.state import Memory
 from memplus.mplus.model import MPlus
 from memplus.sessions.reading import write_documents
@@ -188,6 +188,30 @@ def test_replacing_forgets_the_source_and_writes_it_anew(opened: Opened, tmp_pat
         held = sum(r.tokens for r in memory.writes if r.source == FIRST.source)
         assert held + len(memory.tail) == len(changed.text)
         assert memory.source_tokens[SECOND.source] == len(SECOND.text)
+
+
+@KINDS
+@pytest.mark.parametrize(
+    ("text", "refused"), [("Something longer. " * 40, BudgetError), (" \n", EmptyTextError)]
+)
+def test_what_cannot_be_written_replaces_nothing(
+    opened: Opened, tmp_path: Path, text: str, refused: type[Exception]
+) -> None:
+    model = make_mplus()
+    with opened(model, tmp_path) as memory:
+        write_documents(model, memory, [FIRST, SECOND])
+        without = memory.fork()
+        without.forget(source=FIRST.source)
+        without.max_bytes = 1
+        with pytest.raises(BudgetError) as enough:
+            model.write(without, FIRST.text, source=FIRST.source)
+        memory.max_bytes = int(str(enough.value.fields["needed"]))
+        before = [*memory.writes], [*memory.tail]
+        with pytest.raises(refused):
+            write_documents(model, memory, [Document(FIRST.source, text)], replace=True)
+        assert ([*memory.writes], [*memory.tail]) == before
+        # What was there makes room for what takes its place.
+        write_documents(model, memory, [FIRST], replace=True)
 
 
 @KINDS

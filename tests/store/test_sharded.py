@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from tests.store.fakes import SMALL, FakeHost, contents
 from tests.store.test_changes import story
 
-from memplus.errors import ConfigError, MemoryExistsError, UnknownMemoryError
+from memplus.errors import (
+    ConfigError,
+    MemoryBusyError,
+    MemoryExistsError,
+    UnknownMemoryError,
+)
 from memplus.store import MemoryStore, ShardedStore
 
 HOST = FakeHost()
@@ -138,3 +145,22 @@ def test_directories_need_different_names(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="another last part"):
             ShardedStore(wrong)
     assert "shard0" in repr(sharded(tmp_path))
+
+
+@pytest.mark.parametrize("at_home", [True, False])
+def test_a_fork_and_a_new_memory_do_not_both_get_a_name(tmp_path: Path, at_home: bool) -> None:
+    store, other = sharded(tmp_path), sharded(tmp_path)
+    store.create("alice", HOST).close()
+    place = store.where("alice").path
+    name = next(one for one in NAMES if (store.home(one).path == place) is at_home)
+
+    @contextmanager
+    def meanwhile(makes: Callable[[], object]) -> Iterator[None]:
+        with pytest.raises(MemoryBusyError):
+            makes()
+        yield
+
+    store.fork("alice", name, within=lambda: meanwhile(lambda: other.create(name, HOST)))
+    store.delete(name)
+    store.make(name, HOST, within=lambda: meanwhile(lambda: other.fork("alice", name)))
+    assert [*store] == sorted(["alice", name])

@@ -15,6 +15,7 @@ from memplus.data.documents import Document
 from memplus.errors import SourceChangedError, UsageError
 from memplus.memory.records import WriteRecord
 from memplus.memory.state import Memory
+from memplus.mplus.writer import Writer
 
 if TYPE_CHECKING:
     from memplus.mplus.model import MPlus
@@ -81,7 +82,9 @@ def write_documents(
     Raises:
         UsageError: two different documents have one source; nothing was written.
         SourceChangedError: a source holds another text than its document; nothing was written.
-        BudgetError: a document would outgrow the memory's budget; those before it are written.
+        BudgetError: a document would outgrow the memory's budget; those before it are written, and
+            what it was to replace is there.
+        EmptyTextError: a document says nothing; likewise.
     """
     documents = list(dict.fromkeys(documents))
     names = Counter(one.source for one in documents if one.source not in STREAMS)
@@ -100,6 +103,7 @@ def write_documents(
 
         part = _part(model, memory, document, replace=replace)
         if part.forget:
+            _require_writable(model, memory, document, flush=flush)
             memory.forget(source=document.source)
             replaced.append(document.source)
         if part.resumed:
@@ -158,6 +162,17 @@ def _part(model: MPlus, memory: Memory, document: Document, *, replace: bool) ->
     rest = "" if ends is None else document.text[ends[held - 1] :]
     same = bool(rest.strip()) and model.encode(rest) == ids[held:]
     return _Part(rest if same else ids[held:], resumed=True)
+
+
+def _require_writable(model: MPlus, memory: Memory, document: Document, *, flush: bool) -> None:
+    """Refuse what could not take the place of what its source holds, before that is forgotten.
+
+    Raises:
+        EmptyTextError, BudgetError: as ``MPlus.write``.
+    """
+    without = memory.fork()
+    without.forget(source=document.source)
+    Writer(model.core).plan(without, document.text, document.source, flush=flush)
 
 
 def _begins(

@@ -72,6 +72,14 @@ class Administration(Told):
             raise
         return right
 
+    def naming(self, name: str, wait: float | None = 0.0) -> AbstractContextManager[object]:
+        """Entered while no other process of this machine may make a memory of that name here.
+
+        Raises:
+            MemoryBusyError: another one makes or changes one for longer than ``wait`` seconds.
+        """
+        return self._directory.lock(name, wait)
+
     def require_new(self, name: str) -> None:
         """Refuse to make a memory that is here, or in one of ``others``.
 

@@ -15,7 +15,7 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TypeVar
 
-from memplus.errors import ConfigError, MemoryBusyError, MemoryExistsError, UnknownMemoryError
+from memplus.errors import ConfigError, MemoryBusyError, UnknownMemoryError
 from memplus.memory.packing import RowKind
 from memplus.memory.state import MemoryHost
 from memplus.memory.written_text import WrittenText
@@ -224,9 +224,15 @@ class ShardedStore:
         Raises:
             MemoryExistsError: there is one of the new name in any of the directories.
         """
-        if (there := self._found(new_name)) is not None:
-            raise MemoryExistsError(new_name, store=there.path)
-        self._at(name, lambda store: store.fork(name, new_name, wait=wait, within=within))
+        home = self.home(new_name)
+        home.require_new(new_name)
+
+        def fork(store: MemoryStore) -> None:
+            # What is made meanwhile is made in its home, which is another one than the fork's.
+            with nullcontext() if store is home else home.naming(new_name, wait):
+                store.fork(name, new_name, wait=wait, within=within)
+
+        self._at(name, fork)
 
     def export(self, name: str, path: str | os.PathLike[str], *, notes: bytes = b"") -> None:
         """Write a memory as it is now to one portable file."""
