@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -82,7 +83,7 @@ def test_too_many_touched_pages_are_given_back(tmp_path: Path) -> None:
     released = []
     container.release = lambda: released.append(1)  # type: ignore[method-assign]
     container.residency = Residency(limit=4 * BLOCK)
-    container.residency.files.add(container)
+    container.residency.watch(container)
     for start in range(0, 40 * BLOCK, BLOCK):
         container.rows("a", start, start + BLOCK)
     assert len(released) >= 20
@@ -101,3 +102,18 @@ def test_a_later_version_is_refused_by_name(
 def test_names_that_are_no_utf8_stay_what_they_are(tmp_path: Path) -> None:
     container = Container.open(written(tmp_path / "c", {"a": torch.zeros(3)}, "caf\udce9"))
     assert json.dumps(container.meta) == json.dumps({"kind": "caf\udce9"})
+
+
+def test_a_file_may_be_opened_while_others_are_let_go() -> None:
+    residency, released = Residency(limit=1), []
+
+    class File:
+        def release(self) -> None:
+            released.append(self)
+            residency.watch(cast(Container, File()))
+
+    kept = [File(), File()]
+    for file in kept:
+        residency.watch(cast(Container, file))
+    residency.touch(2)
+    assert len(released) == len(kept)

@@ -11,7 +11,7 @@ import pytest
 from tests.store.fakes import SMALL, FakeHost, contents, store_on
 from tests.store.test_changes import story
 
-from memplus.errors import CorruptMemoryError, MemoryFileError
+from memplus.errors import ConfigError, CorruptMemoryError, MemoryFileError
 from memplus.store import MemoryStore
 from memplus.store.disk import Disk
 from memplus.store.exchange import check_files
@@ -89,6 +89,13 @@ def test_a_second_export_of_an_import_is_the_same_memory(
     with store.open("alice", HOST) as alice, store.open("carol", HOST) as carol:
         assert contents(alice) == contents(carol)
         assert alice.texts() == carol.texts()
+
+
+def test_an_imported_memory_gets_no_empty_name(store: MemoryStore, tmp_path: Path) -> None:
+    store.export("alice", tmp_path / "1.zip")
+    with pytest.raises(ConfigError, match="printable"):
+        MemoryStore(tmp_path / "t").import_memory(tmp_path / "1.zip", "")
+    assert list((tmp_path / "t" / "memories").iterdir()) == []
 
 
 class _Hooked(Disk):

@@ -36,7 +36,7 @@ def test_mapped_pages_are_given_back_within_the_budget(tmp_path: Path) -> None:
         write_container(sink, plan, iter([column]))
     container = Container.open(tmp_path / "file")
     container.residency = Residency(96 * BLOCK)
-    container.residency.files.add(container)
+    container.residency.watch(container)
     rows = 16 * BLOCK // 8
     for turn in range(2):
         for first in range(0, len(column), rows):

@@ -25,7 +25,7 @@ from tests.warm import python
 
 from memplus.errors import LeaseLostError, MemoryBusyError, ReadOnlyMemoryError, StorageError
 from memplus.memory.state import Memory
-from memplus.store import Lease, MemoryStore, StoredMemory
+from memplus.store import Lease, MemoryStore, StoredMemory, taking
 from memplus.store.disk import Disk
 from memplus.store.manifest import Manifest
 
@@ -761,3 +761,11 @@ def test_a_process_killed_in_the_middle_of_a_write_is_followed_by_the_next(
     store.verify("alice")
     # What the dead one told of itself is gone, and so is what this one told.
     assert not list((path / "owners").iterdir())
+
+
+def test_what_sqlite_takes_away_meanwhile_is_no_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "journal").write_bytes(b"1")
+    monkeypatch.setattr(taking, "unapplied", lambda path: [tmp_path / "journal-wal"])
+    assert [name for name, *_ in taking._stamps(tmp_path / "journal")] == ["journal"]

@@ -15,13 +15,14 @@ __all__ = ["stoppable"]
 def stoppable() -> Iterator[Callable[[], bool]]:
     """Inside, the first Ctrl-C only makes the yielded function true; a second one interrupts.
 
-    Outside the main thread signals cannot be caught, and the function stays false.
+    Outside the main thread signals cannot be caught, and what was not set by Python could not be
+    set again: the function stays false then.
     """
     asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before is None:
         yield asked.is_set
         return
-    before = signal.getsignal(signal.SIGINT)
 
     def on_interrupt(number: int, frame: FrameType | None) -> None:
         asked.set()

@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import os
 import struct
+import threading
 import weakref
 import zlib
 from collections.abc import Iterator, Mapping
@@ -195,7 +196,13 @@ class Residency:
     def __init__(self, limit: int | None = None) -> None:
         self.limit = limit
         self.touched = 0
-        self.files: weakref.WeakSet[Container] = weakref.WeakSet()
+        self._files: weakref.WeakSet[Container] = weakref.WeakSet()
+        self._lock = threading.Lock()  # of the set; one thread opens files while another reads
+
+    def watch(self, file: Container) -> None:
+        """Let go of the file's pages, too, when it becomes too many."""
+        with self._lock:
+            self._files.add(file)
 
     def touch(self, size: int) -> None:
         """Bytes are about to be read; older ones are let go when it becomes too many."""
@@ -203,7 +210,9 @@ class Residency:
             return
         self.touched += size
         if self.touched > self.limit:
-            for file in self.files:
+            with self._lock:
+                files = [*self._files]
+            for file in files:
                 file.release()
             self.touched = size
 

@@ -159,7 +159,9 @@ def import_files(path: Path, name: str | None, target: Folder) -> Manifest:
     disk = target.disk
     try:
         manifest = _unpacked(path, target.path, disk)
-        manifest = replace(manifest, id=name or manifest.id, created=now(), hold=None)
+        manifest = replace(
+            manifest, id=manifest.id if name is None else name, created=now(), hold=None
+        )
         manifest.save(target.path, disk)
         check_files(target.path, manifest, disk)
     except CorruptMemoryError as error:

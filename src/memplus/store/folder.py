@@ -83,7 +83,7 @@ class Folder:
         """
         container = Container.open(self.path / name)
         container.residency = self.residency
-        self.residency.files.add(container)
+        self.residency.watch(container)
         return container
 
     def segments(self, manifest: Manifest) -> list[Segment]:

@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -347,7 +348,7 @@ def retire(manifest: Manifest, folder: Path, disk: Disk) -> None:
 def keep_taken(path: Path, disk: Disk) -> None:
     """Leave nothing of a manifest of a chain but its name, so that nobody gets it."""
     if path.stat().st_size:
-        aside = path.with_name(f".{path.name}")
+        aside = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
         disk.put_aside(b"", aside)
         disk.put_in_place(aside, path)
 

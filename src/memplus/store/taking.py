@@ -231,7 +231,10 @@ def _copied(path: Path, folder: Path) -> bool:
 
 
 def _stamps(path: Path) -> list[tuple[str, int, int, int]]:
-    found = [(file.name, file.stat()) for file in (path, *unapplied(path))]
+    found = [(path.name, path.stat())]
+    for file in unapplied(path):
+        with contextlib.suppress(FileNotFoundError):  # it was applied just now
+            found.append((file.name, file.stat()))
     return [(name, one.st_ino, one.st_size, one.st_mtime_ns) for name, one in found]
 
 
