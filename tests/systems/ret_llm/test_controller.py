@@ -4,9 +4,11 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
+import torch
 from tests.fakes import make_mplus
 from tests.systems.conftest import SHARED, SMALL
 from tests.systems.ret_llm.tiny_weights import ANSWERS, TOLD, tiny_weights
+from torch import Tensor
 
 from memplus.mplus.adapter_folder import load_adapter
 from memplus.mplus.core import Core
@@ -53,8 +55,7 @@ def test_questions_become_queries_and_rows_become_answers(controller: Controller
         for triples, answer in answers.items():
             reply = controller.ask(question, partial(only, query, rows(*triples)), 40)
             assert (reply.query, reply.text, reply.overshot) == (query, answer, False)
-            said = f"{query_text(query)}{result_text(triples)} {answer}"
-            assert reply.generated == said
+            assert reply.generated == f" {answer}"  # of the table's words none are the model's
 
 
 def test_a_result_that_is_spliced_in_is_a_result_typed_in_the_prompt(
@@ -70,16 +71,26 @@ def test_a_result_that_is_spliced_in_is_a_result_typed_in_the_prompt(
         assert typed.text.strip() == reply.text
 
 
+def shown(controller: Controller, found: Found) -> str:
+    """The call that the model makes behind a question, with the result that it sees."""
+    text = Continuation(controller.core, controller.lora)
+    text.extend(text.encode(question_prompt("What is red?")))
+    start = len(text)
+    assert controller.read(text, lambda _: found).called
+    return text.text(start)
+
+
 def test_of_many_rows_the_newest_are_shown_and_the_result_says_so(core: Core) -> None:
     lora = load_adapter(tiny_weights(), core.backbone)
     found = rows(*((f"n{n}", "is", "red") for n in range(9)))
-    reply = Controller(core, lora, most_rows=2).ask("What is red?", lambda _: found, 4)
-    assert "}: 7 older left out;{n7>>is>>red};{n8>>is>>red}]" in reply.generated
+    assert shown(Controller(core, lora, most_rows=2), found).endswith(
+        "}: 7 older left out;{n7>>is>>red};{n8>>is>>red}]"
+    )
     # The tiny model has room for 256 characters in all.
     wide = rows(*((f"{n} " + "x" * 90, "is", "red") for n in range(9)))
-    cramped = Controller(core, lora, most_rows=30).ask("What is red?", lambda _: wide, 4)
-    assert "{8 xxx" in cramped.generated
-    assert "{1 xxx" not in cramped.generated
+    cramped = shown(Controller(core, lora, most_rows=30), wide)
+    assert "{8 xxx" in cramped
+    assert "{1 xxx" not in cramped
 
 
 def test_a_model_that_makes_no_call_stores_nothing_and_answers_by_itself(core: Core) -> None:
@@ -112,3 +123,28 @@ def test_without_weights_worked_examples_stand_before_the_prompt() -> None:
     assert replace(again, evidence=()) == replace(first, evidence=())
     assert isinstance(first.evidence, tuple)
     assert not any(isinstance(one, Evidence) for one in first.evidence)
+
+
+@pytest.mark.parametrize(
+    ("says", "text"),
+    [
+        ("red", "red"),
+        ("red\nWhat", "red"),
+        ("\nred", "red"),
+        ("a long answer\nred", "a long answer"),
+    ],
+)
+def test_without_a_call_the_first_line_that_says_something_is_the_answer(
+    core: Core, monkeypatch: pytest.MonkeyPatch, says: str, text: str
+) -> None:
+    lora = load_adapter(tiny_weights(), core.backbone)
+    ids = [*core.encode(says), core.tokenizer.eos_token_id]
+
+    def scores(self: Continuation) -> Tensor:
+        said = len(self) - len(self.encode(question_prompt("What is red?")))
+        return torch.eye(core.backbone.config.vocab_size)[ids[said]].log_softmax(dim=-1)
+
+    monkeypatch.setattr(Continuation, "scores", scores)
+    reply = Controller(core, lora, 30).ask("What is red?", lambda _: NOTHING, 40)
+    assert (reply.text, reply.query, reply.called) == (text, None, False)
+    assert reply.generated.strip() == text

@@ -159,17 +159,17 @@ class MemLLMSession(TripleSession[Tools, _State]):
     def _look_up(self, queries: Sequence[Query]) -> Mapping[str, Row]:
         return self.tools.look_up(self._with_what_waits(), queries)
 
-    def _prompted(self, prompt: str | ChatPrompt) -> Continuation:
+    def _prompted(self, prompt: str | ChatPrompt) -> tuple[Continuation, str]:
         if isinstance(prompt, str):
             given, start = prompt, ""
         else:
             given, start = question_prompt(prompt.user), prompt.answer_start
         if not given:
-            return self.tools.reader.begun([])
+            return self.tools.reader.begun([]), ""
         loop = self._loop(given, len(self.tools.core.encode(START)), ())
         if self.tools.options.memory == "on":
             loop.read_once()
-        return self.tools.reader.begun([*loop.context, start])
+        return self.tools.reader.begun([*loop.context, start]), ""
 
     # Copies -------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ puts the rows behind the call and lets the model go on; only what follows is the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from memplus.backbone.lora import Lora
 from memplus.mplus.core import Core
@@ -29,7 +29,7 @@ from memplus.systems.ret_llm.prompts import (
     question_prompt,
     text_prompt,
 )
-from memplus.systems.triples.decoding import Continuation, Decoded, Decoding, decode
+from memplus.systems.triples.decoding import END, Continuation, Decoded, Decoding, decode
 from memplus.systems.triples.side_by_side import Job, Outcome, side_by_side
 
 __all__ = ["Controller", "ReadReply", "Written"]
@@ -63,6 +63,13 @@ class ReadReply(Reply):
     found: Found | None = None
     overshot: bool = False
     """The model said something behind its call that the controller took away."""
+    ended: bool = False
+    """The model made no call, and what it said instead is all that it says."""
+
+    @property
+    def called(self) -> bool:
+        """Whether the model made a call, and so a result stands behind it."""
+        return self.query is not None or self.malformed
 
 
 class Controller:
@@ -131,19 +138,12 @@ class Controller:
         start = len(text)
         with text.active():
             read = self.read(text, look_up)
-            stops = ("\n", *self._stops)
-            said = decode(text, limit=max_new_tokens, ends=self._ends, stops=stops)
-            answer = said.text if read.query or read.malformed else f"{read.text}{said.text}"
+            if read.called:
+                start = len(text)
+            if not read.ended:
+                decode(text, limit=max_new_tokens, ends=self._ends, stops=("\n",))
             generated = text.text(start)
-        return ReadReply(
-            answer.strip(),
-            declined=False,
-            generated=generated,
-            query=read.query,
-            malformed=read.malformed,
-            found=read.found,
-            overshot=read.overshot,
-        )
+        return replace(read, text=generated.strip(), generated=generated)
 
     def read(self, text: Continuation, look_up: Answerer) -> ReadReply:
         """Let the model ask the table behind a text, which grows by the call and its result.
@@ -153,7 +153,8 @@ class Controller:
         """
         begun = self._beginning(text, READ_BEGINS).finish()
         if not _is_call(begun, READ_BEGINS):
-            return ReadReply(begun.text, declined=False)
+            ended = begun.stop == END or (begun.stop == "\n" and bool(begun.text.strip()))
+            return ReadReply(begun.text, declined=False, ended=ended)
         call = decode(text, limit=_QUERY, ends=self._ends, stops=(READ_ENDS, *self._stops))
         queries = parse_calls(READ_BEGINS + call.text)
         query = queries[0] if queries and isinstance(queries[0], Query) else None

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from memplus.systems.ret_llm.grammar import Query, Triple, query_text, result_text, write_text
 
-__all__ = ["ASKED_EXAMPLES", "TOLD_EXAMPLES", "question_prompt", "text_prompt"]
+__all__ = ["ASKED_EXAMPLES", "BEFORE_ANSWER", "TOLD_EXAMPLES", "question_prompt", "text_prompt"]
+
+BEFORE_ANSWER = " "
+"""Between a call's result and the answer."""
 
 
 def text_prompt(sentence: str) -> str:
@@ -22,7 +25,7 @@ def _told(sentence: str, *triples: Triple) -> str:
 
 
 def _asked(question: str, query: Query, answer: str, *rows: Triple) -> str:
-    said = f"{query_text(query)}{result_text(rows)} {answer}"
+    said = f"{query_text(query)}{result_text(rows)}{BEFORE_ANSWER}{answer}"
     return f"{question_prompt(question)}{said}\n\n"
 
 

@@ -12,7 +12,7 @@ from memplus.systems.protocol import ChatPrompt
 from memplus.systems.ret_llm.controller import ReadReply, Written
 from memplus.systems.ret_llm.grammar import Query, can_be_kept
 from memplus.systems.ret_llm.lookups import Found
-from memplus.systems.ret_llm.prompts import question_prompt
+from memplus.systems.ret_llm.prompts import BEFORE_ANSWER, question_prompt
 from memplus.systems.ret_llm.tools import Tools
 from memplus.systems.shared import SharedSystem
 from memplus.systems.triples.decoding import Continuation
@@ -91,7 +91,7 @@ class RetLLMSession(TripleSession[Tools, _State]):
             return _NOTHING
         return self.tools.look_up(self._with_what_waits(), query)
 
-    def _prompted(self, prompt: str | ChatPrompt) -> Continuation:
+    def _prompted(self, prompt: str | ChatPrompt) -> tuple[Continuation, str]:
         core, controller = self.tools.core, self.tools.controller
         text = Continuation(core, controller.lora)
         if isinstance(prompt, ChatPrompt):
@@ -99,15 +99,19 @@ class RetLLMSession(TripleSession[Tools, _State]):
         elif prompt:
             text.extend(core.encode(prompt))
         else:
-            return text
+            return text, ""
         start = len(text)
         with text.active():
             read = controller.read(text, self._look_up)
-        if read.query is None and not read.malformed:
+        if not read.called:
             text.rewind(start)
-        if isinstance(prompt, ChatPrompt) and prompt.answer_start:
-            text.extend(core.encode(prompt.answer_start))
-        return text
+        if not isinstance(prompt, ChatPrompt):
+            return text, ""  # its options bring what stands before them
+        gap = BEFORE_ANSWER if read.called else ""
+        if not prompt.answer_start:
+            return text, gap
+        text.extend(core.encode(gap + prompt.answer_start))
+        return text, ""
 
     # Copies -------------------------------------------------------------------------------------
 

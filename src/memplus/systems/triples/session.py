@@ -196,14 +196,16 @@ class TripleSession(ABC, Generic[Tools, State]):
         for prompt, group in zip(prompts, options, strict=True):
             if isinstance(prompt, ChatPrompt):
                 _not_empty(prompt.user)
-            text = self._prompted(prompt)
+            text, gap = self._prompted(prompt)
             with text.active():
-                found.append([text.likelihood(self.tools.core.encode(one)) for one in group])
+                options = [one if one[:1].isspace() else gap + one for one in group]
+                found.append([text.likelihood(self.tools.core.encode(one)) for one in options])
         return found
 
     @abstractmethod
-    def _prompted(self, prompt: str | ChatPrompt) -> Continuation:
-        """A prompt with the call that the model makes behind it, and its result."""
+    def _prompted(self, prompt: str | ChatPrompt) -> tuple[Continuation, str]:
+        """A prompt with the call that the model makes behind it, and its result; and what stands
+        between that and an answer, in training as here."""
 
     def _with_what_waits(self) -> TripleTable:
         """The table as it would be if what waits had ended."""
