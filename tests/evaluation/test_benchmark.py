@@ -16,6 +16,7 @@ from memplus.errors import ConfigError, RunMismatchError
 from memplus.evaluation.benchmark import Benchmark, plans_digest, run_benchmark, unable
 from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan, Question, Step
+from memplus.evaluation.made import Made
 from memplus.evaluation.tasks.bench_task import BenchTask, Inputs
 from memplus.systems.bm25 import BM25System
 from memplus.systems.mplus import MemorySession
@@ -92,6 +93,20 @@ def test_a_system_is_added_to_a_run_and_the_others_are_not_asked_again(
     both = run(tmp_path, "mplus", "bare")
     assert both.results[0].figures == first.results[0].figures
     assert both.results[1].errors == 0
+
+
+def test_figures_that_were_there_keep_how_they_came_about(tmp_path: Path) -> None:
+    def made_by(name: str, *names: str) -> dict[str, str]:
+        made = Made(name, "float32", 1, "", "2026-11-29", "1 x M")
+        found = run_benchmark(systems(*names), Gate(), INPUTS, tmp_path, silent, made)
+        return {one.system: one.made.command for one in found.results if one.made is not None}
+
+    made_by("first", "mplus", "nothing")
+    file = tmp_path / "nothing" / "answers.jsonl"
+    file.write_text("\n".join(file.read_text().splitlines()[:3]) + "\n")
+    assert made_by("second", "mplus", "bare", "nothing") == {
+        "mplus": "first", "bare": "second", "nothing": "second"
+    }  # fmt: skip
 
 
 @pytest.mark.long

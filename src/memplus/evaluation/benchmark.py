@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,12 @@ from memplus.errors import ConfigError
 from memplus.evaluation.engine.figures import Figure
 from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan
-from memplus.evaluation.engine.results import write_summary
+from memplus.evaluation.engine.results import SUMMARY, write_summary
 from memplus.evaluation.engine.run import Report, run_plans
 from memplus.evaluation.engine.runfile import RunFile
 from memplus.evaluation.made import Made
 from memplus.evaluation.tasks.bench_task import BenchTask, Inputs
+from memplus.fields import checked
 from memplus.systems.protocol import Follows, Placed, Scores, System
 
 __all__ = [
@@ -138,6 +140,8 @@ def run_benchmark(
     }
     for file in files.values():
         file.cut_where("error")
+    answered = {name: len(file.lines) for name, file in files.items()}
+    known = _made_before(folder)
     for group in _groups(able):
         recorders = {one.name: files[one.name] for one in group}
         run_plans(group, plans, task.judge, recorders, report, keep_going=True)
@@ -147,7 +151,8 @@ def run_benchmark(
         if one.name in files:
             leader = _leader(one, able) or one.name
             result = _result(one, task, files[one.name].lines, _ends(files[leader].lines))
-        results.append(replace(result, made=made))
+        fresh = one.name not in files or len(files[one.name].lines) > answered[one.name]
+        results.append(replace(result, made=made if fresh else known.get(one.name, made)))
     found = Benchmark(task.name, task.title, task.axis, able[0].model, run, tuple(results))
     write_summary(folder, found.to_dict())
     return found
@@ -158,6 +163,14 @@ def unable(system: System, judge: Judge) -> str:
     if judge.needs_scores and not issubclass(system.sessions, Scores):
         return "it gives no likelihoods"
     return ""
+
+
+def _made_before(folder: Path) -> dict[str, Made | None]:
+    """How the figures of each system came about that stand in a folder already."""
+    with suppress(OSError, ValueError, ConfigError):
+        text = (folder / SUMMARY).read_text(encoding="utf-8")
+        return {one.system: one.made for one in checked(Benchmark, json.loads(text)).results}
+    return {}
 
 
 def plans_digest(plans: Sequence[Plan]) -> str:

@@ -16,6 +16,7 @@ from memplus.errors import ConfigError, NotFoundError, RunMismatchError
 from memplus.errors.base import storage_errors
 from memplus.evaluation.benchmark import Benchmark, SystemResult
 from memplus.evaluation.benchmark_tables import markdown, names_of, overview_rows, table_lines
+from memplus.evaluation.engine.results import SUMMARY
 from memplus.evaluation.made import Made
 from memplus.fields import checked
 from memplus.files import locked
@@ -32,7 +33,6 @@ __all__ = [
     "stands_on",
 ]
 
-_SUMMARY = "summary.json"
 _FIGURES = ".json"
 _NO_FIGURES = "it holds no figures of `memplus bench`"
 _END = "<!-- end of the tables of memplus bench -->"
@@ -160,7 +160,7 @@ def read_benchmarks(path: Path) -> list[Benchmark]:
         ConfigError: it holds something else.
         StorageError: it cannot be read.
     """
-    file = path / _SUMMARY if path.is_dir() else path
+    file = path / SUMMARY if path.is_dir() else path
     if not file.exists():
         ends = "when a benchmark ends" if path.is_dir() else "beside a page by `memplus bench page`"
         raise NotFoundError(file, note=f"; it is written {ends}")

@@ -73,6 +73,10 @@ def test_words_in_common_are_those_with_the_best_of_the_right_answers() -> None:
     assert 0 <= low < middle < high <= 1
     assert mean_interval([0.5]) == (0.5, 0.0, 1.0)
     assert mean_interval([]) == (0.0, 0.0, 1.0)
+    # Ten zeros do not show that there is nothing but zeros.
+    assert mean_interval([0.0] * 10) == (0.0, *wilson(0, 10))
+    assert mean_interval([1.0] * 10) == (1.0, *wilson(10, 10))
+    assert mean_interval([0.25] * 4) == (0.25, *wilson(1, 4))
 
 
 def test_near_answers_are_pooled() -> None:

@@ -17,6 +17,7 @@ from memplus.errors import ConfigError, MissingDataError, PositionsError
 from memplus.evaluation.engine.figures import Figure
 from memplus.evaluation.engine.plan import Plan
 from memplus.evaluation.engine.run import InMemory, run_plans
+from memplus.evaluation.engine.summary import wilson
 from memplus.evaluation.tasks.bench_task import Inputs
 from memplus.evaluation.tasks.sort import SortTask, decided
 from memplus.evaluation.tasks.sort_wordings import OPTIONS, WORDINGS
@@ -263,6 +264,12 @@ def test_figures_are_by_length_segment_and_distance_and_both_means_are_given(
     one = found["1000 words, segments of 20", 250, both]
     assert (one.asked, one.low < 0.5 < one.high) == (4, True)
     assert isinstance(one, Figure)
+    recorder = InMemory()
+    run_plans([Readers(places)], plans, task.judge, recorder, silent)
+    lines = [line for line in recorder.lines if line["key"] != "end"]
+    means = [one for one in task.figures(lines) if one.measure.endswith("of the files")]
+    assert [(one.value, one.high) for one in means] == [(1.0, 1.0)]
+    assert means[0].low == wilson(96, 96)[0] < 1  # all right so far is not all right for sure
 
 
 def test_results_are_kept_from_the_first_answer_on(inputs: Inputs) -> None:

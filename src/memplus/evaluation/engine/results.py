@@ -19,7 +19,10 @@ from memplus.evaluation.engine.summary import Cell, cells_of, pooled
 from memplus.outputs import put_text
 from memplus.systems.protocol import Predicts, System
 
-__all__ = ["Evaluation", "Results", "evaluate", "results_of", "write_summary"]
+__all__ = ["SUMMARY", "Evaluation", "Results", "evaluate", "results_of", "write_summary"]
+
+SUMMARY = "summary.json"
+"""The file of a run's figures, in its folder."""
 
 _NEAR = 1000
 """Tokens within which a note counts as just told."""
@@ -113,7 +116,7 @@ def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
     Raises:
         StorageError: the disk refused.
     """
-    put_text(folder / "summary.json", json.dumps(summary, ensure_ascii=False, indent=2) + "\n")
+    put_text(folder / SUMMARY, json.dumps(summary, ensure_ascii=False, indent=2) + "\n")
 
 
 def results_of(systems: Sequence[System], answers: Recorder, text_tokens: int = 0) -> Results:

@@ -71,7 +71,7 @@ class Threshold:
     """Of the questions whose answer was told."""
 
 
-def wilson(right: int, asked: int) -> tuple[float, float]:
+def wilson(right: float, asked: int) -> tuple[float, float]:
     """95% interval of a share (Wilson's score interval); 0 to 1 where nothing was asked."""
     if not asked:
         return 0.0, 1.0
@@ -83,10 +83,16 @@ def wilson(right: int, asked: int) -> tuple[float, float]:
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Mean of values from 0 to 1, and its 95% interval by their spread; 0 to 1 of one alone."""
+    """Mean of values from 0 to 1, and its 95% interval by their spread; 0 to 1 of one alone.
+
+    Values that are all alike have no spread, and others of their kind may still differ: their mean
+    has the interval of a share, which is as wide as any of so many values.
+    """
     middle = fmean(values) if values else 0.0
     if len(values) < 2:
         return middle, 0.0, 1.0
+    if min(values) == max(values):
+        return middle, *wilson(sum(values), len(values))
     spread = half_width(values)
     return middle, max(0.0, middle - spread), min(1.0, middle + spread)
 

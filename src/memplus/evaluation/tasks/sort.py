@@ -31,7 +31,7 @@ from memplus.errors import ConfigError
 from memplus.evaluation.engine.figures import Figure, pooled, shares
 from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan, Question, Step
-from memplus.evaluation.engine.summary import Z
+from memplus.evaluation.engine.summary import Z, wilson
 from memplus.evaluation.tasks.bench_task import BenchTask, Inputs, Need
 from memplus.evaluation.tasks.sort_wordings import (
     ENDS,
@@ -282,5 +282,7 @@ def _over_all(lines: Sequence[Line]) -> list[Figure]:
     variance = sum(one.value * (1 - one.value) / one.asked for one in files)
     spread = Z * variance**0.5 / len(files)
     low, high = max(0.0, mean - spread), min(1.0, mean + spread)
+    if not variance:  # all right or all wrong in every file, which another draw need not be
+        low, high = wilson(mean * rows.asked, rows.asked)
     measure = f"{_BOTH}, mean of the files"
     return [rows, replace(rows, measure=measure, value=mean, low=low, high=high)]
