@@ -192,12 +192,24 @@ def test_a_continuation_may_follow_a_question_in_the_models_template() -> None:
     assert found[0] == pytest.approx(score[0])
 
 
-def test_without_a_context_every_token_is_predicted_too() -> None:
-    (found,) = harness().loglikelihood([Asked(("", "red"))])
+@pytest.mark.parametrize("template", [False, True])
+def test_without_a_context_every_token_is_predicted_too(template: bool) -> None:
+    (found,) = harness(template=template).loglikelihood([Asked(("", "red"))])
     session = make_systems(["mplus"], SHARED)[0].open(0)
     assert isinstance(session, Scores)
     ((score,),) = session.score(["\n"], [["red"]])
     assert score[1] == 3
+    assert found[0] == pytest.approx(score[0])
+
+
+@pytest.mark.parametrize("template", [False, True])
+def test_a_continuation_may_follow_all_that_was_told(template: bool) -> None:
+    cut = Cut("Question:", keep_marker=False)
+    told_all = CONTEXT[: CONTEXT.index("Question:")] + "Question:"
+    (found,) = harness(cut, template=template).loglikelihood([Asked((told_all, "red"))])
+    session = told("The keeper painted the gate red.\n\n")
+    assert isinstance(session, Scores)
+    ((score,),) = session.score(["\n"], [["red"]])
     assert found[0] == pytest.approx(score[0])
 
 

@@ -11,7 +11,7 @@ from tests.fakes import ADAPTERS, make_mplus
 from tests.systems.conftest import SHARED, SMALL
 from tests.systems.options import spec_for
 
-from memplus.errors import EmptyTextError, MemplusError
+from memplus.errors import EmptyTextError, MemplusError, UsageError
 from memplus.memory.tensor_file import opened
 from memplus.systems.protocol import (
     Explains,
@@ -183,6 +183,12 @@ def test_nothing_to_read_and_nothing_to_ask_are_refused(system: System) -> None:
     if system.remembers:
         with pytest.raises(EmptyTextError):
             session.ask([" "])
+    assert session.ask([]) == []
+    tokens = session.tokens
+    for name in (None, "\udc80"):  # of a file that is named in another encoding
+        with pytest.raises(UsageError):
+            session.write(TEXT, name)  # type: ignore[arg-type]
+    assert session.tokens == tokens
 
 
 def test_declining_is_told_from_answering(system: System) -> None:

@@ -305,7 +305,7 @@ class HarnessModel:
     def _scored(self, asked: _Asked) -> _Asked:
         """As the system is to see it: a space between the two belongs to what is scored."""
         rest = asked.rest.rstrip()
-        if self.settings.template:
+        if self.settings.template and rest:
             return replace(asked, wanted=asked.wanted.lstrip())
         moved = asked.rest[len(rest) :] if rest else ""
         return replace(asked, rest=rest or asked.rest or _START, wanted=moved + asked.wanted)
@@ -315,7 +315,8 @@ class HarnessModel:
     ) -> list[Likelihood]:
         assert isinstance(session, Scores)
         started = time.perf_counter()
-        prompt = rest if raw or not self.settings.template else ChatPrompt(rest)
+        asks = self.settings.template and not raw and rest.strip()
+        prompt = ChatPrompt(rest) if asks else rest
         (scores,) = session.score([prompt], [options])
         self._count(len(options), started)
         found = [one for one in scores if isinstance(one, Likelihood)]

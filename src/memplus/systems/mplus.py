@@ -67,7 +67,7 @@ class MemorySession:
 
     def write(self, text: Text, source: str = "") -> None:
         """See ``Session.write``; what fills no chunk waits in the memory's tail."""
-        ids = self.shared.encode(pieces_of(text))
+        ids = self.shared.encode(pieces_of(text, source))
         if ids:
             self.shared.mplus.write(self.memory, ids, source=source)
 
@@ -80,6 +80,8 @@ class MemorySession:
 
     def ask(self, questions: Sequence[str], *, max_new_tokens: int | None = None) -> list[Reply]:
         """See ``Session.ask``; read in one batch, nothing withheld for lack of confidence."""
+        if not questions:
+            return []
         found = self.shared.mplus.asker.ask_together(self.memory, questions, max_new_tokens)
         return [
             _Read(text, self.shared.declines(text), generated, prefix=found.prefix, row=row)

@@ -47,7 +47,7 @@ class NothingSession:
         Raises:
             EmptyTextError: there is nothing to read.
         """
-        pieces_of(text)  # refuses an empty one
+        pieces_of(text, source)  # refuses an empty one
 
     def flush(self) -> None:
         """Nothing waits."""
@@ -55,6 +55,8 @@ class NothingSession:
     def ask(self, questions: Sequence[str], *, max_new_tokens: int | None = None) -> list[Reply]:
         """See ``Session.ask``."""
         assert self.memory is not None
+        if not questions:
+            return []
         found = self.shared.mplus.asker.ask_together(self.memory, questions, max_new_tokens)
         return [
             Reply(text, self.shared.declines(text), generated)

@@ -140,7 +140,7 @@ class PassageSession:
         Raises:
             EmptyTextError: there is nothing to read.
         """
-        changed = self.passages.add(pieces_of(text), source, self.system.shared.reference)
+        changed = self.passages.add(pieces_of(text, source), source, self.system.shared.reference)
         self.index.put(changed, [one.text for one in self.passages.items[changed:]])
 
     def flush(self) -> None:

@@ -42,13 +42,18 @@ Text = str | Sequence[str]
 """A text, or its pieces in order; a system that tokenises does so piece by piece."""
 
 
-def pieces_of(text: Text) -> list[str]:
+def pieces_of(text: Text, source: str = "") -> list[str]:
     """The pieces of a text that hold anything; put together they are the text.
+
+    Args:
+        text: it, or its pieces.
+        source: the name under which it is written, which is looked at too.
 
     Raises:
         EmptyTextError: there is nothing to read.
-        UsageError: a piece is no text, or (``BrokenTextError``) none that can be read.
+        UsageError: a piece or the name is no text, or (``BrokenTextError``) none that can be read.
     """
+    require_text(source, "The name of the source")
     pieces = [piece for piece in ([text] if isinstance(text, str) else text) if piece]
     if not pieces:
         raise EmptyTextError()

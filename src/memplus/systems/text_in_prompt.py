@@ -105,7 +105,7 @@ class TextSession:
         Raises:
             EmptyTextError: there is nothing to read.
         """
-        self.text.add(pieces_of(text), source, self.system.shared.reference)
+        self.text.add(pieces_of(text, source), source, self.system.shared.reference)
 
     def flush(self) -> None:
         """Nothing waits."""

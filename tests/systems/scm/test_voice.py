@@ -1,5 +1,6 @@
 import math
 
+import pytest
 import torch
 from tests.fakes import ADAPTERS, make_mplus
 from tests.systems.conftest import SHARED, SMALL
@@ -7,6 +8,7 @@ from tests.systems.scm.tiny import WIDE
 
 from memplus.backbone.lora import Lora, LoraSizes
 from memplus.config import MemoryConfig
+from memplus.errors import PositionsError
 from memplus.systems.scm.voice import Voice
 from memplus.systems.shared import Shared
 
@@ -31,6 +33,14 @@ def test_it_answers_as_the_stock_model_does() -> None:
     output = model.generate(given, None, max_new_tokens=8)[0, len(TEXT) :]
     wanted = model.tokenizer.decode(output.tolist(), skip_special_tokens=True)
     assert Voice(WIDE).answer(ids(TEXT), 8).generated == wanted
+
+
+def test_an_answer_that_would_need_all_positions_is_refused() -> None:
+    positions = ADAPTED.mplus.positions
+    assert Voice(ADAPTED)._end([1, 2, 3], positions - 1) == [3]
+    for most in (positions, positions + 1):
+        with pytest.raises(PositionsError):
+            Voice(ADAPTED).answer([1, 2, 3], most)
 
 
 def test_next_words_are_those_of_the_plain_base_whatever_answers() -> None:

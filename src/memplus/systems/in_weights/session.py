@@ -98,7 +98,7 @@ class InWeightsSession:
         Raises:
             EmptyTextError: there is nothing to read.
         """
-        new = "".join(pieces_of(text))
+        new = "".join(pieces_of(text, source))
         if self.waiting and source != self._source:
             new = _BETWEEN_SOURCES + new
         self.waiting += new

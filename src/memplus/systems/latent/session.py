@@ -78,7 +78,7 @@ class LatentSession:
 
     def write(self, text: Told, source: str = "") -> None:
         """See ``Session.write``; a write that fails leaves the session as it was."""
-        ids = self.system.shared.encode(pieces_of(text))
+        ids = self.system.shared.encode(pieces_of(text, source))
         self._take([*self.tail, *ids], self._mechanism.segment_tokens)
         self.sources.add(source, len(ids))
 

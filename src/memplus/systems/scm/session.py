@@ -61,7 +61,7 @@ class SCMSession:
         Raises:
             EmptyTextError: there is nothing to read.
         """
-        pieces = pieces_of(text)
+        pieces = pieces_of(text, source)
         waiting = self.stream.waiting
         if waiting.source != source or not waiting.text:
             self._begin(source)

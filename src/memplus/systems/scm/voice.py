@@ -17,6 +17,7 @@ from torch import Tensor
 
 from memplus.backbone.lora import Lora, under
 from memplus.backbone.text_cache import TextCache, in_common
+from memplus.errors import PositionsError
 from memplus.systems.protocol import Reply
 from memplus.systems.shared import Adapter, Alone, Shared, answer_from_prompt
 
@@ -48,6 +49,9 @@ class Voice:
         Args:
             ids: of the prompt.
             most: new tokens.
+
+        Raises:
+            PositionsError: the new tokens alone need all positions.
         """
         return answer_from_prompt(self.shared, self._end(ids, most), most, alone=self.alone)
 
@@ -106,8 +110,15 @@ class Voice:
         return hidden.float().mean(dim=0).cpu()
 
     def _end(self, ids: Sequence[int], new: int) -> list[int]:
-        """As much of the end of a prompt as there are positions for beside new tokens."""
-        return list(ids)[-(self.shared.mplus.positions - new) :]
+        """As much of the end of a prompt as there are positions for beside new tokens.
+
+        Raises:
+            PositionsError: there is none for any of it.
+        """
+        positions = self.shared.mplus.positions
+        if positions <= new:
+            raise PositionsError(needed=new + 1, available=positions)
+        return list(ids)[-(positions - new) :]
 
     def _tensor(self, ids: Sequence[int]) -> Tensor:
         """[1, T]."""

@@ -105,7 +105,7 @@ class TripleSession(ABC, Generic[Tools, State]):
         Raises:
             EmptyTextError: there is nothing to read.
         """
-        pieces = pieces_of(text)
+        pieces = pieces_of(text, source)
         if source != self._waiting.source:
             self.flush()
             if self._waiting.next:
