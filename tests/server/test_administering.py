@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from tests.store.fakes import FakeHost
 
-from memplus.errors import MemoryBusyError, UsageError
+from memplus.data.documents import Document
+from memplus.errors import EmptyTextError, MemoryBusyError, UsageError
 from memplus.mplus.model import MPlus
 from memplus.server import administering
 from memplus.server.administering import Administered
@@ -16,6 +19,7 @@ from memplus.server.intake import Entry, Intake
 from memplus.server.keys import Keys
 from memplus.server.services import Services
 from memplus.server.settings import ServerSettings
+from memplus.sessions.reading import write_documents
 from memplus.store import MemoryStore, ShardedStore
 
 HOST = FakeHost()
@@ -54,6 +58,36 @@ def test_what_cannot_be_written_at_all_does_not_hold_up_forgetting(
     assert (gone.tail_tokens > 0, also) == (True, {"refused_texts": 1})
     assert served.intake.refused("", "ann") == {}
     served.database.close()
+
+
+def test_what_a_refused_text_was_to_replace_is_kept_by_the_server_too(
+    tmp_path: Path, nano: MPlus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = MemoryStore(tmp_path)
+    ended: list[str] = []
+
+    def noted(how: str, act: Callable[[int], None], number: int) -> None:
+        ended.append(how)
+        act(number)
+
+    services(store, nano).database.close()
+    with Administered(store) as opened:
+        beside = opened._beside
+        assert beside is not None
+        for how in ("cancel", "finish"):
+            act = getattr(beside, how)
+            monkeypatch.setattr(
+                beside, how, lambda n, how=how, act=act: ended.append(how) or act(n)
+            )
+        with store.create("ann", nano) as memory:
+            nano.write(memory, "A gate.", source="notes")  # so short that it only waits
+            for text, refused in ((" ", True), ("A wall.", False)):
+                with (
+                    pytest.raises(EmptyTextError) if refused else nullcontext(),
+                    opened.replacing(memory, ["notes"]),
+                ):
+                    write_documents(nano, memory, [Document("notes", text)], replace=True)
+    assert ended[:2] == ["cancel", "finish"]
 
 
 def test_every_directory_of_a_store_knows_where_its_server_keeps_what(

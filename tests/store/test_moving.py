@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,10 @@ def require_in_one(one: MemoryStore, two: MemoryStore, kept: dict[str, Any]) -> 
 
 
 def names(store: MemoryStore) -> list[str]:
-    return [entry.name for entry in (store.path / "memories").iterdir()]
+    """What lies among a store's memories, but numbers of moves, which hold nothing."""
+    found = [*(store.path / "memories").iterdir()]
+    assert all(not one.stat().st_size for one in found if one.is_file())
+    return [one.name for one in found if one.is_dir()]
 
 
 def killed_at(number: int, path: Path, which: str) -> bool:
@@ -120,11 +124,19 @@ def test_a_move_takes_no_copy_for_waste_whose_origin_is_out_of_reach(tmp_path: P
     (arriving / "from").write_text('{"path": "/nowhere", "move": "1"}')
     with one.create("alice", HOST):
         pass
-    with pytest.raises(MemoryExistsError):
+    with pytest.raises(StorageError, match="came from /nowhere"):
         one.move("alice", two)
     one.delete("alice")
     arriving.rename(folder)
     assert require_in_one(one, two, kept) is two
+
+
+def test_a_move_that_nothing_cuts_short_leaves_nothing(tmp_path: Path) -> None:
+    one, two, _ = pair(tmp_path)
+    one.move("alice", two)
+    (folder,) = (two.path / "memories").iterdir()
+    assert list((one.path / "memories").iterdir()) == []
+    assert {"from", "moved"}.isdisjoint(os.listdir(folder))
 
 
 def test_a_damaged_memory_stays_where_it_is(tmp_path: Path) -> None:
@@ -223,7 +235,7 @@ def test_one_that_went_out_of_reach_keeps_others_of_its_name_from_going(tmp_path
     folder = two._directory.folder("alice")
     moved = one.path / "memories" / f".moved-{folder.name}"
     moved.mkdir()
-    Note(str(tmp_path / "not mounted"), "1", "?").save(moved, TO, Disk())
+    Note(str(tmp_path / "not mounted"), "1", str(one.path)).save(moved, TO, Disk())
     with one.create("alice", HOST):
         pass
     two.delete("alice")
@@ -277,3 +289,63 @@ def test_a_writer_that_the_move_found_asleep_writes_to_neither(tmp_path: Path) -
         labelled(memory, "late", chunks(50, 2))
     assert memory.closed
     require_in_one(other.store, two, kept)
+
+
+class Hooked(Disk):
+    """Does something once, before a rename to a name that begins so."""
+
+    def __init__(self, begins: str, act: Callable[[], object]) -> None:
+        self.begins = begins
+        self.act: Callable[[], object] | None = act
+
+    def step(self, call: str, path: Path) -> None:
+        if call == "rename" and path.name.startswith(self.begins) and self.act is not None:
+            act, self.act = self.act, None
+            act()
+
+
+@pytest.mark.parametrize("begins", [".arriving-", "moved", ".moved-"])
+def test_a_memory_that_another_writer_took_over_meanwhile_stays(
+    tmp_path: Path, begins: str
+) -> None:
+    other = Owner(tmp_path / "one", "other")
+
+    def takes_over() -> None:
+        with pytest.raises(MemoryBusyError):
+            other.open()
+        other.clock.seconds += 1e5
+        with other.open() as memory:
+            labelled(memory, "late", chunks(50, 2))
+
+    disk = Hooked(begins, takes_over)
+    one = Owner(tmp_path / "one", "one", disk)
+    with one.store.create("alice", HOST, seed=3) as memory:
+        labelled(memory, "ab12", chunks(0, 3))
+    two = store_on(disk, tmp_path / "two", limits=SMALL)
+    with pytest.raises((LeaseLostError, StorageError)):
+        one.store.move("alice", two)
+    assert disk.act is None
+    assert ([*other.store], [*two], names(two)) == (["alice"], [], [])
+    assert other.store.has_label("alice", "late")
+    assert other.store.verify("alice")
+    other.store.move("alice", two)
+    assert two.has_label("alice", "late")
+
+
+def test_a_memory_whose_name_another_machine_takes_meanwhile_stays(tmp_path: Path) -> None:
+    one, two, kept = pair(tmp_path)
+    elsewhere = MemoryStore(tmp_path / "elsewhere", limits=SMALL)
+    elsewhere.create("alice", HOST, seed=9).close()
+
+    def makes() -> None:  # as another machine, of which no lock is seen
+        folder = elsewhere._directory.folder("alice")
+        folder.rename(two._directory.folder("alice"))
+
+    with pytest.raises(MemoryExistsError):
+        store_on(Hooked(".moved-", makes), one.path, limits=SMALL).move("alice", two)
+    assert len(names(two)) == len(names(one)) == 1
+    with one.open("alice", HOST, write=True) as memory:
+        assert contents(memory) == kept
+    two.delete("alice")
+    one.move("alice", two)
+    assert require_in_one(one, two, kept) is two

@@ -9,43 +9,84 @@ from pathlib import Path
 import pytest
 
 from memplus.store.disk import Disk
-from memplus.store.transit import ARRIVING, FROM, MOVED, TO, Note, abandoned, end_move, identity
+from memplus.store.transit import (
+    ARRIVING,
+    FROM,
+    MOVED,
+    TO,
+    Note,
+    clear_copy,
+    end_move,
+    leave,
+    recall,
+)
 
 HASH = "ab" * 20
+DISK = Disk()
 
 
-def half_moved(
-    path: Path, *, switched: bool = True, number: str = "1", known: bool = True
-) -> tuple[Path, Path]:
-    """Two directories as a move leaves them that is cut short around its one step.
+def begun(path: Path, *, number: str = "1", known: bool = True) -> tuple[Path, Path]:
+    """Two directories as a move leaves them that is cut short before its one step.
 
     Args:
         path: where they lie.
-        switched: whether the step was taken.
-        number: of the move that the copy is of; that of the other folder is 1.
-        known: whether the notes hold identities, as they did not at first.
+        number: of the move.
+        known: whether the notes say where they lie, which they did not at first.
     """
     one, two = path / "one", path / "two"
-    left = one / "memories" / (f"{MOVED}{HASH}" if switched else HASH)
-    arriving = two / "memories" / f"{ARRIVING}{HASH}"
-    for folder in (left, arriving):
+    here, arriving = one / "memories" / HASH, two / "memories" / f"{ARRIVING}{HASH}"
+    for folder in (here, arriving):
         folder.mkdir(parents=True)
         (folder / "manifest").write_bytes(folder.parents[1].name.encode())
-    ids = [identity(store, Disk()) if known else None for store in (one, two)]
-    Note(str(two), "1", ids[1]).save(left, TO, Disk())
-    Note(str(one), number, ids[0]).save(arriving, FROM, Disk())
+    ends = (str(one), str(two)) if known else (None, None)
+    Note(str(two), number, ends[0]).save(here, TO, DISK)
+    Note(str(one), number, ends[1]).save(arriving, FROM, DISK)
     return one, two
+
+
+def switched(path: Path, *, known: bool = True) -> tuple[Path, Path]:
+    """The same, cut short after its one step."""
+    one, two = begun(path, known=known)
+    (one / "memories" / HASH).rename(one / "memories" / f"{MOVED}{HASH}")
+    return one, two
+
+
+def arrived(path: Path, *, known: bool = True) -> tuple[Path, Path]:
+    """The same, cut short after the copy got its name."""
+    one, two = switched(path, known=known)
+    (two / "memories" / f"{ARRIVING}{HASH}").rename(two / "memories" / HASH)
+    return one, two
+
+
+def deleted(store: Path) -> None:
+    """As a store deletes its memory."""
+    leave(store / "memories" / HASH, DISK)
+    shutil.rmtree(store / "memories" / HASH)
+
+
+def away(store: Path) -> Path:
+    """Out of reach, and another directory in its place."""
+    elsewhere = store.with_name(f"{store.name} elsewhere")
+    store.rename(elsewhere)
+    (store / "memories").mkdir(parents=True)
+    return elsewhere
+
+
+def back(elsewhere: Path, store: Path) -> None:
+    shutil.rmtree(store)
+    elsewhere.rename(store)
 
 
 def seen(store: Path) -> list[str]:
     return sorted(entry.name for entry in (store / "memories").iterdir())
 
 
-def arrived(path: Path, *, known: bool = True) -> tuple[Path, Path]:
-    """The same, cut short after the copy got its name."""
-    one, two = half_moved(path, known=known)
-    (two / "memories" / f"{ARRIVING}{HASH}").rename(two / "memories" / HASH)
-    return one, two
+def everywhere(*stores: Path) -> None:
+    """All that is ever done of itself, in every directory."""
+    for store in stores:
+        end_move(store, HASH, DISK)
+        recall(store, HASH, DISK)
+        clear_copy(store, HASH, DISK)
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -53,127 +94,135 @@ def arrived(path: Path, *, known: bool = True) -> tuple[Path, Path]:
 def test_after_its_one_step_a_move_is_ended_from_either_side(
     tmp_path: Path, asked: str, known: bool
 ) -> None:
-    one, two = half_moved(tmp_path, known=known)
+    one, two = switched(tmp_path, known=known)
     for _ in range(2):
-        end_move(tmp_path / asked, HASH, Disk())
+        end_move(tmp_path / asked, HASH, DISK)
         assert (seen(one), seen(two)) == ([], [HASH])
     assert (two / "memories" / HASH / "manifest").read_bytes() == b"two"
+    assert os.listdir(two / "memories" / HASH) == ["manifest"]
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("asked", ["one", "two"])
+def test_what_has_arrived_ends_its_move_and_is_marked_no_longer(
+    tmp_path: Path, asked: str, known: bool
+) -> None:
+    one, two = arrived(tmp_path, known=known)
+    end_move(tmp_path / asked, HASH, DISK)
+    assert (seen(one), seen(two)) == ([], [HASH])
+    assert os.listdir(two / "memories" / HASH) == ["manifest"]
 
 
 @pytest.mark.parametrize("asked", ["one", "two"])
-def test_before_its_one_step_the_memory_stays(tmp_path: Path, asked: str) -> None:
-    one, two = half_moved(tmp_path, switched=False)
-    end_move(tmp_path / asked, HASH, Disk())
+def test_before_its_one_step_the_memory_stays_and_the_copy_goes(tmp_path: Path, asked: str) -> None:
+    one, two = begun(tmp_path)
+    end_move(tmp_path / asked, HASH, DISK)
     assert (seen(one), seen(two)) == ([HASH], [f"{ARRIVING}{HASH}"])
+    (recall if asked == "one" else clear_copy)(tmp_path / asked, HASH, DISK)
+    assert (seen(one), seen(two)) == ([HASH], [])
+    assert os.listdir(one / "memories" / HASH) == ["manifest"]
 
 
-def test_the_copy_of_another_move_is_not_taken_for_the_memory(tmp_path: Path) -> None:
-    one, two = half_moved(tmp_path, number="2")
-    (two / "memories" / HASH).mkdir()  # the one that arrived
-    end_move(two, HASH, Disk())
-    assert (seen(one), seen(two)) == ([], sorted([f"{ARRIVING}{HASH}", HASH]))
-
-
-@pytest.mark.parametrize("known", [True, False])
-def test_what_has_arrived_ends_its_move_and_is_marked_no_longer(
-    tmp_path: Path, known: bool
+@pytest.mark.parametrize("which", ["one", "two"])
+@pytest.mark.parametrize("state", [begun, switched, arrived])
+def test_nothing_follows_from_a_directory_that_is_another_today(
+    tmp_path: Path, which: str, state: object
 ) -> None:
-    one, two = arrived(tmp_path, known=known)
-    end_move(two, HASH, Disk())
-    assert (seen(one), seen(two)) == ([], [HASH])
-    assert os.listdir(two / "memories" / HASH) == ["manifest"]
+    one, two = state(tmp_path)  # type: ignore[operator]
+    before = seen(one), seen(two)
+    elsewhere = away(tmp_path / which)
+    everywhere(one, two)
+    back(elsewhere, tmp_path / which)
+    assert (seen(one), seen(two)) == before
+    everywhere(one, two)
+    there = one if state is begun else two
+    assert (seen(one), seen(two)) == (([HASH], []) if there is one else ([], [HASH]))
+    assert os.listdir(there / "memories" / HASH) == ["manifest"]
 
 
-def test_what_has_arrived_takes_nothing_from_a_later_move(tmp_path: Path) -> None:
-    one, two = arrived(tmp_path)
-    Note(str(tmp_path / "three"), "2", "?").save(one / "memories" / f"{MOVED}{HASH}", TO, Disk())
-    end_move(two, HASH, Disk())
-    assert (seen(one), seen(two)) == ([f"{MOVED}{HASH}"], [HASH])
-    assert os.listdir(two / "memories" / HASH) == ["manifest"]
+@pytest.mark.parametrize("state", [switched, arrived])
+def test_a_directory_that_is_put_back_from_a_backup_takes_nothing_away(
+    tmp_path: Path, state: object
+) -> None:
+    one, two = state(tmp_path)  # type: ignore[operator]
+    shutil.rmtree(two)
+    (two / "memories").mkdir(parents=True)
+    everywhere(one, two)
+    assert seen(one) == [f"{MOVED}{HASH}"]
 
 
-def test_what_has_arrived_is_marked_until_where_it_came_from_can_be_reached(tmp_path: Path) -> None:
-    one, two = arrived(tmp_path)
-    one.rename(tmp_path / "not mounted")
-    (one / "memories").mkdir(parents=True)
-    identity(one, Disk())
-    end_move(two, HASH, Disk())
-    assert (two / "memories" / HASH / FROM).is_file()
-    one.rename(tmp_path / "another")
-    (tmp_path / "not mounted").rename(one)
-    end_move(two, HASH, Disk())
-    assert (seen(one), seen(two)) == ([], [HASH])
+@pytest.mark.parametrize("state", [begun, switched, arrived])
+@pytest.mark.parametrize("which", ["one", "two"])
+def test_a_copy_of_a_directory_takes_no_part(tmp_path: Path, which: str, state: object) -> None:
+    one, two = state(tmp_path)  # type: ignore[operator]
+    before = seen(one), seen(two)
+    shutil.copytree(tmp_path / which, tmp_path / "copy")
+    everywhere(tmp_path / "copy")
+    assert (seen(one), seen(two)) == before
+    assert seen(tmp_path / "copy") == seen(tmp_path / which)
 
 
 def test_what_arrived_and_was_deleted_leaves_nothing_where_it_came_from(tmp_path: Path) -> None:
-    one, two = arrived(tmp_path / "a")
-    shutil.rmtree(two / "memories" / HASH)
-    end_move(one, HASH, Disk())
+    one, two = arrived(tmp_path)
+    elsewhere = away(one)
+    end_move(two, HASH, DISK)
+    deleted(two)
+    back(elsewhere, one)
+    everywhere(two, one)
     assert (seen(one), seen(two)) == ([], [])
-    one, two = arrived(tmp_path / "b", known=False)  # nobody can say that this is the directory
-    shutil.rmtree(two / "memories" / HASH)
-    end_move(one, HASH, Disk())
-    assert (seen(one), seen(two)) == ([f"{MOVED}{HASH}"], [])
 
 
-def test_what_cannot_be_reached_is_left(tmp_path: Path) -> None:
-    one, two = half_moved(tmp_path)
-    two.rename(tmp_path / "not mounted")
-    end_move(one, HASH, Disk())
-    assert seen(one) == [f"{MOVED}{HASH}"]
-    (tmp_path / "not mounted").rename(two)
-    one.rename(tmp_path / "not mounted")
-    end_move(two, HASH, Disk())
-    assert seen(two) == [f"{ARRIVING}{HASH}"]
+def test_what_stayed_and_was_deleted_leaves_nothing_where_it_was_to_go(tmp_path: Path) -> None:
+    one, two = begun(tmp_path)
+    elsewhere = away(two)
+    recall(one, HASH, DISK)
+    deleted(one)
+    back(elsewhere, two)
+    everywhere(one, two)
+    assert (seen(one), seen(two)) == ([], [])
 
 
-def test_a_copy_is_abandoned_only_if_where_it_comes_from_says_so(tmp_path: Path) -> None:
-    one, two = half_moved(tmp_path / "a", switched=False)
-    assert abandoned(two, HASH)
-    one.rename(tmp_path / "not mounted")
-    assert not abandoned(two, HASH)
-    (one / "memories").mkdir(parents=True)  # another disk, where it was
-    assert not abandoned(two, HASH)
-    identity(one, Disk())
-    assert not abandoned(two, HASH)
-    _, two = half_moved(tmp_path / "b")
-    assert not abandoned(two, HASH)
-    _, two = half_moved(tmp_path / "c", number="2")
-    assert abandoned(two, HASH)
+def test_a_copy_of_an_earlier_move_ends_no_later_one(tmp_path: Path) -> None:
+    one, two = begun(tmp_path)
+    three = tmp_path / "three" / "memories" / f"{ARRIVING}{HASH}"
+    three.mkdir(parents=True)
+    (two / "memories" / HASH).mkdir()  # a memory of its own
+    moved = one / "memories" / f"{MOVED}{HASH}"
+    (one / "memories" / HASH).rename(moved)
+    Note(str(tmp_path / "three"), "2", str(one)).save(moved, TO, DISK)
+    Note(str(one), "2", str(tmp_path / "three")).save(three, FROM, DISK)
+    everywhere(two)
+    assert seen(one) == [moved.name]
+    assert seen(two) == [f"{ARRIVING}{HASH}", HASH]
+    everywhere(tmp_path / "three")
+    assert (seen(one), seen(tmp_path / "three")) == ([], [HASH])
 
 
-@pytest.mark.parametrize("known", [True, False])
-def test_another_directory_in_the_place_of_the_target_takes_nothing_away(
-    tmp_path: Path, known: bool
+def test_of_a_later_move_that_came_meanwhile_nothing_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, two = half_moved(tmp_path, known=known)
-    two.rename(tmp_path / "elsewhere")
-    (two / "memories").mkdir(parents=True)
-    end_move(one, HASH, Disk())
-    assert seen(one) == [f"{MOVED}{HASH}"]
-    identity(two, Disk())
-    (two / "memories" / HASH).mkdir()
-    if known:
-        end_move(one, HASH, Disk())
-        assert seen(one) == [f"{MOVED}{HASH}"]
+    one, _ = arrived(tmp_path)
+    moved, rename = one / "memories" / f"{MOVED}{HASH}", Disk.rename
+
+    def late(self: Disk, old: Path, new: Path) -> None:
+        if old == moved:
+            Note(str(tmp_path / "three"), "2", str(one)).save(moved, TO, DISK)
+        rename(self, old, new)
+
+    monkeypatch.setattr(Disk, "rename", late)
+    end_move(one, HASH, DISK)
+    assert seen(one) == [moved.name]
 
 
-def test_a_directory_keeps_the_identity_that_it_got(tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-    first = identity(tmp_path / "one", Disk())
-    assert identity(tmp_path / "one", Disk()) == first
-    assert identity(tmp_path / "two", Disk()) != first
-    assert os.listdir(tmp_path / "one") == ["identity"]
-
-
-def test_notes_that_say_nothing_end_nothing(tmp_path: Path) -> None:
-    one, two = half_moved(tmp_path)
-    for file in (
-        one / "memories" / f"{MOVED}{HASH}" / TO,
-        two / "memories" / f"{ARRIVING}{HASH}" / FROM,
-    ):
-        file.write_bytes(b"[]")
-    for store in (one, two):
-        end_move(store, HASH, Disk())
-    assert (seen(one), seen(two)) == ([f"{MOVED}{HASH}"], [f"{ARRIVING}{HASH}"])
+@pytest.mark.parametrize("content", [b"[]", b"", b"\xff", b'{"path": 1}'])
+@pytest.mark.parametrize("state", [begun, switched, arrived])
+@pytest.mark.parametrize("which", [FROM, TO])
+def test_from_a_note_that_says_nothing_nothing_follows(
+    tmp_path: Path, which: str, state: object, content: bytes
+) -> None:
+    one, two = state(tmp_path)  # type: ignore[operator]
+    (note,) = tmp_path.rglob(which)
+    note.write_bytes(content)
+    before = seen(one), seen(two)
+    everywhere(one, two, one)
+    assert (seen(one), seen(two)) == before

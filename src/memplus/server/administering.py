@@ -240,18 +240,20 @@ class Administered:
         if (beside := self._beside) is None:
             yield
             return
-        noted: list[tuple[int, list[int]]] = []
+        noted: list[tuple[int, list[int], list[int]]] = []
         beside.settle(memory.id)
         for source in dict.fromkeys(sources):
             held = [one.id for one in memory.writes if one.source == source and one.tokens]
-            if held or (memory.tail and memory.tail_source == source):
+            tail = [*memory.tail] if memory.tail_source == source else []
+            if held or tail:
                 change = Change.forgetting(choose(memory, source), source, None)
-                noted.append((beside.begin(memory.id, change), held))
+                noted.append((beside.begin(memory.id, change), held, tail))
         try:
             yield
         finally:
-            for number, held in noted:
+            for number, held, tail in noted:
                 there = any(memory.writes[id - 1].tokens for id in held)
+                there |= not held and memory.tail == tail  # nothing but this, and it waits on
                 beside.cancel(number) if there else beside.finish(number)
 
     def _patiently(self, name: str, wait: float, act: Callable[[float], _Result]) -> _Result:

@@ -170,8 +170,10 @@ def _require_writable(model: MPlus, memory: Memory, document: Document, *, flush
     Raises:
         EmptyTextError, BudgetError: as ``MPlus.write``.
     """
-    without = memory.fork()
-    without.forget(source=document.source)
+    without = memory
+    if memory.max_bytes is not None:  # what is forgotten makes room
+        without = memory.fork()
+        without.forget(source=document.source)
     Writer(model.core).plan(without, document.text, document.source, flush=flush)
 
 

@@ -31,7 +31,7 @@ from memplus.store.folder import Folder
 from memplus.store.leases import OWNERS
 from memplus.store.locks import Lock, alone, shared
 from memplus.store.manifest import Manifest, named_in
-from memplus.store.transit import ARRIVING, MOVED, abandoned, end_move
+from memplus.store.transit import ARRIVING, MOVED, clear_copy, end_move, leave, recall
 
 __all__ = ["MARK", "Directory"]
 
@@ -106,19 +106,26 @@ class Directory:
         with suppress(OSError):
             if not self._remains():
                 return
+            self._end_moves()
             with alone(self._folders_lock) as nobody_at_work:
                 for folder in self._remains() if nobody_at_work else []:
-                    self.disk.remove_tree(folder)
+                    if folder.name.startswith(MOVED):
+                        continue  # it could not be ended now
+                    if folder.name.startswith(ARRIVING):
+                        clear_copy(self.path, folder.name.removeprefix(ARRIVING), self.disk)
+                    else:
+                        self.disk.remove_tree(folder)
 
     def _remains(self) -> list[Path]:
         # Another machine's lock may not be seen here, and it may be filling a new folder.
-        kinds = (".gone-",) if self.shared else (".gone-", ".new-", ARRIVING)
+        kinds = (".gone-", MOVED) if self.shared else (".gone-", ".new-", ARRIVING, MOVED)
         with os.scandir(self.path / "memories") as entries:
-            found = [Path(e.path) for e in entries if e.name.startswith(kinds)]
-        return [one for one in found if self._is_left(one.name)]
+            return [Path(e.path) for e in entries if e.name.startswith(kinds)]
 
-    def _is_left(self, name: str) -> bool:
-        return not name.startswith(ARRIVING) or abandoned(self.path, name.removeprefix(ARRIVING))
+    def _end_moves(self) -> None:
+        for entry in os.listdir(self.path / "memories"):
+            if entry.startswith((ARRIVING, MOVED)):
+                self._end_move(entry.removeprefix(ARRIVING).removeprefix(MOVED))
 
     @property
     def shared(self) -> bool:
@@ -179,7 +186,10 @@ class Directory:
 
         To be called by whoever changes the memory: what is forgotten here must not stay there.
         """
-        self._end_move(self.folder(name).name)
+        hashed = self.folder(name).name
+        self._end_move(hashed)
+        with suppress(OSError):
+            recall(self.path, hashed, self.disk)
 
     def _end_move(self, hashed: str) -> None:
         """End a move of a memory from or to here that was cut short."""
@@ -244,9 +254,7 @@ class Directory:
             return len(self._folders())
 
     def _folders(self) -> list[Path]:
-        for entry in os.listdir(self.path / "memories"):
-            if entry.startswith((ARRIVING, MOVED)):
-                self._end_move(entry.removeprefix(ARRIVING).removeprefix(MOVED))
+        self._end_moves()
         with os.scandir(self.path / "memories") as entries:
             return [
                 Path(entry.path)
@@ -324,6 +332,7 @@ class Directory:
         """
         with self.named_errors(), shared(self._folders_lock):
             aside = self._aside("gone")
+            leave(self.folder(name), self.disk)
             self.disk.rename(self.folder(name), aside)
             try:
                 self.disk.remove_tree(aside)

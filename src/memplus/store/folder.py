@@ -23,7 +23,7 @@ from memplus.store.database import companions
 from memplus.store.disk import Disk, Sink
 from memplus.store.manifest import NAME, Generation, LogPart, Manifest, SegmentEntry
 from memplus.store.mapped import MappedTable, Part, column_name
-from memplus.store.transit import FROM
+from memplus.store.transit import FROM, TO
 
 __all__ = ["Folder", "Segment", "parts_of", "trimmed"]
 
@@ -138,7 +138,7 @@ class Folder:
         In the order of their names: a journal goes before its log, so that whoever still finds the
         journal after opening the log has opened all of it.
         """
-        named = manifest.files() | companions(manifest.journal) | {NAME, FROM} | set(used)
+        named = manifest.files() | companions(manifest.journal) | {NAME, FROM, TO} | set(used)
         if manifest.hold is None:
             self._remove({entry.name for entry in os.scandir(self.path)} - named)
             return

@@ -230,6 +230,7 @@ class ShardedStore:
         def fork(store: MemoryStore) -> None:
             # What is made meanwhile is made in its home, which is another one than the fork's.
             with nullcontext() if store is home else home.naming(new_name, wait):
+                home.require_new(new_name)  # else, where it is, it might be moved to its home
                 store.fork(name, new_name, wait=wait, within=within)
 
         self._at(name, fork)

@@ -28,6 +28,7 @@ from memplus.store.folder import Folder
 from memplus.store.journal import Journal
 from memplus.store.leases import Holder
 from memplus.store.manifest import NAME, Hold, Manifest, digest_of, keep_taken
+from memplus.store.transit import FROM, TO
 
 __all__ = ["Held", "take"]
 
@@ -242,6 +243,6 @@ def _clear(folder: Folder, taken: Manifest, there: set[str]) -> None:
     """Remove what earlier writers left: of what lay here before the memory was taken, all that it
     does not name. What came later may be the next writer's."""
     taken.retire_earlier(folder.path, folder.disk)
-    kept = taken.files() | companions(taken.journal) | {NAME}
+    kept = taken.files() | companions(taken.journal) | {NAME, FROM, TO}
     folder.known |= {one for one in there - kept if not one.startswith(taken.chain)}
     folder.collect(taken)

@@ -3,17 +3,22 @@
 The copy lies in the new directory as ``.arriving-<hash>``, whole and checked, and takes no writes.
 The one step that moves the memory is the rename of its folder in the old directory to
 ``.moved-<hash>``: before it the memory is there and nowhere else, after it the copy is the memory.
-Both folders name each other, so whoever looks for the memory in either directory does what is left:
-the copy gets its name, and what it was copied from goes. So does whoever is going to change it:
-what is forgotten where it has arrived must not stay where it came from.
+Both folders hold a note of the other one, with the number of the move, so whoever looks for the
+memory in either directory does what is left: the copy gets its name, and what it was copied from
+goes. So does whoever is going to change it: what is forgotten where it has arrived must not stay
+where it came from.
 
-Each note also holds the other directory's identity, since what lies at a path may be another
-directory today: another disk, or one that is made anew because the disk is not there.
+What lies at a path may be another directory today: another disk, one that is made anew because the
+disk is not there, one put back from a backup. So nothing is removed for being missing elsewhere,
+only where the other directory holds the number of the same move: in the memory itself, which keeps
+its note until the other folder is gone, or in a file ``.left-<number>`` once it has been deleted or
+moved on.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import secrets
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -21,31 +26,31 @@ from pathlib import Path
 
 from memplus.store.disk import Disk, read
 
-__all__ = ["ARRIVING", "FROM", "MOVED", "TO", "Note", "abandoned", "end_move", "identity"]
+__all__ = ["ARRIVING", "FROM", "MOVED", "TO", "Note", "clear_copy", "end_move", "leave", "recall"]
 
 ARRIVING = ".arriving-"
 MOVED = ".moved-"
 FROM = "from"
-"""In a folder that arrives: where it comes from. It stays until that is gone."""
+"""In a folder that arrives, and in the memory that it becomes: where it comes from."""
 TO = "moved"
-"""In a folder that has moved: where it went."""
-_IDENTITY = "identity"
-"""The file that tells a directory from every other."""
+"""In a folder that is to move, and when it has: where it goes."""
+_LEFT = ".left-"
 
 
 @dataclass(frozen=True)
 class Note:
-    """What either folder of a move says of the other.
+    """What either folder of a move says.
 
     Attributes:
         path: the other directory.
         move: the number of the move.
-        store: the other directory's identity; None in notes of releases that knew of none.
+        at: the directory that it lies in; None in notes of releases that did not say. A copy of a
+            directory takes no part in the moves of the original.
     """
 
     path: str
     move: str
-    store: str | None = None
+    at: str | None = None
 
     def save(self, folder: Path, name: str, disk: Disk) -> None:
         """Put it into a folder."""
@@ -54,11 +59,22 @@ class Note:
 
     @classmethod
     def load(cls, folder: Path, name: str) -> Note | None:
-        """What the folder says; None where it says nothing."""
+        """What the folder says; None where nothing can be read, from which nothing follows."""
         with suppress(OSError, ValueError, KeyError, TypeError), read(folder / name) as file:
             found = json.loads(file.read())
-            path, move, store = str(found["path"]), str(found["move"]), found.get("store")
-            return cls(path, move, None if store is None else str(store))
+            path, move, at = str(found["path"]), str(found["move"]), found.get("at")
+            return cls(path, move, None if at is None else str(at))
+        return None
+
+    @classmethod
+    def of(cls, folder: Path, name: str) -> Note | None:
+        """What a folder among the memories of a directory says of that directory."""
+        said = cls.load(folder, name)
+        if said is None or said.at is None:
+            return said
+        with suppress(OSError):
+            if os.path.samefile(said.at, folder.parents[1]):
+                return said
         return None
 
     @property
@@ -66,44 +82,19 @@ class Note:
         """The folder of the other directory's memories."""
         return Path(self.path) / "memories"
 
+    def stands_in(self, folder: Path, name: str) -> bool:
+        """Whether a folder has a note of the same move."""
+        other = Note.load(folder, name)
+        return other is not None and other.move == self.move
+
     @property
-    def reachable(self) -> bool:
-        """Whether the other directory is there, and not just another one in its place."""
-        known = self.store is None or _is(Path(self.path), self.store)
-        return known and self.memories.is_dir()
-
-
-def identity(store: Path, disk: Disk) -> str:
-    """What tells a directory from every other; it gets one where it has none.
-
-    Raises:
-        OSError: the disk refused.
-    """
-    if (found := _identity(store)) is None:
-        number = secrets.token_hex(8)
-        disk.put_aside(number.encode(), store / f".{_IDENTITY}-{number}")
-        disk.claim(store / f".{_IDENTITY}-{number}", store / _IDENTITY)
-        found = _identity(store)
-        if found is None:
-            raise OSError(22, "it cannot be read", str(store / _IDENTITY))
-    return found
-
-
-def _is(store: Path, identity: str | None) -> bool:
-    """Whether a directory is known to be the one of that identity."""
-    return identity is not None and identity == _identity(store)
-
-
-def _identity(store: Path) -> str | None:
-    with suppress(OSError, ValueError), read(store / _IDENTITY) as file:
-        return file.read().decode()
-    return None
+    def left(self) -> Path:
+        """What the other directory has where its memory of this move was deleted or moved on."""
+        return self.memories / f"{_LEFT}{self.move}"
 
 
 def end_move(store: Path, hashed: str, disk: Disk) -> None:
-    """End a move from or to this directory that was cut short; nothing where there was none.
-
-    Where the other directory cannot be reached, nothing is changed.
+    """Do what is left of a move from or to this directory that has taken its one step.
 
     Args:
         store: the directory.
@@ -114,42 +105,87 @@ def end_move(store: Path, hashed: str, disk: Disk) -> None:
         OSError: the disk refused.
     """
     memories = store / "memories"
-    if (said := Note.load(memories / f"{ARRIVING}{hashed}", FROM)) is not None:
-        _end(said.memories, memories, hashed, disk)
-    if (said := Note.load(memories / f"{MOVED}{hashed}", TO)) is not None and said.reachable:
-        _end(memories, said.memories, hashed, disk)
-    if (said := Note.load(memories / hashed, FROM)) is not None and said.reachable:
-        left = Note.load(said.memories / f"{MOVED}{hashed}", TO)
-        if left is not None and left.move == said.move:
-            _end(said.memories, memories, hashed, disk)
-        disk.remove(memories / hashed / FROM)
+    arriving, moved, here = (memories / f"{kind}{hashed}" for kind in (ARRIVING, MOVED, ""))
+    said = Note.of(arriving, FROM)
+    if said is not None and said.stands_in(said.memories / moved.name, TO):
+        _rename(arriving, here, disk)
+    said = Note.of(moved, TO)
+    if said is not None:
+        there = said.memories
+        if said.stands_in(there / arriving.name, FROM):
+            _rename(there / arriving.name, there / hashed, disk)
+        if said.stands_in(there / hashed, FROM):
+            _remove(moved, TO, said, disk)
+            disk.remove(there / hashed / FROM)
+        elif said.left.exists():
+            _remove(moved, TO, said, disk)
+            disk.remove(said.left)
+    said = Note.of(here, FROM)
+    if said is not None and said.stands_in(said.memories / moved.name, TO):
+        _remove(said.memories / moved.name, TO, said, disk)
+        disk.remove(here / FROM)
 
 
-def abandoned(store: Path, hashed: str) -> bool:
-    """Whether what arrives here is of a move that ended before its one step, as far as is known.
+def recall(store: Path, hashed: str, disk: Disk) -> None:
+    """Remove the copy that a move made of this memory which has not taken its one step.
 
-    Or of one that is at work.
+    To be called by who has the right to change the memory, when no move of it is at work.
+
+    Raises:
+        OSError: the disk refused.
     """
-    said = Note.load(store / "memories" / f"{ARRIVING}{hashed}", FROM)
-    if said is None or not said.reachable:
-        return False
-    here = Note.load(said.memories / f"{MOVED}{hashed}", TO)
-    return here is None or here.move != said.move
+    here = store / "memories" / hashed
+    said = Note.of(here, TO)
+    if said is not None and said.stands_in(said.memories / f"{ARRIVING}{hashed}", FROM):
+        _remove(said.memories / f"{ARRIVING}{hashed}", FROM, said, disk)
+        disk.remove(here / TO)
 
 
-def _end(source: Path, target: Path, hashed: str, disk: Disk) -> None:
-    """Do what is left once the folder in ``source`` has moved."""
-    arriving, moved = target / f"{ARRIVING}{hashed}", source / f"{MOVED}{hashed}"
-    here = Note.load(moved, TO)
-    if here is None or not target.is_dir():
-        return  # it has not moved, or nobody can say what is there
-    there = Note.load(arriving, FROM)
-    if there is not None and there.move == here.move:
-        with suppress(FileNotFoundError):  # another process was first
-            disk.rename(arriving, target / hashed)
-    elif not (target / hashed).is_dir() and not _is(target.parent, here.store):
-        return  # it may be another directory than the one that was meant
-    gone = source / f".gone-{secrets.token_hex(8)}"
-    with suppress(FileNotFoundError):
-        disk.rename(moved, gone)
+def clear_copy(store: Path, hashed: str, disk: Disk) -> None:
+    """Remove a copy in this directory of which the memory is known to have stayed where it was.
+
+    To be called when no move to this directory is at work.
+
+    Raises:
+        OSError: the disk refused.
+    """
+    arriving = store / "memories" / f"{ARRIVING}{hashed}"
+    said = Note.of(arriving, FROM)
+    if said is None:
+        return
+    there = said.memories / hashed
+    if said.stands_in(there, TO):
+        _remove(arriving, FROM, said, disk)
+        disk.remove(there / TO)
+    elif said.left.exists():
+        _remove(arriving, FROM, said, disk)
+        disk.remove(said.left)
+
+
+def leave(folder: Path, disk: Disk) -> None:
+    """Keep the numbers of a memory's moves, before its folder goes.
+
+    Raises:
+        OSError: the disk refused.
+    """
+    for name in (FROM, TO):
+        if (said := Note.of(folder, name)) is not None:
+            aside = folder.parent / f".{_LEFT}{secrets.token_hex(8)}"
+            disk.put_aside(b"", aside)
+            disk.put_in_place(aside, folder.parent / f"{_LEFT}{said.move}")
+
+
+def _rename(arriving: Path, name: Path, disk: Disk) -> None:
+    with suppress(FileNotFoundError):  # another process was first
+        disk.rename(arriving, name)
+
+
+def _remove(folder: Path, name: str, said: Note, disk: Disk) -> None:
+    """Remove a folder of that move; one of a later move, which has come meanwhile, stays."""
+    gone = folder.parent / f".gone-{secrets.token_hex(8)}"
+    with suppress(FileNotFoundError):  # another process was first
+        disk.rename(folder, gone)
+        if not said.stands_in(gone, name):
+            disk.rename(gone, folder)
+            return
         disk.remove_tree(gone)

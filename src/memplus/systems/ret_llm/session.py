@@ -17,7 +17,7 @@ from memplus.systems.ret_llm.tools import Tools
 from memplus.systems.shared import SharedSystem
 from memplus.systems.triples.decoding import Continuation
 from memplus.systems.triples.rows import Triple, Update
-from memplus.systems.triples.session import ToldState, TripleSession, TripleState
+from memplus.systems.triples.session import ToldState, TripleSession, TripleState, behind
 from memplus.systems.triples.side_by_side import Outcome
 from memplus.systems.triples.table import TripleTable
 
@@ -110,7 +110,7 @@ class RetLLMSession(TripleSession[Tools, _State]):
         gap = BEFORE_ANSWER if read.called else ""
         if not prompt.answer_start:
             return text, gap
-        text.extend(core.encode(gap + prompt.answer_start))
+        text.extend(core.encode(behind(gap, prompt.answer_start)))
         return text, ""
 
     # Copies -------------------------------------------------------------------------------------

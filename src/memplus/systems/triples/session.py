@@ -31,7 +31,7 @@ from memplus.systems.triples.table import TripleTable
 from memplus.systems.triples.tools import TripleTools
 from memplus.systems.triples.waiting import Sentence, Waiting
 
-__all__ = ["ToldState", "TripleSession", "TripleState", "WaitingState"]
+__all__ = ["ToldState", "TripleSession", "TripleState", "WaitingState", "behind"]
 
 
 # A session's state without its tensors. It comes in parts, since the fields of a file stand in the
@@ -62,6 +62,11 @@ class TripleState(_Places, WaitingState, ToldState):
 
 Tools = TypeVar("Tools", bound=TripleTools[Any])
 State = TypeVar("State", bound=TripleState)
+
+
+def behind(gap: str, text: str) -> str:
+    """A text behind what stands before every answer, unless it brings a blank of its own."""
+    return text if not text or text[0].isspace() else gap + text
 
 
 class TripleSession(ABC, Generic[Tools, State]):
@@ -198,7 +203,7 @@ class TripleSession(ABC, Generic[Tools, State]):
                 _not_empty(prompt.user)
             text, gap = self._prompted(prompt)
             with text.active():
-                options = [one if one[:1].isspace() else gap + one for one in group]
+                options = [behind(gap, one) for one in group]
                 found.append([text.likelihood(self.tools.core.encode(one)) for one in options])
         return found
 
