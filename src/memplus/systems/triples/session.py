@@ -203,8 +203,8 @@ class TripleSession(ABC, Generic[Tools, State]):
                 _not_empty(prompt.user)
             text, gap = self._prompted(prompt)
             with text.active():
-                options = [behind(gap, one) for one in group]
-                found.append([text.likelihood(self.tools.core.encode(one)) for one in options])
+                ids = [self.tools.core.encode(behind(gap, one)) for one in group]
+                found.append([text.likelihood(one) for one in ids])
         return found
 
     @abstractmethod
