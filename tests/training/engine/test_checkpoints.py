@@ -120,6 +120,8 @@ def test_a_save_that_ends_anywhere_leaves_a_whole_checkpoint(
 
 def test_a_run_is_begun_where_there_is_none_and_resumed_where_there_is_one(tmp_path: Path) -> None:
     require_begun(tmp_path, resume=False)
+    (tmp_path / "checkpoints" / ".00000001").mkdir(parents=True)  # killed while saving its first
+    require_begun(tmp_path, resume=False)
     with pytest.raises(NotARunError):
         require_begun(tmp_path, resume=True)
     Checkpoints(tmp_path).save(1, {}, writer("one"))

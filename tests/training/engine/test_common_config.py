@@ -27,3 +27,18 @@ def test_a_wrong_field_is_named(kind: type, field: str, value: object) -> None:
     with pytest.raises(ConfigError) as caught:
         checked(kind, {field: value})
     assert caught.value.fields["field"] == field
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("learning_rate", 0.0), ("learning_rate", -1.0), ("learning_rate", float("nan")),
+        ("weight_decay", -0.1), ("betas", (2.0, 0.5)), ("clip", 0.0), ("clip", -1.0),
+        ("clip", float("nan")), ("warmup", -5), ("final", -3.0), ("final", 1.5),
+    ],
+)  # fmt: skip
+def test_numbers_that_would_climb_the_loss_or_mean_nothing_are_refused(
+    field: str, value: object
+) -> None:
+    with pytest.raises(ConfigError, match=f"optimizer.{field}"):
+        OptimizerConfig(**{field: value})  # type: ignore[arg-type]

@@ -59,7 +59,14 @@ def test_a_model_trained_from_nothing_is_whole_and_small(run: NanoRun) -> None:
 
 @pytest.mark.long
 def test_a_run_goes_on_from_its_checkpoint_and_from_a_model(run: NanoRun, tmp_path: Path) -> None:
+    left = run.out / "start"  # of a run that was killed before its first checkpoint
+    left.mkdir(parents=True)
     train_nano(run)
+    assert not left.exists()
+    kept = {file: file.read_bytes() for file in run.out.rglob("*") if file.is_file()}
+    with pytest.raises(ConfigError, match="--resume"):
+        train_nano(replace(run, seed=7))
+    assert {file: file.read_bytes() for file in run.out.rglob("*") if file.is_file()} == kept
     seen: list[int] = []
     longer = NanoRun(run.texts, run.out, steps=4, recipe=run.recipe)
     train_nano(longer, resume=True, progress=lambda now: seen.append(now.step))

@@ -118,7 +118,7 @@ def require_begun(folder: Path, *, resume: bool) -> None:
     checkpoints = Checkpoints(folder)
     if resume:
         checkpoints.latest()
-    elif checkpoints.folder.exists():
+    elif checkpoints.paths():
         reason = "a run is there already; continue it with --resume, or choose another folder"
         raise ConfigError("run.out", value=str(folder), reason=reason)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -54,6 +55,17 @@ class OptimizerConfig:
     """Steps over which they rise."""
     final: float = 0.1
     """What is left of them at the last step."""
+
+    def __post_init__(self) -> None:
+        def check(name: str, reason: str, *, ok: bool) -> None:
+            require(ok, f"optimizer.{name}", getattr(self, name), reason)
+
+        check("learning_rate", "above 0", ok=0 < self.learning_rate < inf)
+        check("weight_decay", "at least 0", ok=0 <= self.weight_decay < inf)
+        check("betas", "from 0 to below 1, both", ok=all(0 <= one < 1 for one in self.betas))
+        check("clip", "above 0", ok=self.clip > 0)
+        check("warmup", "at least 0", ok=self.warmup >= 0)
+        check("final", "from 0 to 1", ok=0 <= self.final <= 1)
 
 
 @dataclass(frozen=True)

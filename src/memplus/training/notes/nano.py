@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from memplus.data.notes import PROMPT_TEMPLATE, NameSource
 from memplus.mplus.bundled import BUNDLED
 from memplus.mplus.model import MPlus
 from memplus.mplus.placement import place
-from memplus.training.engine.checkpoints import Checkpoints
+from memplus.training.engine.checkpoints import require_begun
 from memplus.training.engine.common_config import OptimizerConfig
 from memplus.training.engine.fresh import write_fresh
 from memplus.training.engine.loop import Loop, Progress
@@ -76,15 +77,14 @@ def train_nano(
         progress: called after every step.
 
     Raises:
-        ConfigError: the recipe is wrong, or the device is not to be had.
+        ConfigError: the recipe is wrong, the device is not to be had, or a run is there already.
         NotARunError: there is no checkpoint to resume from.
         EmptyTextError: the files hold no sentence.
         OSError: a file cannot be read or written.
     """
     recipe = load_recipe(run.recipe)
     device = place(None, run.device, {}).device
-    if resume:
-        Checkpoints(run.out).latest()
+    require_begun(run.out, resume=resume)
     texts = list(read_texts(run.texts))
     others = OtherNames(name_words(texts)) if recipe.optimizing.other_names else None
     model = _resumed(run, recipe) if resume else _begun(run, recipe, texts, others)
@@ -124,8 +124,10 @@ def _running(corpus: Corpus, recipe: Recipe, seed: int) -> list[int]:
 
 def _begun(run: NanoRun, recipe: Recipe, texts: Sequence[str], others: NameSource | None) -> MPlus:
     """The model of a new run; what it starts from is kept in the run's folder."""
-    if run.start is not None:
-        model = MPlus.from_pretrained(run.start)
+    model = None if run.start is None else MPlus.from_pretrained(run.start)
+    for left in (_START, _FRESH):  # of a run that ended before its first checkpoint
+        shutil.rmtree(run.out / left, ignore_errors=True)
+    if model is not None:
         model.pristine = type(model.pristine)()
         model.save_pretrained(run.out / _START)
         return model
