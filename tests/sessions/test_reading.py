@@ -11,7 +11,7 @@ from memplus.data.documents import Document
 from memplus.errors import BudgetError, EmptyTextError, SourceChangedError, UsageError
 from memplus.memory.state import Memory
 from memplus.mplus.model import MPlus
-from memplus.sessions.reading import write_documents
+from memplus.sessions.reading import tokens_to_come, write_documents
 from memplus.store import MemoryStore
 
 FIRST = Document("first.txt", "The gate is red. The dog sleeps all day.")
@@ -212,6 +212,32 @@ def test_what_cannot_be_written_replaces_nothing(
         assert ([*memory.writes], [*memory.tail]) == before
         # What was there makes room for what takes its place.
         write_documents(model, memory, [FIRST], replace=True)
+
+
+def test_of_what_is_there_already_no_tokens_are_to_come() -> None:
+    model = make_mplus()
+    memory = model.new_memory()
+    whole = len(FIRST.text) + len(SECOND.text)
+    assert tokens_to_come(model, memory, [FIRST, SECOND, FIRST]) == whole
+    write_documents(model, memory, [FIRST])
+    assert tokens_to_come(model, memory, [FIRST]) == 0
+    assert tokens_to_come(model, memory, [FIRST, SECOND]) == len(SECOND.text)
+    grown = Document(FIRST.source, FIRST.text * 2)
+    assert tokens_to_come(model, memory, [grown]) == len(FIRST.text)
+    piped = Document("-", FIRST.text)
+    write_documents(model, memory, [piped])
+    assert tokens_to_come(model, memory, [piped]) == len(FIRST.text)
+
+
+@KINDS
+def test_what_was_piped_in_is_replaced_too(opened: Opened, tmp_path: Path) -> None:
+    model = make_mplus()
+    with opened(model, tmp_path) as memory:
+        for text in (FIRST.text, SECOND.text):
+            done = write_documents(model, memory, [Document("-", text)], replace=True)
+        assert done.replaced == ("-",)
+        held = sum(one.tokens for one in memory.writes if one.source == "-")
+        assert held + len(memory.tail) == len(SECOND.text)
 
 
 @KINDS

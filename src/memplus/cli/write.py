@@ -128,9 +128,10 @@ def show_taken(console: Console, place: Place, data: Mapping[str, Any]) -> None:
 def _announce(out: Output, model: MPlus, memory: Memory, documents: list[Document]) -> None:
     """Say before a large writing what it will take."""
     from memplus.memory.packing import ROWS
-    from memplus.sessions.inspection import bytes_per_token, estimated_tokens
+    from memplus.sessions.inspection import bytes_per_token
+    from memplus.sessions.reading import tokens_to_come
 
-    tokens = estimated_tokens(model, [document.text for document in documents])
+    tokens = tokens_to_come(model, memory, documents)
     each = bytes_per_token(model, memory.rows)
     if tokens * each > _MUCH:
         narrower = ROWS[ROWS.index(memory.rows) + 1 :]
@@ -151,15 +152,16 @@ def _refuse_too_much(model: MPlus, memory: Memory, documents: list[Document]) ->
         UsageError: it would outgrow it; nothing was written.
     """
     from memplus.errors import BudgetError
-    from memplus.sessions.inspection import estimated_tokens
+    from memplus.sessions.reading import tokens_to_come
 
     if memory.max_bytes is not None:
         return
-    tokens = estimated_tokens(model, [document.text for document in documents])
+    tokens = tokens_to_come(model, memory, documents)
     memory.max_bytes = _MOST
     try:
         writes = tokens // memory.config.chunk_tokens
-        memory.check_budget(writes, model.core.row_bytes(memory.rows))
+        if tokens:  # what is there already is skipped however large it is
+            memory.check_budget(writes, model.core.row_bytes(memory.rows))
     except BudgetError as error:
         needed = int(str(error.fields["needed"])) / 1e9
         raise UsageError(

@@ -16,14 +16,17 @@ from memplus.errors import SourceChangedError, UsageError
 from memplus.memory.records import WriteRecord
 from memplus.memory.state import Memory
 from memplus.mplus.writer import Writer
+from memplus.sessions.inspection import estimated_tokens
 
 if TYPE_CHECKING:
     from memplus.mplus.model import MPlus
 
-__all__ = ["STREAMS", "Reading", "write_documents"]
+__all__ = ["STREAMS", "Reading", "tokens_to_come", "write_documents"]
 
 STREAMS = ("-",)
 """Sources that are no document: whatever comes under such a name is another text."""
+_OFF = 20
+"""An estimate is off by one part in so many, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,20 @@ def write_documents(
     )
 
 
+def tokens_to_come(model: MPlus, memory: Memory, documents: Sequence[Document]) -> int:
+    """About how many tokens longer documents are than what their sources hold of them."""
+    held: Counter[str] = Counter({memory.tail_source: len(memory.tail)})
+    for record in memory.writes:
+        held[record.source] += record.tokens
+    count = 0
+    for document in dict.fromkeys(documents):
+        tokens = estimated_tokens(model, [document.text])
+        there = 0 if document.source in STREAMS else held[document.source]
+        left = tokens - there
+        count += left if left > tokens // _OFF else 0
+    return count
+
+
 def _part(model: MPlus, memory: Memory, document: Document, *, replace: bool) -> _Part:
     """What of a document its source does not hold yet.
 
@@ -150,10 +167,12 @@ def _part(model: MPlus, memory: Memory, document: Document, *, replace: bool) ->
     records = [record for record in memory.writes if record.source == source and record.tokens]
     tail = memory.tail if memory.tail_source == source else []
     held = sum(record.tokens for record in records) + len(tail)
-    if source in STREAMS or not held:
+    if not held:
         return _Part(document.text)
     if replace:
         return _Part(document.text, forget=True)
+    if source in STREAMS:
+        return _Part(document.text)
     ids, ends = model.core.encode_with_ends(document.text)
     if not _begins(ids, memory, records, tail):
         raise SourceChangedError(source, held=held)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from memplus.errors import ConfigError, NotARunError, TrainingError
-from memplus.errors.base import storage_error
+from memplus.errors.base import storage_errors
 
 __all__ = ["Checkpoints", "require_begun"]
 
@@ -57,7 +57,7 @@ class Checkpoints:
             StorageError: the disk refused; older checkpoints are untouched.
         """
         aside = self.folder / f".{step:08d}"
-        try:
+        with storage_errors(aside):
             if self.first:
                 self._sweep()
                 aside.mkdir(parents=True)
@@ -76,8 +76,6 @@ class Checkpoints:
                 for old in self.paths()[: -self.keep]:
                     shutil.rmtree(old)
             self.wait()
-        except OSError as error:
-            raise storage_error(aside, error) from error
 
     def _sweep(self) -> None:
         for path in self.folder.glob(".*"):
