@@ -97,3 +97,27 @@ def test_no_change_of_several_processes_is_lost_and_no_lock_stays(tmp_path: Path
     assert [process.wait(60) for process in running] == [0, 0, 0]
     assert path.read_bytes() == b"150"
     assert names(tmp_path) == ["count"]
+
+
+def test_a_link_stays_and_what_it_leads_to_is_replaced_and_locked(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    real, link = tmp_path / "there" / "real", tmp_path / "link"
+    real.write_bytes(b"old")
+    link.symlink_to(real)
+    write_aside(link, b"new")
+    assert link.is_symlink()
+    assert real.read_bytes() == b"new"
+    with locked(link), pytest.raises(MemoryBusyError), locked(real):
+        pass
+    hanging = tmp_path / "hanging"
+    hanging.symlink_to(tmp_path / "there" / "later")
+    write_aside(hanging, b"made")
+    assert (tmp_path / "there" / "later").read_bytes() == b"made"
+
+
+@pytest.mark.parametrize("path", ["", ".", "/"])
+def test_a_path_that_names_no_file_is_refused(path: str) -> None:
+    with pytest.raises(UsageError, match="names no file"):
+        write_aside(path, b"")
+    with pytest.raises(UsageError, match="names no file"), locked(path):
+        pass

@@ -50,11 +50,12 @@ def locked(path: str | os.PathLike[str], *, wait: float | None = 0.0) -> Iterato
         wait: seconds to wait for another holder; None waits for ever.
 
     Raises:
+        UsageError: the path names no file.
         MemoryBusyError: another process or thread holds the lock for longer than ``wait``.
         NotFoundError: its folder is missing.
         StorageError: nothing can be written beside it.
     """
-    target = Path(path)
+    target = _named(path)
     place = target.with_name(f".{target.name}.lock")
     if not target.parent.is_dir():  # filelock would make one
         raise NotFoundError(target.parent, kind="folder")
@@ -78,12 +79,15 @@ def locked(path: str | os.PathLike[str], *, wait: float | None = 0.0) -> Iterato
 def aside(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A new file beside ``path`` that takes its place when the block ends well.
 
+    A symbolic link stays, and what it leads to is replaced.
+
     Raises:
-        UsageError: the path leads into a store of memories, whose files are its own.
+        UsageError: the path names no file, or leads into a store of memories, whose files are its
+            own.
         NotFoundError: the folder of ``path`` is missing.
         StorageError: the disk refused; an older file is untouched, the new one is gone.
     """
-    target = Path(path)
+    target = _named(path)
     refuse_place_in_store(target)
     try:
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
@@ -102,6 +106,18 @@ def aside(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise storage_error(target, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _named(path: str | os.PathLike[str]) -> Path:
+    """The file that a path means: of a symbolic link what it leads to.
+
+    Raises:
+        UsageError: it is none, as "", "." and "/" are.
+    """
+    given = Path(path)
+    if not given.name:
+        raise UsageError(f"{os.fspath(path)!r} names no file.")
+    return Path(os.path.realpath(given)) if given.is_symlink() else given
 
 
 def refuse_place_in_store(path: Path) -> None:
