@@ -65,19 +65,11 @@ class Administration(Told):
             right: Right = self._directory.lock(name, wait)
         else:
             right = take(self._directory, name, self._holder, wait)
-        try:
-            self._directory.end_move(name)
-        except BaseException:
-            right.release()
-            raise
+        self._directory.end_move(name)
         return right
 
     def naming(self, name: str, wait: float | None = 0.0) -> AbstractContextManager[object]:
-        """Entered while no other process of this machine may make a memory of that name here.
-
-        Raises:
-            MemoryBusyError: another one makes or changes one for longer than ``wait`` seconds.
-        """
+        """No other process of this machine makes a memory of that name; else MemoryBusyError."""
         return self._directory.lock(name, wait)
 
     def require_new(self, name: str) -> None:

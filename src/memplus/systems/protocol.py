@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
 
 from memplus.data.stream import Told
-from memplus.errors import EmptyTextError
+from memplus.errors import EmptyTextError, UsageError
 from memplus.memory.written_text import require_text
 
 __all__ = [
@@ -47,13 +47,15 @@ def pieces_of(text: Text, source: str = "") -> list[str]:
 
     Args:
         text: it, or its pieces.
-        source: the name under which it is written, which is looked at too.
+        source: the name under which it is written; a file's may hold half a character.
 
     Raises:
         EmptyTextError: there is nothing to read.
-        UsageError: a piece or the name is no text, or (``BrokenTextError``) none that can be read.
+        UsageError: a piece or the name is no text, or a piece (``BrokenTextError``) none that can
+            be read.
     """
-    require_text(source, "The name of the source")
+    if not isinstance(source, str):
+        raise UsageError(f"The name of the source must be a string, not {type(source).__name__}.")
     pieces = [piece for piece in ([text] if isinstance(text, str) else text) if piece]
     if not pieces:
         raise EmptyTextError()
