@@ -52,14 +52,15 @@ def write(
     stops after the chunk being written and saves; press it twice to save nothing more.
     """
     from memplus.sessions.interrupt import stoppable
-    from memplus.sessions.reading import write_documents
+    from memplus.sessions.reading import tokens_to_come, write_documents
 
     out = shown.open()
     documents = [read_stdin() if str(file) == "-" else read_document(file) for file in files]
     model = chosen.load()
     with stoppable() as stopped, out.progress() as report, place.writing(model) as target:
-        _announce(out, model, target, documents)
-        _refuse_too_much(model, target, documents)
+        tokens = tokens_to_come(model, target, documents)
+        _announce(out, model, target, tokens)
+        _refuse_too_much(model, target, tokens)
 
         def after(source: str, done: int, total: int) -> bool:
             report(source, done, total)
@@ -125,13 +126,11 @@ def show_taken(console: Console, place: Place, data: Mapping[str, Any]) -> None:
     console.print(f"{kept}; {place} holds {total:,} tokens in {size:.1f} MB.", markup=False)
 
 
-def _announce(out: Output, model: MPlus, memory: Memory, documents: list[Document]) -> None:
+def _announce(out: Output, model: MPlus, memory: Memory, tokens: int) -> None:
     """Say before a large writing what it will take."""
     from memplus.memory.packing import ROWS
     from memplus.sessions.inspection import bytes_per_token
-    from memplus.sessions.reading import tokens_to_come
 
-    tokens = tokens_to_come(model, memory, documents)
     each = bytes_per_token(model, memory.rows)
     if tokens * each > _MUCH:
         narrower = ROWS[ROWS.index(memory.rows) + 1 :]
@@ -145,23 +144,20 @@ def _announce(out: Output, model: MPlus, memory: Memory, documents: list[Documen
         )
 
 
-def _refuse_too_much(model: MPlus, memory: Memory, documents: list[Document]) -> None:
-    """Keep a memory without a limit of its own within the default one.
+def _refuse_too_much(model: MPlus, memory: Memory, tokens: int) -> None:
+    """Keep a memory without a limit of its own within the default one, with so many tokens more.
 
     Raises:
         UsageError: it would outgrow it; nothing was written.
     """
     from memplus.errors import BudgetError
-    from memplus.sessions.reading import tokens_to_come
 
-    if memory.max_bytes is not None:
+    if memory.max_bytes is not None or not tokens:  # what is there is skipped however large it is
         return
-    tokens = tokens_to_come(model, memory, documents)
     memory.max_bytes = _MOST
     try:
         writes = tokens // memory.config.chunk_tokens
-        if tokens:  # what is there already is skipped however large it is
-            memory.check_budget(writes, model.core.row_bytes(memory.rows))
+        memory.check_budget(writes, model.core.row_bytes(memory.rows))
     except BudgetError as error:
         needed = int(str(error.fields["needed"])) / 1e9
         raise UsageError(

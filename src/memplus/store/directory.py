@@ -107,25 +107,23 @@ class Directory:
             if not self._remains():
                 return
             self._end_moves()
+            # Another machine's lock may not be seen here, and it may be filling a new folder.
+            others = self.shared
             with alone(self._folders_lock) as nobody_at_work:
-                for folder in self._remains() if nobody_at_work else []:
-                    if folder.name.startswith(MOVED):
-                        continue  # it could not be ended now
-                    if folder.name.startswith(ARRIVING):
-                        clear_copy(self.path, folder.name.removeprefix(ARRIVING), self.disk)
-                    else:
-                        self.disk.remove_tree(folder)
+                for name in self._remains() if nobody_at_work else []:
+                    if name.startswith(".gone-") or (name.startswith(".new-") and not others):
+                        self.disk.remove_tree(self.aside(name))
+                    elif name.startswith(ARRIVING) and not others:
+                        clear_copy(self.path, name.removeprefix(ARRIVING), self.disk)
 
-    def _remains(self) -> list[Path]:
-        # Another machine's lock may not be seen here, and it may be filling a new folder.
-        kinds = (".gone-", MOVED) if self.shared else (".gone-", ".new-", ARRIVING, MOVED)
-        with os.scandir(self.path / "memories") as entries:
-            return [Path(e.path) for e in entries if e.name.startswith(kinds)]
+    def _remains(self) -> list[str]:
+        kinds = (".gone-", ".new-", ARRIVING, MOVED)
+        return [name for name in os.listdir(self.path / "memories") if name.startswith(kinds)]
 
     def _end_moves(self) -> None:
-        for entry in os.listdir(self.path / "memories"):
-            if entry.startswith((ARRIVING, MOVED)):
-                self._end_move(entry.removeprefix(ARRIVING).removeprefix(MOVED))
+        for name in self._remains():
+            if name.startswith((ARRIVING, MOVED)):
+                self._end_move(name.removeprefix(ARRIVING).removeprefix(MOVED))
 
     @property
     def shared(self) -> bool:

@@ -85,8 +85,8 @@ def wilson(right: float, asked: int) -> tuple[float, float]:
 def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
     """Mean of values from 0 to 1, and its 95% interval by their spread; 0 to 1 of one alone.
 
-    Values that are all alike have no spread, and others of their kind may still differ: their mean
-    has the interval of a share, which is as wide as any of so many values.
+    Values that are all alike have no spread, although others of their kind may differ: their mean
+    has the interval of a share.
     """
     middle = fmean(values) if values else 0.0
     if len(values) < 2:
