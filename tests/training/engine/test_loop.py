@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from memplus.errors import NotFiniteError, TrainingError
+from memplus.errors import ConfigError, NotFiniteError, TrainingError
 from memplus.training.engine.checkpoints import Checkpoints
 from memplus.training.engine.loop import Loop, Pace, Progress
 from memplus.training.engine.metrics import read_metrics
@@ -126,6 +126,29 @@ def test_what_is_not_finite_stops_it_before_anything_moves(tmp_path: Path) -> No
     optimizers = [torch.optim.SGD(fitting.module.parameters(), 0.01)]
     with pytest.raises(NotFiniteError, match="gradient"):
         Loop(fitting, list(optimizers), tmp_path / "steep", PACE).run()
+
+
+def test_a_run_is_not_resumed_as_another_or_with_fewer_steps_than_are_done(tmp_path: Path) -> None:
+    def loop(steps: int, **description: object) -> Loop:
+        fitting = Fitting()
+        optimizers: list[torch.optim.Optimizer] = [torch.optim.SGD(fitting.module.parameters(), 1)]
+        pace = replace(PACE, steps=steps)
+        return Loop(fitting, optimizers, tmp_path, pace, description=description)
+
+    loop(4, texts="these").run()
+    with pytest.raises(ConfigError, match="begun with 'these'"):
+        loop(6, texts="those").resume()
+    with pytest.raises(ConfigError, match="4 steps are done"):
+        loop(3, texts="these").resume()
+    for steps in (4, 6):
+        going = loop(steps, texts="these")
+        going.resume()
+        assert going.step == 4
+    state = Checkpoints(tmp_path).paths()[-1] / "state.json"
+    found = json.loads(state.read_text())
+    del found["run"]  # of a release that did not describe its runs
+    state.write_text(json.dumps(found))
+    loop(6, texts="those").resume()
 
 
 def test_a_checkpoint_of_other_processes_or_weights_is_refused(tmp_path: Path) -> None:

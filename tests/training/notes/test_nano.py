@@ -80,6 +80,30 @@ def test_a_run_goes_on_from_its_checkpoint_and_from_a_model(run: NanoRun, tmp_pa
 
 
 @pytest.mark.long
+def test_a_run_is_not_resumed_with_other_texts_or_another_recipe(run: NanoRun) -> None:
+    train_nano(run)
+    with pytest.raises(ConfigError, match="seed"):
+        train_nano(replace(run, seed=7, steps=3), resume=True)
+    with pytest.raises(ConfigError, match="2 steps are done"):
+        train_nano(replace(run, steps=1), resume=True)
+    run.recipe.write_text(SMALL_RECIPE.replace("questions: 2", "questions: 3"), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"stages\.0\.questions"):
+        train_nano(run, resume=True)
+    run.recipe.write_text(SMALL_RECIPE, encoding="utf-8")
+    (text,) = run.texts
+    text.write_text(SENTENCES * 61, encoding="utf-8")
+    with pytest.raises(ConfigError, match="texts"):
+        train_nano(run, resume=True)
+
+
+@pytest.mark.long
+def test_a_write_may_leave_far_fewer_rows_than_a_chunk_has_tokens(run: NanoRun) -> None:
+    recipe = SMALL_RECIPE.replace("tokens_per_write: 32", "tokens_per_write: 4")
+    run.recipe.write_text(recipe, encoding="utf-8")
+    assert train_nano(run).new_memory().short_term_rows == 48
+
+
+@pytest.mark.long
 def test_episodes_made_ahead_and_other_names_train_the_same_model(
     run: NanoRun, tmp_path: Path
 ) -> None:

@@ -8,11 +8,13 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from tests.fakes import make_model
 from tests.mplus.bundle_folders import known_base
 from tests.training.settings import make_config, settings, stored, write_texts
 
@@ -162,6 +164,46 @@ def test_a_folder_with_a_run_is_not_written_over(tmp_path: Path) -> None:
     TextRun(config).run()
     with pytest.raises(ConfigError, match="--resume"):
         TextRun(config).run()
+
+
+def test_a_run_is_resumed_as_what_it_was_begun_as(tmp_path: Path) -> None:
+    write_texts(tmp_path)
+    TextRun(make_config(tmp_path, run={"steps": 3})).run()
+    kept = {one: one.read_bytes() for one in (tmp_path / "run").rglob("*") if one.is_file()}
+
+    def refused(field: str, **changes: Any) -> None:
+        with pytest.raises(ConfigError) as caught:
+            TextRun(make_config(tmp_path, **changes), resume=True)
+        assert caught.value.fields["field"] == field
+        assert {one: one.read_bytes() for one in kept} == kept
+
+    refused("run.steps", run={"steps": 2})
+    refused("memory.short_term_tokens", memory={"short_term_tokens": 32})
+    refused("optimizer.learning_rate", optimizer={"learning_rate": 1e-3})
+    refused("run.seed", run={"seed": 5})
+    texts = tmp_path / "texts.jsonl"
+    told = texts.read_text(encoding="utf-8")
+    texts.write_text(told.replace("lantern", "harbour", 1), encoding="utf-8")
+    refused("data.texts")
+    moved = tmp_path / "moved.jsonl"
+    moved.write_text(told, encoding="utf-8")
+    again = make_config(tmp_path, data={"texts": [str(moved)]}, run={"steps": 4, "report": 1})
+    final = TextRun(again, resume=True).run()
+    assert json.loads((final / "record.json").read_text())["trained"]["steps"] == 4
+
+
+def test_a_run_on_another_decoder_is_not_resumed(tmp_path: Path) -> None:
+    write_texts(tmp_path)
+    model = {"backbone": str(tmp_path / "tiny")}
+    adapters = {"adapters": {"rank": 2}}
+    config = make_config(tmp_path, run={"steps": 1}, model=model, memory=adapters)
+    TextRun(config).run()
+    (tmp_path / "tiny").rename(tmp_path / "moved")
+    moved = replace(config, model=replace(config.model, backbone=str(tmp_path / "moved")))
+    TextRun(moved, resume=True)
+    make_model(seed=9).save_pretrained(tmp_path / "moved")
+    with pytest.raises(ConfigError, match="model"):
+        TextRun(moved, resume=True)
 
 
 KILLED = """

@@ -17,11 +17,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from memplus.errors import NotFiniteError, TrainingError
+from memplus.errors import ConfigError, NotFiniteError, TrainingError
 from memplus.training.engine.checkpoints import Checkpoints
 from memplus.training.engine.metrics import Metrics
 from memplus.training.engine.optimizers import optimizer_tensors, restore_optimizers, whole
 from memplus.training.engine.processes import Processes
+from memplus.training.engine.same_run import Description, require_same
 from memplus.training.engine.workload import Job, Workload
 
 __all__ = ["Loop", "Pace", "Progress"]
@@ -75,6 +76,7 @@ class Loop:
         folder: of the run.
         pace: steps, rates, reports.
         processes: which this one belongs to; a single one by default.
+        description: what the run is; a checkpoint of another one is refused.
     """
 
     def __init__(
@@ -84,8 +86,11 @@ class Loop:
         folder: Path,
         pace: Pace,
         processes: Processes | None = None,
+        *,
+        description: Description | None = None,
     ) -> None:
         self.workload = workload
+        self.description = description or {}
         self.folder = folder
         self.pace = pace
         self.processes = processes or Processes()
@@ -191,7 +196,11 @@ class Loop:
                 save_file(weights, folder / _WEIGHTS)
                 save_file(moments, folder / _OPTIMIZERS)
 
-        state = {"processes": self.processes.count, "workload": self.workload.state()}
+        state = {
+            "processes": self.processes.count,
+            "run": self.description,
+            "workload": self.workload.state(),
+        }
         self._checkpoints.save(self.step, state, write)
 
     def resume(self) -> None:
@@ -199,9 +208,14 @@ class Loop:
 
         Raises:
             NotARunError: there is no checkpoint.
+            ConfigError: it is of another run, or further than this one is to go.
             TrainingError: it was made by another number of processes.
         """
         folder, state = self._checkpoints.latest()
+        require_same(state.get("run", {}), self.description)
+        if state["step"] > self.pace.steps:
+            reason = f"{state['step']} steps are done already"
+            raise ConfigError("run.steps", value=self.pace.steps, reason=reason)
         if state["processes"] != self.processes.count:
             made, now = state["processes"], self.processes.count
             reason = f"the checkpoint is of {made} processes, and now there are {now}"

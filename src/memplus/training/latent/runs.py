@@ -15,6 +15,7 @@ from memplus.training.engine.checkpoints import require_begun
 from memplus.training.engine.loop import Loop, Progress
 from memplus.training.engine.pace import pace
 from memplus.training.engine.processes import Processes
+from memplus.training.engine.same_run import describe
 from memplus.training.engine.stock_base import StockBase, open_stock_base
 from memplus.training.latent.optimizer import make_optimizer
 from memplus.training.latent.run_config import SystemRunConfig
@@ -63,7 +64,15 @@ class SystemRun:
         )
         optimizer = make_optimizer(self.workload.module, config.optimizer)
         going = pace(config.run, config.optimizer)
-        self.loop = Loop(self.workload, [optimizer], config.run.out, going, self.processes)
+        made_from = {"base": self.base.digest, "data.texts": documents.content}
+        self.loop = Loop(
+            self.workload,
+            [optimizer],
+            config.run.out,
+            going,
+            self.processes,
+            description=describe(config, made_from),
+        )
         if resume:
             self.loop.resume()
 

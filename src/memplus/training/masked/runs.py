@@ -14,6 +14,7 @@ from memplus.training.engine.checkpoints import require_begun
 from memplus.training.engine.loop import Loop, Progress
 from memplus.training.engine.pace import pace
 from memplus.training.engine.processes import Processes
+from memplus.training.engine.same_run import describe
 from memplus.training.engine.stock_base import open_stock_base
 from memplus.training.masked.run_config import AdapterRunConfig
 from memplus.training.masked.step import MaskedStep
@@ -65,6 +66,7 @@ class AdapterRun:
             config.run.out,
             pace(config.run, config.optimizer),
             self.processes,
+            description=describe(config, {"base": self.base.digest}),
         )
         if resume:
             self.loop.resume()

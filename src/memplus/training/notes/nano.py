@@ -25,6 +25,7 @@ from memplus.training.engine.loop import Loop, Progress
 from memplus.training.engine.modes import training_mode
 from memplus.training.engine.optimizers import make_optimizers
 from memplus.training.engine.processes import Processes
+from memplus.training.engine.same_run import content_of, describe
 from memplus.training.notes.ahead import made_ahead
 from memplus.training.notes.episodes import EpisodeMaker
 from memplus.training.notes.recipe import Recipe, load_recipe
@@ -101,7 +102,14 @@ def train_nano(
         config = OptimizerConfig("muon", recipe.optimizing.learning_rate, betas=_BETAS)
         optimizers = make_optimizers(model, config, None)
         pace = notes_pace(recipe, run.steps, run.seed)
-        loop = Loop(workload, optimizers, run.out, pace, processes)
+        loop = Loop(
+            workload,
+            optimizers,
+            run.out,
+            pace,
+            processes,
+            description=_description(run, recipe, texts),
+        )
         if resume:
             loop.resume()
         with training_mode(model, plain=True):
@@ -113,11 +121,20 @@ def train_nano(
     return model
 
 
+def _description(run: NanoRun, recipe: Recipe, texts: Sequence[str]) -> dict[str, object]:
+    content = content_of(one.encode("utf-8", "surrogatepass") for one in texts)
+    return describe(recipe, {"seed": run.seed, "stage": run.stage, "texts": content})
+
+
 def _running(corpus: Corpus, recipe: Recipe, seed: int) -> list[int]:
-    """Text enough to fill a memory."""
+    """Text enough to fill a memory: a chunk may leave more rows than it has tokens, or fewer."""
     ids: list[int] = []
     sentences = corpus.running(Random(seed))
-    while len(ids) < 4 * recipe.memory.short_term_tokens + 2 * _STORED:
+    sizes = recipe.memory
+    chunks = -(-(sizes.short_term_tokens + _STORED) // sizes.tokens_per_write)
+    # What was enough for the shipped sizes stays, so that their memory is still the same.
+    least = 4 * sizes.short_term_tokens + 2 * _STORED
+    while len(ids) < max(least, chunks * sizes.chunk_tokens):
         ids += next(sentences)
     return ids
 

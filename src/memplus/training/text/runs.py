@@ -19,6 +19,7 @@ from memplus.training.engine.modes import training_mode
 from memplus.training.engine.optimizers import make_optimizers
 from memplus.training.engine.pace import pace
 from memplus.training.engine.processes import Processes
+from memplus.training.engine.same_run import describe
 from memplus.training.tasks.lanes import LaneMemory
 from memplus.training.tasks.pristine_rows import pristine_of
 from memplus.training.text.estimate import check_memory
@@ -61,6 +62,7 @@ class TextRun:
         with self.processes.first_before_others():
             model = starting_model(config, self._tokenizer_texts(resume=resume))
             self.documents = load_documents(config.data, model.tokenizer, tokenised)
+        made_from = {"model": model.base_fingerprint, "data.texts": self.documents.content}
         self._check_positions(model)
         begin_retriever(model, self.documents)
         model.to(self.processes.device)
@@ -82,6 +84,7 @@ class TextRun:
             config.run.out,
             pace(config.run, config.optimizer),
             self.processes,
+            description=describe(config, made_from),
         )
         if resume:
             self.loop.resume()

@@ -49,6 +49,8 @@ class Documents:
     """
 
     def __init__(self, path: Path, min_tokens: int, max_tokens: int, skip: int = 0) -> None:
+        self.content = path.stem
+        """Tells these texts from others, as this tokenizer cuts them."""
         self._file = safe_open(path, framework="pt")
         self._ids = self._file.get_slice("ids")
         offsets = self._file.get_tensor("offsets").tolist()[skip:]
