@@ -323,8 +323,8 @@ class Beside:
         write: int | Iterable[int] | None,
         match: str | None,
     ) -> Choice | None:
-        """What a memory would forget; None: nothing of it, and texts that it could not take hold
-        what is named.
+        """What a memory would forget; None: nothing of it, and what is kept beside it holds what
+        is named: texts that it could not take, or answers and conversations.
 
         Raises:
             UnknownSourceError, UsageError: something that is named is nowhere.
@@ -335,7 +335,14 @@ class Beside:
             alone = write is None and (source is None or match is None)
             if alone and self.intake.named(memory.id, source, match):
                 return None
+            if alone and match is not None and self.ledger.names(memory.id, match):
+                return None
             raise
+
+    def kept_beside(self, stored: str, source: str | None, match: str | None) -> dict[str, int]:
+        """How many of what ``forget_beside``, given the same, would forget."""
+        refused = len(self.intake.named(stored, source, match))
+        return {"refused_texts": refused, **self.ledger.kept(stored)}
 
     def forget_beside(self, stored: str, source: str | None, match: str | None) -> dict[str, int]:
         """Forget what is kept of chats, and texts that the memory could not take; how many."""

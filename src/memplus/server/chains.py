@@ -74,10 +74,8 @@ class Chains:
 
     def __init__(self, database: ServerDatabase) -> None:
         self._database = database
+        database.widen("turns", _ADDED)
         with database.transaction() as run:
-            columns = {row["name"] for row in run.execute("PRAGMA table_info(turns)")}
-            for name in _ADDED.keys() - columns:
-                run.execute(f"ALTER TABLE turns ADD COLUMN {name} {_ADDED[name]}")
             run.execute(
                 "CREATE INDEX IF NOT EXISTS turns_by_mark ON turns (tenant, memory, mark, seen)"
             )
@@ -127,6 +125,27 @@ class Chains:
             return whole
         first = Link(start, whole[0].mark)
         return [first, *self.links(place, turns[1:], first)]
+
+    def placed(
+        self, place: Place, turns: Sequence[tuple[str, str]], kept: Sequence[bytes]
+    ) -> list[Link]:
+        """As ``continued``, of turns of which some are kept with their links.
+
+        These stay what they are, whatever was taken out before them, and whichever request at the
+        same time put turns of its own between them; a new turn goes on from the one before it.
+
+        Args:
+            place: of the chain.
+            turns: of the conversation.
+            kept: the link of each turn; empty: it has none yet.
+        """
+        if not any(kept):
+            return self.continued(place, turns)
+        found: list[Link] = []
+        for turn, id in zip(turns, kept, strict=True):
+            (link,) = self.links(place, [turn], found[-1] if found else None)
+            found.append(Link(id, link.mark) if id else link)
+        return found
 
     def _longest(
         self, place: Place, turns: Sequence[tuple[str, str]], mark: bytes, more_than: int

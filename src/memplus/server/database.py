@@ -6,7 +6,7 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +141,13 @@ class ServerDatabase:
             with contextlib.suppress(sqlite3.Error):  # the next one reckons from an earlier time
                 self.clock.keep(self._connection, surely=True)
             self._connection.close()
+
+    def widen(self, table: str, added: Mapping[str, str]) -> None:
+        """Give a table that an earlier release made the columns that it had not: name, kind."""
+        with self.transaction() as run:
+            columns = {row["name"] for row in run.execute(f"PRAGMA table_info({table})")}
+            for name in added.keys() - columns:
+                run.execute(f"ALTER TABLE {table} ADD COLUMN {name} {added[name]}")
 
     def rows(self, query: str, values: Sequence[object] = ()) -> list[Any]:
         """All rows of a query."""

@@ -42,6 +42,8 @@ class Ask:
     """The whole conversation."""
     conversation: str = ""
     """Whose chain the turns belong to; empty: the memory's."""
+    answer_item: str = ""
+    """Id of the item that the answer will be in a conversation which the server keeps."""
     keep: bool = True
     """Whether turns may be written, as far as the request says."""
     max_new_tokens: int | None = None
@@ -177,8 +179,9 @@ class Exchange:
         if name is None or not await vault.exists(self.ask.who, name):
             # What is noted is of a memory that is gone.
             return _Plan(turns, chains.links(self._place, said))
+        kept = [one.link for one in turns]
         forgotten = await asyncio.to_thread(self.services.ledger.forgotten, self._place)
-        links = await asyncio.to_thread(chains.continued, self._place, said)
+        links = await asyncio.to_thread(chains.placed, self._place, said, kept)
         noted = await asyncio.to_thread(chains.known, self._place, links)
         return _Plan(turns, links, noted, set(noted), forgotten)
 
@@ -277,15 +280,18 @@ class Exchange:
         keeping = self._keep and not refused
         text = self._text.strip()
         texts = await asyncio.to_thread(self._texts, plan, text) if keeping else []
+        links = self._links(plan, text) if keeping else []
+        turns = self._turns(plan, text)
         forgotten = plan.forgotten
         if self._created:  # an empty memory has nothing to forget
             forgotten = await asyncio.to_thread(self.services.ledger.forgotten, self._place)
         settled = Settled(
             self.ask.who,
             self._place,
-            tuple(self._links(plan, text)) if keeping else (),
+            tuple(links),
             plan.gone,
             tuple(texts),
+            {one.item: link for one, link in zip(turns, links) if one.item and one.link != link.id},
             forgotten=forgotten,
             present=self._present,
         )
@@ -317,6 +323,11 @@ class Exchange:
         name = self.ask.memory
         return name is None or self.ask.who.stored(name) in self.services.store
 
+    def _turns(self, plan: _Plan, text: str) -> list[Message]:
+        """All turns, the answer with them."""
+        said = [Message("assistant", text, self.ask.answer_item)] if text else []
+        return [*plan.turns, *said]
+
     def _links(self, plan: _Plan, text: str) -> list[Link]:
         """The links of all turns, the answer's with them."""
         said = [("assistant", text)] if text else []
@@ -330,7 +341,7 @@ class Exchange:
         tell a reader nothing.
         """
         model, replies = self.services.model, self.services.settings.write_replies
-        turns = [*plan.turns, Message("assistant", text)] if text else plan.turns
+        turns = self._turns(plan, text)
         links = self._links(plan, text)
         found: list[NewText] = []
         for group in _exchanges(turns):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -153,6 +154,21 @@ class KeptAnswers:
             (*values, json.dumps(repeat.body)),
         )
         _keep_newest(run, "repeats", who.tenant, most)
+
+    def count(self, tenant: str, memory: str) -> int:
+        """How many responses a memory had part in."""
+        query = "SELECT count(*) FROM responses WHERE tenant = ? AND memory = ?"
+        return int(self._database.row(query, (tenant, memory))[0])
+
+    def said(self, tenant: str, memory: str) -> Iterator[Any]:
+        """What is kept of answers that a memory had part in, and of what they answered."""
+        values = (tenant, memory)
+        query = "SELECT said, body FROM responses WHERE tenant = ? AND memory = ?"
+        for row in self._database.rows(query, values):
+            yield json.loads(row["said"])
+            yield json.loads(row["body"])
+        query = "SELECT body FROM repeats WHERE tenant = ? AND memory = ?"
+        yield from (json.loads(row["body"]) for row in self._database.rows(query, values))
 
     @staticmethod
     def drop(run: sqlite3.Connection, tenant: str, memory: str) -> int:

@@ -9,7 +9,7 @@ import json
 import secrets
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,8 @@ CREATE TABLE IF NOT EXISTS conversations (
 CREATE INDEX IF NOT EXISTS conversations_by_use ON conversations (tenant, used);
 CREATE TABLE IF NOT EXISTS items (
     number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, tenant TEXT NOT NULL,
-    owner TEXT NOT NULL, conversation TEXT NOT NULL, body TEXT NOT NULL
+    owner TEXT NOT NULL, conversation TEXT NOT NULL, body TEXT NOT NULL,
+    link BLOB NOT NULL DEFAULT x''
 ) STRICT;
 CREATE INDEX IF NOT EXISTS items_by_conversation ON items (tenant, owner, conversation, number);
 """
@@ -35,6 +36,12 @@ MADE = "conv_"
 """How the ids begin that the server makes."""
 _ITEMS = 10_000
 """Most items of one conversation; the oldest go."""
+_OF_MEMORY = (
+    "(tenant, owner, conversation) IN "
+    "(SELECT tenant, owner, id FROM conversations WHERE tenant = ? AND memory = ?)"
+)
+_ADDED = {"link": "BLOB NOT NULL DEFAULT x''"}
+"""A column that the first version of the items had not."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,7 @@ class KeptConversations:
 
     def __init__(self, database: ServerDatabase) -> None:
         self._database = database
+        database.widen("items", _ADDED)
 
     def one(self, who: Principal, id: str) -> KeptConversation | None:
         """One that the principal may see: of a memory of his, or, without one, of his key."""
@@ -114,6 +122,7 @@ class KeptConversations:
                 "WHERE tenant = ? AND owner = ? AND id = ?",
                 (json.dumps(metadata), who.tenant, owner_of(who, id), id),
             )
+        self._database.scrub()
 
     def delete(self, who: Principal, id: str) -> None:
         """Let go of a conversation and its items."""
@@ -149,6 +158,23 @@ class KeptConversations:
         )
         return [json.loads(row["body"]) for row in rows]
 
+    def links(self, who: Principal, id: str) -> dict[str, bytes]:
+        """What the turns of items are called, by the items' ids; empty: not settled yet."""
+        rows = self._database.rows(
+            "SELECT id, link FROM items WHERE tenant = ? AND owner = ? AND conversation = ?",
+            (who.tenant, owner_of(who, id), id),
+        )
+        return {row["id"]: bytes(row["link"]) for row in rows}
+
+    @staticmethod
+    def link(run: sqlite3.Connection, who: Principal, id: str, links: Mapping[str, bytes]) -> None:
+        """Note what the turns of items are called, as part of a transaction."""
+        run.executemany(
+            "UPDATE items SET link = ? "
+            "WHERE tenant = ? AND owner = ? AND conversation = ? AND id = ?",
+            [(link, who.tenant, owner_of(who, id), id, item) for item, link in links.items()],
+        )
+
     def delete_item(self, who: Principal, id: str, item: str) -> bool:
         """Let go of one item; whether it was there."""
         with self._database.transaction() as run:
@@ -168,13 +194,29 @@ class KeptConversations:
 
     @staticmethod
     def empty(run: sqlite3.Connection, tenant: str, memory: str) -> int:
-        """Let go of all items of a memory's conversations; how many that were."""
-        gone = run.execute(
-            "DELETE FROM items WHERE (tenant, owner, conversation) IN "
-            "(SELECT tenant, owner, id FROM conversations WHERE tenant = ? AND memory = ?)",
+        """Let go of all items of a memory's conversations; how many that were.
+
+        What clients noted of the conversations goes as well: it may say the same.
+        """
+        run.execute(
+            "UPDATE conversations SET metadata = '{}' WHERE tenant = ? AND memory = ?",
             (tenant, memory),
         )
+        gone = run.execute(f"DELETE FROM items WHERE {_OF_MEMORY}", (tenant, memory))
         return gone.rowcount
+
+    def count(self, tenant: str, memory: str) -> int:
+        """How many items the conversations of a memory have."""
+        query = f"SELECT count(*) FROM items WHERE {_OF_MEMORY}"
+        return int(self._database.row(query, (tenant, memory))[0])
+
+    def said(self, tenant: str, memory: str) -> Iterator[Any]:
+        """What is kept of a memory's conversations: metadata of each, then every item."""
+        values = (tenant, memory)
+        query = "SELECT metadata FROM conversations WHERE tenant = ? AND memory = ?"
+        yield from (json.loads(row["metadata"]) for row in self._database.rows(query, values))
+        rows = self._database.rows(f"SELECT body FROM items WHERE {_OF_MEMORY}", values)
+        yield from (json.loads(row["body"]) for row in rows)
 
     @staticmethod
     def drop(run: sqlite3.Connection, tenant: str, memory: str) -> None:

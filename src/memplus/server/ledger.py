@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 from memplus.server import chains, claims, kept_answers, kept_conversations
@@ -26,6 +27,7 @@ from memplus.server.kept_conversations import MADE, KeptConversations
 from memplus.server.principals import Principal
 from memplus.server.settings import ServerSettings
 from memplus.server.threads import in_thread
+from memplus.store.matching import holds
 
 __all__ = ["SCHEMA", "Kept", "Ledger", "NewText", "Outcome", "Settled"]
 
@@ -69,6 +71,7 @@ class Settled:
         links: of all turns of the conversation; empty where nothing is to be written.
         gone: links that are known by texts which the memory has no more, and the texts' ids.
         texts: for the memory, in order.
+        items: what turns are called that are items of a conversation which the server keeps.
         source: that they are written under.
         forgotten: what ``Ledger.forgotten`` told when the memory was read.
         present: whether the memory is there; asked inside the transaction, so that a memory that is
@@ -80,6 +83,7 @@ class Settled:
     links: tuple[Link, ...] = ()
     gone: Mapping[Link, str] = field(default_factory=dict)
     texts: tuple[NewText, ...] = ()
+    items: Mapping[str, Link] = field(default_factory=dict)
     source: str = "chat"
     forgotten: int = 0
     present: Callable[[], bool] = lambda: True
@@ -193,6 +197,8 @@ class Ledger:
         if kept.conversation.startswith(MADE) or kept.items:  # one that had begun
             if KeptConversations.go_on(run, who, kept.conversation, memory):  # not deleted since
                 KeptConversations.add(run, who, kept.conversation, kept.items)
+                links = {item: link.id for item, link in settled.items.items()}
+                KeptConversations.link(run, who, kept.conversation, links)
         elif kept.conversation:
             KeptConversations.begin(run, who, kept.conversation, memory, {}, most)
         if kept.repeat is not None:
@@ -308,6 +314,20 @@ class Ledger:
         with self._database.transaction() as run:
             Chains.fork(run, stored, new)
 
+    def kept(self, stored: str) -> dict[str, int]:
+        """How many of what ``forget`` would let go of."""
+        tenant, _, memory = stored.rpartition("/")
+        return {
+            "responses": self.answers.count(tenant, memory),
+            "conversation_items": self.conversations.count(tenant, memory),
+        }
+
+    def names(self, stored: str, match: str) -> bool:
+        """Whether something that ``forget`` would let go of holds a text."""
+        tenant, _, memory = stored.rpartition("/")
+        kept = chain(self.answers.said(tenant, memory), self.conversations.said(tenant, memory))
+        return any(holds(text, match) for one in kept for text in _texts_in(one))
+
     def forget(self, stored: str) -> dict[str, int]:
         """Let go of every text kept of a memory's chats; to be called when one is forgotten.
 
@@ -363,3 +383,15 @@ class Ledger:
             KeptAnswers.prune(run, now - settings.response_days * _DAY)
             KeptConversations.prune(run, now - settings.response_days * _DAY)
         self._database.scrub()
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    """Every text in plain values, names of fields left out."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for one in value.values():
+            yield from _texts_in(one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from _texts_in(one)

@@ -52,6 +52,10 @@ class Message:
 
     role: Role
     text: str
+    item: str = ""
+    """Id of the item that it is in a conversation which the server keeps; empty: it is in none."""
+    link: bytes = b""
+    """What that item's turn is called there; empty: it has not been settled yet."""
 
 
 @dataclass(frozen=True)

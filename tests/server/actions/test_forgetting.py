@@ -126,11 +126,37 @@ def test_answers_that_are_kept_go_when_the_memory_forgets_not_when_it_is_asked_w
     kept = client.post("/v1/responses", json=asked).json()["id"]
     named = {"match": "locker"}
     would = client.post("/v1/memories/ann/forget", json={**named, "dry_run": True}).json()
-    assert would["also_removed"] == {}
+    assert would["also_removed"] == {"responses": 1}
     assert client.get(f"/v1/responses/{kept}").is_success
     done = client.post("/v1/memories/ann/forget", json=named).json()
     assert done["also_removed"] == {"responses": 1}
     assert failure(client.get(f"/v1/responses/{kept}"), 404) == "response_not_found"
+
+
+def test_what_only_a_conversation_or_a_response_holds_is_forgotten(
+    client: httpx.Client, keyed: Served
+) -> None:
+    """A conversation's items wait until it goes on: the memory holds nothing of them yet."""
+    write(client, source="facts", flush=True)
+    secret = {"type": "message", "role": "user", "content": "The tulips cost 929470."}
+    begun = {"memory": "ann", "items": [secret], "metadata": {"about": "929470"}}
+    talk = client.post("/v1/conversations", json=begun).json()["id"]
+    _, key = keyed.services.keys.add("reader", tenant=_tenant(keyed), scopes=("read",))
+    asked = {"model": "nano", "memory": "ann", "input": [secret]}
+    reader = {"Authorization": f"Bearer {key}"}
+    response = client.post("/v1/responses", json=asked, headers=reader).json()["id"]
+    named = {"match": "929470"}
+    would = client.post("/v1/memories/ann/forget", json={**named, "dry_run": True}).json()
+    gone = {"responses": 1, "conversation_items": 1}
+    assert (would["count"], would["also_removed"]) == (0, gone)
+    done = client.post("/v1/memories/ann/forget", json=named).json()
+    assert (done["count"], done["also_removed"]) == (0, gone)
+    assert client.get(f"/v1/conversations/{talk}/items").json()["data"] == []
+    assert client.get(f"/v1/conversations/{talk}").json()["metadata"] == {}
+    assert failure(client.get(f"/v1/responses/{response}"), 404) == "response_not_found"
+    client.post("/v1/responses", json={"model": "nano", "conversation": talk, "input": QUESTION})
+    assert "929470" not in "".join(texts(client))
+    assert failure(client.post("/v1/memories/ann/forget", json=named), 400)
 
 
 def _tenant(keyed: Served) -> str:

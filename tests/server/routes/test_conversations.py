@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.server.serving import Served, serving
 from tests.server.talking import held
 
@@ -62,6 +65,62 @@ def test_items_are_added_and_written_when_the_conversation_goes_on(served: Serve
     for said in ("It rains.", "It snows."):
         respond(served, said, conversation=id)
     assert held(served, "added") == " The car is blue. It rains. It snows."
+
+
+@pytest.mark.parametrize("deleted", [1, 2, 3])
+def test_what_stands_behind_a_deleted_item_is_not_written_again(
+    served: Served, deleted: int
+) -> None:
+    """An answer, what was told, or the answer to that."""
+    with served.client() as client:
+        id = client.post("/v1/conversations", json={"memory": f"less{deleted}"}).json()["id"]
+        told_before = [f"The gate {name} is open." for name in ("north", "south", "east")]
+        for one in told_before:
+            respond(served, one, conversation=id)
+        page = client.get(f"/v1/conversations/{id}/items", params={"order": "asc"}).json()["data"]
+        assert client.delete(f"/v1/conversations/{id}/items/{page[deleted]['id']}").is_success
+        for one in ("It rains.", "It snows."):
+            assert len(respond(served, one, conversation=id)["memory"]["written"]) == 1
+    assert held(served, f"less{deleted}") == "".join(
+        f" {one}" for one in (*told_before, "It rains.", "It snows.")
+    )
+
+
+def test_turns_that_come_at_once_are_written_once_each(served: Served) -> None:
+    with served.client() as client:
+        id = client.post("/v1/conversations", json={"memory": "crowd"}).json()["id"]
+    respond(served, "It is noon.", conversation=id)
+    said = [f"The gate {name} is open." for name in ("north", "south", "east", "west")]
+    with ThreadPoolExecutor(len(said)) as pool:
+        list(pool.map(lambda one: respond(served, one, conversation=id), said))
+    assert len(respond(served, "It rains.", conversation=id)["memory"]["written"]) == 1
+    assert len(respond(served, "It snows.", conversation=id)["memory"]["written"]) == 1
+    text = held(served, "crowd")
+    assert [text.count(one) for one in ("It is noon.", *said, "It rains.", "It snows.")] == [1] * 7
+
+
+def test_a_conversation_of_an_earlier_release_goes_on(tmp_path: Path, nano: MPlus) -> None:
+    """Its items do not say what their turns are called."""
+    with serving(tmp_path, nano) as served, served.client() as client:
+        id = client.post("/v1/conversations", json={"memory": "old"}).json()["id"]
+        respond(served, "It rains.", conversation=id)
+        held(served, "old")
+    with sqlite3.connect(tmp_path / "server.db") as database:
+        database.execute("ALTER TABLE items DROP COLUMN link")
+    with serving(tmp_path, nano) as served:
+        assert len(respond(served, "It snows.", conversation=id)["memory"]["written"]) == 1
+        assert len(respond(served, "It pours.", conversation=id)["memory"]["written"]) == 1
+        assert held(served, "old") == " It rains. It snows. It pours."
+
+
+def test_what_a_client_notes_of_a_conversation_stays_in_no_file_when_it_is_replaced(
+    tmp_path: Path, nano: MPlus
+) -> None:
+    with serving(tmp_path, nano) as served, served.client() as client:
+        made = client.post("/v1/conversations", json={"metadata": {"note": "47114711"}}).json()
+        assert client.post(f"/v1/conversations/{made['id']}", json={"metadata": {}}).is_success
+        files = [path for path in tmp_path.rglob("*") if path.is_file()]
+        assert not any(b"47114711" in path.read_bytes() for path in files)
 
 
 def test_a_conversation_takes_the_memory_that_it_begins_with(served: Served) -> None:

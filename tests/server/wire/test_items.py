@@ -22,8 +22,9 @@ def test_an_input_becomes_items_and_items_become_messages() -> None:
     assert len({one["id"] for one in items}) == 3
     assert [one["role"] for one in items] == ["developer", "user", "assistant"]
     assert items[2]["content"][0]["annotations"] == []
-    expected = [Message("system", "Be brief."), Message("user", "Hi"), Message("assistant", "Yes.")]
-    assert messages_of(items) == expected
+    said = [("system", "Be brief.", b""), ("user", "Hi", b"link"), ("assistant", "Yes.", b"")]
+    expected = [Message(r, t, one["id"], link) for (r, t, link), one in zip(said, items)]
+    assert messages_of(items, {items[1]["id"]: b"link"}) == expected
 
 
 @pytest.mark.parametrize(

@@ -37,10 +37,9 @@ async def forget(services: Services, who: Principal, name: str, asked: ForgetReq
     if asked.dry_run:
         async with services.vault.reading(who, name) as memory:
             choice = await asyncio.to_thread(_chosen, services, memory, asked)
-        refused = await asyncio.to_thread(
-            services.beside.intake.named, stored, asked.source, asked.match
+        also = await asyncio.to_thread(
+            services.beside.kept_beside, stored, asked.source, asked.match
         )
-        also = {"refused_texts": len(refused)}
         return await _told(services, who, name, choice or Choice({}), begun, also=also)
     async with services.vault.writing(who, name) as memory:
         choice = await asyncio.to_thread(_chosen, services, memory, asked)
@@ -64,7 +63,7 @@ async def forget(services: Services, who: Principal, name: str, asked: ForgetReq
 
 
 def _chosen(services: Services, memory: StoredMemory, asked: ForgetRequest) -> Choice | None:
-    """What the memory would forget; None: it holds nothing of it, and refused texts do."""
+    """What the memory would forget; None: nothing of it, and what is kept beside it holds it."""
     return services.beside.chosen(memory, asked.source, asked.write, asked.match)
 
 

@@ -100,18 +100,20 @@ class _Talk:
         if not self.said:
             raise RequestFault.invalid("There is nothing to answer.", "input")
         self.conversation = body.conversation_id
-        self.ask = self._asked(who)
         self.item_id = KeptConversations.new_item_id()
+        self.ask = self._asked(who)
         id, created = f"resp_{secrets.token_hex(16)}", int(time.time())
         self.begun = response_body(body, id, created, self.conversation)
 
     def _asked(self, who: Principal) -> Ask:
         body = self.body
         before, pinned = self._before(who)
+        kept = self.services.ledger.conversations.links(who, self.conversation)
         system = [Message("system", body.instructions)] if body.instructions else []
         return replace(
             asked(self.services, who, self.request.headers, body, pinned),
-            messages=(*system, *messages_of([*before, *self.said])),
+            messages=(*system, *messages_of([*before, *self.said], kept)),
+            answer_item=self.item_id if self.conversation else "",
             max_new_tokens=body.max_output_tokens,
             logprobs=body.alternatives,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from memplus.server.faults import RequestFault
@@ -69,9 +69,20 @@ def said_item(
     }
 
 
-def messages_of(items: Sequence[dict[str, Any]]) -> list[Message]:
-    """Items as messages of a chat."""
-    return [Message(ROLES[one["role"]], plain_text(one["content"], "input")) for one in items]
+def messages_of(
+    items: Sequence[dict[str, Any]], links: Mapping[str, bytes] | None = None
+) -> list[Message]:
+    """Items as messages of a chat.
+
+    Args:
+        items: in order.
+        links: of those that a conversation keeps, by id; empty where it is not known yet.
+    """
+    kept, found = links or {}, []
+    for one in items:
+        role, text = ROLES[one["role"]], plain_text(one["content"], "input")
+        found.append(Message(role, text, one["id"], kept.get(one["id"], b"")))
+    return found
 
 
 def paged(
