@@ -15,7 +15,7 @@ import sqlite3
 import sys
 import time
 import zlib
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -238,11 +238,19 @@ class Journal:
         writes: int,
         commits: int,
         without: Iterable[int] = (),
+        logs: Mapping[str, str] = {},
         shared: bool = False,
     ) -> None:
         """A new database with the rows up to a write and a commit, and without some writes.
 
-        Nothing of the others is left in it, not even in free pages. ``shared``: see ``create``.
+        Nothing of the others is left in it, not even in free pages.
+
+        Args:
+            path: the new file.
+            writes, commits: the last ones that it has.
+            without: ids of writes that it lacks.
+            logs: new names of logs, by the old ones.
+            shared: see ``create``.
         """
         gone = set(without)
         Journal.create(path, self.disk, shared=shared)
@@ -253,7 +261,7 @@ class Journal:
                 kept = (_bound(_values(row)[:-1]) for row in rows if row.id not in gone)
                 target.executemany(_WRITES, kept)
             with contextlib.closing(self._commits(commits)) as found:
-                target.executemany(_COMMITS, (_values(row) for row in found))
+                target.executemany(_COMMITS, (_in_another_log(row, logs) for row in found))
             self.disk.step("journal commit", path)
             target.execute("COMMIT")
 
@@ -362,6 +370,14 @@ class Journal:
 def _values(row: Fields) -> tuple[Any, ...]:
     """The columns, in the order of the table."""
     return tuple(getattr(row, name) for name in type(row).model_fields)
+
+
+def _in_another_log(commit: _Commit, logs: Mapping[str, str]) -> tuple[Any, ...]:
+    """Its values where logs are called otherwise."""
+    if commit.log not in logs:
+        return _values(commit)
+    values = _values(commit.model_copy(update={"log": logs[commit.log]}))[:-1]
+    return (*values, _crc((*values, b"")))
 
 
 def _bound(row: Sequence[Any]) -> tuple[object, ...]:

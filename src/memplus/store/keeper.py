@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from memplus.memory.state import Memory
 from memplus.store.blocks import Container, read_records
 from memplus.store.container_contents import Expected, check_segment
 from memplus.store.folder import Folder, parts_of
-from memplus.store.history import kept_generations, manifest_at
+from memplus.store.history import kept_generations, manifest_at, nothing_behind
 from memplus.store.journal import Commit, Journal, Place, now
 from memplus.store.limits import Limits
 from memplus.store.manifest import Generation, Hold, LogPart, Manifest, retire
@@ -255,19 +255,27 @@ class Keeper:
 
     def go_back(self, commit: Commit) -> None:
         """Make a kept state, that of ``commit``, the present one; load the memory anew then."""
+        changed, logs = nothing_behind(self.folder, manifest_at(self.manifest, commit))
         path = self.folder.new("journal")
-        self._copy_journal(path, commit.writes, commit.number)
-        changed = manifest_at(self.manifest, commit)
+        self._copy_journal(path, commit.writes, commit.number, logs=logs)
         changed = replace(changed, journal=path.name, hold=_following(self.manifest))
         self._use_journal(path)
         changed.save(self.folder.path, self.folder.disk)
+        self.segments.clear()  # none of what was taken back is in use
         self._took_place(changed)
 
     def _copy_journal(
-        self, path: Path, writes: int, commits: int, without: Iterable[int] = ()
+        self,
+        path: Path,
+        writes: int,
+        commits: int,
+        without: Iterable[int] = (),
+        logs: Mapping[str, str] = {},
     ) -> None:
         shared = self.manifest.hold is not None
-        self.journal.copy(path, writes=writes, commits=commits, without=without, shared=shared)
+        self.journal.copy(
+            path, writes=writes, commits=commits, without=without, logs=logs, shared=shared
+        )
 
     def _use_journal(self, path: Path) -> None:
         self.folder.disk.sync(self.folder.path)
