@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -284,6 +284,48 @@ def deletes_and_makes_anew(two: Owner) -> None:
     two.store.delete("alice")
     with two.store.create("alice", HOST, seed=4) as memory:
         labelled(memory, "two0", chunks(5000, 5), "b")
+
+
+class Asleep(Disk):
+    """Stands still before its next manifest, all else of that commit done."""
+
+    meanwhile: Callable[[], None] | None = None
+
+    def step(self, call: str, path: Path) -> None:
+        if call == "create" and path.name.startswith(".manifest") and self.meanwhile is not None:
+            time.sleep(0.5)
+            meanwhile, self.meanwhile = self.meanwhile, None
+            meanwhile()
+
+
+@pytest.mark.parametrize("seconds", [-9.0, 1.7e9], ids=["before 1970", "standing still"])
+def test_a_writer_of_an_earlier_memory_of_that_name_is_told_apart_whatever_the_clock_says(
+    path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    set_clock(monkeypatch, lambda: seconds)
+    disk = Asleep()
+    one, two = Owner(path, "one", disk), Owner(path, "two")
+    first = one.store.create("alice", HOST)
+    for turn in range(9):
+        labelled(first, f"one{turn}", chunks(10 * turn, 1))
+    last = first.keeper.manifest.hold
+    assert last is not None
+    wanted = last.sequence
+
+    def meanwhile() -> None:
+        deletes_and_makes_anew(two)
+        with two.open() as memory:
+            while (hold := memory.keeper.manifest.hold) and hold.sequence < wanted - 1:
+                labelled(memory, f"next{hold.sequence}", chunks(7, 1), "b")
+
+    disk.meanwhile = meanwhile
+    with suppress(LeaseLostError):  # it may as well have been written before it was deleted
+        labelled(first, "late", chunks(500, 1))
+    assert two.store.manifest("alice").hold.sequence == wanted  # type: ignore[union-attr]
+    assert not two.store.has_label("alice", "late")
+    two.store.verify("alice")
+    with two.open() as memory:
+        labelled(memory, "last", chunks(8, 1), "b")
 
 
 MEANWHILE = [

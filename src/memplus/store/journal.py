@@ -11,6 +11,7 @@ from __future__ import annotations
 import array
 import contextlib
 import json
+import random
 import sqlite3
 import sys
 import time
@@ -32,7 +33,7 @@ from memplus.store.database import Database, connect, refusals_named
 from memplus.store.disk import Disk
 from memplus.store.manifest import FILE_NAME
 
-__all__ = ["VERSION", "Commit", "Journal", "Place", "now"]
+__all__ = ["VERSION", "Commit", "Journal", "Place", "born", "now"]
 
 VERSION = 3
 """Kept as SQLite's ``user_version``, which version 1 left at 0."""
@@ -422,3 +423,13 @@ def _expected_schema(version: int = VERSION) -> Schema:
 def now() -> float:
     """Seconds since 1970, as the journal notes them; what no date can show becomes one that can."""
     return min(max(0.0, time.time()), LATEST)
+
+
+def born() -> float:
+    """When a memory is made: a moment of the last second, drawn at random.
+
+    What a writer of an earlier memory of its name may still put in place is told by this moment
+    from what is this memory's; so it must differ also where a clock was set back, stands still or
+    shows what no date can.
+    """
+    return max(0.0, now() - 1) + random.SystemRandom().random()
