@@ -24,7 +24,7 @@ from memplus.store.folder import Folder, parts_of
 from memplus.store.history import kept_generations, manifest_at, nothing_behind
 from memplus.store.journal import Commit, Journal, Place, now
 from memplus.store.limits import Limits
-from memplus.store.manifest import Generation, Hold, LogPart, Manifest, retire
+from memplus.store.manifest import NAME, Generation, Hold, LogPart, Manifest, retire
 from memplus.store.pending import Pending, Prepared
 from memplus.store.segments import Segments, long_term_tables, waiting_bytes
 from memplus.store.snapshot import (
@@ -311,12 +311,14 @@ class Keeper:
         )
         numbers = (changed.commit, changed.changed, changed.writes, changed.tokens, changed.waiting)
         commit = Commit(*numbers, *entry)
+        aside = self.folder.new(f".{NAME}")
         self.folder.disk.together(
             lambda: self.journal.add(commit, prepared.passages, before.writes),
-            lambda: changed.save_aside(self.folder.path, self.folder.disk),
+            lambda: changed.save_aside(aside, self.folder.disk),
             *waits,
         )
-        changed.settle(self.folder.path, self.folder.disk)
+        changed.settle(aside, self.folder.disk)
+        self.folder.known.discard(aside.name)
         self._took_place(changed)
 
     def _took_place(self, changed: Manifest) -> None:
