@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ from memplus.errors import LeaseLostError, MemoryBusyError, ReadOnlyMemoryError,
 from memplus.memory.state import Memory
 from memplus.store import Lease, MemoryStore, StoredMemory, taking
 from memplus.store.disk import Disk
+from memplus.store.journal import Journal
 from memplus.store.manifest import Manifest
 
 HOST = FakeHost()
@@ -326,6 +328,35 @@ def test_a_writer_of_an_earlier_memory_of_that_name_is_told_apart_whatever_the_c
     two.store.verify("alice")
     with two.open() as memory:
         labelled(memory, "last", chunks(8, 1), "b")
+
+
+def test_a_copy_of_the_journal_that_a_kill_left_is_cleared_by_the_next_writer(
+    path: Path, one: Owner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    first = one.open()
+    labelled(first, "ab12", chunks(4000, 3))
+    (folder,) = (path / "memories").iterdir()
+    there = len([*folder.glob("journal-*")])
+    child = os.fork()
+    if child == 0:
+        killed = Owner(path, "killed")
+        with suppress(MemoryBusyError):
+            killed.open()
+        killed.clock.seconds += TERM + 60
+        monkeypatch.setattr(  # the copy is made, and being checked
+            Journal, "check", lambda journal, upto: os.kill(os.getpid(), signal.SIGKILL)
+        )
+        with suppress(BaseException):
+            killed.open()
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert not everything_in(tmp_path / "temporary")
+    assert len([*folder.glob("journal-*")]) > there
+    Owner(path, "two").take().close()
+    assert len([*folder.glob("journal-*")]) == 1
+    first.close()
 
 
 MEANWHILE = [
