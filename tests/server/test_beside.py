@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -190,6 +192,26 @@ def test_a_memory_that_is_made_anew_knows_nothing_of_one_that_another_program_de
     MemoryStore(database.path.parent).delete(STORED)
     kept.made(STORED)
     assert counts(database) == ALL | {"calls": 0, "turns": 0}
+
+
+def test_a_memory_that_is_made_anew_gets_no_text_for_one_whose_deletion_a_kill_cut_short(
+    kept: Beside, database: ServerDatabase
+) -> None:
+    store = MemoryStore(database.path.parent)
+    kept.begin(STORED, Change("delete"))
+    store.delete(STORED)  # killed before what waits for it went
+    with database.transaction() as run:
+        Intake.put(run, [Entry("after", "acme", "ann", "chat", "for the new one")])
+
+    @contextmanager
+    def within() -> Iterator[None]:
+        kept.made(STORED)
+        yield
+
+    store.make(STORED, HOST, within=within)
+    beside(database).finish_all()
+    assert kept.intake.among("acme", "ann", ["waits", "after"]) == {"after"}
+    assert counts(database)["changes"] == 0
 
 
 def test_a_fork_knows_what_was_written(kept: Beside, database: ServerDatabase) -> None:

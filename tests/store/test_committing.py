@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import errno
+import os
+import signal
+import threading
 import time
 from pathlib import Path
 
 import pytest
-from tests.store.fakes import SMALL, FakeHost, contents
+from tests.store.fakes import SMALL, FakeHost, contents, store_on
 from tests.store.test_faults import Refusing
 
 from memplus.errors import StorageError
-from memplus.store import MemoryStore, StoredMemory
+from memplus.store import Lease, MemoryStore, StoredMemory
+from memplus.store.disk import Disk
 
 HOST = FakeHost()
 CHUNK = [[1, 2, 3, 4]]
@@ -107,3 +111,59 @@ def test_a_refused_commit_of_the_timer_is_told_once_and_nothing_is_half_there(
             memory.flush()
         assert contents(memory) == kept
         memory.flush()
+
+
+class Late(Disk):
+    """An interrupted commit's manifest comes when the next commit has put its own aside."""
+
+    def __init__(self) -> None:
+        self.began, self.go_on, self.ended = (threading.Event() for _ in range(3))
+        self.armed = False
+
+    def put_aside(self, content: bytes, temporary: Path) -> None:
+        late = self.armed and not self.began.is_set()
+        if late:
+            self.began.set()
+            self.go_on.wait(30)
+        super().put_aside(content, temporary)
+        if late:
+            self.ended.set()
+
+    def step(self, call: str, path: Path) -> None:
+        if not self.armed or threading.current_thread() is not threading.main_thread():
+            return
+        if call == "journal commit" and not self.go_on.is_set() and not self.ended.is_set():
+            self.began.wait(30)
+            threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+            self.step = lambda call, path: self._release(call)  # type: ignore[method-assign]
+            raise KeyboardInterrupt  # the second one follows while it waits for the others
+
+    def _release(self, call: str) -> None:
+        if call in ("rename", "link"):
+            self.go_on.set()
+            self.ended.wait(30)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_what_a_twice_interrupted_commit_still_does_takes_no_later_ones_place(
+    tmp_path: Path, *, shared: bool
+) -> None:
+    disk = Late()
+    store = store_on(disk, tmp_path, limits=SMALL, lease=Lease("one") if shared else None)
+    with store.create("alice", HOST) as memory:
+        HOST.write(memory, CHUNK, "a")
+        disk.armed = True
+        with pytest.raises(KeyboardInterrupt):
+            HOST.write(memory, CHUNK * 2, "interrupted")
+        kept = contents(memory)
+        with memory.labelled("next"):
+            HOST.write(memory, CHUNK, "next")
+        assert disk.ended.is_set()
+        last = contents(memory)
+    assert kept["sources"].keys() == {"a"}
+    assert store.has_label("alice", "next")
+    with store.open("alice", HOST, write=True) as memory:
+        assert contents(memory) == last
+        left = [path for path in (tmp_path / "memories").rglob(".manifest*") if path.stat().st_size]
+        assert not left
+    store.verify("alice")

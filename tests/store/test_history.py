@@ -6,12 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.store.fakes import SMALL, FakeHost
-from tests.store.test_changes import story
+from tests.store.fakes import SMALL, FakeHost, contents
+from tests.store.test_changes import everything_in, story
+from tests.store.test_store import chunks
 
 from memplus.errors import HistoryError, StorageError
+from memplus.memory.state import Memory
 from memplus.store import Lease, MemoryStore
 from memplus.store.history import kept_commits, kept_generations, manifest_at, state_after
+from memplus.store.limits import Limits
 
 HOST = FakeHost()
 
@@ -117,3 +120,48 @@ def test_a_commit_that_the_disk_refused_after_a_way_back_leaves_nothing(tmp_path
         HOST.write(memory, [[9, 1, 2, 3]], "a")
         assert [one.number for one in memory.history()] == [1, 2, 5]
         assert {one.source for one in memory.texts().values()} == {"a"}
+
+
+def vectors(memory: Memory, first: int) -> set[bytes]:
+    """Hidden vectors of the rows of writes from a number on, as they lie on the disk."""
+    assert memory.pool is not None
+    pool = (memory.pool.columns["hidden"], memory.pool.write_id)
+    tables = [] if memory.long_term is None else memory.long_term.tables
+    every = [pool, *((table["hidden"], table["write_id"]) for table in tables)]
+    return {row.numpy().tobytes() for rows, ids in every for row in rows[ids >= first]}
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("closed", [False, True])
+@pytest.mark.parametrize("limits", [SMALL, Limits()], ids=["segments", "log"])
+def test_what_was_taken_back_is_in_none_of_the_files(
+    tmp_path: Path, limits: Limits, *, closed: bool, shared: bool
+) -> None:
+    lease = Lease(owner="one") if shared else None
+    store = MemoryStore(tmp_path, limits=limits, lease=lease)
+    memory = store.create("alice", HOST, seed=1)
+    story(HOST, memory)
+    HOST.write(memory, [], "a", [7777])
+    wanted, there = contents(memory), memory.history()
+    last = len(memory.writes)
+    HOST.write(memory, chunks(9000, 12), "secret", [4321])
+    HOST.write(memory, chunks(9500, 3), "secret", [4322])
+    gone = vectors(memory, last + 1)
+    content = everything_in(tmp_path)
+    assert gone
+    assert all(one in content for one in (b"secret", b"word4322", *gone))
+    if closed:
+        memory.close()
+        store.rollback("alice", commit=there[-1].number)
+        memory = store.open("alice", HOST, write=True)
+    else:
+        memory.rollback(commit=there[-1].number)
+    content = everything_in(tmp_path)
+    assert not any(one in content for one in (b"secret", b"word4321", b"word4322", *gone))
+    assert contents(memory) == wanted
+    assert [one.number for one in memory.history()] == [one.number for one in there]
+    store.verify("alice")
+    memory.rollback(commit=there[5].number)  # the earlier states are found in the new files
+    assert len(memory.writes) == there[5].writes
+    memory.close()
+    store.verify("alice")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -113,6 +115,39 @@ def test_a_memory_that_somebody_writes_to_or_that_is_not_there_does_not_move(
     with pytest.raises(UsageError, match="there already"):
         one.move("alice", MemoryStore(tmp_path / "one"))
     assert require_in_one(one, two, kept) is one
+
+
+@pytest.mark.parametrize("both", [True, False], ids=["both have one", "it was moved meanwhile"])
+def test_two_opposite_moves_do_not_wait_for_each_other(tmp_path: Path, *, both: bool) -> None:
+    one, two, _ = pair(tmp_path)
+    if both:
+        two.create("alice", HOST).close()
+    told: list[Exception] = []
+
+    def move() -> None:
+        try:
+            one.move("alice", two, wait=None)
+        except (MemoryExistsError, UnknownMemoryError) as error:
+            told.append(error)
+
+    moving = threading.Thread(target=move, daemon=True)
+    if both:
+        with two.open("alice", HOST, write=True):  # as the other move has it
+            moving.start()
+            moving.join(10)
+            assert not moving.is_alive()
+    else:
+        with one.naming("alice"):
+            moving.start()
+            time.sleep(0.3)  # it has seen the memory, and waits for its lock
+            aside = tmp_path / "one" / "memories"
+            (folder,) = aside.iterdir()
+            folder.rename(tmp_path / "two" / "memories" / folder.name)
+        with two.naming("alice", 10):
+            moving.join(10)
+            assert not moving.is_alive()
+    expected = MemoryExistsError if both else UnknownMemoryError
+    assert [type(error) for error in told] == [expected]
 
 
 def test_a_move_takes_no_copy_for_waste_whose_origin_is_out_of_reach(tmp_path: Path) -> None:

@@ -6,10 +6,11 @@ import errno
 import os
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ from memplus.errors import LeaseLostError, MemoryBusyError, ReadOnlyMemoryError,
 from memplus.memory.state import Memory
 from memplus.store import Lease, MemoryStore, StoredMemory, taking
 from memplus.store.disk import Disk
+from memplus.store.journal import Journal
 from memplus.store.manifest import Manifest
 
 HOST = FakeHost()
@@ -284,6 +286,77 @@ def deletes_and_makes_anew(two: Owner) -> None:
     two.store.delete("alice")
     with two.store.create("alice", HOST, seed=4) as memory:
         labelled(memory, "two0", chunks(5000, 5), "b")
+
+
+class Asleep(Disk):
+    """Stands still before its next manifest, all else of that commit done."""
+
+    meanwhile: Callable[[], None] | None = None
+
+    def step(self, call: str, path: Path) -> None:
+        if call == "create" and path.name.startswith(".manifest") and self.meanwhile is not None:
+            time.sleep(0.5)
+            meanwhile, self.meanwhile = self.meanwhile, None
+            meanwhile()
+
+
+@pytest.mark.parametrize("seconds", [-9.0, 1.7e9], ids=["before 1970", "standing still"])
+def test_a_writer_of_an_earlier_memory_of_that_name_is_told_apart_whatever_the_clock_says(
+    path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    set_clock(monkeypatch, lambda: seconds)
+    disk = Asleep()
+    one, two = Owner(path, "one", disk), Owner(path, "two")
+    first = one.store.create("alice", HOST)
+    for turn in range(9):
+        labelled(first, f"one{turn}", chunks(10 * turn, 1))
+    last = first.keeper.manifest.hold
+    assert last is not None
+    wanted = last.sequence
+
+    def meanwhile() -> None:
+        deletes_and_makes_anew(two)
+        with two.open() as memory:
+            while (hold := memory.keeper.manifest.hold) and hold.sequence < wanted - 1:
+                labelled(memory, f"next{hold.sequence}", chunks(7, 1), "b")
+
+    disk.meanwhile = meanwhile
+    with suppress(LeaseLostError):  # it may as well have been written before it was deleted
+        labelled(first, "late", chunks(500, 1))
+    assert two.store.manifest("alice").hold.sequence == wanted  # type: ignore[union-attr]
+    assert not two.store.has_label("alice", "late")
+    two.store.verify("alice")
+    with two.open() as memory:
+        labelled(memory, "last", chunks(8, 1), "b")
+
+
+def test_a_copy_of_the_journal_that_a_kill_left_is_cleared_by_the_next_writer(
+    path: Path, one: Owner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    first = one.open()
+    labelled(first, "ab12", chunks(4000, 3))
+    (folder,) = (path / "memories").iterdir()
+    there = len([*folder.glob("journal-*")])
+    child = os.fork()
+    if child == 0:
+        killed = Owner(path, "killed")
+        with suppress(MemoryBusyError):
+            killed.open()
+        killed.clock.seconds += TERM + 60
+        monkeypatch.setattr(  # the copy is made, and being checked
+            Journal, "check", lambda journal, upto: os.kill(os.getpid(), signal.SIGKILL)
+        )
+        with suppress(BaseException):
+            killed.open()
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert not everything_in(tmp_path / "temporary")
+    assert len([*folder.glob("journal-*")]) > there
+    Owner(path, "two").take().close()
+    assert len([*folder.glob("journal-*")]) == 1
+    first.close()
 
 
 MEANWHILE = [

@@ -121,7 +121,15 @@ class Beside:
 
     def made(self, stored: str) -> None:
         """A memory is about to be made; a program that knows no server may have deleted one of its
-        name."""
+        name, or a process that does was killed before it had ended that.
+
+        Texts that came before such a change was noted were for the earlier memory. Others wait for
+        this one, which may be made to take them in.
+        """
+        query = "SELECT number, upto FROM changes WHERE stored = ?"
+        for row in self._database.rows(query, (stored,)):
+            self.intake.drop(stored, row["upto"])
+            self.cancel(row["number"])
         self.ledger.begin_anew(stored)
         self.calls.drop(stored)
 

@@ -44,6 +44,8 @@ CREATE TABLE IF NOT EXISTS intake (
 ) STRICT;
 CREATE INDEX IF NOT EXISTS intake_by_memory ON intake (tenant, memory, number);
 """
+_LARGEST = (1 << 63) - 1
+"""No text has a larger number."""
 _LOG = logging.getLogger("memplus.server")
 _PAUSE_SECONDS = 1.0
 _BUSY_SECONDS = 0.1
@@ -266,11 +268,14 @@ class Intake:
             message = "What was said to this memory before is still being written."
             raise RequestFault.unavailable(message, "memory_busy", 2.0) from error
 
-    def drop(self, stored: str) -> None:
-        """Forget what waits for a memory that is deleted."""
+    def drop(self, stored: str, upto: int | None = None) -> None:
+        """Forget what waits for a memory that is deleted, or what came up to a number."""
         tenant, _, memory = stored.rpartition("/")
         with self._database.transaction() as run:
-            run.execute("DELETE FROM intake WHERE tenant = ? AND memory = ?", (tenant, memory))
+            run.execute(
+                "DELETE FROM intake WHERE tenant = ? AND memory = ? AND number <= ?",
+                (tenant, memory, _LARGEST if upto is None else upto),
+            )
 
     def leave(self, stored: str, upto: int) -> None:
         """Do not bring what came up to a number: the memory has gone back to what it was before."""

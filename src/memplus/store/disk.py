@@ -138,6 +138,7 @@ class Disk:
 
         Raises:
             OSError, CorruptMemoryError: that of the first that failed, once all have ended.
+            KeyboardInterrupt: maybe while some of it goes on; none must harm what comes next.
         """
         first, *others = calls
         if self._pool is None or self._pool_of != os.getpid():  # a forked child has no threads

@@ -27,7 +27,7 @@ from memplus.store.disk import Disk, Sink, read
 from memplus.store.enclosed import enclose
 from memplus.store.folder import Folder, trimmed
 from memplus.store.history import kept_commits, require_place
-from memplus.store.journal import Journal, now
+from memplus.store.journal import Journal, born
 from memplus.store.manifest import NAME, Generation, Manifest, SegmentEntry
 
 __all__ = ["check_files", "export_files", "fork_files", "import_files"]
@@ -57,7 +57,7 @@ def fork_files(source: Path, manifest: Manifest, name: str, target: Folder) -> N
         else:
             disk.share(source / file, target.path / file)
     made = replace(
-        manifest, id=name, journal=journal.name, log_open=False, created=now(), hold=None
+        manifest, id=name, journal=journal.name, log_open=False, created=born(), hold=None
     )
     made.save(target.path, disk)
 
@@ -160,7 +160,7 @@ def import_files(path: Path, name: str | None, target: Folder) -> Manifest:
     try:
         manifest = _unpacked(path, target.path, disk)
         manifest = replace(
-            manifest, id=manifest.id if name is None else name, created=now(), hold=None
+            manifest, id=manifest.id if name is None else name, created=born(), hold=None
         )
         manifest.save(target.path, disk)
         check_files(target.path, manifest, disk)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -118,6 +118,25 @@ class Folder:
             write_container(sink, plan, _pieces(tables, absorbed, bounds))
         return Segment(SegmentEntry(path.name, rows), self.map(path.name))
 
+    def shortened(self, entry: SegmentEntry) -> SegmentEntry:
+        """A segment of the memory's rows alone, where the file holds more than these.
+
+        Raises:
+            FileNotFoundError, CorruptMemoryError, MemoryVersionError.
+        """
+        segment = Segment(entry, self.map(entry.name))
+        if segment.whole:
+            return entry
+        file = segment.file
+        rows = {name: entry.rows[int(name.partition(".")[0])] for name in file.names}
+        shapes = {
+            name: (file.dtype(name), [count, *file.shape(name)[1:]]) for name, count in rows.items()
+        }
+        path = self.new("segment")
+        with self.disk.create(path) as sink:
+            write_container(sink, layout(file.meta, shapes), _first_rows(file, rows))
+        return SegmentEntry(path.name, entry.rows)
+
     def open_log(self, manifest: Manifest) -> tuple[Sink, LogPart | None]:
         """The log to append to, and which part of it counts; None where it is new."""
         logs = manifest.current.logs
@@ -173,6 +192,13 @@ def _pieces(
                 yield part.between(name, first, min(first + _PIECE_ROWS, part.rows))
         for first in range(start, stop, _PIECE_ROWS):
             yield table.between(name, first, min(first + _PIECE_ROWS, stop))
+
+
+def _first_rows(file: Container, rows: Mapping[str, int]) -> Iterator[Tensor]:
+    for name, count in rows.items():
+        yield file.rows(name, 0, 0)  # also where there are none
+        for first in range(0, count, _PIECE_ROWS):
+            yield file.rows(name, first, min(first + _PIECE_ROWS, count))
 
 
 def _columns(tables: Sequence[MappedTable]) -> list[tuple[str, int]]:

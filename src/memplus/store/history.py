@@ -21,6 +21,7 @@ __all__ = [
     "kept_generations",
     "labelled_write",
     "manifest_at",
+    "nothing_behind",
     "require_place",
     "sought_state",
     "state_after",
@@ -168,3 +169,30 @@ def manifest_at(manifest: Manifest, commit: Commit) -> Manifest:
         segments=trimmed(manifest.segments, generation.physical),
         generations=[*manifest.generations[:at], replace(generation, logs=logs)],
     )
+
+
+def nothing_behind(folder: Folder, manifest: Manifest) -> tuple[Manifest, dict[str, str]]:
+    """The manifest with new files for those that hold more than it counts, such as what was taken
+    back; they are on the disk, their names are not yet. Copies, since others read the old ones.
+
+    Returns:
+        It, and what its new logs are called by the old ones' names.
+
+    Raises:
+        OSError: the disk refused.
+        CorruptMemoryError: what is to be copied is damaged.
+    """
+    logs: dict[str, str] = {}
+    for name, length in manifest.log_lengths.items():
+        if (folder.path / name).stat().st_size > length:
+            path = folder.new("log")
+            folder.disk.copy(folder.path / name, path, length)
+            logs[name] = path.name
+    generations = [
+        replace(
+            one, logs=[LogPart(logs.get(part.name, part.name), part.length) for part in one.logs]
+        )
+        for one in manifest.generations
+    ]
+    segments = [folder.shortened(entry) for entry in manifest.segments]
+    return replace(manifest, generations=generations, segments=segments), logs

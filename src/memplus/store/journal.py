@@ -11,11 +11,12 @@ from __future__ import annotations
 import array
 import contextlib
 import json
+import random
 import sqlite3
 import sys
 import time
 import zlib
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -32,7 +33,7 @@ from memplus.store.database import Database, connect, refusals_named
 from memplus.store.disk import Disk
 from memplus.store.manifest import FILE_NAME
 
-__all__ = ["VERSION", "Commit", "Journal", "Place", "now"]
+__all__ = ["VERSION", "Commit", "Journal", "Place", "born", "now"]
 
 VERSION = 3
 """Kept as SQLite's ``user_version``, which version 1 left at 0."""
@@ -238,11 +239,19 @@ class Journal:
         writes: int,
         commits: int,
         without: Iterable[int] = (),
+        logs: Mapping[str, str] = {},
         shared: bool = False,
     ) -> None:
         """A new database with the rows up to a write and a commit, and without some writes.
 
-        Nothing of the others is left in it, not even in free pages. ``shared``: see ``create``.
+        Nothing of the others is left in it, not even in free pages.
+
+        Args:
+            path: the new file.
+            writes, commits: the last ones that it has.
+            without: ids of writes that it lacks.
+            logs: new names of logs, by the old ones.
+            shared: see ``create``.
         """
         gone = set(without)
         Journal.create(path, self.disk, shared=shared)
@@ -253,7 +262,7 @@ class Journal:
                 kept = (_bound(_values(row)[:-1]) for row in rows if row.id not in gone)
                 target.executemany(_WRITES, kept)
             with contextlib.closing(self._commits(commits)) as found:
-                target.executemany(_COMMITS, (_values(row) for row in found))
+                target.executemany(_COMMITS, (_in_another_log(row, logs) for row in found))
             self.disk.step("journal commit", path)
             target.execute("COMMIT")
 
@@ -364,6 +373,14 @@ def _values(row: Fields) -> tuple[Any, ...]:
     return tuple(getattr(row, name) for name in type(row).model_fields)
 
 
+def _in_another_log(commit: _Commit, logs: Mapping[str, str]) -> tuple[Any, ...]:
+    """Its values where logs are called otherwise."""
+    if commit.log not in logs:
+        return _values(commit)
+    values = _values(commit.model_copy(update={"log": logs[commit.log]}))[:-1]
+    return (*values, _crc((*values, b"")))
+
+
 def _bound(row: Sequence[Any]) -> tuple[object, ...]:
     """A row of ``writes`` as it is handed over, with its checksum: source and text as bytes."""
     texts = {index: _utf8(row[index]) for index in (2, 7)}
@@ -406,3 +423,13 @@ def _expected_schema(version: int = VERSION) -> Schema:
 def now() -> float:
     """Seconds since 1970, as the journal notes them; what no date can show becomes one that can."""
     return min(max(0.0, time.time()), LATEST)
+
+
+def born() -> float:
+    """When a memory is made: a moment of the last second, drawn at random.
+
+    What a writer of an earlier memory of its name may still put in place is told by this moment
+    from what is this memory's; so it must differ also where a clock was set back, stands still or
+    shows what no date can.
+    """
+    return max(0.0, now() - 1) + random.SystemRandom().random()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,10 +21,10 @@ from memplus.memory.state import Memory
 from memplus.store.blocks import Container, read_records
 from memplus.store.container_contents import Expected, check_segment
 from memplus.store.folder import Folder, parts_of
-from memplus.store.history import kept_generations, manifest_at
+from memplus.store.history import kept_generations, manifest_at, nothing_behind
 from memplus.store.journal import Commit, Journal, Place, now
 from memplus.store.limits import Limits
-from memplus.store.manifest import Generation, Hold, LogPart, Manifest, retire
+from memplus.store.manifest import NAME, Generation, Hold, LogPart, Manifest, retire
 from memplus.store.pending import Pending, Prepared
 from memplus.store.segments import Segments, long_term_tables, waiting_bytes
 from memplus.store.snapshot import (
@@ -255,19 +255,27 @@ class Keeper:
 
     def go_back(self, commit: Commit) -> None:
         """Make a kept state, that of ``commit``, the present one; load the memory anew then."""
+        changed, logs = nothing_behind(self.folder, manifest_at(self.manifest, commit))
         path = self.folder.new("journal")
-        self._copy_journal(path, commit.writes, commit.number)
-        changed = manifest_at(self.manifest, commit)
+        self._copy_journal(path, commit.writes, commit.number, logs=logs)
         changed = replace(changed, journal=path.name, hold=_following(self.manifest))
         self._use_journal(path)
         changed.save(self.folder.path, self.folder.disk)
+        self.segments.clear()  # none of what was taken back is in use
         self._took_place(changed)
 
     def _copy_journal(
-        self, path: Path, writes: int, commits: int, without: Iterable[int] = ()
+        self,
+        path: Path,
+        writes: int,
+        commits: int,
+        without: Iterable[int] = (),
+        logs: Mapping[str, str] = {},
     ) -> None:
         shared = self.manifest.hold is not None
-        self.journal.copy(path, writes=writes, commits=commits, without=without, shared=shared)
+        self.journal.copy(
+            path, writes=writes, commits=commits, without=without, logs=logs, shared=shared
+        )
 
     def _use_journal(self, path: Path) -> None:
         self.folder.disk.sync(self.folder.path)
@@ -303,12 +311,14 @@ class Keeper:
         )
         numbers = (changed.commit, changed.changed, changed.writes, changed.tokens, changed.waiting)
         commit = Commit(*numbers, *entry)
+        aside = self.folder.new(f".{NAME}")
         self.folder.disk.together(
             lambda: self.journal.add(commit, prepared.passages, before.writes),
-            lambda: changed.save_aside(self.folder.path, self.folder.disk),
+            lambda: changed.save_aside(aside, self.folder.disk),
             *waits,
         )
-        changed.settle(self.folder.path, self.folder.disk)
+        changed.settle(aside, self.folder.disk)
+        self.folder.known.discard(aside.name)
         self._took_place(changed)
 
     def _took_place(self, changed: Manifest) -> None:

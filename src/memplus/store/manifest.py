@@ -209,28 +209,27 @@ class Manifest:
         Raises:
             LeaseLostError: another writer has put its own there.
         """
-        self.save_aside(folder, disk)
-        self.settle(folder, disk)
+        aside = folder / f".{NAME}-{secrets.token_hex(8)}"
+        self.save_aside(aside, disk)
+        self.settle(aside, disk)
 
-    def save_aside(self, folder: Path, disk: Disk) -> None:
-        """The first half: on the disk, but not yet true."""
-        disk.put_aside(self.content(), folder / self._aside)
+    def save_aside(self, aside: Path, disk: Disk) -> None:
+        """The first half: on the disk, but not yet true; ``aside`` is a name that nobody else has,
+        neither another writer nor a commit of this one that was interrupted and is still at it."""
+        disk.put_aside(self.content(), aside)
 
-    def settle(self, folder: Path, disk: Disk) -> None:
+    def settle(self, aside: Path, disk: Disk) -> None:
         """The second half: what was saved aside is what the memory is.
 
         Raises:
             LeaseLostError: another writer has put its own there.
         """
         if self.place == NAME:
-            disk.put_in_place(folder / self._aside, folder / NAME)
-        elif not disk.claim(folder / self._aside, folder / self.place):
+            disk.put_in_place(aside, aside.with_name(NAME))
+        elif not disk.claim(aside, aside.with_name(self.place)):
+            with contextlib.suppress(OSError):
+                disk.remove(aside)
             raise LeaseLostError(self.id)
-
-    @property
-    def _aside(self) -> str:
-        # Two writers of a shared folder must not take each other's file for their own.
-        return f".{NAME}" if self.hold is None else f".{NAME}-{self.hold.session}"
 
     def content(self) -> bytes:
         """As it lies on the disk."""

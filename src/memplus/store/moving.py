@@ -11,7 +11,13 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
-from memplus.errors import LeaseLostError, MemoryExistsError, MemplusError, StorageError
+from memplus.errors import (
+    LeaseLostError,
+    MemoryExistsError,
+    MemplusError,
+    StorageError,
+    UnknownMemoryError,
+)
 from memplus.store.directory import Directory
 from memplus.store.exchange import check_files
 from memplus.store.folder import Folder
@@ -32,15 +38,21 @@ def move(
     """Move a memory, of which the caller has the right to write; see ``Administration.move``.
 
     Raises:
+        UnknownMemoryError: it was moved or deleted before the caller had that right.
         MemoryExistsError: there is one of that name in the target.
         MemoryBusyError: another process makes one of that name there.
         LeaseLostError: another writer took it over meanwhile; it stays where it is.
         CorruptMemoryError: the memory, or its copy, is damaged; it stays where it is.
         StorageError: the disk refused; the memory is in one of the two directories, whole.
     """
+    # Looked at before it waits for the target: so a move that waits has the memory, which stays
+    # where it is meanwhile. Were all of a circle of moves to wait for each other, the last one
+    # that looked would have seen the memory that the next one has.
+    if name not in source:
+        raise UnknownMemoryError(name, store=source.path)
+    _require_none(target, name)
     with target.lock(name, wait), target.named_errors():
-        if name in target:
-            raise MemoryExistsError(name, store=target.path)
+        _require_none(target, name)
         hashed = source.folder(name).name
         leaving, moved = source.folder(name), source.aside(f"{MOVED}{hashed}")
         arriving = target.aside(f"{ARRIVING}{hashed}")
@@ -78,6 +90,11 @@ def move(
                 source.disk.rename(moved, leaving)
                 undo()
                 raise MemoryExistsError(name, store=target.path) from error
+
+
+def _require_none(target: Directory, name: str) -> None:
+    if name in target:
+        raise MemoryExistsError(name, store=target.path)
 
 
 def _require_room(source: Directory, name: str, target: Directory) -> None:

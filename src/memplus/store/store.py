@@ -39,7 +39,7 @@ from memplus.store.directory import MARK, Directory
 from memplus.store.disk import Disk
 from memplus.store.erasing import take_contents
 from memplus.store.folder import Folder
-from memplus.store.journal import Journal, now
+from memplus.store.journal import Journal, born
 from memplus.store.keeper import Keeper
 from memplus.store.leases import Lease
 from memplus.store.limits import Limits
@@ -265,7 +265,7 @@ class MemoryStore(Administration):
                 config=model.memory_config.identifying(),
                 journal=journal.name,
                 rows=made.rows,
-                created=now(),
+                created=born(),
             )
             keeper = Keeper(folder, manifest, self.limits, writable=True)
             try:

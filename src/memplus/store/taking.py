@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,7 +22,6 @@ from memplus.errors import LeaseLostError, MemoryBusyError, MemplusError
 from memplus.memory.checks import require
 from memplus.store.database import companions, unapplied
 from memplus.store.directory import Directory
-from memplus.store.disk import Disk
 from memplus.store.folder import Folder
 from memplus.store.journal import Journal
 from memplus.store.leases import Holder
@@ -187,7 +185,7 @@ def _put_in_place(taken: Manifest, folder: Folder) -> Manifest:
 
 
 def _copy_journal(folder: Folder, manifest: Manifest, path: Path) -> None:
-    with _files_copied(folder.path / manifest.journal, folder.disk) as old:
+    with _files_copied(folder.path / manifest.journal, folder) as old:
         old.check(manifest.writes)
         numbers = [commit.number for commit in old.commits(manifest.commit)]
         there = manifest.commit in numbers[-1:]
@@ -197,33 +195,45 @@ def _copy_journal(folder: Folder, manifest: Manifest, path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _files_copied(path: Path, disk: Disk) -> Iterator[Journal]:
-    """A journal that another process may hold locks of, opened elsewhere.
+def _files_copied(path: Path, folder: Folder) -> Iterator[Journal]:
+    """A journal that another process may hold locks of, opened under another name.
+
+    What a kill leaves of it lies in the memory's folder, where the next writer clears it away.
 
     Raises:
         OSError: it goes on changing, or the disk refused.
     """
-    with tempfile.TemporaryDirectory(prefix="memplus-") as folder:
-        for look in range(_LOOKS):
-            copies = Path(folder) / str(look)
-            copies.mkdir()
-            if _copied(path, copies):
+    copy = folder.new("journal")
+    folder.disk.step("create", copy)
+    try:
+        for _ in range(_LOOKS):
+            if _copied(path, copy):
                 break
+            _remove(copy)
         else:
             raise OSError(11, "the journal goes on changing", str(path))
-        journal = Journal(copies / path.name, disk, writable=True)
+        journal = Journal(copy, folder.disk, writable=True)
         try:
             yield journal
         finally:
             journal.close()
+    finally:
+        with contextlib.suppress(OSError):  # the next writer will
+            _remove(copy)
 
 
-def _copied(path: Path, folder: Path) -> bool:
+def _remove(database: Path) -> None:
+    for name in companions(database.name):
+        database.with_name(name).unlink(missing_ok=True)
+
+
+def _copied(path: Path, copy: Path) -> bool:
     """Copy a database and what lies beside it; whether they stayed as they were meanwhile."""
     before = _stamps(path)
     for file in (path, *unapplied(path)):
+        beside = copy.with_name(copy.name + file.name.removeprefix(path.name))
         try:
-            shutil.copyfile(file, folder / file.name, follow_symlinks=False)
+            shutil.copyfile(file, beside, follow_symlinks=False)
         except FileNotFoundError:
             if file == path:
                 raise
