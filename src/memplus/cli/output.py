@@ -43,6 +43,7 @@ class Output:
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
+        self._answered = False  # the one document is out
         self.text = Console(highlight=False, soft_wrap=True)
         self.notes = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -54,6 +55,7 @@ class Output:
         """
         if self.as_json:
             _write_json(data)
+            self._answered = True
         else:
             show(self.text)
 
@@ -62,8 +64,8 @@ class Output:
         self.notes.print(line, markup=False)
 
     def error(self, error: MemplusError) -> None:
-        """Message and hint on stderr, or as JSON on stdout."""
-        if self.as_json:
+        """Message and hint on stderr, or as JSON on stdout where nothing else is the document."""
+        if self.as_json and not self._answered:
             body = {
                 "type": type(error).__name__,
                 "message": error.message,
