@@ -5,12 +5,15 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.cli.conftest import NOTE, QUESTION, Run
+from typer.main import get_command
 
-from memplus.cli.main import main
+from memplus.cli.main import app, main
 from memplus.mplus.asking import Answer
 from memplus.mplus.model import MPlus
 
@@ -148,3 +151,16 @@ def test_the_version_and_the_help_end_well(capsys: pytest.CaptureFixture[str]) -
             main(arguments)
         assert ended.value.code == 0
     assert "--install-completion" in capsys.readouterr().out
+
+
+def without_json(command: Any, name: str = "") -> Iterator[str]:
+    """Names of the commands that do not take ``--json``."""
+    for own, child in getattr(command, "commands", {}).items():
+        yield from without_json(child, f"{name} {own}".strip())
+    runs = not getattr(command, "commands", {})
+    if runs and not any("--json" in one.opts for one in command.params):
+        yield name
+
+
+def test_every_command_but_the_servers_takes_json() -> None:
+    assert list(without_json(get_command(app))) == ["serve", "mcp"]
