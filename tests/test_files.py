@@ -32,6 +32,23 @@ def test_a_file_takes_its_place_only_when_the_block_ends_well(tmp_path: Path) ->
     assert (path.read_bytes(), names(tmp_path)) == (b"new", ["a"])
 
 
+def test_what_a_killed_process_left_is_removed_once_it_is_old(tmp_path: Path) -> None:
+    others = (".a.notes", ".b.12345678.aside", ".a.87654321.aside", "b.aside")
+    for name in (*others, ".a.12345678.aside"):
+        (tmp_path / name).touch()
+        if name != ".a.87654321.aside":  # perhaps another process is at work on it
+            os.utime(tmp_path / name, (0, 0))
+    write_aside(tmp_path / "a", b"new")
+    assert names(tmp_path) == sorted(["a", *others])
+
+
+def test_a_refusal_that_a_library_tells_is_a_storage_error(tmp_path: Path) -> None:
+    said = "I/O error: No space left on device (os error 28)"
+    with pytest.raises(StorageError, match="No space left"), aside(tmp_path / "a"):
+        raise RuntimeError(said)
+    assert names(tmp_path) == []
+
+
 def test_a_new_file_has_the_rights_that_the_user_asks_for(tmp_path: Path) -> None:
     mask = os.umask(0o027)
     try:

@@ -9,17 +9,20 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from memplus.errors import MemoryBusyError, NotFoundError, UsageError
-from memplus.errors.base import storage_error
+from memplus.errors.base import storage_error, storage_errors
 
-__all__ = ["as_path", "aside", "flush", "locked", "refuse_place_in_store", "write_aside"]
+__all__ = ["as_path", "aside", "flush", "is_left", "locked", "refuse_place_in_store", "write_aside"]
 
 _POLL_SECONDS = 0.02
+_SUFFIX = ".aside"
+_LEFT_SECONDS = 24 * 3600
 _STORE_ENTRIES = ("store", "memories", "locks")
 """What lies in every store's directory (``memplus.store``)."""
 
@@ -79,7 +82,8 @@ def locked(path: str | os.PathLike[str], *, wait: float | None = 0.0) -> Iterato
 def aside(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A new file beside ``path`` that takes its place when the block ends well.
 
-    A symbolic link stays, and what it leads to is replaced.
+    A symbolic link stays, and what it leads to is replaced. What killed processes left of their new
+    files for the same place is removed once it is a day old.
 
     Raises:
         UsageError: the path names no file, or leads into a store of memories, whose files are its
@@ -89,23 +93,40 @@ def aside(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = _named(path)
     refuse_place_in_store(target)
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    except OSError as error:
-        raise storage_error(target, error) from error
-    temporary = Path(name)
-    try:
-        os.close(handle)
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(target)
-        _flush_folder(target.parent)
-    except OSError as error:
-        raise storage_error(target, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with storage_errors(target):  # also those that a library which writes the file has words for
+        begin = f".{target.name}."
+        handle, name = tempfile.mkstemp(prefix=begin, suffix=_SUFFIX, dir=target.parent)
+        temporary = Path(name)
+        try:
+            os.close(handle)
+            yield temporary
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(target)
+            _flush_folder(target.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _remove_left(target)
+
+
+def _remove_left(target: Path) -> None:
+    """Remove new files for a place that nobody has written to for a day: their writers are gone."""
+    begin = f".{target.name}."
+    with contextlib.suppress(OSError):
+        for one in os.scandir(target.parent):
+            ours = one.name.startswith(begin) and one.name.endswith(_SUFFIX)
+            if ours and one.is_file(follow_symlinks=False) and is_left(one):
+                os.unlink(one)
+
+
+def is_left(entry: os.DirEntry[str]) -> bool:
+    """Whether what was written aside has not been touched for a day, longer than any save lasts.
+
+    Raises:
+        OSError: it is gone meanwhile.
+    """
+    return time.time() - entry.stat(follow_symlinks=False).st_mtime > _LEFT_SECONDS
 
 
 def _named(path: str | os.PathLike[str]) -> Path:

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from tests.cli.conftest import Run
 
+from memplus.bench import make_task
+from memplus.systems.nothing import NothingSession
+
 GIVEN = ("--lengths", "0", "--items", 1, "--set", "kinds=notes", "--set", "seeds=1")
 
 
@@ -153,3 +156,24 @@ def test_several_benchmarks_are_put_into_one_comparison(
     assert (kept.code, "move it away" in kept.err) == (2, True)
     refused = run("bench", "all", "--tasks", "recall", "--model", tiny, "--out", tmp_path)
     assert "task cannot be 'recall'" in refused.err
+
+
+@pytest.mark.long
+def test_a_failed_answer_is_told_beside_the_one_document(
+    run: Run, tmp_path: Path, tiny: Path, book: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*given: object, **options: object) -> None:
+        raise RuntimeError("no more room")
+
+    monkeypatch.setattr(NothingSession, "ask", failing)
+    given = ("--model", tiny, "--texts", book, "--system", "nothing", "--json")
+    ran = run("bench", "retention", *given, *GIVEN, "--out", tmp_path / "one")
+    assert (ran.code, ran.data["task"]) == (1, "retention")
+    assert "no more room" in ran.err
+    task = make_task(
+        "retention", {"kinds": "notes", "seeds": "1"}, small=False, items=1, lengths=(0,)
+    )
+    monkeypatch.setattr(type(task), "small", lambda: task)
+    ran = run("bench", "all", "--tasks", "retention", "--small", *given, "--out", tmp_path / "all")
+    assert (ran.code, len(ran.data["benchmarks"])) == (1, 1)
+    assert "no more room" in ran.err

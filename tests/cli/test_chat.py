@@ -1,5 +1,6 @@
 """``memplus chat``: what a person sees."""
 
+import errno
 import io
 import sys
 from pathlib import Path
@@ -44,6 +45,45 @@ def test_an_input_that_takes_no_bytes_but_text_loses_no_line_before_them(
     ran = run("chat", *place)
     assert (ran.code, ran.out) == (2, "noted\n")
     assert ran.err.startswith("error: The message is not valid text: it holds U+DCE9 at character")
+    assert run("ask", QUESTION, *place).out == "4821\n"
+
+
+class Closed(io.StringIO):
+    """An input that is closed, or an output, after so many lines."""
+
+    def __init__(self, text: str = "", after: int = 0) -> None:
+        super().__init__(text)
+        self.left = after
+
+    def readline(self, size: int | None = -1, /) -> str:
+        self.left -= 1
+        if self.left < 0:
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        return super().readline() if size is None else super().readline(size)
+
+    def flush(self) -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+
+def test_what_was_said_before_the_input_failed_is_kept(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = ("--memory", tmp_path / "m.memory")
+    monkeypatch.setattr(sys, "stdin", Closed(f"{NOTE}\n", after=1))
+    ran = run("chat", *place)
+    assert ran.code == 1
+    assert ran.err.startswith("error: Standard input cannot be used: it is closed.\n")
+    assert run("ask", QUESTION, *place).out == "4821\n"
+
+
+def test_what_was_said_before_the_reader_went_away_is_kept(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = ("--memory", tmp_path / "m.memory")
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{NOTE}\n"))
+    with monkeypatch.context() as within:
+        within.setattr(sys, "stdout", Closed())
+        assert run("chat", *place).code == 141
     assert run("ask", QUESTION, *place).out == "4821\n"
 
 

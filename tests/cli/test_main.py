@@ -5,12 +5,15 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.cli.conftest import NOTE, QUESTION, Run
+from typer.main import get_command
 
-from memplus.cli.main import main
+from memplus.cli.main import app, main
 from memplus.mplus.asking import Answer
 from memplus.mplus.model import MPlus
 
@@ -83,7 +86,54 @@ def test_a_reader_that_goes_away_is_no_failure_worth_a_word(tmp_path: Path) -> N
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False)
     os.close(writing)
     assert done.stderr == b""
-    assert done.returncode in (1, 141)
+    assert done.returncode == 141
+
+
+def in_a_shell(line: str) -> tuple[int, str]:
+    """Exit code and stderr of a command with redirections."""
+    command = f"{sys.executable} -m memplus.cli.main {line}"
+    done = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, text=True, check=False)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no device that is full")
+@pytest.mark.parametrize("shown", ["models", "models --json", "--version", "--help"])
+def test_an_output_that_is_full_is_one_clear_error(shown: str) -> None:
+    code, said = in_a_shell(f"{shown} >/dev/full")
+    assert code == 1
+    assert said.startswith("error: Standard output cannot be used: No space left on device.\n")
+    assert "Traceback" not in said
+
+
+def test_an_output_that_takes_nothing_keeps_no_error_from_being_told() -> None:
+    code, said = in_a_shell("memories show nosuch --store /nosuch/store --json >&-")
+    assert (code, said.splitlines()[0]) == (
+        2,
+        "error: There is no store of memories /nosuch/store.",
+    )
+
+
+@pytest.mark.parametrize("line", ["ask --questions - <&-", "mcp --store STORE <&-"])
+def test_a_closed_input_is_one_clear_error(tmp_path: Path, line: str) -> None:
+    code, said = in_a_shell(line.replace("STORE", str(tmp_path / "store")))
+    assert code == 1
+    assert said.startswith("error: Standard input cannot be used: it is closed.\n")
+    assert "Traceback" not in said
+
+
+def test_a_closed_output_is_one_clear_error() -> None:
+    code, said = in_a_shell("models >&-")
+    assert (code, said.count("\n")) == (1, 2)
+    assert said.startswith("error: Standard output cannot be used: it is closed.\n")
+
+
+def test_a_reader_of_the_help_that_goes_away_ends_with_141() -> None:
+    command = [sys.executable, "-m", "memplus.cli.main", "--help"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 def test_ctrl_c_ends_with_130(run: Run, told: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,3 +151,16 @@ def test_the_version_and_the_help_end_well(capsys: pytest.CaptureFixture[str]) -
             main(arguments)
         assert ended.value.code == 0
     assert "--install-completion" in capsys.readouterr().out
+
+
+def without_json(command: Any, name: str = "") -> Iterator[str]:
+    """Names of the commands that do not take ``--json``."""
+    for own, child in getattr(command, "commands", {}).items():
+        yield from without_json(child, f"{name} {own}".strip())
+    runs = not getattr(command, "commands", {})
+    if runs and not any("--json" in one.opts for one in command.params):
+        yield name
+
+
+def test_every_command_but_the_servers_takes_json() -> None:
+    assert list(without_json(get_command(app))) == ["serve", "mcp"]

@@ -92,3 +92,9 @@ def test_removing_what_is_not_there_is_a_usage_error(run: Run) -> None:
     assert "There is no model 'smollm2' in the cache" in ran.err
     assert "relative path" not in ran.err  # it is no path that was given
     assert run("models", "remove", "..").code == 2
+
+
+def test_sizes_have_one_name(run: Run) -> None:
+    listed = run("models", "--json").data
+    for one in listed["models"]:
+        assert sorted(one) == ["bytes", "licence", "name", "parameters", "purpose"]

@@ -42,6 +42,15 @@ def test_error_as_json_is_one_document(capsys: pytest.CaptureFixture[str]) -> No
     assert body["exit_code"] == 2
 
 
+def test_an_error_after_the_document_is_told_beside_it(capsys: pytest.CaptureFixture[str]) -> None:
+    out = Output(as_json=True)
+    out.result({"a": 1}, show=show)
+    out.error(EmptyTextError())
+    captured = capsys.readouterr()
+    assert json.loads(captured.out) == {"a": 1}
+    assert captured.err.startswith("error: ")
+
+
 def progress_lines(capsys: pytest.CaptureFixture[str]) -> str:
     with Output(as_json=False).progress() as report:
         for done in range(4):

@@ -67,6 +67,7 @@ SAMPLES: list[MemplusError] = [
     errors.BenchmarkFailedError("sort/bm25", count=2, first="sort/bm25: OSError: full"),
     errors.DamagedRunError("runs/a/answers.jsonl", line=12),
     errors.StorageError("m.mem", reason="no space left on device"),
+    errors.StreamError("Standard output", OSError(28, "No space left on device")),
     errors.TrainingError("there is no checkpoint"),
     errors.NotFiniteResultError("confidence"),
     errors.NotFiniteError("the loss", task="completion", step=7),

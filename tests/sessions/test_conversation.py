@@ -1,3 +1,4 @@
+import signal
 from dataclasses import replace
 from typing import Any
 
@@ -48,6 +49,59 @@ def test_a_turn_that_is_refused_waits_and_no_other_is_written_twice(
     talk.close()
     everything = sum(len(model.encode(turn.text)) for turn in turns)
     assert memory.tokens + len(memory.tail) == everything
+
+
+def test_ctrl_c_while_a_turn_is_written_writes_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_mplus()
+    memory = model.new_memory()
+    talk = Conversation(model, memory, window=1)
+    write = model.write
+
+    def pressed(*given: Any, **how: Any) -> Any:
+        done = write(*given, **how)
+        signal.raise_signal(signal.SIGINT)
+        return done
+
+    monkeypatch.setattr(model, "write", pressed)
+    with pytest.raises(KeyboardInterrupt):
+        talk.say("The gate is red.")
+    monkeypatch.setattr(model, "write", write)
+    talk.close()
+    assert memory.tokens + len(memory.tail) == len(model.encode(" The gate is red."))
+
+
+@pytest.mark.parametrize("chunks", [3, 3.5])
+def test_a_turn_whose_writing_is_cut_short_goes_on_where_it_was(
+    monkeypatch: pytest.MonkeyPatch, chunks: float
+) -> None:
+    model = make_mplus()
+    memory, undisturbed = model.new_memory(), model.new_memory()
+    size = model.memory_config.chunk_tokens
+    said = "abcdefgh" * size
+    while len(model.encode(f" {said}")) > chunks * size:
+        said = said[:-1]
+    advance, passes = model._writer.advance, []
+
+    def cut_short(*given: Any) -> None:
+        advance(*given)
+        passes.append(given)
+        if len(passes) in (2, 3):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as within:
+        within.setattr(model._writer, "advance", cut_short)
+        talk = Conversation(model, memory, window=1)
+        for act in (lambda: talk.say(said), talk.close):
+            with pytest.raises(KeyboardInterrupt):
+                act()
+        talk.close()
+    other = Conversation(model, undisturbed, window=1)
+    other.say(said)
+    other.close()
+    assert [one.tokens for one in memory.writes] == [one.tokens for one in undisturbed.writes]
+    assert memory.tail == undisturbed.tail
+    question = "What is red?"
+    assert model.ask(memory, question).evidence == model.ask(undisturbed, question).evidence
 
 
 def test_only_questions_are_answered_without_a_chat_template() -> None:

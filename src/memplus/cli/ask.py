@@ -65,7 +65,7 @@ def ask(
     with place.reading(model) as opened:
         if streamed:
             answers = [model.ask(opened, asked[0], stream=print_piece, **limits)]
-            sys.stdout.write("\n")
+            print_piece("\n")
         else:
             answers = model.ask(opened, asked, **limits)
     found = [{"question": one, **asdict(answer)} for one, answer in zip(asked, answers)]

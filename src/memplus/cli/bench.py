@@ -148,7 +148,7 @@ def _command(name: str) -> Callable[..., None]:
         put_text(folder / "table.md", markdown([found]))
         show = {"folder": str(folder), **found.to_dict()}
         output.result(show, show=lambda console: show_benchmark(console, found, folder))
-        _require_whole([found])
+        _require_whole([found], output)
 
     return run
 
@@ -214,7 +214,7 @@ def run_all(
             show_benchmark(console, one, out / one.task)
 
     output.result(show, show=shown)
-    _require_whole(found)
+    _require_whole(found, output)
 
 
 @bench.command("list")
@@ -426,17 +426,19 @@ def _made(
     return Made(" ".join([*command, f"--dtype {dtype} --data DATA"]), dtype, threads, remark)
 
 
-def _require_whole(found: list[Benchmark]) -> None:
+def _require_whole(found: list[Benchmark], output: Output) -> None:
     """Refuse to end well where something failed: what failed has no figure.
 
     Raises:
-        BenchmarkFailedError: some answers are missing.
+        Exit: some answers are missing; which has been said beside the result.
     """
     failed = [(one.task, result) for one in found for result in one.results if result.errors]
     if failed:
         task, first = failed[0]
-        raise BenchmarkFailedError(
+        error = BenchmarkFailedError(
             ", ".join(f"{task}/{result.system}" for task, result in failed),
             count=sum(result.errors for _, result in failed),
             first=f"{task}/{first.system}: {first.first_error}",
         )
+        output.error(error)
+        raise typer.Exit(error.exit_code)

@@ -10,7 +10,7 @@ import typer
 
 from memplus.cli.flags import ModelFlags, OutputFlags, WritingFlags, with_groups
 from memplus.cli.output import Output, print_piece
-from memplus.errors import MemplusError
+from memplus.errors import MemplusError, StreamError
 
 __all__ = ["chat"]
 
@@ -37,7 +37,7 @@ def chat(
     out = shown.open()
     model = chosen.load()
     turns = []
-    refused: MemplusError | None = None
+    refused: MemplusError | BrokenPipeError | None = None
     stream = print_piece if sys.stdout.isatty() and not out.as_json else None
     with place.writing(model) as target:
         talk = Conversation(model, target, window=window)
@@ -49,10 +49,10 @@ def chat(
                 turns.append(turn)
                 if not out.as_json:
                     shown_already = stream is not None and turn.reply
-                    out.text.print("" if shown_already else turn.reply or "noted", markup=False)
+                    out.line("" if shown_already else turn.reply or "noted")
         except KeyboardInterrupt:
             out.note("")
-        except MemplusError as error:
+        except (MemplusError, BrokenPipeError) as error:
             if not turns:
                 raise
             refused = error  # what was said before is kept all the same
@@ -64,7 +64,14 @@ def chat(
 
 
 def _next_line(out: Output) -> str:
-    """One line of standard input with its end; empty at the end of the input."""
+    """One line of standard input with its end; empty at the end of the input.
+
+    Raises:
+        StreamError: the input is closed, or a folder.
+    """
     if sys.stdin.isatty():
         out.notes.print("> ", end="")
-    return sys.stdin.readline()
+    try:
+        return sys.stdin.readline()
+    except OSError as error:
+        raise StreamError("Standard input", error) from error

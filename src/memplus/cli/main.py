@@ -7,12 +7,13 @@ before: ``memplus --help`` is immediate.
 
 from __future__ import annotations
 
-import os
+import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 import memplus
 from memplus.cli.ask import ask
@@ -27,22 +28,58 @@ from memplus.cli.mcp import mcp
 from memplus.cli.memories import memories
 from memplus.cli.models import models
 from memplus.cli.options import Chosen
-from memplus.cli.output import INTERRUPTED, Output, print_any_character, read_any_bytes
+from memplus.cli.output import (
+    INTERRUPTED,
+    STDOUT,
+    Output,
+    fill_closed_streams,
+    give_up,
+    print_any_character,
+    print_piece,
+    read_any_bytes,
+    to_stdout,
+)
 from memplus.cli.plot import plot
 from memplus.cli.pull import pull
 from memplus.cli.serve import serve
 from memplus.cli.tell import tell
 from memplus.cli.train import train
 from memplus.cli.write import write
-from memplus.errors import MemplusError, UsageError
+from memplus.errors import MemplusError, StreamError, UsageError
 from memplus.errors.base import storage_error
 
 __all__ = ["app", "main"]
 
 _READER_GONE = 141
 
+
+class _ReaderGoneError(Exception):
+    """Nobody reads the output on: a broken pipe, for which the framework would end with 1."""
+
+
+@contextlib.contextmanager
+def _noticing() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise _ReaderGoneError from error
+
+
+class _Commands(TyperGroup):
+    """All commands; what a broken pipe means is decided in ``main``."""
+
+    def make_context(self, *given: Any, **options: Any) -> Any:
+        with _noticing():  # help and version are shown here
+            return super().make_context(*given, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _noticing():
+            return super().invoke(ctx)
+
+
 app = typer.Typer(
     name="memplus",
+    cls=_Commands,
     help="A language model with a long memory in its hidden states.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -52,7 +89,7 @@ app = typer.Typer(
 
 def _show_version(wanted: object) -> None:
     if wanted:
-        sys.stdout.write(f"memplus {memplus.__version__}\n")
+        print_piece(f"memplus {memplus.__version__}\n")
         raise typer.Exit
 
 
@@ -81,18 +118,35 @@ app.add_typer(models)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command and ends the process with its exit code."""
+    fill_closed_streams()
     print_any_character()
     read_any_bytes()
     given = list(sys.argv[1:] if arguments is None else arguments)
     chosen = Chosen()
     try:
         code = _run(given, chosen)
-        sys.stdout.flush()
+    except (BrokenPipeError, _ReaderGoneError):
+        code = _READER_GONE
+    sys.exit(_flushed(code))
+
+
+def _flushed(code: int) -> int:
+    """The exit code, once everything is out or given up."""
+    try:
+        with to_stdout():
+            pass
     except BrokenPipeError:
-        # Nobody reads on. What is left in the buffers must not be tried again at the exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(_READER_GONE)
-    sys.exit(code)
+        give_up(sys.stdout)
+        code = _READER_GONE
+    except StreamError as refused:
+        if not code:
+            Output(as_json=False).error(refused)
+            code = refused.exit_code
+    try:
+        sys.stderr.flush()
+    except OSError:
+        give_up(sys.stderr)
+    return code
 
 
 def _run(given: Sequence[str], chosen: Chosen) -> int:
@@ -103,8 +157,11 @@ def _run(given: Sequence[str], chosen: Chosen) -> int:
     except BrokenPipeError:
         raise
     except OSError as error:
-        # A disk's or a pipe's refusal that no room has named already.
-        return _failed(storage_error(error.filename or "output", error), chosen)
+        # A refusal that no room has named already; one without a file is that of the output.
+        if error.filename:
+            return _failed(storage_error(error.filename, error), chosen)
+        give_up(sys.stdout)
+        return _failed(StreamError(STDOUT, error), chosen)
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except Exception as error:
@@ -114,7 +171,8 @@ def _run(given: Sequence[str], chosen: Chosen) -> int:
 
 
 def _failed(error: MemplusError, chosen: Chosen) -> int:
-    Output(as_json=chosen.as_json).error(error)
+    unheard = isinstance(error, StreamError) and error.fields["path"] == STDOUT
+    Output(as_json=chosen.as_json and not unheard).error(error)
     return error.exit_code
 
 

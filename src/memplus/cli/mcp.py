@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 from typing import Annotated
 
@@ -12,8 +13,9 @@ import typer
 from memplus.cli.flags import ModelFlags, with_groups
 from memplus.cli.opening import load_model
 from memplus.cli.options import Ram, StoreAlone
+from memplus.cli.output import STDOUT
 from memplus.cli.place import made_store
-from memplus.errors import LibraryMissingError
+from memplus.errors import LibraryMissingError, StreamError
 
 __all__ = ["mcp"]
 
@@ -50,6 +52,7 @@ def mcp(
     check_tenant(tenant)
     if only and not memory:
         raise typer.BadParameter("--only needs --memory-name NAME.")
+    _require_streams()
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     services = Services(
         made_store(store, ram=ram),
@@ -60,3 +63,18 @@ def mcp(
     scopes: frozenset[Scope] = frozenset({"read"}) if read_only else frozenset(SCOPES)
     who = Principal(tenant, scopes=scopes, memory=memory if only else "")
     asyncio.run(over_stdio(services, who, memory))
+
+
+def _require_streams() -> None:
+    """Refuse to serve over streams that are closed.
+
+    Raises:
+        StreamError: one of the two is.
+    """
+    name = "Standard input"
+    try:
+        os.read(sys.stdin.fileno(), 0)
+        name = STDOUT
+        os.write(sys.stdout.fileno(), b"")
+    except OSError as error:
+        raise StreamError(name, error) from error

@@ -62,9 +62,11 @@ def _state(one: dict[str, Any]) -> str:
 def _bundled() -> list[dict[str, Any]]:
     from memplus.mplus.bundled import bundled_models
 
-    names = ("name", "purpose", "parameters", "licence", "nbytes")
-    rows = [{name: getattr(one, name) for name in names} for one in bundled_models()]
-    return [{**row, "bytes": row.pop("nbytes")} for row in rows]
+    names = {one: one for one in ("name", "purpose", "parameters", "licence")}
+    names["bytes"] = "nbytes"
+    return [
+        {name: getattr(one, field) for name, field in names.items()} for one in bundled_models()
+    ]
 
 
 def _bases() -> list[dict[str, Any]]:

@@ -9,28 +9,35 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from memplus.errors import MemplusError, NotFiniteResultError
+from memplus.errors import MemplusError, NotFiniteResultError, StreamError
 
 __all__ = [
     "INTERRUPTED",
+    "STDOUT",
     "Output",
     "Report",
+    "fill_closed_streams",
+    "give_up",
     "print_any_character",
     "print_piece",
     "read_any_bytes",
+    "to_stdout",
 ]
 
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C stopped."""
+STDOUT = "Standard output"
+"""Its name in errors."""
 
 # (label, done, total): work reports itself through one of these.
 Report = Callable[[str, int, int], None]
@@ -38,43 +45,66 @@ Report = Callable[[str, int, int], None]
 _PATIENCE_SECONDS = 2.0
 
 
+class _Console(Console):
+    """Leaves it to the entry point what becomes of a command whose reader went away."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 class Output:
     """Where one command writes: text or one JSON document to stdout, the rest to stderr."""
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
-        self.text = Console(highlight=False, soft_wrap=True)
-        self.notes = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._answered = False  # the one document is out
+        self.text = _Console(highlight=False, soft_wrap=True)
+        self.notes = _Console(stderr=True, highlight=False, soft_wrap=True)
 
     def result(self, data: Mapping[str, Any], *, show: Callable[[Console], None]) -> None:
         """Hands over a command's result: ``data`` as JSON, or ``show`` for people.
 
         Raises:
             NotFiniteResultError: a number of the result is infinite or none, which JSON cannot say.
+            StreamError: stdout does not take it.
         """
-        if self.as_json:
-            _write_json(data)
-        else:
-            show(self.text)
+        with to_stdout():
+            if self.as_json:
+                _write_json(data)
+                self._answered = True
+            else:
+                show(self.text)
+
+    def line(self, text: str) -> None:
+        """One line of a result that comes in several, for people.
+
+        Raises:
+            StreamError: stdout does not take it.
+        """
+        with to_stdout():
+            self.text.print(text, markup=False)
 
     def note(self, line: str) -> None:
-        """One line for people, on stderr."""
-        self.notes.print(line, markup=False)
+        """One line for people, on stderr; where that is full, the command goes on."""
+        with suppress(OSError):
+            self.notes.print(line, markup=False)
 
     def error(self, error: MemplusError) -> None:
-        """Message and hint on stderr, or as JSON on stdout."""
-        if self.as_json:
+        """Message and hint on stderr, or as JSON on stdout where nothing else is the document."""
+        if self.as_json and not self._answered:
             body = {
                 "type": type(error).__name__,
                 "message": error.message,
                 "hint": error.hint,
                 "exit_code": error.exit_code,
             }
-            _write_json({"error": body})
-            return
-        self.notes.print(f"error: {error.message}", markup=False, style="red")
-        if error.hint:
-            self.notes.print(error.hint, markup=False)
+            with suppress(StreamError), to_stdout():
+                _write_json({"error": body})
+                return
+        with suppress(OSError):
+            self.notes.print(f"error: {error.message}", markup=False, style="red")
+            if error.hint:
+                self.notes.print(error.hint, markup=False)
 
     @contextmanager
     def progress(self) -> Iterator[Report]:
@@ -100,6 +130,47 @@ class Output:
                 bars.stop()
 
 
+def fill_closed_streams() -> None:
+    """A stream that was closed before the start refuses what is asked of it, as the system says it.
+
+    Python has None in its place, and the next file that is opened would get its number: what a
+    library says to people would go into that file.
+    """
+    refusing = {"stdin": os.O_WRONLY, "stdout": os.O_RDONLY, "stderr": os.O_WRONLY}
+    for name, way in refusing.items():
+        if getattr(sys, name) is None:
+            handle = os.open(os.devnull, way)  # the lowest free number, which is its own
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, os.fdopen(handle, mode, encoding="utf-8"))
+
+
+@contextmanager
+def to_stdout() -> Iterator[None]:
+    """A block that writes to stdout and does nothing else; what it wrote is out when it ends.
+
+    Raises:
+        BrokenPipeError: nobody reads on.
+        StreamError: stdout is closed, or what it leads to is full.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        give_up(sys.stdout)
+        raise StreamError(STDOUT, error) from error
+
+
+def give_up(stream: TextIO) -> None:
+    """What is left in a stream's buffer, and what still comes, goes nowhere.
+
+    It would be tried again at the exit, where Python tells its failure as a traceback.
+    """
+    with suppress(OSError):  # a stand-in for a stream has no number
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def print_any_character() -> None:
     """From now on a character that a terminal's encoding lacks is shown as its code."""
     for stream in (sys.stdout, sys.stderr):
@@ -118,9 +189,13 @@ def read_any_bytes() -> None:
 
 
 def print_piece(piece: str) -> None:
-    """A piece of an answer on stdout, as it comes."""
-    sys.stdout.write(piece)
-    sys.stdout.flush()
+    """A piece of an answer on stdout, as it comes.
+
+    Raises:
+        StreamError: stdout does not take it.
+    """
+    with to_stdout():
+        sys.stdout.write(piece)
 
 
 def _write_json(data: Mapping[str, Any]) -> None:

@@ -14,7 +14,13 @@ import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from memplus.errors import DocumentFormatError, EmptyTextError, NotTextError, StorageError
+from memplus.errors import (
+    DocumentFormatError,
+    EmptyTextError,
+    NotTextError,
+    StorageError,
+    StreamError,
+)
 from memplus.errors.base import storage_error
 
 __all__ = ["Document", "decode", "read_bytes", "read_document", "read_stdin", "source_of"]
@@ -83,9 +89,17 @@ def read_document(path: Path) -> Document:
 
 
 def read_stdin() -> Document:
-    """The text on standard input, under the name ``-``; errors as ``read_document``."""
+    """The text on standard input, under the name ``-``; other errors as ``read_document``.
+
+    Raises:
+        StreamError: it is closed, or a folder.
+    """
     called = "Standard input"
-    return replace(decode(_unpacked(sys.stdin.buffer.read(), called), source=called), source="-")
+    try:
+        raw = sys.stdin.buffer.read()
+    except OSError as error:
+        raise StreamError(called, error) from error
+    return replace(decode(_unpacked(raw, called), source=called), source="-")
 
 
 def read_bytes(path: Path) -> bytes:

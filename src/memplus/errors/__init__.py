@@ -71,6 +71,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 model and memory do not match, 4 corrupt
     |-- DamagedRunError              4   a file of results cannot be resumed
     |-- NotFiniteResultError         1   a number of a result is infinite or none
     |-- StorageError                 1   the disk refused: full, read-only, no permission
+    |   `-- StreamError                  standard input or output is closed, or refuses
     |-- MemoryBusyError              1   another process is writing to the memory
     |   `-- LeaseLostError               it took the memory over from this one
     |-- MemoryChangedError           1   the file has changed since it was loaded
@@ -90,6 +91,7 @@ from memplus.errors.base import (
     NotCachedError,
     NotFoundError,
     StorageError,
+    StreamError,
     UsageError,
 )
 from memplus.errors.bundles import (
@@ -233,6 +235,7 @@ __all__ = [
     "SourceChangedError",
     "StaleCacheError",
     "StorageError",
+    "StreamError",
     "SystemWeightsError",
     "TailError",
     "TokenizerMissingError",

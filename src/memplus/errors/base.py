@@ -16,6 +16,7 @@ __all__ = [
     "NotCachedError",
     "NotFoundError",
     "StorageError",
+    "StreamError",
     "UsageError",
     "shortened",
     "storage_error",
@@ -125,6 +126,25 @@ class StorageError(MemplusError):
         remedy = _REMEDIES.get(fields.get("code"))
         if remedy is not None:
             self.hint = remedy
+
+
+class StreamError(StorageError):
+    """Standard input or standard output is closed, or the system refused it.
+
+    Args:
+        name: which of the two.
+        error: the system's refusal.
+    """
+
+    template = "{path} cannot be used: {reason}."
+    hint = (
+        "Connect it to a terminal, a file or a pipe that takes or gives text; what was written to "
+        "a memory is kept."
+    )
+
+    def __init__(self, name: str, error: OSError) -> None:
+        closed = error.errno == errno.EBADF
+        self._fill(path=name, reason="it is closed" if closed else error.strerror or str(error))
 
 
 _SPACE = "Free some space or choose another place; what was there before is untouched."

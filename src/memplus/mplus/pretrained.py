@@ -126,7 +126,7 @@ class Pretrained(Properties):
             UntrainedBaseError: the name of a base model for which no memory has been trained yet.
             BundleError: a bundle's base is missing or another, or its adapters are not those that
                 it describes.
-            BaseUnavailableError, BaseDigestError, StorageError: a base cannot be fetched.
+            BaseUnavailableError, StorageError: a base cannot be fetched.
             WeightsError: any missing, unexpected or misshapen weight, by name.
             UsageError: ``name`` is no path and no name, or ``base`` is given where no bundle is.
         """
@@ -181,7 +181,7 @@ class Pretrained(Properties):
                 that is loaded already.
             NotADecoderError, UnsupportedModelError, UnknownModelError, MissingWeightsDirectory,
             ConfigError.
-            BaseUnavailableError, BaseDigestError, StorageError: a base model cannot be fetched.
+            BaseUnavailableError, StorageError: a base model cannot be fetched.
         """
         if not isinstance(config, MemoryConfig):
             raise UsageError(f"config must be a MemoryConfig, not {type(config).__name__}.")

@@ -26,7 +26,7 @@ from memplus.backbone.references import BaseReference
 from memplus.config import MemoryConfig, PromptConfig
 from memplus.errors import StorageError
 from memplus.errors.base import storage_errors
-from memplus.files import as_path, flush
+from memplus.files import as_path, flush, is_left
 from memplus.memory.written_text import require_text
 from memplus.mplus.loading import Parts
 from memplus.mplus.locating import NOTICE
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Saved", "save_directory"]
 
+_ASIDE = ".saving-"
 # What a directory holds of a model. A file of the older model that the newer one lacks must go
 # with it: it would be read with the new ones (an index of shards comes before whole weights).
 _OF_A_MODEL = (
@@ -108,6 +109,7 @@ def save_directory(
         for file in [*new.rglob("*"), new]:
             flush(file)
         _swap(new, folder, old)
+        _remove_left(folder)
 
 
 def _write(saved: Saved, folder: Path, storage_dtype: torch.dtype | None) -> None:
@@ -202,11 +204,19 @@ def _swap(new: Path, folder: Path, old: Path) -> None:
 @contextlib.contextmanager
 def _aside(folder: Path) -> Iterator[Path]:
     """A folder inside ``folder``, so on the same disk, that is gone afterwards."""
-    path = Path(tempfile.mkdtemp(prefix=".saving-", dir=folder))
+    path = Path(tempfile.mkdtemp(prefix=_ASIDE, dir=folder))
     try:
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _remove_left(folder: Path) -> None:
+    """Remove what killed saves left; until one has ended well, the only weights may be in there."""
+    with contextlib.suppress(OSError):
+        for one in os.scandir(folder):
+            if one.name.startswith(_ASIDE) and one.is_dir(follow_symlinks=False) and is_left(one):
+                shutil.rmtree(one.path, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from memplus.errors import EmptyTextError
 from memplus.memory.state import Memory
 from memplus.memory.written_text import require_text
 from memplus.mplus.streaming import Pieces, Stream
+from memplus.sessions.interrupt import stoppable
 from memplus.sessions.turns import (
     NOTED,
     chat_prompt,
@@ -61,6 +62,7 @@ class Conversation:
         self.window = window
         self.source = source
         self.turns: list[Turn] = []
+        self._begun = 0  # tokens of the oldest turn that its interrupted writing left in the memory
 
     def say(self, text: str, *, stream: Stream | None = None) -> Turn:
         """Take one turn.
@@ -88,8 +90,7 @@ class Conversation:
     def close(self) -> None:
         """Write the turns that are still in the window; what fills no chunk becomes the tail."""
         while self.turns:  # one that is refused waits on, and those before it are not said again
-            self.model.write(self.memory, self.turns[0].text, source=self.source)
-            del self.turns[0]
+            self._write_oldest()
 
     def _note_or_ask(self, said: str, stream: Stream | None) -> Turn:
         if not is_question(said):
@@ -141,8 +142,32 @@ class Conversation:
 
     def _make_room(self) -> None:
         while self.turns and len(self._window_ids()) > self.window:
-            self.model.write(self.memory, self.turns[0].text, source=self.source)
+            self._write_oldest()
+
+    def _write_oldest(self) -> None:
+        """Write the oldest turn and let it go.
+
+        Ctrl-C waits for that; a second one, or an error, ends the writing between two chunks, and
+        the next call goes on from there. So no part of a turn reaches the memory twice.
+        """
+        said: str | list[int] = self.turns[0].text
+        if self._begun:
+            said = self.model.encode(self.turns[0].text)[self._begun :]
+        held = self._held()
+        with stoppable() as stopped:
+            try:
+                if said:
+                    self.model.write(self.memory, said, source=self.source)
+            except BaseException:
+                self._begun += self._held() - held
+                raise
             del self.turns[0]
+            self._begun = 0
+        if stopped():
+            raise KeyboardInterrupt
+
+    def _held(self) -> int:
+        return self.memory.tokens + len(self.memory.tail)
 
 
 class _Held:

@@ -67,7 +67,13 @@ def test_a_file_becomes_a_checked_value(tmp_path: Path) -> None:
         ("best: {size: 1}\ncups: 7", "cups", "list"),
         ("best: {size: 1}\nloose: [1, x]", "loose.1", "integer"),
         ("best: {size: 1}\nbest: {size: 2}", "best", "line 2 gives it again"),
+        ("best: {size: 1}\n? [a, b]\n: 3", "the whole", "line 2 has it in the place of a field"),
+        ("best: {size: 1, {a: b}: 3}", "the whole", "line 1 has it in the place of a field"),
         ("best: [", "the whole", "not YAML"),
+        ("best: 2024-13-45", "the whole", "not YAML"),
+        ("best: !!bool perhaps", "the whole", "not YAML"),
+        ("best: " + "[" * 5000, "the whole", "not YAML"),
+        ("1: 2\nbest: {size: 1}", "1", "keys should be strings"),
         ("only words", "the whole", "mapping"),
         ("", "the whole", "mapping"),
     ],
@@ -118,12 +124,20 @@ def test_a_config_says_its_kind_before_it_is_read_whole(tmp_path: Path) -> None:
         ("other: 1", None),
         ("- kind", None),
         ("kind: {", None),
+        ("kind: 2024-13-45", None),
         ("", None),
     ):
         path.write_text(text)
         assert config_kind(path) == kind
     with pytest.raises(NotFoundError):
         config_kind(tmp_path / "absent.yaml")
+
+
+def test_a_file_whose_name_looks_like_a_pattern_is_that_file(tmp_path: Path) -> None:
+    path = tmp_path / "part[1].txt"
+    path.touch()
+    (tmp_path / "part1.txt").touch()
+    assert files_of([str(path)], "texts") == [path]
 
 
 def test_patterns_lead_to_files_in_order_and_one_without_any_is_named(tmp_path: Path) -> None:

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from tests.training.conftest import SMALL
+from tokenizers import Tokenizer
 
+from memplus.errors import StorageError
 from memplus.mplus.model import MPlus
+from memplus.training.engine import fresh
 
 
 @pytest.mark.long
@@ -27,3 +32,16 @@ def test_generation_stops_at_the_end_of_the_line(model: MPlus) -> None:
     stops = model.model.generation_config.eos_token_id
     assert model.encode("\n")[0] in stops
     assert model.tokenizer.eos_token_id in stops
+
+
+def test_a_disk_that_is_full_is_named_in_whatever_words_a_library_tells_it(
+    model: MPlus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*given: object, **options: object) -> None:
+        raise RuntimeError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(fresh, "save_file", full)
+    rules = model.tokenizer.backend_tokenizer
+    assert isinstance(rules, Tokenizer)
+    with pytest.raises(StorageError, match="No space left"):
+        fresh.write_fresh(tmp_path / "fresh", SMALL.architecture, rules, seed=0)

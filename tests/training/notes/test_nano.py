@@ -120,6 +120,14 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_read(run: Nano
         train_nano(replace(run, device="nowhere", texts=[]))
 
 
+@pytest.mark.parametrize("stage", [9, -1])
+def test_a_stage_that_the_recipe_lacks_is_refused_before_anything_is_read(
+    run: NanoRun, stage: int
+) -> None:
+    with pytest.raises(ConfigError, match="the recipe's stages are 0 to"):
+        train_nano(replace(run, stage=stage, texts=[]))
+
+
 def test_the_bundled_model_keeps_within_its_size() -> None:
     files = [path for path in BUNDLED["nano"].path.iterdir() if path.is_file()]
     assert {"model.safetensors", "tokenizer.json", "memplus.json"} <= {path.name for path in files}

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import glob
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,12 +43,18 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     for key_node, value_node in node.value:
         key = loader.construct_object(key_node, deep=True)
         value = loader.construct_object(value_node, deep=True)
+        line = key_node.start_mark.line + 1
+        if not isinstance(key, Hashable):
+            reason = f"line {line} has it in the place of a field's name"
+            raise ConfigError(WHOLE, value=key, reason=reason)
         if key in made:
-            line = key_node.start_mark.line + 1
             raise ConfigError(str(key), value=value, reason=f"line {line} gives it again")
         made[key] = value
     return made
 
+
+_NO_VALUE = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
+"""What the library raises for text that is no YAML, and for a date or a tag that holds nonsense."""
 
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
@@ -60,8 +67,10 @@ def files_of(patterns: Sequence[str], field: str) -> list[Path]:
     """
     found: list[Path] = []
     for pattern in patterns:
-        files = sorted(Path(one) for one in glob.glob(pattern, recursive=True))
-        files = [one for one in files if one.is_file()]
+        files = [Path(pattern)]  # a file's own name may hold what stands for others in a pattern
+        if not os.path.isfile(pattern):
+            files = sorted(Path(one) for one in glob.glob(pattern, recursive=True))
+            files = [one for one in files if one.is_file()]
         if not files:
             raise ConfigError(field, value=pattern, reason="there is no such file")
         found += files
@@ -78,7 +87,7 @@ def config_kind(path: Path) -> str | None:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise storage_error(path, error) from error
-    except yaml.YAMLError:
+    except _NO_VALUE:
         return None  # whoever reads it whole says what is wrong
     found = raw.get("kind") if isinstance(raw, Mapping) else None
     return None if found is None else str(found)
@@ -113,7 +122,7 @@ def parse_config_text(text: str, kind: type[_T]) -> _T:
     try:
         # A subclass of the safe loader: it makes plain values only.
         raw = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
+    except _NO_VALUE as error:
         reason = " ".join(str(error).split())
         raise ConfigError(WHOLE, value=text[:40], reason=f"it is not YAML: {reason}") from error
     if not isinstance(raw, Mapping):

@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from memplus.data.corpus import END, PAD
+from memplus.errors.base import storage_errors
 from memplus.training.engine.common_config import Architecture
 
 __all__ = ["write_fresh"]
@@ -26,22 +27,27 @@ _EMBEDDING_SPREAD = 0.03
 
 
 def write_fresh(folder: Path, sizes: Architecture, tokenizer: Tokenizer, seed: int) -> None:
-    """Write config, generation rules, weights and tokenizer into ``folder``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    end, pad = tokenizer.encode(END).ids[0], tokenizer.encode(PAD).ids[0]
-    # An answer ends with its line: the stop is a token, so that no time goes into what follows.
-    stops = {"eos_token_id": [end, tokenizer.encode("\n").ids[0]], "pad_token_id": pad}
-    _write(folder / "config.json", _config(sizes) | stops)
-    _write(folder / "generation_config.json", stops)
-    tokenizer.save(str(folder / "tokenizer.json"))
-    named = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "eos_token": END,
-        "pad_token": PAD,
-        "clean_up_tokenization_spaces": False,
-    }
-    _write(folder / "tokenizer_config.json", named)
-    save_file(_weights(sizes, seed), folder / "model.safetensors", metadata={"format": "pt"})
+    """Write config, generation rules, weights and tokenizer into ``folder``.
+
+    Raises:
+        StorageError, NotFoundError: the disk refused.
+    """
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        end, pad = tokenizer.encode(END).ids[0], tokenizer.encode(PAD).ids[0]
+        # An answer ends with its line: the stop is a token, so that no time goes into what follows.
+        stops = {"eos_token_id": [end, tokenizer.encode("\n").ids[0]], "pad_token_id": pad}
+        _write(folder / "config.json", _config(sizes) | stops)
+        _write(folder / "generation_config.json", stops)
+        tokenizer.save(str(folder / "tokenizer.json"))
+        named = {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "eos_token": END,
+            "pad_token": PAD,
+            "clean_up_tokenization_spaces": False,
+        }
+        _write(folder / "tokenizer_config.json", named)
+        save_file(_weights(sizes, seed), folder / "model.safetensors", metadata={"format": "pt"})
 
 
 def _write(path: Path, values: dict[str, Any]) -> None:

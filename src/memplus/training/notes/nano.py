@@ -15,6 +15,7 @@ from memplus.config import PromptConfig
 from memplus.data.corpus import Corpus, read_texts, train_tokenizer
 from memplus.data.names import OtherNames, name_words
 from memplus.data.notes import PROMPT_TEMPLATE, NameSource
+from memplus.errors import ConfigError
 from memplus.mplus.bundled import BUNDLED
 from memplus.mplus.model import MPlus
 from memplus.mplus.placement import place
@@ -78,12 +79,16 @@ def train_nano(
         progress: called after every step.
 
     Raises:
-        ConfigError: the recipe is wrong, the device is not to be had, or a run is there already.
+        ConfigError: the recipe is wrong or has no such stage, the device is not to be had, or a run
+            is there already.
         NotARunError: there is no checkpoint to resume from.
         EmptyTextError: the files hold no sentence.
         OSError: a file cannot be read or written.
     """
     recipe = load_recipe(run.recipe)
+    if not 0 <= run.stage < len(recipe.stages):
+        reason = f"the recipe's stages are 0 to {len(recipe.stages) - 1}"
+        raise ConfigError("stage", value=run.stage, reason=reason)
     device = place(None, run.device, {}).device
     require_begun(run.out, resume=resume)
     texts = list(read_texts(run.texts))

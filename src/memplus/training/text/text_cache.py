@@ -22,6 +22,7 @@ from torch import Tensor
 
 from memplus.data.corpus import read_texts
 from memplus.errors import EmptyTextError, TrainingError
+from memplus.errors.base import storage_errors
 from memplus.files import aside
 from memplus.training.engine.config_file import files_of
 from memplus.training.text.run_config import DataConfig, StreamConfig
@@ -51,7 +52,8 @@ class Documents:
     def __init__(self, path: Path, min_tokens: int, max_tokens: int, skip: int = 0) -> None:
         self.content = path.stem
         """Tells these texts from others, as this tokenizer cuts them."""
-        self._file = safe_open(path, framework="pt")
+        with storage_errors(path):
+            self._file = safe_open(path, framework="pt")
         self._ids = self._file.get_slice("ids")
         offsets = self._file.get_tensor("offsets").tolist()[skip:]
         self.spans: list[tuple[int, int]] = []
@@ -110,7 +112,7 @@ def load_documents(
         files = text_files(config.texts)
         for path in files:
             key.update(f"{path.suffixes}".encode())
-            with path.open("rb") as handle:
+            with storage_errors(path), path.open("rb") as handle:
                 key.update(hashlib.file_digest(handle, "sha256").digest())
     path = config.cache / f"{key.hexdigest()[:32]}.safetensors"
     if not path.is_file():
@@ -142,7 +144,8 @@ def _tokenise(
             report(len(offsets) - 1)
     if not ids:
         raise EmptyTextError("The training text")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with storage_errors(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {"ids": torch.frombuffer(ids, dtype=torch.int32), "offsets": torch.tensor(offsets)}
     with aside(path) as temporary:
         save_file(tensors, temporary)
