@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, StrictInt
 
 from memplus.server.engine.requests import TokenScore
 from memplus.server.faults import RequestFault
@@ -20,7 +20,7 @@ _MOST_PROMPTS = 128
 class CompletionRequest(Sampled):
     """``POST /v1/completions``."""
 
-    prompt: str | list[str] | list[int] | list[list[int]] = ""
+    prompt: str | list[str] | list[StrictInt] | list[list[StrictInt]] = ""
     max_tokens: int | None = Field(default=None, ge=0)
     n: int | None = None
     best_of: int | None = None
