@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from memplus.server.principals import NAME_RULE
 from memplus.server.wire.memories import (
     ForgetRequest,
     ForkRequest,
@@ -14,17 +15,23 @@ from memplus.server.wire.memories import (
 )
 
 
-@pytest.mark.parametrize("name", ["ann", "Ann's notes", "åse", "a:b", "a@b", "..a", "x" * 200])
+@pytest.mark.parametrize(
+    "name", ["ann", "Ann's notes", "åse", "a:b", "a@b", "..a", ". a", "...", "x", ".x", "x" * 200]
+)
 def test_names_that_a_memory_can_have(name: str) -> None:
     assert NewMemory(id=name).id == name
     assert ForkRequest.model_validate({"name": name}).id == name
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "/", "a\tb", "\x7f", "x" * 201])
+@pytest.mark.parametrize(
+    "name",
+    ["", "a/b", "/", "a\tb", "\x7f", "x" * 201, " ", " a", "a ", "\xa0a", ".. ", ". ", "..", "."],
+)
 def test_names_that_a_memory_cannot_have(name: str) -> None:
     for given in ({"id": name}, {"name": name}):
-        with pytest.raises(ValidationError):
+        with pytest.raises(ValidationError) as error:
             NewMemory.model_validate(given)
+        assert error.value.errors()[0]["msg"] == NAME_RULE
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -12,9 +13,10 @@ from pydantic import (
     StringConstraints,
     field_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from memplus.config import RowKind
-from memplus.server.principals import LONGEST_NAME, NAMES
+from memplus.server.principals import LONGEST_NAME, NAME_RULE, NAMES, names_a_memory
 from memplus.server.wire.sound import Sound
 
 __all__ = [
@@ -37,8 +39,17 @@ __all__ = [
 LONGEST_SOURCE = 500
 Item = TypeVar("Item")
 
+
+def _new(name: str) -> str:
+    if not names_a_memory(name):
+        raise PydanticCustomError("memory_name", NAME_RULE)
+    return name
+
+
 Name = Annotated[
-    str, StringConstraints(min_length=1, max_length=LONGEST_NAME, pattern=f"^{NAMES}$")
+    str,
+    AfterValidator(_new),
+    Field(json_schema_extra={"minLength": 1, "maxLength": LONGEST_NAME, "pattern": f"^{NAMES}$"}),
 ]
 """A new memory's name."""
 SourceName = Annotated[str, StringConstraints(max_length=LONGEST_SOURCE)]
