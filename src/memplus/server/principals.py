@@ -29,8 +29,8 @@ _PLAIN = r"[^/\x00-\x1f\x7f]"
 _SOLID = r"[^/\s\x00-\x1f\x7f]"
 _NO_DOT = r"[^./\s\x00-\x1f\x7f]"
 NAMES = rf"(?:{_NO_DOT}|\.{_NO_DOT}|(?:{_NO_DOT}|\.[^./\x00-\x1f\x7f]|\.\.){_PLAIN}*{_SOLID})"
-"""No ``/``, no control character, no blank at an end, which a header loses on its way, and not ``.``
-or ``..``, which lead elsewhere in a path: on some ways no client would reach the memory."""
+"""No ``/``, no control character, no blank at an end, which a header loses on its way, and not
+``.`` or ``..``, which lead elsewhere in a path: on some ways no client would reach the memory."""
 NAME_RULE = (
     f"a new memory's name has 1 to {LONGEST_NAME} characters, none of them '/' or a control "
     "character, no blank at its beginning or end, and is not '.' or '..'"
