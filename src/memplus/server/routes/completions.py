@@ -17,6 +17,7 @@ from memplus.memory.state import Memory
 from memplus.server.asking import Served, Who
 from memplus.server.engine.requests import Finished, Piece, ReadRequest, Sampling, TokenScore
 from memplus.server.faults import Fault, RequestFault
+from memplus.server.measured import charge
 from memplus.server.naming import named_memory
 from memplus.server.principals import Principal
 from memplus.server.scoring import score_prompt
@@ -136,6 +137,8 @@ class _Completing:
             if body.echo:
                 yield await self._echoed(memory, ids)
             if not self.most:
+                services.metrics.prompt_tokens.inc(len(ids))
+                charge(len(ids))
                 yield Finished("length", len(ids), 0)
                 return
             sampling = Sampling(
