@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.server.serving import serving
+from tests.server.serving import Served, serving
 
 from memplus.mplus.model import MPlus
 
@@ -29,6 +30,36 @@ def test_every_error_has_one_body(
         assert error["type"] == kind
         assert error["code"]
         assert str(tmp_path) not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "sent", "param"),
+    [
+        ("chat/completions", {"stop": 5}, "stop"),
+        ("chat/completions", {"stop": ["a", 5]}, "stop"),
+        ("chat/completions", {"memory": {"id": 5}}, "memory.id"),
+        ("chat/completions", {"user": 5}, "user"),
+        ("chat/completions", {"safety_identifier": 5}, "safety_identifier"),
+        ("chat/completions", {"metadata": {"memory_id": 5}}, "metadata.memory_id"),
+        ("completions", {"prompt": {"a": 1}}, "prompt"),
+        ("completions", {"prompt": [True]}, "prompt"),
+        ("memories/ann/writes", {"text": "a", "metadata": {"str": 5}}, "metadata.str"),
+        ("memories/ann/writes", {"messages": [{"role": "user"}]}, "messages.0.content"),
+        ("memories", {"id": 5}, "id"),
+        ("memories", "{", None),
+    ],
+)
+def test_a_refusal_names_the_field_as_it_was_sent(
+    served: Served, path: str, sent: Any, param: str | None
+) -> None:
+    with served.client() as client:
+        if path.endswith("completions"):
+            sent = {"model": "nano", "messages": [{"role": "user", "content": "a"}]} | sent
+        how = {"content": sent} if isinstance(sent, str) else {"json": sent}
+        headers = {"Content-Type": "application/json"}
+        answer = client.post(f"/v1/{path}", headers=headers, **how)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == param
 
 
 def test_another_host_name_is_refused(tmp_path: Path, nano: MPlus) -> None:

@@ -282,6 +282,27 @@ def test_it_is_called_by_its_own_names_and_from_its_own_pages_only(
         assert status(client, Origin=served.url) == 200
 
 
+@pytest.mark.parametrize(
+    ("headers", "status", "code", "param"),
+    [
+        ({"Origin": "https://evil.example"}, 403, "origin_not_allowed", "Origin"),
+        ({"Content-Type": "text/plain"}, 400, "content_type", "Content-Type"),
+        ({"Host": "evil.example"}, 400, "host_not_allowed", "Host"),
+    ],
+)
+def test_a_refusal_before_the_protocol_has_the_shape_of_all_others(
+    keyed: Served, headers: dict[str, str], status: int, code: str, param: str
+) -> None:
+    message = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list"})
+    sent = {**ACCEPT, "Content-Type": "application/json"} | headers
+    with keyed.client(keyed.key(tenant(keyed))) as client:
+        answer = client.post("/mcp", content=message, headers=sent)
+    assert answer.status_code == status
+    error = answer.json()["error"]
+    assert error.keys() == {"message", "type", "param", "code"}
+    assert (error["code"], error["param"]) == (code, param)
+
+
 def test_the_stateless_revision_needs_no_handshake(keyed: Served) -> None:
     message = {
         "jsonrpc": "2.0",

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
+
+import pytest
 
 from memplus.mplus.model import MPlus
 from memplus.server.engine.handing import AnswerStream, Outlet
@@ -56,3 +59,41 @@ def test_an_answer_that_nobody_waits_for_gives_up_its_place() -> None:
         assert dropped.unwanted
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("how", ["closed", "cancelled", "left"])
+def test_an_answer_that_is_given_up_costs_what_it_took(nano: MPlus, how: str) -> None:
+    metrics, ids = Metrics(), tuple(nano.encode("The gate"))
+
+    async def run() -> tuple[int, int]:
+        engine = MeasuredEngine(nano, metrics)
+        engine.start()
+        meter = Meter()
+        METER.set(meter)
+        answer = engine.read(ReadRequest(None, ids, Sampling(1000, ignore_end=True)))
+        for _ in range(5):
+            await anext(answer)
+        assert meter.tokens >= len(ids) + 5
+        if how == "closed":
+            await answer.aclose()
+        elif how == "left":  # by a client that goes while a piece is sent
+            meter.end()
+        else:
+            while True:
+                waiting = asyncio.ensure_future(anext(answer))
+                await asyncio.sleep(0)
+                if waiting.cancel():
+                    break
+            with contextlib.suppress(asyncio.CancelledError):
+                await waiting
+        charged, (read, generated) = meter.tokens, answer.spent
+        await answer.aclose()
+        await engine.close(10)
+        assert read == len(ids)
+        assert not meter.answers
+        return charged, generated
+
+    charged, generated = asyncio.run(run())
+    assert len(ids) + 5 <= charged < len(ids) + 1000
+    assert counted(metrics, "prompt_tokens_total") == len(ids)
+    assert counted(metrics, "generation_tokens_total") == charged - len(ids) <= generated

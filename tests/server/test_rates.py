@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,38 @@ def test_tokens_of_writes_questions_and_answers_are_counted(tmp_path: Path, nano
         refused = client.post("/v1/memories/ann/writes", json={"text": FACT})
         assert failure(refused, 429) == "tokens_per_minute"
         assert refused.headers["x-ratelimit-remaining-tokens"] == "0"
+
+
+def test_a_stream_that_is_left_early_counts_as_far_as_it_went(tmp_path: Path, nano: MPlus) -> None:
+    body = {"model": "nano", "prompt": "Hello", "max_tokens": 3000, "temperature": 1, "seed": 3}
+    with (
+        serving(tmp_path, nano, keys=True, tokens_per_minute=30) as served,
+        served.client(served.key()) as client,
+    ):
+        with client.stream("POST", "/v1/completions", json=body | {"stream": True}) as answer:
+            events = (line for line in answer.iter_lines() if line)
+            for _ in range(40):
+                next(events)
+        end = time.monotonic() + 10
+        while served.services.running_requests and time.monotonic() < end:
+            time.sleep(0.01)
+        time.sleep(0.1)  # it is charged right after
+        refused = client.post("/v1/completions", json=body | {"max_tokens": 1})
+        assert failure(refused, 429) == "tokens_per_minute"
+        made = served.services.metrics.registry.get_sample_value("memplus_generation_tokens_total")
+        assert made is not None
+        assert 30 < made < 3000
+
+
+def test_the_chances_of_a_prompt_cost_its_tokens(tmp_path: Path, nano: MPlus) -> None:
+    asked = {"model": "nano", "prompt": "The gate is red. " * 8, "echo": True, "logprobs": 0}
+    with (
+        serving(tmp_path, nano, keys=True, tokens_per_minute=30) as served,
+        served.client(served.key()) as client,
+    ):
+        assert client.post("/v1/completions", json=asked | {"max_tokens": 0}).is_success
+        refused = client.post("/v1/completions", json=asked | {"max_tokens": 0})
+        assert failure(refused, 429) == "tokens_per_minute"
 
 
 def test_the_stock_client_raises_its_own_error(tmp_path: Path, nano: MPlus) -> None:

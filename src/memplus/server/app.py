@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -27,6 +29,7 @@ from memplus.server.traces import TracesMiddleware
 __all__ = ["create_app"]
 
 _LOG = logging.getLogger("memplus.server")
+_KIND = re.compile(r"(?:str|int|float|bool|dict|list|constrained-\w+)(?:\[.*\])?")
 
 
 def create_app(services: Services) -> FastAPI:
@@ -86,10 +89,29 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
     """What the framework found wrong with a request; what was sent is not repeated."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
-    place = [str(part) for part in first["loc"] if part not in ("body", "query", "path")]
-    param = ".".join(place) or None
+    param = ".".join(_place(first["loc"], error.body)) or None
     request.scope[CODE] = "invalid"
     return _answer(RequestFault.invalid(f"{param or 'The body'}: {first['msg']}.", param).fault)
+
+
+def _place(loc: Sequence[str | int], sent: Any) -> list[str]:
+    """Where a fault is in what was sent, as whoever sent it knows the place.
+
+    Beside names of fields and places in lists, a fault's ``loc`` has the kinds that a field may be
+    of ("stop", "str"), and where a body is no JSON, a number of characters.
+    """
+    if loc[0] != "body":
+        return [str(part) for part in loc[1:]]
+    found: list[str] = []
+    for part in loc[1:]:
+        inside = isinstance(sent, list) if isinstance(part, int) else isinstance(sent, dict)
+        kind = isinstance(part, str) and bool(found) and _KIND.fullmatch(part) is not None
+        if inside and not (kind and part not in sent):
+            found.append(str(part))
+            sent = sent[part] if isinstance(part, int) else sent.get(part)
+        elif not found and isinstance(part, str):  # of a form
+            found.append(part)
+    return found
 
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:

@@ -146,6 +146,7 @@ class _Bounded:
 
     def end(self) -> None:
         """Count it, and one line of log; no text, no name, no key."""
+        self.meter.end()
         route = str(self.scope.get(ROUTE) or getattr(self.scope.get("route"), "path", "-"))
         seconds = time.perf_counter() - self._begun
         method, code = self.scope["method"], self.scope.get(CODE, "")

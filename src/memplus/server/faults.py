@@ -88,6 +88,12 @@ class RequestFault(Exception):
         return cls(Fault(400, "invalid_request_error", message, code, param))
 
     @classmethod
+    def wrong_host(cls) -> RequestFault:
+        """The server is called by a name that is none of its own."""
+        message = "The server is not called by this name; whoever runs it can allow it."
+        return cls.invalid(message, "Host", "host_not_allowed")
+
+    @classmethod
     def reused_key(cls) -> RequestFault:
         """An ``Idempotency-Key`` came with something else before, or with something that is not
         known any more; trying again does not help."""

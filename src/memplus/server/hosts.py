@@ -37,8 +37,7 @@ class HostsMiddleware:
         if not refusal:
             await self.app(scope, receive, send)
             return
-        message = "The server is not called by this name; whoever runs it can allow it."
-        fault = RequestFault.invalid(message, "Host", "host_not_allowed").fault
+        fault = RequestFault.wrong_host().fault
         scope[CODE] = fault.code
         await JSONResponse(fault.body, fault.status)(scope, receive, send)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from http import HTTPStatus
 from typing import Any
 
 import mcp_types as types
@@ -16,7 +17,7 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
-from mcp.server.transport_security import TransportSecuritySettings
+from mcp.server.transport_security import TransportSecurityMiddleware, TransportSecuritySettings
 from mcp.shared.exceptions import MCPError
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import Headers
@@ -26,7 +27,7 @@ from starlette.types import Receive, Scope, Send
 import memplus
 from memplus.server.asking import admitted
 from memplus.server.bounds import PRINCIPAL, ROUTE
-from memplus.server.faults import Fault, fault_of
+from memplus.server.faults import Fault, RequestFault, fault_of
 from memplus.server.naming import told
 from memplus.server.principals import Principal
 from memplus.server.services import Services
@@ -186,10 +187,12 @@ class McpEndpoint:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        security = _security(services.settings)
+        self._checks = TransportSecurityMiddleware(security)
         self.manager = StreamableHTTPSessionManager(
             tool_server(services),
             stateless=True,
-            security_settings=_security(services.settings),
+            security_settings=security,
             max_request_body_size=services.settings.body_bytes,
         )
 
@@ -200,7 +203,27 @@ class McpEndpoint:
         scheme, key = get_authorization_scheme_param(given)
         key = key if scheme.lower() == "bearer" else ""
         await asyncio.to_thread(admitted, scope, self._services, key)
+        await self._check(scope)
         await self.manager.handle_request(scope, receive, send)
+
+    async def _check(self, scope: Scope) -> None:
+        """What the manager checks first and would refuse in plain text.
+
+        Raises:
+            RequestFault: a page of others asks, the server is not called so, or what comes is not
+                called JSON.
+        """
+        refusal = await self._checks.validate_request(Request(scope), is_post=True)
+        if refusal is None:
+            return
+        if refusal.status_code == HTTPStatus.BAD_REQUEST:
+            message = "A message of the protocol is sent as application/json."
+            raise RequestFault.invalid(message, "Content-Type", "content_type")
+        if refusal.status_code != HTTPStatus.FORBIDDEN:
+            raise RequestFault.wrong_host()
+        message = "Pages of this origin may not call; whoever runs the server can allow it."
+        fault = Fault(403, "permission_error", message, "origin_not_allowed", "Origin")
+        raise RequestFault(fault)
 
 
 def _security(settings: ServerSettings) -> TransportSecuritySettings:

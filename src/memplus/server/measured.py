@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from memplus.server.engine.engine import Engine
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from memplus.mplus.model import MPlus
     from memplus.mplus.writer import Receipt, Text
 
-__all__ = ["METER", "MeasuredEngine", "MeasuredStream", "Meter"]
+__all__ = ["METER", "MeasuredEngine", "MeasuredStream", "Meter", "charge"]
 
 
 @dataclass
@@ -25,20 +25,33 @@ class Meter:
     """Tokens read, generated and written for one request."""
 
     tokens: int = 0
+    answers: set[MeasuredStream] = field(default_factory=set)
+    """Those that have not ended."""
+
+    def end(self) -> None:
+        """Give up what has not ended, and count what it took.
+
+        Where a client goes away while a piece is sent to it, nothing else closes it so soon.
+        """
+        for answer in list(self.answers):
+            answer.give_up()
 
 
 METER: ContextVar[Meter | None] = ContextVar("METER", default=None)
 """Of the request that is served; None outside of any."""
 
 
-def _charge(tokens: int) -> None:
+def charge(tokens: int) -> None:
+    """Count tokens for the request that is served, if there is one."""
     meter = METER.get()
     if meter is not None:
         meter.tokens += tokens
 
 
 class MeasuredStream(AnswerStream):
-    """An answer of which is counted how long its pieces take.
+    """An answer of which is counted how long its pieces take, and which tokens it took.
+
+    These are counted as they come, so that an answer that is given up early costs what it took.
 
     Args:
         answer: hands on the pieces.
@@ -50,21 +63,33 @@ class MeasuredStream(AnswerStream):
         self._metrics = metrics
         self._since = time.perf_counter()
         self._begun = False
+        self._counted = (0, 0)
+        self._meter = METER.get()
+        if self._meter is not None:
+            self._meter.answers.add(self)
 
     @property
     def waited(self) -> float:
         """As of the answer."""
         return self._answer.waited
 
+    @property
+    def spent(self) -> tuple[int, int]:
+        """As of the answer."""
+        return self._answer.spent
+
     async def __anext__(self) -> Piece | Finished:
-        one = await self._answer.__anext__()
+        try:
+            one = await self._answer.__anext__()
+        except BaseException:
+            self._end()
+            raise
         now = time.perf_counter()
         if isinstance(one, Finished):
             self._metrics.queue_seconds.observe(self.waited)
-            self._metrics.prompt_tokens.inc(one.prompt_tokens)
-            self._metrics.generation_tokens.inc(one.completion_tokens)
-            _charge(one.prompt_tokens + one.completion_tokens)
+            self._end()
             return one
+        self._count()
         kind = (
             self._metrics.inter_token_seconds if self._begun else self._metrics.first_token_seconds
         )
@@ -72,9 +97,24 @@ class MeasuredStream(AnswerStream):
         self._begun, self._since = True, now
         return one
 
-    async def aclose(self) -> None:
+    def give_up(self) -> None:
         """Want no more."""
-        await self._answer.aclose()
+        self._answer.give_up()
+        self._end()
+
+    def _end(self) -> None:
+        self._count()
+        if self._meter is not None:
+            self._meter.answers.discard(self)
+
+    def _count(self) -> None:
+        """Count what it took since the last time."""
+        (read, generated), (before, made) = self.spent, self._counted
+        self._counted = (read, generated)
+        self._metrics.prompt_tokens.inc(read - before)
+        self._metrics.generation_tokens.inc(generated - made)
+        if self._meter is not None:
+            self._meter.tokens += read - before + generated - made
 
     def __del__(self) -> None:
         """The answer that goes with it gives up its place."""
@@ -111,5 +151,5 @@ class MeasuredEngine(Engine):
         receipt = await super().write(memory, text, source=source, flush=flush, label=label)
         self._metrics.write_seconds.observe(time.perf_counter() - begun)
         self._metrics.written_tokens.inc(receipt.tokens)
-        _charge(receipt.tokens)
+        charge(receipt.tokens)
         return receipt

@@ -11,6 +11,7 @@ from memplus.errors import ConfigError
 __all__ = [
     "LONGEST_NAME",
     "NAMES",
+    "NAME_RULE",
     "SCOPES",
     "Principal",
     "Scope",
@@ -25,10 +26,15 @@ _LONGEST_TENANT = 64
 LONGEST_NAME = 200
 """Characters of a new memory's name."""
 _PLAIN = r"[^/\x00-\x1f\x7f]"
-_NO_DOT = r"[^./\x00-\x1f\x7f]"
-NAMES = rf"(?:{_NO_DOT}{_PLAIN}*|\.{_NO_DOT}{_PLAIN}*|\.\.{_PLAIN}+)"
-"""No ``/``, no control character, and not ``.`` or ``..``, which lead elsewhere in a path, so that
-no client could reach the memory."""
+_SOLID = r"[^/\s\x00-\x1f\x7f]"
+_NO_DOT = r"[^./\s\x00-\x1f\x7f]"
+NAMES = rf"(?:{_NO_DOT}|\.{_NO_DOT}|(?:{_NO_DOT}|\.[^./\x00-\x1f\x7f]|\.\.){_PLAIN}*{_SOLID})"
+"""No ``/``, no control character, no blank at an end, which a header loses on its way, and not
+``.`` or ``..``, which lead elsewhere in a path: on some ways no client would reach the memory."""
+NAME_RULE = (
+    f"a new memory's name has 1 to {LONGEST_NAME} characters, none of them '/' or a control "
+    "character, no blank at its beginning or end, and is not '.' or '..'"
+)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import torch
 
 from memplus.memory.state import Memory
 from memplus.server.engine.requests import TokenScore
+from memplus.server.engine.spelling import Spelling
 from memplus.server.faults import RequestFault
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ _MOST_BYTES = 1 << 30
 @torch.inference_mode()
 def score_prompt(
     model: MPlus, memory: Memory | None, ids: list[int], count: int
-) -> list[TokenScore | str]:
-    """The tokens of a prompt with their chances; the first one, which nothing precedes, is a text.
+) -> list[TokenScore | bytes]:
+    """The tokens of a prompt with their chances; the first one, which nothing precedes, has none.
 
     Runs in the model's thread.
 
@@ -51,15 +52,11 @@ def score_prompt(
     chances = torch.log_softmax(logits[0, :-1].float(), dim=-1)  # [T - 1, V]
     own = chances.gather(1, prompt[0, 1:, None])[:, 0].tolist()
     values, places = chances.topk(count, dim=-1)
-    texts = [_text(model, token) for token in ids]
-    found: list[TokenScore | str] = [texts[0]]
+    spelling = Spelling(model.tokenizer, model.decode)
+    found: list[TokenScore | bytes] = [spelling(ids[0], first=True)]
     for index, (chance, likely, which) in enumerate(
         zip(own, values.tolist(), places.tolist(), strict=True), start=1
     ):
-        top = tuple((one, _text(model, one), value) for one, value in zip(which, likely))
-        found.append(TokenScore(ids[index], texts[index], chance, top))
+        top = tuple((one, spelling(one), value) for one, value in zip(which, likely))
+        found.append(TokenScore(ids[index], spelling(ids[index]), chance, top))
     return found
-
-
-def _text(model: MPlus, token: int) -> str:
-    return str(model.tokenizer.decode([token]))

@@ -22,7 +22,7 @@ from memplus.server import wanted
 from memplus.server.database import ServerDatabase
 from memplus.server.faults import Fault, RequestFault
 from memplus.server.opened import OpenMemories
-from memplus.server.principals import LONGEST_NAME, Principal, Scope, names_a_memory
+from memplus.server.principals import NAME_RULE, Principal, Scope, names_a_memory
 from memplus.server.settings import ServerSettings
 from memplus.server.wanted import Wanted
 
@@ -190,11 +190,7 @@ class Vault:
     async def check_new(self, who: Principal, name: str) -> None:
         """Refuse a name that no memory may get, or one memory more than a tenant may have."""
         if not names_a_memory(name):
-            raise RequestFault.invalid(
-                f"A new memory's name has 1 to {LONGEST_NAME} characters, none of them '/' or a "
-                "control character.",
-                "memory",
-            )
+            raise RequestFault.invalid(f"{NAME_RULE[0].upper()}{NAME_RULE[1:]}.", "memory")
         most = self.settings.memories_per_tenant
         if not most or await asyncio.to_thread(len, self.store) < most:
             return  # all tenants together have fewer

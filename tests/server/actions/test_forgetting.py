@@ -220,3 +220,15 @@ def test_a_text_that_the_memory_refused_is_forgotten_though_it_holds_none_of_it(
     assert (done["count"], done["rows"], done["also_removed"]) == (0, 0, {"refused_texts": 1})
     assert keyed.services.intake.refused(*place) == {}
     assert texts(client) == [FACT]
+
+
+@pytest.mark.parametrize("named", [True, False, 1.0, "1", [True], ["1"]])
+@pytest.mark.parametrize("deed", ["forget", "rollback"])
+def test_what_is_no_number_takes_nothing_away(
+    client: httpx.Client, named: object, deed: str
+) -> None:
+    client.post("/v1/memories/ann/writes", json={"text": FACT, "flush": True})
+    answer = client.post(f"/v1/memories/ann/{deed}", json={"write": named})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "write"
+    assert [one["id"] for one in client.get("/v1/memories/ann/writes").json()["data"]] == [1]

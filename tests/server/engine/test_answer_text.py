@@ -10,12 +10,16 @@ from tests.fakes import make_tokenizer
 from memplus.mplus.streaming import until_stop
 from memplus.server.engine.answer_text import AnswerText
 from memplus.server.engine.requests import Sampling, TokenScore
+from memplus.server.engine.spelling import Spelling
 
 TOKENIZER = make_tokenizer()
 
 
 def decode(ids: list[int]) -> str:
     return str(TOKENIZER.decode(ids, skip_special_tokens=True))
+
+
+SPELLING = Spelling(TOKENIZER, decode)
 
 
 def ids_of(text: str) -> list[int]:
@@ -77,10 +81,10 @@ def scored(text: str, **rules: Any) -> list[tuple[str, str]]:
     found = []
     tokens = ids_of(text)
     for place, token in enumerate(tokens):
-        told.add(token, TokenScore(token, decode([token]), -1.0))
+        told.add(token, TokenScore(token, SPELLING(token), -1.0))
         piece = told.piece(ended=told.stopped or place == len(tokens) - 1)
         if piece is not None:
-            found.append((piece.text, "".join(one.text for one in piece.tokens)))
+            found.append((piece.text, b"".join(one.spelt for one in piece.tokens).decode()))
         if told.stopped:
             break
     return found
@@ -88,6 +92,10 @@ def scored(text: str, **rules: Any) -> list[tuple[str, str]]:
 
 def test_scores_come_with_their_piece() -> None:
     assert scored("ab\ncd", stop=("\nQ",)) == [("a", "a"), ("b", "b"), ("\nc", "\nc"), ("d", "d")]
+
+
+def test_all_scores_of_a_character_come_with_it() -> None:
+    assert scored("a€🙂b") == [("a", "a"), ("€", "€"), ("🙂", "🙂"), ("b", "b")]
 
 
 def test_tokens_of_a_stop_have_no_scores() -> None:
@@ -99,7 +107,7 @@ def test_every_token_of_an_answer_without_a_stop_has_its_score(text: str) -> Non
     told = AnswerText(Sampling(1, logprobs=0), decode)
     count = 0
     for token in ids_of(text):
-        told.add(token, TokenScore(token, "", -1.0))
+        told.add(token, TokenScore(token, b"", -1.0))
         piece = told.piece(ended=False)
         count += 0 if piece is None else len(piece.tokens)
     piece = told.piece(ended=True)

@@ -1,18 +1,28 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import pytest
 import torch
 
 from memplus.server.engine.choosing import Chooser
 from memplus.server.engine.requests import Sampling
+from memplus.server.engine.spelling import Spelling
 
 LOGITS = torch.log(torch.tensor([0.05, 0.5, 0.1, 0.3, 0.05]))
 
 
-def spelt(ids: list[int]) -> str:
-    return "".join("abcde"[one] for one in ids)
+class Letters:
+    """A tokenizer that knows five letters."""
+
+    added_tokens_decoder: ClassVar[dict[int, str]] = {}
+
+    def convert_ids_to_tokens(self, id: int) -> str:
+        return "abcde"[id]
+
+
+spelt = Spelling(Letters(), lambda ids: "".join("abcde"[one] for one in ids))
 
 
 def drawn(count: int = 2000, **rules: object) -> list[float]:
@@ -55,9 +65,9 @@ def test_scores_are_of_the_model_itself() -> None:
     chooser = Chooser(Sampling(1, temperature=0.1, logprobs=2), spelt)
     score = chooser.score(LOGITS, 2)
     assert score is not None
-    assert (score.id, score.text) == (2, "c")
+    assert (score.id, score.spelt) == (2, b"c")
     assert score.logprob == pytest.approx(math.log(0.1))
-    assert [(id, text) for id, text, _ in score.top] == [(1, "b"), (3, "d")]
+    assert [(id, text) for id, text, _ in score.top] == [(1, b"b"), (3, b"d")]
     assert score.top[0][2] == pytest.approx(math.log(0.5))
 
 

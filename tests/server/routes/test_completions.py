@@ -97,3 +97,20 @@ def test_what_nobody_could_answer_is_refused(served: Served) -> None:
     wrong: list[dict[str, Any]] = [{"prompt": [one]} for one in (-1, 1 << 20, 10**40, -(10**40))]
     for fields in ({"max_tokens": 0}, {"n": 2}, {"suffix": "x"}, {"prompt": []}, *wrong):
         assert post(served, fields.pop("prompt", PROMPT), **fields).status_code == 400
+
+
+@pytest.mark.parametrize("prompt", ["Hello there", "é日本 naïve 🙂 ok"])
+def test_a_streams_tokens_have_the_places_of_the_whole_answer(served: Served, prompt: str) -> None:
+    asked = {"echo": True, "logprobs": 1, "max_tokens": 5, "temperature": 1, "seed": 4}
+    whole = answer(served, prompt, **asked)["choices"][0]
+    lines = post(served, prompt, stream=True, **asked).text.split("\n")
+    events = [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
+    streamed = [one["choices"][0] for one in events if one["choices"]]
+    assert "".join(one["text"] for one in streamed) == whole["text"]
+    for column in ("tokens", "text_offset"):
+        joined = [value for one in streamed for value in one["logprobs"][column]]
+        assert joined == whole["logprobs"][column], column
+    places = list(zip(whole["logprobs"]["tokens"], whole["logprobs"]["text_offset"], strict=True))
+    assert all(0 <= place < len(whole["text"]) for _, place in places)
+    for token, place in places:
+        assert token.startswith("bytes:") or whole["text"][place:].startswith(token)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from urllib.parse import unquote
 
 import httpx
 import pytest
@@ -59,6 +60,23 @@ def test_a_write_that_passes_the_limit_of_its_memory_writes_nothing(client: http
     asked = {"text": note(1) * 20}
     assert failure(client.post("/v1/memories/small/writes", json=asked), 413) == "memory_full"
     assert client.get("/v1/memories/small").json()["tokens"] == 0
+
+
+@pytest.mark.parametrize("name", ["%20ann", "ann%20"])
+def test_a_name_with_a_blank_at_an_end_is_refused(client: httpx.Client, name: str) -> None:
+    """A header, or the field ``user``, could not name it."""
+    plain = unquote(name)
+    write(client)
+    for path, body in (
+        (f"/{name}/writes", {"text": note(1)}),
+        ("", {"name": plain}),
+        ("/ann/fork", {"name": plain}),
+        (f":import?id={name}", None),
+    ):
+        answer = client.post(f"/v1/memories{path}", json=body)
+        assert failure(answer, 400) == "invalid"
+        assert "no blank at its beginning or end" in answer.json()["error"]["message"]
+    assert [one["id"] for one in client.get("/v1/memories").json()["data"]] == ["ann"]
 
 
 def test_what_is_not_there_is_not_found_and_not_made(client: httpx.Client) -> None:

@@ -57,9 +57,12 @@ def test_chances_are_told_when_asked_for() -> None:
 
 
 def test_a_token_is_told_with_its_bytes() -> None:
-    (one,) = chances([TokenScore(5, "é", -0.5, ((5, "é", -0.5), (6, "e", -1.0)))])
+    (one,) = chances(
+        [TokenScore(5, b"\xc3\xa9", -0.5, ((5, b"\xc3\xa9", -0.5), (6, b"\xc3", -1.0)))]
+    )
     assert one["bytes"] == [0xC3, 0xA9]
-    assert [other["token"] for other in one["top_logprobs"]] == ["é", "e"]
+    assert [other["token"] for other in one["top_logprobs"]] == ["é", "\ufffd"]
+    assert one["top_logprobs"][1]["bytes"] == [0xC3]  # its own, not those of the mark
 
 
 def test_an_answer_and_its_chunks_have_their_heads() -> None:

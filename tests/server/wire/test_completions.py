@@ -6,7 +6,7 @@ import pytest
 
 from memplus.server.engine.requests import TokenScore
 from memplus.server.faults import RequestFault
-from memplus.server.wire.completions import CompletionRequest, logprobs_of
+from memplus.server.wire.completions import Columns, CompletionRequest
 
 
 def request(**fields: Any) -> CompletionRequest:
@@ -35,11 +35,24 @@ def test_what_would_change_the_answer_is_refused(fields: dict[str, Any]) -> None
 
 
 def test_chances_stand_in_columns() -> None:
-    tokens = ["The", TokenScore(1, " gate", -0.5, ((1, " gate", -0.5),)), TokenScore(2, "!", -2.0)]
-    assert logprobs_of(tokens) == {
+    top = ((1, b" gate", -0.5),)
+    tokens = [b"The", TokenScore(1, b" gate", -0.5, top), TokenScore(2, b"!", -2.0)]
+    columns = Columns()
+    assert columns.of(tokens) == {
         "tokens": ["The", " gate", "!"],
         "token_logprobs": [None, -0.5, -2.0],
         "top_logprobs": [None, {" gate": -0.5}, {}],
         "text_offset": [0, 3, 8],
     }
-    assert logprobs_of(tokens, 5)["text_offset"] == [5, 8, 13]
+    assert columns.of(tokens)["text_offset"] == [9, 12, 17]
+
+
+def test_parts_of_characters_are_told_apart_and_begin_where_the_character_does() -> None:
+    parts = [bytes([byte]) for byte in "é🙂".encode()]
+    top = tuple((place, one, -1.0) for place, one in enumerate(parts))
+    columns = Columns()
+    first = columns.of([b"a", TokenScore(1, parts[0], -1.0, top)])
+    second = columns.of([*parts[1:], b"z"])
+    assert first["tokens"] == ["a", "bytes:\\xc3"]
+    assert len(first["top_logprobs"][1]) == len(parts)
+    assert first["text_offset"] + second["text_offset"] == [0, 1, 1, 2, 2, 2, 2, 3]

@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from memplus.server.faults import RequestFault
+from memplus.server.naming import Names
 from memplus.server.wire.fields import (
     Named,
     Sampled,
@@ -41,8 +42,19 @@ def test_names_are_read_from_where_clients_put_them() -> None:
     found = (names.metadata, names.model, names.conversation, names.pinned, names.user)
     assert found == ("m1", "m2", "c1", "p1", "u1")
     assert names.safety_identifier == "s1"
-    odd = Named.model_validate({"model": "nano", "user": {"id": 5}, "metadata": {"memory_id": 5}})
-    assert odd.names("", None).user == odd.names("", None).metadata == ""
+    empty = {"user": None, "safety_identifier": None, "metadata": {"memory_id": None}}
+    assert Named.model_validate({"model": "nano"} | empty).names("", None) == Names()
+
+
+@pytest.mark.parametrize("odd", [5, True, {"id": "a"}, ["a"]])
+def test_a_name_that_is_no_text_is_refused_and_not_passed_over(odd: object) -> None:
+    for field in ("user", "safety_identifier"):
+        with pytest.raises(ValidationError):
+            Named.model_validate({"model": "nano", field: odd})
+    body = Named.model_validate({"model": "nano", "metadata": {"memory_id": odd}})
+    with pytest.raises(RequestFault) as error:
+        body.names("", None)
+    assert error.value.fault.param == "metadata.memory_id"
 
 
 @pytest.mark.parametrize("field", [{"temperature": 2.1}, {"temperature": -1}, {"top_p": 0}])

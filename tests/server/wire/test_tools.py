@@ -43,7 +43,12 @@ def test_the_schema_tells_the_proper_names_alone() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "given"),
-    [(AddMemory, {"text": ""}), (SearchMemories, {"query": "a", "limit": 21}), (ForgetIn, {})],
+    [
+        (AddMemory, {"text": ""}),
+        (SearchMemories, {"query": "a", "limit": 21}),
+        (ForgetIn, {}),
+        *((ForgetIn, {"memory": "ann", "write": bad}) for bad in (True, 3.0, "3")),
+    ],
 )
 def test_arguments_are_in_bounds(kind: Any, given: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):

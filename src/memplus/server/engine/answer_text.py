@@ -43,7 +43,7 @@ class AnswerText:
     def add(self, token: int, score: TokenScore | None = None) -> None:
         """Take in the next token."""
         if score is not None:
-            self._scores.append((len(self.text), score))
+            self._scores.append((len(self.text.rstrip(_HALF)), score))
         self._ids.append(token)
         self.text = self._settled + self._decode(self._ids)[self._width() :]
         if len(self._ids) > _TOGETHER and not self.text.endswith(_HALF):

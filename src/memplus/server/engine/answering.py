@@ -17,6 +17,7 @@ from memplus.passes.joint import ReadPiece
 from memplus.server.engine.answer_text import AnswerText
 from memplus.server.engine.choosing import Chooser
 from memplus.server.engine.requests import Finished, Piece, ReadRequest
+from memplus.server.engine.spelling import Spelling
 
 __all__ = ["Answering"]
 
@@ -49,7 +50,8 @@ class Answering:
         """Tokens chosen."""
         self._last = 0
         self._ends = frozenset[int]() if request.sampling.ignore_end else reader.ends
-        self._chooser = Chooser(request.sampling, decode)
+        spelling = Spelling(reader.core.optional_tokenizer, decode)
+        self._chooser = Chooser(request.sampling, spelling)
         self._text = AnswerText(request.sampling, decode)
         self._confidence = 0.0
         self._evidence: list[Evidence] = []
@@ -86,7 +88,8 @@ class Answering:
         self.count += 1
         ended = token in self._ends
         if not ended:
-            self._text.add(token, self._chooser.score(logits, token))
+            score = self._chooser.score(logits, token, first=self.count == 1)
+            self._text.add(token, score)
         stopped = ended or self._text.stopped
         last = stopped or self.count >= self.request.sampling.max_new_tokens
         piece = None if self._withheld else self._text.piece(ended=last)

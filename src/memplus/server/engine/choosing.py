@@ -5,12 +5,13 @@ Shapes: V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from memplus.server.engine.requests import Sampling, TokenScore
+from memplus.server.engine.spelling import Spelling
 
 __all__ = ["Chooser"]
 
@@ -20,12 +21,12 @@ class Chooser:
 
     Args:
         sampling: the rules.
-        decode: token ids -> text, for scores.
+        spelling: of tokens, for scores.
     """
 
-    def __init__(self, sampling: Sampling, decode: Callable[[list[int]], str]) -> None:
+    def __init__(self, sampling: Sampling, spelling: Spelling) -> None:
         self._sampling = sampling
-        self._decode = decode
+        self._spelling = spelling
         self._dice = torch.Generator()
         if sampling.seed is None:
             self._dice.seed()
@@ -57,13 +58,20 @@ class Chooser:
         found = int(torch.searchsorted(heights, lot, right=True))
         return min(found, int(chances.nonzero()[-1]))
 
-    def score(self, logits: Tensor, chosen: int) -> TokenScore | None:
-        """How likely a token was; None where nobody asks."""
+    def score(self, logits: Tensor, chosen: int, *, first: bool = False) -> TokenScore | None:
+        """How likely a token was; None where nobody asks.
+
+        Args:
+            logits: [V].
+            chosen: the token.
+            first: it is the answer's first one.
+        """
         count = self._sampling.logprobs
         if count is None:
             return None
         logs = logits.log_softmax(0)
         best = logs.topk(min(count, len(logs))) if count else None
         alternatives = () if best is None else zip(best.indices.tolist(), best.values.tolist())
-        top = tuple((id, self._decode([id]), log) for id, log in alternatives)
-        return TokenScore(chosen, self._decode([chosen]), float(logs[chosen]), top)
+        spelling = partial(self._spelling, first=first)
+        top = tuple((id, spelling(id), log) for id, log in alternatives)
+        return TokenScore(chosen, spelling(chosen), float(logs[chosen]), top)

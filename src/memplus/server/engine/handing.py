@@ -21,12 +21,15 @@ class Outlet:
     Attributes:
         unwanted: whether who asked wants no more of it.
         waited: seconds until it had a place among those that run; 0 before.
+        read: tokens of the prompt that were read, or are in the pass that runs.
+        generated: tokens of the answer.
     """
 
     def __init__(self) -> None:
         self.items: asyncio.Queue[Piece | Finished | BaseException] = asyncio.Queue()
         self.unwanted = False
         self.waited = 0.0
+        self.read = self.generated = 0
         self.loop = asyncio.get_running_loop()
 
     def put(self, *items: Piece | Finished | BaseException) -> None:
@@ -66,22 +69,31 @@ class AnswerStream(AsyncIterator[Piece | Finished]):
         """Seconds until the request had a place among those that run; 0 before."""
         return self._outlet.waited
 
+    @property
+    def spent(self) -> tuple[int, int]:
+        """Tokens of the prompt that were read, and of the answer that were generated, so far."""
+        return self._outlet.read, self._outlet.generated
+
     async def __anext__(self) -> Piece | Finished:
         if self._over:
             raise StopAsyncIteration
         try:
             item = await self._outlet.items.get()
         except BaseException:
-            await self.aclose()
+            self.give_up()
             raise
         self._over = isinstance(item, Finished | BaseException)
         if isinstance(item, BaseException):
             raise item
         return item
 
-    async def aclose(self) -> None:
+    def give_up(self) -> None:
         """Want no more."""
         self._over = self._outlet.unwanted = True
+
+    async def aclose(self) -> None:
+        """Want no more, as whoever closes generators says it."""
+        self.give_up()
 
     def __del__(self) -> None:
         self._outlet.unwanted = True

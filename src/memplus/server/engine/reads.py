@@ -188,6 +188,10 @@ class Reads:
 
     def _pass(self, pieces: Sequence[tuple[_Asked, ReadPiece]]) -> None:
         """One pass; where it fails, one for each request, so that only those fail that cause it."""
+        for asked, piece in pieces:
+            left = max(0, self._unread(asked) - len(piece.ids))
+            # A memory's waiting text is read before the prompt, and is none of it.
+            asked.outlet.read = max(0, len(asked.request.ids) - left)
         try:
             results = self.reader.step([piece for _, piece in pieces])
         except Exception as error:
@@ -212,6 +216,7 @@ class Reads:
             self.failed += 1
             self._forget(asked)
             return [told(error)]
+        asked.outlet.generated = asked.answering.count
         if given and isinstance(given[-1], Finished):
             self._count(asked, given[-1])
             self._forget(asked)

@@ -89,11 +89,12 @@ class TokenScore:
     """One token of an answer and how likely it was."""
 
     id: int
-    text: str
+    spelt: bytes
+    """Its own bytes: of a character that takes several tokens, a part."""
     logprob: float
     """Natural logarithm of its chance, before any temperature."""
-    top: tuple[tuple[int, str, float], ...] = ()
-    """(id, text, logprob) of the likeliest tokens, likeliest first."""
+    top: tuple[tuple[int, bytes, float], ...] = ()
+    """(id, bytes, logprob) of the likeliest tokens, likeliest first."""
 
 
 @dataclass(frozen=True)

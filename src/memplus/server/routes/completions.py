@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,12 +17,13 @@ from memplus.memory.state import Memory
 from memplus.server.asking import Served, Who
 from memplus.server.engine.requests import Finished, Piece, ReadRequest, Sampling, TokenScore
 from memplus.server.faults import Fault, RequestFault
+from memplus.server.measured import charge
 from memplus.server.naming import named_memory
 from memplus.server.principals import Principal
 from memplus.server.scoring import score_prompt
 from memplus.server.services import Services
 from memplus.server.wire.chat import usage
-from memplus.server.wire.completions import CompletionRequest, logprobs_of
+from memplus.server.wire.completions import Columns, CompletionRequest
 from memplus.server.wire.fields import served_model, stops
 from memplus.server.wire.sse import DONE, begun, event, last_of, streamed, unless_gone
 
@@ -58,7 +59,7 @@ class _Echo:
     """The prompt itself."""
 
     text: str
-    tokens: list[TokenScore | str]
+    tokens: list[TokenScore | bytes]
 
 
 @dataclass
@@ -66,7 +67,7 @@ class _Said:
     """One answer."""
 
     text: str = ""
-    tokens: list[TokenScore | str] = field(default_factory=list)
+    tokens: list[TokenScore | bytes] = field(default_factory=list)
     finished: Finished = field(default_factory=lambda: Finished("length", 0, 0))
 
 
@@ -110,7 +111,7 @@ class _Completing:
                     one.tokens += item.tokens
             said.append(one)
         choices = [
-            self._choice(place, one.text, one.tokens, one.finished.reason)
+            self._choice(place, Columns(), one.text, one.tokens, one.finished.reason)
             for place, one in enumerate(said)
         ]
         read = sum(one.finished.prompt_tokens for one in said)
@@ -119,9 +120,14 @@ class _Completing:
         yield self.head | {"choices": choices, "usage": told, "memory": self._report()}
 
     def _choice(
-        self, place: int, text: str, tokens: list[TokenScore | str], reason: str | None
+        self,
+        place: int,
+        columns: Columns,
+        text: str,
+        tokens: Sequence[TokenScore | bytes] = (),
+        reason: str | None = None,
     ) -> dict[str, Any]:
-        logprobs = None if self.body.logprobs is None else logprobs_of(tokens)
+        logprobs = None if self.body.logprobs is None else columns.of(tokens)
         return {"index": place, "text": text, "logprobs": logprobs, "finish_reason": reason}
 
     def _report(self) -> dict[str, Any]:
@@ -136,6 +142,8 @@ class _Completing:
             if body.echo:
                 yield await self._echoed(memory, ids)
             if not self.most:
+                services.metrics.prompt_tokens.inc(len(ids))
+                charge(len(ids))
                 yield Finished("length", len(ids), 0)
                 return
             sampling = Sampling(
@@ -171,7 +179,7 @@ class _Completing:
 
     async def _echoed(self, memory: Memory | None, ids: list[int]) -> _Echo:
         engine, model, count = self.services.engine, self.services.model, self.body.logprobs
-        tokens: list[TokenScore | str] = []
+        tokens: list[TokenScore | bytes] = []
         if count is not None:
             tokens = await engine.run(lambda: score_prompt(model, memory, ids, count))
         text = await engine.run(lambda: str(model.tokenizer.decode(ids)))
@@ -181,13 +189,14 @@ class _Completing:
         self, items: AsyncGenerator[_Echo | Piece | Finished, None]
     ) -> AsyncGenerator[ServerSentEvent, None]:
         """The events of a streamed answer."""
+        columns = Columns()
         async with aclosing(items):
             async for item in items:
                 if not isinstance(item, Finished):
-                    choice = self._choice(0, item.text, list(item.tokens), None)
+                    choice = self._choice(0, columns, item.text, item.tokens)
                     yield event(self.head | {"choices": [choice]})
                     continue
-                last = self.head | {"choices": [self._choice(0, "", [], item.reason)]}
+                last = self.head | {"choices": [self._choice(0, columns, "", reason=item.reason)]}
                 yield event(last | {"memory": self._report()})
                 options = self.body.stream_options
                 if options is not None and options.include_usage:

@@ -125,15 +125,16 @@ def usage(finished: Finished) -> dict[str, Any]:
     }
 
 
-def _chance(text: str, logprob: float) -> dict[str, Any]:
-    return {"token": text, "logprob": logprob, "bytes": list(text.encode("utf-8", "replace"))}
+def _chance(spelt: bytes, logprob: float) -> dict[str, Any]:
+    text = spelt.decode("utf-8", "replace")
+    return {"token": text, "logprob": logprob, "bytes": list(spelt)}
 
 
 def chances(tokens: list[TokenScore]) -> list[dict[str, Any]]:
     """Tokens with what else was likely."""
     return [
-        _chance(one.text, one.logprob)
-        | {"top_logprobs": [_chance(text, logprob) for _, text, logprob in one.top]}
+        _chance(one.spelt, one.logprob)
+        | {"top_logprobs": [_chance(spelt, logprob) for _, spelt, logprob in one.top]}
         for one in tokens
     ]
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, StrictInt
 
 from memplus.server.engine.requests import TokenScore
 from memplus.server.faults import RequestFault
 from memplus.server.wire.chat import StreamOptions
 from memplus.server.wire.fields import Sampled, refuse
 
-__all__ = ["CompletionRequest", "logprobs_of"]
+__all__ = ["Columns", "CompletionRequest"]
 
 _MOST_PROMPTS = 128
 
@@ -20,7 +21,7 @@ _MOST_PROMPTS = 128
 class CompletionRequest(Sampled):
     """``POST /v1/completions``."""
 
-    prompt: str | list[str] | list[int] | list[list[int]] = ""
+    prompt: str | list[str] | list[StrictInt] | list[list[StrictInt]] = ""
     max_tokens: int | None = Field(default=None, ge=0)
     n: int | None = None
     best_of: int | None = None
@@ -68,24 +69,44 @@ class CompletionRequest(Sampled):
         return found
 
 
-def logprobs_of(tokens: Sequence[TokenScore | str], begins: int = 0) -> dict[str, Any]:
-    """Tokens and their chances, in columns.
+class Columns:
+    """Tokens and their chances in columns, piece after piece of one text.
 
-    Args:
-        tokens: a text alone has no chance, as the first of a prompt.
-        begins: where the first one begins in the text.
+    A token that holds a part of a character is told as its bytes, ``bytes:\\xe6\\x97``, and begins
+    where the character does.
     """
-    texts = [one if isinstance(one, str) else one.text for one in tokens]
-    offsets: list[int] = []
-    for text in texts:
-        offsets.append(begins)
-        begins += len(text)
-    return {
-        "tokens": texts,
-        "token_logprobs": [None if isinstance(one, str) else one.logprob for one in tokens],
-        "top_logprobs": [
-            None if isinstance(one, str) else {text: chance for _, text, chance in one.top}
-            for one in tokens
-        ],
-        "text_offset": offsets,
-    }
+
+    def __init__(self) -> None:
+        self._begins = 0
+        self._characters = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def of(self, tokens: Sequence[TokenScore | bytes]) -> dict[str, Any]:
+        """The columns of the next piece's tokens.
+
+        Args:
+            tokens: bytes alone have no chance, as the first token of a prompt.
+        """
+        spelt = [one if isinstance(one, bytes) else one.spelt for one in tokens]
+        scores = [None if isinstance(one, bytes) else one for one in tokens]
+        return {
+            "tokens": [_told(one) for one in spelt],
+            "token_logprobs": [None if one is None else one.logprob for one in scores],
+            "top_logprobs": [
+                None if one is None else {_told(text): chance for _, text, chance in one.top}
+                for one in scores
+            ],
+            "text_offset": [self._begin(one) for one in spelt],
+        }
+
+    def _begin(self, spelt: bytes) -> int:
+        """Where a token begins in the text, which grows with every character that is whole."""
+        begins = self._begins
+        self._begins += len(self._characters.decode(spelt))
+        return begins
+
+
+def _told(spelt: bytes) -> str:
+    try:
+        return spelt.decode()
+    except UnicodeDecodeError:
+        return "bytes:" + "".join(f"\\x{one:02x}" for one in spelt)

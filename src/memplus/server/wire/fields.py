@@ -62,8 +62,8 @@ class Named(Wire):
     memory: MemoryOptions | None = None
     conversation: Conversation | None = None
     metadata: dict[str, Any] | None = None
-    user: Any = None
-    safety_identifier: Any = None
+    user: str | None = None
+    safety_identifier: str | None = None
     store: bool | None = None
 
     @property
@@ -77,15 +77,24 @@ class Named(Wire):
         return "" if self.conversation is None else self.conversation.id.strip()
 
     def names(self, model_memory: str, pinned: str | None) -> Names:
-        """What the body says of names."""
+        """What the body says of names.
+
+        Raises:
+            RequestFault: the metadata's name is no text. Passed over, it would have what is said
+                remembered nowhere, or elsewhere, without a word.
+        """
+        metadata = (self.metadata or {}).get("memory_id")
+        if not isinstance(metadata, str | None):
+            name = "metadata.memory_id"
+            raise RequestFault.invalid(f"{name}: a memory's name is a text.", name)
         return Names(
             memory=self.asked.id.strip(),
-            metadata=_text((self.metadata or {}).get("memory_id")),
+            metadata=(metadata or "").strip(),
             model=model_memory,
             conversation=self.conversation_id,
             pinned=pinned,
-            user=_text(self.user),
-            safety_identifier=_text(self.safety_identifier),
+            user=(self.user or "").strip(),
+            safety_identifier=(self.safety_identifier or "").strip(),
         )
 
 
@@ -97,10 +106,6 @@ class Sampled(Named):
     seed: int | None = None
     stop: str | list[str] | None = None
     stream: bool | None = None
-
-
-def _text(value: object) -> str:
-    return value.strip() if isinstance(value, str) else ""
 
 
 def plain_text(content: Any, param: str) -> str:

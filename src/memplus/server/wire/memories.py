@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictInt,
+    StringConstraints,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from memplus.config import RowKind
-from memplus.server.principals import LONGEST_NAME, NAMES
+from memplus.server.principals import LONGEST_NAME, NAME_RULE, NAMES, names_a_memory
 from memplus.server.wire.sound import Sound
 
 __all__ = [
@@ -30,8 +39,17 @@ __all__ = [
 LONGEST_SOURCE = 500
 Item = TypeVar("Item")
 
+
+def _new(name: str) -> str:
+    if not names_a_memory(name):
+        raise PydanticCustomError("memory_name", NAME_RULE)
+    return name
+
+
 Name = Annotated[
-    str, StringConstraints(min_length=1, max_length=LONGEST_NAME, pattern=f"^{NAMES}$")
+    str,
+    AfterValidator(_new),
+    Field(json_schema_extra={"minLength": 1, "maxLength": LONGEST_NAME, "pattern": f"^{NAMES}$"}),
 ]
 """A new memory's name."""
 SourceName = Annotated[str, StringConstraints(max_length=LONGEST_SOURCE)]
@@ -65,8 +83,8 @@ class NewMemory(Body):
     id: Name | None = Field(
         default=None, alias="name", description="Its name; without one it gets a new."
     )
-    seed: int = Field(default=0, ge=0, lt=1 << 63, description="Decides what is dropped.")
-    max_bytes: int | None = Field(
+    seed: StrictInt = Field(default=0, ge=0, lt=1 << 63, description="Decides what is dropped.")
+    max_bytes: StrictInt | None = Field(
         default=None, ge=1, description="Refuse writes that make it larger."
     )
     rows: RowKind | None = None
@@ -133,10 +151,13 @@ class ForkRequest(Body):
 
 
 class RollbackRequest(Body):
-    """Back to the state after a commit or a write; what came later is gone."""
+    """Back to the state after a commit or a write; what came later is gone.
 
-    commit: int | None = Field(default=None, ge=0, description="A `commit` of the history.")
-    write: int | None = Field(
+    Numbers of what is taken away are strict: ``true`` would be 1, and ``false`` the beginning.
+    """
+
+    commit: StrictInt | None = Field(default=None, ge=0, description="A `commit` of the history.")
+    write: StrictInt | None = Field(
         default=None,
         ge=0,
         description="A `write` of the history, the newest state of that number; 0: the beginning.",
@@ -158,7 +179,7 @@ class ForgetRequest(Body):
     """What is to be forgotten: all that any of the fields names."""
 
     source: str | None = Field(default=None, description="Everything written under this name.")
-    write: list[int] | int | None = Field(default=None, description="Ids of writes.")
+    write: StrictInt | list[StrictInt] | None = Field(default=None, description="Ids of writes.")
     match: str | None = Field(
         default=None, min_length=1, max_length=1000, description="Words in the text."
     )
@@ -167,7 +188,7 @@ class ForgetRequest(Body):
 
     @field_validator("write")
     @classmethod
-    def _some(cls, value: list[int] | int | None) -> list[int] | int | None:
+    def _some(cls, value: int | list[int] | None) -> int | list[int] | None:
         if isinstance(value, list) and not 0 < len(value) <= 10_000:
             raise ValueError("1 to 10000 ids can be named")
         return value

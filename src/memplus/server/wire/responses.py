@@ -98,6 +98,6 @@ def response_body(
         "top_p": request.top_p or 1.0,
         "truncation": "disabled",
         "usage": None,
-        "user": request.user if isinstance(request.user, str) else None,
+        "user": request.user,
         "metadata": request.metadata or {},
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import AliasChoices, BaseModel, Field
+from pydantic import AliasChoices, BaseModel, Field, StrictInt
 
 from memplus.server.wire.memories import Body, State
 
@@ -95,7 +95,7 @@ class ForgetIn(Body):
 
     memory: str = _memory(min_length=1)
     source: str | None = Field(default=None, description="Everything written under this name.")
-    write: int | None = Field(
+    write: StrictInt | None = Field(
         default=None,
         validation_alias=AliasChoices("write", "write_id", "fact_id"),
         description="Number of a write, as search_memories gives it.",
