@@ -75,6 +75,15 @@ def test_a_response_is_kept_until_it_is_deleted(served: Served) -> None:
     assert code(gone) == (404, "previous_response_not_found")
 
 
+def test_a_kept_response_is_not_streamed_again(served: Served) -> None:
+    made = answer(served, "It rains.")
+    with served.client() as client:
+        refused = client.get(f"/v1/responses/{made['id']}", params={"stream": "true"})
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "stream")
+        whole = client.get(f"/v1/responses/{made['id']}", params={"stream": "false"})
+        assert whole.json() == made
+
+
 def test_where_nothing_is_to_be_stored_nothing_is_kept(served: Served) -> None:
     answer(served, GATE, user="unstored")
     for fields in ({"store": False}, {"headers": {"X-Memory-Task": "tags"}}):

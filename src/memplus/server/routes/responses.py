@@ -26,6 +26,7 @@ from memplus.server.prompts import Message
 from memplus.server.repeats import answered, retried
 from memplus.server.services import Services
 from memplus.server.wire.chat import chances
+from memplus.server.wire.fields import refuse
 from memplus.server.wire.items import items_of, messages_of, paged, said_item
 from memplus.server.wire.responses import ResponseRequest, response_body, response_usage
 from memplus.server.wire.sse import begun, event, last_of, streamed, unless_gone
@@ -52,8 +53,9 @@ async def respond(request: Request, body: ResponseRequest, services: Served, who
 
 
 @router.get("/{id}")
-async def response(id: str, services: Served, who: Who) -> dict[str, Any]:
+async def response(id: str, services: Served, who: Who, *, stream: bool = False) -> dict[str, Any]:
     """One that is kept."""
+    refuse("stream", stream, "a kept response is given whole; ask for it without stream")
     return _found(services, who, id).body
 
 
