@@ -10,6 +10,7 @@ import pytest
 from tests.clocks import set_clock
 from tests.server.serving import serving
 from tests.server.speaking import FACT, ask, failure, write
+from tests.server.talking import held, user
 
 from memplus.mplus.model import MPlus
 from memplus.server.faults import RequestFault
@@ -100,6 +101,29 @@ def test_tokens_of_writes_questions_and_answers_are_counted(tmp_path: Path, nano
         refused = client.post("/v1/memories/ann/writes", json={"text": FACT})
         assert failure(refused, 429) == "tokens_per_minute"
         assert refused.headers["x-ratelimit-remaining-tokens"] == "0"
+
+
+def test_what_a_chat_writes_is_counted_once_by_the_chat_that_said_it(
+    tmp_path: Path, nano: MPlus
+) -> None:
+    """It is written after the answer, maybe while another key's chat is answered."""
+    with serving(tmp_path, nano, keys=True, tokens_per_minute=1000) as served:
+        tenant = served.key()
+
+        def left(key: str, text: str) -> int:
+            with served.client(key) as client:
+                body = {"model": "nano", "memory": "ann", "messages": [user(text)]}
+                assert client.post("/v1/chat/completions", json=body).is_success
+                held(served, "ann", served.services.keys.holder(key).tenant)  # type: ignore[union-attr]
+                headers = client.get("/v1/memories").headers
+                return int(headers["x-ratelimit-remaining-tokens"])
+
+        told = "The gate in the north is red and the gate in the south is blue."
+        tokens = len(nano.encode(told))
+        first = left(tenant, told)
+        assert 1000 - 3 * tokens < first <= 1000 - tokens
+        again = left(tenant, told)  # the same chat once more: nothing of it is written
+        assert first - again < tokens
 
 
 def test_a_stream_that_is_left_early_counts_as_far_as_it_went(tmp_path: Path, nano: MPlus) -> None:

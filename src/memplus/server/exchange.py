@@ -20,6 +20,7 @@ from memplus.server.chains import Link, Place
 from memplus.server.engine.requests import Finished, Piece, ReadRequest, Sampling, TokenScore
 from memplus.server.faults import RequestFault, fault_of
 from memplus.server.ledger import Kept, NewText, Outcome, Settled
+from memplus.server.measured import charge
 from memplus.server.naming import background_task, chain_name, named_memory
 from memplus.server.principals import Principal
 from memplus.server.prompts import Message, Prompt, check_messages, make_prompt, texts_of, turns_of
@@ -296,15 +297,23 @@ class Exchange:
             present=self._present,
         )
 
+        taken: list[str] = []
+
         def build(outcome: Outcome) -> Kept:
+            taken.extend(outcome.texts)
             why = "memory_not_found" if outcome.gone else refused
             report = self._report(outcome, prompt, finished, why, durable=keeping and not why)
             return self._build(Ended(self._text, finished, report, self._tokens))
 
         kept = await asyncio.to_thread(self.services.ledger.settle, settled, build)
+        charge(await asyncio.to_thread(self._tokens_of, taken))
         if texts:
             self.services.intake.work(self._place.tenant, self._place.memory)
         return kept
+
+    def _tokens_of(self, texts: Sequence[str]) -> int:
+        """How many will be written, though not before the request ends."""
+        return sum(len(self.services.model.encode(one)) for one in texts)
 
     async def _made(self) -> str:
         """Make the memory where there was none; why nothing can be written, or nothing."""

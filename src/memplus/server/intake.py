@@ -18,6 +18,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
 
@@ -155,7 +156,9 @@ class Intake:
         place = (tenant, memory)
         if place not in self._workers:
             worker = self._workers[place] = _Worker()
-            worker.task = asyncio.create_task(self._bring(worker, place))
+            # It outlives the request that starts it, and brings texts of others, too.
+            alone = Context()
+            worker.task = asyncio.create_task(self._bring(worker, place), context=alone)
         return self._workers[place]
 
     async def _bring(self, worker: _Worker, place: tuple[str, str]) -> None:

@@ -95,12 +95,14 @@ class Outcome:
 
     Attributes:
         written: ids of the texts that are taken in.
+        texts: these texts.
         gone: whether the memory is gone, and nothing is kept.
         forgotten: whether the memory has forgotten something since it was read. The answer may
             repeat it, so nothing is kept of the answer.
     """
 
     written: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()
     gone: bool = False
     forgotten: bool = False
 
@@ -162,8 +164,9 @@ class Ledger:
             place = (settled.place.tenant, settled.place.memory)
             row = run.execute(_FORGOTTEN, place).fetchone()
             forgotten = (0 if row is None else row[0]) != settled.forgotten
-            written = self._take_in(run, settled, forgotten=forgotten)
-            kept = build(Outcome(written, forgotten=forgotten))
+            taken = self._take_in(run, settled, forgotten=forgotten)
+            ids, texts = tuple(one.id for one in taken), tuple(one.text for one in taken)
+            kept = build(Outcome(ids, texts, forgotten=forgotten))
             if forgotten:
                 kept = replace(kept, response=None, items=(), repeat=None)
             self._put(run, settled, kept)
@@ -173,8 +176,8 @@ class Ledger:
         return kept
 
     @staticmethod
-    def _take_in(run: sqlite3.Connection, settled: Settled, *, forgotten: bool) -> tuple[str, ...]:
-        """The ids of the texts that are to be written."""
+    def _take_in(run: sqlite3.Connection, settled: Settled, *, forgotten: bool) -> list[Entry]:
+        """The texts that are to be written."""
         place = settled.place
         fresh = Chains.put(run, place, settled.links, settled.gone)
         entries: list[Entry] = []
@@ -188,7 +191,7 @@ class Ledger:
                 of_links |= dict.fromkeys(one.links, id)
         Intake.put(run, entries)
         Chains.name(run, place, settled.links, fresh, of_links)
-        return tuple(one.id for one in entries)
+        return entries
 
     def _put(self, run: sqlite3.Connection, settled: Settled, kept: Kept) -> None:
         who, most, memory = settled.who, self._settings.stored_responses, settled.place.memory
