@@ -30,6 +30,7 @@ from memplus.memory.short_term import (
     stack_like,
     whole_spans,
 )
+from memplus.memory.undoing import uninterrupted, whole_write
 
 __all__ = ["MemoryContents"]
 
@@ -142,7 +143,7 @@ class MemoryContents:
         drop: Tensor | None,
         said: Passage | None = None,
     ) -> None:
-        """Make the rows of one write part of the memory (M+ section 3.2).
+        """Make the rows of one write part of the memory, or nothing of them (M+ section 3.2).
 
         Args:
             rows: of the write pass.
@@ -153,6 +154,12 @@ class MemoryContents:
         Raises:
             UsageError: ``drop`` has the wrong shape or an index out of range.
         """
+        with whole_write(self):
+            drop = self._take_in(rows, record, drop)
+            self.wrote(rows, record, drop, said or Passage((), ""))
+
+    def _take_in(self, rows: NewRows, record: WriteRecord, drop: Tensor | None) -> Tensor | None:
+        """Take in the rows; what was dropped."""
         count = rows.hidden.shape[1]
         columns = dict(rows.columns)
         pool = self.pool
@@ -176,7 +183,7 @@ class MemoryContents:
         self._keep_dropped(dropped, rows)
         self.writes.append(record)
         self.version += 1
-        self.wrote(rows, record, drop, said or Passage((), ""))
+        return drop
 
     def _first_pool(self, rows: NewRows) -> ShortTermPool:
         columns = stack_like(rows.columns, self.config.short_term_tokens)
@@ -240,9 +247,10 @@ class MemoryContents:
             ]
         )
 
-    def long_term_of(self, tables: Sequence[RowTable]) -> LongTermPool:
-        """A long-term memory of these rows, one table per layer, under the memory's rules."""
-        config, kept = self.config, self.rows
+    def long_term_of(self, tables: Sequence[RowTable], rows: RowKind | None = None) -> LongTermPool:
+        """A long-term memory of these rows, one table per layer, under the memory's rules; they
+        are kept as ``rows``, by default as the memory's are."""
+        config, kept = self.config, rows or self.rows
         return LongTermPool(
             tables, config.eviction, config.retrieved_tokens, rows=kept, span=config.span_rows
         )
@@ -269,27 +277,27 @@ class MemoryContents:
                 raise UsageError(f"The rows are kept as {self.rows}; packing does not widen them.")
             if rows == self.rows:
                 return
-            self.rows = rows
-            if self.long_term is not None:
-                waiting, since = self.long_term.waiting, self.long_term.writes_since_merge
-                keys = self.config.retrieves_spans
-                layout = self.long_term.layout
+            made = self.long_term
+            if made is not None:
+                keys, layout = self.config.retrieves_spans, made.layout
                 beside = {} if self.pool is None else self.pool.held
-                self.long_term = self.long_term_of(
-                    [
-                        repacked(
-                            table,
-                            rows,
-                            layout.of_layer(beside, layer) or None,
-                            keys=keys,
-                            share=layout.share(layer),
-                        )
-                        for layer, table in enumerate(self.long_term.tables)
-                    ]
-                )
-                self.long_term.waiting, self.long_term.writes_since_merge = waiting, since
-            self.derived.clear()
-            self.version += 1
+                tables = [
+                    repacked(
+                        table,
+                        rows,
+                        layout.of_layer(beside, layer) or None,
+                        keys=keys,
+                        share=layout.share(layer),
+                    )
+                    for layer, table in enumerate(made.tables)
+                ]
+                since = made.waiting, made.writes_since_merge
+                made = self.long_term_of(tables, rows)
+                made.waiting, made.writes_since_merge = since
+            with uninterrupted():
+                self.rows, self.long_term = rows, made
+                self.derived.clear()
+                self.version += 1
 
     def check_budget(self, writes: int, row: RowBytes) -> None:
         """Refuse writes that would outgrow ``max_bytes``, before anything is spent.

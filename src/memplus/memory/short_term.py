@@ -9,6 +9,7 @@ Shapes: L layers, N slots, n rows in use, K rows of a write, c rows dropped, d h
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -126,6 +127,19 @@ def _by_head(column: Tensor) -> Tensor:
     return column.transpose(1, 2).contiguous().transpose(1, 2) if column.dim() == 4 else column
 
 
+@dataclass
+class Mark:
+    """A pool before one write; see ``ShortTermPool.mark``."""
+
+    count: int
+    recent: Tensor
+    position: Tensor
+    birth: Tensor
+    write_id: Tensor
+    left: tuple[Tensor, dict[str, Tensor]] | None = None
+    """Slots [L, c] whose rows the write dropped, and these rows."""
+
+
 class ShortTermPool:
     """Rows by slot, with their positions, birth clocks and write ids.
 
@@ -147,6 +161,7 @@ class ShortTermPool:
         self.birth = torch.zeros((layers, slots), dtype=torch.int64, device=device)
         self.write_id = torch.zeros((layers, slots), dtype=torch.int32, device=device)
         self._owned = True
+        self._mark: Mark | None = None
 
     @property
     def slots(self) -> int:
@@ -203,7 +218,27 @@ class ShortTermPool:
         twin.__dict__.update(self.__dict__)
         twin.columns = dict(self.columns)
         self._owned = twin._owned = False
+        twin._mark = None
         return twin
+
+    def mark(self) -> Mark:
+        """What ``back_to`` needs to undo the next ``replace``."""
+        self._own()
+        own = self.position.clone(), self.birth.clone(), self.write_id.clone()
+        self._mark = Mark(self.count, self.recent, *own)
+        return self._mark
+
+    def back_to(self, mark: Mark) -> None:
+        """Undo what was done since ``mark``, however far it came."""
+        if mark.left is not None:
+            slots, rows = mark.left
+            layer = torch.arange(self.layers, device=slots.device)[:, None]
+            for name, column in self.columns.items():
+                own = slice(len(column))
+                column[layer[own], slots[own]] = rows[name]
+        self.count, self.recent = mark.count, mark.recent
+        self.position, self.birth, self.write_id = mark.position, mark.birth, mark.write_id
+        self._mark = None
 
     def dropped_by(self, new_rows: int) -> int:
         """How many rows must go before ``new_rows`` more fit."""
@@ -268,12 +303,15 @@ class ShortTermPool:
         self.birth[layer, slots] = birth.expand(self.layers, new)
         self.write_id[layer, slots] = write_id
         self.recent = recent
+        self._mark = None
         return dropped
 
     def _drop(self, drop: Tensor, new: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Close the ranks over ``drop`` [L, c] and name the slots [L, new] of the new rows."""
         freed = self.slots_at(drop.sort(dim=1).values)
         dropped = self.rows_at(freed)
+        if self._mark is not None:
+            self._mark.left = freed, dropped
         gone = torch.zeros_like(self.position).scatter_(1, drop, 1)
         older_gone = gone.cumsum(1)
         self.position -= older_gone.gather(1, self.position)

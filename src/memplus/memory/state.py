@@ -23,6 +23,7 @@ from memplus.memory.format import load_contents, save_contents
 from memplus.memory.guards import changing
 from memplus.memory.packing import RowKind
 from memplus.memory.records import MemoryOwner, NewRows, Passage
+from memplus.memory.undoing import uninterrupted
 from memplus.memory.written_text import WrittenText
 
 __all__ = ["Memory", "MemoryHost"]
@@ -126,8 +127,9 @@ class Memory(MemoryContents):
         try:
             yield
         except BaseException:
-            with changing(self):
+            with uninterrupted(), changing(self):
                 self._hold(before)
+                self.derived.clear()
                 self.version += 1
             raise
 
@@ -207,7 +209,8 @@ class Memory(MemoryContents):
             raise UsageError("Name a source or writes to forget.")
         with changing(self):
             chosen = chosen_writes(self, source, write)
-            return forget_rows(self, chosen.writes, tail=chosen.tail)
+            with self._undivided():
+                return forget_rows(self, chosen.writes, tail=chosen.tail)
 
 
 class MemoryHost(MemoryOwner, Protocol):

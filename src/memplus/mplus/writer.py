@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +20,7 @@ from memplus.errors import EmptyTextError, TailError, UsageError
 from memplus.memory.guards import holding, writing
 from memplus.memory.records import NewRows, Passage, WriteRecord
 from memplus.memory.state import Memory
+from memplus.memory.undoing import uninterrupted
 from memplus.mplus.core import Core
 from memplus.passes.finite import require_finite
 
@@ -269,7 +268,7 @@ class Writer:
             require_finite(core.name, "what it makes of a text", values)
         for job, hidden in zip(jobs, made.rows, strict=True):
             rows = core.new_rows(hidden)
-            with holding([job.memory]), _uninterrupted():
+            with holding([job.memory]), uninterrupted():
                 self._take_in(job, rows, ids.shape[1], drop)
             job.chunks += 1
 
@@ -321,23 +320,3 @@ def _committing(memories: Sequence[Memory]) -> Iterator[None]:
         for memory in memories:
             stack.callback(memory.commit)
         yield
-
-
-@contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Hold Ctrl-C back for the few milliseconds in which a memory is between two states."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    waiting: list[tuple[int, Any]] = []
-    before = signal.getsignal(signal.SIGINT)
-    if before is None:  # set by something other than Python: it cannot be put back
-        yield
-        return
-    signal.signal(signal.SIGINT, lambda number, frame: waiting.append((number, frame)))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-        if waiting and callable(before):
-            before(*waiting[0])

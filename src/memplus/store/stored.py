@@ -25,6 +25,7 @@ from memplus.errors import (
 from memplus.memory.forgetting import Forgotten
 from memplus.memory.guards import changing
 from memplus.memory.long_term import LongTermPool
+from memplus.memory.packing import RowKind
 from memplus.memory.records import NewRows, Passage, WriteRecord
 from memplus.memory.rows import RowTable
 from memplus.memory.state import Memory, MemoryHost
@@ -170,12 +171,12 @@ class StoredMemory(JournalledMemory):
 
     # What a write calls -------------------------------------------------------------------------
 
-    def long_term_of(self, tables: Sequence[RowTable]) -> LongTermPool:
+    def long_term_of(self, tables: Sequence[RowTable], rows: RowKind | None = None) -> LongTermPool:
         """A pool whose rows may lie in segments."""
         mapped = [
             table if isinstance(table, MappedTable) else MappedTable([], table) for table in tables
         ]
-        return super().long_term_of(mapped)
+        return super().long_term_of(mapped, rows)
 
     def before_write(self) -> None:
         """Refuse a write before any work is done.
