@@ -334,3 +334,29 @@ def test_frequencies_that_depend_on_the_length_are_those_of_a_question_alone(nam
     assert [one.text for one in together] == [one.text for one in alone]
     for found, expected in zip(together, alone, strict=True):
         assert found.confidence == pytest.approx(expected.confidence, abs=2e-5)
+
+
+def test_a_stream_does_not_write_what_is_being_read() -> None:
+    model, memory = told(2, 30)
+    usual = model.ask(memory, "Where?", max_new_tokens=6).text
+
+    def nested(piece: str) -> None:
+        model.ask(memory, "Who?", max_new_tokens=1)
+        with pytest.raises(UsageError, match="being read"):
+            model.write(memory, some_ids(12).tolist())
+
+    assert model.ask(memory, "Where?", max_new_tokens=6, stream=nested).text == usual
+
+
+def test_a_callback_of_a_write_reads_but_does_not_write_the_same_memory() -> None:
+    model = make_mplus()
+    memory, other = model.new_memory(), model.new_memory()
+
+    def nested(done: int, total: int) -> None:
+        model.ask(memory, "Who?", max_new_tokens=1)
+        model.write(other, some_ids(12).tolist())
+        with pytest.raises(UsageError, match="being written"):
+            model.write(memory, some_ids(3).tolist())
+
+    model.write(memory, some_ids(24).tolist(), progress=nested)
+    assert (len(memory.writes), len(memory.tail), len(other.writes)) == (2, 4, 2)
