@@ -5,6 +5,9 @@ from __future__ import annotations
 import threading
 import time
 
+import pytest
+
+from memplus.errors import UsageError
 from memplus.memory.guards import Guards, changing, holding, reading, writing
 
 
@@ -49,9 +52,27 @@ def test_what_each_turn_keeps_others_from() -> None:
 
 def test_a_thread_may_take_again_what_it_holds() -> None:
     one, model = Kept(), threading.RLock()
-    with reading(model, [one]), reading(model, [one]), changing(one), writing([one, one]):
+    turns = writing([one, one]), changing(one), reading(model, [one]), reading(model, [one])
+    with changing(one), turns[0], turns[1], turns[2], turns[3]:
         assert not free(one.guards.state)
     assert free(one.guards.state)
+    assert free(one.guards.writing)
+
+
+def test_no_write_stands_inside_a_write_or_a_read_of_the_same_memory() -> None:
+    one, other, model = Kept(), Kept(), threading.RLock()
+    for turn in (writing([one]), reading(model, [one])):
+        with turn:
+            with reading(model, [one]), writing([other]):
+                pass
+            with pytest.raises(UsageError, match="has not returned"), writing([other, one]):
+                pass
+        with writing([one, other]):
+            pass
+    with pytest.raises(ValueError, match="left"), writing([one]):
+        raise ValueError("left")
+    with writing([one]):
+        pass
 
 
 def test_a_read_that_waits_for_a_memory_keeps_no_model() -> None:

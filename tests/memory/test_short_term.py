@@ -200,3 +200,23 @@ def test_a_pool_that_is_not_full_keeps_its_rows_alone_and_opens_with_all_its_slo
 )  # fmt: skip
 def test_whole_spans_are_told_from_others(places: list[list[int]], whole: bool):
     assert whole_spans(torch.tensor(places, dtype=torch.int64), 2) == whole
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("span", [1, 2])
+def test_a_seed_draws_the_same_rows_whatever_the_default_dtype(
+    dtype: torch.dtype, span: int
+) -> None:
+    def drawn() -> tuple[torch.Tensor, torch.Tensor]:
+        generator = torch.Generator().manual_seed(3)
+        dropped = draw_dropped(64, 16, LAYERS, generator, shared=False, span=span)
+        return dropped, draw_survivors((LAYERS, 1, 64), 8, 32, generator, span)
+
+    usual = drawn()
+    torch.set_default_dtype(dtype)
+    try:
+        found = drawn()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(found[0], usual[0])
+    assert torch.equal(found[1], usual[1])

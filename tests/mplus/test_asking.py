@@ -246,14 +246,15 @@ def test_more_questions_than_fit_one_batch_are_all_answered() -> None:
         assert answers[number].text == model.ask(memory, questions[number], max_new_tokens=2).text
 
 
-def test_each_batch_shows_what_was_seen_of_it() -> None:
+def test_what_was_seen_of_each_question_is_shown_in_their_order() -> None:
     model, memory = told(2, 30)
-    watches: list[Watch] = []
+    seen: list[tuple[Watch, int]] = []
     questions = [f"Question number {number}?" for number in range(35)]
-    answers = model.asker.ask(memory, questions, max_new_tokens=1, watched=watches.append)
-    assert [len(one.memories) for one in watches] == [32, 3]
-    seen = [one.sharpest(row) for one in watches for row in range(len(one.memories))]
-    assert seen == [answer.confidence for answer in answers]
+    answers = model.asker.ask(
+        memory, questions, max_new_tokens=1, watched=lambda watch, row: seen.append((watch, row))
+    )
+    assert [row for _, row in seen] == [*range(32), *range(3)]
+    assert [watch.sharpest(row) for watch, row in seen] == [one.confidence for one in answers]
 
 
 def test_a_streamed_answer_is_the_answer_in_pieces() -> None:
@@ -316,3 +317,46 @@ def test_what_is_no_memory_is_not_asked(memories: object) -> None:
     model, _ = told(1, 20)
     with pytest.raises(UsageError, match="memory"):
         model.ask(memories, ["Where?"])  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("name", ["phi3-longrope-short", "llama-dynamic"])
+def test_frequencies_that_depend_on_the_length_are_those_of_a_question_alone(name: str) -> None:
+    model = make_mplus(name)
+    memories = [model.new_memory() for _ in range(4)]
+    for memory, length in zip(memories, (4, 60, 33, 4), strict=True):
+        model.write(memory, some_ids(length, seed=length).tolist())
+    questions = ["hi", "What is it that was told?", "who", "hi"]
+    alone = [
+        model.ask(memory, question, max_new_tokens=3)
+        for memory, question in zip(memories, questions, strict=True)
+    ]
+    together = model.ask(memories, questions, max_new_tokens=3)
+    assert [one.text for one in together] == [one.text for one in alone]
+    for found, expected in zip(together, alone, strict=True):
+        assert found.confidence == pytest.approx(expected.confidence, abs=2e-5)
+
+
+def test_a_stream_does_not_write_what_is_being_read() -> None:
+    model, memory = told(2, 30)
+    usual = model.ask(memory, "Where?", max_new_tokens=6).text
+
+    def nested(piece: str) -> None:
+        model.ask(memory, "Who?", max_new_tokens=1)
+        with pytest.raises(UsageError, match="being read"):
+            model.write(memory, some_ids(12).tolist())
+
+    assert model.ask(memory, "Where?", max_new_tokens=6, stream=nested).text == usual
+
+
+def test_a_callback_of_a_write_reads_but_does_not_write_the_same_memory() -> None:
+    model = make_mplus()
+    memory, other = model.new_memory(), model.new_memory()
+
+    def nested(done: int, total: int) -> None:
+        model.ask(memory, "Who?", max_new_tokens=1)
+        model.write(other, some_ids(12).tolist())
+        with pytest.raises(UsageError, match="being written"):
+            model.write(memory, some_ids(3).tolist())
+
+    model.write(memory, some_ids(24).tolist(), progress=nested)
+    assert (len(memory.writes), len(memory.tail), len(other.writes)) == (2, 4, 2)

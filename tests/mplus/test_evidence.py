@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
-from tests.fakes import make_mplus, some_ids
+from tests.fakes import CONFIG, make_mplus, some_ids
+from tests.passes.test_span_queries import SPANS
 
+from memplus.config import MemoryConfig
 from memplus.mplus.evidence import Watch, ranked, retrieved_writes
 
 
@@ -54,3 +58,24 @@ def test_retrieved_rows_are_counted_by_write() -> None:
     assert sum(one.rows for one in found) == layers * memory.config.retrieved_tokens
     assert [one.rows for one in found] == sorted((one.rows for one in found), reverse=True)
     assert all(0 < one.score < 1 for one in found)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("config", [CONFIG, SPANS])
+def test_evidence_is_the_same_whatever_the_default_dtype(
+    config: MemoryConfig, dtype: torch.dtype
+) -> None:
+    model = make_mplus(config=config)
+
+    def told() -> list[object]:
+        memory = model.new_memory(seed=7)
+        model.write(memory, some_ids(105).tolist(), source="a")
+        answer = model.ask(memory, "who?", max_new_tokens=2)
+        return [replace(answer, seconds=0.0), model.retrieve(memory, "who?")]
+
+    usual = told()
+    torch.set_default_dtype(dtype)
+    try:
+        assert told() == usual
+    finally:
+        torch.set_default_dtype(torch.float32)

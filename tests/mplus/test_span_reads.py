@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.fakes import ADAPTERS, LAYERS, distance, make_model, make_mplus, some_ids
+from tests.fakes import ADAPTERS, CONFIG, LAYERS, distance, make_model, make_mplus, some_ids
 from tests.mplus.test_span_memories import told
 from tests.passes.test_span_queries import SPANS, TOLERANCE
 
 from memplus import MPlus
+from memplus.config import MemoryConfig
 from memplus.errors import PositionsError
 from memplus.mplus import reader as reading
 
@@ -129,3 +130,16 @@ def test_rows_that_are_not_yet_written_stand_after_the_spans(model: MPlus) -> No
     assert new.shape[:2] == (LAYERS, 8)
     assert bool(found.isfinite().all())
     assert not torch.allclose(found, model(some_ids(4), memory=memory).logits)
+
+
+@pytest.mark.parametrize("config", [CONFIG, SPANS])
+def test_memories_are_read_under_autocast(config: MemoryConfig) -> None:
+    model = make_mplus(config=config)
+    memory = told(model, model.new_memory(seed=1))
+    usual = model.ask(memory, QUESTIONS, max_new_tokens=2)
+    spans = model.retrieve(memory, QUESTIONS[0])
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = model.ask(memory, QUESTIONS, max_new_tokens=2)
+        found = model.retrieve(memory, QUESTIONS[0])
+    assert [a.confidence for a in cast] == pytest.approx([a.confidence for a in usual], abs=0.02)
+    assert found[0].write_id == spans[0].write_id

@@ -432,3 +432,12 @@ def test_a_source_that_is_no_text_is_refused(source: Any) -> None:
     with pytest.raises(UsageError, match="source is text"):
         model.write([memory], [[1, 2, 3]], source=source)
     assert not memory.tail
+
+
+def test_rows_do_not_depend_on_the_callers_autocast() -> None:
+    model, text = make_mplus(), some_ids(105).tolist()
+    usual, cast = (model.new_memory(seed=4) for _ in range(2))
+    model.write(usual, text, flush=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        model.write(cast, text, flush=True)
+    assert_equal(contents(cast), contents(usual))

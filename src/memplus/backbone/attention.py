@@ -18,7 +18,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from typing import Any, NamedTuple
 
 import torch
@@ -228,6 +228,7 @@ def attend_merged(
     Returns:
         [B, T, H, D].
     """
+    call, segments = _in_one_dtype(call, segments)
     query, heads = call.query, call.query.shape[1]
     groups = heads // call.key.shape[1]
     if causal:
@@ -245,6 +246,20 @@ def attend_merged(
     parts.append(_attend(folded, call.key, call.value, call.scale, mask=mask))
     merged = _merge(parts).reshape(query.shape)
     return merged.transpose(1, 2).contiguous()
+
+
+def _in_one_dtype(
+    call: AttentionCall, segments: Sequence[Segment]
+) -> tuple[AttentionCall, Sequence[Segment]]:
+    """Autocast leaves queries and keys, which are rotated, wider than values; kernels want one."""
+    found = [call.query, call.key, call.value]
+    found += [states for one in segments for states in (one.key, one.value)]
+    if len({states.dtype for states in found}) == 1:
+        return call, segments
+    dtype = reduce(torch.promote_types, (states.dtype for states in found))
+    query, key, value = (states.to(dtype) for states in found[:3])
+    cast = [one._replace(key=one.key.to(dtype), value=one.value.to(dtype)) for one in segments]
+    return AttentionCall(call.module, query, key, value, call.mask, call.options), cast
 
 
 def attend_masked(

@@ -86,7 +86,9 @@ class Lora(nn.Module):
         self.down = nn.ParameterList()
         self.up = nn.ParameterList()
         for linear in found.values():
-            drawn: Any = like if generator is None else {"device": generator.device}
+            drawn: Any = like
+            if generator is not None:
+                drawn = {"device": generator.device, "dtype": torch.float32}
             down = torch.empty(sizes.rank, linear.in_features, **drawn)
             nn.init.kaiming_uniform_(down, a=math.sqrt(5), generator=generator)
             self.down.append(nn.Parameter(down.to(**like)))

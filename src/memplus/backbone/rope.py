@@ -47,6 +47,7 @@ class Rope:
             for one in (parameters, *(v for v in parameters.values() if isinstance(v, dict)))
             if one.get("rope_type") == "longrope"
         ]
+        self._original_length = int(getattr(rotary, "original_max_seq_len", 0))
         self._tables: dict[tuple[str | None, torch.dtype, torch.device], Angles] = {}
         self.positions = _positions_available(config, parameters)
 
@@ -69,7 +70,7 @@ class Rope:
         if not self.changing:
             return 0
         if "dynamic" in self._types.values():
-            return length
+            return max(length, self._original_length)
         return sum(switch < length for switch in self._switches)
 
     @contextlib.contextmanager

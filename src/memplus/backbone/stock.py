@@ -181,7 +181,9 @@ def _renew_scales(model: PreTrainedModel, device: torch.device) -> None:
         scale: Any = getattr(module, "scalar_embed_scale", None)
         if scale is not None:
             module.register_buffer(
-                "embed_scale", torch.tensor(scale, device=device), persistent=False
+                "embed_scale",
+                torch.tensor(scale, dtype=torch.float32, device=device),
+                persistent=False,
             )
 
 

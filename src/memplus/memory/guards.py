@@ -6,7 +6,8 @@ in which the memory passes from one whole state to the next, and by whoever need
 longer: a read, a fork, a save. So a read waits for one update, not for a long text.
 
 Locks are taken in this order by all: ``writing``, ``state``, a store's own, the stock model's.
-Several of a kind are taken in one order, and a thread may take again what it holds. Only a read
+Several of a kind are taken in one order, and a thread may take again what it holds; but a call that
+writes or reads a memory may call back, and what it calls may not write the same one. Only a read
 takes the model's lock first, so that it holds no memory while it waits for another's pass; it then
 takes the states without waiting, or begins anew.
 """
@@ -18,6 +19,8 @@ import itertools
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
+
+from memplus.errors import UsageError
 
 __all__ = ["Guarded", "Guards", "changing", "holding", "reading", "writing"]
 
@@ -31,6 +34,9 @@ class Guards:
         self.number = next(_NUMBERS)
         self.writing = threading.RLock()
         self.state = threading.RLock()
+        # Threads inside a write and inside a read of it; each sets and looks for itself alone.
+        self.writer: int | None = None
+        self.reader: int | None = None
 
 
 class Guarded(Protocol):
@@ -41,10 +47,25 @@ class Guarded(Protocol):
 
 @contextlib.contextmanager
 def writing(memories: Iterable[Guarded]) -> Iterator[None]:
-    """Be the only one who writes these memories; reads go on between two updates."""
+    """Be the only one who writes these memories; reads go on between two updates.
+
+    Raises:
+        UsageError: a call of this thread that writes or reads one of them has not returned.
+    """
+    guards, own = _in_order(memories), threading.get_ident()
+    for one in guards:
+        if own in (one.writer, one.reader):
+            doing = "written" if one.writer == own else "read"
+            raise UsageError(
+                f"This memory is being {doing} by a call that this thread has not returned from, "
+                "such as one whose callback this is. Write into it when that call is done, or "
+                "into a fork of it."
+            )
     with contextlib.ExitStack() as stack:
-        for one in _in_order(memories):
+        for one in guards:
             stack.enter_context(one.writing)
+            stack.callback(setattr, one, "writer", None)
+            one.writer = own
         yield
 
 
@@ -69,6 +90,9 @@ def reading(lock: threading.RLock, memories: Sequence[Guarded]) -> Iterator[None
     while True:
         with lock, contextlib.ExitStack() as stack:
             if _taken(guards, stack):
+                for one in guards:  # a read may stand inside another
+                    stack.callback(setattr, one, "reader", one.reader)
+                    one.reader = threading.get_ident()
                 yield
                 return
         with holding(memories):  # until whoever holds one of them is done

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,6 +29,9 @@ __all__ = [
 
 OWN = ("recent", "position", "birth", "write_id")
 """The tensors of a pool that are not columns."""
+
+_DRAWN: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}
+"""Of random numbers: a seed means the same whatever PyTorch's defaults are."""
 
 
 def draw_dropped(
@@ -52,10 +56,10 @@ def draw_dropped(
     Returns:
         [L, c] positions, spans in random order.
     """
-    lots = torch.rand((1 if shared else layers, rows // span), generator=generator)
+    lots = torch.rand((1 if shared else layers, rows // span), generator=generator, **_DRAWN)
     drawn = lots.topk(count // span, dim=1).indices
     if span > 1:
-        drawn = (drawn[:, :, None] * span + torch.arange(span)).flatten(1)
+        drawn = (drawn[:, :, None] * span + torch.arange(span, device="cpu")).flatten(1)
     return drawn.expand(layers, count)
 
 
@@ -93,12 +97,13 @@ def draw_survivors(
     if span > 1:
         layers, pools, rows = shape
         kept = draw_survivors((1, pools, rows // span), new // span, slots // span, generator)
-        kept = (kept[..., None] * span + torch.arange(span)).flatten(2)
+        kept = (kept[..., None] * span + torch.arange(span, device="cpu")).flatten(2)
         return kept.expand(layers, -1, -1)
-    age = (shape[2] - 1 - torch.arange(shape[2])) // new
-    uniform = torch.rand(shape, generator=generator)
+    age = (shape[2] - 1 - torch.arange(shape[2], device="cpu")) // new
+    uniform = torch.rand(shape, generator=generator, **_DRAWN)
     # Gumbel's trick: the N largest of log odds plus noise are a draw without replacement.
-    chance = -torch.log(-torch.log(uniform)) + age * torch.log(torch.tensor(1 - new / slots))
+    fading = torch.log(torch.tensor(1 - new / slots, **_DRAWN))
+    chance = -torch.log(-torch.log(uniform)) + age * fading
     chance = chance.masked_fill(age == 0, torch.inf)
     return chance.topk(slots, dim=2).indices.sort(dim=2).values
 

@@ -89,11 +89,12 @@ class Asker:
         max_new_tokens: int | None = None,
         min_confidence: float | None = None,
         stream: Stream | None = None,
-        watched: Callable[[Watch], None] | None = None,
+        watched: Callable[[Watch, int], None] | None = None,
     ) -> list[Answer]:
         """Answers in the order of the questions; see ``MPlus.ask``.
 
-        ``watched`` is called with what was seen of each batch, of at most 32 questions.
+        ``watched`` is called for every question, in their order, with what was seen of its batch
+        and its row there.
         """
         least = self.core.prompt.min_confidence if min_confidence is None else min_confidence
         if isinstance(least, bool) or not isinstance(least, int | float) or not 0 <= least <= 1:
@@ -107,12 +108,39 @@ class Asker:
         answers: list[Answer] = []
         for start in range(0, len(prompts), _TOGETHER):
             batch = slice(start, start + _TOGETHER)
+            found: dict[int, tuple[Answer, Watch, int]] = {}
             with self.core.reading(memories[batch]):
-                watch = Watch(memories[batch])
-                answers += self._batch(watch, prompts[batch], count, least, stream)
-            if watched is not None:
-                watched(watch)
+                for group in self._alike(memories[batch], prompts[batch]):
+                    places = [start + one for one in group]
+                    watch = Watch([memories[place] for place in places])
+                    own = [prompts[place] for place in places]
+                    made = self._batch(watch, own, count, least, stream)
+                    seen = zip(places, made, strict=True)
+                    found |= {at: (one, watch, row) for row, (at, one) in enumerate(seen)}
+            for place in sorted(found):
+                answer, watch, row = found[place]
+                answers.append(answer)
+                if watched is not None:
+                    watched(watch, row)
         return answers
+
+    def _alike(self, memories: Sequence[Memory], prompts: Sequence[list[int]]) -> list[list[int]]:
+        """Places of the questions that are read together, so that each is answered as alone.
+
+        A pass has one set of frequencies; where these depend on the length, questions are read
+        with those for which the same ones hold.
+        """
+        rope = self.core.backbone.rope
+        groups: dict[tuple[int, int], list[int]] = {}
+        for place, (memory, prompt) in enumerate(zip(memories, prompts, strict=True)):
+            key = 0, 0
+            if rope.changing:
+                start = self.core.prefix_length(memory)
+                used = start + len(memory.tail) + len(prompt)
+                # The stock code begins anew where a text without a prefix grows past a switch.
+                key = rope.regime(used), 0 if start else used
+            groups.setdefault(key, []).append(place)
+        return list(groups.values())
 
     def _longest(self, max_new_tokens: int | None) -> int:
         count = self.core.prompt.max_new_tokens if max_new_tokens is None else max_new_tokens

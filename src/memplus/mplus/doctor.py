@@ -74,7 +74,7 @@ def _weights(model: MPlus) -> Check:
 
 def _frequencies(model: MPlus) -> Check:
     """Position 0 turns nothing, angles fall from one frequency to the next, all is finite."""
-    like = torch.zeros(1, 1, model.backbone.hidden_size, device=model.device)
+    like = torch.zeros(1, 1, model.backbone.hidden_size, dtype=torch.float32, device=model.device)
     for layer in model.backbone.layers:
         if not layer.rotated:
             continue

@@ -73,7 +73,7 @@ class Watch:
     def __init__(self, memories: Sequence[Memory]) -> None:
         self.memories = memories
         self.parts: list[Parts] = [WriteParts(memory) for memory in memories]
-        self.paid = [torch.zeros(len(parts) + 1) for parts in self.parts]
+        self.paid = [_nothing(len(parts) + 1) for parts in self.parts]
         self.prefix: Prefix = Prefix()
         self._begun: set[int] = set()
         self._first: list[int] = []
@@ -95,7 +95,7 @@ class Watch:
         if not self._begun:  # what is retrieved is known by now
             rows = enumerate(self.memories)
             self.parts = [parts_of(one, self.prefix, row) for row, one in rows]
-            self.paid = [torch.zeros(len(parts) + 1) for parts in self.parts]
+            self.paid = [_nothing(len(parts) + 1) for parts in self.parts]
             asked = getattr(self.prefix, "prompt", None)
             blank = [0] * len(self.memories)
             self._first = blank if asked is None else asked.int().argmax(dim=1).tolist()
@@ -112,10 +112,10 @@ class Watch:
             keys.append((call.key[row, :, first - waiting : first], None))
         beyond = _attention(call, keys, row, -1) - _attention(call, keys, row, first)
         paid = self.paid[row]
-        tail = torch.full((waiting,), len(paid) - 1)
+        tail = torch.full((waiting,), len(paid) - 1, device="cpu")
         ids = torch.cat([self.parts[row].of_rows(call.layer), tail])
         rows = beyond.clamp(min=0).flatten(0, 1)[:, beyond.shape[2] - ids.shape[0] :].cpu()
-        by_part = torch.zeros((rows.shape[0], len(paid))).index_add_(1, ids, rows)
+        by_part = _nothing(rows.shape[0], len(paid)).index_add_(1, ids, rows)
         self.paid[row] = torch.maximum(paid, by_part.amax(dim=0))
 
 
@@ -128,6 +128,11 @@ class Seen:
     def on(self, prefix: Prefix) -> None:
         """Keep this prefix; no attention is watched."""
         self.prefix = prefix
+
+
+def _nothing(*shape: int) -> Tensor:
+    """Attention is summed in float32 on the CPU, whatever PyTorch makes by default."""
+    return torch.zeros(shape, dtype=torch.float32, device="cpu")
 
 
 def _keys_of(groups: Groups, row: int) -> list[_Keys]:
@@ -183,8 +188,8 @@ def retrieved_writes(memory: Memory, prefix: MemoryPrefix) -> list[Retrieved]:
     """Retrieved rows of batch row 0: by write, most rows first, or by span, best score first."""
     if memory.config.retrieves_spans:
         return _retrieved_spans(memory, prefix)
-    counts = torch.zeros(len(memory.writes) + 1, dtype=torch.int64)
-    best = torch.zeros(len(memory.writes) + 1)
+    counts = torch.zeros(len(memory.writes) + 1, dtype=torch.int64, device="cpu")
+    best = _nothing(len(memory.writes) + 1)
     for (row, layer), chosen in prefix.retrieved.items():
         if row != 0 or memory.long_term is None:
             continue

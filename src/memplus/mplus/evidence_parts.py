@@ -92,7 +92,7 @@ class WriteParts:
         pool = memory.pool
         if pool is not None:
             found.append(pool.write_id[layer, : pool.count])
-        ids = torch.cat(found) if found else torch.zeros(0)
+        ids = torch.cat(found) if found else torch.zeros(0, device="cpu")
         return ids.long().cpu()
 
 
@@ -132,7 +132,7 @@ class SpanParts:
         found = prefix.span_rows(row) if isinstance(prefix, MemoryPrefix) else None
         long_term, size = self._memory.long_term, self._memory.config.span_rows
         if found is None or long_term is None:
-            return torch.zeros(0, dtype=torch.int64)
+            return torch.zeros(0, dtype=torch.int64, device="cpu")
         rows, scores = found
         last = rows[size - 1 :: size]
         births, ids = (long_term.books(0).take(name, last) for name in ("birth", "write_id"))
@@ -141,17 +141,17 @@ class SpanParts:
         indices = [
             self._numbered(*one) for one in zip(ids.tolist(), births.tolist(), read, strict=True)
         ]
-        return torch.tensor(indices, dtype=torch.int64).repeat_interleave(size)
+        return torch.tensor(indices, dtype=torch.int64, device="cpu").repeat_interleave(size)
 
     def _short_term(self) -> Tensor:
         """Index of the part of every row of the pool, slot by slot."""
         pool, size = self._memory.pool, self._memory.config.span_rows
         if pool is None:
-            return torch.zeros(0, dtype=torch.int64)
+            return torch.zeros(0, dtype=torch.int64, device="cpu")
         slots = pool.slot_order()[0, : pool.count][size - 1 :: size]
         births, ids = pool.birth[0, slots].tolist(), pool.write_id[0, slots].tolist()
         numbers = [self._numbered(*one) for one in zip(ids, births, strict=True)]
-        indices = torch.tensor(numbers, dtype=torch.int64)  # also of a pool that holds nothing
+        indices = torch.tensor(numbers, dtype=torch.int64, device="cpu")  # maybe of no rows
         return indices[pool.position[0, : pool.count].cpu() // size]
 
     def _numbered(self, write_id: int, birth: int, score: float | None = None) -> int:

@@ -193,7 +193,8 @@ class MPlus(Pretrained):
 
         Args:
             input_ids: [T], [1, T] or [B, T].
-            memory: one for all rows, or one per row; None reads without memory.
+            memory: one for all rows, or one per row; None reads without memory. Under frequencies
+                that depend on the length (dynamic, longrope) those of the longest row hold for all.
             new_rows: [L, k, d] from ``compress``: read after the memory's own rows, with the
                 graph kept. Without a memory they are all that is read, under the write adapter.
             attention_mask: [B, T] for padded prompts; after a cache, of the new tokens or of all.
@@ -229,7 +230,8 @@ class MPlus(Pretrained):
 
         Args:
             input_ids: [T], [1, T] or [B, T], padded on the left.
-            memory: one for all rows, or one per row.
+            memory: one for all rows, or one per row; under frequencies that depend on the length
+                see ``forward``. ``ask`` reads each question as if it were alone.
             attention_mask: [B, T].
             asking_tokens: only so many last tokens of each prompt ask the long-term memory, such
                 as the last message of a conversation; all of it does by default.

@@ -87,7 +87,7 @@ class Reader:
         prompt = _continued(text, earlier, past) if past else assemble(text.ids, text.mask, tails)
         session = self._session(earlier, memories, prompt, new_rows)
         self._check_positions(session, past + prompt.width)
-        self._check_frequencies(session, past, past + prompt.width)
+        self._check_frequencies(session, prompt, past, past + prompt.width)
         check_room(cache, past + prompt.width)
         if options.get("labels") is not None:
             vocabulary = int(backbone.embedding.num_embeddings)
@@ -139,7 +139,7 @@ class Reader:
         session = self._session(earlier, memories, prompt)
         needed = prompt.width + new_tokens(rules, text.tokens)
         self._check_positions(session, needed)
-        self._check_frequencies(session, reading.cached or prompt.width, needed - 1)
+        self._check_frequencies(session, prompt, reading.cached or prompt.width, needed - 1)
         check_room(cache, needed - 1)
         if earlier is not None and session.tails is not None:
             session.tails.resume(text.ids)
@@ -255,14 +255,25 @@ class Reader:
         if options.get("output_attentions"):
             check_attentions(eager=backbone.attention_implementation == "eager")
 
-    def _check_frequencies(self, session: ReadSession, begun: int, tokens: int) -> None:
-        """Refuse a text of ``tokens`` whose frequencies change after its first ``begun`` are read.
+    def _check_frequencies(
+        self, session: ReadSession, prompt: Prompt, begun: int, tokens: int
+    ) -> None:
+        """Refuse a text of ``tokens`` columns, padding among them, if the frequencies of any row
+        change after its first ``begun`` are read.
 
         Without a prefix the stock code reads the text anew.
         """
-        start = int(session.prefix.shift(torch.device("cpu")).max())
-        if start and begun:
-            check_frequencies(self.core.backbone.rope, start, begun, tokens)
+        rope = self.core.backbone.rope
+        if not (begun and rope.changing):
+            return
+        there = prompt.attention_mask
+        starts = session.prefix.shift(torch.device("cpu")).expand(len(prompt.input_ids))
+        for row, start in enumerate(starts.tolist()):
+            # Padding takes no positions.
+            own = [1] * begun if there is None else there[row].tolist()
+            first, blank = sum(own[:begun]), len(own) - sum(own)
+            if start and first:
+                check_frequencies(rope, start, first, tokens - blank)
 
     def _check_positions(self, session: ReadSession, tokens: int) -> None:
         start = int(session.prefix.shift(torch.device("cpu")).max())

@@ -263,14 +263,16 @@ class Writer:
         core = self.core
         memories = [job.memory for job in jobs]
         tiled = core.tiles(memories[0])
-        made = core.write_pass(ids, core.context(memories), first_of_tiled=tiled)
-        for values in (made.last_hidden, made.probe):
-            require_finite(core.name, "what it makes of a text", values)
-        for job, hidden in zip(jobs, made.rows, strict=True):
-            rows = core.new_rows(hidden)
-            with holding([job.memory]), uninterrupted():
-                self._take_in(job, rows, ids.shape[1], drop)
-            job.chunks += 1
+        # Nor does it depend on the caller's autocast.
+        with torch.autocast(core.device.type, enabled=False):
+            made = core.write_pass(ids, core.context(memories), first_of_tiled=tiled)
+            for values in (made.last_hidden, made.probe):
+                require_finite(core.name, "what it makes of a text", values)
+            for job, hidden in zip(jobs, made.rows, strict=True):
+                rows = core.new_rows(hidden)
+                with holding([job.memory]), uninterrupted():
+                    self._take_in(job, rows, ids.shape[1], drop)
+                job.chunks += 1
 
     def _take_in(self, job: Job, rows: NewRows, tokens: int, drop: Tensor | None) -> None:
         memory = job.memory

@@ -52,7 +52,8 @@ def project_rows(
     """
     layers = backbone.layers if layer is None else [backbone.layers[layer]]
     keys, values, retrieval = [], [], []
-    with backbone.lock, backbone.adapters.active(backbone.adapters.reading):
+    full = torch.autocast(backbone.device.type, enabled=False)  # rows outlive the caller's autocast
+    with full, backbone.lock, backbone.adapters.active(backbone.adapters.reading):
         for rows, access in zip(hidden, layers, strict=True):
             key, value = access.project(rows)
             keys.append(key)

@@ -19,7 +19,6 @@ from memplus.errors import ConfigError, SessionMismatchError
 from memplus.memory.records import Passage
 from memplus.memory.state import Memory
 from memplus.mplus.asking import Answer
-from memplus.mplus.evidence import Watch
 from memplus.mplus.fingerprint import digest
 from memplus.passes.memory_prefix import MemoryPrefix
 from memplus.passes.read import Prefix
@@ -96,15 +95,14 @@ class MemorySession:
         min_confidence: float | None = None,
     ) -> list[Reply]:
         """See ``Explains.explain``."""
-        watches: list[Watch] = []
+        reads: list[tuple[Prefix, int]] = []
         answers = self.shared.mplus.asker.ask(
             self.memory,
             list(questions),
             max_new_tokens=max_new_tokens,
             min_confidence=min_confidence,
-            watched=watches.append,
+            watched=lambda watch, row: reads.append((watch.prefix, row)),
         )
-        reads = [(one.prefix, row) for one in watches for row in range(len(one.memories))]
         return [self._explained(*one) for one in zip(answers, reads, strict=True)]
 
     def _explained(self, answer: Answer, read: tuple[Prefix, int]) -> Reply:
