@@ -174,3 +174,22 @@ def test_what_names_no_write_and_no_source_is_refused(memory: Memory, wrong: Any
     with pytest.raises(UsageError, match=r"named by its number|source is text"):
         memory.forget(**wrong)
     assert all(record.tokens for record in memory.writes)
+
+
+def test_a_source_whose_tail_waits_goes_on_where_it_was(memory: Memory) -> None:
+    HOST.write(memory, [[14, 15, 16, 17]], "b.txt", [18, 19])
+    memory.forget(write=4)
+    assert memory.source_tokens["b.txt"] == 4
+    HOST.write(memory, [[18, 19, 20, 21]], "b.txt")
+    assert (memory.writes[-1].start, memory.source_tokens["b.txt"]) == (4, 8)
+    memory.forget(source="b.txt")
+    assert "b.txt" not in memory.source_tokens
+
+
+def test_the_tail_of_a_source_whose_chunks_are_forgotten_is_told_where_it_lies() -> None:
+    model = make_mplus()
+    memory = model.new_memory()
+    model.write(memory, "A" * 25, source="s")
+    memory.forget(write=[1, 2])
+    (told,) = model.ask(memory, "hi?", max_new_tokens=1).evidence
+    assert (told.source, told.start, told.text) == ("s", 20, "A" * 5)
