@@ -17,6 +17,7 @@ from torch import Tensor
 
 from memplus.config import CounterEviction, Eviction, OldestEviction
 from memplus.memory.computed_again import ComputedAgain
+from memplus.memory.eviction import merged
 from memplus.memory.layout import BOOKS, LongTermLayout
 from memplus.memory.packing import (
     KEY,
@@ -40,9 +41,6 @@ from memplus.memory.retriever import (
 from memplus.memory.rows import RowTable
 
 __all__ = ["LongTermPool"]
-
-# A counter at or below this has run out (value of the published code).
-_SPENT = 0.01
 
 
 class LongTermPool:
@@ -213,13 +211,12 @@ class LongTermPool:
         masks: dict[int, Tensor] = {}
         for at in self.layout.booked:
             table = self.tables[at]
-            counters = table["counter"] - rule.decay
-            alive = counters > _SPENT
-            if int(alive.sum()) > self.retrieved:
-                table.replace("counter", counters)
+            after = merged(table["counter"], rule, self.retrieved)
+            if after is None:
+                masks[at] = torch.ones_like(table["counter"], dtype=torch.bool)
             else:
-                alive = torch.ones_like(alive)
-            masks[at] = alive
+                counters, masks[at] = after
+                table.replace("counter", counters)
         self._keep(masks)
         self.waiting = self.writes_since_merge = 0
 
