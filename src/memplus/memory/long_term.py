@@ -31,6 +31,7 @@ from memplus.memory.packing import (
     scale_of,
     share_of,
     unpack,
+    widely,
 )
 from memplus.memory.retriever import (
     directions,
@@ -102,9 +103,9 @@ class LongTermPool:
 
         Args:
             dropped: name -> [L, c, ...].
-            beside: name -> [L, N, ...], the rows that stay in the short-term pool: what rows in
-                2 bits have in common is looked for among them too, since the first ones that are
-                dropped may be of one short text.
+            beside: name -> [L, N, ...], the rows that stay in the short-term pool: what rows
+                have in common is looked for among them too (``packing.widely``), since the first
+                ones that are dropped may be of one short text.
         """
         if dropped is not None:
             for layer, table in enumerate(self.tables):
@@ -179,7 +180,8 @@ class LongTermPool:
         """New rows [c, ...] of a layer as its table keeps them, the first ones telling how."""
         table = self.tables[layer]
         if self.rows != "exact" and not len(table) and any(map(len, rows.values())):
-            more = self.layout.of_layer(beside, layer) if beside and self.rows == "int2" else {}
+            wide = beside and widely(self.rows, max(map(len, rows.values())))
+            more = self.layout.of_layer(beside, layer) if beside and wide else {}
             table.centres.clear()
             table.centres.update(_in_common(rows, more, self.rows, share_of(table)))
         keys = KEY in table.names and table.dtype(KEY) == torch.int8
