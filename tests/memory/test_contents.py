@@ -60,7 +60,7 @@ def test_drops_that_do_not_fit_leave_the_memory_as_it_was(drop: torch.Tensor) ->
 
 @pytest.mark.parametrize(
     ("rule", "stored"),
-    [(CONFIG.eviction, 36), (OldestEviction(max_rows=20), 20), (CounterEviction(1, 1.0), 12)],
+    [(CONFIG.eviction, 36), (OldestEviction(max_rows=20), 20), (CounterEviction(1, 4.0), 24)],
     ids=lambda value: getattr(value, "kind", ""),
 )
 def test_a_budget_counts_what_writes_will_leave(rule: object, stored: int) -> None:

@@ -13,7 +13,7 @@ from tests.store.fakes import SMALL, FakeHost
 
 from memplus.errors import UnknownSourceError, UsageError
 from memplus.memory.forgetting import chosen_writes
-from memplus.memory.packing import centres_of, share_of
+from memplus.memory.packing import RowKind, centres_of, share_of
 from memplus.memory.state import Memory
 from memplus.store import MemoryStore, StoredMemory
 
@@ -174,3 +174,43 @@ def test_what_names_no_write_and_no_source_is_refused(memory: Memory, wrong: Any
     with pytest.raises(UsageError, match=r"named by its number|source is text"):
         memory.forget(**wrong)
     assert all(record.tokens for record in memory.writes)
+
+
+def test_a_source_whose_tail_waits_goes_on_where_it_was(memory: Memory) -> None:
+    HOST.write(memory, [[14, 15, 16, 17]], "b.txt", [18, 19])
+    memory.forget(write=4)
+    assert memory.source_tokens["b.txt"] == 4
+    HOST.write(memory, [[18, 19, 20, 21]], "b.txt")
+    assert (memory.writes[-1].start, memory.source_tokens["b.txt"]) == (4, 8)
+    memory.forget(source="b.txt")
+    assert "b.txt" not in memory.source_tokens
+
+
+def test_the_tail_of_a_source_whose_chunks_are_forgotten_is_told_where_it_lies() -> None:
+    model = make_mplus()
+    memory = model.new_memory()
+    model.write(memory, "A" * 25, source="s")
+    memory.forget(write=[1, 2])
+    (told,) = model.ask(memory, "hi?", max_new_tokens=1).evidence
+    assert (told.source, told.start, told.text) == ("s", 20, "A" * 5)
+
+
+@pytest.mark.parametrize("rows", ["int8", "int4", "int2"])
+def test_what_few_first_rows_have_in_common_is_none_of_them(rows: RowKind) -> None:
+    model = make_mplus()
+    narrow, exact = model.new_memory(2, rows=rows), model.new_memory(2, rows="exact")
+    for memory in (narrow, exact):
+        model.write(memory, [1], source="secret", flush=True)
+        for seed in range(4):
+            model.write(memory, some_ids(10, seed=seed).tolist(), source="o", flush=True)
+    packed_later = exact.fork()
+    packed_later.pack(rows)
+    assert exact.long_term is not None
+    assert exact.long_term.tables[1]["write_id"].tolist() == [1]
+    secret = exact.long_term.tables[1]["k"][0].clone()
+    for memory in (narrow, packed_later):
+        model.write(memory, some_ids(60, seed=9).tolist(), source="o", flush=True)
+        memory.forget(source="secret")
+        assert memory.long_term is not None
+        away = (memory.long_term.tables[1].centres["k"] - secret).norm()
+        assert away > secret.norm() / 2

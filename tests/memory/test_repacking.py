@@ -58,9 +58,11 @@ def test_rows_packed_at_once_have_in_common_what_rows_dropped_one_by_one_have() 
         if name == leading_of("k"):  # whose signs nobody chooses
             found, wanted = found @ found.mT, wanted @ wanted.mT
         assert torch.allclose(found, wanted, atol=1e-4)
-    alone = centres_of(few, "int4")
     for name, found in repacked(RowTable(few), "int4", others, keys=False).centres.items():
-        assert torch.allclose(found, alone[name], atol=1e-6)
+        assert torch.allclose(found, centres_of(rows, "int4")[name], atol=1e-6)
+    many = {name: one[:35] for name, one in rows.items()}
+    for name, found in repacked(RowTable(many), "int4", others, keys=False).centres.items():
+        assert torch.allclose(found, centres_of(many, "int4")[name], atol=1e-6)  # enough
 
 
 @pytest.mark.parametrize(

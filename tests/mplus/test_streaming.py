@@ -1,4 +1,6 @@
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from memplus.mplus.streaming import Pieces, until_stop
 
@@ -28,6 +30,19 @@ def test_pieces_put_together_are_the_answer() -> None:
 def test_the_beginning_of_a_stop_waits_until_it_is_none() -> None:
     assert pieces_of("a<e.b", ("<end>",)) == ["a", "<e.", "b"]
     assert pieces_of("a<end>b", ("<end>",)) == ["a"]
+
+
+def test_a_blank_before_a_stop_is_not_handed_on() -> None:
+    assert pieces_of("Paris Question: x", ("\n", "Question:")) == ["P", "a", "r", "i", "s"]
+    assert pieces_of("Paris Quest", ("\n", "Question:"))[-2:] == ["s", " Quest"]
+
+
+@given(
+    st.text(alphabet="ab \n", max_size=20),
+    st.lists(st.text(alphabet="ab \n", min_size=1, max_size=4), max_size=3),
+)
+def test_pieces_of_any_text_are_the_answer(text: str, stops: list[str]) -> None:
+    assert "".join(pieces_of(text, tuple(stops))) == until_stop(text, stops)
 
 
 def test_half_a_character_waits() -> None:

@@ -63,3 +63,28 @@ def test_a_leftover_that_cannot_be_removed_is_told_and_goes_later(
     assert b"word4321" not in everything_in(tmp_path)
     with MemoryStore(tmp_path).open("alice", HOST) as again:
         assert "secret" not in {record.source for record in again.writes}
+
+
+def test_characters_of_a_source_are_counted_on_behind_what_was_forgotten(
+    memory: StoredMemory, tmp_path: Path
+) -> None:
+    """As its tokens are; also where nothing of it is left but its tail."""
+    chars = 0
+    for number in range(2):
+        HOST.write(memory, [[5, 6, 7, 8]] * 2, "long", [9])
+        ids = [one.id for one in memory.writes if one.source == "long" and one.tokens]
+        said = memory.texts(ids)
+        assert next(one.first_char for one in said.values()) == chars
+        chars += sum(len(one.text) for one in said.values())
+        memory.forget(write=ids)
+        assert not memory.texts(ids), number
+    HOST.write(memory, [[9, 10, 11, 12]], "long")
+    last = memory.writes[-1]
+    assert (last.start, memory.texts([last.id])[last.id].first_char) == (16, chars)
+    HOST.write(memory, [[13, 14, 15, 16]], "long")
+    memory.forget(source="long")
+    HOST.write(memory, [[1, 2, 3, 4]], "long")  # nothing was left of it
+    last = memory.writes[-1]
+    assert (last.start, memory.texts([last.id])[last.id].first_char) == (0, 0)
+    memory.close()
+    MemoryStore(tmp_path, limits=SMALL).verify("alice")

@@ -15,8 +15,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from memplus.config import NoEviction, OldestEviction
 from memplus.errors import BudgetError, MemoryMismatchError, UsageError
+from memplus.memory.budget import most_rows
 from memplus.memory.guards import Guards, changing
 from memplus.memory.layout import LongTermLayout
 from memplus.memory.long_term import LongTermPool
@@ -311,17 +311,7 @@ class MemoryContents:
         """
         if self.max_bytes is None:
             return
-        new = writes * self.config.tokens_per_write
-        dropped = max(0, self.short_term_rows + new - self.config.short_term_tokens)
-        stored = 0
-        if self.config.has_long_term:
-            stored = self.long_term_rows + dropped
-            if isinstance(self.config.eviction, OldestEviction):
-                stored = min(stored, self.config.eviction.max_rows)
-            elif not isinstance(self.config.eviction, NoEviction):
-                rule = self.config.eviction
-                life = int(rule.initial / max(rule.decay, 1e-9) + 1) * rule.every
-                stored = min(stored, life * self.config.tokens_per_write + self.long_term_rows)
+        stored = most_rows(self.config, self.short_term_rows, self.long_term, writes)
         needed = self.config.short_term_tokens * row.short_term + stored * row.long_term
         needed += self.config.tokens_per_write * row.recent + (row.common if stored else 0)
         if needed > self.max_bytes:

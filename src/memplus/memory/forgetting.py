@@ -132,6 +132,8 @@ def forget_rows(memory: MemoryContents, writes: Iterable[int], *, tail: bool) ->
     waiting = len(memory.tail) if tail else 0
     if tail:
         memory.tail, memory.tail_text, memory.tail_source = [], "", ""
+    if memory.tail:
+        left.add(memory.tail_source)
     memory.source_tokens = {s: n for s, n in memory.source_tokens.items() if s in left}
     memory.derived.clear()
     memory.version += 1

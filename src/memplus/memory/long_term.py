@@ -17,6 +17,7 @@ from torch import Tensor
 
 from memplus.config import CounterEviction, Eviction, OldestEviction
 from memplus.memory.computed_again import ComputedAgain
+from memplus.memory.eviction import merged
 from memplus.memory.layout import BOOKS, LongTermLayout
 from memplus.memory.packing import (
     KEY,
@@ -30,6 +31,7 @@ from memplus.memory.packing import (
     scale_of,
     share_of,
     unpack,
+    widely,
 )
 from memplus.memory.retriever import (
     directions,
@@ -40,9 +42,6 @@ from memplus.memory.retriever import (
 from memplus.memory.rows import RowTable
 
 __all__ = ["LongTermPool"]
-
-# A counter at or below this has run out (value of the published code).
-_SPENT = 0.01
 
 
 class LongTermPool:
@@ -104,9 +103,9 @@ class LongTermPool:
 
         Args:
             dropped: name -> [L, c, ...].
-            beside: name -> [L, N, ...], the rows that stay in the short-term pool: what rows in
-                2 bits have in common is looked for among them too, since the first ones that are
-                dropped may be of one short text.
+            beside: name -> [L, N, ...], the rows that stay in the short-term pool: what rows
+                have in common is looked for among them too (``packing.widely``), since the first
+                ones that are dropped may be of one short text.
         """
         if dropped is not None:
             for layer, table in enumerate(self.tables):
@@ -181,7 +180,8 @@ class LongTermPool:
         """New rows [c, ...] of a layer as its table keeps them, the first ones telling how."""
         table = self.tables[layer]
         if self.rows != "exact" and not len(table) and any(map(len, rows.values())):
-            more = self.layout.of_layer(beside, layer) if beside and self.rows == "int2" else {}
+            wide = beside and widely(self.rows, max(map(len, rows.values())))
+            more = self.layout.of_layer(beside, layer) if beside and wide else {}
             table.centres.clear()
             table.centres.update(_in_common(rows, more, self.rows, share_of(table)))
         keys = KEY in table.names and table.dtype(KEY) == torch.int8
@@ -213,13 +213,12 @@ class LongTermPool:
         masks: dict[int, Tensor] = {}
         for at in self.layout.booked:
             table = self.tables[at]
-            counters = table["counter"] - rule.decay
-            alive = counters > _SPENT
-            if int(alive.sum()) > self.retrieved:
-                table.replace("counter", counters)
+            after = merged(table["counter"], rule, self.retrieved)
+            if after is None:
+                masks[at] = torch.ones_like(table["counter"], dtype=torch.bool)
             else:
-                alive = torch.ones_like(alive)
-            masks[at] = alive
+                counters, masks[at] = after
+                table.replace("counter", counters)
         self._keep(masks)
         self.waiting = self.writes_since_merge = 0
 

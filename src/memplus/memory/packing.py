@@ -12,9 +12,9 @@ over their group; every group has a scale of its own, at which its largest numbe
 In 8 and 4 bits every number goes to the level nearest to it. In about 2 bits those of a group are
 rounded together (``memory.trellis``). Values are turned likewise before, and keys are kept along
 the directions that tell them apart (``memory.two_bits``). A layer finds these once, as its centre,
-and keeps them beside it; both are of its first rows and of those in the short-term pool then. What
-upper layers keep beyond lower ones stands in columns of its own (``more_of``), so that a column has
-the same width in every layer.
+and keeps them beside it; both are of its first rows and of those in the short-term pool then, as is
+every centre that would be of few rows. What upper layers keep beyond lower ones stands in columns
+of its own (``more_of``), so that a column has the same width in every layer.
 
 Shapes: c rows, H heads, w numbers of a head (or of a hidden vector), d directions of a head, g
 numbers of a group, R width of retrieval keys.
@@ -67,6 +67,7 @@ __all__ = [
     "split_centres",
     "spread_of",
     "unpack",
+    "widely",
 ]
 
 PACKED = ("k", "v", "hidden")
@@ -84,6 +85,7 @@ _LEVELS = 127.0
 _GROUP = 64
 _FEWEST = 8
 """Shorter groups would spend more on their scales than 4 bits save."""
+_FEW_ROWS = 32
 _LARGEST = torch.finfo(torch.float16).max
 
 _Column = tuple[torch.dtype, tuple[int | None, ...]]
@@ -209,6 +211,15 @@ def common_shapes(
 def common_bytes(name: str, shape: Sequence[int], kind: RowKind, share: Share = Share.SAME) -> int:
     """Bytes of what the rows of one layer have in common of a column; see ``common_shapes``."""
     return 4 * sum(map(prod, common_shapes(name, shape, kind, share).values()))
+
+
+def widely(kind: RowKind, count: int) -> bool:
+    """Whether what ``count`` first rows have in common is looked for in the short-term pool, too.
+
+    The directions of 2 bits are; and the mean of a few rows would be one of them, or close to one,
+    and stay when these are forgotten.
+    """
+    return kind == "int2" or count < _FEW_ROWS
 
 
 def centres_of(

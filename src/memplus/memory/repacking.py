@@ -23,6 +23,7 @@ from memplus.memory.packing import (
     scale_of,
     spread_of,
     unpack,
+    widely,
 )
 from memplus.memory.rows import RowTable
 from memplus.memory.two_bits import principal_directions
@@ -43,15 +44,15 @@ def repacked(
     Args:
         table: exact, or packed in more bits.
         kind: ``int8``, ``int4`` or ``int2``.
-        beside: name -> [N, ...], other rows of the layer, among which what rows in 2 bits have in
-            common is looked for too, since the table's own may be few.
+        beside: name -> [N, ...], other rows of the layer, among which what rows have in common is
+            looked for too (``packing.widely``), since the table's own may be few.
         keys: see ``pack``.
         share: of the layer.
     """
     there = [name for name in PACKED if name in table.names]
     centres = {}
     for name in there if len(table) else []:
-        others = [beside[name].float()] if beside and kind == "int2" else []
+        others = [beside[name].float()] if beside and widely(kind, len(table)) else []
         count = len(table) + sum(map(len, others))
         total = sum(finite(piece).sum(dim=0) for piece in _pieces(table, name, others))
         assert isinstance(total, Tensor)

@@ -14,9 +14,13 @@ Stream = Callable[[str], None]
 
 def until_stop(text: str, stops: Sequence[str]) -> str:
     """What was generated, up to the first of the texts at which an answer ends."""
+    return _before_stop(text, stops).strip()
+
+
+def _before_stop(text: str, stops: Sequence[str]) -> str:
     for stop in stops:
-        text = text.partition(stop)[0] if text.strip() else text
-    return text.strip()
+        text = text.partition(stop)[0]
+    return text
 
 
 class Pieces:
@@ -60,14 +64,15 @@ class Pieces:
         if not self._wanted():
             return
         text = self._decode(self._ids) if self._ids else ""
-        sure = until_stop(text, self._stops)
+        sure = _before_stop(text, self._stops)
         if not ended:
-            sure = self._without_beginning_of_stop(text, sure)
+            sure = self._without_half(text, sure)
+        sure = sure.strip()  # only now: a blank may begin a stop, or stand before one
         if sure.startswith(self._given) and len(sure) > len(self._given):
             self._stream(sure[len(self._given) :])
             self._given = sure
 
-    def _without_beginning_of_stop(self, text: str, sure: str) -> str:
+    def _without_half(self, text: str, sure: str) -> str:
         """What can no longer change: no half character, no half stop at the end."""
         if text.endswith("\ufffd"):
             return self._given

@@ -25,13 +25,14 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from memplus.errors import CorruptMemoryError, MemoryVersionError
-from memplus.memory.checks import LATEST, Count, Fields, Text, Time, WriteId, checked, require
+from memplus.memory.checks import LATEST, Count, Fields, Text, Time, checked, require
 from memplus.memory.records import Passage, WriteRecord
 from memplus.memory.written_text import WrittenText
 from memplus.store.bounded import Schema, require_schema, schema_of
 from memplus.store.database import Database, connect, refusals_named
 from memplus.store.disk import Disk
 from memplus.store.manifest import FILE_NAME
+from memplus.store.written_rows import NOTHING, Erased, Sum, WriteRow
 
 __all__ = ["VERSION", "Commit", "Journal", "Place", "born", "now"]
 
@@ -57,23 +58,7 @@ _BLOCK = 200
 _INT = array.array("i").itemsize
 _WRITES = "INSERT INTO writes VALUES (?, ?, CAST(? AS TEXT), ?, ?, ?, ?, CAST(? AS TEXT), ?, ?)"
 _COMMITS = "INSERT INTO commits VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_Sum = Annotated[int, Field(ge=0, lt=1 << 32)]
 _File = Annotated[str, Field(pattern=FILE_NAME)]
-
-
-class _Write(Fields):
-    """A row of ``writes``."""
-
-    id: WriteId
-    commit_number: Count
-    source: Text
-    start: Count
-    tokens: Count
-    first_char: Count
-    time: Time
-    text: Text
-    ids: bytes
-    crc: _Sum
 
 
 class _Commit(Fields):
@@ -88,7 +73,7 @@ class _Commit(Fields):
     snapshot: _File
     log: _File | Literal[""]
     length: Count
-    crc: _Sum
+    crc: Sum
 
 
 @dataclass(frozen=True)
@@ -238,7 +223,7 @@ class Journal:
         *,
         writes: int,
         commits: int,
-        without: Iterable[int] = (),
+        without: Erased = NOTHING,
         logs: Mapping[str, str] = {},
         shared: bool = False,
     ) -> None:
@@ -249,18 +234,19 @@ class Journal:
         Args:
             path: the new file.
             writes, commits: the last ones that it has.
-            without: ids of writes that it lacks.
+            without: the writes that it lacks.
             logs: new names of logs, by the old ones.
             shared: see ``create``.
         """
-        gone = set(without)
+        ends = "SELECT max(id) FROM writes WHERE id <= ? GROUP BY source"
+        last = {int(number) for (number,) in self._database.rows(ends, (writes,))}
         Journal.create(path, self.disk, shared=shared)
         with refusals_named(path), contextlib.closing(connect(path, "mode=rw")) as target:
             target.execute("BEGIN")
             self.disk.step("journal write", path)
             with contextlib.closing(self._writes("id <= ?", (writes,))) as rows:
-                kept = (_bound(_values(row)[:-1]) for row in rows if row.id not in gone)
-                target.executemany(_WRITES, kept)
+                kept = without.left(rows, last)
+                target.executemany(_WRITES, (_bound(_values(row)[:-1]) for row in kept))
             with contextlib.closing(self._commits(commits)) as found:
                 target.executemany(_COMMITS, (_in_another_log(row, logs) for row in found))
             self.disk.step("journal commit", path)
@@ -287,18 +273,20 @@ class Journal:
 
     def _select(self, where: str, values: tuple[object, ...]) -> Iterator[WrittenText]:
         for row in self._writes(where, values):
+            if not row.tokens:
+                continue  # only the place where a source goes on
             ids = array.array("i")
             ids.frombytes(row.ids)
             place = (row.id, row.source, row.start, row.tokens, row.first_char)
             yield WrittenText(*place, row.text, tuple(ids), row.time)
 
-    def _writes(self, where: str, values: tuple[object, ...]) -> Generator[_Write]:
+    def _writes(self, where: str, values: tuple[object, ...]) -> Generator[WriteRow]:
         """Rows in order, each checked."""
         query = f"SELECT * FROM writes WHERE {where} ORDER BY id"
         for found in self._database.rows(query, values):
             what = f"write {found[0]}"
             row = checked(
-                _Write, dict(zip(_Write.model_fields, found, strict=True)), self.path, what
+                WriteRow, dict(zip(WriteRow.model_fields, found, strict=True)), self.path, what
             )
             sums = [_crc(found[:-1])]
             if self.version == 1:  # another process may have migrated it meanwhile

@@ -35,6 +35,7 @@ from memplus.store.snapshot import (
     restore,
     save_snapshot,
 )
+from memplus.store.written_rows import NOTHING, Erased
 
 __all__ = ["Keeper"]
 
@@ -211,7 +212,7 @@ class Keeper:
 
         def copy(path: Path) -> None:
             numbers = (last.writes, last.commit)
-            self._copy_journal(path, *numbers, forgotten)
+            self._copy_journal(path, *numbers, Erased(set(forgotten), memory.source_tokens))
 
         self._replace_history(memory, copy)
 
@@ -269,7 +270,7 @@ class Keeper:
         path: Path,
         writes: int,
         commits: int,
-        without: Iterable[int] = (),
+        without: Erased = NOTHING,
         logs: Mapping[str, str] = {},
     ) -> None:
         shared = self.manifest.hold is not None
