@@ -75,6 +75,8 @@ class Interrupted(Disk):
         self._one = threading.Lock()
 
     def step(self, call: str, path: Path) -> None:
+        if threading.current_thread().name == "memplus-lease":
+            return  # it renews by the clock on the wall, on a slow machine in the middle of a test
         with self._one:
             self.count += 1
             if self.count == self.left:
