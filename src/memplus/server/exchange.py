@@ -306,7 +306,8 @@ class Exchange:
             return self._build(Ended(self._text, finished, report, self._tokens))
 
         kept = await asyncio.to_thread(self.services.ledger.settle, settled, build)
-        charge(await asyncio.to_thread(self._tokens_of, taken))
+        if taken:
+            charge(await asyncio.to_thread(self._tokens_of, taken))
         if texts:
             self.services.intake.work(self._place.tenant, self._place.memory)
         return kept

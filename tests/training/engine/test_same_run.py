@@ -71,6 +71,17 @@ def test_files_may_move_and_may_not_change(tmp_path: Path) -> None:
         require_same(kept, describe(begun, {}))
 
 
+def test_a_name_that_looks_like_a_pattern_is_the_file_of_that_name(tmp_path: Path) -> None:
+    named = tmp_path / "texts[1].txt"
+    named.write_text("Ada keeps bees.")
+    begun = Config(texts=(str(named),))
+    kept = json.loads(json.dumps(describe(begun, {})))
+    require_same(kept, describe(begun, {}))
+    named.write_text("Ada keeps hens.")
+    with pytest.raises(ConfigError, match="texts"):
+        require_same(kept, describe(begun, {}))
+
+
 def test_a_trained_folder_is_known_by_its_record(tmp_path: Path) -> None:
     for name, steps in (("first", 10), ("moved", 10), ("other", 20)):
         (tmp_path / name).mkdir()

@@ -110,11 +110,12 @@ class _Talk:
     def _asked(self, who: Principal) -> Ask:
         body = self.body
         before, pinned = self._before(who)
-        kept = self.services.ledger.conversations.links(who, self.conversation)
+        talks, id = self.services.ledger.conversations, self.conversation
+        links = talks.links(who, id) if id else {}
         system = [Message("system", body.instructions)] if body.instructions else []
         return replace(
             asked(self.services, who, self.request.headers, body, pinned),
-            messages=(*system, *messages_of([*before, *self.said], kept)),
+            messages=(*system, *messages_of([*before, *self.said], links)),
             answer_item=self.item_id if self.conversation else "",
             max_new_tokens=body.max_output_tokens,
             logprobs=body.alternatives,

@@ -23,6 +23,7 @@ from memplus.fields import WHOLE, checked
 
 __all__ = [
     "config_kind",
+    "files_named",
     "files_of",
     "named_under",
     "parse_config_text",
@@ -59,6 +60,15 @@ _NO_VALUE = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionE
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
+def files_named(pattern: str) -> list[Path]:
+    """The files of a name or a pattern, in order; a name may hold what stands for others in a
+    pattern."""
+    if os.path.isfile(pattern):
+        return [Path(pattern)]
+    found = sorted(Path(one) for one in glob.glob(pattern, recursive=True))
+    return [one for one in found if one.is_file()]
+
+
 def files_of(patterns: Sequence[str], field: str) -> list[Path]:
     """The files of names and patterns of a field, in order.
 
@@ -67,10 +77,7 @@ def files_of(patterns: Sequence[str], field: str) -> list[Path]:
     """
     found: list[Path] = []
     for pattern in patterns:
-        files = [Path(pattern)]  # a file's own name may hold what stands for others in a pattern
-        if not os.path.isfile(pattern):
-            files = sorted(Path(one) for one in glob.glob(pattern, recursive=True))
-            files = [one for one in files if one.is_file()]
+        files = files_named(pattern)
         if not files:
             raise ConfigError(field, value=pattern, reason="there is no such file")
         found += files

@@ -7,7 +7,6 @@ compared: another release may have added or removed it.
 
 from __future__ import annotations
 
-import glob
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
@@ -16,6 +15,7 @@ from typing import Any
 
 from memplus.errors import ConfigError
 from memplus.errors.base import storage_errors
+from memplus.training.engine.config_file import files_named
 
 __all__ = ["Description", "content_of", "describe", "require_same"]
 
@@ -44,7 +44,7 @@ def describe(config: Any, content: Description) -> dict[str, Any]:
         config: a dataclass of plain values, paths, dataclasses and lists of these.
         content: by field, what the config only names: digests of texts and of a model.
     """
-    return {n: v for n, v in _walk("", config) if n not in _FREE_FIELDS} | dict(content)
+    return dict(_walk("", config)) | dict(content)
 
 
 def content_of(parts: Iterable[bytes]) -> str:
@@ -71,6 +71,8 @@ def require_same(begun: Description, now: Description) -> None:
 
 
 def _walk(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if name in _FREE_FIELDS:
+        return  # before anything is read: what it names may be large
     if is_dataclass(value):
         if name:
             yield name, type(value).__name__
@@ -91,10 +93,8 @@ def _walk(name: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 def _items(value: Any) -> list[Any]:
     """An item of a list; a pattern stands for its files."""
-    if not isinstance(value, str) or not glob.has_magic(value):
-        return [_plain(value)]
-    found = sorted(Path(one) for one in glob.glob(value, recursive=True))
-    return [_plain(one) for one in found] or [value]
+    files = files_named(value) if isinstance(value, str) else []
+    return [_plain(one) for one in files] or [_plain(value)]
 
 
 def _plain(value: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -34,7 +35,7 @@ class StockBase:
         """What token ids say."""
         return str(self.tokenizer.decode(list(ids)))
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of its stored weights, in hex; empty where its directory is gone."""
         return base_digest(self.origin, self.backbone) or ""
