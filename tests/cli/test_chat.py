@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from tests.cli.conftest import NOTE, QUESTION, Run
 
+from memplus.cli.output import INTERRUPTED
+from memplus.sessions.conversation import Conversation
+
 
 def test_a_statement_is_noted_and_a_question_answered(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -73,6 +76,24 @@ def test_what_was_said_before_the_input_failed_is_kept(
     ran = run("chat", *place)
     assert ran.code == 1
     assert ran.err.startswith("error: Standard input cannot be used: it is closed.\n")
+    assert run("ask", QUESTION, *place).out == "4821\n"
+
+
+def test_what_was_written_before_ctrl_c_in_the_last_writes_is_kept(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, written = ("--memory", tmp_path / "m.memory"), []
+    whole = Conversation._write_oldest
+
+    def stopped_at_the_second(talk: Conversation) -> None:
+        if written:
+            raise KeyboardInterrupt
+        written.append(talk.turns[0])
+        whole(talk)
+
+    monkeypatch.setattr(Conversation, "_write_oldest", stopped_at_the_second)
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{NOTE}\n{NOTE.replace('4821', '1177')}\n"))
+    assert run("chat", *place).code == INTERRUPTED
     assert run("ask", QUESTION, *place).out == "4821\n"
 
 

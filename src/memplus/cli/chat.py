@@ -37,7 +37,7 @@ def chat(
     out = shown.open()
     model = chosen.load()
     turns = []
-    refused: MemplusError | BrokenPipeError | None = None
+    refused: BaseException | None = None
     stream = print_piece if sys.stdout.isatty() and not out.as_json else None
     with place.writing(model) as target:
         talk = Conversation(model, target, window=window)
@@ -56,7 +56,10 @@ def chat(
             if not turns:
                 raise
             refused = error  # what was said before is kept all the same
-        talk.close()
+        try:
+            talk.close()
+        except KeyboardInterrupt as stopped:
+            refused = stopped  # turns that were written before it are kept
     if refused is not None:
         raise refused
     data = {**place.place.data, "turns": [asdict(turn) for turn in turns]}

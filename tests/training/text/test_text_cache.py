@@ -86,6 +86,16 @@ def test_an_interrupted_tokenising_leaves_no_cache(
     assert len(load_documents(data(tmp_path, "a.jsonl"), TOKENIZER)) == 1
 
 
+@pytest.mark.parametrize("kept", [0, 40, -8])
+def test_a_damaged_cache_is_made_anew(tmp_path: Path, kept: int) -> None:
+    documents_in(tmp_path, "abcdef")
+    load_documents(data(tmp_path, "a.jsonl"), TOKENIZER)
+    (cache,) = (tmp_path / "cache").iterdir()
+    cache.write_bytes(cache.read_bytes()[:kept])
+    found = load_documents(data(tmp_path, "a.jsonl"), TOKENIZER)
+    assert TOKENIZER.decode(found.read(0, 0, 6)) == "abcdef"
+
+
 def test_patterns_name_files_in_order(tmp_path: Path) -> None:
     for name in ("b.txt", "a.txt", "c.md"):
         (tmp_path / name).write_text("text")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -115,10 +115,21 @@ def load_documents(
             with storage_errors(path), path.open("rb") as handle:
                 key.update(hashlib.file_digest(handle, "sha256").digest())
     path = config.cache / f"{key.hexdigest()[:32]}.safetensors"
-    if not path.is_file():
+    if not _is_whole(path):
         texts = read_texts(files) if config.stream is None else _stream(config.stream)
         _tokenise(path, texts, tokenizer, report)
     return Documents(path, config.min_tokens, config.max_tokens, config.skip)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a cache is there and can be read: a damaged one is made anew from the texts."""
+    if not path.is_file():
+        return False
+    try:
+        with storage_errors(path), safe_open(path, framework="pt") as file:
+            return {"ids", "offsets"} <= set(file.keys())
+    except SafetensorError:
+        return False
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
