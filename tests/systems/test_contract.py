@@ -11,7 +11,7 @@ from tests.fakes import ADAPTERS, make_mplus
 from tests.systems.conftest import SHARED, SMALL
 from tests.systems.options import spec_for
 
-from memplus.errors import EmptyTextError, MemplusError, UsageError
+from memplus.errors import ConfigError, EmptyTextError, MemplusError, UsageError
 from memplus.memory.tensor_file import opened
 from memplus.systems.protocol import (
     Explains,
@@ -184,6 +184,12 @@ def test_nothing_to_read_and_nothing_to_ask_are_refused(system: System) -> None:
         with pytest.raises(EmptyTextError):
             session.ask([" "])
     assert session.ask([]) == []
+    for unread in (None, 7, "What \udce9 is it?"):
+        with pytest.raises(UsageError, match="question"):
+            session.ask([unread])  # type: ignore[list-item]
+    for count in (0, -1, 1.5, "3", True):
+        with pytest.raises(ConfigError, match="max_new_tokens"):
+            session.ask(QUESTIONS, max_new_tokens=count)  # type: ignore[arg-type]
     tokens = session.tokens
     with pytest.raises(UsageError, match="name of the source"):
         session.write(TEXT, None)  # type: ignore[arg-type]

@@ -35,6 +35,31 @@ def asked_bare(prompt: str, longest: int = 6) -> str:
     return BareSystem(SHARED).open(0).ask([prompt], max_new_tokens=longest)[0].text
 
 
+@pytest.mark.parametrize("name", ["bm25", "embeddings"])
+def test_a_write_that_ctrl_c_ends_has_told_nothing(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (system,) = make_systems([f"{name}:tokens=40"], SHARED)
+    session, whole = system.open(0), system.open(0)
+    assert isinstance(session, PassageSession)
+    session.write(TELLINGS[0][1], "heron")
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(session.index), "put", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            session.write(TELLINGS[1][1], "boat")
+    for source, text in TELLINGS[1:]:
+        session.write(text, source)
+    for source, text in TELLINGS:
+        whole.write(text, source)
+    questions = [QUESTION, "Where did the boat lie?", "Did it rain for days?"]
+    assert session.ask(questions, max_new_tokens=2) == whole.ask(questions, max_new_tokens=2)
+    assert (session.tokens, session.nbytes) == (whole.tokens, whole.nbytes)
+
+
 @pytest.mark.parametrize("order", ["score", "position"])
 def test_the_best_passages_stand_before_the_question_in_their_order(order: str) -> None:
     session = told(order=order)

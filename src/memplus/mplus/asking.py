@@ -104,7 +104,7 @@ class Asker:
         _require_list(questions)
         memories = _per_question(memory, questions)
         prompts = [self.encode(question) for question in questions]
-        count = self._longest(max_new_tokens)
+        count = self.longest(max_new_tokens)
         answers: list[Answer] = []
         for start in range(0, len(prompts), _TOGETHER):
             batch = slice(start, start + _TOGETHER)
@@ -142,7 +142,12 @@ class Asker:
             groups.setdefault(key, []).append(place)
         return list(groups.values())
 
-    def _longest(self, max_new_tokens: int | None) -> int:
+    def longest(self, max_new_tokens: int | None) -> int:
+        """Most tokens of an answer: as many as are given, or the prompt config's.
+
+        Raises:
+            ConfigError: it is no whole number of at least 1.
+        """
         count = self.core.prompt.max_new_tokens if max_new_tokens is None else max_new_tokens
         check_count("max_new_tokens", count)
         return count
@@ -191,7 +196,7 @@ class Asker:
         ids, mask = padded([self.encode(question) for question in questions])
         seen = Seen()
         options = {
-            "max_new_tokens": self._longest(max_new_tokens),
+            "max_new_tokens": self.longest(max_new_tokens),
             "logits_processor": [FiniteScores(self.core.name)],
         }
         with self.core.reading(memory):

@@ -140,8 +140,11 @@ class PassageSession:
         Raises:
             EmptyTextError: there is nothing to read.
         """
-        changed = self.passages.add(pieces_of(text, source), source, self.system.shared.reference)
-        self.index.put(changed, [one.text for one in self.passages.items[changed:]])
+        passages, index = self.passages.copy(), self.index.copy()
+        changed = passages.add(pieces_of(text, source), source, self.system.shared.reference)
+        index.put(changed, [one.text for one in passages.items[changed:]])
+        # Both at the end, so that a write that Ctrl-C ends has told nothing to either.
+        self.passages, self.index = passages, index
 
     def flush(self) -> None:
         """Nothing waits: a passage that is not full is found as well."""
@@ -149,7 +152,7 @@ class PassageSession:
     def ask(self, questions: Sequence[str], *, max_new_tokens: int | None = None) -> list[Reply]:
         """See ``Session.ask``; questions are read one by one, and the evidence is what was read."""
         shared = self.system.shared
-        longest = max_new_tokens or shared.mplus.prompt.max_new_tokens
+        longest = shared.mplus.asker.longest(max_new_tokens)
         replies = []
         for question in questions:
             put = self._put(ChatPrompt(question), question, longest)

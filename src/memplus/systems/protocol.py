@@ -66,12 +66,23 @@ def pieces_of(text: Text, source: str = "") -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class ChatPrompt:
-    """A question put as ``ask`` puts it, and how its answer begins."""
+    """A question put as ``ask`` puts it, and how its answer begins.
+
+    Raises:
+        UsageError: one of them is no text, or (``BrokenTextError``) none that can be read.
+        EmptyTextError: the question is empty.
+    """
 
     user: str
     """In plain words; the model's template is put around it."""
     answer_start: str = ""
     """What the answer begins with, as it stands."""
+
+    def __post_init__(self) -> None:
+        require_text(self.user, "A question")
+        require_text(self.answer_start, "How an answer begins")
+        if not self.user.strip():
+            raise EmptyTextError("The question")
 
 
 @dataclass(frozen=True, slots=True)

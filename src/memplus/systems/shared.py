@@ -20,6 +20,7 @@ from memplus.fields import CheckedFields, changed, named
 from memplus.memory.state import Memory
 from memplus.mplus.model import MPlus
 from memplus.mplus.own_tokenizer import own_tokenizer
+from memplus.passes.finite import FiniteScores, require_finite
 from memplus.systems.protocol import ChatPrompt, Likelihood, Reply
 
 if TYPE_CHECKING:
@@ -113,16 +114,11 @@ class Shared:
                 no tokens.
             before: a text; a blank line parts it from a question, nothing from a prompt that
                 stands as it is.
-
-        Raises:
-            EmptyTextError: the question of a ``ChatPrompt`` is empty.
         """
         model = self.mplus
         if isinstance(prompt, str):
             text = f"{before}{prompt}"
             return model.encode(text) if text else []
-        if not prompt.user.strip():
-            raise EmptyTextError("The question")
         user = f"{before}{_BETWEEN}{prompt.user.strip()}" if before else prompt.user
         start = model.encode(prompt.answer_start) if prompt.answer_start else []
         return [*model.asker.encode(user), *start]
@@ -312,13 +308,16 @@ def answer_from_prompt(
         alone: how the model reads it; None: under its read adapter.
 
     Raises:
+        ConfigError: ``max_new_tokens`` is no whole number of at least 1.
+        SelfTestError: the model's weights give no finite numbers.
         PositionsError, TokenizerMissingError.
     """
     model, alone = shared.mplus, alone or Alone()
     prompt = torch.tensor([list(ids)], device=model.device)
     _, options = alone.begun(ids)
-    longest = max_new_tokens or model.prompt.max_new_tokens
+    longest = model.asker.longest(max_new_tokens)
     with alone.reading(shared):
+        options["logits_processor"] = [FiniteScores(model.name)]
         output = model.generate(prompt, None, max_new_tokens=longest, **options)
     said = output[0, prompt.shape[1] :].tolist()
     generated = str(model.tokenizer.decode(said, skip_special_tokens=True))
@@ -351,6 +350,7 @@ def log_likelihoods(
 
     Raises:
         EmptyTextError: an option has no token to predict.
+        SelfTestError: the model's weights give no finite numbers.
     """
     wanted = [shared.mplus.encode(option) for option in options]
     least = 1 if given else 2
@@ -370,6 +370,8 @@ def log_likelihoods(
             with alone.reading(shared):
                 output = shared.mplus(read[:, past:], memory=memory, **cached)
             logits[before] = output.logits[0, -count - 1 : -1].float()
+            best = logits[before].amax(dim=-1)
+            require_finite(shared.mplus.name, "its score of a token", best)
         found.append(_likelihood(logits[before], ids[-count:]))
     return found
 

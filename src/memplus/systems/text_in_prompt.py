@@ -112,11 +112,11 @@ class TextSession:
 
     def ask(self, questions: Sequence[str], *, max_new_tokens: int | None = None) -> list[Reply]:
         """See ``Session.ask``; questions are read one by one, after the text that was read once."""
-        return [self._answer(ChatPrompt(question), max_new_tokens) for question in questions]
+        longest = self.system.shared.mplus.asker.longest(max_new_tokens)
+        return [self._answer(ChatPrompt(question), longest) for question in questions]
 
-    def _answer(self, prompt: ChatPrompt, max_new_tokens: int | None) -> Reply:
+    def _answer(self, prompt: ChatPrompt, longest: int) -> Reply:
         system, model = self.system, self.system.shared.mplus
-        longest = max_new_tokens or model.prompt.max_new_tokens
         try:
             fitted = self._fitted(prompt, longest)
         except PositionsError as error:
@@ -135,7 +135,6 @@ class TextSession:
         """The prompt behind as much of the text as fits with ``longest`` more tokens.
 
         Raises:
-            EmptyTextError: the question is empty.
             PositionsError: it does not fit, and nothing is to be cut.
         """
         shared, positions = self.system.shared, self.system.shared.mplus.positions

@@ -192,6 +192,13 @@ def test_a_rate_that_is_too_high_is_said_and_the_text_waits_on() -> None:
     assert session.waiting == TEXT
 
 
+def test_what_the_last_step_made_is_looked_at_too() -> None:
+    session = told("The gate. ", flush=False, learning_rate=1e30, epochs=1)
+    with pytest.raises(ConfigError, match="after 1 steps the loss is not finite"):
+        session.flush()
+    assert session.waiting == "The gate. "
+
+
 def test_it_learns_where_no_gradients_are_wanted() -> None:
     session = told(TEXT, flush=False)
     with torch.inference_mode():

@@ -42,7 +42,7 @@ def learn(
         order: seeds the order of the pieces, which is another in every epoch.
 
     Raises:
-        ConfigError: the learning rate was too high for finite gradients.
+        ConfigError: the learning rate was too high for finite numbers.
     """
     weights = list(lora.parameters())
     rate, steps = options.learning_rate, options.epochs * len(pieces)
@@ -55,9 +55,12 @@ def learn(
             weight.grad = gradient
         norm = float(torch.nn.utils.clip_grad_norm_(weights, _CLIP))
         if not math.isfinite(norm):
-            reason = f"step {step + 1} of {steps} has no finite gradient; take a lower one"
-            raise ConfigError("learning_rate", value=rate, reason=reason)
+            raise _too_high(rate, f"step {step + 1} of {steps} has no finite gradient")
         optimizer.step()
+    with under(core.backbone, lora), torch.no_grad():
+        last = float(_loss(core, pieces[-1]))
+    if not math.isfinite(last):
+        raise _too_high(rate, f"after {steps} steps the loss is not finite")
     for weight in weights:
         weight.grad = None
 
@@ -73,10 +76,18 @@ def _gradients(
     core: Core, lora: Lora, weights: Sequence[Tensor], ids: Sequence[int]
 ) -> tuple[Tensor, ...]:
     """Of the mean loss of a piece's next tokens, by the update's weights."""
-    given = torch.tensor([list(ids)], device=core.device)
     # Backward runs under the update too: a layer that is computed again there needs it.
     with under(core.backbone, lora), torch.enable_grad():
-        hidden = core.backbone.decoder(input_ids=given, use_cache=False).last_hidden_state
-        logits = core.logits(hidden[0, :-1]).float()
-        loss = functional.cross_entropy(logits, given[0, 1:])
-        return torch.autograd.grad(loss, list(weights))
+        return torch.autograd.grad(_loss(core, ids), list(weights))
+
+
+def _loss(core: Core, ids: Sequence[int]) -> Tensor:
+    """Mean [] of a piece's next tokens, under what the decoder runs under."""
+    given = torch.tensor([list(ids)], device=core.device)
+    hidden = core.backbone.decoder(input_ids=given, use_cache=False).last_hidden_state
+    logits = core.logits(hidden[0, :-1]).float()
+    return functional.cross_entropy(logits, given[0, 1:])
+
+
+def _too_high(rate: float, reason: str) -> ConfigError:
+    return ConfigError("learning_rate", value=rate, reason=f"{reason}; take a lower one")

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from memplus.errors import EmptyTextError, SessionMismatchError
 from memplus.memory.checks import Fields, Text, require, require_tensor, require_within, wrong
-from memplus.mplus.arguments import check_count
 from memplus.mplus.core import Core
 from memplus.systems.latent.mechanism import Mechanism, MechanismState
 from memplus.systems.latent.reading import Choice, Ends, Reading, Said
@@ -118,8 +117,7 @@ class LatentSession:
         keeps account of what it attends to.
         """
         model = self.system.shared.mplus
-        limit = model.prompt.max_new_tokens if max_new_tokens is None else max_new_tokens
-        check_count("max_new_tokens", limit)
+        limit = model.asker.longest(max_new_tokens)
         prompts = [self.tools.prompt(ChatPrompt(one)).behind(self.tail) for one in questions]
         ends = Ends(limit, self.tools.end_tokens, self._has_stopped)
         with self._alone():
@@ -149,7 +147,7 @@ class LatentSession:
         """See ``Scores.score``.
 
         Raises:
-            EmptyTextError: an option has no token to predict, or a question is empty.
+            EmptyTextError: an option has no token to predict.
         """
         choices = [self._choice(*one) for one in zip(prompts, options, strict=True)]
         with self._alone():

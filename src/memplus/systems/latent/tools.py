@@ -125,11 +125,7 @@ class Tools:
         return around_question(lambda question: self.shared.prompt_ids(ChatPrompt(question)))
 
     def prompt(self, prompt: str | ChatPrompt) -> Prompt:
-        """A prompt's tokens, and where the question stands in them.
-
-        Raises:
-            EmptyTextError: the question of a ``ChatPrompt`` is empty.
-        """
+        """A prompt's tokens, and where the question stands in them."""
         ids = self.shared.prompt_ids(prompt)
         if isinstance(prompt, str):
             return Prompt(tuple(ids), (0, len(ids)))
