@@ -62,15 +62,18 @@ class SCMSession:
             EmptyTextError: there is nothing to read.
         """
         pieces = pieces_of(text, source)
+        ends, behind = [], 0
+        for piece, own in zip(pieces, self.frame.shared.reference(pieces), strict=True):
+            ends += [behind + end for end in own]
+            behind += len(piece)
         waiting = self.stream.waiting
         if waiting.source != source or not waiting.text:
             self._begin(source)
-        for piece, ends in zip(pieces, self.frame.shared.reference(pieces), strict=True):
-            more = self.stream.waiting.add(piece, ends)
-            self.stream = replace(self.stream, waiting=more).counted(source, len(ends))
-        while (found := self.stream.waiting.first(self.frame.options.chunk)) is not None:
-            chunk, left = found
-            self.stream = replace(self.stream, waiting=left)
+        more = self.stream.waiting.add("".join(pieces), ends)
+        self.stream = replace(self.stream, waiting=more).counted(source, len(ends))
+        chunks, left = more.cut(self.frame.options.chunk)
+        self.stream = replace(self.stream, waiting=left)
+        for chunk in chunks:
             self._append(chunk)
 
     def tell(self, observation: str, response: str = "", source: str = "") -> None:
