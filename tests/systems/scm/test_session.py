@@ -1,3 +1,7 @@
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -125,6 +129,61 @@ def test_what_is_called_up_stands_before_a_prompt_that_is_scored() -> None:
     (wanted,) = log_likelihoods(system.shared, None, ids, [" blue."])
     assert session.score(["It is"], [[" blue."]]) == [[wanted]]
     assert wanted != system.open(0).score(["It is"], [[" blue."]])[0][0]
+
+
+TELLING: list[Callable[[SCMSession], None]] = [
+    lambda session: session.write(" ".join(SENTENCES), "text"),
+    lambda session: session.write(" ".join(SENTENCES), "other"),
+    lambda session: session.tell(SENTENCES[1], "Indeed.", "text"),
+    SCMSession.flush,
+]
+
+
+def interrupted(patch: pytest.MonkeyPatch, session: SCMSession, at: int = 0) -> list[str]:
+    """The calls of the model from now on; the one of that number, from 1 on, is interrupted."""
+    voice, calls = session.frame.plain, list[str]()
+
+    def watched(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def called(*given: Any) -> Any:
+            calls.append(name)
+            if len(calls) == at:
+                raise KeyboardInterrupt
+            return call(*given)
+
+        return called
+
+    for name in ("vector", "answer"):
+        patch.setattr(voice, name, watched(name, getattr(voice, name)))
+    return calls
+
+
+@pytest.mark.parametrize("options", [{"embed": "hidden"}, {"vector_of": "summary"}], ids=str)
+@pytest.mark.parametrize("telling", TELLING)
+def test_what_is_told_anew_after_an_interrupt_is_told_once(
+    telling: Callable[[SCMSession], None],
+    options: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole, session = (small(**options, summary_above=10).open(0) for _ in range(2))
+    for one in (whole, session):
+        one.write("A boat lay in the harbour.", "text")
+    before, tokens = session.stream, session.tokens
+    calls = interrupted(monkeypatch, whole)
+    telling(whole)
+    with monkeypatch.context() as patch:
+        interrupted(patch, session, at=len(calls))
+        with pytest.raises(KeyboardInterrupt):
+            telling(session)
+    assert (session.stream, session.tokens) == (before, tokens)
+    telling(session)
+    found, wanted = (
+        [replace(turn, vector=None) for turn in one.stream.turns] for one in (session, whole)
+    )
+    assert found == wanted
+    assert (session.stream.tokens, session.stream.waiting) == (
+        whole.stream.tokens,
+        whole.stream.waiting,
+    )
 
 
 def test_white_space_alone_is_no_turn() -> None:

@@ -58,6 +58,8 @@ class SCMSession:
     def write(self, text: Text, source: str = "") -> None:
         """Tell running text, which becomes turns; a new source begins a turn.
 
+        A write that fails, or is interrupted, leaves the session as it was; so does ``tell``.
+
         Raises:
             EmptyTextError: there is nothing to read.
         """
@@ -66,15 +68,11 @@ class SCMSession:
         for piece, own in zip(pieces, self.frame.shared.reference(pieces), strict=True):
             ends += [behind + end for end in own]
             behind += len(piece)
-        waiting = self.stream.waiting
+        waiting, ended = self.stream.waiting, list[Chunk]()
         if waiting.source != source or not waiting.text:
-            self._begin(source)
-        more = self.stream.waiting.add("".join(pieces), ends)
-        self.stream = replace(self.stream, waiting=more).counted(source, len(ends))
-        chunks, left = more.cut(self.frame.options.chunk)
-        self.stream = replace(self.stream, waiting=left)
-        for chunk in chunks:
-            self._append(chunk)
+            ended, waiting = self._ended(source)
+        full, left = waiting.add("".join(pieces), ends).cut(self.frame.options.chunk)
+        self._become(self.stream.counted(source, len(ends)), [*ended, *full], left)
 
     def tell(self, observation: str, response: str = "", source: str = "") -> None:
         """Tell one turn of a dialogue, with both sides.
@@ -89,31 +87,33 @@ class SCMSession:
         """
         if not observation.strip():
             raise EmptyTextError("The observation")
-        self._begin(source)
         counted = sum(len(ends) for ends in self.frame.shared.reference([observation, response]))
-        start = self.stream.waiting.start
-        self.stream = replace(self.stream, waiting=Waiting()).counted(source, counted)
-        self._append(Chunk(observation, source, start, counted, response))
+        ended, waiting = self._ended(source)
+        told = Chunk(observation, source, waiting.start, counted, response)
+        self._become(self.stream.counted(source, counted), [*ended, told], Waiting())
 
     def flush(self) -> None:
         """What waits becomes a turn, however short; white space alone is dropped."""
         if self.stream.waiting.text:
-            self._begin("")
-            self.stream = replace(self.stream, waiting=Waiting())
+            ended, _ = self._ended("")
+            self._become(self.stream, ended, Waiting())
 
-    def _begin(self, source: str) -> None:
-        """End the turn that waits, and wait for text of a source."""
+    def _ended(self, source: str) -> tuple[list[Chunk], Waiting]:
+        """The turn that waits, where one does, and what waits for text of a source instead."""
         chunk = self.stream.waiting.chunk
         start = self.stream.tokens.get(source, 0)
-        self.stream = replace(self.stream, waiting=Waiting(source, start))
-        if chunk is not None:
-            self._append(chunk)
+        return [] if chunk is None else [chunk], Waiting(source, start)
 
-    def _append(self, chunk: Chunk) -> None:
-        if chunk.observation.strip():
-            turns = self.stream.turns
-            turn = self.frame.new_turn(chunk, len(turns) + 1)
-            self.stream = replace(self.stream, turns=(*turns, turn))
+    def _become(self, stream: Stream, chunks: Sequence[Chunk], waiting: Waiting) -> None:
+        """Be a stream with more turns, and with what waits now.
+
+        Making a turn may need the model, so the session changes at once when all of them are made.
+        """
+        turns = [*stream.turns]
+        for chunk in chunks:
+            if chunk.observation.strip():
+                turns.append(self.frame.new_turn(chunk, len(turns) + 1))
+        self.stream = replace(stream, turns=tuple(turns), waiting=waiting)
 
     def roll_back(self) -> None:
         """Take back what was told last: what waits, else the last turn."""
