@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.systems.scm.tiny import QUESTION, SENTENCES, small, told
 
-from memplus.errors import EmptyTextError
+from memplus.errors import EmptyTextError, UsageError
 from memplus.systems.scm.session import Quoted, SCMSession
 from memplus.systems.shared import log_likelihoods
 
@@ -184,6 +184,20 @@ def test_what_is_told_anew_after_an_interrupt_is_told_once(
         whole.stream.tokens,
         whole.stream.waiting,
     )
+
+
+@pytest.mark.parametrize(
+    "said",
+    [("a\udce9",), ("a", "b\udce9"), (5,), ("a", None), ("a", "b", None), ("a", "b", 5)],
+    ids=ascii,
+)
+def test_what_is_no_text_is_not_told(said: tuple[Any, ...]) -> None:
+    session = told(small(), SENTENCES[:1])
+    session.write("It waits.", "text")
+    before = session.stream
+    with pytest.raises(UsageError):
+        session.tell(*said)
+    assert session.stream == before
 
 
 def test_white_space_alone_is_no_turn() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from memplus.errors import EmptyTextError
+from memplus.memory.written_text import require_text
 from memplus.systems.protocol import ChatPrompt, Evidence, Reply, Text, pieces_of
 from memplus.systems.scm.frame import Frame
 from memplus.systems.scm.recalling import Asked, Called, call_up
@@ -84,7 +85,10 @@ class SCMSession:
 
         Raises:
             EmptyTextError: the user said nothing.
+            UsageError: a side or the name is no text, or a side none that can be read.
         """
+        pieces_of([observation], source)
+        require_text(response, "The response")
         if not observation.strip():
             raise EmptyTextError("The observation")
         counted = sum(len(ends) for ends in self.frame.shared.reference([observation, response]))
