@@ -5,10 +5,14 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.systems.conftest import SHARED
 from tests.systems.scm.tiny import QUESTION, SENTENCES, small, told
 
-from memplus.errors import EmptyTextError, UsageError
+from memplus.errors import EmptyTextError, PositionsError, UsageError
+from memplus.systems.protocol import ChatPrompt
+from memplus.systems.scm.options import SCMOptions
 from memplus.systems.scm.session import Quoted, SCMSession
+from memplus.systems.scm.system import SCMSystem
 from memplus.systems.shared import log_likelihoods
 
 
@@ -198,6 +202,48 @@ def test_what_is_no_text_is_not_told(said: tuple[Any, ...]) -> None:
     with pytest.raises(UsageError):
         session.tell(*said)
     assert session.stream == before
+
+
+RULES = [{"naive": True}, {"rule": "paper"}, {"rule": "code"}]
+
+
+@pytest.mark.parametrize("options", RULES, ids=str)
+def test_turns_that_have_no_positions_are_cut_and_the_reply_says_so(
+    options: dict[str, Any],
+) -> None:
+    system = SCMSystem(SHARED, SCMOptions(**options, k=3, gate="off", controller="yes"))
+    session = told(system, [f"The gate number {number} is red." for number in range(6)])
+    question, positions = "Which gate is red?", SHARED.mplus.positions
+    asked = session.recall(question, max_new_tokens=8)
+    ids = SHARED.prompt_ids(ChatPrompt(question), asked.before)
+    assert len(ids) + 8 <= positions
+    (reply,) = session.ask([question], max_new_tokens=8)
+    assert reply.generated == system.frame.voice.answer(ids, 8).generated
+    assert len(reply.evidence) == len(asked.called) > 1
+    whole = sum(turn.tokens for turn in (*session.stream.turns[2:5], session.stream.turns[-1]))
+    assert reply.remark == f"cut {whole - asked.selection.tokens} of {whole} tokens"
+    assert len(session.score([ChatPrompt(question)], [[" red", " blue"]])[0]) == 2
+
+
+@pytest.mark.parametrize("options", RULES, ids=str)
+def test_where_all_turns_have_positions_nothing_is_said(options: dict[str, Any]) -> None:
+    session = told(small(**options, gate="off", controller="yes"))
+    assert session.recall(QUESTION).selection.tokens > 0
+    assert [one.remark for one in session.ask([QUESTION], max_new_tokens=4)] == [""]
+
+
+def test_a_question_that_leaves_no_positions_has_no_turns_before_it() -> None:
+    session = told(SCMSystem(SHARED, SCMOptions(gate="off", controller="yes")), SENTENCES[:2])
+    positions = SHARED.mplus.positions
+    question = "x" * positions
+    (reply,) = session.ask([question], max_new_tokens=4)
+    assert session.recall(question, max_new_tokens=4).before == ""
+    assert reply.evidence == ()
+    tokens = len(SHARED.prompt_ids(ChatPrompt(question)))
+    over = tokens + 4 - positions
+    assert reply.remark.endswith(f", cut {over} of {tokens} tokens of the question")
+    with pytest.raises(PositionsError):
+        session.score([ChatPrompt(question)], [[" red"]])
 
 
 def test_white_space_alone_is_no_turn() -> None:

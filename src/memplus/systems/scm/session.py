@@ -145,21 +145,45 @@ class SCMSession:
             max_new_tokens: of the answer, which needs room too; None: the system's own.
         """
         longest = max_new_tokens or self.frame.shared.mplus.prompt.max_new_tokens
-        room = self.frame.room(ChatPrompt(question), longest)
-        return call_up(self.frame.parts, self._turns, question, room)
+        return self._called_up(ChatPrompt(question), longest)[0]
+
+    def _called_up(self, prompt: str | ChatPrompt, longest: int) -> tuple[Asked, list[int]]:
+        """What is called up for a prompt, and token ids of both; a text as it stands asks nothing.
+
+        Args:
+            prompt: what stands behind it; where it leaves no positions, nothing is called up.
+            longest: tokens that follow it.
+        """
+        shared = self.frame.shared
+        asked = isinstance(prompt, ChatPrompt)
+        query = prompt.user if isinstance(prompt, ChatPrompt) else prompt
+        room = self.frame.room(prompt, longest)
+        found = call_up(self.frame.parts, self._turns, query, room, asked=asked)
+        before = f"{found.before}\n\n" if found.before and not asked else found.before
+        ids = shared.prompt_ids(prompt, before)
+        if before and len(ids) + longest > shared.mplus.positions:
+            return found.emptied, shared.prompt_ids(prompt)
+        return found, ids
 
     def ask(self, questions: Sequence[str], *, max_new_tokens: int | None = None) -> list[Reply]:
-        """See ``Session.ask``; questions are answered one by one, and not kept as turns."""
+        """See ``Session.ask``; questions are answered one by one, and not kept as turns.
+
+        What has no positions is cut, turns before the question, and the remark says so.
+        """
         if not all(question.strip() for question in questions):
             raise EmptyTextError("The question")
         return [self._reply(question, max_new_tokens) for question in questions]
 
     def _reply(self, question: str, max_new_tokens: int | None) -> Reply:
-        shared = self.frame.shared
-        asked = self.recall(question, max_new_tokens=max_new_tokens)
-        ids = shared.prompt_ids(ChatPrompt(question), asked.before)
-        longest = max_new_tokens or shared.mplus.prompt.max_new_tokens
-        return replace(self.frame.voice.answer(ids, longest), evidence=_evidence(asked))
+        model = self.frame.shared.mplus
+        longest = max_new_tokens or model.prompt.max_new_tokens
+        asked, ids = self._called_up(ChatPrompt(question), longest)
+        reply = self.frame.voice.answer(ids, longest)
+        over = len(ids) + longest - model.positions
+        remarks = [f"cut {asked.cut} of {asked.wished} tokens"] if asked.cut else []
+        if over > 0:
+            remarks.append(f"cut {over} of {len(ids)} tokens of the question")
+        return replace(reply, evidence=_evidence(asked), remark=", ".join(remarks))
 
     def converse(self, text: str, source: str = "", *, max_new_tokens: int | None = None) -> Reply:
         """Answer, and keep both sides as a turn.
@@ -180,20 +204,10 @@ class SCMSession:
     def _scored(self, prompt: str | ChatPrompt, options: Sequence[str]) -> list[tuple[float, int]]:
         shared = self.frame.shared
         longest = max((len(shared.mplus.encode(one)) for one in options), default=0)
-        ids, alone = self._before(prompt, longest), self.frame.voice.alone
+        (_, ids), alone = self._called_up(prompt, longest), self.frame.voice.alone
         # After an empty prompt the first token is given, whatever stands before it.
         ahead, given = (ids, []) if prompt == "" else ([], ids)
         return [*log_likelihoods(shared, None, given, options, ahead=ahead, alone=alone)]
-
-    def _before(self, prompt: str | ChatPrompt, longest: int) -> list[int]:
-        """Token ids of a prompt with what is called up for it; a text as it stands asks nothing."""
-        asked = isinstance(prompt, ChatPrompt)
-        query = prompt.user if isinstance(prompt, ChatPrompt) else prompt
-        room = self.frame.room(prompt, longest)
-        before = call_up(self.frame.parts, self._turns, query, room, asked=asked).before
-        if before and not asked:
-            before += "\n\n"
-        return self.frame.shared.prompt_ids(prompt, before)
 
     def fork(self) -> SCMSession:
         """See ``Session.fork``; turns are shared, and nobody changes one."""
