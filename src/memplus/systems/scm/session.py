@@ -59,7 +59,8 @@ class SCMSession:
     def write(self, text: Text, source: str = "") -> None:
         """Tell running text, which becomes turns; a new source begins a turn.
 
-        A write that fails, or is interrupted, leaves the session as it was; so does ``tell``.
+        Where it fails, or is interrupted, the session stays as it was; so it does with ``tell`` and
+        ``flush``.
 
         Raises:
             EmptyTextError: there is nothing to read.
