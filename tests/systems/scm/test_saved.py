@@ -7,7 +7,7 @@ from tests.systems.scm.tiny import small, told
 
 from memplus.errors import CorruptMemoryError
 from memplus.systems.scm.saved import packed, unpacked
-from memplus.systems.scm.stream import Stream
+from memplus.systems.scm.stream import Stream, Waiting
 
 PATH = Path("session")
 
@@ -59,3 +59,21 @@ def test_sources_and_their_tokens_must_fit(stream: Stream) -> None:
     state, tensors = packed(stream)
     with pytest.raises(CorruptMemoryError, match="sources"):
         unpacked(PATH, state.model_copy(update={"told": [1]}), tensors, 32)
+
+
+def test_a_stream_that_was_cut_behind_a_character_of_many_tokens_is_loaded(tmp_path: Path) -> None:
+    system = small(chunk=6)
+    session = system.open(0)
+    session.write("ab cdé\nxy", "text")
+    (turn,) = session.stream.turns
+    assert (turn.chunk.observation, turn.chunk.length) == ("ab cdé", 7)
+    session.save(tmp_path / "session")
+    assert system.load(tmp_path / "session").stream == session.stream
+
+
+def test_tokens_of_a_character_that_an_older_file_left_behind_its_turn_are_loaded() -> None:
+    waiting = Waiting("text", 6, "\nxy", (0, 1, 2, 3))
+    state, tensors = packed(Stream((), waiting, {"text": 10}))
+    assert unpacked(PATH, state, tensors, 0).waiting == waiting
+    with pytest.raises(CorruptMemoryError, match="ends"):
+        unpacked(PATH, state, {**tensors, "ends": tensors["ends"] - 1}, 0)

@@ -1,6 +1,6 @@
 """Properties of the choice, whatever the turns are and the controller answers."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -74,6 +74,25 @@ def test_what_is_chosen_fits_stands_in_order_and_is_earlier_than_the_last_turn(
     for one in (*found.activation, *([found.flash] if found.flash else [])):
         length = (history.whole if one.form == "raw" else history.short)[one.turn]
         assert one.tokens < length if one.cut else one.tokens == length
+
+
+@given(histories(), LIMITS, st.integers(2, 600), st.booleans())
+def test_all_of_it_has_positions_and_with_enough_of_them_nothing_changes(
+    history: History, limits: Limits, room: int, naive: bool
+) -> None:
+    def chosen_of(one: History, limits: Limits) -> Selection:
+        flash = flash_of(len(one.whole) - 1, one, limits)
+        return (select_naively if naive else select)(one.ranked, flash, one, limits)
+
+    free = replace(history, calls=[], made=set())
+    found, wished = chosen_of(history, replace(limits, room=room)), chosen_of(free, limits)
+    assert found.tokens <= room
+    assert bool(found.activation) == bool(wished.activation)
+    if room >= 2 * limits.total:
+        assert found == wished
+    # So what would be chosen with more room is known without asking the model anything more.
+    assert set(free.calls) <= set(history.calls)
+    assert free.made <= history.made
 
 
 @given(histories(), LIMITS)

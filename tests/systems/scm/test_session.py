@@ -1,10 +1,18 @@
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.systems.conftest import SHARED
 from tests.systems.scm.tiny import QUESTION, SENTENCES, small, told
 
-from memplus.errors import EmptyTextError
+from memplus.errors import EmptyTextError, PositionsError, UsageError
+from memplus.systems.protocol import ChatPrompt
+from memplus.systems.scm.options import SCMOptions
 from memplus.systems.scm.session import Quoted, SCMSession
+from memplus.systems.scm.system import SCMSystem
 from memplus.systems.shared import log_likelihoods
 
 
@@ -125,6 +133,117 @@ def test_what_is_called_up_stands_before_a_prompt_that_is_scored() -> None:
     (wanted,) = log_likelihoods(system.shared, None, ids, [" blue."])
     assert session.score(["It is"], [[" blue."]]) == [[wanted]]
     assert wanted != system.open(0).score(["It is"], [[" blue."]])[0][0]
+
+
+TELLING: list[Callable[[SCMSession], None]] = [
+    lambda session: session.write(" ".join(SENTENCES), "text"),
+    lambda session: session.write(" ".join(SENTENCES), "other"),
+    lambda session: session.tell(SENTENCES[1], "Indeed.", "text"),
+    SCMSession.flush,
+]
+
+
+def interrupted(patch: pytest.MonkeyPatch, session: SCMSession, at: int = 0) -> list[str]:
+    """The calls of the model from now on; the one of that number, from 1 on, is interrupted."""
+    voice, calls = session.frame.plain, list[str]()
+
+    def watched(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def called(*given: Any) -> Any:
+            calls.append(name)
+            if len(calls) == at:
+                raise KeyboardInterrupt
+            return call(*given)
+
+        return called
+
+    for name in ("vector", "answer"):
+        patch.setattr(voice, name, watched(name, getattr(voice, name)))
+    return calls
+
+
+@pytest.mark.parametrize("options", [{"embed": "hidden"}, {"vector_of": "summary"}], ids=str)
+@pytest.mark.parametrize("telling", TELLING)
+def test_what_is_told_anew_after_an_interrupt_is_told_once(
+    telling: Callable[[SCMSession], None],
+    options: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole, session = (small(**options, summary_above=10).open(0) for _ in range(2))
+    for one in (whole, session):
+        one.write("A boat lay in the harbour.", "text")
+    before, tokens = session.stream, session.tokens
+    calls = interrupted(monkeypatch, whole)
+    telling(whole)
+    with monkeypatch.context() as patch:
+        interrupted(patch, session, at=len(calls))
+        with pytest.raises(KeyboardInterrupt):
+            telling(session)
+    assert (session.stream, session.tokens) == (before, tokens)
+    telling(session)
+    found, wanted = (
+        [replace(turn, vector=None) for turn in one.stream.turns] for one in (session, whole)
+    )
+    assert found == wanted
+    assert (session.stream.tokens, session.stream.waiting) == (
+        whole.stream.tokens,
+        whole.stream.waiting,
+    )
+
+
+@pytest.mark.parametrize(
+    "said",
+    [("a\udce9",), ("a", "b\udce9"), (5,), ("a", None), ("a", "b", None), ("a", "b", 5)],
+    ids=ascii,
+)
+def test_what_is_no_text_is_not_told(said: tuple[Any, ...]) -> None:
+    session = told(small(), SENTENCES[:1])
+    session.write("It waits.", "text")
+    before = session.stream
+    with pytest.raises(UsageError):
+        session.tell(*said)
+    assert session.stream == before
+
+
+RULES = [{"naive": True}, {"rule": "paper"}, {"rule": "code"}]
+
+
+@pytest.mark.parametrize("options", RULES, ids=str)
+def test_turns_that_have_no_positions_are_cut_and_the_reply_says_so(
+    options: dict[str, Any],
+) -> None:
+    system = SCMSystem(SHARED, SCMOptions(**options, k=3, gate="off", controller="yes"))
+    session = told(system, [f"The gate number {number} is red." for number in range(6)])
+    question, positions = "Which gate is red?", SHARED.mplus.positions
+    asked = session.recall(question, max_new_tokens=8)
+    ids = SHARED.prompt_ids(ChatPrompt(question), asked.before)
+    assert len(ids) + 8 <= positions
+    (reply,) = session.ask([question], max_new_tokens=8)
+    assert reply.generated == system.frame.voice.answer(ids, 8).generated
+    assert len(reply.evidence) == len(asked.called) > 1
+    whole = sum(turn.tokens for turn in (*session.stream.turns[2:5], session.stream.turns[-1]))
+    assert reply.remark == f"cut {whole - asked.selection.tokens} of {whole} tokens"
+    assert len(session.score([ChatPrompt(question)], [[" red", " blue"]])[0]) == 2
+
+
+@pytest.mark.parametrize("options", RULES, ids=str)
+def test_where_all_turns_have_positions_nothing_is_said(options: dict[str, Any]) -> None:
+    session = told(small(**options, gate="off", controller="yes"))
+    assert session.recall(QUESTION).selection.tokens > 0
+    assert [one.remark for one in session.ask([QUESTION], max_new_tokens=4)] == [""]
+
+
+def test_a_question_that_leaves_no_positions_has_no_turns_before_it() -> None:
+    session = told(SCMSystem(SHARED, SCMOptions(gate="off", controller="yes")), SENTENCES[:2])
+    positions = SHARED.mplus.positions
+    question = "x" * positions
+    (reply,) = session.ask([question], max_new_tokens=4)
+    assert session.recall(question, max_new_tokens=4).before == ""
+    assert reply.evidence == ()
+    tokens = len(SHARED.prompt_ids(ChatPrompt(question)))
+    over = tokens + 4 - positions
+    assert reply.remark.endswith(f", cut {over} of {tokens} tokens of the question")
+    with pytest.raises(PositionsError):
+        session.score([ChatPrompt(question)], [[" red"]])
 
 
 def test_white_space_alone_is_no_turn() -> None:

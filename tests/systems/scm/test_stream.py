@@ -1,6 +1,9 @@
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
+from time import process_time
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,13 +19,14 @@ def bytewise(text: str) -> list[int]:
     return list(range(1, len(text) + 1))
 
 
-def cut(pieces: list[str], tokens: int) -> tuple[list[Chunk], Waiting]:
-    waiting, chunks = Waiting("text", 5), []
+def cut(
+    pieces: list[str], tokens: int, ends: Callable[[str], list[int]] = bytewise
+) -> tuple[list[Chunk], Waiting]:
+    waiting, chunks = Waiting("text", 5), list[Chunk]()
     for piece in pieces:
-        waiting = waiting.add(piece, bytewise(piece))
-        while (found := waiting.first(tokens)) is not None:
-            chunk, waiting = found
-            chunks.append(chunk)
+        waiting = waiting.add(piece, ends(piece))
+        found, waiting = waiting.cut(tokens)
+        chunks += found
     return chunks, waiting
 
 
@@ -49,12 +53,44 @@ def test_how_a_text_comes_in_pieces_does_not_change_its_turns(cuts: list[int], t
     assert [one.start for one in chunks] == starts
 
 
-def test_tokens_that_end_inside_a_character_stay_together_with_it() -> None:
-    waiting = Waiting("text").add("aé b", [1, 2, 2, 3, 4])
-    found = waiting.first(3)
-    assert found is not None
-    chunk, rest = found
-    assert (chunk.observation, rest.text, rest.ends) == ("aé", " b", (1, 2))
+@pytest.mark.parametrize("tokens", [2, 3])
+def test_tokens_that_end_inside_a_character_stay_together_with_it(tokens: int) -> None:
+    (chunk,), rest = Waiting("text").add("aé b", [1, 2, 2, 3, 4]).cut(tokens)
+    assert (chunk.observation, chunk.length) == ("aé", 3)
+    assert rest == Waiting("text", 3, " b", (1, 2))
+
+
+def in_bytes(text: str) -> list[int]:
+    """Where tokens end that are bytes."""
+    return [place for place, one in enumerate(text, 1) for _ in one.encode()]
+
+
+@given(st.text("a .\né😀", max_size=60), st.lists(st.integers(0, 60)), st.integers(1, 20))
+def test_every_turn_has_the_tokens_of_its_characters(
+    text: str, cuts: list[int], tokens: int
+) -> None:
+    places = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
+    pieces = [text[a:b] for a, b in pairwise(places)]
+    chunks, waiting = cut(pieces, tokens, in_bytes)
+    assert (chunks, waiting) == cut([text], tokens, in_bytes)
+    assert "".join(one.observation for one in chunks) + waiting.text == text
+    start = 5
+    for one in chunks:
+        assert (one.start, one.length) == (start, len(one.observation.encode()))
+        assert one.length < tokens + len("😀".encode())
+        start += one.length
+    assert waiting.ends == tuple(in_bytes(waiting.text))
+
+
+def test_a_long_text_is_cut_in_time_that_grows_as_it_does() -> None:
+    def seconds(words: int) -> float:
+        waiting = Waiting("text").add("word " * words, range(5, 5 * words + 1, 5))
+        begun = process_time()
+        assert len(waiting.cut(20)[0]) == words // 20 - 1
+        return process_time() - begun
+
+    # Sixteen times the text: it would take 256 times as long if every turn copied the rest.
+    assert seconds(160_000) < 80 * min(seconds(10_000) for _ in range(3))
 
 
 def test_a_turn_of_both_sides_names_them_and_all_have_their_number() -> None:

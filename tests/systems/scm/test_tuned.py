@@ -1,13 +1,15 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tests.systems.scm.tiny import WIDE, small, told
 
 from memplus.backbone.lora import Lora, LoraSizes
-from memplus.errors import SystemWeightsError
+from memplus.errors import ConfigError, SystemWeightsError
 from memplus.mplus.adapter_folder import ADAPTER, AdapterRecord, save_adapter
 from memplus.systems.own_adapters import SHIPPED
+from memplus.systems.registry import make_systems
 from memplus.systems.scm.calibration import calibration_of
 from memplus.systems.scm.tuned import digest_of, tuned_lora
 
@@ -23,11 +25,33 @@ def saved(folder: Path) -> str:
     return str(folder)
 
 
+@pytest.mark.parametrize("options", [{}, {"controller": "tuned"}, {"naive": True}], ids=str)
 def test_without_weights_a_tuned_controller_is_refused_before_anything_runs(
-    tmp_path: Path,
+    options: dict[str, Any], tmp_path: Path
 ) -> None:
     with pytest.raises(SystemWeightsError, match=r"memplus train --config configs/scm/"):
-        small(controller="tuned", weights=str(tmp_path))
+        small(**options, weights=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        ("controller=plain", "controller=plain uses none"),
+        ("controller=yes", "controller=yes uses none"),
+        ("activation=false", "activation=false uses none"),
+        ("naive=true:gate=off", "naive=true with gate=off uses none"),
+    ],
+)
+def test_weights_that_nothing_would_use_are_refused(spec: str, why: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=why) as caught:
+        make_systems([f"scm:{spec}:weights={saved(tmp_path)}"], WIDE)
+    assert caught.value.fields["field"] == "scm:weights"
+
+
+def test_without_a_controller_the_tuned_one_is_still_asked_question_one(tmp_path: Path) -> None:
+    system = small(naive=True, weights=saved(tmp_path))
+    told(system).ask(["Who slept?"], max_new_tokens=2)
+    assert (system.answering, system.frame.controller.asked) == ("tuned", 1)
 
 
 def test_the_tuned_controller_that_comes_along_is_refused_by_another_model() -> None:

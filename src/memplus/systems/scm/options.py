@@ -47,13 +47,15 @@ class SCMOptions(PromptOptions):
     chunk: int = 512
     """Most tokens of running text that become one turn; it ends with a sentence."""
     naive: bool = False
-    """The ablation without a controller: whole turns as long as they fit."""
+    """The ablation without a controller: whole turns as long as they fit. Only question 1 is asked,
+    where ``gate`` is on."""
     flash: bool = True
     """Whether the previous turn is given."""
     activation: bool = True
     """Whether earlier turns are called up."""
     weights: str = ""
-    """Folder of the tuned controller's adapter; empty: the one that comes with memplus."""
+    """Folder of the tuned controller's adapter; empty: the one that comes with memplus. Refused
+    where no tuned controller is asked anything."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -65,6 +67,17 @@ class SCMOptions(PromptOptions):
             require(value >= least, name, value, f"it must be at least {least}")
         finite = 0 <= self.recency <= 1000
         require(finite, "recency", self.recency, "it is not in 0 to 1000")
+        unasked = self._unasked
+        require(not (self.weights and unasked), "weights", self.weights, f"{unasked} uses none")
+
+    @property
+    def _unasked(self) -> str:
+        """The options by which no tuned controller is asked anything; empty: one may be."""
+        if self.controller in ("plain", "yes"):
+            return f"controller={self.controller}"
+        if not self.activation:
+            return "activation=false"
+        return "naive=true with gate=off" if self.naive and self.gate == "off" else ""
 
     @property
     def limits(self) -> Limits:

@@ -15,6 +15,7 @@ from memplus.systems.scm.ranking import centred_cosines, nearest, recency, word_
 from memplus.systems.scm.selection import (
     Chosen,
     Form,
+    Limits,
     Selection,
     flash_of,
     select,
@@ -58,6 +59,18 @@ class Asked:
     """All turns that are put into the prompt, flash memory last."""
     before: str = ""
     """Their texts, under headings."""
+    wished: int = 0
+    """Tokens that would be put in if the model had positions for them."""
+
+    @property
+    def cut(self) -> int:
+        """How many of these it has no positions for."""
+        return max(0, self.wished - self.selection.tokens)
+
+    @property
+    def emptied(self) -> Asked:
+        """Nothing of it is put into the prompt."""
+        return Asked(wished=self.wished)
 
 
 class _Turns:
@@ -67,6 +80,7 @@ class _Turns:
         self.parts = parts
         self.turns = turns
         self.query = query
+        self._said: dict[tuple[int, Form], bool] = {}
 
     def tokens(self, turn: int) -> int:
         return self.turns[turn].tokens
@@ -75,7 +89,10 @@ class _Turns:
         return self.parts.count(self.text(turn, "summary"))
 
     def answers(self, turn: int, form: Form) -> bool:
-        return self.parts.controller.answers(self.text(turn, form), self.query)
+        if (turn, form) not in self._said:
+            found = self.parts.controller.answers(self.text(turn, form), self.query)
+            self._said[turn, form] = found
+        return self._said[turn, form]
 
     def text(self, turn: int, form: Form) -> str:
         one = self.turns[turn]
@@ -97,18 +114,23 @@ def call_up(
     if not stream:
         return Asked()
     options, turns = parts.options, _Turns(parts, stream, query)
-    limits = replace(options.limits, total=min(options.limit, room))
-    flash = flash_of(len(stream) - 1, turns, limits) if options.flash else None
-    found = Selection(flash=flash)
+    ranked: list[int] = []
     if _wanted(parts, stream, query):
         ranked = nearest(_scores(parts, stream, query), options.k)
+
+    def chosen(limits: Limits) -> Selection:
+        flash = flash_of(len(stream) - 1, turns, limits) if options.flash else None
         rule = select_naively if options.naive else select
-        found = rule(ranked, flash, turns, limits)
+        return rule(ranked, flash, turns, limits)
+
+    found = chosen(replace(options.limits, room=room))
+    # Without that limit nothing is asked or summarised that was not with it.
+    wished = chosen(options.limits).tokens
     activation = [_called(parts, turns, one) for one in found.activation]
-    last = [] if flash is None else [_called(parts, turns, flash)]
+    last = [] if found.flash is None else [_called(parts, turns, found.flash)]
     texts = [one.text for one in activation]
     before = before_input(texts, last[0].text if last else "", asked=asked)
-    return Asked(found, (*activation, *last), before)
+    return Asked(found, (*activation, *last), before, wished)
 
 
 def _wanted(parts: Parts, stream: Sequence[Turn], query: str) -> bool:

@@ -5,7 +5,9 @@ Shapes: n turns, d numbers of a vector.
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from torch import Tensor
@@ -89,7 +91,8 @@ def unpacked(path: Path, state: StreamState, tensors: dict[str, Tensor], width: 
     same = len(state.sources) == len(state.told) == len(set(state.sources))
     require(same, path, "state.sources", "do not fit their tokens")
     numbers = require_tensor(tensors, "turns", path, [torch.int64], (None, _COLUMNS))
-    content = bytes(require_tensor(tensors, "texts", path, [torch.uint8], (None,)).tolist())
+    texts = require_tensor(tensors, "texts", path, [torch.uint8], (None,))
+    content = BytesIO(bytes(texts.tolist()))
     require_within(numbers, path, "turns", -1, _MOST)
     vectors: list[Tensor | None] = [None] * len(numbers)
     if width and len(numbers):
@@ -97,11 +100,11 @@ def unpacked(path: Path, state: StreamState, tensors: dict[str, Tensor], width: 
         vectors = list(require_tensor(tensors, "vectors", path, [torch.float32], shape))
     turns: list[Turn] = []
     for row, vector in zip(numbers.tolist(), vectors, strict=True):
-        turn, content = _turn(path, row, content, state.sources, len(turns) + 1, vector)
-        turns.append(turn)
-    require(not content, path, "texts", "are longer than the turns say")
+        turns.append(_turn(path, row, content, state.sources, len(turns) + 1, vector))
+    require(not content.read(), path, "texts", "are longer than the turns say")
     ends = tuple(require_tensor(tensors, "ends", path, [torch.int32], (None,)).tolist())
-    inside = list(ends) == sorted(ends) and all(0 < one <= len(state.waiting) for one in ends)
+    # Tokens may end at 0: of a character whose first token an older file gave to the turn before.
+    inside = list(ends) == sorted(ends) and all(0 <= one <= len(state.waiting) for one in ends)
     require(inside, path, "ends", "do not lie in the text that waits")
     waiting = Waiting(state.waiting_source, state.waiting_start, state.waiting, ends)
     return Stream(tuple(turns), waiting, dict(zip(state.sources, state.told, strict=True)))
@@ -110,24 +113,21 @@ def unpacked(path: Path, state: StreamState, tensors: dict[str, Tensor], width: 
 def _turn(
     path: Path,
     row: list[int],
-    content: bytes,
+    content: BinaryIO,
     sources: list[str],
     number: int,
     vector: Tensor | None,
-) -> tuple[Turn, bytes]:
-    """A turn, and the texts of those after it."""
+) -> Turn:
+    """The next turn, its texts read on from the content."""
     place, start, length, tokens, *lengths = row
+    texts = [content.read(max(0, one)) for one in lengths]
     fits = 0 <= place < len(sources) and min(row[:-1]) >= 0
-    fits = fits and sum(max(0, one) for one in lengths) <= len(content)
+    fits = fits and [len(text) for text in texts] == [max(0, one) for one in lengths]
     require(fits, path, f"turns.{number - 1}", "points outside the file")
-    texts = []
-    for one in lengths:
-        texts.append(content[: max(0, one)])
-        content = content[max(0, one) :]
     try:
         observation, response, summary = (text.decode() for text in texts)
     except UnicodeDecodeError as error:
         raise wrong(path, f"texts.{number - 1}", f"are no UTF-8 ({error.reason})") from error
     chunk = Chunk(observation, sources[place], start, length, response)
     kept = None if lengths[2] < 0 else summary
-    return Turn(chunk, chunk.text(number), tokens, kept, vector), content
+    return Turn(chunk, chunk.text(number), tokens, kept, vector)

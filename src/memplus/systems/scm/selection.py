@@ -45,6 +45,18 @@ class Limits:
     """By the paper's rule the controller is asked about turns of more tokens only."""
     rule: Rule = "code"
     """Which turns the controller is asked about, and what its answers do."""
+    room: int = 1 << 40
+    """Tokens that the model has positions for, at least 2: activation and flash memory together
+    have no more of them, by whichever rule."""
+
+    @property
+    def most(self) -> int:
+        """The total, as far as there are positions for it."""
+        return min(self.total, self.room)
+
+    def beside(self, flash: Chosen | None) -> int:
+        """Tokens that there are positions for beside flash memory."""
+        return self.room - (flash.tokens if flash else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +97,7 @@ def flash_of(turn: int, turns: Turns, limits: Limits) -> Chosen:
         turns: what is known.
         limits: of the prompt.
     """
-    room = max(1, limits.total // 2) if turn else limits.total
+    room = max(1, limits.most // 2) if turn else limits.most
     if turns.tokens(turn) <= limits.flash:
         return _within(Chosen(turn, "raw", turns.tokens(turn)), room)
     return _within(Chosen(turn, "summary", turns.summary_tokens(turn)), room)
@@ -98,8 +110,8 @@ def _within(chosen: Chosen, room: int) -> Chosen:
 def select(ranked: Sequence[int], flash: Chosen | None, turns: Turns, limits: Limits) -> Selection:
     """Give the nearest turns forms in which all of them fit.
 
-    With everything below the limit nothing is asked. The nearest turn is never asked about and
-    never dropped.
+    With everything below the limit nothing is asked. The nearest turn is never dropped; by the
+    published code's rule it is never asked about either, by the paper's it is as any other.
 
     Args:
         ranked: the turns called up, from the least to the most similar; none of them flash memory.
@@ -107,9 +119,9 @@ def select(ranked: Sequence[int], flash: Chosen | None, turns: Turns, limits: Li
         turns: what is known, and can be asked.
         limits: of the prompt.
     """
-    room = limits.total
+    room = min(limits.total, limits.beside(flash))
     if limits.rule == "code" and flash is not None:
-        room -= flash.tokens
+        room = min(room, limits.total - flash.tokens)
     chosen = [Chosen(turn, "raw", turns.tokens(turn)) for turn in ranked]
     if _sum(chosen) > room:
         judge = _judged if limits.rule == "code" else _judged_by_the_paper
@@ -167,9 +179,10 @@ def select_naively(
 ) -> Selection:
     """The ablation without a controller: whole texts from the nearest on, while they fit.
 
-    As in the published code, flash memory is not counted, and the first turn that does not fit ends
-    it. A nearest turn that is too long is cut to what its limits leave beside flash memory: by
-    tokens, where the published code takes that number for characters.
+    As in the published code, flash memory is not counted, except where there are no positions for
+    it, and the first turn that does not fit ends it. A nearest turn that is too long is cut to what
+    its limits leave beside flash memory: by tokens, where the published code takes that number for
+    characters.
 
     Args:
         ranked: the turns called up, from the least to the most similar.
@@ -178,12 +191,14 @@ def select_naively(
         limits: of the prompt.
     """
     kept: list[Chosen] = []
+    left = limits.beside(flash)
+    room = min(limits.most, left)
     for turn in reversed(ranked):
         one = Chosen(turn, "raw", turns.tokens(turn))
-        if not kept and one.tokens > limits.total:
-            kept.append(_within(one, max(1, limits.total - limits.flash)))
+        if not kept and one.tokens > room:
+            kept.append(_within(one, min(max(1, limits.most - limits.flash), left)))
             break
-        if kept and _sum(kept) + one.tokens >= limits.total:
+        if kept and _sum(kept) + one.tokens >= room:
             break
         kept.append(one)
     return Selection(tuple(sorted(kept, key=lambda one: one.turn)), flash)

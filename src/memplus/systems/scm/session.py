@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from memplus.errors import EmptyTextError
+from memplus.memory.written_text import require_text
 from memplus.systems.protocol import ChatPrompt, Evidence, Reply, Text, pieces_of
 from memplus.systems.scm.frame import Frame
 from memplus.systems.scm.recalling import Asked, Called, call_up
@@ -58,20 +59,22 @@ class SCMSession:
     def write(self, text: Text, source: str = "") -> None:
         """Tell running text, which becomes turns; a new source begins a turn.
 
+        Where it fails, or is interrupted, the session stays as it was; so it does with ``tell`` and
+        ``flush``.
+
         Raises:
             EmptyTextError: there is nothing to read.
         """
         pieces = pieces_of(text, source)
-        waiting = self.stream.waiting
+        ends, behind = [], 0
+        for piece, own in zip(pieces, self.frame.shared.reference(pieces), strict=True):
+            ends += [behind + end for end in own]
+            behind += len(piece)
+        waiting, ended = self.stream.waiting, list[Chunk]()
         if waiting.source != source or not waiting.text:
-            self._begin(source)
-        for piece, ends in zip(pieces, self.frame.shared.reference(pieces), strict=True):
-            more = self.stream.waiting.add(piece, ends)
-            self.stream = replace(self.stream, waiting=more).counted(source, len(ends))
-        while (found := self.stream.waiting.first(self.frame.options.chunk)) is not None:
-            chunk, left = found
-            self.stream = replace(self.stream, waiting=left)
-            self._append(chunk)
+            ended, waiting = self._ended(source)
+        full, left = waiting.add("".join(pieces), ends).cut(self.frame.options.chunk)
+        self._become(self.stream.counted(source, len(ends)), [*ended, *full], left)
 
     def tell(self, observation: str, response: str = "", source: str = "") -> None:
         """Tell one turn of a dialogue, with both sides.
@@ -83,34 +86,39 @@ class SCMSession:
 
         Raises:
             EmptyTextError: the user said nothing.
+            UsageError: a side or the name is no text, or a side none that can be read.
         """
+        pieces_of([observation], source)
+        require_text(response, "The response")
         if not observation.strip():
             raise EmptyTextError("The observation")
-        self._begin(source)
         counted = sum(len(ends) for ends in self.frame.shared.reference([observation, response]))
-        start = self.stream.waiting.start
-        self.stream = replace(self.stream, waiting=Waiting()).counted(source, counted)
-        self._append(Chunk(observation, source, start, counted, response))
+        ended, waiting = self._ended(source)
+        told = Chunk(observation, source, waiting.start, counted, response)
+        self._become(self.stream.counted(source, counted), [*ended, told], Waiting())
 
     def flush(self) -> None:
         """What waits becomes a turn, however short; white space alone is dropped."""
         if self.stream.waiting.text:
-            self._begin("")
-            self.stream = replace(self.stream, waiting=Waiting())
+            ended, _ = self._ended("")
+            self._become(self.stream, ended, Waiting())
 
-    def _begin(self, source: str) -> None:
-        """End the turn that waits, and wait for text of a source."""
+    def _ended(self, source: str) -> tuple[list[Chunk], Waiting]:
+        """The turn that waits, where one does, and what waits for text of a source instead."""
         chunk = self.stream.waiting.chunk
         start = self.stream.tokens.get(source, 0)
-        self.stream = replace(self.stream, waiting=Waiting(source, start))
-        if chunk is not None:
-            self._append(chunk)
+        return [] if chunk is None else [chunk], Waiting(source, start)
 
-    def _append(self, chunk: Chunk) -> None:
-        if chunk.observation.strip():
-            turns = self.stream.turns
-            turn = self.frame.new_turn(chunk, len(turns) + 1)
-            self.stream = replace(self.stream, turns=(*turns, turn))
+    def _become(self, stream: Stream, chunks: Sequence[Chunk], waiting: Waiting) -> None:
+        """Be a stream with more turns, and with what waits now.
+
+        Making a turn may need the model, so the session changes at once when all of them are made.
+        """
+        turns = [*stream.turns]
+        for chunk in chunks:
+            if chunk.observation.strip():
+                turns.append(self.frame.new_turn(chunk, len(turns) + 1))
+        self.stream = replace(stream, turns=tuple(turns), waiting=waiting)
 
     def roll_back(self) -> None:
         """Take back what was told last: what waits, else the last turn."""
@@ -138,21 +146,45 @@ class SCMSession:
             max_new_tokens: of the answer, which needs room too; None: the system's own.
         """
         longest = max_new_tokens or self.frame.shared.mplus.prompt.max_new_tokens
-        room = self.frame.room(ChatPrompt(question), longest)
-        return call_up(self.frame.parts, self._turns, question, room)
+        return self._called_up(ChatPrompt(question), longest)[0]
+
+    def _called_up(self, prompt: str | ChatPrompt, longest: int) -> tuple[Asked, list[int]]:
+        """What is called up for a prompt, and token ids of both; a text as it stands asks nothing.
+
+        Args:
+            prompt: what stands behind it; where it leaves no positions, nothing is called up.
+            longest: tokens that follow it.
+        """
+        shared = self.frame.shared
+        asked = isinstance(prompt, ChatPrompt)
+        query = prompt.user if isinstance(prompt, ChatPrompt) else prompt
+        room = self.frame.room(prompt, longest)
+        found = call_up(self.frame.parts, self._turns, query, room, asked=asked)
+        before = f"{found.before}\n\n" if found.before and not asked else found.before
+        ids = shared.prompt_ids(prompt, before)
+        if before and len(ids) + longest > shared.mplus.positions:
+            return found.emptied, shared.prompt_ids(prompt)
+        return found, ids
 
     def ask(self, questions: Sequence[str], *, max_new_tokens: int | None = None) -> list[Reply]:
-        """See ``Session.ask``; questions are answered one by one, and not kept as turns."""
+        """See ``Session.ask``; questions are answered one by one, and not kept as turns.
+
+        What has no positions is cut, turns before the question, and the remark says so.
+        """
         if not all(question.strip() for question in questions):
             raise EmptyTextError("The question")
         return [self._reply(question, max_new_tokens) for question in questions]
 
     def _reply(self, question: str, max_new_tokens: int | None) -> Reply:
-        shared = self.frame.shared
-        asked = self.recall(question, max_new_tokens=max_new_tokens)
-        ids = shared.prompt_ids(ChatPrompt(question), asked.before)
-        longest = max_new_tokens or shared.mplus.prompt.max_new_tokens
-        return replace(self.frame.voice.answer(ids, longest), evidence=_evidence(asked))
+        model = self.frame.shared.mplus
+        longest = max_new_tokens or model.prompt.max_new_tokens
+        asked, ids = self._called_up(ChatPrompt(question), longest)
+        reply = self.frame.voice.answer(ids, longest)
+        over = len(ids) + longest - model.positions
+        remarks = [f"cut {asked.cut} of {asked.wished} tokens"] if asked.cut else []
+        if over > 0:
+            remarks.append(f"cut {over} of {len(ids)} tokens of the question")
+        return replace(reply, evidence=_evidence(asked), remark=", ".join(remarks))
 
     def converse(self, text: str, source: str = "", *, max_new_tokens: int | None = None) -> Reply:
         """Answer, and keep both sides as a turn.
@@ -173,20 +205,10 @@ class SCMSession:
     def _scored(self, prompt: str | ChatPrompt, options: Sequence[str]) -> list[tuple[float, int]]:
         shared = self.frame.shared
         longest = max((len(shared.mplus.encode(one)) for one in options), default=0)
-        ids, alone = self._before(prompt, longest), self.frame.voice.alone
+        (_, ids), alone = self._called_up(prompt, longest), self.frame.voice.alone
         # After an empty prompt the first token is given, whatever stands before it.
         ahead, given = (ids, []) if prompt == "" else ([], ids)
         return [*log_likelihoods(shared, None, given, options, ahead=ahead, alone=alone)]
-
-    def _before(self, prompt: str | ChatPrompt, longest: int) -> list[int]:
-        """Token ids of a prompt with what is called up for it; a text as it stands asks nothing."""
-        asked = isinstance(prompt, ChatPrompt)
-        query = prompt.user if isinstance(prompt, ChatPrompt) else prompt
-        room = self.frame.room(prompt, longest)
-        before = call_up(self.frame.parts, self._turns, query, room, asked=asked).before
-        if before and not asked:
-            before += "\n\n"
-        return self.frame.shared.prompt_ids(prompt, before)
 
     def fork(self) -> SCMSession:
         """See ``Session.fork``; turns are shared, and nobody changes one."""

@@ -7,7 +7,7 @@ values: whoever adds a turn has a new stream, and the older one stays what it wa
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -96,29 +96,37 @@ class Waiting:
             self, text=self.text + text, ends=(*self.ends, *(before + end for end in ends))
         )
 
-    def first(self, tokens: int) -> tuple[Chunk, Waiting] | None:
-        """Cut off a turn of at most so many tokens, behind a sentence of its second half.
+    def cut(self, tokens: int) -> tuple[list[Chunk], Waiting]:
+        """Cut off all turns that are full, each behind a sentence of its second half.
 
-        What is cut off depends on the text up to there and one character more.
+        What is cut off depends on the text up to there and one character more. All tokens of the
+        character before a cut are the turn's, so it may have a few more than it is full with.
+
+        Args:
+            tokens: with which a turn is full, at least 1.
 
         Returns:
-            The turn, and what still waits; None where too little waits.
+            The turns, and what still waits.
         """
-        if len(self.ends) <= tokens or len(self.text) <= self.ends[tokens - 1]:
-            return None
-        count = self._to_a_sentence(tokens)
-        end = self.ends[count - 1]
-        chunk = Chunk(self.text[:end], self.source, self.start, count)
-        rest = tuple(one - end for one in self.ends[count:])
-        return chunk, Waiting(self.source, self.start + count, self.text[end:], rest)
+        chunks: list[Chunk] = []
+        first = begin = 0
+        while len(self.ends) > first + tokens and self.ends[first + tokens - 1] < len(self.text):
+            end = self._end_of_turn(first, begin, tokens)
+            behind = bisect_right(self.ends, end, first)
+            text, start = self.text[begin:end], self.start + first
+            chunks.append(Chunk(text, self.source, start, behind - first))
+            first, begin = behind, end
+        rest = tuple(end - begin for end in self.ends[first:])
+        return chunks, Waiting(self.source, self.start + first, self.text[begin:], rest)
 
-    def _to_a_sentence(self, tokens: int) -> int:
-        seen = self.text[: self.ends[tokens - 1] + 1]
-        for match in reversed(list(_SENTENCE_END.finditer(seen))):
-            count = bisect_left(self.ends, match.end()) + 1
-            if tokens // 2 < count <= tokens:
-                return count
-        return tokens
+    def _end_of_turn(self, first: int, begin: int, tokens: int) -> int:
+        """The character behind a turn that begins with a token, and with its first character."""
+        full = self.ends[first + tokens - 1]
+        for match in reversed(list(_SENTENCE_END.finditer(self.text, begin, full + 1))):
+            place = bisect_left(self.ends, match.end(), first)
+            if first + tokens // 2 <= place < first + tokens:
+                return self.ends[place]
+        return full
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ class SCMSystem(SharedSystem[SCMOptions]):
 
     def __init__(self, shared: Shared, options: SCMOptions | None = None) -> None:
         super().__init__(shared, options)
-        if self.options.controller == "tuned":
+        if self.options.controller == "tuned" or self.options.weights:
             require_tuned(self.options.weights)
 
     @property
