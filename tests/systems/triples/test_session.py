@@ -13,6 +13,7 @@ from tests.systems.conftest import SHARED
 from tests.systems.options import spec_for
 
 from memplus.errors import (
+    ConfigError,
     CorruptMemoryError,
     EmptyTextError,
     PositionsError,
@@ -225,6 +226,24 @@ def test_nothing_is_no_text_and_no_question(system: TripleSystem[Any, Any, Any])
         session.ask([" "])
     with pytest.raises(EmptyTextError, match="question"):
         session.score([ChatPrompt(" ")], [["x"]])
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 1.5, "3", True])
+def test_what_is_no_number_of_tokens_is_refused(
+    system: TripleSystem[Any, Any, Any], wrong: Any
+) -> None:
+    with pytest.raises(ConfigError, match="max_new_tokens"):
+        system.open(0).ask([GATE], max_new_tokens=wrong)
+
+
+def test_a_question_behind_which_nothing_can_be_said_is_refused(
+    system: TripleSystem[Any, Any, Any],
+) -> None:
+    session, question = system.open(0), "w " * (SHARED.mplus.core.positions // 2)
+    with pytest.raises(PositionsError):
+        session.ask([question])
+    with pytest.raises(PositionsError):
+        session.score([ChatPrompt(question)], [["x"]])
 
 
 def state_of(session: Session) -> tuple[Any, ...]:

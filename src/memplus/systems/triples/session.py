@@ -19,6 +19,7 @@ from torch import Tensor
 from memplus.errors import EmptyTextError
 from memplus.memory.checks import Count, Fields, Items, Text, require, require_tensor
 from memplus.memory.forgetting import sources_named
+from memplus.mplus.arguments import check_count
 from memplus.systems.protocol import ChatPrompt, Evidence, Reply, pieces_of
 from memplus.systems.protocol import Text as Told
 from memplus.systems.session_file import load_session, save_session
@@ -210,8 +211,14 @@ class TripleSession(ABC, Generic[Tools, State]):
     # Asking -------------------------------------------------------------------------------------
 
     def ask(self, questions: Sequence[str], *, max_new_tokens: int | None = None) -> list[Reply]:
-        """See ``Session.ask``; the evidence is the triples that were found, the last one first."""
-        longest = max_new_tokens or self.tools.answer_tokens
+        """See ``Session.ask``; the evidence is the triples that were found, the last one first.
+
+        Raises:
+            ConfigError: ``max_new_tokens`` is no whole number of at least 1.
+            PositionsError: a question, or a sentence that waits, is too long for the model.
+        """
+        longest = self.tools.answer_tokens if max_new_tokens is None else max_new_tokens
+        check_count("max_new_tokens", longest)
         return [self._answered(_not_empty(question), longest) for question in questions]
 
     @abstractmethod
