@@ -1,12 +1,19 @@
+from collections.abc import Sequence
+
 import pytest
+import torch
 from tests.systems.conftest import SHARED
 from tests.systems.memllm.tiny_weights import ANSWERS, TOLD, tiny_weights
 
+from memplus.errors import PositionsError
 from memplus.mplus.adapter_folder import load_adapter
 from memplus.systems.memllm.calls import Generator, Reading, question_prompt
 from memplus.systems.memllm.grammar import ARROW, START, parse_read
+from memplus.systems.triples.decoding import Continuation
 
 GATE = "The gate is red, and nobody came."
+ONE_TOKEN = 259
+"""A token that the tiny model's tokenizer has no text for."""
 
 
 @pytest.fixture(scope="module")
@@ -59,3 +66,64 @@ def test_all_text_together_is_limited(generator: Generator) -> None:
     prompt = question_prompt("Nobody asked this.")
     assert len(reading.text([prompt], may_call=True).encode()) >= 5
     assert reading.text([prompt], may_call=True) == ""
+
+
+def say(monkeypatch: pytest.MonkeyPatch, prompt: str, script: str) -> None:
+    """Let the model say a script behind a prompt, and ``x`` where it may not.
+
+    Its vocabulary has ``({`` as one token, as large ones do beside ``(`` and ``{``.
+    """
+    core = SHARED.mplus.core
+    plain, start = core.decode, len(core.encode(prompt))
+
+    def decode(ids: Sequence[int]) -> str:
+        return START if [*ids] == [ONE_TOKEN] else plain(ids)
+
+    def scores(text: Continuation) -> torch.Tensor:
+        found = torch.full((core.vocabulary,), -9.0)
+        found[core.encode("x")] = -1.0
+        place = len(text) - start
+        said = core.encode(script)[place : place + 1]
+        found[said or core.tokenizer.eos_token_id] = 0.0
+        return found
+
+    monkeypatch.setattr(core, "decode", decode)
+    monkeypatch.setattr(Continuation, "scores", scores)
+
+
+@pytest.mark.parametrize("prompt", ["What?", "What ("])
+def test_no_call_is_put_together_of_two_tokens_where_none_is_allowed(
+    monkeypatch: pytest.MonkeyPatch, prompt: str
+) -> None:
+    say(monkeypatch, prompt, "{a({b(({c({")
+    reading = Reading(Generator(SHARED.mplus.core, None), 20, may_call=False)
+    first = "x" if prompt.endswith("(") else "{"
+    assert reading.text([prompt], may_call=True) == f"{first}a(xb((xc(x"
+
+
+def test_a_call_may_begin_behind_the_next_token_and_not_in_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for script, bare, free in (("({ab({c", "(xab({", "({"), ("(({c", "(({", "(({")):
+        with monkeypatch.context() as patch:
+            say(patch, "What?", script)
+            for may_call, said in ((False, bare), (True, free)):
+                reading = Reading(Generator(SHARED.mplus.core, None), 20)
+                assert reading.text(["What?"], may_call=may_call) == said
+
+
+def test_a_sentence_behind_which_no_call_can_stand_is_an_error(generator: Generator) -> None:
+    long = "x" * generator.core.positions
+    one, other = generator.write([("", long), ("", GATE)], None, 5)
+    assert isinstance(one.error, PositionsError)
+    assert other.value().triples == TOLD[GATE]
+
+
+def test_a_text_ends_where_there_is_no_room_for_more() -> None:
+    reading = Reading(Generator(SHARED.mplus.core, None), 20, may_call=False)
+    prompt = "x" * (SHARED.mplus.core.positions - 3)
+    said = reading.text([prompt], may_call=True)
+    assert 0 < len(said) <= 3
+    assert reading.text([prompt, said, "xxx"], may_call=True) == ""
+    with pytest.raises(PositionsError):
+        Reading(reading.generator, 20).text([prompt, said, "xxx"], may_call=True)

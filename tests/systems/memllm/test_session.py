@@ -4,10 +4,13 @@ from pathlib import Path
 import pytest
 import torch
 from tests.systems.conftest import SHARED
+from tests.systems.memllm.test_calls import say
 from tests.systems.memllm.tiny_weights import TOLD, tiny_weights
+from tests.systems.triples.test_session import interrupted_in_pass, saved
 
-from memplus.errors import CorruptMemoryError, EmptyTextError
+from memplus.errors import ConfigError, CorruptMemoryError, EmptyTextError, PositionsError
 from memplus.memory.tensor_file import opened, write_tensors
+from memplus.systems.memllm.calls import Generator, question_prompt
 from memplus.systems.memllm.session import CallReply, MemLLMSession
 from memplus.systems.memllm.system import MemLLMSystem
 from memplus.systems.memllm.tools import MemLLMOptions
@@ -75,6 +78,55 @@ def test_without_memory_the_reader_goes_on_and_never_calls() -> None:
     assert (reply.calls, reply.found, reply.evidence) == (0, (), ())
 
 
+@pytest.mark.parametrize("slips", [False, True])
+def test_without_memory_nothing_is_looked_up_whatever_the_model_says(
+    monkeypatch: pytest.MonkeyPatch, slips: bool
+) -> None:
+    off = told(RED, system=MemLLMSystem(SHARED, replace(OPTIONS, memory="off")))
+    say(monkeypatch, question_prompt("What?"), "ab({MEM_READ(gate>>is>>)-->c")
+    if slips:
+        monkeypatch.setattr(Generator, "completing", ())
+    (reply,) = off.ask(["What?"], max_new_tokens=9)
+    assert isinstance(reply, CallReply)
+    assert (reply.calls > 0, reply.found, reply.evidence) == (slips, (), ())
+    if not slips:
+        assert reply.generated == "ab(xMEM_R"
+
+
+def test_a_sentence_that_is_too_long_is_left_out_and_its_error_is_raised() -> None:
+    session = SYSTEM.open(0)
+    with pytest.raises(PositionsError):
+        session.write("x" * SHARED.mplus.core.positions + f". {RED}{NAP}", "a")
+    session.flush()
+    assert stored(session) == [*TOLD[RED.strip()], *TOLD[NAP.strip()]]
+
+
+def test_an_answer_that_what_was_found_leaves_no_room_for_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    session, call = told(RED), "({MEM_READ(gate>>is>>)-->"
+    room = SHARED.mplus.core.positions - len(question_prompt("") + call)
+    question = "x" * (room - len("red"))
+    say(monkeypatch, question_prompt(question), call)
+    with pytest.raises(PositionsError):
+        session.ask([question])
+
+
+def test_a_write_that_is_interrupted_leaves_the_sentences_before_it(tmp_path: Path) -> None:
+    system = MemLLMSystem(SHARED, replace(OPTIONS, context_sentences=2))
+    session, other = system.open(0), system.open(0)
+    for one in (session, other):
+        one.write(BLUE + NAP + "The gate is", "a")
+    before = saved(session, tmp_path / "s")
+    text = f" red, and nobody came. {BLUE}"
+    with interrupted_in_pass(8):
+        session.write(text + NAP, "a")
+    assert saved(session, tmp_path / "s") == before
+    for one in (session, other):
+        one.write(text + NAP, "a")
+    assert saved(session, tmp_path / "s") == saved(other, tmp_path / "s")
+
+
 def test_writing_twice_changes_no_triple() -> None:
     assert stored(told(RED)) == stored(told(RED, RED))
 
@@ -103,6 +155,10 @@ def test_a_text_goes_on_and_an_empty_one_is_refused() -> None:
     assert session.continue_("Question: What is the gate?\nAnswer:", max_new_tokens=6) == " red"
     with pytest.raises(EmptyTextError):
         session.continue_(" ")
+    with pytest.raises(ConfigError, match="max_new_tokens"):
+        session.continue_("The gate", max_new_tokens=0)
+    with pytest.raises(PositionsError):
+        session.continue_("x" * SHARED.mplus.core.positions)
 
 
 def test_the_text_before_a_sentence_is_cut_by_whole_sentences() -> None:

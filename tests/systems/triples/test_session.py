@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,14 @@ import torch
 from tests.systems.conftest import SHARED
 from tests.systems.options import spec_for
 
-from memplus.errors import CorruptMemoryError, EmptyTextError, UnknownSourceError, UsageError
+from memplus.errors import (
+    ConfigError,
+    CorruptMemoryError,
+    EmptyTextError,
+    PositionsError,
+    UnknownSourceError,
+    UsageError,
+)
 from memplus.memory.tensor_file import opened, write_tensors
 from memplus.systems.protocol import ChatPrompt, Reply
 from memplus.systems.registry import make_systems
@@ -220,6 +228,24 @@ def test_nothing_is_no_text_and_no_question(system: TripleSystem[Any, Any, Any])
         session.score([ChatPrompt(" ")], [["x"]])
 
 
+@pytest.mark.parametrize("wrong", [0, -1, 1.5, "3", True])
+def test_what_is_no_number_of_tokens_is_refused(
+    system: TripleSystem[Any, Any, Any], wrong: Any
+) -> None:
+    with pytest.raises(ConfigError, match="max_new_tokens"):
+        system.open(0).ask([GATE], max_new_tokens=wrong)
+
+
+def test_a_question_behind_which_nothing_can_be_said_is_refused(
+    system: TripleSystem[Any, Any, Any],
+) -> None:
+    session, question = system.open(0), "w " * (SHARED.mplus.core.positions // 2)
+    with pytest.raises(PositionsError):
+        session.ask([question])
+    with pytest.raises(PositionsError):
+        session.score([ChatPrompt(question)], [["x"]])
+
+
 def state_of(session: Session) -> tuple[Any, ...]:
     waits = session._waiting
     return session.table.rows(), session.counts, session.tokens, waits.text, waits.next
@@ -241,6 +267,100 @@ def test_a_text_in_one_piece_or_in_many_leaves_the_same_state(
         one.flush()
         one.write(NAP, "other")
     assert state_of(whole) == state_of(pieces) == state_of(letters)
+
+
+@contextmanager
+def interrupted_in_pass(number: int) -> Iterator[None]:
+    """Ctrl-C at the beginning of so many passes of the model."""
+    passes = 0
+
+    def interrupt(*_: object) -> None:
+        nonlocal passes
+        passes += 1
+        if passes == number:
+            raise KeyboardInterrupt
+
+    hook = SHARED.mplus.core.backbone.decoder.register_forward_pre_hook(interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            yield
+    finally:
+        hook.remove()
+    assert passes == number
+
+
+def saved(session: Session, path: Path) -> tuple[str, dict[str, list[Any]]]:
+    """All that a saved session holds."""
+    session.save(path)
+    with opened(path) as file:
+        return file.text, {name: one.tolist() for name, one in file.tensors().items()}
+
+
+def in_its_place(system: TripleSystem[Any, Any, Any], *, waiting: str = "The gate is") -> Session:
+    session = told(system, NAP)
+    session.write(LAY + waiting, "s1")
+    return session
+
+
+@pytest.mark.parametrize(("text", "source"), [(f" red. {RED}", "s1"), (RED + LAY, "s0")])
+def test_a_write_that_is_interrupted_leaves_the_session_as_it_was(
+    system: TripleSystem[Any, Any, Any], tmp_path: Path, text: str, source: str
+) -> None:
+    session, other = in_its_place(system), in_its_place(system)
+    before = saved(session, tmp_path / "s")
+    for number in (1, 8):
+        with interrupted_in_pass(number):
+            session.write(text, source)
+        assert saved(session, tmp_path / "s") == before
+    session.write(text, source)
+    other.write(text, source)
+    assert saved(session, tmp_path / "s") == saved(other, tmp_path / "s") != before
+
+
+def test_a_flush_that_is_interrupted_loses_nothing_that_waits(
+    system: TripleSystem[Any, Any, Any], tmp_path: Path
+) -> None:
+    session = in_its_place(system, waiting=RED)
+    before = saved(session, tmp_path / "s")
+    with interrupted_in_pass(8):
+        session.flush()
+    assert saved(session, tmp_path / "s") == before
+    session.flush()
+    assert IS_RED in stored(session)
+
+
+def test_a_write_that_stops_while_it_stores_has_stored_nothing(
+    system: TripleSystem[Any, Any, Any], tmp_path: Path
+) -> None:
+    def embed(texts: Sequence[str]) -> torch.Tensor:
+        if DID_NAP.object in texts:
+            raise MemoryError
+        return plain(texts)
+
+    session = system.open(0)
+    before, plain = saved(session, tmp_path / "s"), session.table.embed
+    session.table.embed = embed
+    with pytest.raises(MemoryError):
+        session.write(RED + NAP + LAY, "s")
+    assert saved(session, tmp_path / "s") == before
+    session.table.embed = plain
+    session.write(RED + NAP + LAY, "s")
+    assert [*stored(session)] == [IS_RED, DID_NAP]
+
+
+def test_a_source_that_waits_and_cannot_be_read_leaves_the_next_one_alone(
+    system: TripleSystem[Any, Any, Any],
+) -> None:
+    long = "x" * SHARED.mplus.core.positions
+    session = system.open(0)
+    session.write(long, "a")
+    with pytest.raises(PositionsError):
+        session.write(f"{RED}The gate is", "b")
+    assert [(one.source, one.start) for one in stored(session)[IS_RED]] == [("b", 0)]
+    assert session.tokens == len(long) + len(RED) + len("The gate is")
+    session.write(" blue. ", "b")
+    session.flush()
+    assert session.counts.sentences == 2
 
 
 def test_a_sentence_that_fails_is_left_out_and_the_others_are_written(

@@ -116,7 +116,7 @@ def test_texts_stop_at_their_own_stops_and_by_their_own_rules(core: Core, lora: 
         {"stops": (core.decode(plain[0].ids[3:5]),)},
         {"ends": {plain[1].ids[2]}},
         {"choose": never([plain[2].ids[0]])},
-        {"first": never([plain[3].ids[0]])},
+        {"choose": never([plain[3].ids[1]]), "stops": ("never said",)},
         {"choose": lambda _: None},
         {},
     ]

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from random import Random
 
+from tests.systems.conftest import SHARED
+
 from memplus.systems.triples.waiting import Waiting
 
 TEXT = "The gate is red.  Nobody came, and it rained. Mr. Kent slept"
@@ -46,6 +48,21 @@ def test_pieces_of_any_size_give_the_same_sentences() -> None:
         ]  # fmt: skip
         stops = [place for _, place in found]
         assert all(first < stop for first, stop in stops)
+
+
+def test_a_sentence_ends_behind_all_tokens_of_its_last_character() -> None:
+    text, waiting = "Red… Blue… Grey", Waiting("a")
+    waiting.add(text, SHARED.reference([text])[0])
+    red, blue = len("Red…".encode()), len("Red… Blue…".encode())
+    assert [*waiting.take()] == [("Red…", (0, red)), ("Blue…", (red + 1, blue))]
+    assert [*waiting.take(all_of_it=True)] == [("Grey", (blue + 1, len(text.encode())))]
+
+
+def test_a_token_that_goes_on_behind_a_sentence_belongs_to_it_too() -> None:
+    waiting = Waiting("a")
+    waiting.add("Red. Blue. ", [3, 5, 11])
+    assert [*waiting.take()] == [("Red.", (0, 2))]
+    assert [*waiting.take(all_of_it=True)] == [("Blue.", (2, 3))]
 
 
 def test_a_copy_goes_its_own_way() -> None:

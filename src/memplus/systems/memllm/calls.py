@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import inf
 
 from torch import Tensor
 
 from memplus.backbone.lora import Lora
+from memplus.errors import PositionsError
 from memplus.mplus.core import Core
 from memplus.systems.memllm.grammar import (
     ARROW,
@@ -81,6 +83,31 @@ class Generator:
         return found or self.core.encode(START)[:1]
 
     @cached_property
+    def completing(self) -> list[int]:
+        """Tokens that make ``({`` of a ``(`` before them."""
+        ids = range(self.core.vocabulary)
+        return [one for one in ids if self.core.decode([one]).startswith(START[1:])]
+
+    def no_call(self, text: Continuation, tokens: float) -> Choose:
+        """Greedily, but that no call begins in the next tokens of a text.
+
+        Args:
+            text: is gone on with.
+            tokens: so many; a call that begins in a later one may be made.
+        """
+        start = len(text)
+
+        def chosen(scores: Tensor) -> int | None:
+            place = len(text) - start
+            barred = self.starts if place < tokens else []
+            # A vocabulary with ``({`` has ``(`` and ``{`` as well.
+            if place <= tokens and text.text(len(text) - 1).endswith(START[0]):
+                barred = [*barred, *self.completing]
+            return never(barred)(scores)
+
+        return chosen
+
+    @cached_property
     def closing(self) -> int | None:
         """The token ``})``; None where the tokenizer has no such one."""
         ids = self.core.encode(END)
@@ -96,6 +123,16 @@ class Generator:
     def room(self, text: Continuation, most: int) -> int:
         """Tokens that may still be generated."""
         return max(0, min(most, self.core.positions - len(text)))
+
+    def check_room(self, text: Continuation) -> None:
+        """Refuse a text behind which nothing can be said.
+
+        Raises:
+            PositionsError: it leaves no position for a token.
+        """
+        needed, available = len(text) + 1, self.core.positions
+        if needed > available:
+            raise PositionsError(needed=needed, available=available)
 
     def write(
         self, told: Iterable[tuple[str, str]], divisor: Divisor | None, patience: int
@@ -114,6 +151,7 @@ class Generator:
         self, before: str, sentence: str, divisor: Divisor | None, patience: int
     ) -> Job[Writing]:
         text = self.begun([write_prompt(spaced_dashes(before), spaced_dashes(sentence))])
+        self.check_room(text)
         limit = self.room(text, CALL_TOKENS)
         if divisor is None or self.closing is None:
             said = yield Decoding(text, limit, stops=(END,), ends=self.ends)
@@ -153,6 +191,8 @@ class Reading:
     may_call: bool = True
     """False: ``({`` is forbidden everywhere."""
     _text: Continuation | None = field(default=None, repr=False)
+    _has_said: bool = field(default=False, repr=False)
+    """Whether there is text, which may end where there is no room for more."""
 
     @property
     def behind(self) -> Continuation:
@@ -160,21 +200,31 @@ class Reading:
         return self._at([]) if self._text is None else self._text
 
     def text(self, context: Sequence[str], *, may_call: bool) -> str:
-        """See ``Reader.text``."""
+        """See ``Reader.text``.
+
+        Raises:
+            PositionsError: there is no room for any text at all.
+        """
         text = self._at(context)
-        none: Choose = never(self.generator.starts)
+        if not self._has_said:
+            self.generator.check_room(text)
         limit = self.generator.room(text, self.most_tokens)
         said = decode(
             text,
             limit=limit,
             stops=(START, *self.stops),
             ends=self.generator.ends,
-            choose=greedy if self.may_call else none,
-            first=greedy if may_call and self.may_call else none,
+            choose=self._choose(text, may_call=may_call),
         )
         called = len(text.encode(START)) if said.stop == START else 0
         self.most_tokens -= len(said.ids) - called
+        self._has_said = self._has_said or len(said.ids) > called
         return said.text
+
+    def _choose(self, text: Continuation, *, may_call: bool) -> Choose:
+        if not self.may_call:
+            return self.generator.no_call(text, inf)
+        return greedy if may_call else self.generator.no_call(text, 1)
 
     def call(self, context: Sequence[str]) -> str:
         """See ``Reader.call``."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from memplus.errors import EmptyTextError
 from memplus.memory.checks import Count, Items, Text, require
+from memplus.mplus.arguments import check_count
 from memplus.mplus.streaming import until_stop
 from memplus.systems.memllm.calls import BEFORE_ANSWER, Reading, Writing, question_prompt
 from memplus.systems.memllm.grammar import START, Query, write_prompt
@@ -150,7 +151,10 @@ class MemLLMSession(TripleSession[Tools, _State]):
 
         Raises:
             EmptyTextError: the text is empty.
+            ConfigError: ``max_new_tokens`` is no whole number of at least 1.
+            PositionsError: the text is too long for the model.
         """
+        check_count("max_new_tokens", max_new_tokens)
         if not text.strip():
             raise EmptyTextError()
         return self._loop(text, max_new_tokens, ()).run()
@@ -163,6 +167,8 @@ class MemLLMSession(TripleSession[Tools, _State]):
         return ReadLoop(reading, self._look_up, prompt, most_results=most)
 
     def _look_up(self, queries: Sequence[Query]) -> Mapping[str, Row]:
+        if self.tools.options.memory == "off":
+            return {}
         return self.tools.look_up(self._with_what_waits(), queries)
 
     def _prompted(self, prompt: str | ChatPrompt) -> tuple[Continuation, str]:

@@ -259,7 +259,6 @@ class Decoding:
     stops: Sequence[str] = ()
     ends: Collection[int] = ()
     choose: Choose = greedy
-    first: Choose | None = None
     found: Decoded | None = field(default=None, init=False)
     """What was said; None: there is more to come."""
     _start: int = field(default=0, init=False)
@@ -276,8 +275,7 @@ class Decoding:
         Args:
             scores: log-probabilities [V] of the token behind the text.
         """
-        begins = self.first is not None and len(self.text) == self._start
-        token = self.first(scores) if begins and self.first else self.choose(scores)
+        token = self.choose(scores)
         if token is None or token in self.ends:
             self._end(END)
             return
@@ -312,7 +310,6 @@ def decode(
     stops: Sequence[str] = (),
     ends: Collection[int] = (),
     choose: Choose = greedy,
-    first: Choose | None = None,
 ) -> Decoded:
     """Go on with a text, which grows by what is said.
 
@@ -323,12 +320,11 @@ def decode(
             last token said is taken away.
         ends: tokens; decoding stops before the first of them.
         choose: which token is taken.
-        first: the same for the first token alone; None: as for all.
 
     Raises:
         EmptyTextError, PositionsError: see ``Continuation.scores``.
     """
-    return Decoding(text, limit, stops, ends, choose, first).finish()
+    return Decoding(text, limit, stops, ends, choose).finish()
 
 
 def _said(text: Continuation, start: int, stops: Sequence[str]) -> tuple[str, str]:

@@ -19,6 +19,7 @@ from torch import Tensor
 from memplus.errors import EmptyTextError
 from memplus.memory.checks import Count, Fields, Items, Text, require, require_tensor
 from memplus.memory.forgetting import sources_named
+from memplus.mplus.arguments import check_count
 from memplus.systems.protocol import ChatPrompt, Evidence, Reply, pieces_of
 from memplus.systems.protocol import Text as Told
 from memplus.systems.session_file import load_session, save_session
@@ -107,12 +108,37 @@ class TripleSession(ABC, Generic[Tools, State]):
     def write(self, text: Told, source: str = "") -> None:
         """Read a text on, sentence by sentence; one that has not ended waits.
 
+        A sentence that cannot be written is left out, and its error is raised behind the others.
+        Whatever else stops a write leaves the session as it was.
+
         Raises:
             EmptyTextError: there is nothing to read.
+            PositionsError: a sentence is too long for the model.
         """
         pieces = pieces_of(text, source)
+        told = self.fork()
+        self._become(told, told._read_on(pieces, source))
+
+    def flush(self) -> None:
+        """Read what waits, as if it had ended; see ``write``."""
+        told = self.fork()
+        self._become(told, told._read_rest())
+
+    def _become(self, told: Self, errors: Sequence[Exception]) -> None:
+        """Go on as a fork that was told more.
+
+        Raises:
+            Exception: the first of the errors of its sentences.
+        """
+        self.__dict__.update(told.__dict__)
+        if errors:
+            raise errors[0]
+
+    def _read_on(self, pieces: list[str], source: str) -> list[Exception]:
+        """Take in pieces of a source; the errors of sentences that were left out."""
+        errors: list[Exception] = []
         if source != self._waiting.source:
-            self.flush()
+            errors += self._read_rest()
             if self._waiting.next:
                 self._places[self._waiting.source] = self._waiting.next
             self._turn_to(source)
@@ -121,20 +147,21 @@ class TripleSession(ABC, Generic[Tools, State]):
             self._waiting.add(piece, ends)
             self.tokens += len(ends)
             whole += self._waiting.take()
-        self._take_in(whole)
+        return errors + self._take_in(whole)
 
-    def flush(self) -> None:
-        """Read what waits, as if it had ended."""
-        self._take_in([*self._waiting.take(all_of_it=True)])
+    def _read_rest(self) -> list[Exception]:
+        """Take in what waits; the errors of sentences that were left out."""
+        return self._take_in([*self._waiting.take(all_of_it=True)])
 
     def _turn_to(self, source: str) -> None:
         """Wait for text of another source, behind what was told of it."""
         self._waiting = Waiting(source, first=self._places.pop(source, 0))
 
-    def _take_in(self, whole: Sequence[Sentence]) -> None:
+    def _take_in(self, whole: Sequence[Sentence]) -> list[Exception]:
         """Write what sentences of the waiting source say, in order.
 
-        One that cannot be written is left out, and its error is raised behind the others.
+        Returns:
+            The errors of those that cannot be written, which are left out.
         """
         self._told = None
         errors: list[Exception] = []
@@ -144,8 +171,7 @@ class TripleSession(ABC, Generic[Tools, State]):
                 self._store(outcome.value(), place)
             else:
                 errors.append(outcome.error)
-        if errors:
-            raise errors[0]
+        return errors
 
     @abstractmethod
     def _calls_of(self, sentences: Iterable[str]) -> Iterator[Outcome[Any]]:
@@ -185,8 +211,14 @@ class TripleSession(ABC, Generic[Tools, State]):
     # Asking -------------------------------------------------------------------------------------
 
     def ask(self, questions: Sequence[str], *, max_new_tokens: int | None = None) -> list[Reply]:
-        """See ``Session.ask``; the evidence is the triples that were found, the last one first."""
-        longest = max_new_tokens or self.tools.answer_tokens
+        """See ``Session.ask``; the evidence is the triples that were found, the last one first.
+
+        Raises:
+            ConfigError: ``max_new_tokens`` is no whole number of at least 1.
+            PositionsError: a question, or a sentence that waits, is too long for the model.
+        """
+        longest = self.tools.answer_tokens if max_new_tokens is None else max_new_tokens
+        check_count("max_new_tokens", longest)
         return [self._answered(_not_empty(question), longest) for question in questions]
 
     @abstractmethod

@@ -59,9 +59,13 @@ class Waiting:
         yield from taken
 
     def _place(self, start: int, end: int) -> tuple[int, int]:
-        """Tokens of a span: the first that ends behind its start, and the one behind its end."""
-        last = min(bisect_left(self.ends, end), len(self.ends) - 1)
-        return self.first + bisect_right(self.ends, start), self.first + last + 1
+        """Tokens of a span: the first that ends behind its start, and the one behind its end.
+
+        Several tokens may end at one place: those of a character that takes more than one.
+        """
+        stop = max(bisect_right(self.ends, end), bisect_left(self.ends, end) + 1)
+        first, stop = bisect_right(self.ends, start), min(stop, len(self.ends))
+        return self.first + first, self.first + stop
 
     def copy(self) -> Waiting:
         """The same, going its own way."""
