@@ -2,8 +2,7 @@
 
 A part is a write, or a span of one where spans are retrieved (``mplus.evidence_parts``).
 
-Evidence is measured, not guessed: it is what is paid beyond what is paid whatever the question, by
-the head that paid it most.
+Evidence is measured, not guessed: it is what heads pay beyond what they pay whatever the question.
 
 Shapes: B batch, H heads, G key/value heads, P prefix rows, D head width.
 """
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 
 from memplus.backbone.attention import AttentionCall, Segment
+from memplus.config import SpanRetrieval
 from memplus.memory.records import WriteRecord
 from memplus.memory.state import Memory
 from memplus.memory.written_text import WrittenText
@@ -27,6 +27,8 @@ from memplus.passes.read import Prefix
 __all__ = ["Evidence", "Retrieved", "Seen", "Watch", "ranked", "retrieved_writes"]
 
 _KEPT = 5
+_SHARPNESS = 4
+"""What a head pays counts by this power."""
 
 Groups = Sequence[tuple[slice, list[Segment]]]
 _Keys = tuple[Tensor, Tensor | None]
@@ -44,7 +46,7 @@ class Evidence:
     """First token of it, counted from the beginning of its source."""
     tokens: int
     share: float
-    """Part of the attention counted, 0 to 1."""
+    """Part of what heads paid, each by its fourth power, 0 to 1."""
     text: str = ""
     """What it said, where the memory keeps texts (a memory in a store); always of the tail."""
     first_char: int | None = None
@@ -58,22 +60,26 @@ class Watch:
     """Measures the attention that a read pays to the rows of each part as its answers begin.
 
     Heads park attention on some rows whatever is asked. What the prompt's first token pays, which
-    asks nothing yet, is therefore taken off; and of all heads the one that pays most counts, since
-    a sum over heads drowns the few that look something up in the many that park.
+    asks nothing yet, is therefore taken off. A plain sum over heads still drowns the few that look
+    something up in the many that park; the head that pays most is in a larger model one that
+    always pays all it has to what stands nearest. So a head counts by a power of what it pays:
+    several that look hard at one part outweigh one, and many that glance. Where spans are
+    retrieved, layers below the one that chooses them do not count: they look at what is near.
 
     Args:
         memories: one per batch row.
 
     Attributes:
         parts: per batch row what attention is counted for.
-        paid: per batch row [parts + 1], most of any head of any layer; the first is for rows of
-            the model, the last for the tail, which is read as text before the prompt.
+        paid: per batch row [parts + 1], what heads paid, each by its power; the first is for rows
+            of the model, the last for the tail, which is read as text before the prompt.
     """
 
     def __init__(self, memories: Sequence[Memory]) -> None:
         self.memories = memories
         self.parts: list[Parts] = [WriteParts(memory) for memory in memories]
         self.paid = [_nothing(len(parts) + 1) for parts in self.parts]
+        self._most = [0.0 for _ in memories]
         self.prefix: Prefix = Prefix()
         self._begun: set[int] = set()
         self._first: list[int] = []
@@ -81,7 +87,7 @@ class Watch:
 
     def sharpest(self, row: int) -> float:
         """Most that any head of a batch row paid to one part, or to the tail."""
-        return float(self.paid[row][1:].max())
+        return self._most[row]
 
     def on(self, prefix: Prefix) -> Watch:
         """Watch the read of this prefix."""
@@ -116,7 +122,14 @@ class Watch:
         ids = torch.cat([self.parts[row].of_rows(call.layer), tail])
         rows = beyond.clamp(min=0).flatten(0, 1)[:, beyond.shape[2] - ids.shape[0] :].cpu()
         by_part = _nothing(rows.shape[0], len(paid)).index_add_(1, ids, rows)
-        self.paid[row] = torch.maximum(paid, by_part.amax(dim=0))
+        self._most[row] = max(self._most[row], float(by_part[:, 1:].amax()))
+        if call.layer >= self._lowest(row):
+            paid += by_part.pow(_SHARPNESS).sum(dim=0)
+
+    def _lowest(self, row: int) -> int:
+        """The first layer that counts."""
+        config = self.memories[row].config
+        return config.retrieval.layer if isinstance(config.retrieval, SpanRetrieval) else 0
 
 
 class Seen:
