@@ -17,4 +17,3 @@ class MemLLMSystem(TripleSystem[MemLLMOptions, Tools, MemLLMSession]):
     options_type = MemLLMOptions
     tools_type = Tools
     sessions = MemLLMSession
-    revision = 2  # options stand behind the blank of the training
