@@ -173,7 +173,8 @@ class Session(Protocol):
             max_new_tokens: most tokens of an answer; None: the system's own.
 
         Raises:
-            EmptyTextError: a question is empty.
+            EmptyTextError, UsageError: a question is empty, or no text.
+            ConfigError: ``max_new_tokens`` is no whole number of at least 1.
         """
         ...
 

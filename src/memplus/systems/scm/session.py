@@ -145,7 +145,7 @@ class SCMSession:
             question: in plain words.
             max_new_tokens: of the answer, which needs room too; None: the system's own.
         """
-        longest = max_new_tokens or self.frame.shared.mplus.prompt.max_new_tokens
+        longest = self.frame.shared.mplus.asker.longest(max_new_tokens)
         return self._called_up(ChatPrompt(question), longest)[0]
 
     def _called_up(self, prompt: str | ChatPrompt, longest: int) -> tuple[Asked, list[int]]:
@@ -171,14 +171,12 @@ class SCMSession:
 
         What has no positions is cut, turns before the question, and the remark says so.
         """
-        if not all(question.strip() for question in questions):
-            raise EmptyTextError("The question")
-        return [self._reply(question, max_new_tokens) for question in questions]
+        longest = self.frame.shared.mplus.asker.longest(max_new_tokens)
+        return [self._reply(one, longest) for one in [ChatPrompt(text) for text in questions]]
 
-    def _reply(self, question: str, max_new_tokens: int | None) -> Reply:
+    def _reply(self, prompt: ChatPrompt, longest: int) -> Reply:
         model = self.frame.shared.mplus
-        longest = max_new_tokens or model.prompt.max_new_tokens
-        asked, ids = self._called_up(ChatPrompt(question), longest)
+        asked, ids = self._called_up(prompt, longest)
         reply = self.frame.voice.answer(ids, longest)
         over = len(ids) + longest - model.positions
         remarks = [f"cut {asked.cut} of {asked.wished} tokens"] if asked.cut else []

@@ -16,7 +16,6 @@ import torch
 from pydantic import Strict
 from torch import Tensor
 
-from memplus.errors import EmptyTextError
 from memplus.memory.checks import Count, Fields, Items, Text, require, require_tensor
 from memplus.memory.forgetting import sources_named
 from memplus.mplus.arguments import check_count
@@ -214,12 +213,14 @@ class TripleSession(ABC, Generic[Tools, State]):
         """See ``Session.ask``; the evidence is the triples that were found, the last one first.
 
         Raises:
+            EmptyTextError, UsageError: a question is empty, or no text.
             ConfigError: ``max_new_tokens`` is no whole number of at least 1.
             PositionsError: a question, or a sentence that waits, is too long for the model.
         """
         longest = self.tools.answer_tokens if max_new_tokens is None else max_new_tokens
         check_count("max_new_tokens", longest)
-        return [self._answered(_not_empty(question), longest) for question in questions]
+        asked = [ChatPrompt(question).user for question in questions]
+        return [self._answered(question, longest) for question in asked]
 
     @abstractmethod
     def _answered(self, question: str, longest: int) -> Reply:
@@ -231,8 +232,6 @@ class TripleSession(ABC, Generic[Tools, State]):
         """See ``Scores.score``; what a call behind the prompt finds stands before the options."""
         found: list[list[tuple[float, int]]] = []
         for prompt, group in zip(prompts, options, strict=True):
-            if isinstance(prompt, ChatPrompt):
-                _not_empty(prompt.user)
             text, gap = self._prompted(prompt)
             with text.active():
                 ids = [self.tools.core.encode(behind(gap, one)) for one in group]
@@ -318,12 +317,6 @@ class TripleSession(ABC, Generic[Tools, State]):
         Raises:
             CorruptMemoryError: one of them cannot be so.
         """
-
-
-def _not_empty(question: str) -> str:
-    if not question.strip():
-        raise EmptyTextError("The question")
-    return question
 
 
 def _ends(tensors: Mapping[str, Tensor], name: str, text: str, path: Path) -> list[int]:
