@@ -6,9 +6,17 @@ try { key = sessionStorage.getItem(KEPT) ?? ""; } catch { /* kept until the page
 
 export const hasKey = () => key !== "";
 
-/** Use another key from now on; it stays in this tab alone. */
+/** Use another key from now on; whoever keeps something of the one before hears of it, and lets it go. */
 export function useKey(value) {
   key = value;
+  store("");
+  dispatchEvent(new Event("otherkey"));
+}
+
+/** The server knows the key: it stays in this tab alone. */
+export const keepKey = () => store(key);
+
+function store(value) {
   try {
     if (value) sessionStorage.setItem(KEPT, value); else sessionStorage.removeItem(KEPT);
   } catch { /* as above */ }

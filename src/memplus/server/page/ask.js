@@ -7,6 +7,10 @@ import { quoted } from "./quote.js";
 
 const kept = new Map();
 const SHOWN = 3;
+addEventListener("otherkey", () => kept.clear());
+
+/** What was answered may be forgotten by now, or be another memory's of this name. */
+export const dropAnswers = (name) => kept.delete(name);
 
 export function asking({ name, held, may }) {
   if (!kept.has(name)) kept.set(name, []);

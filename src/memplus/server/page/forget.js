@@ -1,11 +1,13 @@
 // Forgetting: first what would go and what remains, then, on a second word, the deed.
 import { at, call, Failure } from "./api.js";
+import { dropAnswers } from "./ask.js";
 import { actions, announce, attempt, button, card, check, field, form, h, list, some, submit } from "./dom.js";
 import { counted } from "./format.js";
 import { to } from "./memories.js";
 import { quoted, sourceName } from "./quote.js";
 
 let prepared = {};
+addEventListener("otherkey", () => { prepared = {}; });
 
 /** Go to a memory's forgetting with a choice made. */
 export function prepare(name, choice) {
@@ -13,20 +15,29 @@ export function prepare(name, choice) {
   location.hash = to(name, "forget");
 }
 
-export function forgetting({ name, held, refresh }) {
+const options = (held) => [["none", "Choose a source"], ...held.sources.map((one, place) => [place, sourceName(one.source)])];
+
+export function forgetting({ name, held: atFirst, refresh }) {
+  let held = atFirst;
   const given = prepared.name === name ? prepared : {};
   prepared = {};
-  const options = [["none", "Choose a source"], ...held.sources.map((one, place) => [place, sourceName(one.source)])];
   const result = h("div", {});
+  const gone = async () => {
+    dropAnswers(name);
+    held = await refresh();
+    made.querySelector("select").replaceChildren(...options(held).map(([value, text]) => h("option", { value }, text)));
+    made.reset();
+    return held;
+  };
   const source = held.sources.findIndex((one) => one.source === given.source);
   const made = form({ class: "card" }, async (values) => {
     result.replaceChildren();
     const asked = choice(values, held);
     const told = await call("POST", at`v1/memories/${name}/forget`, { ...asked, dry_run: true });
-    show(result, wouldGo(told, asked, held, { name, refresh, result, made }));
+    show(result, wouldGo(told, asked, held, { name, gone, result, made }));
   },
   h("p", {}, "Everything goes that any of these names. You see what that is before anything is done."),
-  field("Source", { tag: "select", name: "source", options, value: source < 0 ? "none" : source }),
+  field("Source", { tag: "select", name: "source", options: options(held), value: source < 0 ? "none" : source }),
   field("Words in the text", { name: "match", maxlength: 1000 }),
   field("Writes by number", { name: "writes", inputmode: "numeric", pattern: "[0-9, ]*", value: given.writes ?? "", hint: "Such as 3, 4, 9." }),
   check("Leave no trace", { name: "rebuild", hint: "All other texts are written again, since later ones had taken notice of what goes. Slow for a large memory." }),
@@ -56,13 +67,11 @@ const amount = (told) => some([
   told.count > 0 && counted(told.count, "write"), told.tail_tokens > 0 && `${counted(told.tail_tokens, "token")} that wait`,
 ]).join(" and ") || "nothing";
 
-function wouldGo(told, asked, held, { name, refresh, result, made }) {
+function wouldGo(told, asked, held, { name, gone, result, made }) {
   const trouble = h("div", {});
   const forget = async () => {
-    const gone = await call("POST", at`v1/memories/${name}/forget`, asked);
-    const now = await refresh();
-    made.reset();
-    show(result, hasGone(gone, now));
+    const done = await call("POST", at`v1/memories/${name}/forget`, asked);
+    show(result, hasGone(done, await gone()));
   };
   const kept = held.tokens + held.waiting - told.tokens - told.tail_tokens;
   const shown = card(`Would go: ${amount(told)}`,

@@ -1,5 +1,6 @@
 // The states that a memory can go back to.
 import { at, call, get } from "./api.js";
+import { dropAnswers } from "./ask.js";
 import { announce, ask, button, h, table } from "./dom.js";
 import { count, counted, since } from "./format.js";
 
@@ -28,6 +29,7 @@ function back(name, state, now, again) {
       handler: () => call("POST", at`v1/memories/${name}/rollback`, { commit: state.commit }),
     });
     if (!done) return;
+    dropAnswers(name);
     await again();
     announce(`The memory is what it was ${to}.`);
   }, "quiet", `Go back to ${to}`);

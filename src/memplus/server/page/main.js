@@ -1,5 +1,5 @@
 // Which view stands in the page, who is signed in, and whether the server is well.
-import { Failure, get, hasKey, useKey } from "./api.js";
+import { Failure, get, hasKey, keepKey, useKey } from "./api.js";
 import { actions, announce, button, h, problem, some } from "./dom.js";
 import { keys } from "./keys.js";
 import { memories } from "./memories.js";
@@ -25,19 +25,33 @@ const sections = document.getElementById("sections");
 const signOut = document.getElementById("sign-out");
 let session;
 let turn = 0;
+let failing = false;
 let state;
 let timer;
 
 const path = () => (location.hash.startsWith("#/") ? location.hash.slice(2) : "");
 
 async function found() {
-  session ??= await get("v1/keys/current");
+  if (!session) {
+    session = await get("v1/keys/current");
+    keepKey();
+  }
   const context = { may: (scope) => session.scopes.includes(scope), session, again: show, changed: startAgain };
   for (const [pattern, view] of VIEWS) {
     const parts = path().match(pattern);
-    if (parts) return view(context, ...parts.slice(1).map((one) => one && decodeURIComponent(one)));
+    if (parts) return view(context, ...parts.slice(1).map((one) => one && decoded(one)));
   }
-  throw new Failure("There is nothing at this address.", { id: "", status: 404 });
+  throw nothing();
+}
+
+const nothing = () => new Failure("There is nothing at this address.", { id: "", status: 404 });
+
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    throw nothing();
+  }
 }
 
 /** Put the view of the address into the page, and the reader before it. */
@@ -45,13 +59,15 @@ async function show({ focus = true } = {}) {
   const mine = ++turn;
   main.setAttribute("aria-busy", "true");
   let view;
+  let error;
   try {
     view = await found();
-  } catch (error) {
-    view = error.status === 401 ? signIn(startAgain, hasKey() && error) : failed(error);
-    if (error.status === 401) session = undefined;
+  } catch (caught) {
+    error = caught;
   }
   if (mine !== turn) return;
+  failing = Boolean(error);
+  if (error) view = error.status === 401 ? refused(error) : failed(error);
   main.removeAttribute("aria-busy");
   main.replaceChildren(...some(view.body));
   document.title = `${view.title} · memplus`;
@@ -61,6 +77,14 @@ async function show({ focus = true } = {}) {
   if (place.tabIndex < 0) place.tabIndex = -1;
   place.focus();
   if (!view.focus) scrollTo(0, 0);
+}
+
+/** Whoever has no key, or one that the server does not know, is asked for one. */
+function refused(error) {
+  const given = hasKey();
+  session = undefined;
+  if (given) useKey("");
+  return signIn(startAgain, given && error);
 }
 
 function failed(error) {
@@ -81,10 +105,14 @@ function showSections() {
   const seen = links.filter(([, , scope]) => !scope || session?.scopes.includes(scope));
   const here = path().startsWith("memories") ? "" : path();
   sections.hidden = !session;
-  signOut.hidden = !session || !hasKey();
+  signOut.hidden = !hasKey();
   sections.replaceChildren(...seen.map(([to, text]) =>
     h("a", { href: `#/${to}`, "aria-current": to === here && "page" }, text)));
 }
+
+/** Whether a form holds something that nobody has sent. */
+const typed = () => Array.from(main.querySelectorAll("input, textarea, select")).some((one) => (
+  one.type === "checkbox" ? one.checked : one.tagName === "SELECT" ? one.selectedIndex > 0 : one.value !== one.defaultValue));
 
 /** Whether the server is well, from time to time while the page is looked at. */
 async function watch() {
@@ -98,7 +126,7 @@ async function watch() {
     const shown = document.getElementById("state");
     shown.dataset.state = now;
     shown.textContent = STATES[now] ?? now;
-    if (was && now === "ready") show({ focus: false });
+    if (was && now === "ready" && (failing || !typed())) show({ focus: false });
   }
   clearTimeout(timer);
   timer = setTimeout(() => (document.hidden ? document.addEventListener("visibilitychange", watch, { once: true }) : watch()),

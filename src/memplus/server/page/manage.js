@@ -1,5 +1,6 @@
 // A memory as a whole: a second one, a file of it, its end.
 import { at, call, Failure, send } from "./api.js";
+import { dropAnswers } from "./ask.js";
 import { actions, announce, ask, attempt, button, card, facts, field, form, h } from "./dom.js";
 import { count } from "./format.js";
 import { to } from "./memories.js";
@@ -55,6 +56,7 @@ function deleting(name) {
       },
     });
     if (!done) return;
+    dropAnswers(name);
     announce(`${name} was deleted.`);
     location.hash = "#/";
   };

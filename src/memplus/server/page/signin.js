@@ -1,8 +1,11 @@
 // A key is asked for; it stays in this tab and goes nowhere but to this server.
+import { Failure } from "./api.js";
 import { actions, field, form, h, hint, problem, submit } from "./dom.js";
 
 export function signIn(start, refused) {
   const made = form({ class: "card narrow" }, async ({ key }) => {
+    // A header carries nothing else, and the page shows keys that it may not show whole with an ellipsis.
+    if (!/^[!-~]+$/.test(key.trim())) throw new Failure("A key is letters, digits and hyphens; copy it whole, as it was first shown.", { id: "" });
     await start(key.trim());
   },
   refused && problem(refused),

@@ -1,16 +1,23 @@
 // Texts and files, written in parts, so that progress is real and nothing is written twice.
 import { at, call, Failure, randomId } from "./api.js";
-import { actions, announce, button, check, field, form, h, problem, submit } from "./dom.js";
+import { actions, announce, button, check, field, form, h, problem, some, submit } from "./dom.js";
 import { counted } from "./format.js";
 import { to } from "./memories.js";
 
 const PART = 16_384;
 const jobs = new Map();
+const REFUSED = [400, 413, 415, 422];
+addEventListener("otherkey", () => {
+  for (const job of jobs.values()) job.stopping = true;
+  jobs.clear();
+});
 
 export function writing({ name, refresh }) {
   const place = h("div", {}, jobs.get(name)?.element);
   const begin = async (made, items, flush) => {
     if (jobs.get(name)?.running) throw new Failure("Something is being written here; wait for its end.", { id: "" });
+    const empty = items.find(({ bytes }) => bytes.length === 0);
+    if (empty) throw new Failure(`${empty.title} is empty.`, { id: "" });
     const job = new Job(name, items, Boolean(flush), refresh);
     jobs.set(name, job);
     place.replaceChildren(job.element);
@@ -60,7 +67,7 @@ function border(bytes, start, end) {
 /** Several texts on their way into a memory. */
 class Job {
   constructor(name, items, flush, refresh) {
-    Object.assign(this, { name, flush, refresh, done: 0, running: false, told: new Map() });
+    Object.assign(this, { name, flush, refresh, done: 0, running: false, stopping: false, told: new Map() });
     this.parts = items.flatMap((item) => parts(item.bytes).map((bytes, place, all) => (
       { ...item, item, bytes, first: place === 0, last: place === all.length - 1, key: `page-${randomId()}` })));
     this.bar = h("progress", { "aria-label": "Written", max: this.parts.length });
@@ -74,15 +81,17 @@ class Job {
   /** Write what is left, until it is done, or fails, or is stopped; whether all is written. */
   async run() {
     const total = this.parts.length;
-    let stopping = false;
+    let refused = false;
+    this.stopping = false;
     this.running = true;
     this.trouble.replaceChildren();
-    this.buttons.replaceChildren(...(total > 1 ? [button("Stop after this part", () => { stopping = true; })] : []));
+    this.buttons.replaceChildren(...(total > 1 ? [button("Stop after this part", () => { this.stopping = true; })] : []));
     addEventListener("beforeunload", stay);
     try {
-      while (this.done < total && !stopping) await this.next(this.parts[this.done], total);
+      while (this.done < total && !this.stopping) await this.next(this.parts[this.done], total);
     } catch (error) {
       this.trouble.append(problem(error));
+      refused = REFUSED.includes(error.status);  // it would be again
     }
     removeEventListener("beforeunload", stay);
     this.running = false;
@@ -90,7 +99,7 @@ class Job {
     this.bar.value = this.done;
     this.status.textContent = all ? "All of it is written, and lasts." : `${this.done} of ${counted(total, "part")} are written, and last; the rest is not.`;
     announce(this.status.textContent);
-    this.buttons.replaceChildren(all ? h("a", { href: to(this.name) }, "Ask about it") : button("Go on", () => this.run(), "main"));
+    this.buttons.replaceChildren(...some([all ? h("a", { href: to(this.name) }, "Ask about it") : !refused && button("Go on", () => this.run(), "main")]));
     await this.refresh().catch(() => {});
     return all;
   }
