@@ -170,8 +170,12 @@ def shown(figure: Figure | None) -> str:
     if figure is None:
         return ""
     scale, digits = (1, 2) if figure.value > 1 or figure.measure == "perplexity" else (100, 0)
-    low, high = (f"{scale * end:.{digits}f}" for end in (figure.low, figure.high))
-    return f"{scale * figure.value:.{digits}f} ({low}-{high})"
+    value, low, high = (
+        f"{scale * one:.{digits}f}" for one in (figure.value, figure.low, figure.high)
+    )
+    # Of a single window of text no interval is known.
+    alone = figure.asked == 1 and figure.low == figure.high
+    return value if alone else f"{value} ({low}-{high})"
 
 
 def _figure(result: SystemResult, kind: str, measure: str, wanted: int | None) -> Figure | None:
