@@ -10,6 +10,7 @@ from typing import Any
 from memplus.data.corpus import read_texts
 from memplus.errors import MemplusError
 from memplus.evaluation.benchmark import Benchmark, run_benchmark
+from memplus.evaluation.benchmark_tables import put_table
 from memplus.evaluation.engine.bench import Bench
 from memplus.evaluation.tasks.bench_task import BenchTask, Inputs
 from memplus.evaluation.tasks.demonstration import language_documentation
@@ -53,7 +54,9 @@ def run_bench(
     folder = Path(data or os.environ.get("MEMPLUS_DATA") or "data")
     target = Path(out) if out else Path("runs/bench") / made.name
     inputs = make_inputs(shared, folder, None)
-    return run_benchmark(opened.systems, made, inputs, target, lambda *_: None)
+    found = run_benchmark(opened.systems, made, inputs, target, lambda *_: None)
+    put_table(target, found)
+    return found
 
 
 def make_task(name: str, options: Mapping[str, str], *, small: bool, **values: Any) -> BenchTask:

@@ -163,8 +163,8 @@ def _conversation(found: dict[str, Any]) -> Conversation:
 
 
 def _turn(found: dict[str, Any]) -> Turn:
-    named = (a_text(found[one]) for one in ("dia_id", "speaker", "text"))
-    return Turn(*named, picture=a_text(found.get("blip_caption") or ""))
+    name, speaker, text = (a_text(found[one]) for one in ("dia_id", "speaker", "text"))
+    return Turn(name, speaker, text, a_text(found.get("blip_caption") or ""))
 
 
 def _question(index: int, found: dict[str, Any], known: Collection[str]) -> ConversationQuestion:

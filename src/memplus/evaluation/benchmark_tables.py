@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from memplus.evaluation.benchmark import Benchmark, SystemResult
 from memplus.evaluation.engine.figures import Figure
+from memplus.outputs import put_text
 
 __all__ = [
     "cost_rows",
@@ -15,6 +17,7 @@ __all__ = [
     "markdown",
     "names_of",
     "overview_rows",
+    "put_table",
     "shown",
     "table_lines",
 ]
@@ -163,6 +166,15 @@ def markdown(found: Sequence[Benchmark]) -> str:
         ]
         parts.append("\n".join(lines).rstrip() + "\n")
     return "\n".join(parts)
+
+
+def put_table(folder: Path, found: Benchmark) -> None:
+    """Leave a benchmark's tables in the folder of its run, as table.md.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    put_text(folder / "table.md", markdown([found]))
 
 
 def shown(figure: Figure | None) -> str:
