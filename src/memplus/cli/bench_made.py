@@ -48,7 +48,7 @@ class Given:
             "device": self.device,
             "texts": "TEXTS" if self.texts else None,
         }
-        return list(_flags(named))
+        return _flags(named)
 
 
 def made_by(given: Given, shared: Shared, remark: str = "") -> Made:

@@ -82,7 +82,7 @@ def draw_trade_off(thresholds: Sequence[Threshold], *, title: str, path: Path) -
     _finish(figure, axes, ("min_confidence", "%"), title, path)
 
 
-class _Untold(Figure):
+class _Unsaved(Figure):
     """In the place of a picture that nothing is known of yet."""
 
     def savefig(self, *given: object, **options: object) -> None:
@@ -95,7 +95,7 @@ def require_picture(path: Path) -> None:
     Raises:
         ConfigError: the suffix names no format of pictures.
     """
-    save_picture(_Untold(), path)
+    save_picture(_Unsaved(), path)
 
 
 def _canvas() -> tuple[Figure, Axes]:
