@@ -12,6 +12,7 @@ from tests.systems.conftest import SHARED, SMALL
 
 from memplus.bench import make_inputs, make_task, run_bench, servable
 from memplus.errors import ConfigError, SystemWeightsError
+from memplus.evaluation.benchmark_tables import markdown
 from memplus.evaluation.tasks.retention_task import RetentionTask
 from memplus.systems.shared import Shared
 
@@ -32,6 +33,7 @@ def test_a_benchmark_is_run_on_a_loaded_model_and_resumed(tmp_path: Path, data: 
     found = run_bench(TASK, ["mplus", "nothing"], SHARED.mplus, data=data, out=out)
     assert [one.system for one in found.results] == ["mplus", "nothing"]
     assert found.errors == 0
+    assert (out / "table.md").read_text() == markdown([found])
     again = run_bench(TASK, ["mplus", "nothing"], SHARED.mplus, data=data, out=out)
     assert again == found
     assert json.loads((out / "summary.json").read_text())["run"]["options"]["items"] == 1

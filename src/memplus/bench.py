@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from memplus.data.corpus import read_texts
-from memplus.errors import ConfigError, MemplusError
+from memplus.errors import MemplusError
 from memplus.evaluation.benchmark import Benchmark, run_benchmark
+from memplus.evaluation.benchmark_tables import put_table
 from memplus.evaluation.engine.bench import Bench
 from memplus.evaluation.tasks.bench_task import BenchTask, Inputs
 from memplus.evaluation.tasks.demonstration import language_documentation
 from memplus.evaluation.tasks.registry import task_class
-from memplus.fields import with_options
+from memplus.fields import changed, with_options
 from memplus.mplus.model import MPlus
 from memplus.systems.registry import described, make_systems, usual_systems
 from memplus.systems.shared import Shared
@@ -54,7 +54,9 @@ def run_bench(
     folder = Path(data or os.environ.get("MEMPLUS_DATA") or "data")
     target = Path(out) if out else Path("runs/bench") / made.name
     inputs = make_inputs(shared, folder, None)
-    return run_benchmark(opened.systems, made, inputs, target, lambda *_: None)
+    found = run_benchmark(opened.systems, made, inputs, target, lambda *_: None)
+    put_table(target, found)
+    return found
 
 
 def make_task(name: str, options: Mapping[str, str], *, small: bool, **values: Any) -> BenchTask:
@@ -70,15 +72,18 @@ def make_task(name: str, options: Mapping[str, str], *, small: bool, **values: A
         ConfigError: there is no such task, it has no such option, or not with that value.
     """
     kind = task_class(name)
-    checked = with_options(kind, name, options)
-    changes = {one: getattr(checked, one) for one in options}
-    known = {one.name for one in fields(kind)}
-    for option, value in values.items():
-        if value is not None and option not in known:
-            raise ConfigError(f"{name}:{option}", value=value, reason="there is no such option")
-        if value is not None:
-            changes[option] = value
-    return replace(kind.small() if small else kind(), **changes)
+    usual = changed(kind.small()) if small else {}
+    # All at once: whether one option can be served may depend on another.
+    return with_options(kind, name, {**_as_texts(usual), **options, **_as_texts(values)})
+
+
+def _as_texts(values: Mapping[str, Any]) -> dict[str, str]:
+    """Values as they would stand on a command line, where there are any."""
+    return {
+        name: ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        for name, value in values.items()
+        if value is not None
+    }
 
 
 def open_systems(systems: Sequence[str] | None, shared: Shared) -> Bench:

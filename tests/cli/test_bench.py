@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.cli.conftest import Run
+from tests.systems.conftest import SHARED
 
 from memplus.bench import make_task
+from memplus.cli.bench_made import SMOLLM2, Given, made_by
 from memplus.systems.nothing import NothingSession
 
 GIVEN = ("--lengths", "0", "--items", 1, "--set", "kinds=notes", "--set", "seeds=1")
@@ -81,6 +84,17 @@ def test_an_unknown_benchmark_is_told_which_there_are(run: Run) -> None:
     refused = run("bench", "nosuch")
     assert refused.code == 2
     assert "retention, recognition, perplexity" in refused.err
+    error = run("bench", "nosuch", "--json").data["error"]
+    assert (error["type"], error["exit_code"]) == ("ConfigError", 2)
+    assert "retention, recognition, perplexity" in error["message"]
+
+
+def test_the_command_of_figures_names_all_that_they_depend_on() -> None:
+    plain = Given("sort", None, {"items": 2, "set": ["a=1", "b=2"]}, True, SMOLLM2, None, None)
+    words = "memplus bench sort --items 2 --set a=1 --set b=2 --small --dtype float32 --data DATA"
+    assert made_by(plain, SHARED).command == words
+    other = replace(plain, model="nano", device="cpu", texts=[Path("/home/me/book.txt")])
+    assert made_by(other, SHARED).command == f"{words} --model nano --device cpu --texts TEXTS"
 
 
 @pytest.mark.long
@@ -96,6 +110,7 @@ def test_a_later_run_is_put_on_a_page(run: Run, tmp_path: Path, tiny: Path, book
     }
     text = page.read_text()
     wanted = "--lengths 0 --items 1 --set kinds=notes --set seeds=1 --dtype float32 --data DATA"
+    wanted += " --model MODEL --texts TEXTS"
     for system in ("nothing", "bm25:k=1"):
         assert f"    memplus bench retention --system {system} {wanted}\n" in text
     assert run("bench", "check", page, "--model", tiny, "--texts", book).code == 0
@@ -176,4 +191,5 @@ def test_a_failed_answer_is_told_beside_the_one_document(
     monkeypatch.setattr(type(task), "small", lambda: task)
     ran = run("bench", "all", "--tasks", "retention", "--small", *given, "--out", tmp_path / "all")
     assert (ran.code, len(ran.data["benchmarks"])) == (1, 1)
+    assert "## retention" in (tmp_path / "all" / "retention" / "table.md").read_text()
     assert "no more room" in ran.err

@@ -67,3 +67,12 @@ def test_a_picture_without_a_folder_is_refused_before_anything_is_read(
     ran = run("demo", "--model", tiny, "--picture", tmp_path / "absent" / "a.png")
     assert ran.code == 2
     assert "absent" in ran.err
+
+
+def test_a_picture_of_no_format_is_refused_before_anything_is_read(
+    run: Run, tmp_path: Path, tiny: Path
+) -> None:
+    refused = run("demo", "--text", tmp_path / "absent", "--model", tiny,
+                  "--picture", tmp_path / "a.xyz")  # fmt: skip
+    assert refused.code == 2
+    assert "its suffix names no format of pictures" in refused.err

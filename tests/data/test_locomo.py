@@ -1,3 +1,4 @@
+import copy
 import gzip
 import json
 from pathlib import Path
@@ -70,11 +71,35 @@ def test_evidence_is_cleaned_of_what_leads_nowhere(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["[{}]", "{", "[1]", '[{"sample_id": "a", "qa": [], "conversation": {}}]']
+    "text",
+    ["[{}]", "{", "[1]", "[]", "{}", "3", '[{"sample_id": "a", "qa": [], "conversation": {}}]'],
 )
 def test_another_file_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "a.json"
     path.write_text(text)
+    with pytest.raises(BenchmarkFileError, match=r"a\.json is no file of LoCoMo"):
+        read_locomo(path)
+
+
+@pytest.mark.parametrize(
+    ("part", "changes"),
+    [
+        ("conversation", {"session_2": [], "session_10": []}),
+        ("conversation", {"session_2": [{"speaker": "Ada", "dia_id": "D2:1", "text": 5}]}),
+        ("conversation", {"session_2": {"speaker": "Ada", "dia_id": "D2:1", "text": "x"}}),
+        ("conversation", {"session_2_date_time": None}),
+        ("conversation", {"speaker_a": 1}),
+        ("qa", {"question": None}),
+        ("qa", {"answer": None}),
+    ],
+)
+def test_a_field_of_another_kind_is_refused(
+    tmp_path: Path, part: str, changes: dict[str, Any]
+) -> None:
+    path = tmp_path / "a.json"
+    record = copy.deepcopy(FOUND[0])
+    (record[part] if part == "conversation" else record[part][0]).update(changes)
+    path.write_text(json.dumps([record]))
     with pytest.raises(BenchmarkFileError, match=r"a\.json is no file of LoCoMo"):
         read_locomo(path)
 

@@ -84,8 +84,24 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
         {"haystack_dates": []},
         {"haystack_sessions": [[{"role": "narrator", "content": "x"}], [], []]},
         {"answer_session_ids": None},
+        {"haystack_sessions": [[], [], []]},
+        {"haystack_sessions": [[{"role": "user", "content": 5}], [], []]},
+        {"haystack_sessions": [{"role": "user"}, [], []]},
+        {"haystack_dates": [1, 2, 3]},
+        {"question": None},
+        {"question_id": 7},
+        {"answer": None},
+        {"outdated_answer": ["one"]},
     ],
 )
 def test_another_file_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
     with pytest.raises(BenchmarkFileError, match="no file of LongMemEval"):
         read_longmemeval(written(tmp_path, record(**changes)))
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"question_id": 1}', "3", '"x"'])
+def test_a_file_without_a_question_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "longmemeval_s.json"
+    path.write_text(text)
+    with pytest.raises(BenchmarkFileError, match="no file of LongMemEval"):
+        read_longmemeval(path)

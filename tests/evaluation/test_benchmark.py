@@ -12,14 +12,15 @@ import pytest
 from tests.evaluation.conftest import BOOKS, silent
 from tests.systems.conftest import SHARED
 
-from memplus.errors import ConfigError, RunMismatchError
+from memplus.errors import ConfigError, DamagedRunError, RunMismatchError, UsageError
 from memplus.evaluation.benchmark import Benchmark, plans_digest, run_benchmark, unable
 from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan, Question, Step
+from memplus.evaluation.engine.runfile import alone_in
 from memplus.evaluation.made import Made
 from memplus.evaluation.tasks.bench_task import BenchTask, Inputs
 from memplus.systems.bm25 import BM25System
-from memplus.systems.mplus import MemorySession
+from memplus.systems.mplus import MemoryLLMSystem, MemorySession, MPlusSystem
 from memplus.systems.nothing import BareSystem, NothingSession, NothingSystem
 from memplus.systems.protocol import System
 from memplus.systems.registry import make_systems
@@ -95,6 +96,70 @@ def test_a_system_is_added_to_a_run_and_the_others_are_not_asked_again(
     assert both.results[1].errors == 0
 
 
+@pytest.mark.parametrize("first", [("memoryllm",), ("mplus", "memoryllm")])
+def test_a_system_that_follows_another_goes_on_with_it_and_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: tuple[str, ...]
+) -> None:
+    before = run(tmp_path, *first).results[-1]
+
+    def said() -> list[str]:
+        found = [json.loads(line) for line in lines(tmp_path, "memoryllm")]
+        return [one["said"] for one in found if "said" in one]
+
+    known = said()
+    for names in (("mplus", "memoryllm"), ("memoryllm",), ("mplus", "memoryllm")):
+        result = run(tmp_path, *names).results[-1]
+        assert (result.system, result.errors) == ("memoryllm", 0)
+        assert result.figures == before.figures
+        assert result.tokens_written == before.tokens_written > 0
+        assert result.seconds_writing > 0
+        assert said() == known
+    whole = (tmp_path / "memoryllm" / "answers.jsonl").read_bytes()
+    monkeypatch.setattr(MemorySession, "write", None)
+    for names in (("mplus", "memoryllm"), ("memoryllm",)):
+        assert run(tmp_path, *names).errors == 0
+    assert (tmp_path / "memoryllm" / "answers.jsonl").read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("at", "line"),
+    [(2, "{}"), (2, "[]"), (2, None), (4, None), (3, '{"plan": "plan 0"}'), (6, "{}"), (7, None)],
+)
+def test_a_damaged_line_of_a_finished_run_is_named(
+    tmp_path: Path, at: int, line: str | None
+) -> None:
+    run(tmp_path, "mplus")
+    file = tmp_path / "mplus" / "answers.jsonl"
+    whole = file.read_text().splitlines()
+    whole[at - 1] = whole[at - 2] if line is None else line
+    file.write_text("".join(f"{one}\n" for one in whole))
+    with pytest.raises(DamagedRunError, match=f"line {at}"):
+        run(tmp_path, "mplus")
+
+
+def test_an_answer_that_lacks_what_figures_are_made_of_is_named(tmp_path: Path) -> None:
+    run(tmp_path, "nothing")
+    file = tmp_path / "nothing" / "answers.jsonl"
+    whole = [json.loads(one) for one in file.read_text().splitlines()]
+    del whole[3]["credit"]
+    file.write_text("".join(f"{json.dumps(one)}\n" for one in whole))
+    with pytest.raises(DamagedRunError, match="line 4"):
+        run(tmp_path, "nothing")
+
+
+def test_a_folder_that_another_command_is_running_into_is_refused(tmp_path: Path) -> None:
+    with alone_in(tmp_path / "mplus"):
+        with pytest.raises(UsageError, match="Another command is running into"):
+            run(tmp_path, "mplus", "nothing")
+        assert run(tmp_path, "nothing").errors == 0
+    assert run(tmp_path, "mplus", "nothing").errors == 0
+
+
+def test_a_task_that_asks_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="it asks nothing"):
+        run(tmp_path, "nothing", task=Gate(plans_made=0))
+
+
 def test_figures_that_were_there_keep_how_they_came_about(tmp_path: Path) -> None:
     def made_by(name: str, *names: str) -> dict[str, str]:
         made = Made(name, "float32", 1, "", "2026-11-29", "1 x M")
@@ -168,6 +233,34 @@ def test_a_failure_is_counted_costs_no_other_system_and_is_tried_again(
         for folder in (tmp_path, tmp_path / "new")
     )
     assert mended == new
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "errors"),
+    [
+        # Of what cannot be opened all answers are missing, and the ends of its streams.
+        (MPlusSystem, "open", [6, 4, 0]),
+        (NothingSystem, "open", [0, 0, 4]),
+        (MemoryLLMSystem, "follow", [0, 4, 0]),
+        (MemorySession, "nbytes", [6, 4, 0]),
+    ],
+)
+def test_a_failure_anywhere_costs_no_other_system(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    where: type[object],
+    name: str,
+    errors: list[int],
+) -> None:
+    def fail(*args: object) -> None:
+        raise RuntimeError("no more room")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(where, name, property(fail) if name == "nbytes" else fail)
+        broken = run(tmp_path)
+    assert [one.errors for one in broken.results] == errors
+    assert {one.first_error for one in broken.results} == {"", "RuntimeError: no more room"}
+    assert run(tmp_path).errors == 0
 
 
 def test_one_that_gives_no_likelihoods_is_left_out_and_it_is_said_why(

@@ -11,6 +11,7 @@ from tests.systems.options import spec_for
 
 from memplus.errors import ConfigError, EmptyTextError
 from memplus.evaluation.harness import Cut, HarnessModel, Settings
+from memplus.systems.mplus import MemorySession
 from memplus.systems.protocol import ChatPrompt, Likelihood, Scores, Session
 from memplus.systems.registry import SYSTEMS, make_systems
 
@@ -131,7 +132,16 @@ def test_what_is_left_over_is_taken_in_where_that_is_asked_for() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"do_sample": True}, {"temperature": 0.7}, {"num_beams": 4}, {"contrastive": 1}],
+    [
+        {"do_sample": True},
+        {"temperature": 0.7},
+        {"temperature": 0.7, "do_sample": None},
+        {"num_beams": 4},
+        {"contrastive": 1},
+        {"max_gen_toks": 0},
+        {"max_gen_toks": -1},
+        {"max_new_tokens": 0, "max_gen_toks": None},
+    ],
 )
 def test_another_answer_than_the_most_likely_one_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(options))):
@@ -140,8 +150,13 @@ def test_another_answer_than_the_most_likely_one_is_refused(options: dict[str, A
 
 def test_options_that_change_nothing_are_let_through() -> None:
     plain = harness().generate_until([generation(CONTEXT)])
-    options = {"do_sample": False, "temperature": 0.0, "top_p": 0.9}
-    assert harness().generate_until([generation(CONTEXT, **options)]) == plain
+    for options in (
+        {"do_sample": False, "temperature": 0.0, "top_p": 0.9},
+        {"do_sample": False, "temperature": 1},  # as LongBench's tasks have it
+        {"do_sample": None, "temperature": None},
+        {"do_sample": None, "temperature": 0},
+    ):
+        assert harness().generate_until([generation(CONTEXT, **options)]) == plain
 
 
 def test_a_context_of_which_nothing_is_asked_is_refused_before_anything_is_told() -> None:
@@ -261,7 +276,22 @@ def test_every_answer_is_handed_on_as_it_comes() -> None:
     assert seen[1][:2] == ("loglikelihood_rolling", ("Red.",))
 
 
-def test_an_error_of_the_system_is_not_an_answer() -> None:
-    model = harness(Cut(last_tokens=3))
+def test_nothing_is_certain_to_follow_anything() -> None:
+    seen: list[object] = []
+    model = harness()
+    model.answered = lambda kind, args, answer: seen.append(answer)
+    requests = [Asked((CONTEXT, "")), Asked((CONTEXT, " red")), Asked((f"{CONTEXT} ", ""))]
+    first, second, third = model.loglikelihood(requests)
+    assert first == third == (0.0, True)
+    assert second == harness().loglikelihood(requests[1:2])[0]
+    assert sorted(map(str, seen)) == sorted(map(str, (first, second, third)))
+    assert harness(template=True).loglikelihood([Asked((CONTEXT, " "))]) == [(0.0, True)]
+
+
+def test_an_error_of_the_system_is_not_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*given: object) -> None:
+        raise EmptyTextError
+
+    monkeypatch.setattr(MemorySession, "score", fail)
     with pytest.raises(EmptyTextError):
-        model.loglikelihood([Asked((CONTEXT, ""))])
+        harness().loglikelihood([Asked((CONTEXT, " red"))])

@@ -155,6 +155,20 @@ def test_figures_of_other_questions_are_not_put_beside_each_other(tmp_path: Path
     assert put_on_page(path, [whole]) == [whole]
 
 
+def test_figures_of_another_model_stand_on_another_page(tmp_path: Path) -> None:
+    path = tmp_path / "page.md"
+    put_on_page(path, [FOUND])
+    before = path.read_bytes(), figures_file(path).read_bytes()
+    other = replace(FOUND, task="sort", model="smollm2")
+    with pytest.raises(RunMismatchError, match=r"page\.json .*model \(nano, smollm2\) differ"):
+        put_on_page(path, [other])
+    with pytest.raises(RunMismatchError, match=r"model \(nano, smollm2\)"):
+        require_page(path, "smollm2")
+    assert (path.read_bytes(), figures_file(path).read_bytes()) == before
+    require_page(path, "nano")
+    require_page(tmp_path / "new.md", "smollm2")
+
+
 def test_figures_are_read_from_a_run_as_they_were_written(tmp_path: Path) -> None:
     (tmp_path / "summary.json").write_text(json.dumps(by(MADE).to_dict()))
     (found,) = read_benchmarks(tmp_path)

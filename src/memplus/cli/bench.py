@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, fields
 from functools import cache
 from pathlib import Path
@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from memplus.cli.bench_made import SMOLLM2, Given, made_by
 from memplus.cli.bench_tables import show_benchmark, show_list
 from memplus.cli.evaluated import open_shared
-from memplus.cli.options import AsJson, Device, Dtype, Model
+from memplus.cli.options import AsJson, Chosen, Device, Dtype, Model
 from memplus.cli.output import Output
 from memplus.errors import (
     BenchmarkFailedError,
@@ -26,7 +27,6 @@ from memplus.evaluation.tasks.registry import TASKS
 if TYPE_CHECKING:
     from memplus.evaluation.benchmark import Benchmark
     from memplus.evaluation.comparison import Parted
-    from memplus.evaluation.made import Made
     from memplus.evaluation.tasks.bench_task import Inputs
     from memplus.systems.protocol import System
     from memplus.systems.shared import Shared
@@ -36,6 +36,11 @@ __all__ = ["bench"]
 
 class _Benchmarks(TyperGroup):
     """Says which benchmarks there are to whoever names another."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        # Of a benchmark that there is not, no flag is ever read.
+        ctx.ensure_object(Chosen).as_json = "--json" in args
+        return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         found = super().get_command(ctx, cmd_name)
@@ -116,20 +121,20 @@ def _command(name: str) -> Callable[..., None]:
         data: Data = Path("data"),
         texts: TextsOption = None,
         out: Out = None,
-        model: Model = "smollm2",
+        model: Model = SMOLLM2,
         device: Device = None,
         dtype: Dtype = None,
         as_json: AsJson = False,
     ) -> None:
         from memplus.bench import make_inputs, make_task, open_systems
         from memplus.evaluation.benchmark import run_benchmark
-        from memplus.evaluation.benchmark_tables import markdown
+        from memplus.evaluation.benchmark_tables import put_table
         from memplus.evaluation.tasks.retention import parse_distances
         from memplus.fields import parse_spec
-        from memplus.outputs import put_text
 
         output = Output(as_json=as_json)
         given = {"lengths": lengths, "items": items, "seeds": seeds, "set": options or []}
+        command = Given(name, system, given, small, model, device, texts)
         task = make_task(
             name,
             parse_spec(":".join([name, *(options or [])]), "--set")[1],
@@ -143,9 +148,9 @@ def _command(name: str) -> Callable[..., None]:
         opened = open_systems(_names(system, shared, output), shared)
         with output.progress() as report:
             inputs = make_inputs(shared, data, texts)
-            made = _made(name, system, shared, small=small, options=given)
+            made = made_by(command, shared)
             found = run_benchmark(opened.systems, task, inputs, folder, report, made)
-        put_text(folder / "table.md", markdown([found]))
+        put_table(folder, found)
         show = {"folder": str(folder), **found.to_dict()}
         output.result(show, show=lambda console: show_benchmark(console, found, folder))
         _require_whole([found], output)
@@ -175,7 +180,7 @@ def run_all(
     texts: TextsOption = None,
     out: Annotated[Path, typer.Option("--out", help="Folder of the results.")] = Path("runs/bench"),
     remark: Annotated[str, typer.Option("--remark", help="Said at the top of the page.")] = "",
-    model: Model = "smollm2",
+    model: Model = SMOLLM2,
     device: Device = None,
     dtype: Dtype = None,
     as_json: AsJson = False,
@@ -183,6 +188,7 @@ def run_all(
     """Run several benchmarks on several systems; OUT/comparison.md holds all tables."""
     from memplus.bench import make_inputs, open_systems
     from memplus.evaluation.benchmark import run_benchmark
+    from memplus.evaluation.benchmark_tables import put_table
     from memplus.evaluation.page import put_on_page, require_page
     from memplus.evaluation.tasks.registry import task_class
 
@@ -192,9 +198,13 @@ def run_all(
     target = out / "comparison.md"
     require_page(target)
     shared = open_shared(model, device=device, dtype=dtype)
+    require_page(target, shared.mplus.name)
     opened = open_systems(_names(system, shared, output), shared)
     inputs = make_inputs(shared, data, texts)
-    made = _made("all", system, shared, small=small, options={"tasks": tasks}, remark=remark)
+    command = Given(
+        "all", None if system == "all" else system, {"tasks": tasks}, small, model, device, texts
+    )
+    made = made_by(command, shared, remark)
     found: list[Benchmark] = []
     for kind in kinds:
         missing = [need.path for need in kind.needs if not inputs.has(need)]
@@ -206,6 +216,7 @@ def run_all(
             task = kind.small() if small else kind()
             ran = run_benchmark(opened.systems, task, inputs, out / kind.name, report, made)
         found.append(ran)
+        put_table(out / kind.name, ran)
         put_on_page(target, [ran])
     show = {"folder": str(out), "benchmarks": [one.to_dict() for one in found]}
 
@@ -397,33 +408,6 @@ def _names(system: str | None, shared: Shared, output: Output) -> list[str] | No
     for name, reason in reasons.items():
         output.note(f"{name} is left out: {reason}")
     return names
-
-
-def _made(
-    benchmark: str,
-    system: str | None,
-    shared: Shared,
-    *,
-    small: bool,
-    options: Mapping[str, object],
-    remark: str = "",
-) -> Made:
-    """How the figures of this command come about, without the paths of this machine."""
-    import torch
-
-    from memplus.evaluation.made import Made
-
-    dtype = str(shared.mplus.backbone.dtype).removeprefix("torch.")
-    named = {"system": None if system == "all" and benchmark == "all" else system, **options}
-    words = [
-        f"--{flag} {value}"
-        for flag, values in named.items()
-        for value in (values if isinstance(values, list) else [values])
-        if value not in (None, "")
-    ]
-    command = ["memplus bench", benchmark, *words, *(["--small"] if small else [])]
-    threads = torch.get_num_threads()
-    return Made(" ".join([*command, f"--dtype {dtype} --data DATA"]), dtype, threads, remark)
 
 
 def _require_whole(found: list[Benchmark], output: Output) -> None:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from memplus.data.documents import read_document
 from memplus.errors import UsageError
 
-__all__ = ["read_json", "read_records", "texts"]
+__all__ = ["a_list", "a_text", "an_answer", "read_json", "read_records", "texts"]
 
 Record = TypeVar("Record")
 
@@ -50,6 +50,38 @@ def read_records(path: Path, parse: Callable[[Any], Record], *, holds: str) -> l
         except (ValueError, TypeError, KeyError) as error:
             raise UsageError(f"Line {number} of {path} is no JSON with {holds}.") from error
     return records
+
+
+def a_list(found: Any) -> list[Any]:
+    """A JSON list, and nothing else.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if not isinstance(found, list):
+        raise TypeError(f"{found!r:.60} is no list")
+    return found
+
+
+def a_text(found: Any) -> str:
+    """A JSON string, and nothing else.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if not isinstance(found, str):
+        raise TypeError(f"{found!r:.60} is no text")
+    return found
+
+
+def an_answer(found: Any) -> str:
+    """A JSON string, or a number as text.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    number = isinstance(found, int | float) and not isinstance(found, bool)
+    return str(found) if number else a_text(found)
 
 
 def texts(found: Any) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from memplus.data.json_lines import read_json
+from memplus.data.json_lines import a_list, a_text, an_answer, read_json
 from memplus.errors import BenchmarkFileError
 
 __all__ = [
@@ -90,7 +90,7 @@ def read_locomo(path: Path) -> list[Conversation]:
         NotFoundError, StorageError, NotTextError, EmptyTextError: it cannot be read as text.
         BenchmarkFileError: it is something else.
     """
-    return _parsed(path, lambda found: [_conversation(one) for one in found])
+    return _parsed(path, _conversations)
 
 
 def read_known_errors(path: Path) -> frozenset[tuple[int, int]]:
@@ -111,7 +111,9 @@ def read_known_errors(path: Path) -> frozenset[tuple[int, int]]:
     return _parsed(
         path,
         lambda found: frozenset(
-            _place(one["question_id"]) for one in found if one["error_type"] != _WRONG_CITATION
+            _place(one["question_id"])
+            for one in a_list(found)
+            if one["error_type"] != _WRONG_CITATION
         ),
     )
 
@@ -130,6 +132,13 @@ def _place(question_id: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
+def _conversations(found: Any) -> list[Conversation]:
+    conversations = [_conversation(one) for one in a_list(found)]
+    if not conversations:
+        raise ValueError("it holds no conversation")
+    return conversations
+
+
 def _conversation(found: dict[str, Any]) -> Conversation:
     talk = found["conversation"]
     numbers = sorted(
@@ -138,29 +147,33 @@ def _conversation(found: dict[str, Any]) -> Conversation:
     sessions = tuple(
         ConversationSession(
             number,
-            talk[f"session_{number}_date_time"],
-            tuple(map(_turn, talk[f"session_{number}"])),
+            a_text(talk[f"session_{number}_date_time"]),
+            tuple(map(_turn, a_list(talk[f"session_{number}"]))),
         )
         for number in numbers
         if talk[f"session_{number}"]
     )
+    name = a_text(found["sample_id"])
+    if not sessions:
+        raise ValueError(f"nothing is said in {name}")
     known = {turn.id for session in sessions for turn in session.turns}
-    questions = [_question(*one, known) for one in enumerate(found["qa"])]
-    speakers = (talk["speaker_a"], talk["speaker_b"])
-    return Conversation(found["sample_id"], speakers, sessions, tuple(questions))
+    questions = [_question(*one, known) for one in enumerate(a_list(found["qa"]))]
+    speakers = (a_text(talk["speaker_a"]), a_text(talk["speaker_b"]))
+    return Conversation(name, speakers, sessions, tuple(questions))
 
 
 def _turn(found: dict[str, Any]) -> Turn:
-    return Turn(found["dia_id"], found["speaker"], found["text"], found.get("blip_caption", ""))
+    name, speaker, text = (a_text(found[one]) for one in ("dia_id", "speaker", "text"))
+    return Turn(name, speaker, text, a_text(found.get("blip_caption") or ""))
 
 
 def _question(index: int, found: dict[str, Any], known: Collection[str]) -> ConversationQuestion:
     category = int(found["category"])
     if category not in CATEGORIES:
         raise ValueError(f"no category {category}")
-    answer = "" if category == 5 else str(found["answer"])
+    answer = "" if category == 5 else an_answer(found["answer"])
     # A few places in the file are written "D8:6; D9:17", "D:11:26" or lead nowhere.
     places = re.findall(r"D:?(\d+):(\d+)", " ".join(found["evidence"]))
     cited = dict.fromkeys(f"D{session}:{turn}" for session, turn in places)
     evidence = tuple(one for one in cited if one in known)
-    return ConversationQuestion(index, found["question"], answer, category, evidence)
+    return ConversationQuestion(index, a_text(found["question"]), answer, category, evidence)

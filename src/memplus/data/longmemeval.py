@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from memplus.data.json_lines import read_json
+from memplus.data.json_lines import a_list, a_text, an_answer, read_json
 from memplus.errors import BenchmarkFileError
 
 __all__ = [
@@ -104,41 +104,47 @@ def read_longmemeval(path: Path) -> list[History]:
     """
     try:
         histories: list[History] = []
-        for record in read_json(path):
+        for record in a_list(read_json(path)):
             sessions, question = _sessions(record), _question(record)
             if histories and histories[-1].sessions == sessions:
                 sessions, earlier = histories[-1].sessions, histories[-1].questions
                 histories[-1] = History(sessions, (*earlier, question))
             else:
                 histories.append(History(sessions, (question,)))
+        if not histories:
+            raise ValueError("it holds no question")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise BenchmarkFileError(path, benchmark="LongMemEval", reason=repr(error)) from error
     return histories
 
 
 def _sessions(record: Mapping[str, Any]) -> tuple[ChatSession, ...]:
-    return tuple(
+    sessions = tuple(
         ChatSession(name, date, tuple(map(_turn, turns)))
         for name, date, turns in _rows(record)
         if turns
     )
+    if not sessions:
+        raise ValueError(f"nothing is said before {record['question_id']}")
+    return sessions
 
 
 def _rows(record: Mapping[str, Any]) -> list[tuple[str, str, Sequence[Mapping[str, Any]]]]:
     """Each session's name, date and turns, by date; a name that comes again gets a number."""
     names: dict[str, int] = {}
-    columns = (record[f"haystack_{one}"] for one in ("session_ids", "dates", "sessions"))
+    columns = (a_list(record[f"haystack_{one}"]) for one in ("session_ids", "dates", "sessions"))
     rows = []
     for name, date, turns in zip(*columns, strict=True):
-        names[name] = names.get(name, 0) + 1
-        rows.append((name if names[name] == 1 else f"{name} ({names[name]})", date, turns))
+        names[a_text(name)] = names.get(name, 0) + 1
+        own = name if names[name] == 1 else f"{name} ({names[name]})"
+        rows.append((own, a_text(date), a_list(turns)))
     return sorted(rows, key=lambda row: row[1])
 
 
 def _turn(found: Mapping[str, Any]) -> ChatTurn:
     if found["role"] not in _ROLES:
         raise ValueError(f"no role {found['role']!r}")
-    return ChatTurn(found["role"], found["content"])
+    return ChatTurn(found["role"], a_text(found["content"]))
 
 
 def _question(record: Mapping[str, Any]) -> ChatQuestion:
@@ -150,16 +156,17 @@ def _question(record: Mapping[str, Any]) -> ChatQuestion:
         for place, turn in enumerate(turns)
         if turn.get("has_answer")
     ]
-    answers = [str(record["answer"]), *record.get("answer_forms", ())]
+    answers = [record["answer"], *a_list(record.get("answer_forms", []))]
+    outdated = record.get("outdated_answer")
     return ChatQuestion(
-        record["question_id"],
+        a_text(record["question_id"]),
         record["question_type"],
-        record["question"],
-        record["question_date"],
-        tuple(dict.fromkeys(answers)),
-        tuple(record["answer_session_ids"]),
+        a_text(record["question"]),
+        a_text(record["question_date"]),
+        tuple(dict.fromkeys(map(an_answer, answers))),
+        tuple(map(a_text, a_list(record["answer_session_ids"]))),
         tuple(answering),
-        record.get("outdated_answer"),
+        None if outdated is None else an_answer(outdated),
     )
 
 

@@ -35,6 +35,7 @@ from memplus.data.note_parts import (
 
 __all__ = [
     "ABSTENTION",
+    "MOST_SUBJECTS",
     "NOTED",
     "PROMPT_TEMPLATE",
     "NameSource",
@@ -58,6 +59,8 @@ PROMPT_TEMPLATE = "\nQuestion: {question}\nAnswer:"
 NOTED: tuple[tuple[str, ValueClass], ...] = (*PERSON_ATTRIBUTES, *PLACE_ATTRIBUTES)
 """What notes are on: an attribute and the class of its values."""
 _FEWEST_ATTRIBUTES = min(len(PERSON_ATTRIBUTES), len(PLACE_ATTRIBUTES))
+MOST_SUBJECTS = 16_000
+"""Subjects of one split that there are names for, and a few more."""
 _PLACE_SHARE = 0.15
 _OPEN_SHARE = 0.75
 """Of notes side by side, those on a number or a word whatever else there is."""
@@ -109,16 +112,19 @@ def make_notes(
         first_names: how many first names the subjects share; None lets each draw its own.
 
     Raises:
-        ValueError: that few subjects and attributes cannot make ``count`` different notes, or there
-            is no such split.
+        ValueError: that few subjects and attributes cannot make ``count`` different notes, there
+            are not so many subjects, or there is no such split.
     """
     _require_split(split)
+    wanted = count if subjects is None else subjects
+    if wanted > MOST_SUBJECTS:
+        raise ValueError(f"there are names for {MOST_SUBJECTS} subjects, not for {wanted}")
     random = Random(f"{split}/{seed}")
     places = random.random() < _PLACE_SHARE if attributes is not None else None
     first = None if first_names is None else random.sample(FIRST_NAMES, first_names)
     if first is not None:
         places = False
-    names = _subjects(random, count if subjects is None else subjects, split, first, places=places)
+    names = _subjects(random, wanted, split, first, places=places)
     known = None if attributes is None else _attributes(random, attributes, places=bool(places))
     return _notes_of(names, count, known, split, random)
 

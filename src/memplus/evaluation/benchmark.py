@@ -10,19 +10,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import memplus
-from memplus.errors import ConfigError
+from memplus.errors import ConfigError, MemplusError
 from memplus.evaluation.engine.figures import Figure
 from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan
+from memplus.evaluation.engine.recorder import END
 from memplus.evaluation.engine.results import SUMMARY, write_summary
 from memplus.evaluation.engine.run import Report, run_plans
-from memplus.evaluation.engine.runfile import RunFile
+from memplus.evaluation.engine.runfile import RunFile, alone_in
 from memplus.evaluation.made import Made
 from memplus.evaluation.tasks.bench_task import BenchTask, Inputs
 from memplus.fields import checked
@@ -107,10 +108,11 @@ def run_benchmark(
         made: how the figures come about, for whoever reads them.
 
     Raises:
-        ConfigError: no system can be asked such questions.
+        ConfigError: no system can be asked such questions, or the task asks none.
         ModelError: a system lacks weights of its own, or those it has are of another model.
         MissingDataError: a file of the task is not there.
         RunMismatchError: the folder holds another run of one of the systems.
+        UsageError: another command is running one of them into the folder.
         StorageError: the disk refused.
     """
     kept_out = {one.name: reason for one in systems if (reason := unable(one, task.judge))}
@@ -119,9 +121,10 @@ def run_benchmark(
         reason = "; ".join(f"{name}: {why}" for name, why in kept_out.items())
         raise ConfigError("system", value=", ".join(kept_out), reason=reason)
     for one in able:
-        # What it cannot be opened without is missed now, not when others have been asked.
-        one.open(0)
+        _require_parts(one)
     plans = task.plans(inputs)
+    if not any(plan.once or list(plan.questions) for plan in plans):
+        raise ConfigError("task", value=task.name, reason="with these options it asks nothing")
     run = {
         "memplus": memplus.__version__,
         "task": task.name,
@@ -130,21 +133,21 @@ def run_benchmark(
         "data": dict(inputs.digests),
         "plans": plans_digest(plans),
     }
-    files = {
-        one.name: RunFile(
-            folder / _folder_name(one.name) / "answers.jsonl",
-            {**run, "system": one.name, "identity": dict(one.identity)},
-            {"device": one.device} if isinstance(one, Placed) else {},
-        )
-        for one in able
-    }
-    for file in files.values():
-        file.cut_where("error")
-    answered = {name: len(file.lines) for name, file in files.items()}
-    known = _made_before(folder)
-    for group in _groups(able):
-        recorders = {one.name: files[one.name] for one in group}
-        run_plans(group, plans, task.judge, recorders, report, keep_going=True)
+    with ExitStack() as held:
+        files: dict[str, RunFile] = {}
+        for one in able:
+            place = folder / _folder_name(one.name)
+            held.enter_context(alone_in(place))
+            identity = {**run, "system": one.name, "identity": dict(one.identity)}
+            beside = {"device": one.device} if isinstance(one, Placed) else {}
+            files[one.name] = RunFile(place / "answers.jsonl", identity, beside)
+        for file in files.values():
+            file.cut_where("error")
+        answered = {name: len(file.lines) for name, file in files.items()}
+        known = _made_before(folder)
+        for group in _groups(able):
+            recorders = {one.name: files[one.name] for one in group}
+            run_plans(group, plans, task.judge, recorders, report, keep_going=True)
     results = []
     for one in systems:
         result = SystemResult(one.name, one.title, one.identity, unable=kept_out.get(one.name, ""))
@@ -156,6 +159,22 @@ def run_benchmark(
     found = Benchmark(task.name, task.title, task.axis, able[0].model, run, tuple(results))
     write_summary(folder, found.to_dict())
     return found
+
+
+def _require_parts(system: System) -> None:
+    """Miss what a system cannot be opened without before others have been asked.
+
+    Any other failure to open it is counted where it is asked.
+
+    Raises:
+        MemplusError: it says what is missing.
+    """
+    try:
+        system.open(0)
+    except MemplusError:
+        raise
+    except Exception:
+        return
 
 
 def unable(system: System, judge: Judge) -> str:
@@ -200,7 +219,7 @@ def _groups(systems: Sequence[System]) -> Iterator[list[System]]:
 
 
 def _ends(lines: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    return [line for line in lines if line["key"] == "end" and "error" not in line]
+    return [line for line in lines if line["key"] == END and "error" not in line]
 
 
 def _result(
@@ -211,7 +230,7 @@ def _result(
 ) -> SystemResult:
     """What lines come to; the ends are those of the streams that were written for the system."""
     failed = [line for line in lines if "error" in line]
-    answered = [line for line in lines if line["key"] != "end" and "error" not in line]
+    answered = [line for line in lines if line["key"] != END and "error" not in line]
     longest = max((line["tokens"] for line in ends), default=0)
     state = max((line["bytes"] for line in [*_ends(lines), *answered]), default=0)
     return SystemResult(

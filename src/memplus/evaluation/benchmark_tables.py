@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from memplus.evaluation.benchmark import Benchmark, SystemResult
 from memplus.evaluation.engine.figures import Figure
+from memplus.outputs import put_text
 
 __all__ = [
     "cost_rows",
@@ -15,6 +17,7 @@ __all__ = [
     "markdown",
     "names_of",
     "overview_rows",
+    "put_table",
     "shown",
     "table_lines",
 ]
@@ -165,13 +168,26 @@ def markdown(found: Sequence[Benchmark]) -> str:
     return "\n".join(parts)
 
 
+def put_table(folder: Path, found: Benchmark) -> None:
+    """Leave a benchmark's tables in the folder of its run, as table.md.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    put_text(folder / "table.md", markdown([found]))
+
+
 def shown(figure: Figure | None) -> str:
     """A value with its interval: shares in percent, other measures as they are."""
     if figure is None:
         return ""
     scale, digits = (1, 2) if figure.value > 1 or figure.measure == "perplexity" else (100, 0)
-    low, high = (f"{scale * end:.{digits}f}" for end in (figure.low, figure.high))
-    return f"{scale * figure.value:.{digits}f} ({low}-{high})"
+    value, low, high = (
+        f"{scale * one:.{digits}f}" for one in (figure.value, figure.low, figure.high)
+    )
+    # Of a single window of text no interval is known.
+    alone = figure.asked == 1 and figure.low == figure.high
+    return value if alone else f"{value} ({low}-{high})"
 
 
 def _figure(result: SystemResult, kind: str, measure: str, wanted: int | None) -> Figure | None:

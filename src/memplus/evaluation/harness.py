@@ -25,8 +25,9 @@ _START = "\n"
 """Stands before what has nothing before it, so that its first token is predicted too."""
 _LONGEST = 256
 """Most tokens of an answer where a task does not say."""
-_GREEDY = {"do_sample": (False,), "temperature": (None, 0), "num_beams": (None, 1)}
-"""What a task may ask of generation, for which the answer is the most likely one."""
+_GREEDY = {"do_sample": (None, False), "temperature": (None, 0), "num_beams": (None, 1)}
+"""What a task may ask of generation, for which the answer is the most likely one. A temperature
+has no effect where a task says that it does not sample."""
 _WITHOUT_EFFECT = {"until", "top_p", "top_k"}
 _LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 
@@ -194,7 +195,7 @@ class HarnessModel:
 
         Raises:
             ConfigError: a context cannot be cut, nothing of it is left to ask, or a task wants an
-                answer that is not the most likely one.
+                answer that is not the most likely one, or has no token.
         """
         asked = []
         for place, request in enumerate(requests):
@@ -217,18 +218,24 @@ class HarnessModel:
     def loglikelihood(self, requests: Sequence[Request]) -> list[tuple[float, bool]]:
         """Log-probability of each continuation, and whether it is what would be generated.
 
+        An empty continuation is certain: its log-probability is 0.
+
         Raises:
             ConfigError: the system gives no likelihoods, or a context cannot be cut.
         """
         self._require_scores()
         asked = []
+        found = [(0.0, True)] * len(requests)
         for place, request in enumerate(requests):
             context, continuation = request.args
             told, rest = ("", "")
             if context:
                 told, rest = self.cut.parts(context, self.reference)
-            asked.append(self._scored(_Asked(place, told, rest, continuation)))
-        found = [(0.0, False)] * len(asked)
+            one = self._scored(_Asked(place, told, rest, continuation))
+            if continuation and one.wanted:
+                asked.append(one)
+            else:
+                self.answered("loglikelihood", request.args, found[place])
         for told, group in _grouped(asked, lambda one: one.told):
             session = self._told(told)
             for rest, options in _grouped(group, lambda one: one.rest):
@@ -348,14 +355,22 @@ def _generation(options: Mapping[str, Any]) -> tuple[int, tuple[str, ...]]:
     """Most tokens of an answer, and what ends it.
 
     Raises:
-        ConfigError: something else than the most likely answer is wanted.
+        ConfigError: something else than the most likely answer is wanted, or no token of it.
     """
+    without_effect = {*_WITHOUT_EFFECT, *_LENGTHS}
+    if options.get("do_sample") is False:
+        without_effect.add("temperature")
     for name, value in options.items():
+        if name in without_effect:
+            continue
         if name in _GREEDY and value not in _GREEDY[name]:
             raise ConfigError(name, value=value, reason="answers here are the most likely ones")
-        if name not in {*_GREEDY, *_WITHOUT_EFFECT, *_LENGTHS}:
+        if name not in _GREEDY:
             raise ConfigError(name, value=value, reason="no such option of generation is known")
-    longest = next((options[name] for name in _LENGTHS if options.get(name)), _LONGEST)
+    lengths = ((name, options[name]) for name in _LENGTHS if options.get(name) is not None)
+    name, longest = next(lengths, (_LENGTHS[0], _LONGEST))
+    if int(longest) < 1:
+        raise ConfigError(name, value=longest, reason="an answer has at least one token")
     until = options.get("until") or ()
     stops = [until] if isinstance(until, str) else list(until)
     return int(longest), tuple(stop for stop in stops if stop)

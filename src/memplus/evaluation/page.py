@@ -75,7 +75,8 @@ def put_on_page(path: Path, found: Sequence[Benchmark]) -> list[Benchmark]:
 
     Raises:
         ConfigError: the page is another one, or the figures beside it cannot be read.
-        RunMismatchError: systems that are only on the page were asked other questions.
+        RunMismatchError: systems that are only on the page were asked other questions, or figures
+            of another model would stand there.
         StorageError: the disk refused.
     """
     figures = figures_file(path)
@@ -86,22 +87,35 @@ def put_on_page(path: Path, found: Sequence[Benchmark]) -> list[Benchmark]:
         together = put_together([*before, *found], str(figures))
         if not together:
             raise ConfigError("page", value=str(path), reason="there are no figures for it yet")
+        _require_one_model(figures, together)
         lines = ",\n".join(_compact(one) for one in together)
         put_text(figures, f"[\n{lines}\n]\n")
         put_text(path, page(together) + below)
     return together
 
 
-def require_page(path: Path) -> None:
+def require_page(path: Path, model: str | None = None) -> None:
     """Refuse, before anything runs, what nothing could be put on.
 
+    Args:
+        path: of the page.
+        model: whose figures are to be put there, once that is known.
+
     Raises:
-        ConfigError, StorageError: see ``put_on_page``.
+        ConfigError, RunMismatchError, StorageError: see ``put_on_page``.
     """
     figures = figures_file(path)
     _below(path)
-    if figures.exists():
-        read_benchmarks(figures)
+    known = read_benchmarks(figures) if figures.exists() else []
+    if model is not None:
+        _require_one_model(figures, [*known, *(replace(one, model=model) for one in known[:1])])
+
+
+def _require_one_model(figures: Path, found: Sequence[Benchmark]) -> None:
+    """Refuse figures of several models on one page, which sets systems side by side."""
+    models = sorted({one.model for one in found})
+    if len(models) > 1:
+        raise RunMismatchError(figures, differs=f"model ({', '.join(models)})")
 
 
 def stands_on(path: Path, found: Sequence[Benchmark]) -> bool:

@@ -17,7 +17,7 @@ from memplus.errors.base import storage_error
 from memplus.evaluation.engine.bench import Bench
 from memplus.evaluation.engine.results import write_summary
 from memplus.evaluation.engine.run import Report
-from memplus.evaluation.engine.runfile import RunFile
+from memplus.evaluation.engine.runfile import RunFile, alone_in
 from memplus.evaluation.experiments import (
     Tellings,
     evaluate_alone,
@@ -127,17 +127,18 @@ def _perplexities(
         "texts": texts.sha256,
         **asdict(predicted),
     }
-    known = RunFile(folder / "perplexity.jsonl", identity)
-    if not known.lines:
-        found = measure_perplexity(
-            systems,
-            texts,
-            tokens=predicted.tokens,
-            windows=predicted.windows,
-            seed=_SEED,
-            report=report,
-        )
-        known.append(asdict(found))
+    with alone_in(folder):
+        known = RunFile(folder / "perplexity.jsonl", identity)
+        if not known.lines:
+            found = measure_perplexity(
+                systems,
+                texts,
+                tokens=predicted.tokens,
+                windows=predicted.windows,
+                seed=_SEED,
+                report=report,
+            )
+            known.append(asdict(found))
     return Perplexities(**known.lines[0])
 
 

@@ -274,7 +274,15 @@ def test_a_system_without_likelihoods_cannot_be_judged_by_them() -> None:
 
 @pytest.mark.parametrize(
     ("generated", "said"),
-    [("Segment B, not A.", "B"), ("A", "A"), ("Both.", "cut"), ("ABBA", "cut"), ("b", "cut")],
+    [
+        ("Segment B, not A.", "B"),
+        ("A", "A"),
+        ("Both.", "cut"),
+        ("ABBA", "cut"),
+        ("b", "cut"),
+        ("A careful look shows that Segment B came first.", "B"),
+        ("A is first, and segment B is second.", "B"),
+    ],
 )
 def test_what_it_names_first_is_what_a_system_without_likelihoods_chooses(
     monkeypatch: pytest.MonkeyPatch, generated: str, said: str

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from memplus.errors import DamagedRunError, NotFoundError, RunMismatchError
-from memplus.evaluation.engine.runfile import RunFile
+from memplus.errors import DamagedRunError, NotFoundError, RunMismatchError, UsageError
+from memplus.evaluation.engine.runfile import RunFile, alone_in
 
 IDENTITY = {"model": "abc", "distances": (0, 5), "notes": 3, "own": {"k": 4, "in": {"size": 1}}}
 
@@ -86,3 +86,28 @@ def test_a_place_that_is_no_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(NotFoundError, match=r"no folder .*file"):
         RunFile(tmp_path / "file" / "a.jsonl", IDENTITY)
+
+
+@pytest.mark.parametrize("line", ["[]", '[["said", "one"]]', "3", '"one"', "null"])
+def test_a_line_that_is_no_record_is_named(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "answers.jsonl"
+    RunFile(path, IDENTITY).append({"said": "one"})
+    with path.open("a") as file:
+        file.write(f"{line}\n")
+    with pytest.raises(DamagedRunError, match="line 3"):
+        RunFile(path, IDENTITY)
+
+
+def test_a_folder_is_one_runs_at_a_time(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "mplus"
+    with alone_in(folder):
+        with (
+            pytest.raises(UsageError, match=r"running into .*mplus\. Wait for it"),
+            alone_in(folder),
+        ):
+            pass
+        with alone_in(folder.parent / "other"):
+            pass
+    with alone_in(folder):
+        pass
+    assert list(folder.iterdir()) == []

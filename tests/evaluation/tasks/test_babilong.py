@@ -170,7 +170,7 @@ def test_declining_is_no_no(inputs: Inputs) -> None:
         ({"tasks": (11,)}, "1 to 10"),
         ({"lengths": (200,)}, "300 tokens are left"),
         ({"lengths": ()}, "at least one"),
-        ({"items": 0}, "at least one"),
+        ({"items": 0}, "at least 1"),
     ],
 )
 def test_what_cannot_be_asked_is_refused(options: dict[str, Any], reason: str) -> None:

@@ -49,6 +49,20 @@ def test_a_folder_is_known_by_all_that_lies_below_it(tmp_path: Path) -> None:
     assert first.digests["set"] != second.digests["set"]
 
 
+def test_what_is_hidden_in_a_folder_is_none_of_its_files(tmp_path: Path) -> None:
+    need = Need("set", "CC0", "a folder")
+    (tmp_path / "set" / "books").mkdir(parents=True)
+    (tmp_path / "set" / "books" / "a.txt").write_text("One.")
+    plain = inputs(tmp_path)
+    plain.path(need)
+    (tmp_path / "set" / ".DS_Store").write_text("Two.")
+    (tmp_path / "set" / ".git").mkdir()
+    (tmp_path / "set" / ".git" / "config").write_text("Three.")
+    other = inputs(tmp_path)
+    other.path(need)
+    assert other.digests == plain.digests == {"set": hashlib.sha256(b"One.").hexdigest()}
+
+
 def test_prose_is_taken_text_by_text_until_there_is_enough(tmp_path: Path) -> None:
     given = inputs(tmp_path, "One. Two.", "Three.", "Four.")
     assert len(given.texts(9).sentences) == 1

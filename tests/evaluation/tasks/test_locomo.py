@@ -76,7 +76,7 @@ def test_of_the_first_sessions_only_what_these_answer_is_asked(inputs: Inputs) -
     (whole,) = LocomoTask(sessions=2).plans(inputs)
     assert [one.key for one in whole.once] == ["qa0", "qa1", "qa3"]
     with pytest.raises(ConfigError, match="sessions"):
-        LocomoTask(sessions=-1).plans(inputs)
+        LocomoTask(sessions=-1)
 
 
 def test_everything_is_asked_after_the_last_session(plan: Plan) -> None:
@@ -172,5 +172,5 @@ def test_fewer_questions_are_drawn_by_category(inputs: Inputs) -> None:
 def test_without_the_file_it_says_where_it_is_expected(tmp_path: Path) -> None:
     with pytest.raises(MissingDataError, match="non-commercial"):
         LocomoTask().plans(Inputs(tmp_path, words, 4, lambda: ()))
-    with pytest.raises(ConfigError, match="nothing would be asked"):
-        LocomoTask(items=0).plans(Inputs(tmp_path, words, 4, lambda: ()))
+    with pytest.raises(ConfigError, match="items cannot be 0"):
+        LocomoTask(items=0)

@@ -11,6 +11,7 @@ from tests.evaluation.conftest import words
 from tests.systems.conftest import SHARED
 
 from memplus.errors import ConfigError
+from memplus.evaluation.benchmark_tables import shown
 from memplus.evaluation.engine.run import InMemory, run_plans
 from memplus.evaluation.tasks.bench_task import Inputs
 from memplus.evaluation.tasks.perplexity_task import PerplexityTask
@@ -44,6 +45,30 @@ def test_books_that_are_too_short_are_passed_over() -> None:
     assert [plan.name for plan in plans] == ["book 0", "book 1"]
     with pytest.raises(ConfigError, match="seeds cannot be 3"):
         replace(TASK, seeds=3).plans(inputs("Short.", BOOK, BOOK))
+
+
+def test_windows_that_reach_beyond_the_next_length_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"lengths cannot be 109: the 3 windows after 50 tokens"):
+        replace(TASK, lengths=(50, 109))
+    # A window ends with a sentence, so three of 20 words are 72 here.
+    with pytest.raises(ConfigError, match="lengths cannot be 115"):
+        replace(TASK, lengths=(50, 115)).plans(inputs())
+    (plan,) = replace(TASK, lengths=(50, 126)).plans(inputs())
+    assert {one.wanted: one.distance for one in reversed(plan.once)} == {50: 54, 126: 126}
+
+
+def test_a_book_that_ends_before_its_last_window_is_passed_over() -> None:
+    short = " ".join(f"{one}." for one in BOOK.split(".")[:36])
+    long = " ".join(["word"] * 700)
+    with pytest.raises(ConfigError, match="so many texts of 860 tokens are not there, 0 are"):
+        TASK.plans(inputs(f"{short} So {long}."))
+
+
+def test_of_one_window_no_interval_is_shown() -> None:
+    line = {"kind": "window", "wanted": 50, "seconds": 0.1, "bytes": 1, "scores": [[-30.0, 10]]}
+    (found,) = TASK.figures([line])
+    assert shown(found) == "20.09"
+    assert shown(TASK.figures([line, line | {"scores": [[-20.0, 10]]}])[0]).startswith("12.18 (")
 
 
 def test_perplexity_is_of_all_tokens_together() -> None:

@@ -29,7 +29,9 @@ def test_distances_are_read_as_people_write_them() -> None:
     assert parse_distances("160k, 1M,500,0,0.5k,1m") == (0, 500, 160_000, 1_000_000)
 
 
-@pytest.mark.parametrize("text", ["", "1k,,2k", "many", "-5", "1.5", "1g"])
+@pytest.mark.parametrize(
+    "text", ["", "1k,,2k", "many", "-5", "1.5", "1g", "nan", "inf", "1e999", "1e308k"]
+)
 def test_distances_that_are_none_are_named(text: str) -> None:
     with pytest.raises(ConfigError, match="distances cannot be"):
         parse_distances(text)

@@ -36,7 +36,7 @@ def test_a_question_set_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(MissingDataError, match="SQuAD"):
         replace(PLAIN, kinds=("squad",)).plans(inputs(tmp_path))
     with pytest.raises(ConfigError):
-        replace(PLAIN, kinds=()).plans(inputs(tmp_path))
+        replace(PLAIN, kinds=())
 
 
 def test_passages_of_a_set_are_told(tmp_path: Path) -> None:

@@ -64,8 +64,8 @@ def test_the_score_is_the_mean_share_of_what_is_wanted() -> None:
 
 def test_options_that_ask_nothing_are_refused() -> None:
     for empty in ({"items": 0}, {"kinds": ()}, {"lengths": ()}):
-        with pytest.raises(ConfigError, match="nothing would be asked"):
-            replace(RulerTask(), **empty).plans(INPUTS)
+        with pytest.raises(ConfigError, match="at least"):
+            replace(RulerTask(), **empty)
 
 
 def test_the_small_size_reads_less_than_20_000_tokens() -> None:

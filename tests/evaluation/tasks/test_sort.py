@@ -338,7 +338,7 @@ def test_a_wording_is_chosen_on_excerpts_that_are_in_no_figure(inputs: Inputs) -
         ({"ends": ("last",)}, "first, second"),
         ({"wording": "best"}, "pieces"),
         ({"lengths": ()}, "at least one"),
-        ({"items": 0}, "at least one"),
+        ({"items": 0}, "at least 1"),
     ],
 )
 def test_what_cannot_be_asked_is_refused(options: dict[str, Any], reason: str) -> None:

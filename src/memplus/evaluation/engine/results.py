@@ -14,7 +14,7 @@ from typing import Any
 from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan
 from memplus.evaluation.engine.run import Recorder, Report, run_plans
-from memplus.evaluation.engine.runfile import RunFile
+from memplus.evaluation.engine.runfile import RunFile, alone_in
 from memplus.evaluation.engine.summary import Cell, cells_of, pooled
 from memplus.outputs import put_text
 from memplus.systems.protocol import Predicts, System
@@ -84,6 +84,7 @@ def evaluate(
 
     Raises:
         RunMismatchError: the folder holds another run.
+        UsageError: another command is running into it.
         StorageError: the disk refused.
     """
     from memplus.evaluation.engine.curves import draw_retention
@@ -94,8 +95,9 @@ def evaluate(
         "judge": asdict(evaluation.judge),
         **evaluation.settings,
     }
-    answers = RunFile(evaluation.folder / "answers.jsonl", identity)
-    run_plans(systems, plans, evaluation.judge, answers, report)
+    with alone_in(evaluation.folder):
+        answers = RunFile(evaluation.folder / "answers.jsonl", identity)
+        run_plans(systems, plans, evaluation.judge, answers, report)
     results = results_of(systems, answers, evaluation.settings.get("text_tokens", 0))
     model = ", ".join(dict.fromkeys(system.model for system in systems))
     write_summary(evaluation.folder, {"model": model, "run": identity, **results.to_dict()})

@@ -14,13 +14,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Protocol
+from typing import Any, TypeVar
 
 from memplus.data.stream import Told
-from memplus.errors import ConfigError, DamagedRunError
+from memplus.errors import ConfigError
 from memplus.evaluation.engine.evidence_recall import evidence_recall
 from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan, Question, Step
+from memplus.evaluation.engine.recorder import END, Cursor, InMemory, Recorder
 from memplus.systems.protocol import (
     ChatPrompt,
     Explains,
@@ -38,27 +39,7 @@ _PIECES = 64
 """Most pieces of text written between two signs of progress."""
 
 Report = Callable[[str, int, int], None]
-
-
-class Recorder(Protocol):
-    """Where answers go: a ``RunFile``, or ``InMemory``."""
-
-    lines: list[dict[str, Any]]
-
-    def append(self, line: Mapping[str, Any]) -> None:
-        """Keep one line."""
-        ...
-
-
-class InMemory:
-    """Keeps lines for a run that nobody will go on with."""
-
-    def __init__(self) -> None:
-        self.lines: list[dict[str, Any]] = []
-
-    def append(self, line: Mapping[str, Any]) -> None:
-        """Keep one line."""
-        self.lines.append(dict(line))
+_T = TypeVar("_T")
 
 
 def run_plans(
@@ -96,31 +77,6 @@ def run_plans(
     return _Runner(systems, plans, judge, recorder, report, keep_going=keep_going).run()
 
 
-class _Cursor:
-    """How far the lines of a recorder have been passed, known ones or new ones."""
-
-    def __init__(self, recorder: Recorder) -> None:
-        self.recorder = recorder
-        self.known = list(recorder.lines)
-        self.at = 0
-
-    def holds(self, lines: int) -> bool:
-        """Whether so many more lines are known."""
-        return self.at + lines <= len(self.known)
-
-    def passes(self, head: Mapping[str, Any]) -> bool:
-        """Go one line on; whether it was known, and the right one."""
-        self.at += 1
-        if self.at > len(self.known):
-            return False
-        if any(self.known[self.at - 1].get(name) != value for name, value in head.items()):
-            raise self.damaged(self.at - 1)
-        return True
-
-    def damaged(self, index: int) -> DamagedRunError:
-        return DamagedRunError(getattr(self.recorder, "path", "The run"), line=index + 2)
-
-
 @dataclass(frozen=True)
 class _Chosen(Reply):
     """An option, and how likely each of them was."""
@@ -150,11 +106,13 @@ class _Runner:
         self.judge = judge
         self.report = report
         self.keep_going = keep_going
+        names = [system.name for system in systems]
         if isinstance(recorder, Mapping):
-            self.cursors = {system.name: _Cursor(recorder[system.name]) for system in systems}
+            self.cursors = {
+                name: Cursor(recorder[name], scored=judge.needs_scores) for name in names
+            }
         else:
-            self.cursors = dict.fromkeys((system.name for system in systems), _Cursor(recorder))
-        names = {system.name for system in systems}
+            self.cursors = dict.fromkeys(names, Cursor(recorder, scored=judge.needs_scores))
         self.forgetful = [system for system in systems if not system.remembers]
         self.keeping = [system for system in systems if system.remembers]
         self.leading = [
@@ -179,40 +137,34 @@ class _Runner:
                 sessions = {}
             else:
                 sessions = self._run_plan(plan)
+        ends = {(plan.name, one.name) for plan in self.plans for one in self.keeping}
         for cursor in self.cursors.values():
-            if cursor.at < len(cursor.known):
-                raise cursor.damaged(cursor.at)
+            cursor.require_no_more(ends)
         return sessions
 
-    def _lines(self, plan: Plan) -> Counter[_Cursor]:
-        """Lines of a plan's answers, by where they lie."""
-        lines: Counter[_Cursor] = Counter()
-        for system in self.forgetful:
-            lines[self.cursors[system.name]] += len(plan.once)
-        for system in self.keeping:
-            lines[self.cursors[system.name]] += len(list(plan.questions))
-        return lines
+    def _answers(self, plan: Plan) -> Iterator[tuple[System, Question]]:
+        """Who is asked what in a plan, in the order of its lines."""
+        yield from ((system, one) for system in self.forgetful for one in plan.once)
+        for step in plan.steps:
+            yield from ((system, one) for system in self.keeping for one in step.questions)
 
     def _knows(self, plan: Plan) -> bool:
         """Whether all of a plan is recorded, the ends of its streams included."""
-        lines = self._lines(plan)
-        lines.update(self.cursors[system.name] for system in self.leading)
-        return all(cursor.holds(count) for cursor, count in lines.items())
+        lines = Counter(self.cursors[system.name] for system, _ in self._answers(plan))
+        return all(cursor.holds(count) for cursor, count in lines.items()) and all(
+            (plan.name, system.name) in self.cursors[system.name].ends for system in self.leading
+        )
 
     def _pass_over(self, plan: Plan) -> None:
-        for cursor, count in self._lines(plan).items():
-            cursor.at += count
-        for system in self.leading:
-            self.cursors[system.name].passes(_end_of(plan, system))
+        for system, question in self._answers(plan):
+            self.cursors[system.name].passes(_head(plan, system, question))
         self.read += len(self.leading) * plan.tokens
         self.asked += self._count(plan)
 
     def _run_plan(self, plan: Plan) -> dict[str, Session]:
         for system in self.forgetful:
-            self._ask(plan, system, system.open(plan.seed), plan.once)
-        sessions: dict[str, Session | _Failed] = {
-            system.name: system.open(plan.seed) for system in self.leading
-        }
+            self._ask(plan, system, self._opened(system, plan), plan.once)
+        sessions = {system.name: self._opened(system, plan) for system in self.leading}
         seconds = dict.fromkeys(sessions, 0.0)
         written = 0
         for step in plan.steps:
@@ -225,11 +177,11 @@ class _Runner:
                 found = self._session(system, sessions)
                 self._ask(plan, system, found, step.questions, written)
         for system in self.leading:
-            end = _end_of(plan, system)
             cursor = self.cursors[system.name]
-            if not cursor.passes(end):
-                found = sessions[system.name]
-                cursor.recorder.append(end | _ended(plan, found, seconds[system.name]))
+            if (plan.name, system.name) not in cursor.ends:
+                head = {"plan": plan.name, "key": END, "system": system.name}
+                end = self._ended(plan, sessions[system.name], seconds[system.name])
+                cursor.recorder.append(head | end)
         return {name: one for name, one in sessions.items() if not isinstance(one, _Failed)}
 
     def _session(
@@ -238,20 +190,28 @@ class _Runner:
         if not isinstance(system, Follows) or system.name in sessions:
             return sessions[system.name]
         leader = sessions[system.leader]
-        return leader if isinstance(leader, _Failed) else system.follow(leader)
+        if isinstance(leader, _Failed):
+            return leader
+        return self._kept(lambda: system.follow(leader))
+
+    def _opened(self, system: System, plan: Plan) -> Session | _Failed:
+        return self._kept(lambda: system.open(plan.seed))
 
     def _written(self, session: Session | _Failed, step: Step) -> Session | _Failed:
         if isinstance(session, _Failed):
             return session
+        return self._kept(lambda: self._write(session, step))
+
+    def _kept(self, make: Callable[[], _T]) -> _T | _Failed:
+        """What is made; in its place the failure, if the run goes on after one."""
         try:
-            self._write(session, step)
+            return make()
         except Exception as error:
             if not self.keep_going:
                 raise
-            return _Failed(_shown(error))
-        return session
+            return _Failed(f"{type(error).__name__}: {error}")
 
-    def _write(self, session: Session, step: Step) -> None:
+    def _write(self, session: Session, step: Step) -> Session:
         groups = [step.pieces[i : i + _PIECES] for i in range(0, len(step.pieces), _PIECES)]
         for number, group in enumerate(groups, start=1):
             session.write(group, step.source)
@@ -262,6 +222,13 @@ class _Runner:
             session.flush()
         self.read += step.tokens
         self.report("reading", self.read, self.tokens)
+        return session
+
+    def _ended(self, plan: Plan, session: Session | _Failed, seconds: float) -> dict[str, Any]:
+        held = session if isinstance(session, _Failed) else self._kept(lambda: session.nbytes)
+        if isinstance(held, _Failed):
+            return {"tokens": plan.tokens, "error": held.error}
+        return {"tokens": plan.tokens, "write_seconds": round(seconds, 3), "bytes": held}
 
     def _ask(
         self,
@@ -278,10 +245,7 @@ class _Runner:
         for start in range(0, len(questions), system.questions_together):
             batch = questions[start : start + system.questions_together]
             self.asked += len(batch)
-            heads = [
-                {"plan": plan.name, "seed": plan.seed, "key": one.key, "system": system.name}
-                for one in batch
-            ]
+            heads = [_head(plan, system, one) for one in batch]
             if cursor.holds(len(batch)):
                 for head in heads:
                     cursor.passes(head)
@@ -295,18 +259,19 @@ class _Runner:
     def _lines_of(
         self, session: Session | _Failed, batch: Sequence[Question], written: int
     ) -> list[dict[str, Any]]:
+        lines: list[dict[str, Any]] | _Failed
         if isinstance(session, _Failed):
-            return [_lost(question, session.error) for question in batch]
-        try:
-            return self._answered(session, batch, exact_places=session.tokens == written)
-        except Exception as error:
-            if not self.keep_going:
-                raise
-            return [_lost(question, _shown(error)) for question in batch]
+            lines = session
+        else:
+            lines = self._kept(lambda: self._answered(session, batch, written))
+        if isinstance(lines, _Failed):
+            return [_lost(question, lines.error) for question in batch]
+        return lines
 
     def _answered(
-        self, session: Session, batch: Sequence[Question], *, exact_places: bool
+        self, session: Session, batch: Sequence[Question], written: int
     ) -> list[dict[str, Any]]:
+        exact_places = session.tokens == written
         started = time.perf_counter()
         replies = self._replies(session, batch)
         seconds = (time.perf_counter() - started) / len(batch)
@@ -354,8 +319,10 @@ def _choosing(reply: Reply, question: Question) -> Reply:
     """What a system that gives no likelihoods has chosen: the option that it named first."""
     said = reply.generated or reply.text
     labels = "|".join(re.escape(one.strip()) for one in question.options)
-    found = re.search(rf"\b(?:{labels})\b", said)
-    return replace(reply, text=found[0] if found else reply.text)
+    # "A careful look shows that Segment B came first." names B: its first word is the article.
+    patterns = (rf"\b(?i:segment) ({labels})\b", rf"\b({labels})\b")
+    found = next((one for pattern in patterns if (one := re.search(pattern, said))), None)
+    return replace(reply, text=found[1] if found else reply.text)
 
 
 def _cited(reply: Reply, told: Told) -> Iterator[tuple[str, bool]]:
@@ -379,24 +346,15 @@ def _probed(
         yield "by_chance", found.by_chance
 
 
-def _end_of(plan: Plan, system: System) -> dict[str, Any]:
-    return {"plan": plan.name, "key": "end", "system": system.name}
-
-
-def _ended(plan: Plan, session: Session | _Failed, seconds: float) -> dict[str, Any]:
-    if isinstance(session, _Failed):
-        return {"tokens": plan.tokens, "error": session.error}
-    return {"tokens": plan.tokens, "write_seconds": round(seconds, 3), "bytes": session.nbytes}
+def _head(plan: Plan, system: System, question: Question) -> dict[str, Any]:
+    """What tells an answer's line from all others."""
+    return {"plan": plan.name, "seed": plan.seed, "key": question.key, "system": system.name}
 
 
 def _lost(question: Question, error: str) -> dict[str, Any]:
     """What is recorded where an answer should be: it is neither right nor wrong."""
     asked = {"kind": question.kind, "wanted": question.wanted, "distance": question.distance}
     return {**asked, "question": question.text, "error": error}
-
-
-def _shown(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
 
 
 def judged(judge: Judge, question: Question, reply: Reply) -> dict[str, Any]:

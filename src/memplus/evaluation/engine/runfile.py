@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from memplus.errors import DamagedRunError, RunMismatchError
-from memplus.errors.base import storage_error
+from memplus.errors import DamagedRunError, MemoryBusyError, RunMismatchError, UsageError
+from memplus.errors.base import storage_error, storage_errors
+from memplus.files import locked
 
-__all__ = ["RunFile", "differing_parts"]
+__all__ = ["RunFile", "alone_in", "differing_parts"]
 
 FORMAT = 1
 
@@ -61,9 +63,12 @@ class RunFile:
         parsed = []
         for number, line in enumerate(known, start=1):
             try:
-                parsed.append(dict(json.loads(line)))
-            except (ValueError, TypeError) as error:
+                found = json.loads(line)
+            except ValueError as error:
                 raise DamagedRunError(self.path, line=number) from error
+            if not isinstance(found, dict):
+                raise DamagedRunError(self.path, line=number)
+            parsed.append(found)
         differs = list(differing_parts(parsed[0], identity))
         if differs:
             raise RunMismatchError(self.path, differs=", ".join(differs))
@@ -101,6 +106,28 @@ class RunFile:
         except OSError as error:
             raise storage_error(self.path, error) from error
         self.lines.append(json.loads(text))
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Be the only process and thread that runs into a folder; it is made where it is missing.
+
+    Two of them would each add every answer, in an order that neither could go on from.
+
+    Raises:
+        UsageError: another one does.
+        StorageError: the disk refused.
+    """
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(folder / "run"))
+        except MemoryBusyError as error:
+            raise UsageError(
+                f"Another command is running into {folder}. Wait for it, or give another folder."
+            ) from error
+        yield
 
 
 def differing_parts(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[str]:

@@ -21,6 +21,7 @@ from memplus.errors import ConfigError
 from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan, Question, Step
 from memplus.evaluation.tasks.bench_task import BenchTask, Inputs, Need
+from memplus.evaluation.tasks.sizes import require_each, require_least
 
 __all__ = ["TASK_LABELS", "BabilongTask", "labels_of"]
 
@@ -105,11 +106,10 @@ class BabilongTask(BenchTask):
         """Refuse what cannot be asked.
 
         Raises:
-            ConfigError: nothing is asked, or a task that there is not.
+            ConfigError: nothing is asked, something twice, or a task that there is not.
         """
-        for name in ("lengths", "tasks"):
-            if not getattr(self, name):
-                raise ConfigError(name, value="", reason="at least one is needed")
+        require_each("lengths", self.lengths)
+        require_each("tasks", self.tasks)
         for task in self.tasks:
             if task not in TASK_LABELS:
                 raise ConfigError("tasks", value=task, reason="there are 1 to 10")
@@ -117,8 +117,7 @@ class BabilongTask(BenchTask):
             if 0 != length <= _ROOM:
                 reason = f"{_ROOM} tokens are left to the prompt; 0 is the facts alone"
                 raise ConfigError("lengths", value=length, reason=reason)
-        if self.items < 1:
-            raise ConfigError("items", value=self.items, reason="at least one is needed")
+        require_least("items", self.items)
 
     @classmethod
     def small(cls) -> Self:

@@ -7,7 +7,7 @@ reads lies in one folder of data, laid out as docs/bench.md says.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -49,7 +49,8 @@ class Inputs:
     read_prose: Callable[[], Sequence[str]]
     """Books or other running text, to tell things in."""
     digests: dict[str, str] = field(default_factory=dict)
-    """Of every file that was asked for: the run's identity."""
+    """Of every file that was asked for, and of all in a folder but what is hidden: the run's
+    identity."""
 
     def path(self, need: Need) -> Path:
         """Where a file lies.
@@ -60,8 +61,7 @@ class Inputs:
         path = self.folder / need.path
         if not path.exists():
             raise MissingDataError(path, what=need.what, licence=need.licence)
-        below = sorted(one for one in path.rglob("*") if one.is_file())
-        files = below if path.is_dir() else [path]
+        files = sorted(_below(path)) if path.is_dir() else [path]
         found = hashlib.sha256()
         for one in files:
             found.update(one.read_bytes())
@@ -94,6 +94,15 @@ class Inputs:
         found = Texts.of(taken, self.reference)
         self.digests["prose"] = found.sha256
         return found
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """The files below a folder, but for hidden ones, which no task reads: a file manager leaves
+    its own there."""
+    for one in folder.rglob("*"):
+        hidden = any(part.startswith(".") for part in one.relative_to(folder).parts)
+        if one.is_file() and not hidden:
+            yield one
 
 
 @dataclass(frozen=True)

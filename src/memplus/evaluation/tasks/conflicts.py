@@ -17,11 +17,11 @@ from typing import Any, ClassVar, Self
 
 from memplus.data.conflicts import PREAMBLE, ConflictQuestion, make_conflicts
 from memplus.data.stream import Told
-from memplus.errors import ConfigError
 from memplus.evaluation.engine.figures import Figure, pooled, shares
 from memplus.evaluation.engine.judging import Judge, contains
 from memplus.evaluation.engine.plan import Plan, Question, Step
 from memplus.evaluation.tasks.bench_task import BenchTask, Inputs
+from memplus.evaluation.tasks.sizes import require_each, require_least
 
 __all__ = ["ConflictsTask"]
 
@@ -43,6 +43,15 @@ class ConflictsTask(BenchTask):
     """Questions of one hop, and as many of two, fewer where a list is too short for that."""
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be asked.
+
+        Raises:
+            ConfigError: nothing is asked, or something twice.
+        """
+        require_least("items", self.items)
+        require_each("lengths", self.lengths, 1)
+
     @classmethod
     def small(cls) -> Self:
         """Two short lists, 20 questions of each kind about each."""
@@ -50,9 +59,6 @@ class ConflictsTask(BenchTask):
 
     def plans(self, inputs: Inputs) -> Sequence[Plan]:
         """See ``BenchTask.plans``; one for each length."""
-        for option in (self.items, *self.lengths):
-            if option < 1:
-                raise ConfigError("items or lengths", value=option, reason="it must be at least 1")
         return [self._plan(length, inputs) for length in self.lengths]
 
     def _plan(self, length: int, inputs: Inputs) -> Plan:

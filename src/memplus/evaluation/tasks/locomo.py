@@ -36,6 +36,7 @@ from memplus.evaluation.engine.figures import Figure, means, pooled, shares
 from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan, Question, Step
 from memplus.evaluation.tasks.bench_task import BenchTask, Inputs, Need
+from memplus.evaluation.tasks.sizes import require_least
 
 __all__ = ["LocomoTask"]
 
@@ -68,6 +69,17 @@ class LocomoTask(BenchTask):
     """Most questions of each category about one conversation."""
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be asked.
+
+        Raises:
+            ConfigError: nothing is asked.
+        """
+        require_least("conversations", self.conversations)
+        require_least("items", self.items)
+        if self.sessions < 0:
+            raise ConfigError("sessions", value=self.sessions, reason="0 tells all of them")
+
     @classmethod
     def small(cls) -> Self:
         """The first sessions of one conversation, 12 questions of each category."""
@@ -75,10 +87,6 @@ class LocomoTask(BenchTask):
 
     def plans(self, inputs: Inputs) -> Sequence[Plan]:
         """See ``BenchTask.plans``; one for each conversation."""
-        if self.conversations < 1 or self.items < 1:
-            raise ConfigError("items", value=self.items, reason="nothing would be asked")
-        if self.sessions < 0:
-            raise ConfigError("sessions", value=self.sessions, reason="0 tells all of them")
         found = read_locomo(inputs.path(CONVERSATIONS))[: self.conversations]
         wrong: frozenset[tuple[int, int]] = frozenset()
         if inputs.has(KNOWN_ERRORS):

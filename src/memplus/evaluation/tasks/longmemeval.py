@@ -35,13 +35,13 @@ from memplus.data.statements import (
     statement_topics,
 )
 from memplus.data.stream import Reference, RunningText, Told
-from memplus.errors import ConfigError
 from memplus.evaluation.engine.evidence_recall import PLACES, SOURCES
 from memplus.evaluation.engine.figures import Figure, best_f1, means, pooled, shares
 from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan, Question, Step
 from memplus.evaluation.tasks.bench_task import BenchTask, Inputs, Need
 from memplus.evaluation.tasks.held_out import HeldOut, statement_items
+from memplus.evaluation.tasks.sizes import require_each, require_least
 from memplus.evaluation.tasks.told import Item
 
 __all__ = ["LongMemEvalTask"]
@@ -73,6 +73,15 @@ class LongMemEvalTask(BenchTask):
     """A file of LongMemEval in the folder longmemeval of the data; empty: histories are made."""
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be asked.
+
+        Raises:
+            ConfigError: nothing is asked, or something twice.
+        """
+        require_least("items", self.items)
+        require_each("lengths", self.lengths, 1)
+
     @classmethod
     def small(cls) -> Self:
         """Two made histories, four questions of each type about each."""
@@ -80,8 +89,6 @@ class LongMemEvalTask(BenchTask):
 
     def plans(self, inputs: Inputs) -> Sequence[Plan]:
         """See ``BenchTask.plans``; one for each history."""
-        if self.items < 1:
-            raise ConfigError("items", value=self.items, reason="nothing would be asked")
         if self.file:
             what = f"one of LongMemEval's files, {self.file}"
             need = Need(f"longmemeval/{self.file}", "MIT", what)

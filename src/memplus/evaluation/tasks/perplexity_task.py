@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import fmean
 from typing import Any, ClassVar, Self
 
@@ -20,6 +21,7 @@ from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan, Question, Step
 from memplus.evaluation.engine.summary import half_width
 from memplus.evaluation.tasks.bench_task import BenchTask, Inputs
+from memplus.evaluation.tasks.sizes import require_each, require_least
 
 __all__ = ["PerplexityTask"]
 
@@ -44,6 +46,26 @@ class PerplexityTask(BenchTask):
     seeds: int = 3
     """Books: the first ones of the prose."""
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be predicted.
+
+        Raises:
+            ConfigError: nothing is, or the windows of a length reach beyond the next one.
+        """
+        for name in ("items", "window", "seeds"):
+            require_least(name, getattr(self, name))
+        require_each("lengths", self.lengths, 0)
+        for before, after in pairwise(sorted(self.lengths)):
+            if before + self.items * self.window > after:
+                raise self._too_close(before, after)
+
+    def _too_close(self, before: int, after: int) -> ConfigError:
+        reason = (
+            f"the {self.items} windows after {before} tokens reach beyond it; take fewer items, "
+            "shorter windows, or lengths that lie further apart"
+        )
+        return ConfigError("lengths", value=after, reason=reason)
+
     @classmethod
     def small(cls) -> Self:
         """Two books, six windows after 1000 and after 4000 tokens."""
@@ -53,7 +75,8 @@ class PerplexityTask(BenchTask):
         """A stream per book.
 
         Raises:
-            ConfigError: there are not so many books of that length.
+            ConfigError: there are not so many books of that length, or the sentences of one are so
+                long that the windows of a length reach beyond the next one.
         """
         lengths = sorted(self.lengths)
         need = lengths[-1] + self.items * (self.window + 200)
@@ -65,8 +88,12 @@ class PerplexityTask(BenchTask):
                 continue
             # English has four to five characters a token; ten make sure of enough.
             texts = Texts.of([text[: 10 * need]], inputs.reference)
-            if texts.tokens >= need:
-                plans.append(self._plan(texts.sentences[0], len(plans), lengths))
+            if texts.tokens < need:
+                continue
+            plan = self._plan(texts.sentences[0], len(plans), lengths)
+            # Long sentences may end a book before its last window.
+            if len(plan.once) == self.items * len(lengths):
+                plans.append(plan)
                 inputs.digests[f"prose/{len(plans)}"] = texts.sha256
         if len(plans) < self.seeds:
             reason = f"so many texts of {need} tokens are not there, {len(plans)} are"
@@ -89,7 +116,9 @@ class PerplexityTask(BenchTask):
             waiting = ahead
             windows += 1
             if windows % self.items == 0:
-                left.pop(0)
+                before = left.pop(0)
+                if left and written + _tokens(waiting) > left[0]:
+                    raise self._too_close(before, left[0])
         once = tuple(one for step in steps for one in step.questions)
         return Plan(f"book {book}", book, tuple(steps), once)
 
@@ -121,7 +150,8 @@ class PerplexityTask(BenchTask):
             middle = sum(losses) / sum(counts)
             # A ratio's spread: of what each window adds beyond its share.
             apart = [loss - middle * count for loss, count in zip(losses, counts, strict=True)]
-            spread = half_width(apart) / fmean(counts)
+            # One window says nothing of the spread.
+            spread = half_width(apart) / fmean(counts) if len(group) > 1 else 0.0
             found.append(
                 Figure(
                     kind,

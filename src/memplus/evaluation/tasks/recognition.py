@@ -15,14 +15,13 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, ClassVar, Self
 
-from memplus.config import require
-from memplus.data.notes import Note, make_notes
-from memplus.errors import ConfigError
+from memplus.data.notes import MOST_SUBJECTS, Note, make_notes
 from memplus.evaluation.engine.figures import Figure, means, shares
 from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan, Question
 from memplus.evaluation.tasks.bench_task import BenchTask, Inputs
 from memplus.evaluation.tasks.retention import NOTE
+from memplus.evaluation.tasks.sizes import require_each, require_least, require_most
 from memplus.evaluation.tasks.told import Item, Telling, told_plan
 
 __all__ = ["RecognitionTask", "share_of_right"]
@@ -49,9 +48,17 @@ class RecognitionTask(BenchTask):
     """Values to choose from."""
 
     def __post_init__(self) -> None:
-        require(self.choices > 1, "choices", self.choices, "there must be at least 2")
-        if not self.lengths:
-            raise ConfigError("lengths", value="", reason="at least one is needed")
+        """Refuse what cannot be asked.
+
+        Raises:
+            ConfigError: nothing is asked, or something twice, or more than there are
+                names for.
+        """
+        require_least("choices", self.choices, 2)
+        require_least("items", self.items)
+        require_most("items", self.items, MOST_SUBJECTS // _MADE)
+        require_least("seeds", self.seeds)
+        require_each("lengths", self.lengths, 0)
 
     @classmethod
     def small(cls) -> Self:

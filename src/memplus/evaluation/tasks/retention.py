@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
+from math import isfinite
 from random import Random
 
 from memplus.data.notes import Note, make_notes, notes_about, untold
@@ -91,7 +92,7 @@ def parse_tokens(text: str, field: str = "tokens") -> int:
         number = float(bare.removesuffix(unit)) * _UNITS[unit]
     except ValueError:
         number = -1.0
-    if number < 0 or number != int(number):
+    if not isfinite(number) or number < 0 or number != int(number):
         reason = "it must look like 500, 160k or 1M (tokens; k is a thousand)"
         raise ConfigError(field, value=text.strip(), reason=reason)
     return int(number)

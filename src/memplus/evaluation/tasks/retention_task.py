@@ -11,15 +11,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self, get_args
 
-from memplus.data.notes import make_notes
+from memplus.data.notes import MOST_SUBJECTS, make_notes
 from memplus.data.passages import PassageQuestions, Split, read_nq, read_squad
-from memplus.errors import ConfigError
 from memplus.evaluation.engine.figures import Figure, best_f1, means, pooled, shares
 from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan
 from memplus.evaluation.tasks.bench_task import BenchTask, Inputs, Need
 from memplus.evaluation.tasks.held_out import CORRECTION, HeldOut, passage_items, statement_items
 from memplus.evaluation.tasks.retention import NOTE
+from memplus.evaluation.tasks.sizes import require_each, require_least, require_most
 from memplus.evaluation.tasks.told import NEVER_TOLD, Item, told_plan
 
 __all__ = ["RetentionTask"]
@@ -30,6 +30,9 @@ NQ = Need(
     "CC BY-SA 3.0",
     "Natural Questions with gold passages",
 )
+
+_MADE = 8
+"""Notes made for each that is told, of which some are kept for thresholds and some never told."""
 
 Kind = Literal["squad", "nq", "statements", "notes"]
 
@@ -53,6 +56,20 @@ class RetentionTask(BenchTask):
     split: Split = "held_out"
     """Of SQuAD and Natural Questions."""
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be asked.
+
+        Raises:
+            ConfigError: nothing is asked, or something twice, or more notes than
+                there are names for.
+        """
+        require_least("items", self.items)
+        require_least("seeds", self.seeds)
+        require_each("lengths", self.lengths, 0)
+        require_each("kinds", self.kinds)
+        if "notes" in self.kinds:
+            require_most("items", self.items, MOST_SUBJECTS // _MADE)
+
     @classmethod
     def small(cls) -> Self:
         """Eight items of each kind, at once and 4000 tokens later."""
@@ -63,10 +80,7 @@ class RetentionTask(BenchTask):
 
         Raises:
             MissingDataError: a question set is not there.
-            ConfigError: nothing is told, or at no distance.
         """
-        if not (self.kinds and self.lengths):
-            raise ConfigError("kinds", value=self.kinds, reason="something must be told and asked")
         lengths = tuple(sorted(self.lengths))
         pool = self._pool(inputs, lengths)
         texts = inputs.texts(lengths[-1] + 20_000)
@@ -89,7 +103,7 @@ class RetentionTask(BenchTask):
         if "statements" in self.kinds:
             items += statement_items(lengths, lengths)
         if "notes" in self.kinds:
-            notes = make_notes(0, 8 * self.items, "held_out")
+            notes = make_notes(0, _MADE * self.items, "held_out")
             items += [
                 Item(NOTE, one.statement, ((one.question, (one.answer,)),), lengths, one.attribute)
                 for one in notes

@@ -18,6 +18,7 @@ from memplus.evaluation.engine.figures import Figure, means, pooled, shares
 from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan, Question, Step
 from memplus.evaluation.tasks.bench_task import BenchTask, Inputs
+from memplus.evaluation.tasks.sizes import require_each, require_least
 
 __all__ = ["RulerTask"]
 
@@ -41,6 +42,19 @@ class RulerTask(BenchTask):
     """Of ``data.ruler.KINDS``."""
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be asked.
+
+        Raises:
+            ConfigError: nothing is asked, or something twice, or a kind that there is not.
+        """
+        require_least("items", self.items)
+        require_each("lengths", self.lengths, 1)
+        require_each("kinds", self.kinds)
+        for kind in self.kinds:
+            if kind not in KINDS:
+                raise ConfigError("kinds", value=kind, reason=f"there are {', '.join(KINDS)}")
+
     @classmethod
     def small(cls) -> Self:
         """Short texts of the seven kinds that differ most, two of each."""
@@ -49,8 +63,6 @@ class RulerTask(BenchTask):
 
     def plans(self, inputs: Inputs) -> Sequence[Plan]:
         """See ``BenchTask.plans``; one for each text."""
-        if self.items < 1 or not self.lengths or not self.kinds:
-            raise ConfigError("items", value=self.items, reason="nothing would be asked")
         ruler = Ruler(inputs.texts(max(self.lengths)))
         return [
             self._plan(ruler, kind, length, index)

@@ -33,6 +33,7 @@ from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan, Question, Step
 from memplus.evaluation.engine.summary import Z, wilson
 from memplus.evaluation.tasks.bench_task import BenchTask, Inputs, Need
+from memplus.evaluation.tasks.sizes import require_each, require_least
 from memplus.evaluation.tasks.sort_wordings import (
     ENDS,
     LABELS,
@@ -96,17 +97,15 @@ class SortTask(BenchTask):
         """Refuse what cannot be asked.
 
         Raises:
-            ConfigError: nothing is asked, or something that there is not.
+            ConfigError: nothing is asked, something twice, or something that there is not.
         """
         wordings(self.wording)
         for name in ("lengths", "segments", "ends"):
-            if not getattr(self, name):
-                raise ConfigError(name, value="", reason="at least one is needed")
+            require_each(name, getattr(self, name))
         for end in self.ends:
             if end not in ENDS:
                 raise ConfigError("ends", value=end, reason=f"there are {', '.join(ENDS)}")
-        if self.items < 1:
-            raise ConfigError("items", value=self.items, reason="at least one is needed")
+        require_least("items", self.items)
 
     @classmethod
     def small(cls) -> Self:
