@@ -198,6 +198,19 @@ def test_a_folder_a_store_and_a_pipe_are_not_a_memory(tmp_path: Path) -> None:
             Memory.load(tmp_path / name, MODEL)
 
 
+def test_a_memory_takes_no_pipes_place(tmp_path: Path) -> None:
+    place, link = tmp_path / "pipe", tmp_path / "link"
+    memory = written()
+    memory.save(place)  # where it came from is looked at once more, which would wait for a writer
+    place.unlink()
+    os.mkfifo(place)
+    link.symlink_to(place)
+    for path in (place, link):
+        with pytest.raises(UsageError, match="no regular file"):
+            memory.save(path)
+    assert place.is_fifo()
+
+
 def test_weights_are_no_memory(tmp_path: Path) -> None:
     save_file({"a": torch.ones(3)}, tmp_path / "weights")
     error = refused(tmp_path / "m.mem", (tmp_path / "weights").read_bytes())
