@@ -32,7 +32,7 @@ class JournalledMemory(ShownMemory):
             writes: ids; None: all.
 
         Raises:
-            ReadOnlyMemoryError: it is closed.
+            ClosedMemoryError: it is closed.
             CorruptMemoryError: the journal was changed by somebody else.
             StorageError: the disk refused to read it.
         """
@@ -47,7 +47,7 @@ class JournalledMemory(ShownMemory):
         """The states that ``rollback`` can go back to, oldest first; the last is the present.
 
         Raises:
-            ReadOnlyMemoryError, CorruptMemoryError, StorageError: as ``texts``.
+            ClosedMemoryError, CorruptMemoryError, StorageError: as ``texts``.
         """
         with self.committing.journal() as journal:
             self._require_open()
@@ -58,7 +58,7 @@ class JournalledMemory(ShownMemory):
 
         Raises:
             ConfigError: it is no label.
-            ReadOnlyMemoryError, CorruptMemoryError, StorageError: as ``texts``.
+            ClosedMemoryError, CorruptMemoryError, StorageError: as ``texts``.
         """
         with self.committing.journal() as journal:
             self._require_open()
@@ -69,7 +69,7 @@ class JournalledMemory(ShownMemory):
 
         Raises:
             ConfigError: one is no label.
-            ReadOnlyMemoryError, CorruptMemoryError, StorageError: as ``texts``.
+            ClosedMemoryError, CorruptMemoryError, StorageError: as ``texts``.
         """
         with self.committing.journal() as journal:
             self._require_open()
