@@ -40,6 +40,7 @@ from memplus.errors import (
 from memplus.memory import tensor_file
 from memplus.memory.packing import RowKind
 from memplus.memory.tensor_file import write_tensors
+from memplus.sessions.conversation import Conversation
 from memplus.store import MemoryStore
 
 MODEL = make_mplus()
@@ -215,6 +216,27 @@ def test_weights_are_no_memory(tmp_path: Path) -> None:
     save_file({"a": torch.ones(3)}, tmp_path / "weights")
     error = refused(tmp_path / "m.mem", (tmp_path / "weights").read_bytes())
     assert isinstance(error, NotAMemoryError)
+
+
+@pytest.mark.parametrize("model", ["nano", None, MPlus], ids=str)
+def test_what_is_no_model_is_told_what_one_is(tmp_path: Path, model: Any) -> None:
+    written().save(tmp_path / "a.memory")
+    store = MemoryStore(tmp_path / "s")
+    with store.create("there", MODEL):
+        pass
+    said = f"The model is an MPlus, .* not {type(model).__name__}"
+    for door in (
+        lambda: Memory.load(tmp_path / "a.memory", model),
+        lambda: store.open("there", model),
+        lambda: store.open("there", model, write=True),
+        lambda: store.open_or_create("there", model),
+        lambda: store.create("new", model),
+        lambda: store.make("new", model),
+        lambda: Conversation(model, MODEL.new_memory()),
+    ):
+        with pytest.raises(UsageError, match=said):
+            door()
+    assert store.names() == ["there"]
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

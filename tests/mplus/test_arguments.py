@@ -159,6 +159,40 @@ def test_what_is_no_memory_cannot_be_asked(memory: Any) -> None:
             model.ask(memory, question)
 
 
+@pytest.mark.parametrize("memory", [None, 7, "m", b"m", {"a": 1}, ["m"]])
+def test_what_is_no_memory_cannot_be_written_into(memory: Any) -> None:
+    model = make_mplus()
+    for door in (
+        lambda: model.write(memory, "The gate is red."),
+        lambda: model.write(memory, ["The gate is red."]),
+        lambda: model.write_chunk(memory, PROMPTS[0]),
+        lambda: model.replay(memory, []),
+        lambda: model.compress(memory or "m", PROMPTS[0]),
+    ):
+        with pytest.raises(UsageError, match="memory must be a") as caught:
+            door()
+        assert "list of texts" not in caught.value.message
+    with pytest.raises(UsageError, match="takes a list of texts"):
+        model.write([model.new_memory()], None)  # type: ignore[call-overload]
+
+
+def test_a_memory_in_the_place_of_a_text_is_told_where_it_belongs() -> None:
+    model = make_mplus()
+    memory: Any = model.new_memory()
+    swapped: Any = "Who?"
+    for door in (
+        lambda: model.write(swapped, memory),
+        lambda: model.write([swapped], [memory]),
+        lambda: model.ask(swapped, memory),
+        lambda: model.ask([swapped], memory),
+        lambda: model.retrieve(swapped, memory),
+        lambda: model.write_chunk(PROMPTS[0], memory),  # type: ignore[arg-type]
+        lambda: model.compress(PROMPTS[0], memory),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(UsageError, match=r"memory must be a.* The memory comes first"):
+            door()
+
+
 @pytest.mark.parametrize("text", [None, 5, b"x", ["x"]])
 def test_what_is_no_text_is_refused_by_every_door(text: Any) -> None:
     model = make_mplus()
