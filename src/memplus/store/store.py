@@ -35,7 +35,7 @@ from memplus.memory.state import MemoryHost, require_host
 from memplus.store.administration import Administration, Within
 from memplus.store.blocks import Residency, read_records
 from memplus.store.container_contents import POOL
-from memplus.store.directory import MARK, Directory
+from memplus.store.directory import MARK, Directory, why_no_store
 from memplus.store.disk import Disk
 from memplus.store.erasing import take_contents
 from memplus.store.folder import Folder
@@ -123,11 +123,11 @@ class MemoryStore(Administration):
             StorageError: the system refused to look.
         """
         try:
-            there = (Path(path) / MARK).is_file()
+            missing = "" if (Path(path) / MARK).is_file() else why_no_store(Path(path))
         except OSError as error:
             raise storage_error(path, error) from error
-        if not there:
-            raise NotAStoreError(path, reason=f"it holds no file `{MARK}`")
+        if missing:
+            raise NotAStoreError(path, reason=missing)
         return cls(path, ram=ram)
 
     # Memories -----------------------------------------------------------------------------------
