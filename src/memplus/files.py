@@ -32,10 +32,12 @@ def as_path(path: object) -> Path:
     """A caller's path.
 
     Raises:
-        UsageError: it is none, or holds a character that no path can hold.
+        UsageError: it is none, is empty, or holds a character that no path can hold.
     """
     if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
         raise UsageError(f"A path is a text or a pathlib.Path, not {type(path).__name__}.")
+    if not os.fspath(path):
+        raise UsageError("The path is empty; it must name a file or a folder.")
     if "\0" in os.fspath(path):
         raise UsageError("A path cannot hold the character U+0000.")
     return Path(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from tests.fakes import (
     some_ids,
 )
 
-from memplus import MPlus
+from memplus import Memory, MemoryStore, MPlus
 from memplus.errors import ConfigError, MemoryMismatchError, UsageError
 from memplus.mplus.arguments import as_batch, check_count, per_row
 from memplus.sessions.conversation import Conversation
@@ -190,6 +191,25 @@ def test_a_memory_in_the_place_of_a_text_is_told_where_it_belongs() -> None:
         lambda: model.compress(PROMPTS[0], memory),  # type: ignore[arg-type]
     ):
         with pytest.raises(UsageError, match=r"memory must be a.* The memory comes first"):
+            door()
+
+
+def test_a_name_that_is_empty_is_told_so(tmp_path: Path) -> None:
+    model = make_mplus()
+    store = MemoryStore(tmp_path)
+    for door in (
+        lambda: MPlus.from_pretrained(""),
+        lambda: MPlus.from_pretrained("nano", base=""),
+        lambda: MPlus.from_backbone("", CONFIG),
+        lambda: model.save_pretrained(""),
+        lambda: model.new_memory().save(""),
+        lambda: Memory.load("", model),
+        lambda: MemoryStore(""),
+        lambda: MemoryStore.existing(""),
+        lambda: store.import_memory(""),
+        lambda: store.export("a", ""),
+    ):
+        with pytest.raises(UsageError, match=" is empty; it must "):
             door()
 
 

@@ -84,10 +84,12 @@ def as_name(value: Any, name: str) -> str:
     """A path or a model's name as text.
 
     Raises:
-        UsageError: it is neither.
+        UsageError: it is neither, or empty.
     """
     if isinstance(value, str | os.PathLike):
         text = os.fspath(value)
+        if text == "":
+            raise UsageError(f"{name} is empty; it must be a path or a model's name.")
         if isinstance(text, str):
             return text
     raise UsageError(f"{name} must be a path or a model's name, {_found(value)}.")

@@ -120,10 +120,12 @@ class MemoryStore(Administration):
 
         Raises:
             NotAStoreError: there is none at ``path``.
+            UsageError: ``path`` is no path.
             StorageError: the system refused to look.
         """
+        place = as_path(path)
         try:
-            missing = "" if (Path(path) / MARK).is_file() else why_no_store(Path(path))
+            missing = "" if (place / MARK).is_file() else why_no_store(place)
         except OSError as error:
             raise storage_error(path, error) from error
         if missing:
