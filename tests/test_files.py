@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import stat
 import subprocess
 import threading
@@ -138,3 +140,36 @@ def test_a_path_that_names_no_file_is_refused(path: str) -> None:
         write_aside(path, b"")
     with pytest.raises(UsageError, match="names no file"), locked(path):
         pass
+
+
+def no_files(folder: Path) -> list[Path]:
+    """A pipe, a socket, a device where the system lets one be made, and links to them."""
+    found = [folder / "pipe", folder / "socket"]
+    os.mkfifo(found[0])
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(found[1]))
+    with contextlib.suppress(PermissionError):
+        os.mknod(folder / "device", stat.S_IFCHR | 0o600, os.makedev(1, 3))
+        found.append(folder / "device")
+    links = [folder / f"link to {one.name}" for one in found]
+    for link, one in zip(links, found, strict=True):
+        link.symlink_to(one)
+    (folder / "link to a link").symlink_to(links[0])
+    return [*found, *links, folder / "link to a link"]
+
+
+def test_nothing_but_a_regular_file_is_replaced(tmp_path: Path) -> None:
+    places = no_files(tmp_path)
+    before = [(one.name, one.lstat().st_ino) for one in sorted(tmp_path.iterdir())]
+    for path in places:
+        with pytest.raises(UsageError, match="is no regular file; give another place") as caught:
+            write_aside(path, b"new")
+        assert str(path) in str(caught.value)
+    (tmp_path / "folder").mkdir()
+    with (
+        pytest.raises(UsageError, match="is a folder, where a file is needed"),
+        aside(tmp_path / "folder"),
+    ):
+        raise AssertionError("work is begun that has no place to go to")
+    (tmp_path / "folder").rmdir()
+    assert [(one.name, one.lstat().st_ino) for one in sorted(tmp_path.iterdir())] == before

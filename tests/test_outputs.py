@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
 
-from memplus.errors import ConfigError, MemplusError, NotFoundError
+from memplus.errors import ConfigError, MemplusError, NotFoundError, UsageError
 from memplus.outputs import put_text, save_picture
 
 
@@ -34,6 +35,15 @@ def test_a_link_stays_one(tmp_path: Path) -> None:
     put_text(tmp_path / "link.md", "new")
     assert (tmp_path / "link.md").is_symlink()
     assert (tmp_path / "real.md").read_text() == "new"
+
+
+def test_a_text_takes_no_pipes_place(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    for name in ("pipe", "link"):
+        with pytest.raises(UsageError, match=f"{name} is no regular file"):
+            put_text(tmp_path / name, "text")
+    assert (tmp_path / "pipe").is_fifo()
 
 
 @pytest.mark.parametrize(

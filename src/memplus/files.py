@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -31,10 +32,12 @@ def as_path(path: object) -> Path:
     """A caller's path.
 
     Raises:
-        UsageError: it is none, or holds a character that no path can hold.
+        UsageError: it is none, is empty, or holds a character that no path can hold.
     """
     if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
         raise UsageError(f"A path is a text or a pathlib.Path, not {type(path).__name__}.")
+    if not os.fspath(path):
+        raise UsageError("The path is empty; it must name a file or a folder.")
     if "\0" in os.fspath(path):
         raise UsageError("A path cannot hold the character U+0000.")
     return Path(path)
@@ -86,12 +89,13 @@ def aside(path: str | os.PathLike[str]) -> Iterator[Path]:
     files for the same place is removed once it is a day old.
 
     Raises:
-        UsageError: the path names no file, or leads into a store of memories, whose files are its
-            own.
+        UsageError: the path names no file, leads to what is none, such as a device, or leads into a
+            store of memories, whose files are its own.
         NotFoundError: the folder of ``path`` is missing.
         StorageError: the disk refused; an older file is untouched, the new one is gone.
     """
     target = _named(path)
+    _refuse_what_is_no_file(path)
     refuse_place_in_store(target)
     with storage_errors(target):  # also those that a library which writes the file has words for
         begin = f".{target.name}."
@@ -139,6 +143,22 @@ def _named(path: str | os.PathLike[str]) -> Path:
     if not given.name:
         raise UsageError(f"{os.fspath(path)!r} names no file.")
     return Path(os.path.realpath(given)) if given.is_symlink() else given
+
+
+def _refuse_what_is_no_file(path: str | os.PathLike[str]) -> None:
+    """Refuse to put a file in the place of a folder, a device, a pipe or a socket.
+
+    Raises:
+        UsageError: the path, or what it leads to, is one.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:  # nothing is there, or whoever writes there is told why not
+        return
+    if stat.S_ISDIR(mode):
+        raise UsageError(f"{os.fspath(path)} is a folder, where a file is needed.")
+    if not stat.S_ISREG(mode):
+        raise UsageError(f"{os.fspath(path)} is no regular file; give another place.")
 
 
 def refuse_place_in_store(path: Path) -> None:

@@ -25,7 +25,7 @@ def put_text(path: Path, text: str) -> None:
     Raises:
         NotFoundError, StorageError, UsageError: see ``files.aside``.
     """
-    write_aside(path.resolve(), text.encode())
+    write_aside(path, text.encode())
 
 
 def save_picture(figure: Figure, path: Path) -> None:

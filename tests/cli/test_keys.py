@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from memplus.cli.main import main
+from memplus.errors import NotAStoreError
 from memplus.server.database import ServerDatabase
 from memplus.server.keys import SCHEMA, Keys
+from memplus.store import MemoryStore
 
 
 def ran(*arguments: str) -> int:
@@ -34,6 +36,25 @@ def test_a_key_stands_alone_on_its_line_and_works(
     assert keys.holder(secret) is None
     assert ran("revoke", "ann", *place) == 2
     assert "memplus keys list" in capsys.readouterr().err
+
+
+def test_the_folder_above_a_store_is_told_from_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "data" / "store"
+    store.mkdir(parents=True)
+    monkeypatch.setenv("MEMPLUS_STORE", str(store.parent))
+    assert ran("add", "ann") == 4
+    told = " ".join(capsys.readouterr().err.split())
+    assert "its `store` is a folder." in told
+    assert "did you mean" not in told
+    MemoryStore(store)
+    for arguments in (("add", "ann"), ("list",)):
+        assert ran(*arguments) == 4
+        told = "".join(capsys.readouterr().err.split())
+        assert f"isnotastoreofmemories:its`store`isafolder(didyoumean{store}?)." in told
+    with pytest.raises(NotAStoreError, match="did you mean"):
+        MemoryStore.existing(store.parent)
 
 
 def test_as_json_every_field_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,6 +40,7 @@ from memplus.errors import (
 from memplus.memory import tensor_file
 from memplus.memory.packing import RowKind
 from memplus.memory.tensor_file import write_tensors
+from memplus.sessions.conversation import Conversation
 from memplus.store import MemoryStore
 
 MODEL = make_mplus()
@@ -198,10 +199,44 @@ def test_a_folder_a_store_and_a_pipe_are_not_a_memory(tmp_path: Path) -> None:
             Memory.load(tmp_path / name, MODEL)
 
 
+def test_a_memory_takes_no_pipes_place(tmp_path: Path) -> None:
+    place, link = tmp_path / "pipe", tmp_path / "link"
+    memory = written()
+    memory.save(place)  # where it came from is looked at once more, which would wait for a writer
+    place.unlink()
+    os.mkfifo(place)
+    link.symlink_to(place)
+    for path in (place, link):
+        with pytest.raises(UsageError, match="no regular file"):
+            memory.save(path)
+    assert place.is_fifo()
+
+
 def test_weights_are_no_memory(tmp_path: Path) -> None:
     save_file({"a": torch.ones(3)}, tmp_path / "weights")
     error = refused(tmp_path / "m.mem", (tmp_path / "weights").read_bytes())
     assert isinstance(error, NotAMemoryError)
+
+
+@pytest.mark.parametrize("model", ["nano", None, MPlus], ids=str)
+def test_what_is_no_model_is_told_what_one_is(tmp_path: Path, model: Any) -> None:
+    written().save(tmp_path / "a.memory")
+    store = MemoryStore(tmp_path / "s")
+    with store.create("there", MODEL):
+        pass
+    said = f"The model is an MPlus, .* not {type(model).__name__}"
+    for door in (
+        lambda: Memory.load(tmp_path / "a.memory", model),
+        lambda: store.open("there", model),
+        lambda: store.open("there", model, write=True),
+        lambda: store.open_or_create("there", model),
+        lambda: store.create("new", model),
+        lambda: store.make("new", model),
+        lambda: Conversation(model, MODEL.new_memory()),
+    ):
+        with pytest.raises(UsageError, match=said):
+            door()
+    assert store.names() == ["there"]
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from tests.fakes import (
     some_ids,
 )
 
-from memplus import MPlus
+from memplus import Memory, MemoryStore, MPlus
 from memplus.errors import ConfigError, MemoryMismatchError, UsageError
 from memplus.mplus.arguments import as_batch, check_count, per_row
 from memplus.sessions.conversation import Conversation
@@ -157,6 +158,59 @@ def test_what_is_no_memory_cannot_be_asked(memory: Any) -> None:
     for question in ("Who?", ["Who?"]):
         with pytest.raises(UsageError, match=r"needs a memory|must be a"):
             model.ask(memory, question)
+
+
+@pytest.mark.parametrize("memory", [None, 7, "m", b"m", {"a": 1}, ["m"]])
+def test_what_is_no_memory_cannot_be_written_into(memory: Any) -> None:
+    model = make_mplus()
+    for door in (
+        lambda: model.write(memory, "The gate is red."),
+        lambda: model.write(memory, ["The gate is red."]),
+        lambda: model.write_chunk(memory, PROMPTS[0]),
+        lambda: model.replay(memory, []),
+        lambda: model.compress(memory or "m", PROMPTS[0]),
+    ):
+        with pytest.raises(UsageError, match="memory must be a") as caught:
+            door()
+        assert "list of texts" not in caught.value.message
+    with pytest.raises(UsageError, match="takes a list of texts"):
+        model.write([model.new_memory()], None)  # type: ignore[call-overload]
+
+
+def test_a_memory_in_the_place_of_a_text_is_told_where_it_belongs() -> None:
+    model = make_mplus()
+    memory: Any = model.new_memory()
+    swapped: Any = "Who?"
+    for door in (
+        lambda: model.write(swapped, memory),
+        lambda: model.write([swapped], [memory]),
+        lambda: model.ask(swapped, memory),
+        lambda: model.ask([swapped], memory),
+        lambda: model.retrieve(swapped, memory),
+        lambda: model.write_chunk(PROMPTS[0], memory),  # type: ignore[arg-type]
+        lambda: model.compress(PROMPTS[0], memory),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(UsageError, match=r"memory must be a.* The memory comes first"):
+            door()
+
+
+def test_a_name_that_is_empty_is_told_so(tmp_path: Path) -> None:
+    model = make_mplus()
+    store = MemoryStore(tmp_path)
+    for door in (
+        lambda: MPlus.from_pretrained(""),
+        lambda: MPlus.from_pretrained("nano", base=""),
+        lambda: MPlus.from_backbone("", CONFIG),
+        lambda: model.save_pretrained(""),
+        lambda: model.new_memory().save(""),
+        lambda: Memory.load("", model),
+        lambda: MemoryStore(""),
+        lambda: MemoryStore.existing(""),
+        lambda: store.import_memory(""),
+        lambda: store.export("a", ""),
+    ):
+        with pytest.raises(UsageError, match=" is empty; it must "):
+            door()
 
 
 @pytest.mark.parametrize("text", [None, 5, b"x", ["x"]])

@@ -36,7 +36,7 @@ def test_a_memory_is_its_own_models_and_nobody_elses() -> None:
 
 def test_a_memory_of_other_sizes_is_refused_by_the_config() -> None:
     small = make_mplus(config=replace(CONFIG, short_term_tokens=18))
-    with pytest.raises(MemoryMismatchError, match="config"):
+    with pytest.raises(MemoryMismatchError, match="short_term_tokens differ"):
         small.core.check_owner(make_mplus().new_memory())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -27,6 +28,19 @@ def run(served: Served, key: str, name: str, *arguments: str) -> str:
 
 def test_every_example_is_run_by_a_test() -> None:
     assert {path.name for path in EXAMPLES.glob("*.py")} == {"langgraph_agent.py", "llm_memplus.py"}
+
+
+def test_the_servers_page_asks_the_model_that_it_serves(keyed: Served) -> None:
+    page = (EXAMPLES.parent / "docs" / "server.md").read_text()
+    assert "memplus serve --model nano " in page
+    (shown,) = re.findall(r"```python\n(from openai .*?)```", page, flags=re.DOTALL)
+    key = keyed.key("page")
+    for placeholder, given in (("http://127.0.0.1:8000", keyed.url), ("KEY", key)):
+        assert placeholder in shown
+        shown = shown.replace(placeholder, given)
+    exec(shown, {})
+    with keyed.client(key) as client:
+        assert [one.strip() for one in texts(client, "anna")] == ["My dog is called Rex."]
 
 
 @pytest.mark.long

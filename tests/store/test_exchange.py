@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,7 +12,7 @@ import pytest
 from tests.store.fakes import SMALL, FakeHost, contents, store_on
 from tests.store.test_changes import story
 
-from memplus.errors import ConfigError, CorruptMemoryError, MemoryFileError
+from memplus.errors import ConfigError, CorruptMemoryError, MemoryFileError, UsageError
 from memplus.store import MemoryStore
 from memplus.store.disk import Disk
 from memplus.store.exchange import check_files
@@ -48,6 +49,15 @@ def test_an_error_names_the_archive_and_the_file_in_it(store: MemoryStore, tmp_p
     with pytest.raises(CorruptMemoryError, match=rf"alice\.zip is damaged: in its {snapshot}"):
         store.import_memory(path, "bob")
     assert [one.id for one in store.memories()] == ["alice"]
+
+
+def test_an_export_takes_no_pipes_place(store: MemoryStore, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    for name in ("pipe", "link"):
+        with pytest.raises(UsageError, match=f"{name} is no regular file"):
+            store.export("alice", tmp_path / name)
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_a_compressed_or_short_archive_is_refused(store: MemoryStore, tmp_path: Path) -> None:

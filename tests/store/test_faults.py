@@ -12,7 +12,7 @@ import pytest
 from tests.store.fakes import SMALL, FakeHost, contents, store_on
 from tests.store.test_store import chunks
 
-from memplus.errors import ReadOnlyMemoryError, StorageError, UnknownMemoryError
+from memplus.errors import ClosedMemoryError, StorageError, UnknownMemoryError
 from memplus.store import MemoryStore, StoredMemory
 from memplus.store.disk import Disk
 
@@ -169,7 +169,7 @@ def test_a_memory_that_cannot_be_read_again_is_closed(tmp_path: Path) -> None:
     manifest.unlink()
     with pytest.raises(StorageError):
         HOST.write(memory, chunks(1, 1))
-    with pytest.raises(ReadOnlyMemoryError, match="closed"):
+    with pytest.raises(ClosedMemoryError):
         HOST.write(memory, chunks(2, 1))
     with pytest.raises(UnknownMemoryError):
         store.open("alice", HOST)

@@ -40,6 +40,15 @@ def labelled(memory: StoredMemory, label: str, source: str = "a") -> None:
         HOST.write(memory, CHUNK, source)
 
 
+def test_texts_are_asked_for_by_numbers(store: MemoryStore) -> None:
+    with store.create("alice", HOST) as memory:
+        HOST.write(memory, CHUNK, "a")
+        assert list(memory.texts([1, 7])) == [1]
+        for named in ("1", [None], [True]):
+            with pytest.raises(UsageError, match="A write is named by its number, not by"):
+                memory.texts(named)  # type: ignore[arg-type]
+
+
 def test_a_block_is_one_commit_with_its_label(store: MemoryStore, memory: StoredMemory) -> None:
     with memory.labelled("ab12"):
         HOST.write(memory, CHUNK, "a")

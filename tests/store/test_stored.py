@@ -15,7 +15,7 @@ from tests.mplus.test_writer import contents as model_contents
 from tests.store.fakes import SMALL, FakeHost, contents
 from tests.store.test_changes import story
 
-from memplus.errors import ReadOnlyMemoryError, UsageError
+from memplus.errors import ClosedMemoryError, UsageError
 from memplus.memory.state import Memory
 from memplus.store import MemoryStore, StoredMemory
 from memplus.store.limits import Limits
@@ -87,7 +87,7 @@ def test_a_closed_memory_refuses_everything_but_its_numbers(
         lambda: memory.rollback(0),
         lambda: HOST.write(memory, [[1, 2, 3, 4]]),
     ):
-        with pytest.raises(ReadOnlyMemoryError, match="it is closed"):
+        with pytest.raises(ClosedMemoryError, match="'<alice>' is closed"):
             use()
     assert memory.closed
     assert len(memory.writes) == 46
@@ -97,10 +97,12 @@ def test_a_model_refuses_a_closed_memory(tmp_path: Path) -> None:
     model = make_mplus()
     with MemoryStore(tmp_path).create("alice", model) as memory:
         model.write(memory, "The gate is red.", flush=True)
-    with pytest.raises(ReadOnlyMemoryError, match="it is closed"):
-        model.ask(memory, "Why?")
-    with pytest.raises(ReadOnlyMemoryError, match="it is closed"):
-        model.write(memory, "More.")
+    for use in (lambda: model.ask(memory, "Why?"), lambda: model.write(memory, "More.")):
+        with pytest.raises(ClosedMemoryError) as caught:
+            use()
+        assert caught.value.message == "The memory 'alice' is closed."
+        for said in ("inside the block", "open it again", "for writing with `write=True`"):
+            assert said in caught.value.hint
 
 
 LINES = 12

@@ -33,7 +33,8 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 model and memory do not match, 4 corrupt
     |   |-- UnknownMemoryError           the store holds no memory of that name
     |   |-- MemoryExistsError            the store holds one already
     |   |-- KeyExistsError               the tenant has a key of that name
-    |   |-- ReadOnlyMemoryError          opened for reading, or closed
+    |   |-- ReadOnlyMemoryError          opened for reading
+    |   |   `-- ClosedMemoryError            neither read nor changed any more
     |   |-- HistoryError                 a state that is not kept
     |   |-- NotARunError                 no folder of a training run
     |   `-- RunMismatchError             a folder holds the results of another run
@@ -167,6 +168,7 @@ from memplus.errors.server import (
     ShuttingDownError,
 )
 from memplus.errors.store import (
+    ClosedMemoryError,
     HistoryError,
     LeaseLostError,
     MemoryBusyError,
@@ -190,6 +192,7 @@ __all__ = [
     "BundleBaseMissingError",
     "BundleError",
     "ChatTemplateError",
+    "ClosedMemoryError",
     "ConfigError",
     "ConfigFileError",
     "CorruptMemoryError",

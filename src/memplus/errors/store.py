@@ -7,6 +7,7 @@ from pathlib import Path
 from memplus.errors.base import MemplusError, UsageError
 
 __all__ = [
+    "ClosedMemoryError",
     "HistoryError",
     "LeaseLostError",
     "MemoryBusyError",
@@ -37,13 +38,26 @@ class MemoryExistsError(UsageError):
 
 
 class ReadOnlyMemoryError(UsageError):
-    """A memory of a store was opened for reading, or is closed, and cannot be changed."""
+    """A memory of a store was opened for reading, or closed meanwhile, and cannot be changed."""
 
     template = "The memory {name!r} cannot be changed: {reason}."
     hint = "Open it with `MemoryStore.open(name, model, write=True)`."
 
     def __init__(self, name: str, *, reason: str) -> None:
         self._fill(name=name, reason=reason)
+
+
+class ClosedMemoryError(ReadOnlyMemoryError):
+    """A memory of a store is closed: it can be neither read nor changed any more."""
+
+    template = "The memory {name!r} is closed."
+    hint = (
+        "It closes when its `with` block ends: ask and write inside the block, or open it again "
+        "with `MemoryStore.open(name, model)`, for writing with `write=True`."
+    )
+
+    def __init__(self, name: str) -> None:
+        self._fill(name=name)
 
 
 class HistoryError(UsageError):

@@ -22,7 +22,7 @@ from memplus.memory.births import WriteBirths, computed_again
 from memplus.memory.contents import MemoryContents
 from memplus.memory.records import WriteRecord
 
-__all__ = ["Chosen", "Forgotten", "chosen_writes", "forget_rows", "sources_named"]
+__all__ = ["Chosen", "Forgotten", "chosen_writes", "forget_rows", "sources_named", "write_ids"]
 
 
 @dataclass(frozen=True)
@@ -67,15 +67,25 @@ def chosen_writes(
         ids |= {record.id for record in memory.writes if record.source in names and record.tokens}
         tail = bool(memory.tail) and memory.tail_source in names
     if write is not None:
-        given = set(write) if isinstance(write, Iterable) else {write}
-        for one in given:
-            if not isinstance(one, int) or isinstance(one, bool):
-                raise UsageError(f"A write is named by its number, not by {one!r}.")
+        given = write_ids(write)
         unknown = sorted(one for one in given if not 1 <= one <= len(memory.writes))
         if unknown:
             raise UsageError(f"There is no write {unknown[0]}; there are {len(memory.writes)}.")
         ids |= given
     return Chosen(ids, tail)
+
+
+def write_ids(write: int | Iterable[int]) -> set[int]:
+    """Ids of writes as a caller gives them.
+
+    Raises:
+        UsageError: something else is among them.
+    """
+    given = set(write) if isinstance(write, Iterable) else {write}
+    for one in given:
+        if not isinstance(one, int) or isinstance(one, bool):
+            raise UsageError(f"A write is named by its number, not by {one!r}.")
+    return given
 
 
 def sources_named(known: Collection[str], source: str) -> set[str]:

@@ -100,8 +100,8 @@ class _Header(Fields):
 def save_contents(memory: MemoryContents, path: str | os.PathLike[str]) -> None:
     """Write a memory to ``path``; see ``Memory.save``."""
     path = as_path(path)
-    _refuse_changed(memory, path)
     with aside(path) as temporary:
+        _refuse_changed(memory, path)
         digest = write_tensors(temporary, _tensors(memory), _header(memory))
         _refuse_changed(memory, path)
     memory.saved = SavedFile(path.absolute(), digest)

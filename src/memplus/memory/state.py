@@ -26,7 +26,7 @@ from memplus.memory.records import MemoryOwner, NewRows, Passage
 from memplus.memory.undoing import uninterrupted
 from memplus.memory.written_text import WrittenText
 
-__all__ = ["Memory", "MemoryHost"]
+__all__ = ["Memory", "MemoryHost", "require_host"]
 
 
 class Memory(MemoryContents):
@@ -176,7 +176,9 @@ class Memory(MemoryContents):
             MemoryMismatchError: another model, adapter or config wrote it.
             NotAMemoryError, CorruptMemoryError, MemoryVersionError: the file cannot be used.
             NotFoundError, StorageError: it is not there, or cannot be read.
+            UsageError: ``model`` is none, such as a model's name.
         """
+        require_host(model)
         memory = model.new_memory()
         load_contents(memory, path, model.new_rows)
         return memory
@@ -234,3 +236,17 @@ class MemoryHost(MemoryOwner, Protocol):
     def replay(self, memory: Memory, passages: Sequence[tuple[str, Passage]]) -> None:
         """Write passages (source, what is said) again, one chunk each."""
         ...
+
+
+def require_host(model: object) -> None:
+    """Refuse what is no model where one is due.
+
+    Raises:
+        UsageError: such as a model's name.
+    """
+    # Not by the protocol: to look at all that it lists takes a digest of the weights.
+    if isinstance(model, type) or not callable(getattr(model, "new_memory", None)):
+        raise UsageError(
+            'The model is an MPlus, such as MPlus.from_pretrained("nano"), '
+            f"not {type(model).__name__}."
+        )

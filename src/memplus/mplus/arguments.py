@@ -28,6 +28,8 @@ __all__ = [
     "check_count",
     "check_frequencies",
     "check_labels",
+    "check_memories",
+    "check_memory",
     "check_positions",
     "check_room",
     "check_vocabulary",
@@ -82,10 +84,12 @@ def as_name(value: Any, name: str) -> str:
     """A path or a model's name as text.
 
     Raises:
-        UsageError: it is neither.
+        UsageError: it is neither, or empty.
     """
     if isinstance(value, str | os.PathLike):
         text = os.fspath(value)
+        if text == "":
+            raise UsageError(f"{name} is empty; it must be a path or a model's name.")
         if isinstance(text, str):
             return text
     raise UsageError(f"{name} must be a path or a model's name, {_found(value)}.")
@@ -234,17 +238,50 @@ def per_row(memory: Any, batch: int, rows: str = "prompts") -> list[Memory]:
     """
     if memory is None:
         return []
+    check_memories(memory)
     if isinstance(memory, Memory):
         return [memory] * batch
-    if isinstance(memory, str | bytes) or not isinstance(memory, Sequence):
-        raise UsageError(f"memory must be a Memory or a list of them, {_found(memory)}.")
     memories = list(memory)
-    for one in memories:
-        if not isinstance(one, Memory):
-            raise UsageError(f"memory must be a list of memories, {_found(one)} among them.")
     if len(memories) != batch:
         raise UsageError(f"{len(memories)} memories were given for {batch} {rows}.")
     return memories
+
+
+def check_memory(memory: Any, beside: Any = None) -> None:
+    """Refuse what is no memory.
+
+    Args:
+        memory: what was given for it.
+        beside: the argument behind it.
+
+    Raises:
+        UsageError: with what it is.
+    """
+    if not isinstance(memory, Memory):
+        raise UsageError(f"memory must be a Memory, {_found(memory)}.{_order(beside)}")
+
+
+def check_memories(memory: Any, beside: Any = None) -> None:
+    """Refuse what is neither a memory nor a list of them; arguments as of ``check_memory``.
+
+    Raises:
+        UsageError: with what it is.
+    """
+    if isinstance(memory, Memory):
+        return
+    order = _order(beside)
+    if isinstance(memory, str | bytes) or not isinstance(memory, Sequence):
+        raise UsageError(f"memory must be a Memory or a list of them, {_found(memory)}.{order}")
+    for one in memory:
+        if not isinstance(one, Memory):
+            raise UsageError(f"memory must be a list of memories, {_found(one)} among them.{order}")
+
+
+def _order(beside: Any) -> str:
+    """What to say where the memory stands in the place of the next argument."""
+    listed = beside if isinstance(beside, list | tuple) else [beside]
+    swapped = any(isinstance(one, Memory) for one in listed)
+    return " The memory comes first, then what it is given." if swapped else ""
 
 
 def _found(value: Any) -> str:

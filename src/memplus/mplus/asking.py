@@ -16,7 +16,7 @@ from torch import Tensor
 
 from memplus.errors import ConfigError, EmptyTextError, UsageError
 from memplus.memory.state import Memory
-from memplus.mplus.arguments import Memories, check_count, per_row
+from memplus.mplus.arguments import Memories, check_count, check_memories, check_memory, per_row
 from memplus.mplus.core import Core
 from memplus.mplus.encoding import encode_within
 from memplus.mplus.evidence import Evidence, Retrieved, Seen, Watch, ranked, retrieved_writes
@@ -99,9 +99,11 @@ class Asker:
         least = self.core.prompt.min_confidence if min_confidence is None else min_confidence
         if isinstance(least, bool) or not isinstance(least, int | float) or not 0 <= least <= 1:
             raise ConfigError("min_confidence", value=least, reason="it is not in 0 to 1")
+        if memory is not None:
+            check_memories(memory, questions)
+        _require_list(questions)
         if stream is not None and len(questions) != 1:
             raise UsageError("Only the answer to a single question is streamed.")
-        _require_list(questions)
         memories = _per_question(memory, questions)
         prompts = [self.encode(question) for question in questions]
         count = self.longest(max_new_tokens)
@@ -208,9 +210,8 @@ class Asker:
 
     def retrieve(self, memory: Memory, question: str) -> list[Retrieved]:
         """See ``MPlus.retrieve``."""
+        check_memory(memory, question)
         ids = torch.tensor([self.encode(question)], device=self.core.device)
-        if not isinstance(memory, Memory):
-            raise UsageError(f"What is asked must be a Memory, not {type(memory).__name__}.")
         with self.core.reading(memory):
             return retrieved_writes(memory, self.reader.prefill(ids, memory))
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from memplus.memory.packing import RowKind
 from memplus.memory.records import NewRows, Passage
 from memplus.memory.state import Memory
-from memplus.mplus.arguments import Memories, as_batch
+from memplus.mplus.arguments import Memories, as_batch, check_memory
 from memplus.mplus.asking import Answer
 from memplus.mplus.evidence import Retrieved
 from memplus.mplus.pretrained import Pretrained
@@ -111,7 +111,8 @@ class MPlus(Pretrained):
 
         Raises:
             EmptyTextError: nothing to write.
-            UsageError: what was given is no text and no token ids, or not one per memory.
+            UsageError: what was given is no memory, no text and no token ids, or not one text for
+                each memory.
             BudgetError: it would outgrow ``max_bytes``; nothing was written.
             MemoryMismatchError: the memory is another model's.
         """
@@ -154,6 +155,7 @@ class MPlus(Pretrained):
             TailError: the memory has a tail.
             UsageError: ``drop`` does not fit.
         """
+        check_memory(memory, input_ids)
         self._writer.chunk(memory, as_batch(input_ids), drop)
 
     def compress(self, memory: Memory | None, input_ids: Tensor) -> Tensor:
@@ -168,6 +170,8 @@ class MPlus(Pretrained):
         Returns:
             [L, K, d] (fewer rows where memory and chunk together have fewer than K).
         """
+        if memory is not None:
+            check_memory(memory, input_ids)
         core, ids = self.core, as_batch(input_ids)
         core.check_ids(ids)
         core.check_chunk(ids.shape[1])

@@ -187,7 +187,7 @@ class Pretrained(Properties):
             raise UsageError(f"config must be a MemoryConfig, not {type(config).__name__}.")
         placed, origin, why = place(dtype, device, options), None, ""
         if isinstance(model, str | os.PathLike):
-            origin = locate_backbone(os.fspath(model), placed.hub)
+            origin = locate_backbone(as_name(model, "model"), placed.hub)
             path = origin.path
             if is_memory_checkpoint(path):
                 reason = "it has a memory already; load it with MPlus.from_pretrained"

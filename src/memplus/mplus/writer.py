@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from memplus.memory.guards import holding, writing
 from memplus.memory.records import NewRows, Passage, WriteRecord
 from memplus.memory.state import Memory
 from memplus.memory.undoing import uninterrupted
+from memplus.mplus.arguments import check_memories, check_memory
 from memplus.mplus.core import Core
 from memplus.passes.finite import require_finite
 
@@ -110,10 +111,9 @@ class Writer:
         progress: Callable[[int, int], None] | None = None,
     ) -> list[Receipt]:
         """See ``MPlus.write``."""
-        if isinstance(texts, str | bytes | os.PathLike):
+        check_memories(memories, texts)
+        if isinstance(texts, bytes | str) or not isinstance(texts, Collection):
             raise UsageError("A list of memories takes a list of texts, one for each.")
-        if not all(isinstance(memory, Memory) for memory in memories):
-            raise UsageError("Text is written into memories, as model.new_memory() makes them.")
         sources = _source_names(source, len(memories))
         if not len(memories) == len(texts) == len(sources):
             raise UsageError(
@@ -145,6 +145,7 @@ class Writer:
 
     def replay(self, memory: Memory, passages: Sequence[tuple[str, Passage]]) -> None:
         """See ``MPlus.replay``."""
+        check_memory(memory)
         with writing([memory]):
             self.core.check_owner(memory)
             with _committing([memory]):

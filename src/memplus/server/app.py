@@ -10,7 +10,6 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
@@ -55,13 +54,6 @@ def create_app(services: Services) -> FastAPI:
         app.include_router(router)
     app.router.routes.append(Route("/mcp", endpoint, methods=["POST"]))
     settings = services.settings
-    if settings.allowed_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=list(settings.allowed_origins),
-            allow_methods=["*"],
-            allow_headers=["*"],
-        )
     app.add_middleware(HostsMiddleware, allowed_hosts=settings.allowed_hosts)
     app.add_middleware(BoundsMiddleware, services=services)
     if settings.traces:
@@ -88,9 +80,13 @@ async def _failed(request: Request, error: Exception) -> JSONResponse:
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
     """What the framework found wrong with a request; what was sent is not repeated."""
     assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    param = ".".join(_place(first["loc"], error.body)) or None
     request.scope[CODE] = "invalid"
+    first = error.errors()[0]
+    # Bytes are what came without the header: nobody has looked at what they hold.
+    if isinstance(error.body, bytes | str | list) and first["type"] != "json_invalid":
+        wanted = "Send the body as a JSON object, with `Content-Type: application/json`."
+        return _answer(RequestFault.invalid(wanted).fault)
+    param = ".".join(_place(first["loc"], error.body)) or None
     return _answer(RequestFault.invalid(f"{param or 'The body'}: {first['msg']}.", param).fault)
 
 

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from memplus.server.faults import Fault, RequestFault, fault_of
 from memplus.server.measured import METER, Meter
+from memplus.server.origins import with_origins
 from memplus.server.principals import Principal
 from memplus.server.recent import RecentRequest
 
@@ -33,6 +34,8 @@ ROUTE = "memplus.route"
 """Where a request's scope holds its route, where it is none of the framework's."""
 CODE = "memplus.code"
 """Where a request's scope holds the code of the error that it ended with."""
+_REQUEST = "memplus.request"
+"""Where a request's scope holds what bounds it."""
 _IMPORT = "/v1/memories:import"
 ALWAYS = {"/health", "/ready", "/version", "/metrics"}
 """Answered whatever else goes on."""
@@ -54,6 +57,7 @@ class BoundsMiddleware:
     def __init__(self, app: ASGIApp, services: Services) -> None:
         self.app = app
         self.services = services
+        self._with_origins = with_origins(self._bounded, services.settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -62,29 +66,30 @@ class BoundsMiddleware:
             return
         request = _Bounded(scope, receive, send, self.services)
         scope["request_id"] = request.id
-        refusal = self._refusal(scope, request)
-        if refusal is not None:
-            scope[CODE] = refusal.code
-            await JSONResponse(refusal.body, refusal.status, headers=refusal.headers)(
-                scope, receive, request.send
-            )
-            request.end()
-            return
-        self.services.running_requests += 1
+        scope[_REQUEST] = request
         METER.set(request.meter)
         try:
-            await self.app(scope, request.receive, request.send)
+            await self._with_origins(scope, request.receive, request.send)
+        finally:
+            request.end()
+
+    async def _bounded(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request that has an id."""
+        request: _Bounded = scope[_REQUEST]
+        refusal = self._refusal(scope, request)
+        if refusal is not None:
+            await _tell(refusal, scope, receive, send)
+            return
+        self.services.running_requests += 1
+        try:
+            await self.app(scope, receive, send)
         except Exception as error:
             if request.status:  # its answer breaks off, which tells the client
                 raise
-            fault = fault_of(error)
-            scope[CODE] = fault.code
             _FAILURES.error("request %s failed", request.id, exc_info=error)
-            answer = JSONResponse(fault.body, fault.status, headers=fault.headers)
-            await answer(scope, receive, request.send)
+            await _tell(fault_of(error), scope, receive, send)
         finally:
             self.services.running_requests -= 1
-            request.end()
 
     def _refusal(self, scope: Scope, request: _Bounded) -> Fault | None:
         if scope["path"] in ALWAYS:
@@ -157,6 +162,11 @@ class _Bounded:
                 self.id, self.came, method, route, self.status, code, seconds, who.key
             )
             self.services.tally.answered(who, self.meter.tokens, kept)
+
+
+async def _tell(fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
+    scope[CODE] = fault.code
+    await JSONResponse(fault.body, fault.status, headers=fault.headers)(scope, receive, send)
 
 
 def request_id(given: bytes) -> str:

@@ -33,6 +33,7 @@ from memplus.server.wire.tools import (
     Search,
     SearchMemories,
     States,
+    text_place,
 )
 from memplus.server.wire.writes import Answered, AskRequest, Found, SearchRequest, Written
 
@@ -158,7 +159,7 @@ async def _search_any(caller: Caller, given: Search) -> Hits:
 
 
 async def _fetch(caller: Caller, given: Fetch) -> Fetched:
-    name, _, number = given.id.rpartition("/")
+    name, number = text_place(given.id)
     if not name or not _NUMBER.fullmatch(number):
         raise UsageError("There is no text of that id; search gives ids.")
     write = int(number)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from memplus.errors import EmptyTextError
-from memplus.memory.state import Memory
+from memplus.memory.state import Memory, require_host
 from memplus.memory.written_text import require_text
 from memplus.mplus.streaming import Pieces, Stream
 from memplus.sessions.interrupt import stoppable
@@ -52,11 +52,15 @@ class Conversation:
         memory: takes in what leaves the window.
         window: tokens of recent turns that stay text.
         source: under which turns are written.
+
+    Raises:
+        UsageError: ``model`` is none.
     """
 
     def __init__(
         self, model: MPlus, memory: Memory, *, window: int = 256, source: str = "chat"
     ) -> None:
+        require_host(model)
         self.model = model
         self.memory = memory
         self.window = window

@@ -257,11 +257,12 @@ class Administration(Told):
             MemoryExistsError: there is one of that name.
             MemoryBusyError: another process is making one.
             NotAnExportError: it is not an exported memory.
+            UsageError: ``path`` is no path.
             CorruptMemoryError, MemoryVersionError, StorageError.
         """
         directory = self._directory
         with directory.named_errors(), directory.made_aside() as folder:
-            manifest = import_files(Path(path), name, folder)
+            manifest = import_files(as_path(path), name, folder)
             with directory.lock(manifest.id, wait):
                 self.require_new(manifest.id)
                 with within():

@@ -33,7 +33,7 @@ from memplus.store.locks import Lock, alone, shared
 from memplus.store.manifest import Manifest, named_in
 from memplus.store.transit import ARRIVING, MOVED, clear_copy, end_move, leave, recall
 
-__all__ = ["MARK", "Directory"]
+__all__ = ["MARK", "Directory", "why_no_store"]
 
 MARK = "store"
 """The file that makes a directory a store."""
@@ -69,6 +69,8 @@ class Directory:
 
     def _open(self) -> None:
         mark = self.path / MARK
+        if mark.is_dir():
+            raise NotAStoreError(self.path, reason=why_no_store(self.path))
         try:
             with read(mark) as file:
                 content = json.loads(file.read())
@@ -345,3 +347,16 @@ def _hashed(name: str) -> str:
         reason = f"a memory's name has 1 to {_LONGEST_ID} printable characters"
         raise ConfigError("id", value=name, reason=reason)
     return hashlib.sha256(name.encode()).hexdigest()[:40]
+
+
+def why_no_store(path: Path) -> str:
+    """What a directory without a store's mark has in its place.
+
+    Raises:
+        OSError: the system refused to look.
+    """
+    mark = path / MARK
+    if not mark.is_dir():
+        return f"it holds no file `{MARK}`"
+    meant = f" (did you mean {mark}?)" if (mark / MARK).is_file() else ""
+    return f"its `{MARK}` is a folder{meant}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 
+from memplus.memory.forgetting import write_ids
 from memplus.memory.written_text import WrittenText
 from memplus.store.committing import Committing
 from memplus.store.history import (
@@ -32,11 +33,12 @@ class JournalledMemory(ShownMemory):
             writes: ids; None: all.
 
         Raises:
-            ReadOnlyMemoryError: it is closed.
+            UsageError: what is given for ids is none.
+            ClosedMemoryError: it is closed.
             CorruptMemoryError: the journal was changed by somebody else.
             StorageError: the disk refused to read it.
         """
-        asked = range(1, len(self.writes) + 1) if writes is None else set(writes)
+        asked = range(1, len(self.writes) + 1) if writes is None else write_ids(writes)
         there = (one for one in asked if 1 <= one <= len(self.writes))
         wanted = {one for one in there if self.writes[one - 1].tokens}
         with self.committing.journal() as journal:
@@ -47,7 +49,7 @@ class JournalledMemory(ShownMemory):
         """The states that ``rollback`` can go back to, oldest first; the last is the present.
 
         Raises:
-            ReadOnlyMemoryError, CorruptMemoryError, StorageError: as ``texts``.
+            ClosedMemoryError, CorruptMemoryError, StorageError: as ``texts``.
         """
         with self.committing.journal() as journal:
             self._require_open()
@@ -58,7 +60,7 @@ class JournalledMemory(ShownMemory):
 
         Raises:
             ConfigError: it is no label.
-            ReadOnlyMemoryError, CorruptMemoryError, StorageError: as ``texts``.
+            ClosedMemoryError, CorruptMemoryError, StorageError: as ``texts``.
         """
         with self.committing.journal() as journal:
             self._require_open()
@@ -69,7 +71,7 @@ class JournalledMemory(ShownMemory):
 
         Raises:
             ConfigError: one is no label.
-            ReadOnlyMemoryError, CorruptMemoryError, StorageError: as ``texts``.
+            ClosedMemoryError, CorruptMemoryError, StorageError: as ``texts``.
         """
         with self.committing.journal() as journal:
             self._require_open()

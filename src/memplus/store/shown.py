@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from memplus.errors import ReadOnlyMemoryError, UsageError
+from memplus.errors import ClosedMemoryError, UsageError
 from memplus.memory.state import Memory
 from memplus.store.keeper import Keeper
 
@@ -30,7 +30,7 @@ class ShownMemory(Memory):
 
     def _require_open(self) -> None:
         if self.closed:
-            raise ReadOnlyMemoryError(self.id, reason="it is closed")
+            raise ClosedMemoryError(self.id)
 
     @property
     def nbytes(self) -> int:

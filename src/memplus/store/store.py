@@ -31,11 +31,11 @@ from memplus.errors.base import storage_error
 from memplus.files import as_path
 from memplus.memory.mismatch import mismatch, written_dtype
 from memplus.memory.packing import RowKind, require_kind
-from memplus.memory.state import MemoryHost
+from memplus.memory.state import MemoryHost, require_host
 from memplus.store.administration import Administration, Within
 from memplus.store.blocks import Residency, read_records
 from memplus.store.container_contents import POOL
-from memplus.store.directory import MARK, Directory
+from memplus.store.directory import MARK, Directory, why_no_store
 from memplus.store.disk import Disk
 from memplus.store.erasing import take_contents
 from memplus.store.folder import Folder
@@ -120,14 +120,16 @@ class MemoryStore(Administration):
 
         Raises:
             NotAStoreError: there is none at ``path``.
+            UsageError: ``path`` is no path.
             StorageError: the system refused to look.
         """
+        place = as_path(path)
         try:
-            there = (Path(path) / MARK).is_file()
+            missing = "" if (place / MARK).is_file() else why_no_store(place)
         except OSError as error:
             raise storage_error(path, error) from error
-        if not there:
-            raise NotAStoreError(path, reason=f"it holds no file `{MARK}`")
+        if missing:
+            raise NotAStoreError(path, reason=missing)
         return cls(path, ram=ram)
 
     # Memories -----------------------------------------------------------------------------------
@@ -157,8 +159,10 @@ class MemoryStore(Administration):
         Raises:
             MemoryExistsError: there is one of that name.
             MemoryBusyError: another process is making one.
+            UsageError: ``model`` is none.
             StorageError.
         """
+        require_host(model)
         self.require_new(name)
         start = _Start(seed, max_bytes, rows)
         with self._writing(name, wait, lambda: self._make(name, model, start)) as right:
@@ -184,8 +188,9 @@ class MemoryStore(Administration):
                 other process may make one.
 
         Raises:
-            MemoryExistsError, MemoryBusyError, StorageError: see ``create``.
+            MemoryExistsError, MemoryBusyError, UsageError, StorageError: see ``create``.
         """
+        require_host(model)
         self.require_new(name)
         start = _Start(seed, max_bytes, rows)
         with self._directory.lock(name, 0.0):
@@ -212,7 +217,9 @@ class MemoryStore(Administration):
         Raises:
             MemoryBusyError: another writer is at work.
             MemoryMismatchError, CorruptMemoryError, MemoryVersionError, StorageError: see ``open``.
+            UsageError: ``model`` is none.
         """
+        require_host(model)
         start = _Start(seed, max_bytes, rows)
 
         def make() -> None:
@@ -295,8 +302,10 @@ class MemoryStore(Administration):
             UnknownMemoryError: there is none of that name.
             MemoryBusyError: another writer is at work.
             MemoryMismatchError: another model, adapter, tokenizer or config wrote it.
+            UsageError: ``model`` is none.
             CorruptMemoryError, MemoryVersionError, StorageError.
         """
+        require_host(model)
         if name not in self._directory:
             raise UnknownMemoryError(name, store=self.path)
         if not write:

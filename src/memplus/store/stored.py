@@ -74,7 +74,7 @@ class StoredMemory(JournalledMemory):
         """Refuse to read rows that cannot be used.
 
         Raises:
-            ReadOnlyMemoryError: it is closed.
+            ClosedMemoryError: it is closed.
             MemoryMismatchError: the weights that made them are gone.
         """
         self._require_open()
@@ -86,7 +86,7 @@ class StoredMemory(JournalledMemory):
         It stays usable when this one is closed. ``MemoryStore.fork`` makes one on the disk.
 
         Raises:
-            ReadOnlyMemoryError: it is closed.
+            ClosedMemoryError: it is closed.
         """
         with self.guards.state:
             self._require_open()
@@ -96,7 +96,7 @@ class StoredMemory(JournalledMemory):
         """Save as one file outside of the store; see ``Memory.save``.
 
         Raises:
-            ReadOnlyMemoryError: it is closed.
+            ClosedMemoryError: it is closed.
         """
         with self.guards.state:
             self._require_open()
@@ -182,7 +182,7 @@ class StoredMemory(JournalledMemory):
         """Refuse a write before any work is done.
 
         Raises:
-            ReadOnlyMemoryError: it was opened for reading, or is closed.
+            ReadOnlyMemoryError: it was opened for reading, or is closed (``ClosedMemoryError``).
             StorageError: the disk refused an earlier write whose call had returned already.
             LeaseLostError: another writer has taken the memory over; it is closed.
         """

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from pydantic import AliasChoices
 
 from memplus.server.database import ServerDatabase
 from memplus.server.keys import Keys
@@ -12,6 +13,8 @@ from memplus.server.principals import Principal
 from memplus.server.ray.carried import CarriedRequest
 from memplus.server.ray.destinations import Destinations
 from memplus.server.settings import ServerSettings
+from memplus.server.tools import SEARCH_AND_FETCH, TOOLS
+from memplus.server.wire.tools import memory_of
 
 
 def request(
@@ -25,6 +28,25 @@ def request(
 
 
 CHAT = "/v1/chat/completions"
+
+
+def called(tool: str, **arguments: object) -> dict[str, Any]:
+    return {"method": "tools/call", "params": {"name": tool, "arguments": arguments}}
+
+
+def test_a_tool_means_the_memory_to_which_its_call_is_brought() -> None:
+    kinds = {tool.name: tool.takes for tool in (*TOOLS, *SEARCH_AND_FETCH)}
+    whole = {"text": "t", "query": "q", "question": "q"}
+    for name, kind in kinds.items():
+        if "memory" not in kind.model_fields:
+            continue
+        choices = kind.model_fields["memory"].validation_alias
+        assert isinstance(choices, AliasChoices)
+        for alias in choices.choices:
+            for others in ({}, {"name": "last"}):
+                arguments = whole | others | {str(alias): "notes"}
+                means = kind.model_validate(arguments).memory  # type: ignore[attr-defined]
+                assert memory_of(name, arguments) == means == "notes"
 
 
 def test_every_way_to_name_a_memory_leads_to_one_place(database: ServerDatabase) -> None:
@@ -46,7 +68,14 @@ def test_every_way_to_name_a_memory_leads_to_one_place(database: ServerDatabase)
         ("/v1/responses", {"model": "nano"}, {"x_memory_id": "notes"}),
         ("/v1/completions", {"model": "nano"}, {"key": bound}),
         (CHAT, {}, {"key": gateway, "x_openwebui_user_id": "notes"}),
-        ("/mcp", {"params": {"arguments": {"memory": "notes"}}}, {}),
+        ("/mcp", called("ask_memory", memory="notes"), {}),
+        ("/mcp", called("add_memory", user_id="notes"), {}),
+        ("/mcp", called("get_memory", name="notes", id="notes"), {}),
+        ("/mcp", called("forget", source="s", namespace="notes", id="other"), {}),
+        ("/mcp", called("fetch", id="notes/3"), {}),
+        ("/mcp", called("search", query="?", id="other"), {"x_memory_id": "notes"}),
+        ("/mcp", called("ask_memory", memory=None, id="other"), {"key": bound}),
+        ("/mcp", called("ask_memory"), {"key": bound, "x_memory_id": "other"}),
         ("/mcp", {"params": {}}, {"x_memory_id": "notes"}),
         ("/mcp", {"method": "tools/call"}, {"key": bound}),
     ]

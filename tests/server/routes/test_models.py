@@ -17,6 +17,8 @@ def test_memories_are_listed_as_models_where_they_are_asked_for(
             listed = client.get("/v1/models", params={"memories": "true"}).json()["data"]
             assert [model["id"] for model in listed] == ["nano", "nano@notes"]
             assert client.get("/v1/models").json()["data"] == listed[:1]
+            behind = client.get("/v1/models/", params={"memories": "true"})
+            assert behind.json()["data"] == listed
             assert client.get("/v1/models/nano@notes").json() == listed[1]
             for name in ("nano@secret", "nano@acme/secret", "other@notes"):
                 answer = client.get(f"/v1/models/{name}")

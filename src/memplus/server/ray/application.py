@@ -23,6 +23,7 @@ from starlette.types import Message
 from memplus.server.beside import SCHEMA
 from memplus.server.database import ServerDatabase
 from memplus.server.keys import Keys
+from memplus.server.origins import with_origins
 from memplus.server.ray.carried import CarriedRequest
 from memplus.server.ray.deployment import Deployed, deployed_from
 from memplus.server.ray.destinations import Destinations
@@ -100,7 +101,7 @@ class IngressDeployment:
             body_bytes=settings.body_bytes,
             wait_seconds=settings.wait_seconds,
         )
-        return Starlette(routes=[Mount("/", forwarding)])
+        return Starlette(routes=[Mount("/", with_origins(forwarding, settings))])
 
     async def _hand(
         self, request: CarriedRequest, session: str

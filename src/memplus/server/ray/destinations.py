@@ -26,6 +26,7 @@ from memplus.server.ray.carried import CarriedRequest
 from memplus.server.settings import ServerSettings
 from memplus.server.wire.fields import Named
 from memplus.server.wire.sound import require_sound
+from memplus.server.wire.tools import memory_of
 
 __all__ = ["Destinations"]
 
@@ -66,9 +67,9 @@ class Destinations:
             asked = parse_qs(request.query).get("id", [""])[0]
             return asked or _text(body, "id") if named in ("", ":import") else named
         if request.path == "/mcp":
-            arguments = _within(_within(body, "params"), "arguments")
-            given = _text(arguments, "memory") or told(headers, "x-memory-id")
-            return given.strip() or who.bound
+            call = _within(body, "params")
+            given = memory_of(_text(call, "name"), _within(call, "arguments"))
+            return given.strip() or who.bound or told(headers, "x-memory-id")
         with suppress(RequestFault):
             return named_memory(who, headers, self._names(who, body), self._secret) or ""
         return ""

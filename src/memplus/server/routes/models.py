@@ -16,6 +16,7 @@ router = APIRouter(prefix="/v1/models", tags=["models"])
 
 
 @router.get("")
+@router.get("/", include_in_schema=False)  # which would be a model without a name
 async def models(services: Served, who: Who, *, memories: bool = False) -> dict[str, Any]:
     """All of them; with ``memories=true`` also ``MODEL@MEMORY`` for each memory of the key."""
     names = [services.model_name]

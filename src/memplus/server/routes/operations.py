@@ -15,12 +15,14 @@ router = APIRouter(tags=["operations"])
 
 
 @router.get("/health")
+@router.head("/health", include_in_schema=False)
 async def health() -> dict[str, str]:
     """Alive."""
     return {"status": "ok"}
 
 
 @router.get("/ready")
+@router.head("/ready", include_in_schema=False)
 async def ready(services: Served) -> JSONResponse:
     """200 with the model loaded and the store writable; 503 with the reason otherwise."""
     state = services.state
@@ -30,6 +32,7 @@ async def ready(services: Served) -> JSONResponse:
 
 
 @router.get("/version")
+@router.head("/version", include_in_schema=False)
 async def version(services: Served) -> dict[str, str]:
     """Of the server and its model."""
     return {"version": memplus.__version__, "model": services.model_name}

@@ -49,6 +49,7 @@ _FILES = _files()
 
 
 @router.get("/")
+@router.head("/")
 async def page() -> Response:
     """The page."""
     return _sent("index.html")

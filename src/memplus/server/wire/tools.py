@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import AliasChoices, BaseModel, Field, StrictInt
@@ -22,12 +23,35 @@ __all__ = [
     "Search",
     "SearchMemories",
     "States",
+    "memory_of",
+    "text_place",
 ]
+
+
+_MEMORY = ("memory", "memory_id", "user_id", "container", "namespace", "id", "name")
+"""Arguments that name the memory, of which the first that is there counts."""
+
+
+def memory_of(tool: str, arguments: Mapping[str, object]) -> str:
+    """The memory that the arguments of a call name; empty where they name none."""
+    if tool == "search":
+        return ""
+    names = ("id",) if tool == "fetch" else _MEMORY
+    first = next((arguments[name] for name in names if name in arguments), None)
+    if not isinstance(first, str):
+        return ""
+    return text_place(first)[0] if tool == "fetch" else first
+
+
+def text_place(id: str) -> tuple[str, str]:
+    """The memory and the number of the write that an id of ``search`` holds."""
+    name, _, number = id.rpartition("/")
+    return name, number
 
 
 def _memory(**how: Any) -> Any:
     """The memory that is meant."""
-    names = AliasChoices("memory", "memory_id", "user_id", "container", "namespace", "id", "name")
+    names = AliasChoices(*_MEMORY)
     what = "Name of the memory, a whole container of texts; list_memories tells the names."
     return Field(validation_alias=names, description=what, **how)
 
