@@ -24,6 +24,7 @@ export function asking({ name, held, may }) {
     const asked = { question, evidence: true };
     if (least !== "") asked.min_confidence = Number(least);
     const answer = await call("POST", at`v1/memories/${name}/ask`, asked);
+    if (kept.get(name) !== told) return;  // let go meanwhile: it is another's turn, or something was forgotten
     told.unshift(answered(question, answer));
     draw();
     announce(spoken(answer));

@@ -66,7 +66,7 @@ async function show({ focus = true } = {}) {
     error = caught;
   }
   if (mine !== turn) return;
-  failing = Boolean(error);
+  failing = Boolean(error) && error.status !== 401;
   if (error) view = error.status === 401 ? refused(error) : failed(error);
   main.removeAttribute("aria-busy");
   main.replaceChildren(...some(view.body));

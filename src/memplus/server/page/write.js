@@ -7,8 +7,10 @@ import { to } from "./memories.js";
 const PART = 16_384;
 const jobs = new Map();
 const REFUSED = [400, 413, 415, 422];
+let keys = 0;
 addEventListener("otherkey", () => {
-  for (const job of jobs.values()) job.stopping = true;
+  keys += 1;
+  for (const job of jobs.values()) job.left = true;
   jobs.clear();
 });
 
@@ -33,9 +35,11 @@ export function writing({ name, refresh }) {
     field("Source", { name: "source", maxlength: 500, hint: "Where it is from: evidence names it, and all of it can be forgotten by this name." }),
     flush(), actions(submit("Write the text"))),
     form({ class: "card" }, async ({ flush }, made) => {
+      const mine = keys;
       const chosen = Array.from(made.querySelector("[type=file]").files, async (file) => (
         { title: file.name, file: true, bytes: new Uint8Array(await file.arrayBuffer()) }));
-      await begin(made, await Promise.all(chosen), flush);
+      const items = await Promise.all(chosen);
+      if (mine === keys) await begin(made, items, flush);
     },
     h("h3", {}, "Files"),
     field("Text files", { name: "files", type: "file", multiple: true, required: true, hint: "Plain text, gzipped or not. The name of a file is its source." }),
@@ -67,7 +71,7 @@ function border(bytes, start, end) {
 /** Several texts on their way into a memory. */
 class Job {
   constructor(name, items, flush, refresh) {
-    Object.assign(this, { name, flush, refresh, done: 0, running: false, stopping: false, told: new Map() });
+    Object.assign(this, { name, flush, refresh, done: 0, running: false, stopping: false, left: false, without: [], told: new Map() });
     this.parts = items.flatMap((item) => parts(item.bytes).map((bytes, place, all) => (
       { ...item, item, bytes, first: place === 0, last: place === all.length - 1, key: `page-${randomId()}` })));
     this.bar = h("progress", { "aria-label": "Written", max: this.parts.length });
@@ -78,30 +82,40 @@ class Job {
     this.element = h("section", { class: "card" }, h("h3", {}, "Progress"), this.bar, this.status, this.receipts, this.trouble, this.buttons);
   }
 
-  /** Write what is left, until it is done, or fails, or is stopped; whether all is written. */
+  /** Write what is left, until it is done, or fails, or is stopped, or left; whether all is written. */
   async run() {
     const total = this.parts.length;
-    let refused = false;
+    let refused;
     this.stopping = false;
     this.running = true;
     this.trouble.replaceChildren();
     this.buttons.replaceChildren(...(total > 1 ? [button("Stop after this part", () => { this.stopping = true; })] : []));
     addEventListener("beforeunload", stay);
     try {
-      while (this.done < total && !this.stopping) await this.next(this.parts[this.done], total);
+      while (this.done < total && !this.stopping && !this.left) await this.next(this.parts[this.done], total);
     } catch (error) {
       this.trouble.append(problem(error));
-      refused = REFUSED.includes(error.status);  // it would be again
+      if (REFUSED.includes(error.status)) refused = this.parts[this.done].item;  // it would be again
     }
     removeEventListener("beforeunload", stay);
     this.running = false;
+    if (this.left) return false;
     const all = this.done === total;
     this.bar.value = this.done;
-    this.status.textContent = all ? "All of it is written, and lasts." : `${this.done} of ${counted(total, "part")} are written, and last; the rest is not.`;
+    this.status.textContent = all ? `All ${this.without.length ? `but ${this.without.join(", ")}` : "of it"} is written, and lasts.` : `${this.done} of ${counted(total, "part")} are written, and last; the rest is not.`;
     announce(this.status.textContent);
-    this.buttons.replaceChildren(...some([all ? h("a", { href: to(this.name) }, "Ask about it") : !refused && button("Go on", () => this.run(), "main")]));
+    const goOn = refused ? this.parts.at(-1).item !== refused && button("Go on without it", () => this.skip(refused), "main") : button("Go on", () => this.run(), "main");
+    this.buttons.replaceChildren(...some([all ? h("a", { href: to(this.name) }, "Ask about it") : goOn]));
     await this.refresh().catch(() => {});
     return all;
+  }
+
+  /** Write the other texts. */
+  skip(item) {
+    this.without.push(item.title);
+    this.parts = this.parts.filter((one, place) => place < this.done || one.item !== item);
+    this.bar.max = this.parts.length;
+    return this.run();
   }
 
   async next(part, total) {
