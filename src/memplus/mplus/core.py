@@ -208,8 +208,7 @@ class Core:
             return
         dtypes = memory.owner.row_shape[2], self.backbone.dtype
         if memory.config != self.memory_config:
-            differs = self.memory_config.differs(memory.config)
-            raise mismatch(differs, dtypes=dtypes, sizes=True)
+            raise mismatch(self.memory_config.differs(memory.config), dtypes=dtypes, sizes=True)
         if memory.owner.fingerprint != self.fingerprint:
             raise mismatch(["weights"], dtypes=dtypes)
 
