@@ -65,8 +65,11 @@ def test_a_signal_that_ends_it_ends_the_program(number: int) -> None:
     ) as made:
         assert made.stdout is not None
         pid = int(made.stdout.readline())
-        made.send_signal(number)
-        made.communicate(timeout=60)
+        try:
+            made.send_signal(number)
+            made.communicate(timeout=60)
+        finally:
+            made.kill()  # or leaving the block would wait for ever
     assert made.returncode == -number
     until = time.monotonic() + 60
     while Path(f"/proc/{pid}").exists() and time.monotonic() < until:

@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[1]
 DEAR = ["torch", "transformers", "memplus.cli.main", "memplus.mplus.model", "memplus.store"]
 
 ASKING = """
-import json, os, signal, socket, sys
+import json, os, select, signal, socket, sys
 FORWARDED = {signal.SIGINT, signal.SIGTERM}
 signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)  # until there is a program that can have them
 with socket.socket(socket.AF_UNIX) as asked:
@@ -42,8 +42,22 @@ with socket.socket(socket.AF_UNIX) as asked:
     content = json.dumps(order).encode()
     socket.send_fds(asked, [len(content).to_bytes(8, "big")], [0, 1, 2])
     asked.sendall(content)
-    told = asked.makefile()
-    pid = int(told.readline())
+    wake, wakes = socket.socketpair()
+    wakes.setblocking(False)
+    def said():
+        line = b""
+        while not line.endswith(b"\\n"):
+            # A handler runs between two steps of Python: of a signal that comes just before a read
+            # begins it would wait for the read's end.
+            if wake in select.select([asked, wake], [], [])[0]:
+                wake.recv(64)
+                continue
+            byte = asked.recv(1)
+            if not byte:
+                break
+            line += byte
+        return line.decode().strip()
+    pid = int(said())
     def send(number, frame=None):
         try:
             os.kill(pid, number)
@@ -51,11 +65,12 @@ with socket.socket(socket.AF_UNIX) as asked:
             pass
     for number in FORWARDED:
         signal.signal(number, send)
+    signal.set_wakeup_fd(wakes.fileno())
     signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
-    while (said := told.readline()) == "stopped\\n":
+    while (last := said()) == "stopped":
         os.kill(os.getpid(), signal.SIGSTOP)
         send(signal.SIGCONT)
-    code = int(said)
+    code = int(last)
 if code < 0:
     if -code != signal.SIGKILL:
         signal.signal(-code, signal.SIG_DFL)
