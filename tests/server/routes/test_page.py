@@ -11,7 +11,7 @@ from memplus.mplus.model import MPlus
 from memplus.server.routes.page import HEADERS
 
 FILES = [one for one in (resources.files("memplus.server") / "page").iterdir() if one.is_file()]
-MOST = 60 << 10
+MOST = 64 * 1024
 
 
 def test_the_page_and_its_files_come_without_a_key_and_are_kept_nowhere(
