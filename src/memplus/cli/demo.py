@@ -71,13 +71,14 @@ def demo(
     """
     from memplus.data.stream import Texts
     from memplus.evaluation.engine.bench import Bench
-    from memplus.evaluation.engine.curves import draw_retention, require_picture
+    from memplus.evaluation.engine.curves import draw_retention
     from memplus.evaluation.tasks.demonstration import demonstrate
+    from memplus.outputs import picture_format
     from memplus.systems.registry import usual_systems
 
     out = Output(as_json=as_json)
     require_folder(picture)
-    require_picture(picture)
+    picture_format(picture)  # or it would be refused when all is asked
     source = ", ".join(source_of(path) for path in text) if text else "Python's documentation"
     given = read_texts(text)
     shared = open_shared(model, device=device, dtype=dtype)

@@ -13,6 +13,7 @@ from memplus.errors import UsageError
 __all__ = ["a_list", "a_text", "an_answer", "read_json", "read_records", "texts"]
 
 Record = TypeVar("Record")
+_Kind = TypeVar("_Kind")
 
 
 def read_json(path: Path) -> Any:
@@ -58,9 +59,7 @@ def a_list(found: Any) -> list[Any]:
     Raises:
         TypeError: it is something else.
     """
-    if not isinstance(found, list):
-        raise TypeError(f"{found!r:.60} is no list")
-    return found
+    return _only(found, list, "list")
 
 
 def a_text(found: Any) -> str:
@@ -69,8 +68,12 @@ def a_text(found: Any) -> str:
     Raises:
         TypeError: it is something else.
     """
-    if not isinstance(found, str):
-        raise TypeError(f"{found!r:.60} is no text")
+    return _only(found, str, "text")
+
+
+def _only(found: Any, kind: type[_Kind], called: str) -> _Kind:
+    if not isinstance(found, kind):
+        raise TypeError(f"{found!r:.60} is no {called}")
     return found
 
 

@@ -8,7 +8,7 @@ stay as they are.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 
@@ -87,7 +87,7 @@ def put_on_page(path: Path, found: Sequence[Benchmark]) -> list[Benchmark]:
         together = put_together([*before, *found], str(figures))
         if not together:
             raise ConfigError("page", value=str(path), reason="there are no figures for it yet")
-        _require_one_model(figures, together)
+        _require_one_model(figures, {one.model for one in together})
         lines = ",\n".join(_compact(one) for one in together)
         put_text(figures, f"[\n{lines}\n]\n")
         put_text(path, page(together) + below)
@@ -108,14 +108,13 @@ def require_page(path: Path, model: str | None = None) -> None:
     _below(path)
     known = read_benchmarks(figures) if figures.exists() else []
     if model is not None:
-        _require_one_model(figures, [*known, *(replace(one, model=model) for one in known[:1])])
+        _require_one_model(figures, {model, *(one.model for one in known)})
 
 
-def _require_one_model(figures: Path, found: Sequence[Benchmark]) -> None:
+def _require_one_model(figures: Path, models: Set[str]) -> None:
     """Refuse figures of several models on one page, which sets systems side by side."""
-    models = sorted({one.model for one in found})
     if len(models) > 1:
-        raise RunMismatchError(figures, differs=f"model ({', '.join(models)})")
+        raise RunMismatchError(figures, differs=f"model ({', '.join(sorted(models))})")
 
 
 def stands_on(path: Path, found: Sequence[Benchmark]) -> bool:

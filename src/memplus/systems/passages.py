@@ -50,25 +50,33 @@ class Passages:
         """Tokens of all that was told."""
         return sum(self._told.values())
 
-    def add(self, pieces: Sequence[str], source: str, reference: Reference) -> int:
-        """Take in a text.
+    def more(
+        self, pieces: Sequence[str], source: str, reference: Reference
+    ) -> tuple[int, list[Passage]]:
+        """What a text makes of them, for ``put``; nothing is changed yet.
 
         Returns:
-            The place of the first passage that is new or has grown.
+            The place of the first passage that is new or has grown, and those from there on.
         """
         new, at = list(token_texts(pieces, reference)), self._told.get(source, 0)
-        self._told[source] = at + len(new)
+        items: list[Passage] = []
         changed, last = len(self.items), self.items[-1] if self.items else None
         if last is not None and last.source == source and last.tokens < self.size:
             changed -= 1
             taken = new[: self.size - last.tokens]
             text = last.text + "".join(taken)
-            self.items[-1] = replace(last, tokens=last.tokens + len(taken), text=text)
+            items.append(replace(last, tokens=last.tokens + len(taken), text=text))
             new, at = new[len(taken) :], at + len(taken)
         for start in range(0, len(new), self.size):
             part = new[start : start + self.size]
-            self.items.append(Passage(source, at + start, len(part), "".join(part)))
-        return changed
+            items.append(Passage(source, at + start, len(part), "".join(part)))
+        return changed, items
+
+    def put(self, place: int, items: Sequence[Passage]) -> None:
+        """Have these from a place on; see ``more``."""
+        self.items[place:] = items
+        for one in items:
+            self._told[one.source] = one.end
 
     def copy(self) -> Passages:
         """The same passages, going their own way."""

@@ -140,11 +140,11 @@ class PassageSession:
         Raises:
             EmptyTextError: there is nothing to read.
         """
-        passages, index = self.passages.copy(), self.index.copy()
-        changed = passages.add(pieces_of(text, source), source, self.system.shared.reference)
-        index.put(changed, [one.text for one in passages.items[changed:]])
-        # Both at the end, so that a write that Ctrl-C ends has told nothing to either.
-        self.passages, self.index = passages, index
+        pieces = pieces_of(text, source)
+        place, items = self.passages.more(pieces, source, self.system.shared.reference)
+        # What may take long comes first: a write that Ctrl-C ends in it has told nothing.
+        self.index.put(place, [one.text for one in items])
+        self.passages.put(place, items)
 
     def flush(self) -> None:
         """Nothing waits: a passage that is not full is found as well."""

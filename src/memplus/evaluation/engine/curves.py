@@ -12,7 +12,7 @@ from memplus.evaluation.engine.summary import Cell, Threshold
 from memplus.outputs import save_picture
 from memplus.systems.protocol import Predicts, System
 
-__all__ = ["draw_retention", "draw_trade_off", "require_picture"]
+__all__ = ["draw_retention", "draw_trade_off"]
 
 _MARKERS = "os^Dvphx"
 _POINTS = 400
@@ -80,22 +80,6 @@ def draw_trade_off(thresholds: Sequence[Threshold], *, title: str, path: Path) -
     for label, shares in lines.items():
         axes.plot(places, [100 * share for share in shares], label=label)
     _finish(figure, axes, ("min_confidence", "%"), title, path)
-
-
-class _Unsaved(Figure):
-    """In the place of a picture that nothing is known of yet."""
-
-    def savefig(self, *given: object, **options: object) -> None:
-        """Write nothing."""
-
-
-def require_picture(path: Path) -> None:
-    """Refuse, before the work for a picture is done, a name that it cannot be saved under.
-
-    Raises:
-        ConfigError: the suffix names no format of pictures.
-    """
-    save_picture(_Unsaved(), path)
 
 
 def _canvas() -> tuple[Figure, Axes]:

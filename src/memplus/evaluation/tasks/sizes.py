@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from memplus.errors import ConfigError
+from memplus.config import require
 
 __all__ = ["require_each", "require_least", "require_most"]
 
@@ -15,8 +15,7 @@ def require_least(name: str, value: int, least: int = 1) -> None:
     Raises:
         ConfigError: it is.
     """
-    if value < least:
-        raise ConfigError(name, value=value, reason=f"it must be at least {least}")
+    require(value >= least, name, value, f"it must be at least {least}")
 
 
 def require_most(name: str, value: int, most: int) -> None:
@@ -25,9 +24,7 @@ def require_most(name: str, value: int, most: int) -> None:
     Raises:
         ConfigError: it is.
     """
-    if value > most:
-        reason = f"there are names for {most}, each of a note"
-        raise ConfigError(name, value=value, reason=reason)
+    require(value <= most, name, value, f"there are names for {most}, each of a note")
 
 
 def require_each(name: str, values: Sequence[int | str], least: int | None = None) -> None:
@@ -38,10 +35,8 @@ def require_each(name: str, values: Sequence[int | str], least: int | None = Non
     Raises:
         ConfigError: it does.
     """
-    if not values:
-        raise ConfigError(name, value="", reason="at least one is needed")
+    require(bool(values), name, "", "at least one is needed")
     for index, value in enumerate(values):
         if isinstance(value, int) and least is not None:
             require_least(name, value, least)
-        if value in values[:index]:
-            raise ConfigError(name, value=value, reason="it is named twice")
+        require(value not in values[:index], name, value, "it is named twice")
