@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 from tests.training.settings import make_config, stored, write_texts
 from tests.training.tasks.test_questions import config_of
 
+from memplus.errors import ConfigError
 from memplus.training.tasks.asked import IGNORED
 from memplus.training.tasks.protocol import KeptTarget
 from memplus.training.text.run_config import TrainingConfig
@@ -138,6 +140,28 @@ def test_what_is_learned_from_is_counted_as_of_other_systems(
     again.restore(made.tensors(), json.loads(json.dumps(made.state())))
     assert again.learned_from is not None
     assert again.learned_from.counts == expected
+
+
+def test_what_a_run_will_learn_from_is_counted_without_training(
+    tmp_path: Path, workload: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``benchmarks/learned_from.py``: passes aside, forgetting ones and expiry as in a run."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "benchmarks"))
+    script = importlib.import_module("learned_from")
+    task = {"forgets": 0.2, "short": 0.3, "short_tokens": [2, 6], "earlier": 0.5}
+    config = config_of(tmp_path, task, run={"steps": 14, "accumulate": 2})
+    made = workload(config)
+    for step in range(14):
+        for part in range(2):
+            job = made.draw(step, part)
+            with torch.no_grad():
+                _, figures = made.module(job)
+            made.advance(job, {name: float(value) for name, value in figures.items()})
+    assert made.learned_from is not None
+    assert made.learned_from.counts["questions"] > 0
+    assert script.counted(config, starting_model(config)) == made.learned_from.counts
+    with pytest.raises(ConfigError, match="only a run keeps"):
+        script.counted(make_config(tmp_path), starting_model(config))
 
 
 def test_a_run_begun_by_a_release_that_did_not_count_says_nothing(
