@@ -273,13 +273,21 @@ def test_it_is_called_by_its_own_names_and_from_its_own_pages_only(
         answer = client.post("/mcp", json=message, headers=ACCEPT | headers)
         return answer.status_code
 
-    allowed = ("https://app.example",)
-    with serving(tmp_path, nano, allowed_origins=allowed) as served, served.client() as client:
+    origins, names = ("https://app.example",), ("localhost", "127.0.0.1", "*.memory.example")
+    settings = {"allowed_origins": origins, "allowed_hosts": names}
+    with serving(tmp_path, nano, **settings) as served, served.client() as client:
         assert status(client) == 200
         assert status(client, Host="evil.example") in (400, 421)
         assert status(client, Origin="https://evil.example") == 403
         assert status(client, Origin="https://app.example") == 200
         assert status(client, Origin=served.url) == 200
+        # The same names as on all other routes: in capitals, and any that fits a pattern.
+        assert status(client, Host="LOCALHOST:8000") == 200
+        called = {"Host": "ann.memory.example"}
+        assert status(client, **called) == 200
+        assert status(client, **called, Origin="https://ann.memory.example") == 200
+        assert status(client, **called, Origin="https://bob.memory.example") == 403
+        assert status(client, Host="memory.example") == 400
 
 
 @pytest.mark.parametrize(

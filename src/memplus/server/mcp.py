@@ -43,6 +43,7 @@ _INSTRUCTIONS = (
     "write is one text put into it. Search or ask before answering from what was said earlier; add "
     "what should last. Nothing is written unless add_memory is called."
 )
+_NO_CHECKS = TransportSecuritySettings(enable_dns_rebinding_protection=False)
 _NEXT = {
     "memory_not_found": "Call list_memories to see which there are, or add_memory to make one.",
     "source_not_found": "Call get_memory to see which sources the memory has.",
@@ -187,12 +188,10 @@ class McpEndpoint:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        security = _security(services.settings)
-        self._checks = TransportSecurityMiddleware(security)
         self.manager = StreamableHTTPSessionManager(
             tool_server(services),
             stateless=True,
-            security_settings=security,
+            security_settings=_NO_CHECKS,  # ``_check`` has made them
             max_request_body_size=services.settings.body_bytes,
         )
 
@@ -207,13 +206,15 @@ class McpEndpoint:
         await self.manager.handle_request(scope, receive, send)
 
     async def _check(self, scope: Scope) -> None:
-        """What the manager checks first and would refuse in plain text.
+        """What the manager would check first and refuse in plain text.
 
         Raises:
             RequestFault: a page of others asks, the server is not called so, or what comes is not
                 called JSON.
         """
-        refusal = await self._checks.validate_request(Request(scope), is_post=True)
+        called = Headers(scope=scope).get("host", "")
+        checks = TransportSecurityMiddleware(_security(self._services.settings, called))
+        refusal = await checks.validate_request(Request(scope), is_post=True)
         if refusal is None:
             return
         if refusal.status_code == HTTPStatus.BAD_REQUEST:
@@ -226,11 +227,17 @@ class McpEndpoint:
         raise RequestFault(fault)
 
 
-def _security(settings: ServerSettings) -> TransportSecuritySettings:
-    """Which ``Host`` and ``Origin`` headers are taken, whatever the port."""
-    hosts = settings.allowed_hosts
-    if "*" in hosts:
-        return TransportSecuritySettings(enable_dns_rebinding_protection=False)
+def _security(settings: ServerSettings, called: str) -> TransportSecuritySettings:
+    """Which ``Host`` and ``Origin`` headers are taken, whatever the port.
+
+    Args:
+        settings: of the server.
+        called: the ``Host`` of the request. ``HostsMiddleware`` has let it pass, which knows names
+            in capitals and patterns such as ``*.example``; the protocol's own check does not.
+    """
+    if "*" in settings.allowed_hosts:
+        return _NO_CHECKS
+    hosts = [*settings.allowed_hosts, called]
     own = [f"{scheme}://{host}" for scheme in ("http", "https") for host in hosts]
     return TransportSecuritySettings(
         enable_dns_rebinding_protection=True,
