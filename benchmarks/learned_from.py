@@ -45,7 +45,7 @@ def counted(config: TrainingConfig, model: MPlus) -> Counter[str]:
     run, memory = config.run, config.memory
     order = DocumentOrder(load_documents(config.data, model.tokenizer, None), run.seed)
     remembered = run.stored_rows + memory.short_term_tokens
-    texts = BatchTexts(order, range(run.documents), run.documents, model, remembered)
+    texts = BatchTexts(order, range(run.documents), run.documents, model, config.tasks, remembered)
     planner = Planner(config.tasks, memory, run.seed, config.retriever.random_query)
     found = LearnedFrom(run.documents)
     for step in range(run.steps):

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tests.training.superseding.spans import TEXT, spans_model
 
+from memplus.errors import StorageError
 from memplus.memory.superseding import FEATURES
 from memplus.mplus.model import MPlus
 
@@ -20,6 +21,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("given") / "model"
     spans_model().save_pretrained(path)
     return path
+
+
+def test_a_place_that_is_no_folder_is_refused_before_anything_is_told(
+    run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "out").write_text("")
+    (tmp_path / "book.txt").write_text(TEXT)
+    given = ["--model", tmp_path / "no model", "--texts", tmp_path / "book.txt"]
+    ran = run("train", "superseding", *given, "--out", tmp_path / "out", "--json")
+    assert ran.code == StorageError.exit_code
+    assert str(tmp_path / "out") in ran.data["error"]["message"]
 
 
 @pytest.mark.long

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -385,6 +386,20 @@ def test_what_is_no_memory_config_is_refused_by_name(config: Any) -> None:
 def test_what_is_no_name_of_a_model_is_refused_by_name(name: Any) -> None:
     with pytest.raises(UsageError, match=r"^name must be a path or a model's name"):
         MPlus.from_pretrained(name)
+
+
+@pytest.mark.parametrize("bos", [True, False])
+def test_two_chunks_at_once_are_refused_and_nothing_is_written(*, bos: bool) -> None:
+    model = make_mplus(config=replace(CONFIG, bos=bos))
+    memory, ids = model.new_memory(), some_ids(2, 6)
+    for door in (
+        lambda: model.write_chunk(memory, ids),
+        lambda: model.compress(memory, ids),
+        lambda: model.compress(None, ids),
+    ):
+        with pytest.raises(UsageError, match=r"one chunk, \[T\] or \[1, T\], not \[2, 6\]"):
+            door()
+    assert not memory.writes
 
 
 def test_a_chunk_with_ids_outside_the_vocabulary_is_refused() -> None:

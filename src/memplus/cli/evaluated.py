@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from memplus.cli.opening import load_model
-from memplus.errors.base import storage_error
+from memplus.errors import StorageError
+from memplus.errors.base import storage_error, storage_errors
 
 if TYPE_CHECKING:
     from memplus.evaluation.engine.bench import Bench
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "TextFiles",
+    "check_folder",
     "make_folder",
     "open_bench",
     "open_shared",
@@ -94,6 +98,19 @@ def read_texts(paths: list[Path] | None) -> list[str]:
     from memplus.evaluation.tasks.demonstration import language_documentation
 
     return list(corpus.read_texts(paths)) if paths else [language_documentation()]
+
+
+def check_folder(path: Path) -> None:
+    """Refuse a place where no folder can be made, and make none.
+
+    Raises:
+        StorageError: something else stands there or above it, or nothing may be written there.
+    """
+    with storage_errors(path):
+        there = next(one for one in (path, *path.absolute().parents) if one.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        code = errno.EACCES if there.is_dir() else errno.ENOTDIR
+        raise StorageError(path, reason=os.strerror(code), code=code)
 
 
 def make_folder(path: Path) -> Path:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from memplus.cli.evaluated import read_texts
+from memplus.cli.evaluated import check_folder, read_texts
 from memplus.cli.opening import load_model
 from memplus.cli.options import AsJson, Device, Dtype, Model, Seed
 from memplus.cli.output import Output
@@ -62,6 +62,7 @@ def superseding(
     output = Output(as_json=as_json)
     telling = Telling(streams, items, parse_distances(distances), seed)
     given = read_texts(texts)
+    check_folder(out)  # telling and fitting take long, and what they give must not be lost
     opened = load_model(model, device=device, dtype=dtype)
     with output.progress() as report:
         fitted = fit_superseding(opened, given, telling, report)

@@ -22,6 +22,7 @@ __all__ = [
     "Memories",
     "Text",
     "as_batch",
+    "as_chunk",
     "as_name",
     "as_text",
     "cached_tokens",
@@ -78,6 +79,18 @@ def as_batch(ids: Tensor, name: str = "input_ids") -> Tensor:
     if ids.dim() != 2 or 0 in ids.shape:
         raise UsageError(f"{name} must be [T] or [B, T] with T >= 1, not {list(ids.shape)}.")
     return ids.long()
+
+
+def as_chunk(ids: Tensor) -> Tensor:
+    """[T] or [1, T] ids as [1, T] int64.
+
+    Raises:
+        UsageError: no tensor of integers, another shape, or no tokens.
+    """
+    batch = as_batch(ids)
+    if len(batch) != 1:
+        raise UsageError(f"input_ids must be one chunk, [T] or [1, T], not {list(batch.shape)}.")
+    return batch
 
 
 def as_name(value: Any, name: str) -> str:

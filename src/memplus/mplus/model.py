@@ -17,7 +17,7 @@ from torch import Tensor
 from memplus.memory.packing import RowKind
 from memplus.memory.records import NewRows, Passage
 from memplus.memory.state import Memory
-from memplus.mplus.arguments import Memories, as_batch, check_memory
+from memplus.mplus.arguments import Memories, as_chunk, check_memory
 from memplus.mplus.asking import Answer
 from memplus.mplus.evidence import Retrieved
 from memplus.mplus.pretrained import Pretrained
@@ -153,10 +153,10 @@ class MPlus(Pretrained):
 
         Raises:
             TailError: the memory has a tail.
-            UsageError: ``drop`` does not fit.
+            UsageError: it is no single chunk, or ``drop`` does not fit.
         """
         check_memory(memory, input_ids)
-        self._writer.chunk(memory, as_batch(input_ids), drop)
+        self._writer.chunk(memory, as_chunk(input_ids), drop)
 
     def compress(self, memory: Memory | None, input_ids: Tensor) -> Tensor:
         """The rows that a write of this chunk would make; the memory stays as it is.
@@ -169,10 +169,13 @@ class MPlus(Pretrained):
 
         Returns:
             [L, K, d] (fewer rows where memory and chunk together have fewer than K).
+
+        Raises:
+            UsageError: it is no single chunk.
         """
         if memory is not None:
             check_memory(memory, input_ids)
-        core, ids = self.core, as_batch(input_ids)
+        core, ids = self.core, as_chunk(input_ids)
         core.check_ids(ids)
         core.check_chunk(ids.shape[1])
         ids = ids.to(self.device)

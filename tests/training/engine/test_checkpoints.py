@@ -128,3 +128,6 @@ def test_a_run_is_begun_where_there_is_none_and_resumed_where_there_is_one(tmp_p
     require_begun(tmp_path, resume=True)
     with pytest.raises(ConfigError, match="--resume"):
         require_begun(tmp_path, resume=False)
+    (tmp_path / "a file").write_text("")
+    with pytest.raises(ConfigError, match="not a folder"):
+        require_begun(tmp_path / "a file", resume=False)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from memplus.errors import LibraryMissingError
+from memplus.errors import LibraryMissingError, StorageError
 from memplus.training.engine.metrics import Metrics, read_metrics
 
 
@@ -30,6 +30,13 @@ def test_a_run_taken_up_again_drops_the_lines_after_its_checkpoint(tmp_path: Pat
     Metrics(tmp_path, 4).write(6, "again")
     steps = [(line["step"], line["task"]) for line in read_metrics(tmp_path)]
     assert steps == [(2, "language"), (4, "language"), (6, "again")]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+    with pytest.raises(StorageError, match="metrics"):
+        Metrics(tmp_path).write(1, "language")
 
 
 def test_tensorboard_gets_the_same_figures(tmp_path: Path) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from tests.training.conftest import SENTENCES, SMALL
 
+from memplus.config import CounterEviction
 from memplus.mplus.model import MPlus
 from memplus.training.tasks.pristine_rows import opening_rows, written_pristine
+from memplus.training.text.starting import with_memory
 
 OPENING = "The road went down to the sea."
 
@@ -40,6 +43,20 @@ def test_a_pristine_store_holds_what_was_dropped_last(model: MPlus) -> None:
     memory = model.new_memory()
     assert memory.long_term is not None
     assert model.core.prefix_length(memory) == 1 + 8 + SMALL.memory.short_term_tokens
+
+
+def test_rows_of_a_pristine_store_are_counted_as_when_they_are_merged(
+    model: MPlus, tmp_path: Path
+) -> None:
+    config = replace(model.memory_config, eviction=CounterEviction(initial=7.0))
+    counted = with_memory(model, config)
+    counted.pristine = written_pristine(counted, [2 + (7 * i) % 500 for i in range(192)], stored=40)
+    counted.save_pretrained(tmp_path / "counted")
+    for one in (counted, MPlus.from_pretrained(tmp_path / "counted")):
+        long_term = one.new_memory().long_term
+        assert long_term is not None
+        assert [len(rows) for rows in one.pristine.counters] == [40, 40]
+        assert all((rows == 7.0).all() for rows in one.pristine.counters)
 
 
 def test_too_little_text_for_the_pristine_memory_is_refused(model: MPlus) -> None:

@@ -68,6 +68,38 @@ def test_equal_seeds_draw_equal_passes_whatever_the_process(tmp_path: Path) -> N
     assert not one.draw(1, 0).chunks.equal(one.draw(2, 0).chunks[:, :2])
 
 
+def test_two_tasks_ask_for_what_either_of_them_told(tmp_path: Path) -> None:
+    """Each has sources of its own, and the documents' memories hold what all of them told."""
+    mix = {"earlier": 0.9, "untold": 0.0, "forgets": 0.0, "short": 0.0, "plain": 0.0}
+    base = config_of(tmp_path, mix)
+    other = TASK | mix | {"name": "others", "sources": [{"kind": "corrections"}]}
+    task = TASK | mix | {"sources": [{"kind": "statements"}]}
+    config = replace(base, tasks=tuple(task_from(one) for one in (task, other)))
+    workload = TextRun(config).workload
+    texts, kinds = workload.texts, set()
+    assert [one.kind for one in texts.sources] == ["statements", "corrections"]
+    for step in range(24):
+        known = [
+            [
+                (key[0], texts.items(texts.sources[key[0]])[key[1]].questions[one.question])
+                for one in texts.before.questions(document)
+                for key in (one.key,)
+            ]
+            for document in range(2)
+        ]
+        job = workload.draw(step, 0)
+        assert job.asked is not None
+        for row, kind in enumerate(job.asked.kinds.tolist()):
+            if kind == Kind.EARLIER:
+                prompt = tuple(job.asked.ids[row][job.asked.prompt[row]].tolist())
+                found = {source for source, one in known[row // 6] if one.prompt == prompt}
+                assert found
+                kinds |= {(job.label, texts.sources[source].kind) for source in found}
+        with torch.no_grad():
+            workload.module(job)
+    assert {("questions", "corrections"), ("others", "statements")} <= kinds
+
+
 def test_what_is_asked_stands_in_the_rows_that_are_named(tmp_path: Path) -> None:
     config = config_of(tmp_path, {"tails": 0.0, "plain": 0.0, "chunks": 4, "short": 0.0})
     workload = TextRun(config).workload
@@ -204,9 +236,9 @@ def test_a_short_text_is_told_to_an_empty_memory_or_to_the_one_there_is(tmp_path
 
 
 def test_short_texts_need_spans(tmp_path: Path) -> None:
-    memory = {"retrieval": {"kind": "rows"}}
+    memory = {"retrieval": {"kind": "rows"}, "retrieved_tokens": 0}
     with pytest.raises(ConfigError, match="short"):
-        config_of(tmp_path, memory=memory)
+        config_of(tmp_path, memory=memory, run={"stored_rows": 0})
 
 
 def test_the_abstention_is_what_the_prompt_says(tmp_path: Path) -> None:

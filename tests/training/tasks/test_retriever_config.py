@@ -19,3 +19,16 @@ def test_what_is_unknown_or_of_another_kind_is_named(field: str, value: object) 
     with pytest.raises(ConfigError) as caught:
         checked(RetrieverConfig, {field: value})
     assert caught.value.fields["field"] == field
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("learning_rate", -1.0), ("weight", float("inf")), ("penalty", -0.1),
+        ("negative_weight", float("nan")), ("temperature", 0.0), ("scored_stored", 0),
+        ("forced", 1.5),
+    ],
+)  # fmt: skip
+def test_numbers_that_mean_nothing_are_refused(field: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=f"retriever.{field}"):
+        checked(RetrieverConfig, {field: value})

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.fakes import CONFIG, make_mplus, some_ids
+from tests.fakes import CONFIG, make_mplus, make_tokenizer, some_ids
 from tests.training.superseding.spans import SPANS, spans_model
 
 from memplus import MPlus
@@ -95,6 +95,14 @@ def test_models_that_do_not_go_together_are_refused_and_stay(other, why: str) ->
     with pytest.raises(ConfigError, match=why):
         averaged([other(), last])
     assert all(torch.equal(before[name], found) for name, found in everything(last).items())
+
+
+def test_models_that_write_texts_in_other_tokens_have_no_mean() -> None:
+    other = spans_model()
+    other.core.optional_tokenizer = make_tokenizer()
+    other.core.optional_tokenizer.add_tokens(["lantern"])
+    with pytest.raises(ConfigError, match="other tokens"):
+        averaged([other, spans_model()])
 
 
 def test_bundles_over_two_bases_are_refused(tmp_path: Path) -> None:

@@ -63,6 +63,11 @@ def test_the_large_model_has_the_released_sizes() -> None:
     assert memory.chunk_tokens == 512
 
 
+SPANS = {
+    "retrieved_tokens": 8, "tokens_per_write": 8, "chunk_tokens": 8, "drop": "shared",
+    "retrieval": {"kind": "spans", "span_rows": 4, "layer": 1},
+}  # fmt: skip
+QUESTIONS = {"task": "questions", "sources": [{"kind": "statements"}]}
 WRONG: dict[str, tuple[str, dict[str, Any]]] = {
     "unknown field": ("run.stepz", {"run": {"stepz": 3}}),
     "unknown table": ("extras", {"extras": {"a": 1}}),
@@ -73,6 +78,26 @@ WRONG: dict[str, tuple[str, dict[str, Any]]] = {
     "too few steps": ("run.steps", {"run": {"steps": 0}}),
     "unknown task": ("tasks.0.task", {"tasks": [{"task": "guessing"}]}),
     "no task": ("tasks", {"tasks": []}),
+    "a list for a task": ("tasks.0.task", {"tasks": [{"task": ["completion"]}]}),
+    "a weight without end": ("tasks.0.weight", {"tasks": [{"task": "completion",
+                                                           "weight": float("inf")}]}),
+    "no heads": ("model.fresh.heads", {"model": {"fresh": {"heads": 0}, "trainable": "all"}}),
+    "odd heads": ("model.fresh.hidden", {"model": {"fresh": {"hidden": 36, "heads": 4},
+                                                   "trainable": "all"}}),
+    "few bytes": ("model.fresh.vocabulary", {"model": {"fresh": {"vocabulary": 100},
+                                                       "trainable": "all"}}),
+    "a stream of nothing": ("data.stream.documents", {"data": {"texts": [], "stream": {
+        "name": "x", "documents": 0}}}),
+    "language": ("run.language", {"run": {"language": -1.0}}),
+    "no memory at all": ("run.memory_gib", {"run": {"memory_gib": 0.0}}),
+    "half a span": ("run.stored_rows", {"memory": SPANS, "run": {"stored_rows": 22},
+                                        "tasks": [QUESTIONS]}),
+    "rows for questions": ("tasks.0.task", {"memory": {"retrieved_tokens": 8},
+                                            "run": {"stored_rows": 40}, "tasks": [QUESTIONS]}),
+    "questions without bos": ("tasks.0.task", {"memory": {"bos": False}, "tasks": [QUESTIONS]}),
+    "spans for a completion": ("tasks.0.task", {"memory": SPANS, "run": {"stored_rows": 40}}),
+    "spans for plain text": ("tasks.1.task", {"memory": SPANS, "run": {"stored_rows": 40},
+                                              "tasks": [QUESTIONS, {"task": "language"}]}),
     "no list": ("tasks", {"tasks": 3}),
     "a word": ("tasks.0", {"tasks": ["completion"]}),
     "two of a name": ("tasks.0.name", {"tasks": [{"task": "completion"}] * 2}),

@@ -66,10 +66,13 @@ def test_a_model_made_from_nothing_keeps_its_tokenizer_in_the_run(tmp_path: Path
     write_texts(tmp_path)
     fresh = {"layers": 2, "hidden": 32, "heads": 2, "feed_forward": 48, "vocabulary": 1000}
     config = make_config(tmp_path, model={"fresh": fresh, "trainable": "all"})
-    with pytest.raises(ConfigError, match="no tokenizer"):
+    with pytest.raises(ConfigError, match="no model"):
         starting_model(config)
     one = starting_model(config, ["the road went down to the sea. " * 50])
+    written = (tmp_path / "run" / "fresh" / "model.safetensors").stat().st_mtime_ns
     again = starting_model(config)
+    # Other processes read what the first one wrote, side by side.
+    assert (tmp_path / "run" / "fresh" / "model.safetensors").stat().st_mtime_ns == written
     text = "the road went down"
     assert one.encode(text) == again.encode(text)
     assert len(one.encode(text)) < len(make_tokenizer()(text)["input_ids"])
@@ -97,6 +100,18 @@ def test_another_rule_of_retrieval_gets_a_retriever_of_its_own() -> None:
     again = with_memory(spans, replace(config, short_term_tokens=12))
     assert again.weights.retriever is not None
     assert torch.equal(next(again.weights.retriever.parameters()), mine)
+
+
+def test_how_spans_are_read_may_change_and_the_retriever_stays() -> None:
+    way = SpanRetrieval(span_rows=2, layer=2)
+    model = make_mplus(config=replace(CONFIG, drop="shared", retrieval=way))
+    mine = next(model.weights.layer_retriever(2).parameters())
+    mine.data += 1
+    for changes in ({"weighs": True}, {"sharpens": True}, {"span_rows": 1}, {"layer": 1}):
+        other = replace(way, **changes)
+        later = with_memory(model, replace(model.memory_config, retrieval=other))
+        its = next(later.weights.layer_retriever(other.layer).parameters())
+        assert torch.equal(its, mine) == changes.keys().isdisjoint({"span_rows", "layer"})
 
 
 def test_a_rule_for_spans_goes_with_the_retriever_that_it_was_fitted_to() -> None:
@@ -131,7 +146,8 @@ def test_a_fresh_retriever_of_spans_begins_with_what_rows_are_like(tmp_path: Pat
     write_texts(tmp_path, words=60)
     memory = {"retrieved_tokens": 8, "tokens_per_write": 8, "chunk_tokens": 8, "drop": "shared"}
     spans = memory | {"retrieval": {"kind": "spans", "span_rows": 4, "layer": 2}}
-    config = make_config(tmp_path, memory=spans, run={"stored_rows": 40})
+    tasks = [{"task": "questions", "sources": [{"kind": "statements"}]}]
+    config = make_config(tmp_path, memory=spans, tasks=tasks, run={"stored_rows": 40})
     model = starting_model(config)
     documents = load_documents(config.data, model.tokenizer)
     begin_retriever(model, documents)

@@ -110,7 +110,7 @@ def require_begun(folder: Path, *, resume: bool) -> None:
         resume: whether it is to go on from its newest checkpoint.
 
     Raises:
-        ConfigError: it is to be begun, and another run is there.
+        ConfigError: it is to be begun, and another run or no folder is there.
         NotARunError, TrainingError: it is to be resumed, and there is nothing that it can.
     """
     checkpoints = Checkpoints(folder)
@@ -119,6 +119,8 @@ def require_begun(folder: Path, *, resume: bool) -> None:
     elif checkpoints.paths():
         reason = "a run is there already; continue it with --resume, or choose another folder"
         raise ConfigError("run.out", value=str(folder), reason=reason)
+    elif folder.exists() and not folder.is_dir():
+        raise ConfigError("run.out", value=str(folder), reason="it is a file, not a folder")
 
 
 def _flush(path: Path) -> None:

@@ -12,10 +12,21 @@ from pydantic import ConfigDict
 from memplus.config import require
 from memplus.training.engine.schedules import RateSchedule
 
-__all__ = ["STRICT", "Architecture", "OptimizerConfig", "RunSizes"]
+__all__ = ["STRICT", "Architecture", "OptimizerConfig", "RunSizes", "require_weight"]
 
 STRICT = ConfigDict(extra="forbid")
 """For ``__pydantic_config__``: a field that is not declared is refused."""
+
+_LEAST_VOCABULARY = 258
+
+
+def require_weight(weight: float) -> None:
+    """Refuse a weight by which nothing can be drawn.
+
+    Raises:
+        ConfigError: it is not above 0, or has no end.
+    """
+    require(0 < weight < inf, "weight", weight, "it must be a number above 0")
 
 
 @dataclass(frozen=True)
@@ -30,7 +41,18 @@ class Architecture:
     """Query heads, and as many key/value heads."""
     feed_forward: int = 384
     vocabulary: int = 2048
+    """Of them 256 bytes, and what ends and pads texts."""
     positions: int = 4096
+
+    def __post_init__(self) -> None:
+        for name in ("layers", "hidden", "heads", "feed_forward", "positions"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        # Positions turn a head's numbers in pairs.
+        fits = self.hidden % (2 * self.heads) == 0
+        reason = f"it must be an even number for each of {self.heads} heads"
+        require(fits, "hidden", self.hidden, reason)
+        reason = f"at least {_LEAST_VOCABULARY}: every byte, and what ends and pads texts"
+        require(self.vocabulary >= _LEAST_VOCABULARY, "vocabulary", self.vocabulary, reason)
 
 
 @dataclass(frozen=True)

@@ -165,9 +165,9 @@ def entry(given: Any, key: str, kind_of: Callable[[str], type[_T]], known: Colle
         raise ConfigError(WHOLE, value=given, reason=f"it must be fields and values, `{key}` first")
     fields = dict(given)
     kind = fields.pop(key, None)
-    if kind not in known:
+    if not isinstance(kind, str) or kind not in known:
         raise ConfigError(key, value=kind, reason=f"the {key}s are {', '.join(known)}")
-    return checked(kind_of(str(kind)), fields)
+    return checked(kind_of(kind), fields)
 
 
 def part(name: str, make: Callable[[Any], Any]) -> BeforeValidator:

@@ -21,9 +21,11 @@ from memplus.data.corpus import END, PAD
 from memplus.errors.base import storage_errors
 from memplus.training.engine.common_config import Architecture
 
-__all__ = ["write_fresh"]
+__all__ = ["is_fresh", "write_fresh"]
 
 _EMBEDDING_SPREAD = 0.03
+_WEIGHTS = "model.safetensors"
+"""Written last."""
 
 
 def write_fresh(folder: Path, sizes: Architecture, tokenizer: Tokenizer, seed: int) -> None:
@@ -47,7 +49,12 @@ def write_fresh(folder: Path, sizes: Architecture, tokenizer: Tokenizer, seed: i
             "clean_up_tokenization_spaces": False,
         }
         _write(folder / "tokenizer_config.json", named)
-        save_file(_weights(sizes, seed), folder / "model.safetensors", metadata={"format": "pt"})
+        save_file(_weights(sizes, seed), folder / _WEIGHTS, metadata={"format": "pt"})
+
+
+def is_fresh(folder: Path) -> bool:
+    """Whether ``write_fresh`` has written into a folder, to the end."""
+    return (folder / _WEIGHTS).is_file()
 
 
 def _write(path: Path, values: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from memplus.errors import ConfigError, NotFiniteError, TrainingError
+from memplus.errors.base import storage_errors
 from memplus.training.engine.checkpoints import Checkpoints
 from memplus.training.engine.metrics import Metrics
 from memplus.training.engine.optimizers import optimizer_tensors, restore_optimizers, whole
@@ -110,7 +111,8 @@ class Loop:
             NotFiniteError: a loss or a gradient is not finite; checkpoints stay valid.
             StorageError: the disk refused.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with storage_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
         metrics = None
         if self.processes.first:
             metrics = Metrics(self.folder, self.step, tensorboard=self.pace.tensorboard)

@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from memplus.errors import LibraryMissingError, NotARunError
-from memplus.errors.base import storage_error
+from memplus.errors.base import storage_error, storage_errors
 from memplus.files import write_aside
 
 __all__ = ["METRICS", "Metrics", "read_metrics"]
@@ -44,11 +44,15 @@ class Metrics:
                 self._gathered.setdefault(name, []).append(value)
 
     def write(self, step: int, label: str, **values: float) -> None:
-        """A line with the means since the last one, and further values."""
+        """A line with the means since the last one, and further values.
+
+        Raises:
+            StorageError: the disk refused.
+        """
         means = {name: round(fmean(parts), 6) for name, parts in self._gathered.items()}
         self._gathered.clear()
         line = {"step": step, "task": label, **means, **values}
-        with self._path.open("a", encoding="utf-8") as file:
+        with storage_errors(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         if self._board is not None:
             for name, value in {**means, **values}.items():

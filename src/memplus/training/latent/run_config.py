@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from math import inf
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -30,6 +31,11 @@ class SystemOptimizer(OptimizerConfig):
 
     adapter_rate: float | None = None
     """Learning rate of low-rank updates of the decoder; None: that of everything else."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        rate = self.adapter_rate
+        require(rate is None or 0 < rate < inf, "optimizer.adapter_rate", rate, "above 0")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from memplus.config import require
-from memplus.training.engine.common_config import STRICT
+from memplus.training.engine.common_config import STRICT, require_weight
 from memplus.training.tasks.question_texts import Spelling
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class LatentTask(ABC):
     """Its share of the steps, relative to the other tasks."""
 
     def __post_init__(self) -> None:
-        require(self.weight > 0, "weight", self.weight, "it must be above 0")
+        require_weight(self.weight)
         require("/" not in self.name, "name", self.name, "no slash can be in it")
 
     @property

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import ClassVar, Protocol
 
-from memplus.config import require
-from memplus.training.engine.common_config import STRICT
+from memplus.training.engine.common_config import STRICT, require_weight
 
 __all__ = ["Example", "ExampleKind", "ExampleMaker", "Piece"]
 
@@ -64,7 +63,7 @@ class ExampleKind(ABC):
     """How often it is drawn, beside the weights of the other entries."""
 
     def __post_init__(self) -> None:
-        require(self.weight > 0, "weight", self.weight, "it must be above 0")
+        require_weight(self.weight)
 
     @abstractmethod
     def maker(self) -> ExampleMaker:

@@ -106,7 +106,9 @@ class Recipe:
     __pydantic_config__ = STRICT
 
     memory: Annotated[MemoryConfig, part("memory", MemoryConfig.from_dict)]
-    architecture: Architecture = field(default_factory=Architecture)
+    architecture: Annotated[Architecture, part("architecture", partial(checked, Architecture))] = (
+        field(default_factory=Architecture)
+    )
     optimizing: Optimizing = field(default_factory=Optimizing)
     stages: Annotated[tuple[Stage, ...], parts("stages", partial(checked, Stage))] = ()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import torch
 
+from memplus.config import CounterEviction
 from memplus.mplus.model import MPlus
 from memplus.passes.pristine import Pristine
 from memplus.training.tasks.lanes import LaneMemory
@@ -77,12 +78,12 @@ def pristine_of(model: MPlus, memory: LaneMemory, stored: int) -> Pristine:
     """The first document's rows, and the ``stored`` youngest long-term ones with their keys.
 
     Keys are those that the rows were dropped with, or of spans, which are dropped without, those of
-    the model's weights.
+    the model's weights. Counters, where rows have them, begin as of rows that were just merged.
     """
     rows, long_term = memory.detached, memory.long_term
     kept = Pristine(rows.vectors[0].cpu().contiguous(), (memory.clock - rows.birth[0]).cpu())
     if long_term is not None and min(stored, long_term.filled):
-        held = long_term.held
+        held, eviction = long_term.held, model.memory_config.eviction
         for layer, births in enumerate(held.birth[0]):
             order = births.sort(stable=True).indices[-stored:]
             kept.long_term.append(held.vectors[0, layer, order].cpu())
@@ -92,4 +93,6 @@ def pristine_of(model: MPlus, memory: LaneMemory, stored: int) -> Pristine:
                 vectors = held.vectors[0, layer, order].to(model.device)
                 kept.keys.append(retrieval_key(model, layer, vectors).cpu())
             kept.long_term_ages.append((memory.clock - births[order]).cpu())
+            if isinstance(eviction, CounterEviction):
+                kept.counters.append(torch.full((len(order),), eviction.initial))
     return kept

@@ -215,6 +215,12 @@ class Texts(Protocol):
         """How the model's tokenizer writes texts, questions and answers."""
         ...
 
+    @property
+    def sources(self) -> Sequence[QuestionSource]:
+        """Of all tasks of the run, each once and whatever its weight: what ``before`` holds is
+        named by a source's place here."""
+        ...
+
     def items(self, source: QuestionSource) -> Sequence[Item]:
         """Passages with questions; encoded once for a run."""
         ...
@@ -233,6 +239,11 @@ class Task(Protocol):
     @property
     def weight(self) -> float:
         """Its share of the steps, relative to the other tasks."""
+        ...
+
+    @property
+    def question_sources(self) -> Sequence[QuestionSource]:
+        """Where the questions that it asks come from; none of a task that asks none."""
         ...
 
     @property

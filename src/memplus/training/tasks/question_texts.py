@@ -6,7 +6,7 @@ No tensors and no model: a ``Spelling`` is all that is needed of one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -29,7 +29,7 @@ from memplus.data.statements import (
     statement_topics,
 )
 from memplus.errors import ConfigError
-from memplus.training.engine.common_config import STRICT
+from memplus.training.engine.common_config import STRICT, require_weight
 from memplus.training.tasks.endless import EndlessItems
 
 __all__ = [
@@ -95,8 +95,13 @@ class QuestionSource:
         bundled = self.kind in _BUNDLED
         reason = "it comes with the package" if bundled else "it needs a file"
         require((self.path is None) == bundled, "path", self.path, reason)
-        require(self.weight > 0, "weight", self.weight, "it must be above 0")
+        require_weight(self.weight)
         require(self.max_tokens >= 16, "max_tokens", self.max_tokens, "it must be at least 16")
+
+    @property
+    def unweighted(self) -> QuestionSource:
+        """The same items, whatever their share."""
+        return replace(self, weight=1.0)
 
 
 @dataclass(frozen=True, slots=True)

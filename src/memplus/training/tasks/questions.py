@@ -19,6 +19,7 @@ from memplus.training.tasks.asked import asked_of
 from memplus.training.tasks.protocol import Draw, Job, Plan, Sizes, Texts
 from memplus.training.tasks.question_mix import QuestionMix
 from memplus.training.tasks.question_pass import PIECE, QuestionPass, Written
+from memplus.training.tasks.question_texts import QuestionSource
 from memplus.training.tasks.telling import Pool, Teller
 from memplus.training.tasks.text_task import Steps, WritingTask
 from memplus.training.tasks.told_before import ToldBefore
@@ -42,6 +43,7 @@ class Questions(QuestionMix, WritingTask):
     """
 
     kind: ClassVar[str] = "questions"
+    retrieves_rows: ClassVar[bool] = False
 
     target_tokens: Steps = field(default_factory=lambda: Schedule.parse(48))
     short: float = 0.0
@@ -61,9 +63,18 @@ class Questions(QuestionMix, WritingTask):
         reason = "what is left unwritten has no answers to learn"
         require(self.answered or not self.short, "short", self.short, reason)
 
+    @property
+    def question_sources(self) -> tuple[QuestionSource, ...]:
+        """Where passages and questions come from."""
+        return self.sources
+
     def check(self, memory: MemoryConfig) -> None:
         """Refuse what contradicts the memory, and passes that would learn nothing."""
         super().check(memory)
+        require(memory.bos, "task", self.kind, "questions are read behind bos; memory.bos is off")
+        rows = memory.has_long_term and not memory.retrieves_spans
+        reason = "questions retrieve spans; use `retrieval: {kind: spans}`"
+        require(not rows, "task", self.kind, reason)
         learns = self.answered or (memory.has_long_term and memory.retrieves_spans)
         require(learns, "answered", self.answered, "no spans are retrieved, so nothing is learned")
         reason = "a short text leaves whole spans; use `retrieval: {kind: spans}`"
@@ -106,7 +117,7 @@ class Questions(QuestionMix, WritingTask):
         if forgets:
             texts.before.clear()
         plain = texts.take(_PLAIN) if self.plain and not short else None
-        pools = [Pool(texts.items(one), one.weight) for one in self.sources]
+        pools = [Pool(texts.items(one), self._share(one)) for one in texts.sources]
         written = Written(
             plan.written, tail, texts.clock, partial(_row_range, plan.sizes, memory=texts.memory)
         )
@@ -125,6 +136,10 @@ class Questions(QuestionMix, WritingTask):
         parts = ids.view(len(chunks), plan.sizes.chunks, plan.sizes.chunk_tokens)
         asked = replace(asked_of(rows, texts.device), answered=self.answered)
         return Job(plan, parts, ids[:, :0], asked=asked, forgets=forgets, aside=aside)
+
+    def _share(self, source: QuestionSource) -> float:
+        """Of a source in what is told; other tasks' own have none, and are asked about."""
+        return sum(one.weight for one in self.sources if one.unweighted == source)
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 
+from memplus.config import require
 from memplus.training.engine.common_config import STRICT
 
 __all__ = ["RetrieverConfig"]
@@ -38,3 +40,13 @@ class RetrieverConfig:
     """Share of questions that retrieve the right spans whatever their scores (spans)."""
     fresh_keys: bool = False
     """Compute stored keys anew at every read instead of keeping those of the drop."""
+
+    def __post_init__(self) -> None:
+        def check(name: str, reason: str, *, ok: bool) -> None:
+            require(ok, f"retriever.{name}", getattr(self, name), reason)
+
+        for name in ("learning_rate", "weight", "negative_weight", "penalty"):
+            check(name, "at least 0", ok=0 <= getattr(self, name) < inf)
+        check("temperature", "above 0", ok=0 < self.temperature < inf)
+        check("scored_stored", "at least 1", ok=self.scored_stored >= 1)
+        check("forced", "it is a share", ok=0 <= self.forced <= 1)

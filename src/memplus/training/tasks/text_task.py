@@ -14,7 +14,7 @@ from pydantic import BeforeValidator
 
 from memplus.config import MemoryConfig, require
 from memplus.errors import ConfigError
-from memplus.training.engine.common_config import STRICT
+from memplus.training.engine.common_config import STRICT, require_weight
 from memplus.training.engine.schedules import Schedule
 from memplus.training.tasks.protocol import (
     NOTHING,
@@ -28,7 +28,11 @@ from memplus.training.tasks.protocol import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
+
+    from memplus.training.tasks.question_texts import QuestionSource
 
 __all__ = ["Steps", "TextTask", "WritingTask"]
 
@@ -44,6 +48,8 @@ class TextTask(ABC):
     kind: ClassVar[str]
     keeps: ClassVar[bool] = False
     needs_kept: ClassVar[bool] = False
+    retrieves_rows: ClassVar[bool] = True
+    """Whether its reads retrieve single rows, in every layer by itself."""
 
     name: str = ""
     """In the log; the kind of task by default."""
@@ -53,7 +59,7 @@ class TextTask(ABC):
     """Tokens predicted."""
 
     def __post_init__(self) -> None:
-        require(self.weight > 0, "weight", self.weight, "it must be above 0")
+        require_weight(self.weight)
         shortest = self.target_tokens.lowest
         require(shortest >= 2, "target_tokens", shortest, "the first token is not predicted")
 
@@ -62,8 +68,16 @@ class TextTask(ABC):
         """How the log calls it."""
         return self.name or self.kind
 
-    def check(self, memory: MemoryConfig) -> None:  # noqa: B027 most tasks need nothing here
-        """Nothing that is only read contradicts a memory."""
+    @property
+    def question_sources(self) -> Sequence[QuestionSource]:
+        """None: it asks nothing."""
+        return ()
+
+    def check(self, memory: MemoryConfig) -> None:
+        """Refuse a memory of which spans are retrieved, where this task's reads retrieve rows."""
+        spans = memory.has_long_term and memory.retrieves_spans
+        reason = f"`{self.kind}` retrieves single rows; use the task questions for spans"
+        require(not (self.retrieves_rows and spans), "task", self.kind, reason)
 
     def largest(self, memory: MemoryConfig) -> Sizes:
         """The largest pass of the run."""
@@ -143,7 +157,8 @@ class WritingTask(TextTask):
         require(self.gradient_writes >= 0, "gradient_writes", self.gradient_writes, "below 0")
 
     def check(self, memory: MemoryConfig) -> None:
-        """Refuse chunks that are shorter than the rows that a write makes of them."""
+        """Refuse chunks that are shorter than the rows that a write makes of them; see above."""
+        super().check(memory)
         least = memory.tokens_per_write
         low = self.chunk_tokens.lowest if self.chunk_tokens else memory.chunk_tokens
         require(low >= least, "chunk_tokens", low, f"a write makes {least} rows of it")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from memplus.config import MemoryConfig
 from memplus.mplus.model import MPlus
-from memplus.training.tasks.protocol import KeptTarget
+from memplus.training.tasks.protocol import KeptTarget, Task
 from memplus.training.tasks.question_texts import Item, QuestionSource, trained_items
 from memplus.training.tasks.spelling import TokenizerSpelling, end_of
 from memplus.training.tasks.told_before import ToldBefore
@@ -29,11 +29,18 @@ class BatchTexts:
         share: this process's documents among those of the batch.
         batch: documents in all processes.
         model: encodes instructions, and says where tensors belong.
+        tasks: of the run, whose sources of questions documents are told from.
         remembered: rows after which the documents' memories hold nothing of a text any more.
     """
 
     def __init__(
-        self, order: DocumentOrder, share: range, batch: int, model: MPlus, remembered: int = 0
+        self,
+        order: DocumentOrder,
+        share: range,
+        batch: int,
+        model: MPlus,
+        tasks: Sequence[Task] = (),
+        remembered: int = 0,
     ) -> None:
         self.order = order
         self.share = share
@@ -48,6 +55,8 @@ class BatchTexts:
         ends = end_of(model.model.generation_config)
         self.spelling = TokenizerSpelling(model.tokenizer, model.prompt, ends)
         """How the model's tokenizer writes texts, questions and answers."""
+        named = [one for task in tasks for one in task.question_sources]
+        self.sources = tuple(dict.fromkeys(one.unweighted for one in named))
         self._items: dict[QuestionSource, Sequence[Item]] = {}
 
     @property
@@ -84,6 +93,7 @@ class BatchTexts:
             NotFoundError, StorageError, QuestionSetError: they cannot be read.
             ConfigError: there are none.
         """
-        if source not in self._items:
-            self._items[source] = trained_items(source, self.spelling)
-        return self._items[source]
+        key = source.unweighted
+        if key not in self._items:
+            self._items[key] = trained_items(key, self.spelling)
+        return self._items[key]

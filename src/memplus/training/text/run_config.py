@@ -8,11 +8,14 @@ loaded.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from memplus.config import MemoryConfig, PromptConfig, require
 from memplus.errors import ConfigError
+from memplus.fields import checked
 from memplus.training.engine.common_config import STRICT, Architecture, OptimizerConfig, RunSizes
 from memplus.training.engine.config_file import (
     named_under,
@@ -36,6 +39,9 @@ __all__ = [
 ]
 
 
+_FRESH = part("model.fresh", partial(checked, Architecture))
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """Which weights the run starts from: exactly one of the first three."""
@@ -47,7 +53,7 @@ class ModelConfig:
     backbone: str | None = None
     """A stock decoder that is given a fresh memory: a name of `memplus models`, a directory or a
     hub id."""
-    fresh: Architecture | None = None
+    fresh: Annotated[Architecture | None, _FRESH] = None
     """Sizes of a small decoder made from nothing, with a tokenizer made from the texts."""
     trainable: Literal["adapters", "all"] = "adapters"
     """The adapters, memory weights and retriever; or every weight."""
@@ -88,6 +94,10 @@ class StreamConfig:
     """The column that holds the text."""
     skip: int = 0
     """Documents left out before the first one."""
+
+    def __post_init__(self) -> None:
+        require(self.documents >= 1, "data.stream.documents", self.documents, "at least 1")
+        require(self.skip >= 0, "data.stream.skip", self.skip, "it is below 0")
 
 
 @dataclass(frozen=True)
@@ -157,6 +167,9 @@ class RunConfig(RunSizes):
         super().__post_init__()
         share = self.revisit_renewal
         require(0 < share <= 1, "run.revisit_renewal", share, "it is a share above 0")
+        require(0 <= self.language < inf, "run.language", self.language, "at least 0")
+        given = self.memory_gib
+        require(given is None or 0 < given < inf, "run.memory_gib", given, "above 0")
 
 
 @dataclass(frozen=True)
@@ -216,6 +229,8 @@ class TrainingConfig:
         )  # fmt: skip
         least = max(read, self.memory.tokens_per_write)
         require(rows == 0 or rows >= least, "run.stored_rows", rows, f"it is below {least}")
+        span = self.memory.span_rows
+        require(rows % span == 0, "run.stored_rows", rows, f"whole spans of {span} rows are stored")
         layers = self.memory.long_term_layers
         require(
             layers is None or self.memory.retrieves_spans, "memory.long_term_layers", layers,

@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer
 
-from memplus.config import MemoryConfig
+from memplus.config import MemoryConfig, SpanRetrieval
 from memplus.data.corpus import train_tokenizer
 from memplus.errors import ConfigError
 from memplus.memory.retriever import MemoryWeights
 from memplus.mplus.model import MPlus
-from memplus.training.engine.fresh import write_fresh
+from memplus.training.engine.fresh import is_fresh, write_fresh
 from memplus.training.engine.optimizers import choose_trainable
 from memplus.training.text.run_config import TrainingConfig
 from memplus.training.text.text_cache import Documents
@@ -112,22 +111,26 @@ def _fresh_folder(config: TrainingConfig, texts: Sequence[str] | None) -> Path:
     sizes = config.model.fresh
     assert sizes is not None
     folder = config.run.out / _FRESH
-    kept = folder / "tokenizer.json"
-    if texts is None and not kept.is_file():
-        raise ConfigError("model.fresh", value=str(folder), reason="the run has no tokenizer yet")
-    if texts is None:
-        tokenizer = Tokenizer.from_file(str(kept))
-    else:
+    if texts is not None:
         tokenizer = train_tokenizer(texts, sizes.vocabulary, config.run.seed)
-    write_fresh(folder, sizes, tokenizer, config.run.seed)
+        write_fresh(folder, sizes, tokenizer, config.run.seed)
+    elif not is_fresh(folder):
+        raise ConfigError("model.fresh", value=str(folder), reason="the run has no model yet")
     return folder
+
+
+def _keys_of(config: MemoryConfig) -> tuple[object, ...]:
+    """What the keys of a retriever depend on."""
+    way = config.retrieval
+    return (way.kind, way.layer, way.span_rows) if isinstance(way, SpanRetrieval) else (way.kind,)
 
 
 def with_memory(model: MPlus, config: MemoryConfig) -> MPlus:
     """The same weights under another memory config: a later stage's.
 
-    A retriever is made anew where there was none, or one of another width or rule; rows that come
-    with the model are kept as far as they fit.
+    A retriever is made anew where there was none, or one of another width, rule, span or layer.
+    Short-term rows that come with the model are kept as far as they fit, long-term ones are not:
+    a run begins without them.
 
     Args:
         model: its decoder goes into the result.
@@ -147,7 +150,7 @@ def with_memory(model: MPlus, config: MemoryConfig) -> MPlus:
     weights = MemoryWeights(len(model.backbone.layers), model.backbone.hidden_size, config)
     weights = weights.to(device=model.device, dtype=model.weights.memory_embedding.dtype)
     known, there = model.weights.state_dict(), weights.state_dict()
-    if before.retrieval != config.retrieval:
+    if _keys_of(before) != _keys_of(config):
         stale = ("retriever.", "superseding")  # the rule was fitted to the keys of that retriever
         known = {name: one for name, one in known.items() if not name.startswith(stale)}
     weights.load_state_dict(

@@ -71,7 +71,7 @@ class TextWorkload:
             config.run.revisit_renewal,
         )
         remembered = config.run.stored_rows + config.memory.short_term_tokens
-        self.texts = BatchTexts(self.order, self.share, batch, model, remembered)
+        self.texts = BatchTexts(self.order, self.share, batch, model, config.tasks, remembered)
         self.learned_from: LearnedFrom | None = LearnedFrom(batch)
         """None: the run was begun by a release that did not count."""
 
