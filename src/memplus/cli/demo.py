@@ -141,8 +141,8 @@ def _show(
     asked, right = sum(one.asked for one in untold), sum(one.right for one in untold)
     console.print(
         f"\nOf the right answers after the whole text, {100 * shown.told_first:.0f}% attended most "
-        f"to the {shown.kind} itself.\nAsked about what was never told, it said so {right} of {asked} "
-        f"times.\nRead in {shown.write_seconds:.0f} s; the memory takes "
+        f"to the {shown.kind} itself.\nAsked about what was never told, it said so {right} of "
+        f"{asked} times.\nRead in {shown.write_seconds:.0f} s; the memory takes "
         f"{shown.memory_bytes / 1e6:.0f} MB. Picture: {picture}",
         markup=False,
     )
