@@ -432,7 +432,7 @@ def test_a_base_that_is_gone_by_the_time_of_saving_is_named(base: Path, tmp_path
 
 
 def test_a_model_that_was_loaded_by_no_name_needs_one(base: Path, tmp_path: Path) -> None:
-    with pytest.raises(NoBaseError, match="was not loaded by a name"):
+    with pytest.raises(NoBaseError, match="was not loaded by name"):
         make_mplus().save_pretrained(tmp_path / "bundle", base="reference")
     make_mplus().save_pretrained(tmp_path / "bundle", base=base)
     assert torch.equal(answers(MPlus.from_pretrained(tmp_path / "bundle")), answers(make_mplus()))

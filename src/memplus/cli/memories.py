@@ -314,7 +314,7 @@ def forget(
         bool,
         typer.Option(
             "--rebuild",
-            help="Write all other texts again, so that no trace stays; if nothing is named, all texts.",
+            help="Write all other texts again, so that no trace stays; all texts if none is named.",
         ),
     ] = False,
     dry_run: Annotated[
