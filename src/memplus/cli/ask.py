@@ -55,7 +55,7 @@ def ask(
     chosen: ModelFlags,
     shown: OutputFlags,
 ) -> None:
-    """Ask a memory questions, which does not change it."""
+    """Ask questions of a memory, without changing it."""
     out = shown.open()
     asked = _asked(question or [], questions)
     model = chosen.load()

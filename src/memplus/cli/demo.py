@@ -64,7 +64,7 @@ def demo(
     dtype: Dtype = None,
     as_json: AsJson = False,
 ) -> None:
-    """Read a long text that tells notes or statements, and ask about them ever later.
+    """Read a long text with notes or statements in it, and ask about them at growing distances.
 
     Draws the share of right answers as a curve. The same memory answers with its long-term part
     (M+) and without it (MemoryLLM).

@@ -38,7 +38,9 @@ def add(
     store: StoreAlone,
     tenant: Annotated[
         str,
-        typer.Option(help="Whose memories it reaches; tenants never see each other's memories."),
+        typer.Option(
+            help="Tenant whose memories it reaches; tenants are isolated from each other."
+        ),
     ] = "",
     scope: Annotated[
         list[str] | None,

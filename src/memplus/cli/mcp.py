@@ -27,7 +27,7 @@ def mcp(
     chosen: ModelFlags,
     ram: Ram = None,
     memory: Annotated[
-        str, typer.Option("--memory-name", help="Memory of calls that name none.")
+        str, typer.Option("--memory-name", help="Memory to use for calls that name none.")
     ] = "",
     tenant: Annotated[str, typer.Option(help="Tenant whose memories are served.")] = "",
     only: Annotated[

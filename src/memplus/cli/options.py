@@ -128,7 +128,7 @@ Ram = Annotated[
         "--ram",
         envvar="MEMPLUS_RAM",
         min=1,
-        help="In a store: maximum bytes of RAM for the memory's rows.",
+        help="In a store: maximum bytes of RAM for a memory's rows.",
     ),
 ]
 Seed = Annotated[

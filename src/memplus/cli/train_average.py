@@ -18,7 +18,7 @@ def average(
     models: Annotated[
         list[str],
         typer.Argument(
-            metavar="MODEL...", help="Two or more; all but the weights comes from the last one."
+            metavar="MODEL...", help="Two or more; everything but the weights is the last one's."
         ),
     ],
     *,
