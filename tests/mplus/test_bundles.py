@@ -408,7 +408,7 @@ def test_a_config_that_makes_something_else_of_the_same_weights_is_refused(
 ) -> None:
     model = MPlus.from_pretrained(bundle)
     edit(base / "config.json", lambda held: held["rope_parameters"].update(rope_theta=20000.0))
-    with pytest.raises(BundleBaseError, match=r"rope_theta of its config is 20000\.0, and 10000"):
+    with pytest.raises(BundleBaseError, match=r"rope_theta of its config is 20000\.0, but 10000"):
         MPlus.from_pretrained(bundle)
     with pytest.raises(BaseChangedError, match=r"rope_theta is 10000\.0 in its config, and 20000"):
         model.save_pretrained(bundle, base="reference")

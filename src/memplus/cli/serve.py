@@ -21,6 +21,27 @@ __all__ = ["serve"]
 Traces = Annotated[
     bool, typer.Option("--traces", help="Send OpenTelemetry spans as set by OTEL_* variables.")
 ]
+Port = Annotated[
+    int, typer.Option("--port", help="Port to listen on; 0: any free one.", min=0, max=65535)
+]
+WriteReplies = Annotated[
+    bool,
+    typer.Option("--write-replies", help="In chats, write the model's replies to the memory too."),
+]
+SearchAndFetch = Annotated[
+    bool,
+    typer.Option(
+        "--search-and-fetch", help="Add the MCP tools search and fetch, for clients that need them."
+    ),
+]
+TokensPerMinute = Annotated[
+    int,
+    typer.Option(
+        "--tokens-per-minute",
+        help="Maximum tokens read, generated and written per key and minute; 0: unlimited.",
+        min=0,
+    ),
+]
 _GATEWAY_SECRET = "MEMPLUS_GATEWAY_SECRET"
 """Environment variable; a secret is never on the command line, where others can read it."""
 
@@ -33,9 +54,7 @@ def serve(
     machines: MachineFlags,
     ram: Ram = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option(help="Port to listen on; 0: any free one.", min=0, max=65535)
-    ] = 8000,
+    port: Port = 8000,
     allowed_host: Annotated[
         list[str] | None,
         typer.Option(help="Further host name that requests may use; `*`: any. May be repeated."),
@@ -44,29 +63,12 @@ def serve(
         list[str] | None,
         typer.Option(help="Origin whose pages may call it from a browser (CORS). May be repeated."),
     ] = None,
-    write_replies: Annotated[
-        bool,
-        typer.Option(
-            "--write-replies", help="In chats, write the model's replies to the memory too."
-        ),
-    ] = False,
-    search_and_fetch: Annotated[
-        bool,
-        typer.Option(
-            "--search-and-fetch",
-            help="Add the MCP tools search and fetch, for clients that need them.",
-        ),
-    ] = False,
+    write_replies: WriteReplies = False,
+    search_and_fetch: SearchAndFetch = False,
     requests_per_minute: Annotated[
         int, typer.Option(help="Maximum requests per key and minute; 0: unlimited.", min=0)
     ] = 600,
-    tokens_per_minute: Annotated[
-        int,
-        typer.Option(
-            help="Maximum tokens read, generated and written per key and minute; 0: unlimited.",
-            min=0,
-        ),
-    ] = 0,
+    tokens_per_minute: TokensPerMinute = 0,
     traces: Traces = False,
     shutdown_timeout: Annotated[
         float, typer.Option(help="Seconds that running requests get after SIGTERM.", min=0)
