@@ -102,7 +102,7 @@ def _size_of(folder: Path) -> dict[str, Any]:
 @models.command()
 @with_groups
 def remove(
-    name: Annotated[str, typer.Argument(help="A model that lies in the cache.")],
+    name: Annotated[str, typer.Argument(help="A cached model.")],
     *,
     shown: OutputFlags,
 ) -> None:
@@ -113,7 +113,7 @@ def remove(
     out = shown.open()
     refuse_bundled(name)
     size = remove_base(name)
-    line = f"{name} is no longer in the cache; {size / 1e6:.1f} MB are free again."
+    line = f"Removed {name} from the cache; {size / 1e6:.1f} MB freed."
     out.result(
         {"removed": name, "bytes": size}, show=lambda console: console.print(line, markup=False)
     )
