@@ -17,15 +17,16 @@ __all__ = ["models"]
 
 _WIDTH = 88
 
-models = typer.Typer(name="models", help="List the models, and remove cached ones.")
+models = typer.Typer(name="models")
 
 
 @models.callback(invoke_without_command=True)
 def list_all(ctx: typer.Context, *, as_json: AsJson = False) -> None:
-    """List the models that memplus knows: bundled, in the cache, and those to be fetched.
+    """List the models, and remove cached ones.
 
-    A base model whose memory is bundled is fetched the first time that it is used. `--model` also
-    takes a model's directory or a hub id.
+    Shown are the bundled models, those in the cache, and those that can be fetched. A base model
+    whose memory is bundled is fetched the first time that it is used. `--model` also takes a
+    model's directory or a hub id.
     """
     if ctx.invoked_subcommand is not None:
         return

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["train"]
 
-train = typer.Typer(name="train", help="Train a model with memory.")
+train = typer.Typer(name="train")
 
 
 @train.callback(invoke_without_command=True)
@@ -57,10 +57,11 @@ def root(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train a model with memory by a config: `memplus train --config configs/cpu/stage1.yaml`.
+    """Train a model with memory.
 
-    A config with `kind: adapter` or `kind: system` trains another system's weights:
-    `configs/ret_llm/train.yaml`, `configs/hmt/stage1.yaml`.
+    By a config: `memplus train --config configs/cpu/stage1.yaml`. A config with `kind: adapter` or
+    `kind: system` trains another system's weights: `configs/ret_llm/train.yaml`,
+    `configs/hmt/stage1.yaml`.
     """
     if context.invoked_subcommand is not None:
         return
