@@ -43,6 +43,7 @@ _LONGEST_ID = 512
 _ATTEMPTS = 20
 _FOLDERS_LOCK = "folders"
 """The lock that is shared by all who make or remove folders."""
+_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _Result = TypeVar("_Result")
 
 
@@ -235,18 +236,32 @@ class Directory:
 
         A manifest is read once in the life of this object: its folder's name follows from the
         memory's, so whatever memory lies there later has the same one.
+
+        Raises:
+            StorageError: the system refused to look, or has no descriptor or memory left.
         """
         with self.named_errors():
             folders = {folder.name: folder for folder in self._folders()}
         known = self._names
         found = {hashed: known[hashed] for hashed in folders if hashed in known}
         for hashed in folders.keys() - found.keys():
-            with suppress(FileNotFoundError, ValueError, KeyError, TypeError, ConfigError):
-                name = named_in(folders[hashed])
-                if _hashed(name) == hashed:
-                    found[hashed] = name
+            name = self._told_by(folders[hashed])
+            if name is not None:
+                found[hashed] = name
         self._names = found
         return sorted(found.values())
+
+    def _told_by(self, folder: Path) -> str | None:
+        """The name of a folder's memory; None where it tells none."""
+        try:
+            name = named_in(folder)
+            return name if _hashed(name) == folder.name else None
+        except (ValueError, KeyError, TypeError, RecursionError, ConfigError):
+            return None
+        except OSError as error:
+            if error.errno in _SHORTAGES:  # no folder's fault
+                raise storage_error(self.path, error) from error
+            return None
 
     def count(self) -> int:
         """How many memories there are, damaged ones included."""
