@@ -112,7 +112,9 @@ class MemoryStore(Administration):
         # The directory is open elsewhere by its place, whatever that process's own folder is.
         lease = None if self._holder is None else self._holder.lease.another()
         place = self.path.absolute()
-        return _opened, (type(self), place, self.window, self.ram, self.limits, lease)
+        made = _opened, (type(self), place, self.window, self.ram, self.limits, lease)
+        # Else a copy of one of several stores makes a memory that another of them has.
+        return (*made, {"others": self.others}) if self.others else made
 
     @classmethod
     def existing(cls, path: str | os.PathLike[str], *, ram: int | None = None) -> MemoryStore:
