@@ -245,23 +245,12 @@ class Directory:
         known = self._names
         found = {hashed: known[hashed] for hashed in folders if hashed in known}
         for hashed in folders.keys() - found.keys():
-            name = self._told_by(folders[hashed])
+            with self.named_errors():
+                name = _named(folders[hashed])
             if name is not None:
                 found[hashed] = name
         self._names = found
         return sorted(found.values())
-
-    def _told_by(self, folder: Path) -> str | None:
-        """The name of a folder's memory; None where it tells none."""
-        try:
-            name = named_in(folder)
-            return name if _hashed(name) == folder.name else None
-        except (ValueError, KeyError, TypeError, RecursionError, ConfigError):
-            return None
-        except OSError as error:
-            if error.errno in _SHORTAGES:  # no folder's fault
-                raise storage_error(self.path, error) from error
-            return None
 
     def count(self) -> int:
         """How many memories there are, damaged ones included."""
@@ -362,6 +351,23 @@ def _hashed(name: str) -> str:
         reason = f"a memory's name has 1 to {_LONGEST_ID} printable characters"
         raise ConfigError("id", value=name, reason=reason)
     return hashlib.sha256(name.encode()).hexdigest()[:40]
+
+
+def _named(folder: Path) -> str | None:
+    """The name of a folder's memory; None where it tells none.
+
+    Raises:
+        OSError: the system is short of something, which is no folder's fault.
+    """
+    try:
+        name = named_in(folder)
+        return name if _hashed(name) == folder.name else None
+    except (ValueError, KeyError, TypeError, RecursionError, ConfigError):
+        return None
+    except OSError as error:
+        if error.errno in _SHORTAGES:
+            raise
+        return None
 
 
 def why_no_store(path: Path) -> str:
