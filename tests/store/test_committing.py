@@ -7,6 +7,8 @@ import os
 import signal
 import threading
 import time
+from contextlib import nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from tests.store.test_faults import Refusing
 from memplus.errors import StorageError
 from memplus.store import Lease, MemoryStore, StoredMemory
 from memplus.store.disk import Disk
+from memplus.store.snapshot import Logged
 
 HOST = FakeHost()
 CHUNK = [[1, 2, 3, 4]]
@@ -68,7 +71,7 @@ def test_a_refusal_while_held_is_told_at_the_end(tmp_path: Path) -> None:
         with pytest.raises(OSError, match="no"), memory.committing.held():
             memory.committing.refused = OSError(errno.EIO, "no")
             HOST.write(memory, CHUNK, "a")
-        memory.reload()
+        memory.load_kept()
         assert not memory.writes
 
 
@@ -167,3 +170,93 @@ def test_what_a_twice_interrupted_commit_still_does_takes_no_later_ones_place(
         left = [path for path in (tmp_path / "memories").rglob(".manifest*") if path.stat().st_size]
         assert not left
     store.verify("alice")
+
+
+class Failing:
+    """Moving rows to a segment fails once so many writes are noted."""
+
+    def __init__(self, memory: StoredMemory, error: BaseException, after: int) -> None:
+        self.usual, self.error, self.left = memory.keeper.record, error, after
+        memory.keeper.record = self  # type: ignore[assignment,method-assign]
+
+    def __call__(self, memory: StoredMemory, written: Logged) -> None:
+        self.left -= 1
+        keeper = memory.keeper
+        if self.left == 0:
+            keeper.segments.move_rows = self.fail  # type: ignore[assignment,method-assign]
+            keeper.limits = replace(SMALL, segment=0)
+        self.usual(memory, written)
+
+    def fail(self, memory: StoredMemory) -> None:
+        raise self.error
+
+
+def restored(memory: StoredMemory) -> None:
+    """No longer failing."""
+    del memory.keeper.segments.move_rows, memory.keeper.record  # type: ignore[method-assign]
+    memory.keeper.limits = SMALL
+
+
+@pytest.mark.parametrize("window", [0.0, 60.0])
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA"), OSError(5, "no")])
+def test_a_call_in_which_a_write_cannot_be_noted_is_not_there_at_all(
+    tmp_path: Path, window: float, error: BaseException
+) -> None:
+    told = StorageError if isinstance(error, OSError) else type(error)
+    with made(tmp_path, window) as memory:
+        HOST.write(memory, CHUNK, "a")
+        kept = contents(memory)
+        Failing(memory, error, after=7)
+        with pytest.raises(told):
+            HOST.write(memory, CHUNK * 9, "b")
+        restored(memory)
+        # Nor is the call before it lost, which waited for its time.
+        assert contents(memory) == kept
+        HOST.write(memory, CHUNK * 2, "c")
+        HOST.write(memory, CHUNK, "d")
+        now = contents(memory)
+    store = MemoryStore(tmp_path)
+    with store.open("alice", HOST) as again:
+        assert contents(again) == now
+        assert [one.source for one in again.texts().values()] == ["a", "c", "c", "d"]
+    store.verify("alice")
+
+
+@pytest.mark.parametrize("caught", [True, False])
+def test_a_block_in_which_a_write_cannot_be_noted_is_not_there_at_all(
+    tmp_path: Path, *, caught: bool
+) -> None:
+    with made(tmp_path) as memory:
+        HOST.write(memory, CHUNK * 4, "a")
+        kept = contents(memory)
+        Failing(memory, MemoryError(), after=1)
+        with pytest.raises(MemoryError), memory.labelled("b"):
+            with suppress(MemoryError) if caught else nullcontext():
+                HOST.write(memory, CHUNK, "b")
+            restored(memory)
+            HOST.write(memory, CHUNK, "c")
+        if not caught:
+            restored(memory)
+        assert contents(memory) == kept
+        HOST.write(memory, CHUNK, "d")
+        now = contents(memory)
+    with MemoryStore(tmp_path).open("alice", HOST) as again:
+        assert contents(again) == now
+        assert not again.has_label("b")
+
+
+def test_rebuilding_in_which_a_write_cannot_be_noted_changes_nothing(tmp_path: Path) -> None:
+    with made(tmp_path) as memory:
+        for name in "abc":
+            HOST.write(memory, CHUNK * 3, name)
+        kept = contents(memory)
+        Failing(memory, MemoryError(), after=4)
+        with pytest.raises(MemoryError):
+            memory.forget(source="a", rebuild=True)
+        restored(memory)
+        assert contents(memory) == kept
+        memory.flush()
+        HOST.write(memory, CHUNK, "d")
+        now = contents(memory)
+    with MemoryStore(tmp_path).open("alice", HOST) as again:
+        assert contents(again) == now

@@ -15,6 +15,7 @@ from tests.store.test_taking import Interrupted
 
 from memplus.errors import CorruptMemoryError, StorageError, UnknownMemoryError
 from memplus.store import MemoryStore
+from memplus.store import directory as directory_module
 from memplus.store.directory import Directory
 from memplus.store.disk import Disk
 
@@ -184,3 +185,33 @@ def test_a_memory_in_the_folder_of_another_name_is_damage(tmp_path: Path) -> Non
     shutil.copytree(directory.folder("alice"), directory.folder("bob"))
     with pytest.raises(CorruptMemoryError, match="another name"):
         directory.manifest("bob")
+
+
+def test_a_folder_that_tells_no_name_takes_no_other_out_of_the_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = MemoryStore(tmp_path / "s", limits=SMALL)
+    names = ["alice", "bob", "carol", "dora", "eve"]
+    for name in names:
+        store.create(name, HOST).close()
+    directory = Directory(tmp_path / "s", Disk())
+    manifests = {name: directory.folder(name) / "manifest" for name in names}
+    manifests["alice"].rename(tmp_path / "elsewhere")
+    manifests["alice"].symlink_to(tmp_path / "elsewhere")
+    manifests["bob"].unlink()
+    manifests["bob"].mkdir()
+    manifests["carol"].write_bytes(b"\n" + b"[" * 100_000)
+    real, refusals = directory_module.named_in, [errno.EIO, errno.EACCES, errno.EMFILE]
+
+    def read(folder: Path) -> str:
+        if folder == directory.folder("dora"):
+            raise OSError(refusals.pop(0), "no")
+        return real(folder)
+
+    monkeypatch.setattr(directory_module, "named_in", read)
+    for _ in range(2):
+        assert directory.names() == ["eve"]
+    with pytest.raises(StorageError):  # no descriptor is left: that is no folder's fault
+        directory.names()
+    monkeypatch.undo()
+    assert directory.names() == ["dora", "eve"]

@@ -7,6 +7,8 @@ import os
 import signal
 import stat
 import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -149,3 +151,37 @@ def test_a_forked_child_does_several_things_at_once_as_its_parent_did() -> None:
         disk.together(lambda: None, lambda: None)
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
+
+
+class _ShortOfThreads(ThreadPoolExecutor):
+    """Takes a call and then has no thread for it, or one that another call has ended with."""
+
+    def __init__(self, *, runs: bool) -> None:
+        super().__init__(1)
+        self.runs = runs
+
+    def submit(self, call: Callable[[], None]) -> None:  # type: ignore[override]
+        if self.runs:
+            super().submit(call).result()
+        raise RuntimeError("can't start new thread")
+
+
+@pytest.mark.parametrize("pool", ["ended", "takes none", "takes it all the same"])
+def test_what_no_other_thread_does_is_done_all_the_same_and_once(pool: str) -> None:
+    disk, done = Disk(), []
+
+    def failing() -> None:
+        done.append("failing")
+        raise OSError(errno.EIO, "no")
+
+    disk._pool = _ShortOfThreads(runs="all the same" in pool)
+    if pool == "ended":  # as all are once the main thread has ended
+        disk._pool = ThreadPoolExecutor(1)
+        disk._pool.shutdown()
+    disk._pool_of = os.getpid()
+    disk.together(*(lambda number=number: done.append(number) for number in range(3)))
+    assert sorted(done) == [0, 1, 2]
+    done.clear()
+    with pytest.raises(OSError, match="no"):
+        disk.together(lambda: done.append("first"), failing, lambda: done.append("last"))
+    assert sorted(done) == ["failing", "first", "last"]

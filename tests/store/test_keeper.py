@@ -117,7 +117,7 @@ def test_a_change_that_failed_half_way_is_undone_by_reopening(tmp_path: Path) ->
         HOST._chunk(memory, [7, 7, 7, 7], "b", "never committed")
         (keeper.folder.path / "log-0123456789abcdef").write_bytes(b"left behind")
         keeper.reopen()
-        memory.reload()
+        memory.load_kept()
         assert contents(memory) == now
         assert not list(keeper.folder.path.glob("log-0123456789abcdef"))
         HOST.write(memory, chunks(8, 1), "c")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -164,3 +166,25 @@ def test_a_fork_and_a_new_memory_do_not_both_get_a_name(tmp_path: Path, at_home:
     store.delete(name)
     store.make(name, HOST, within=lambda: meanwhile(lambda: other.fork("alice", name)))
     assert [*store] == sorted(["alice", name])
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))]
+)
+def test_a_copy_makes_no_second_memory_of_a_name(
+    tmp_path: Path, copied: Callable[[object], ShardedStore]
+) -> None:
+    store = sharded(tmp_path)
+    store.create("alice", HOST).close()
+    home = store.home("alice")
+    elsewhere = next(name for name, one in store.stores.items() if one is not home)
+    store.move("alice", elsewhere)
+    again = copied(store)
+    for one in (again, again.home("alice"), copied(home)):
+        with pytest.raises(MemoryExistsError):
+            one.create("alice", HOST)
+    assert [*again] == ["alice"]
+    for one in again.stores.values():
+        assert {id(other) for other in one.others} == {
+            id(other) for other in again.stores.values() if other is not one
+        }

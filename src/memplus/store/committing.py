@@ -10,8 +10,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
-from memplus.errors import LeaseLostError, ReadOnlyMemoryError, UsageError
+from memplus.errors import ReadOnlyMemoryError, UsageError
 from memplus.errors.base import storage_error
 from memplus.memory.guards import changing
 from memplus.memory.state import Memory
@@ -35,6 +36,7 @@ class Committing:
     Attributes:
         lock: held while anything here changes; the timer's thread takes it too.
         recording: whether writes are noted; not while the memory is read from the disk.
+        refused: what a commit, or what notes a write, has raised and no caller been told yet.
     """
 
     def __init__(
@@ -45,7 +47,7 @@ class Committing:
         self.window = window
         self.lock = threading.RLock()
         self.recording = False
-        self.refused: OSError | LeaseLostError | None = None
+        self.refused: BaseException | None = None
         self._recover = recover
         self._committed = -1
         self._held = False
@@ -66,7 +68,7 @@ class Committing:
         """Inside nothing is committed: what is written there is one change with what follows.
 
         Raises:
-            OSError: the disk refused something meanwhile.
+            OSError: the disk refused something meanwhile; or whatever else was in the way.
         """
         self._held = True
         try:
@@ -97,8 +99,8 @@ class Committing:
             yield
         except BaseException:
             with self._ended():
-                self.refused = None
-                if self.recording and self.memory.version != self._committed:
+                failed, self.refused = self.refused is not None, None
+                if self.recording and (failed or self.memory.version != self._committed):
                     self._recover()
             raise
         with self._ended():
@@ -115,23 +117,48 @@ class Committing:
             yield
 
     def require_no_block(self) -> None:
-        """Refuse what would commit in the middle of a block.
+        """Refuse what would commit in the middle of a block, or of a call.
 
         Raises:
             UsageError: there is one.
         """
         if self._held:
             raise UsageError("A block of `labelled` has not ended yet; its end is one commit.")
+        self.require_no_call()
+
+    def require_no_call(self) -> None:
+        """Refuse what would commit half of a call, or take half of it back.
+
+        Raises:
+            UsageError: a call of this thread, whose callback this is, has written a part.
+        """
+        if self.within_call and not self._held and self.memory.version != self._committed:
+            raise UsageError(
+                "This memory is being written by a call that this thread has not returned from; "
+                "what it writes is one commit."
+            )
+
+    @property
+    def within_call(self) -> bool:
+        """Whether this thread is inside a call that writes the memory."""
+        return self.memory.guards.writer == threading.get_ident()
 
     def record(self, written: Logged) -> None:
-        """Note what a write made; a refusal of the disk is told by the commit."""
-        if self.refused is not None:
-            return
+        """Note what a write made; a refusal of the disk is told by the commit.
+
+        Raises:
+            BaseException: whatever else was in the way; the commit takes the whole call back.
+        """
         with self.lock:
+            if self.refused is not None:
+                return
             try:
                 self.keeper.record(self.memory, written)
-            except OSError as error:
-                self.refused = error
+            except BaseException as error:
+                self._commit_prepared()  # earlier calls have returned, and do not go with this one
+                self.refused = self.refused or error
+                if not isinstance(error, OSError):
+                    raise
 
     def commit(self) -> None:
         """Make what was written last, now or within the window.
@@ -166,6 +193,19 @@ class Committing:
                 self.change_disk(lambda: self.keeper.commit(self.memory))
                 self._cancel_timer()
 
+    def flush_calls(self) -> None:
+        """Make the calls last that have returned, while another one goes on.
+
+        Raises:
+            StorageError: the disk refused; the call that goes on is told so, too.
+        """
+        with self.lock:
+            if self._held:
+                return
+            self._commit_prepared()
+            if self.refused is not None:  # left there: nothing is taken back within a call
+                self._tell(self.refused)
+
     def change_disk(self, change: Callable[[], None]) -> None:
         """Make a change that brings the disk to the memory's state.
 
@@ -179,17 +219,19 @@ class Committing:
                 self.refused = error
                 self.raise_refused()
             except BaseException:
+                self.refused = None
                 self._cancel_timer()
                 self._recover()
                 raise
             self._committed = self.memory.version
 
     def raise_refused(self) -> None:
-        """Tell what the disk refused since the last call, once the memory is what is on it.
+        """Tell what was in the way since the last call, once the memory is what is on the disk.
 
         Raises:
-            StorageError: it refused something.
+            StorageError: the disk refused something.
             LeaseLostError: another writer has taken the memory over; it is closed.
+            BaseException: whatever else it was.
         """
         with self.lock:
             if self.refused is None or self._held:
@@ -197,9 +239,12 @@ class Committing:
             error, self.refused = self.refused, None
             self._cancel_timer()
             self._recover()
-            if isinstance(error, LeaseLostError):
-                raise error
+            self._tell(error)
+
+    def _tell(self, error: BaseException) -> NoReturn:
+        if isinstance(error, OSError):
             raise storage_error(self.keeper.folder.path, error) from error
+        raise error
 
     def require_held(self) -> None:
         """Refuse what could not be committed, as far as that is known already.
@@ -231,8 +276,18 @@ class Committing:
         self._committed = self.memory.version
         if self._timer is None:
             self._since = time.monotonic()
-            self._timer = threading.Timer(self.window, self._commit_prepared)
-            self._timer.start()
+            self._timer = threading.Timer(self.window, self._commit_in_time)
+            self._timer.daemon = False  # whatever thread writes: the program's end waits for it
+            try:
+                self._timer.start()
+            except RuntimeError:  # the system gives no more threads
+                self.flush()
+
+    def _commit_in_time(self) -> None:
+        self._commit_prepared()
+        refused = self.refused
+        if refused is not None and not threading.main_thread().is_alive():
+            self._tell(refused)  # the program ends: maybe nobody calls any more who could be told
 
     def _commit_prepared(self) -> None:
         with self.lock:
@@ -243,7 +298,7 @@ class Committing:
             self._cancel_timer()
             try:
                 self.keeper.commit_prepared(prepared)
-            except (OSError, LeaseLostError) as error:
+            except BaseException as error:
                 self.refused = error
 
     def _cancel_timer(self) -> None:

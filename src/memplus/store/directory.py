@@ -43,6 +43,7 @@ _LONGEST_ID = 512
 _ATTEMPTS = 20
 _FOLDERS_LOCK = "folders"
 """The lock that is shared by all who make or remove folders."""
+_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _Result = TypeVar("_Result")
 
 
@@ -235,16 +236,19 @@ class Directory:
 
         A manifest is read once in the life of this object: its folder's name follows from the
         memory's, so whatever memory lies there later has the same one.
+
+        Raises:
+            StorageError: the system refused to look, or has no descriptor or memory left.
         """
         with self.named_errors():
             folders = {folder.name: folder for folder in self._folders()}
         known = self._names
         found = {hashed: known[hashed] for hashed in folders if hashed in known}
         for hashed in folders.keys() - found.keys():
-            with suppress(FileNotFoundError, ValueError, KeyError, TypeError, ConfigError):
-                name = named_in(folders[hashed])
-                if _hashed(name) == hashed:
-                    found[hashed] = name
+            with self.named_errors():
+                name = _named(folders[hashed])
+            if name is not None:
+                found[hashed] = name
         self._names = found
         return sorted(found.values())
 
@@ -347,6 +351,23 @@ def _hashed(name: str) -> str:
         reason = f"a memory's name has 1 to {_LONGEST_ID} printable characters"
         raise ConfigError("id", value=name, reason=reason)
     return hashlib.sha256(name.encode()).hexdigest()[:40]
+
+
+def _named(folder: Path) -> str | None:
+    """The name of a folder's memory; None where it tells none.
+
+    Raises:
+        OSError: the system is short of something, which is no folder's fault.
+    """
+    try:
+        name = named_in(folder)
+        return name if _hashed(name) == folder.name else None
+    except (ValueError, KeyError, TypeError, RecursionError, ConfigError):
+        return None
+    except OSError as error:
+        if error.errno in _SHORTAGES:
+            raise
+        return None
 
 
 def why_no_store(path: Path) -> str:

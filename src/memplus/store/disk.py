@@ -10,8 +10,9 @@ import contextlib
 import os
 import shutil
 import stat
+import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -55,6 +56,28 @@ class Sink:
     def close(self) -> None:
         """No more of it."""
         os.close(self.descriptor)
+
+
+class _Once:
+    """A call that is made by whoever comes first; whoever comes later waits for its end.
+
+    Attributes:
+        error: what it raised.
+    """
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self.error: BaseException | None = None
+        self._call: Callable[[], None] | None = call
+        self._turn = threading.Lock()
+
+    def __call__(self) -> None:
+        with self._turn:
+            call, self._call = self._call, None
+            try:
+                if call is not None:
+                    call()
+            except BaseException as error:
+                self.error = error
 
 
 class Disk:
@@ -140,16 +163,19 @@ class Disk:
             OSError, CorruptMemoryError: that of the first that failed, once all have ended.
             KeyboardInterrupt: maybe while some of it goes on; none must harm what comes next.
         """
-        first, *others = calls
+        first, *others = [_Once(call) for call in calls]
         if self._pool is None or self._pool_of != os.getpid():  # a forked child has no threads
             self._pool, self._pool_of = ThreadPoolExecutor(2, "memplus-disk"), os.getpid()
-        waiting = [self._pool.submit(call) for call in others]
-        try:
-            first()
-        finally:
-            wait(waiting)
-        for one in waiting:
-            one.result()
+        for one in others:
+            # Once the main thread has ended no pool takes anything, and a system may have no
+            # thread left to give; what no other thread has done by then is done here.
+            with contextlib.suppress(RuntimeError):
+                self._pool.submit(one)
+        for one in (first, *others):
+            one()
+        for one in (first, *others):
+            if one.error is not None:
+                raise one.error
 
     def rename(self, old: Path, new: Path) -> None:
         """Rename, and make that last."""

@@ -85,8 +85,8 @@ class Keeper:
         self.segments.clear()
         self.journal.close()
 
-    def reopen(self) -> None:
-        """Begin anew with what the disk says, after a change that failed half-way.
+    def reopen(self, found: Manifest | None = None) -> None:
+        """Begin anew with what the disk says, or with ``found`` if that was read there already.
 
         Raises:
             LeaseLostError: another writer has taken the memory over.
@@ -94,7 +94,7 @@ class Keeper:
         """
         self.journal.close()
         self.pending.clear()
-        found = Manifest.load(self.folder.path)
+        found = found or Manifest.load(self.folder.path)
         if self.writable and _writer(found) != _writer(self.manifest):
             raise LeaseLostError(self.manifest.id)
         self.manifest = found

@@ -16,29 +16,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
-from memplus.config import MemoryConfig
 from memplus.errors import (
     ConfigError,
     MemoryExistsError,
-    MemoryMismatchError,
-    MemplusError,
     NotAStoreError,
     UnknownMemoryError,
 )
 from memplus.errors.base import storage_error
 from memplus.files import as_path
-from memplus.memory.mismatch import mismatch, written_dtype
 from memplus.memory.packing import RowKind, require_kind
 from memplus.memory.state import MemoryHost, require_host
 from memplus.store.administration import Administration, Within
-from memplus.store.blocks import Residency, read_records
-from memplus.store.container_contents import POOL
+from memplus.store.blocks import Residency
 from memplus.store.directory import MARK, Directory, why_no_store
 from memplus.store.disk import Disk
 from memplus.store.erasing import take_contents
 from memplus.store.folder import Folder
+from memplus.store.identity import check_identity, model_name
 from memplus.store.journal import Journal, born
 from memplus.store.keeper import Keeper
 from memplus.store.leases import Lease
@@ -112,7 +106,9 @@ class MemoryStore(Administration):
         # The directory is open elsewhere by its place, whatever that process's own folder is.
         lease = None if self._holder is None else self._holder.lease.another()
         place = self.path.absolute()
-        return _opened, (type(self), place, self.window, self.ram, self.limits, lease)
+        made = _opened, (type(self), place, self.window, self.ram, self.limits, lease)
+        # Else a copy of one of several stores makes a memory that another of them has.
+        return (*made, {"others": self.others}) if self.others else made
 
     @classmethod
     def existing(cls, path: str | os.PathLike[str], *, ram: int | None = None) -> MemoryStore:
@@ -266,7 +262,7 @@ class MemoryStore(Administration):
             Journal.create(journal, self._directory.disk)
             manifest = Manifest(
                 id=name,
-                model=_model_name(model),
+                model=model_name(model),
                 fingerprint=model.fingerprint,
                 identity=dict(model.identity),
                 config=model.memory_config.identifying(),
@@ -321,12 +317,12 @@ class MemoryStore(Administration):
                 self._directory.disk,
                 _residency(self.ram, self.limits),
             )
-            _check_identity(manifest, model, folder)
+            check_identity(manifest, model, folder)
             if writable:
                 folder.tidy(manifest)
             keeper = Keeper(folder, manifest, self.limits, writable=writable)
             memory = StoredMemory(model, keeper, lock, window=self.window)
-            memory.reload()
+            memory.load_kept()
             return memory
 
         return self._directory.retried(name, attempt)
@@ -355,42 +351,3 @@ def _limits(ram: int | None) -> Limits:
 
 def _residency(ram: int | None, limits: Limits) -> Residency:
     return Residency(None if ram is None else max(1 << 20, ram - limits.segment - limits.log) // 2)
-
-
-def _check_identity(manifest: Manifest, model: MemoryHost, folder: Folder) -> None:
-    try:
-        theirs = MemoryConfig.from_dict(manifest.config)
-    except ConfigError as error:
-        raise MemoryMismatchError(differs=error.message) from error
-    differs = model.memory_config.differs(theirs)
-    sizes = bool(differs)
-    if not differs:
-        model.check_weights()
-        mine = dict(model.identity)
-        names = mine.keys() | manifest.identity.keys()
-        differs += sorted(n for n in names if mine.get(n) != manifest.identity.get(n))
-    if not differs and manifest.fingerprint != model.fingerprint:
-        differs.append("the model's weights or dtype")
-    if differs:
-        dtypes = _written_dtype(folder, manifest), model.row_shape[2]
-        models = manifest.model, _model_name(model)
-        raise mismatch(differs, dtypes=dtypes, models=models, sizes=sizes)
-
-
-def _written_dtype(folder: Folder, manifest: Manifest) -> torch.dtype | None:
-    """In which dtype its rows were made; None where there are none, or they cannot be read."""
-    state = manifest.current
-    with suppress(MemplusError, OSError):  # that the models differ is known without it
-        kept = folder.map(state.snapshot)
-        pool = {n.removeprefix(POOL): kept.dtype(n) for n in kept.names if n.startswith(POOL)}
-        for part in state.logs if not pool else ():
-            for record in read_records(folder.path / part.name, part.length):
-                if "hidden.0" in record.names:
-                    pool["hidden"] = record.dtype("hidden.0")
-        return written_dtype(pool)
-    return None
-
-
-def _model_name(model: MemoryHost) -> str:
-    """As a manifest keeps it, for people."""
-    return model.name.encode(errors="replace").decode()

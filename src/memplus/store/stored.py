@@ -6,31 +6,23 @@ that shares its rows. ``MemoryStore`` makes and opens them.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from memplus.errors import (
-    LeaseLostError,
-    MemplusError,
-    ReadOnlyMemoryError,
-    UsageError,
-)
+from memplus.errors import ReadOnlyMemoryError, UsageError
 from memplus.memory.forgetting import Forgotten
 from memplus.memory.guards import changing
 from memplus.memory.long_term import LongTermPool
 from memplus.memory.packing import RowKind
 from memplus.memory.records import NewRows, Passage, WriteRecord
 from memplus.memory.rows import RowTable
-from memplus.memory.state import Memory, MemoryHost
+from memplus.memory.state import Memory
 from memplus.memory.written_text import require_text
-from memplus.store.committing import Committing
 from memplus.store.erasing import (
     chosen_or_matching,
     erase,
@@ -38,16 +30,14 @@ from memplus.store.erasing import (
     remove_leftovers,
 )
 from memplus.store.history import sought_state
-from memplus.store.journalled import JournalledMemory
-from memplus.store.keeper import Keeper
-from memplus.store.locks import Right
 from memplus.store.mapped import MappedTable
+from memplus.store.opened import OpenedMemory
 from memplus.store.snapshot import Logged
 
 __all__ = ["StoredMemory"]
 
 
-class StoredMemory(JournalledMemory):
+class StoredMemory(OpenedMemory):
     """A memory in a ``MemoryStore``. Close it, or use it in a ``with`` block.
 
     Where the disk refuses a write, the memory goes back to what is on the disk, and the error
@@ -59,115 +49,6 @@ class StoredMemory(JournalledMemory):
         f"{Memory._for_users} id closed close flush held_labels history "
         "limit has_label labelled rollback reload"
     )
-
-    def __init__(
-        self, host: MemoryHost, keeper: Keeper, lock: Right | None, *, window: float = 0.0
-    ) -> None:
-        super().__init__(host.owner, 0)
-        self.host = host
-        self.keeper = keeper
-        self.committing = Committing(self, keeper, self._recover, window=window)
-        self._lock = lock
-        self._closed_nbytes = None
-
-    def require_usable(self) -> None:
-        """Refuse to read rows that cannot be used.
-
-        Raises:
-            ClosedMemoryError: it is closed.
-            MemoryMismatchError: the weights that made them are gone.
-        """
-        self._require_open()
-        super().require_usable()
-
-    def fork(self) -> Memory:
-        """A plain memory with the same rows, going its own way; nothing it writes is kept.
-
-        It stays usable when this one is closed. ``MemoryStore.fork`` makes one on the disk.
-
-        Raises:
-            ClosedMemoryError: it is closed.
-        """
-        with self.guards.state:
-            self._require_open()
-            return super().fork()
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Save as one file outside of the store; see ``Memory.save``.
-
-        Raises:
-            ClosedMemoryError: it is closed.
-        """
-        with self.guards.state:
-            self._require_open()
-            super().save(path)
-
-    # Opening and closing ------------------------------------------------------------------------
-
-    @torch.inference_mode(mode=False)
-    @torch.no_grad()
-    def reload(self) -> None:
-        """Become what is on the disk.
-
-        Raises:
-            OSError, CorruptMemoryError, MemoryVersionError: it cannot be read.
-        """
-        with self.committing.reloading():
-            version = self.version
-            self.keeper.load(self, self.host.new_rows)
-            self.version = max(self.version, version + 1)
-            self.weights_version = self.host.weights_version
-
-    def close(self) -> None:
-        """Make everything last, let others write, and give up all files and rows.
-
-        Raises:
-            StorageError: the disk refused what was not yet written.
-        """
-        with changing(self):
-            if self.closed:
-                return
-            try:
-                self.committing.flush()
-            finally:
-                self._give_up()
-
-    def _give_up(self) -> None:
-        if self.closed:
-            return
-        self._closed_nbytes = super().nbytes
-        self.pool = self.long_term = None
-        self.derived.clear()
-        self.committing.recording = False
-        self.keeper.close()
-        if self._lock is not None:
-            self._lock.release()
-
-    def _recover(self) -> None:
-        """Become what is on the disk after a refusal; where that cannot be read, be closed.
-
-        Raises:
-            LeaseLostError: another writer has taken the memory over; it is closed.
-        """
-        try:
-            self.keeper.reopen()
-            self.reload()
-        except LeaseLostError:
-            self._give_up()
-            raise
-        except (OSError, MemplusError):
-            self._give_up()
-
-    def __enter__(self) -> StoredMemory:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     # What a write calls -------------------------------------------------------------------------
 
@@ -183,15 +64,20 @@ class StoredMemory(JournalledMemory):
 
         Raises:
             ReadOnlyMemoryError: it was opened for reading, or is closed (``ClosedMemoryError``).
+            UsageError: a call of this thread that writes it has not returned.
+            MemoryMismatchError: the model's weights have changed since it was opened.
             StorageError: the disk refused an earlier write whose call had returned already.
             LeaseLostError: another writer has taken the memory over; it is closed.
         """
         self._require_open()
         if not self.keeper.writable:
             raise ReadOnlyMemoryError(self.id, reason="it was opened for reading")
-        with self.guards.state:
+        with changing(self):  # what recovers takes nothing of another thread's call away
+            self._require_open()
+            self.committing.require_no_call()
             self.committing.raise_refused()
             self.committing.require_held()
+            self.require_weights()
 
     def check_source(self, source: str) -> None:
         """Refuse a source's name before any work is done.
@@ -220,11 +106,23 @@ class StoredMemory(JournalledMemory):
     def flush(self) -> None:
         """Make everything last now; in a block of ``labelled``, its end does so.
 
+        While the memory is being written, by another thread or by the call whose callback this
+        is, the calls that have returned are made to last: the running one is whole or not there.
+
         Raises:
-            StorageError: the disk refused; the memory is what it was at the last commit.
+            StorageError: the disk refused; the memory is what it was at the last commit, or will
+                be at the end of the running call.
         """
-        with self.guards.state:
-            self.committing.flush()
+        alone = self.guards.writing.acquire(blocking=False)  # waits for no text, nor for itself
+        try:
+            with self.guards.state:
+                if alone and not self.committing.within_call:
+                    self.committing.flush()
+                else:
+                    self.committing.flush_calls()
+        finally:
+            if alone:
+                self.guards.writing.release()
 
     def limit(self, max_bytes: int | None) -> None:
         """Refuse writes that would make the memory larger from now on; lasts with the next write.
@@ -243,7 +141,7 @@ class StoredMemory(JournalledMemory):
         """A change of its own, after everything that was written."""
         with changing(self), self.committing.lock:
             self.committing.require_no_block()
-            self.flush()
+            self.committing.flush()
             yield
 
     @torch.inference_mode(mode=False)
@@ -289,7 +187,7 @@ class StoredMemory(JournalledMemory):
 
             def go_back() -> None:
                 self.keeper.go_back(sought)
-                self.reload()
+                self.load_kept()
 
             self.committing.change_disk(go_back)
 
