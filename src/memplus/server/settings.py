@@ -23,6 +23,8 @@ class ServerSettings:
     port: int = 8000
     body_bytes: int = 8 << 20
     """Most bytes of a request."""
+    body_values: int = 100_000
+    """Most values of its JSON, each text, number, list and object counted; 0: any number."""
     body_seconds: float = 30.0
     """Longest silence of a client in the middle of its request; 0: any."""
     head_seconds: float = 30.0
