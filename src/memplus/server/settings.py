@@ -46,6 +46,9 @@ class ServerSettings:
     """After so long without use a memory is closed, so that other programs may write to it."""
     stored_responses: int = 1_000
     """Of one tenant; the oldest go."""
+    stored_bytes: int = 64 << 20
+    """Of one tenant, of stored responses, of items of conversations and of answers to repeated
+    requests, each; the oldest go. 0: any number."""
     response_days: float = 30.0
     """Stored responses and conversations that are older go."""
     recent_requests: int = 200

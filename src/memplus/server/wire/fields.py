@@ -26,6 +26,8 @@ __all__ = [
 
 _TEXTS = {"text", "input_text", "output_text"}
 _MOST_STOPS = 16
+_LONGEST_ID = 512
+"""Of a conversation; the server keeps it."""
 
 
 class Wire(Sound):
@@ -53,7 +55,7 @@ class _MemoryOptions(Part):
 
 
 class _Conversation(Part):
-    id: str = ""
+    id: str = Field(default="", max_length=_LONGEST_ID)
 
 
 MemoryOptions = Annotated[_MemoryOptions, BeforeValidator(_by_id)]
