@@ -12,7 +12,8 @@ from rich.table import Table
 
 from memplus.cli.flags import OutputFlags, with_groups
 from memplus.cli.options import StoreAlone
-from memplus.cli.place import made_store
+from memplus.cli.place import existing_store, made_store
+from memplus.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,7 +74,8 @@ def add(
 def list_all(*, store: StoreAlone, shown: OutputFlags) -> None:
     """List all keys, by their first characters; revoked ones too."""
     out = shown.open()
-    found = _keys(store).all() if store.exists() else []
+    there = _there(store) if store.exists() else None
+    found = [] if there is None else there.all()
 
     def show(console: Console) -> None:
         if not found:
@@ -96,9 +98,25 @@ def list_all(*, store: StoreAlone, shown: OutputFlags) -> None:
 def revoke(name: KeyName, *, store: StoreAlone, shown: OutputFlags) -> None:
     """End a key at once, also on a server that runs. Takes its name or its id."""
     out = shown.open()
-    ended = _keys(store).revoke(name)
+    there = _there(store)
+    if there is None:
+        raise UsageError(f"There is no key named {name!r}: {store} has none yet.")
+    ended = there.revoke(name)
     line = f"The key of {ended.name} is revoked."
     out.result(asdict(ended), show=lambda console: console.print(line, markup=False))
+
+
+def _there(store: Path) -> Keys | None:
+    """The keys of a store that is there; None where it never had one.
+
+    Raises:
+        NotFoundError, NotAStoreError: see ``existing_store``.
+    """
+    from memplus.server.database import ServerDatabase, database_of
+    from memplus.server.keys import SCHEMA, Keys
+
+    folder = database_of(existing_store(store).path)
+    return None if folder is None else Keys(ServerDatabase(folder, SCHEMA))
 
 
 def _keys(store: Path) -> Keys:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import time
 from collections.abc import AsyncIterator, Callable
@@ -174,10 +175,14 @@ class Services:
         add("store_bytes", "Bytes of all memories on the disk.", Seldom(self._store_bytes))
 
     def _store_bytes(self) -> float:
+        try:
+            names = self.store.names()
+        except MemplusError:  # the other figures are wanted all the more
+            return math.nan
         total = 0
-        for manifest in self.store.memories():
-            with suppress(MemplusError):  # deleted meanwhile
-                total += self.store.size(manifest.id)
+        for name in names:
+            with suppress(MemplusError):  # deleted meanwhile, or damaged
+                total += self.store.size(name)
         return total
 
     # Life ---------------------------------------------------------------------------------------
@@ -225,7 +230,8 @@ class Services:
             await self._begin()
         except Exception as error:
             self.state, self.failure = "failed", error
-            _LOG.error("the server cannot begin", exc_info=error)
+            unforeseen = None if isinstance(error, MemplusError) else error  # the others say it all
+            _LOG.error("the server cannot begin: %s", error, exc_info=unforeseen)
 
     def _load_model(self) -> MPlus:
         self.loading = True
