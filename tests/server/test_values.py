@@ -66,9 +66,9 @@ def test_a_request_is_read_no_further_than_the_first_value_too_many() -> None:
 
     async def send(message: Message) -> None: ...
 
-    async def asked(kind: bytes, most: int) -> None:
+    async def asked(kind: bytes, most: int, path: str = "/v1/memories") -> None:
         read.clear()
-        scope = {"type": "http", "headers": [(b"content-type", kind)]}
+        scope = {"type": "http", "path": path, "headers": [(b"content-type", kind)]}
         await ValuesMiddleware(app, most)(scope, receive, send)
 
     for kind in (b"application/json", b"Application/JSON; charset=utf-8", b"application/x+json"):
@@ -78,6 +78,8 @@ def test_a_request_is_read_no_further_than_the_first_value_too_many() -> None:
     asyncio.run(asked(b"application/octet-stream", 50))
     assert len(read) == 100
     asyncio.run(asked(b"application/json", 0))
+    assert len(read) == 100
+    asyncio.run(asked(b"application/json", 50, "/v1/memories:import"))  # a file, which is not read
     assert len(read) == 100
 
 

@@ -23,6 +23,7 @@ from memplus.server.keys import Keys
 from memplus.server.measured import MeasuredEngine
 from memplus.server.metrics import Metrics, Seldom
 from memplus.server.principals import Principal
+from memplus.server.receiving import clear_received
 from memplus.server.settings import ServerSettings
 from memplus.server.tally import Tally
 from memplus.server.threads import divide, ended, settle
@@ -243,6 +244,7 @@ class Services:
     async def _begin(self) -> None:
         model = await ended(self._load_model)
         await asyncio.to_thread(self.beside.finish_all)
+        await asyncio.to_thread(clear_received, self.database.path.parent)
         engine = MeasuredEngine(model, self.metrics)
         engine.start()
         self._engine = engine
