@@ -167,7 +167,7 @@ def test_nothing_but_a_regular_file_is_replaced(tmp_path: Path) -> None:
         assert str(path) in str(caught.value)
     (tmp_path / "folder").mkdir()
     with (
-        pytest.raises(UsageError, match="is a folder, where a file is needed"),
+        pytest.raises(UsageError, match="is a folder, but a file is needed"),
         aside(tmp_path / "folder"),
     ):
         raise AssertionError("work is begun that has no place to go to")

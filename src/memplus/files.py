@@ -156,7 +156,7 @@ def _refuse_what_is_no_file(path: str | os.PathLike[str]) -> None:
     except OSError:  # nothing is there, or whoever writes there is told why not
         return
     if stat.S_ISDIR(mode):
-        raise UsageError(f"{os.fspath(path)} is a folder, where a file is needed.")
+        raise UsageError(f"{os.fspath(path)} is a folder, but a file is needed.")
     if not stat.S_ISREG(mode):
         raise UsageError(f"{os.fspath(path)} is no regular file; give another place.")
 

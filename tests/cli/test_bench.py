@@ -59,7 +59,7 @@ def test_figures_that_do_not_hold_any_more_are_told(
     assert ran.code == 0, ran.err
     assert run("bench", "page", page, out).code == 0
     given = ("bench", "check", page, "--model", tiny, "--texts", book)
-    assert "All 1 benchmarks are of today" in run(*given).out
+    assert "All 1 benchmarks match today" in run(*given).out
     figures = page.with_suffix(".json").read_text()
 
     def told(old: str, new: str) -> str:
@@ -69,15 +69,15 @@ def test_figures_that_do_not_hold_any_more_are_told(
         assert checked.code == (0 if "longmem" in new else 1)
         return checked.out
 
-    assert "retention: plans is not what" in told('"plans": "', '"plans": "0')
-    assert "bm25 is not what the figures are of (options.k)" in told('"k": 4', '"k": 40')
+    assert "retention: plans changed since" in told('"plans": "', '"plans": "0')
+    assert "bm25 changed since the figures were made (options.k)" in told('"k": 4', '"k": 40')
     named = '"system": "nothing", "title"'
     said = told(named, named.replace("nothing", "longmem"))
     assert "longmem is not compared" in said
     assert "as far as they were compared" in said
     told('"k": 4', '"k": 40')
     page.write_text(page.read_text().replace("BM25", "BM26"))
-    assert "not what the figures beside it give" in run(*given).out
+    assert "does not match the figures beside it" in run(*given).out
 
 
 def test_an_unknown_benchmark_is_told_which_there_are(run: Run) -> None:

@@ -25,4 +25,4 @@ def test_what_is_missing_is_shown() -> None:
     task = {"name": "sort", "title": "order", "options": [], "needs": [need]}
     show_list(Console(file=out, width=100), [system], [task])
     assert "bm25: BM25 [k] -- missing: bm25s" in out.getvalue()
-    assert "data/x (a set, MIT): NOT there" in out.getvalue()
+    assert "data/x (a set, MIT): MISSING" in out.getvalue()

@@ -154,7 +154,7 @@ def test_the_columns_are_the_systems_that_were_asked_for(
         (("retention", "--notes", "5000"), 2, "notes cannot be 5000"),
         (("retention", "absent.txt"), 2, "no file absent.txt"),
         (("retention", "--questions", "absent.json"), 2, "no file absent.json"),
-        (("retention", "--paper-protocol"), 2, "about --questions"),
+        (("retention", "--paper-protocol"), 2, "needs --questions"),
         (("perplexity", "--tokens", "1k,2k"), 2, "tokens cannot be"),
         (("perplexity", "--model", "absent"), 2, "no model named 'absent'"),
         (("notes", "--seeds", "0"), 2, "seeds"),

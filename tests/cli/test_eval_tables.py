@@ -51,7 +51,7 @@ def test_a_row_has_share_interval_recall_seconds_and_bytes() -> None:
     assert "no memory: 5.0% of 20 right" in text
     assert "up to 1,000 tokens: 100.0% of 20 right, 25.0% declined" in text
     assert "one stream read them 2.5 times" in text
-    assert "Written at 1,234 tokens per second. All of it: runs/x" in text
+    assert "Written at 1,234 tokens per second. All results: runs/x" in text
 
 
 def test_statements_are_right_declined_or_wrong() -> None:

@@ -22,7 +22,7 @@ def test_what_cannot_be_started_is_said_before_anything_starts(
     assert "max_replicas" in capsys.readouterr().err
     assert ran("--host", "0.0.0.0", *place) == 2
     said = capsys.readouterr().err
-    assert f"Memories: {tmp_path} (0 there)." in said
+    assert f"Memories: {tmp_path} (0 present)." in said
     assert "memplus keys add" in said
 
 

@@ -87,7 +87,7 @@ def test_a_memory_of_a_store_from_its_first_text_to_its_end(
     before = run_json(run, "memories", "show", "alice", *place)
     would = run_json(run, *forget, "--dry-run")
     assert "bruno" in "".join(one["text"] for one in would["writes"]).lower()
-    assert "would go" in run(*forget, "--dry-run").out
+    assert "would be forgotten" in run(*forget, "--dry-run").out
     assert run_json(run, "memories", "show", "alice", *place) == before
     gone = run_json(run, *forget)
     assert gone["writes"] == [one["id"] for one in would["writes"]]

@@ -162,7 +162,7 @@ def test_forgetting_covers_what_the_server_had_not_written_yet(
         waiting(served, " The fox lives in the den.")
     place = ("--store", tmp_path / "s")
     told = run("memories", "export", "ann", tmp_path / "ann", *place)
-    assert "2 texts that a server took in are not written yet" in told.err
+    assert "2 texts that a server has accepted are not written yet" in told.err
     run_json(run, "memories", "forget", "ann", "--match", "owl", *place)
     assert "owl" not in everything(tmp_path / "s")
     with serving(tmp_path / "s", nano) as served:

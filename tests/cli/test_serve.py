@@ -32,7 +32,7 @@ def served(store: Path, *flags: str) -> Iterator[tuple[subprocess.Popen[str], st
         for line in process.stderr:
             said += line
             if found := re.search(r"Listening on (\S+)/v1", line):
-                assert re.search(rf"Memories: {re.escape(str(store))}\b.* \(\d+ there\)\.", said)
+                assert re.search(rf"Memories: {re.escape(str(store))}\b.* \(\d+ present\)\.", said)
                 yield process, found[1]
                 break
         process.kill()

@@ -30,7 +30,7 @@ def test_a_file_that_is_there_is_skipped_and_named(run: Run, tmp_path: Path, not
     ran = run("write", note, *place)
     assert ran.code == 0
     assert ran.out.startswith("nothing new; a in ")
-    assert f"{note} was there already" in ran.err
+    assert f"{note} is already in the memory" in ran.err
 
 
 def test_a_changed_file_is_refused_and_replaced_on_request(

@@ -77,7 +77,7 @@ def test_evidence_is_cleaned_of_what_leads_nowhere(path: Path) -> None:
 def test_another_file_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "a.json"
     path.write_text(text)
-    with pytest.raises(BenchmarkFileError, match=r"a\.json is no file of LoCoMo"):
+    with pytest.raises(BenchmarkFileError, match=r"a\.json is not a file of LoCoMo"):
         read_locomo(path)
 
 
@@ -100,7 +100,7 @@ def test_a_field_of_another_kind_is_refused(
     record = copy.deepcopy(FOUND[0])
     (record[part] if part == "conversation" else record[part][0]).update(changes)
     path.write_text(json.dumps([record]))
-    with pytest.raises(BenchmarkFileError, match=r"a\.json is no file of LoCoMo"):
+    with pytest.raises(BenchmarkFileError, match=r"a\.json is not a file of LoCoMo"):
         read_locomo(path)
 
 

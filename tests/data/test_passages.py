@@ -124,6 +124,9 @@ def test_anything_else_is_refused(tmp_path: Path, read: Reader) -> None:
         (tmp_path / "a.jsonl").write_bytes(data)
         with pytest.raises(QuestionSetError):
             read(tmp_path / "a.jsonl", "all")
+    whole = {**NATURAL[0], "answers": "Paris"}  # its letters are no answers
+    with pytest.raises(QuestionSetError):
+        read_nq(write(tmp_path / "text.jsonl", whole))
     path = write(tmp_path / "nq.jsonl", *NATURAL)
     with pytest.raises(ConfigError, match="split"):
         read(path, "dev")  # type: ignore[arg-type]

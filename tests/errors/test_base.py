@@ -41,7 +41,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path, folder: str) -> Non
 def test_a_folder_in_the_place_of_a_file_is_a_usage_error(tmp_path: Path) -> None:
     error = storage_error(tmp_path, caught(tmp_path))
     assert type(error) is UsageError
-    assert error.message == f"{tmp_path} is a folder, where a file is needed."
+    assert error.message == f"{tmp_path} is a folder, but a file is needed."
 
 
 def test_a_file_lost_inside_a_folder_that_is_there_is_no_mistyped_path(tmp_path: Path) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from tests.fakes import CONFIG, make_mplus, some_ids
 
 from memplus.config import CounterEviction, OldestEviction
-from memplus.errors import BudgetError, UsageError
-from memplus.memory.records import RowBytes
+from memplus.errors import BudgetError, ConfigError, UsageError
+from memplus.memory.records import RowBytes, WriteRecord
 
 ROW = RowBytes(short_term=10, long_term=7, recent=4)
 
@@ -86,3 +88,29 @@ def test_packing_shrinks_what_is_there_and_what_comes() -> None:
     assert memory.long_term_rows == twin.long_term_rows
     assert memory.long_term is not None
     assert memory.long_term.tables[0]["k"].dtype == torch.int8
+
+
+@pytest.mark.parametrize("most", [1e9, -1, True, "1 GB", 1 << 63])
+def test_a_limit_that_is_no_number_of_bytes_is_refused(most: Any) -> None:
+    memory = make_mplus().new_memory(max_bytes=10**9)
+    with pytest.raises(ConfigError, match="max_bytes"):
+        memory.max_bytes = most
+    assert memory.max_bytes == memory.fork().max_bytes == 10**9
+
+
+def test_tokens_are_counted_whole_where_another_thread_writes_meanwhile() -> None:
+    memory = make_mplus().new_memory()
+
+    class Growing(list[WriteRecord]):
+        """Gets another record whenever its end has been reached."""
+
+        def __iter__(self) -> Iterator[WriteRecord]:
+            yield from list.__iter__(self)
+            self.append(WriteRecord(len(self) + 1, "", 0, 7))
+
+    memory.writes = Growing([WriteRecord(1, "", 0, 7)])
+    for _ in range(3):
+        assert memory.tokens % 7 == 0
+    memory.writes.append(WriteRecord(len(memory.writes) + 1, "", 0, 7))
+    there = len(memory.writes)
+    assert memory.tokens == 7 * there

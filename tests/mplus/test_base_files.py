@@ -74,7 +74,7 @@ def test_parts_taken_out_of_their_wheels_serve_too(
 
 def test_missing_parts_are_named(tiny: Path, divided: Base, tmp_path: Path) -> None:
     wheels = write_wheels(divided, tiny, tmp_path / "w")
-    with pytest.raises(BasePartsError, match=r"11 parts, and these are missing: 3, 11\."):
+    with pytest.raises(BasePartsError, match=r"11 parts, but these are missing: 3, 11\."):
         joined(divided, wheels[:2] + wheels[3:10], tmp_path)
 
 

@@ -408,7 +408,7 @@ def test_a_config_that_makes_something_else_of_the_same_weights_is_refused(
 ) -> None:
     model = MPlus.from_pretrained(bundle)
     edit(base / "config.json", lambda held: held["rope_parameters"].update(rope_theta=20000.0))
-    with pytest.raises(BundleBaseError, match=r"rope_theta of its config is 20000\.0, and 10000"):
+    with pytest.raises(BundleBaseError, match=r"rope_theta of its config is 20000\.0, but 10000"):
         MPlus.from_pretrained(bundle)
     with pytest.raises(BaseChangedError, match=r"rope_theta is 10000\.0 in its config, and 20000"):
         model.save_pretrained(bundle, base="reference")
@@ -432,7 +432,7 @@ def test_a_base_that_is_gone_by_the_time_of_saving_is_named(base: Path, tmp_path
 
 
 def test_a_model_that_was_loaded_by_no_name_needs_one(base: Path, tmp_path: Path) -> None:
-    with pytest.raises(NoBaseError, match="was not loaded by a name"):
+    with pytest.raises(NoBaseError, match="was not loaded by name"):
         make_mplus().save_pretrained(tmp_path / "bundle", base="reference")
     make_mplus().save_pretrained(tmp_path / "bundle", base=base)
     assert torch.equal(answers(MPlus.from_pretrained(tmp_path / "bundle")), answers(make_mplus()))

@@ -331,7 +331,7 @@ def test_a_stored_memory_reads_and_writes_like_a_plain_one(
         assert torch.equal(logits(model, bob), logits(model, plain))
 
 
-def test_without_a_long_term_memory_whole_spans_are_dropped() -> None:
+def test_without_a_long_term_memory_whole_spans_are_dropped(tmp_path: Path) -> None:
     """MemoryLLM."""
     model = make_mplus(config=replace(SPANS, retrieved_tokens=0))
     memory = told(model, model.new_memory())
@@ -343,6 +343,9 @@ def test_without_a_long_term_memory_whole_spans_are_dropped() -> None:
     half = told(ONE, ONE.new_memory()).short_term_only()
     told(ONE, half, (20,))
     assert_spans(half)
+    # Its pool still has the keys of the layer that would retrieve.
+    half.save(tmp_path / "half")
+    assert torch.equal(logits(ONE, Memory.load(tmp_path / "half", ONE)), logits(ONE, half))
 
 
 def test_a_model_is_saved_with_the_retriever_of_one_layer(tmp_path: Path) -> None:

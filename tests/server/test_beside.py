@@ -210,8 +210,34 @@ def test_a_memory_that_is_made_anew_gets_no_text_for_one_whose_deletion_a_kill_c
 
     store.make(STORED, HOST, within=within)
     beside(database).finish_all()
-    assert kept.intake.among("acme", "ann", ["waits", "after"]) == {"after"}
+    assert kept.intake.among("acme", "ann", ["waits", "after"]) == {"after": ""}
     assert counts(database)["changes"] == 0
+
+
+def test_a_memory_that_is_made_anew_gets_no_text_for_one_that_another_program_deleted(
+    kept: Beside, database: ServerDatabase
+) -> None:
+    MemoryStore(database.path.parent).delete(STORED)
+    with database.transaction() as run:  # as the server found when it was to write it
+        run.execute("UPDATE intake SET refused = 'UnknownMemoryError'")
+        Intake.put(run, [Entry("after", "acme", "ann", "chat", "for the new one")])
+    kept.made(STORED)
+    assert kept.intake.among("acme", "ann", ["waits", "after"]) == {"after": ""}
+
+
+def test_what_a_full_memory_refused_waits_again_once_something_was_forgotten(
+    kept: Beside, database: ServerDatabase
+) -> None:
+    with database.transaction() as run:
+        run.execute("UPDATE intake SET refused = 'BudgetError'")
+        Intake.put(run, [Entry("empty", "acme", "ann", "chat", " ")])
+        run.execute("UPDATE intake SET refused = 'EmptyTextError' WHERE id = 'empty'")
+    with MemoryStore(database.path.parent).open(STORED, HOST, write=True) as memory:
+        change = Change.forgetting(choose(memory, "a"), "a", None)
+        with kept.changing(STORED, change):
+            memory.forget(source="a")
+    here = kept.intake.among("acme", "ann", ["waits", "empty"])
+    assert here == {"waits": "", "empty": "EmptyTextError"}
 
 
 def test_a_fork_knows_what_was_written(kept: Beside, database: ServerDatabase) -> None:

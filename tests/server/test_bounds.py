@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import time
@@ -73,6 +74,57 @@ def test_a_body_that_does_not_come_frees_its_place(tmp_path: Path, nano: MPlus) 
         assert served.services.running_requests == 0
         with served.client() as client:
             assert client.get("/v1/memories").json()["data"] == []
+
+
+def test_a_body_that_comes_a_byte_at_a_time_frees_its_place_too(
+    tmp_path: Path, nano: MPlus
+) -> None:
+    with serving(tmp_path, nano, requests=1, body_seconds=1.0, least_rate=1000) as served:
+        host, port = served.url.removeprefix("http://").split(":")
+        answer = b""
+        with socket.create_connection((host, int(port)), timeout=0.2) as connection:
+            connection.sendall(POST + b"\r\n")
+            for _ in range(50):
+                connection.sendall(b"x")  # it is never silent for long
+                with contextlib.suppress(TimeoutError):
+                    answer = connection.recv(10_000)
+                    break
+        assert answer.startswith(b"HTTP/1.1 408")
+        assert served.services.running_requests == 0
+
+
+def test_a_body_that_keeps_its_pace_may_take_longer_than_any_silence(
+    tmp_path: Path, nano: MPlus
+) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b'{"text": "'
+        for _ in range(10):
+            time.sleep(0.1)
+            yield b"The gate is red. " * 10
+        yield b'"}'
+
+    with serving(tmp_path, nano, body_seconds=0.5, least_rate=100) as served:
+        headers = {"Content-Type": "application/json"}
+        with served.client() as client:
+            answer = client.post("/v1/memories/a/writes", content=pieces(), headers=headers)
+            assert answer.status_code == 201
+
+
+def test_who_has_no_key_is_answered_without_the_body_and_takes_no_place_of_others(
+    tmp_path: Path, nano: MPlus
+) -> None:
+    with serving(tmp_path, nano, keys=True, requests=1, body_seconds=0) as served:
+        key = served.key()
+        for head in (b"", b"Authorization: Bearer mp-wrong\r\n", b"Authorization: Basic eA==\r\n"):
+            answer = sent(served, POST + head + b"\r\n", b"half")  # the rest never comes
+            assert answer.startswith(b"HTTP/1.1 401")
+            assert b"invalid_api_key" in answer
+        form = b"Content-Type: multipart/form-data; boundary=b\r\n"
+        files = POST.replace(b"writes", b"files") + form
+        assert sent(served, files + b"\r\n", b"--b").startswith(b"HTTP/1.1 401")
+        assert served.services.running_requests == 0
+        with served.client(key) as client:
+            assert client.get("/v1/memories").is_success
 
 
 def test_while_it_drains_only_probes_are_answered(tmp_path: Path, nano: MPlus) -> None:

@@ -16,6 +16,7 @@ from memplus.server.actions import forgetting, memories
 from memplus.server.engine.requests import Finished, Piece, ReadRequest
 from memplus.server.exchange import Ask, Ended, Exchange
 from memplus.server.faults import RequestFault
+from memplus.server.intake import Entry
 from memplus.server.kept_answers import KeptResponse, Repeat
 from memplus.server.ledger import Kept
 from memplus.server.principals import Principal
@@ -233,15 +234,109 @@ def test_a_tenant_with_as_many_memories_as_it_may_have_is_told_before_the_answer
     run(work())
 
 
-def test_a_full_memory_is_told_with_the_next_answer(tmp_path: Path, nano: MPlus) -> None:
+LONG = Message("user", "The gate is red. " * 40)
+NOTED = Message("assistant", "Noted.")
+
+
+def test_a_turn_that_a_full_memory_has_no_room_for_is_told_of_and_not_taken_in(
+    tmp_path: Path, nano: MPlus
+) -> None:
     async def work() -> None:
         async with running(tmp_path, nano) as services:
             await services.vault.create(WHO, "notes", max_bytes=1)
-            long = Message("user", "The gate is red. " * 40)
-            (written,) = (await answered(services, ask(long)))["memory"]["written"]
+            for _ in range(3):
+                said = (await answered(services, ask(LONG)))["memory"]
+                assert (said["written"], said["durable"]) == ([], False)
+                assert said["refused"] == {"now": "memory_full"}
+            assert services.database.rows("SELECT * FROM intake") == []
+            assert services.database.rows("SELECT * FROM turns") == []
+            # A text that fits the tail makes nothing larger.
+            said = (await answered(services, ask(GATE)))["memory"]
+            assert (len(said["written"]), said["durable"]) == (1, True)
+            # Once there is room, a client that sends its history again has all of it written.
+            async with services.vault.writing(WHO, "notes") as memory:
+                memory.limit(None)
+                said = (await answered(services, ask(LONG, NOTED, ASKED)))["memory"]
+            assert (len(said["written"]), said["durable"]) == (2, True)
+            assert LONG.text.strip() in await held(services)
+
+    run(work())
+
+
+def test_a_new_memory_may_be_full_with_its_first_turn(tmp_path: Path, nano: MPlus) -> None:
+    async def work() -> None:
+        async with running(tmp_path, nano, memory_bytes=1) as services:
+            said = (await answered(services, ask(LONG)))["memory"]
+            assert (said["written"], said["durable"]) == ([], False)
+            assert said["refused"] == {"now": "memory_full"}
+
+    run(work())
+
+
+def test_turns_that_wait_take_the_room_that_there_is(
+    tmp_path: Path, nano: MPlus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work() -> None:
+        async with running(tmp_path, nano) as services:
+            await services.vault.create(WHO, "notes", max_bytes=1)
+            small = [Message("user", f"Gate {number} is red.") for number in range(40)]
+            monkeypatch.setattr(services.intake, "work", lambda *_: None)  # all of them wait
+            monkeypatch.setattr(services.vault, "settled", lambda _: asyncio.sleep(0))
+            told = [(await answered(services, ask(one)))["memory"] for one in small]
+            durable = [one["durable"] for one in told]
+            assert durable[0]
+            assert not durable[-1]
+            assert told[-1]["refused"] == {"now": "memory_full"}
+            monkeypatch.undo()
             await services.intake.settled("notes")
-            found = await answered(services, ask(long, Message("assistant", "Noted."), ASKED))
-            assert found["memory"]["refused"] == {written: "BudgetError"}
+            assert services.intake.refused("", "notes") == {}
+
+    run(work())
+
+
+def test_a_turn_that_its_memory_could_not_take_is_not_durable_and_is_read_as_text(
+    tmp_path: Path, nano: MPlus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work() -> None:
+        async with running(tmp_path, nano) as services:
+            await services.vault.create(WHO, "notes", max_bytes=1)
+            with monkeypatch.context() as patch:  # others have filled it meanwhile
+                patch.setattr("memplus.server.exchange.has_room", lambda *_: True)
+                (written,) = (await answered(services, ask(LONG)))["memory"]["written"]
+            await services.intake.settled("notes")
+            said = (await answered(services, ask(LONG, NOTED, ASKED)))["memory"]
+            assert said["refused"] == {written: "BudgetError"}
+            assert (len(said["written"]), said["durable"]) == (1, False)
+            assert "left_out" not in said
+            async with services.vault.writing(WHO, "notes") as memory:
+                memory.limit(None)
+                # It is tried again once the memory has taken something, and not written twice.
+                await answered(services, ask(LONG, NOTED, ASKED, NOTED, GATE))
+            assert (await held(services)).count(LONG.text.strip()) == 1
+            said = (await answered(services, ask(LONG, NOTED, ASKED, NOTED, GATE)))["memory"]
+            assert (said["written"], said["durable"]) == ([], True)
+            assert "refused" not in said
+
+    run(work())
+
+
+def test_of_many_refused_texts_the_newest_are_told_and_the_others_counted(
+    tmp_path: Path, nano: MPlus
+) -> None:
+    async def work() -> None:
+        async with running(tmp_path, nano) as services:
+            await services.vault.create(WHO, "notes", max_bytes=1)
+            texts = [Entry(f"id{n}", "", "notes", "chat", LONG.text) for n in range(20)]
+            with services.database.transaction() as run:
+                services.intake.put(run, texts)
+            await services.intake.settled("notes")
+            said = (await answered(services, ask(LONG)))["memory"]
+            newest = {f"id{n}": "BudgetError" for n in range(12, 20)}
+            assert said["refused"] == newest | {"now": "memory_full"}
+            assert said["more_refused"] == 12
+            shown = await memories.describe(services, WHO, "notes")
+            assert {one.id for one in shown.texts_refused} == set(newest)
+            assert shown.more_texts_refused == 12
 
     run(work())
 
@@ -370,18 +465,20 @@ def test_turns_that_another_program_rolled_back_are_written_too(
 
 
 def test_refused_and_forgotten_turns_are_not_written_when_they_come_again(
-    tmp_path: Path, nano: MPlus
+    tmp_path: Path, nano: MPlus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def work() -> None:
         async with running(tmp_path, nano) as services:
             await services.vault.create(WHO, "notes", max_bytes=1)
-            long = Message("user", "The gate is red. " * 40)
-            await answered(services, ask(long))
+            with monkeypatch.context() as patch:
+                patch.setattr("memplus.server.exchange.has_room", lambda *_: True)
+                await answered(services, ask(LONG))
             await services.intake.settled("notes")
-            assert (await answered(services, ask(long)))["memory"]["written"] == []
+            assert (await answered(services, ask(LONG)))["memory"]["written"] == []
             services.intake.forget("notes", None, "GATE")
             assert services.intake.refused("", "notes") == {}
-            assert (await answered(services, ask(long)))["memory"]["written"] == []
+            said = (await answered(services, ask(LONG)))["memory"]
+            assert (said["written"], said["durable"]) == ([], True)
 
     run(work())
 

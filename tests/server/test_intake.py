@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from memplus.errors import BudgetError, MemoryBusyError, ReadOnlyMemoryError, StorageError
+from memplus.errors import (
+    BudgetError,
+    EmptyTextError,
+    MemoryBusyError,
+    MemoryMismatchError,
+    ReadOnlyMemoryError,
+    StorageError,
+)
 from memplus.server import intake as module
 from memplus.server.database import ServerDatabase
 from memplus.server.faults import RequestFault
@@ -72,11 +79,119 @@ def test_what_the_disk_refuses_is_tried_again_and_what_nothing_helps_is_told(
         take_in(database, found)
         intake.start()
         await intake.settled("acme/notes")
-        assert tries == ["small"] * 3 + ["large"] + ["last"] * 3
+        assert tries == ["small"] * 3 + ["large"] + ["last"] * 3 + ["large"]  # there may be room
         assert intake.refused("acme", "notes") == {found[1].id: "BudgetError"}
         assert intake.waiting("acme", "notes") == 0
         intake.drop("acme/notes")
         assert intake.refused("acme", "notes") == {}
+        database.close()
+
+    asyncio.run(run())
+
+
+def test_what_a_server_with_another_model_cannot_write_waits_for_one_with_the_right_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_TELL_SECONDS", 0.0)
+    wrong = True
+    written: list[str] = []
+
+    async def write(entry: Entry) -> None:
+        if wrong:
+            raise MemoryMismatchError(differs="weights")
+        written.append(entry.text)
+
+    async def serve() -> None:
+        database, intake = opened(tmp_path, write)
+        intake.start()
+        if wrong:
+            with pytest.raises(MemoryMismatchError):  # whoever waits hears it
+                await intake.settled("acme/notes")
+            assert intake.waiting("acme", "notes") == 2
+            assert intake.refused("acme", "notes") == {}
+            await intake.close(3600)  # that it may last puts no end off
+            assert intake.working == 0
+        else:
+            await intake.settled("acme/notes")
+        database.close()
+
+    database, _ = opened(tmp_path, write)
+    take_in(database, entries("a", "b"))
+    database.close()
+    asyncio.run(serve())
+    wrong = False
+    asyncio.run(serve())
+    assert written == ["a", "b"]
+
+
+@pytest.mark.parametrize("reason", ["MemoryMismatchError", "BudgetError", "UnknownMemoryError"])
+def test_what_was_refused_is_tried_again_at_the_next_start(tmp_path: Path, reason: str) -> None:
+    """Also what an earlier release refused for good."""
+    written: list[str] = []
+
+    async def write(entry: Entry) -> None:
+        written.append(entry.text)
+
+    async def run() -> None:
+        database, intake = opened(tmp_path, write)
+        take_in(database, entries("a", "b"))
+        with database.transaction() as change:
+            change.execute("UPDATE intake SET refused = ? WHERE text = 'a'", (reason,))
+        intake.start()
+        await intake.settled("acme/notes")
+        assert written == ["a", "b"]
+        assert intake.refused("acme", "notes") == {}
+        database.close()
+
+    asyncio.run(run())
+
+
+def test_what_a_full_memory_refused_is_tried_again_once_there_may_be_room(tmp_path: Path) -> None:
+    full = True
+    written: list[str] = []
+
+    async def write(entry: Entry) -> None:
+        if full and entry.text == "large":
+            raise BudgetError(needed=2, given=1)
+        if entry.text == "empty":
+            raise EmptyTextError()
+        written.append(entry.text)
+
+    async def run() -> None:
+        nonlocal full
+        database, intake = opened(tmp_path, write)
+        take_in(database, entries("large", "empty", "small"))
+        intake.start()
+        await intake.settled("acme/notes")
+        assert sorted(intake.refused("acme", "notes").values()) == ["BudgetError", "EmptyTextError"]
+        full = False
+        take_in(database, entries("more"))
+        await intake.settled("acme/notes")
+        assert written == ["small", "more", "large"]
+        full = True
+        take_in(database, entries("large"))
+        await intake.settled("acme/notes")
+        full = False
+        intake.retry("acme/notes")
+        await intake.settled("acme/notes")
+        assert written == ["small", "more", "large", "large"]
+        assert list(intake.refused("acme", "notes").values()) == ["EmptyTextError"]
+        database.close()
+
+    asyncio.run(run())
+
+
+def test_of_many_refused_texts_the_newest_are_named(tmp_path: Path) -> None:
+    async def write(entry: Entry) -> None:
+        raise BudgetError(needed=2, given=1)
+
+    async def run() -> None:
+        database, intake = opened(tmp_path, write)
+        found = entries(*map(str, range(20)))
+        take_in(database, found)
+        await intake.settled("acme/notes")
+        assert list(intake.refused("acme", "notes")) == [one.id for one in found[:11:-1]]
+        assert intake.more_refused("acme", "notes") == 12
         database.close()
 
     asyncio.run(run())

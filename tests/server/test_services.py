@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from tests.fakes import make_mplus
 from tests.server.serving import serving
 from tests.server.speaking import failure, write
 
@@ -159,6 +160,25 @@ def test_a_text_that_another_process_brought_and_took_back_is_not_written(
                 assert memory.tail_text == entry.text
 
     asyncio.run(run())
+
+
+def test_a_server_with_another_model_loses_no_text_that_waits(
+    tmp_path: Path, nano: MPlus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("memplus.server.intake._TELL_SECONDS", 0.0)
+    MemoryStore(tmp_path).create("ann", nano).close()
+    database = ServerDatabase(tmp_path, SCHEMA)
+    with database.transaction() as run:
+        Intake.put(run, [Entry(Intake.new_id(), "", "ann", "chat", "A turn.")])
+    database.close()
+    with serving(tmp_path, make_mplus()) as served, served.client() as client:
+        asked = client.post("/v1/memories/ann/ask", json={"question": "Who?"})
+        assert failure(asked, 409) == "model_mismatch"
+        assert served.services.intake.waiting("", "ann") == 1
+    with serving(tmp_path, nano) as served, served.client() as client:
+        text = client.get("/v1/memories/ann/writes").json()["tail"]["text"]
+        assert text == "A turn."
+        assert client.get("/v1/memories/ann").json()["texts_refused"] == []
 
 
 @pytest.mark.long

@@ -92,7 +92,7 @@ def test_going_back_needs_a_kept_state(tmp_path: Path) -> None:
     store = MemoryStore(tmp_path / "s", limits=replace(SMALL, history=0))
     with store.create("alice", HOST) as memory:
         story(HOST, memory)
-        with pytest.raises(HistoryError, match="kept are those after"):
+        with pytest.raises(HistoryError, match="only those after"):
             memory.rollback(3)
         now = contents(memory)
         assert len(memory.writes) == 46

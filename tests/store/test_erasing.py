@@ -65,6 +65,21 @@ def test_a_leftover_that_cannot_be_removed_is_told_and_goes_later(
         assert "secret" not in {record.source for record in again.writes}
 
 
+@pytest.mark.parametrize("rebuild", [False, True])
+@pytest.mark.parametrize("last", ["secret", "other"])
+def test_the_name_of_a_source_goes_where_nothing_of_it_waits(
+    memory: StoredMemory, tmp_path: Path, *, rebuild: bool, last: str
+) -> None:
+    HOST.write(memory, [[5, 6, 7, 8]], "secret")
+    if last == "other":
+        HOST.write(memory, [[5, 6, 7, 8]], "other")
+    memory.tail_source = last  # as a write that is flushed leaves it
+    memory.forget(source="secret", rebuild=rebuild)
+    assert memory.tail_source in {"", "other"}
+    memory.close()
+    assert b"secret" not in everything_in(tmp_path)
+
+
 def test_characters_of_a_source_are_counted_on_behind_what_was_forgotten(
     memory: StoredMemory, tmp_path: Path
 ) -> None:

@@ -81,3 +81,11 @@ def test_what_matches_everywhere_is_refused(match: str | re.Pattern[str]) -> Non
 def test_what_is_no_text_is_not_looked_for(match: Any) -> None:
     with pytest.raises(UsageError, match="expression of text"):
         found(["a text"], match)
+
+
+@pytest.mark.parametrize("match", [r"\b", r"(?=tea)", r"$|nowhere"])
+def test_an_expression_that_holds_no_character_forgets_nothing(match: str) -> None:
+    with pytest.raises(UsageError, match="empty"):
+        found(["One tea.", "Two teas."], re.compile(match), tail="three")
+    # Empty places beside those that hold something are passed over.
+    assert found(["One tea.", "Two."], re.compile(r"\b|tea")) == ({1}, False)

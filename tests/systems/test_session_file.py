@@ -64,7 +64,9 @@ def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
 
 def test_another_system_other_options_and_another_model_are_refused(tmp_path: Path) -> None:
     path = saved(tmp_path, Notebook(SHARED))
-    with pytest.raises(SessionMismatchError, match="no saved session of diary: notebook saved it"):
+    with pytest.raises(
+        SessionMismatchError, match="not a saved session of diary: notebook saved it"
+    ):
         load_session(path, Diary(SHARED), State)
     with pytest.raises(SessionMismatchError, match=r"session of notebook:k=9: .* \(k=4\)"):
         load_session(path, Notebook(SHARED, Options(k=9)), State)

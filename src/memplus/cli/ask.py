@@ -29,19 +29,19 @@ _QUOTED = 400
 @with_groups
 def ask(
     question: Annotated[
-        list[str] | None, typer.Argument(help="In plain words; several are asked together.")
+        list[str] | None, typer.Argument(help="In plain words; several are answered together.")
     ] = None,
     *,
     place: PlaceFlags,
     questions: Annotated[
         Path | None,
-        typer.Option("--questions", help="A file with one question per line; `-` is the input."),
+        typer.Option("--questions", help="File with one question per line; `-` is standard input."),
     ] = None,
     evidence: Annotated[
         bool, typer.Option("--evidence", help="Also show which writes the answer drew on.")
     ] = False,
     max_new_tokens: Annotated[
-        int | None, typer.Option("--max-new-tokens", min=1, help="Most tokens of an answer.")
+        int | None, typer.Option("--max-new-tokens", min=1, help="Maximum tokens per answer.")
     ] = None,
     min_confidence: Annotated[
         float | None,
@@ -49,13 +49,13 @@ def ask(
             "--min-confidence",
             min=0,
             max=1,
-            help="Withhold an answer of less confidence; the model's own threshold by default.",
+            help="Withhold answers below this confidence. Default: the model's own threshold.",
         ),
     ] = None,
     chosen: ModelFlags,
     shown: OutputFlags,
 ) -> None:
-    """Ask a memory; the memory stays as it is."""
+    """Ask questions of a memory, without changing it."""
     out = shown.open()
     asked = _asked(question or [], questions)
     model = chosen.load()

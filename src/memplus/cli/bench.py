@@ -46,7 +46,7 @@ class _Benchmarks(TyperGroup):
         found = super().get_command(ctx, cmd_name)
         if found is None and not ctx.resilient_parsing:
             others = ", ".join(one for one in self.list_commands(ctx) if one not in TASKS)
-            reason = f"the benchmarks are {', '.join(TASKS)}; beside them there are {others}"
+            reason = f"the benchmarks are {', '.join(TASKS)}; other commands are {others}"
             raise ConfigError("benchmark", value=cmd_name, reason=reason)
         return found
 
@@ -54,58 +54,58 @@ class _Benchmarks(TyperGroup):
 bench = typer.Typer(
     name="bench",
     cls=_Benchmarks,
-    help="Compare systems of remembering on benchmarks: same model, same texts, no LLM judge.",
+    help="Compare memory systems on benchmarks: same model, same texts, no LLM judge.",
     no_args_is_help=True,
 )
 
+_SYSTEMS = (
+    "Systems to compare, comma-separated, with options after a name: `mplus,memoryllm,bm25:k=4`. "
+    "`memplus bench list` lists them; `all` means all that can run."
+)
 Systems = Annotated[
     str | None,
-    typer.Option(
-        "--system",
-        help="What is compared, with commas between; options stand behind a name: "
-        "`mplus,memoryllm,bm25:k=4`. `memplus bench list` names them; `all` is every one that "
-        "can be run. By default M+, MemoryLLM and no memory.",
-    ),
+    typer.Option("--system", help=f"{_SYSTEMS} Default: M+, MemoryLLM and no memory."),
 ]
+AllSystems = Annotated[str | None, typer.Option("--system", help=_SYSTEMS)]
 Data = Annotated[
     Path,
     typer.Option(
         "--data",
         envvar="MEMPLUS_DATA",
-        help="Folder of question sets and books, laid out as docs/bench.md says.",
+        help="Folder of question sets and books, laid out as in docs/bench.md.",
     ),
 ]
 TextsOption = Annotated[
     list[Path] | None,
     typer.Option(
         "--texts",
-        help="Prose to tell things in; may be given several times. By default the Book-SORT books "
-        "of the data folder, or Python's own documentation where these are not there.",
+        help="Prose in which things are told; may be repeated. Default: the data folder's "
+        "Book-SORT books or, without them, Python's own documentation.",
     ),
 ]
 Lengths = Annotated[
     str | None,
     typer.Option("--lengths", help="Distances or lengths in tokens: `0,1k,16k,160k`."),
 ]
-Items = Annotated[int | None, typer.Option("--items", min=1, help="How much is asked.")]
-Seeds = Annotated[int | None, typer.Option("--seeds", min=1, help="Streams, or books.")]
+Items = Annotated[int | None, typer.Option("--items", min=1, help="Number of items to ask about.")]
+Seeds = Annotated[int | None, typer.Option("--seeds", min=1, help="Number of streams or books.")]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", help="OPTION=VALUE of the benchmark; may be given several times."),
+    typer.Option("--set", help="Set an option of the benchmark, OPTION=VALUE; may be repeated."),
 ]
 Small = Annotated[
-    bool, typer.Option("--small", help="The size for less than ten minutes on two cores.")
+    bool, typer.Option("--small", help="Use a small size, meant for ten minutes on two cores.")
 ]
 Out = Annotated[
     Path | None,
     typer.Option(
-        "--out", help="Folder of the results, runs/bench/TASK by default; a run there is resumed."
+        "--out", help="Output folder; an existing run is resumed. Default: runs/bench/TASK."
     ),
 ]
 
-_OF_TODAY = "All {} benchmarks are of today's questions, weights, options and code{}."
+_OF_TODAY = "All {} benchmarks match today's questions, weights, options and code{}."
 _NOT_OF_FIGURES = (
-    "The page is not what the figures beside it give; `memplus bench page {}` writes it anew."
+    "The page does not match the figures beside it; `memplus bench page {}` rebuilds it."
 )
 
 
@@ -162,8 +162,8 @@ for _name in TASKS:
     bench.command(
         _name,
         help=f"Run the benchmark {_name}; `memplus bench list` says what it is and needs. "
-        "OUT gets a folder of answers for each system, summary.json and table.md; a run that was "
-        "interrupted goes on where it stopped.",
+        "Writes a folder of answers for each system, summary.json and table.md to OUT. An "
+        "interrupted run is resumed.",
     )(_command(_name))
 
 
@@ -172,20 +172,22 @@ def run_all(
     *,
     tasks: Annotated[
         str | None,
-        typer.Option("--tasks", help="Which, with commas between; all whose data are there."),
+        typer.Option(
+            "--tasks", help="Benchmarks, comma-separated. Default: all whose data is present."
+        ),
     ] = None,
-    system: Systems = "all",
+    system: AllSystems = "all",
     small: Small = False,
     data: Data = Path("data"),
     texts: TextsOption = None,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the results.")] = Path("runs/bench"),
-    remark: Annotated[str, typer.Option("--remark", help="Said at the top of the page.")] = "",
+    out: Annotated[Path, typer.Option("--out", help="Output folder.")] = Path("runs/bench"),
+    remark: Annotated[str, typer.Option("--remark", help="Remark for the top of the page.")] = "",
     model: Model = SMOLLM2,
     device: Device = None,
     dtype: Dtype = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run several benchmarks on several systems; OUT/comparison.md holds all tables."""
+    """Run several benchmarks on several systems, with all tables in OUT/comparison.md."""
     from memplus.bench import make_inputs, open_systems
     from memplus.evaluation.benchmark import run_benchmark
     from memplus.evaluation.benchmark_tables import put_table
@@ -209,7 +211,7 @@ def run_all(
     for kind in kinds:
         missing = [need.path for need in kind.needs if not inputs.has(need)]
         if missing and tasks is None:
-            output.note(f"{kind.name} is left out: {', '.join(missing)} is not in {data}.")
+            output.note(f"{kind.name} is left out: {data} lacks {', '.join(missing)}.")
             continue
         with output.progress() as report:
             inputs.digests.clear()
@@ -230,7 +232,7 @@ def run_all(
 
 @bench.command("list")
 def list_all(*, data: Data = Path("data"), as_json: AsJson = False) -> None:
-    """Name the systems and the benchmarks, what each needs and whether it is there."""
+    """List systems and benchmarks, what each needs and whether it is present."""
     from memplus.evaluation.tasks.registry import task_class
     from memplus.systems.registry import described
 
@@ -261,16 +263,18 @@ def list_all(*, data: Data = Path("data"), as_json: AsJson = False) -> None:
 def plot(
     runs: Annotated[
         list[Path],
-        typer.Argument(help="Folders of benchmark runs, or the figures beside a page."),
+        typer.Argument(help="Folders of benchmark runs, or a page's JSON file of figures."),
     ],
     *,
-    out: Annotated[Path | None, typer.Option("--out", help="The picture; RUN/plot.png.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Picture file. Default: RUN/plot.png.")
+    ] = None,
     measure: Annotated[
-        str | None, typer.Option("--measure", help="What is drawn; the first one by default.")
+        str | None, typer.Option("--measure", help="Measure to plot. Default: the first one.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Draw systems against distance or length, quality against bytes and against seconds."""
+    """Plot quality against distance or length, against bytes, and against seconds."""
     from memplus.evaluation.benchmark_plots import draw_benchmarks
     from memplus.evaluation.page import read_benchmarks
 
@@ -279,7 +283,7 @@ def plot(
     draw_benchmarks(found, picture, measure)
     Output(as_json=as_json).result(
         {"picture": str(picture)},
-        show=lambda console: console.print(f"The picture is {picture}.", markup=False),
+        show=lambda console: console.print(f"Picture: {picture}", markup=False),
     )
 
 
@@ -287,15 +291,15 @@ def plot(
 def put(
     page: Annotated[Path, typer.Argument(help="The page, such as docs/comparison.md.")],
     runs: Annotated[
-        list[Path] | None, typer.Argument(help="Folders of benchmark runs, the newest last.")
+        list[Path] | None, typer.Argument(help="Folders of benchmark runs, newest last.")
     ] = None,
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Put runs on a page of tables, and among its figures, which lie beside it as JSON.
+    """Add runs to a page of tables and to its figures, a JSON file beside it.
 
-    Systems and benchmarks that were run again take their old places; all others stay. Without
-    runs the page is written anew from its figures.
+    A system or benchmark that was run again replaces its old entry; all others stay. Without runs,
+    the page is rebuilt from its figures.
     """
     from memplus.evaluation.benchmark_tables import names_of
     from memplus.evaluation.page import put_on_page, read_benchmarks
@@ -316,23 +320,23 @@ def put(
 def check(
     page: Annotated[
         Path,
-        typer.Argument(help="A page such as docs/comparison.md, its figures, or a run's folder."),
+        typer.Argument(help="A page such as docs/comparison.md, its figures, or a run folder."),
     ],
     *,
     data: Data = Path("data"),
     texts: TextsOption = None,
     model: Annotated[
-        str | None, typer.Option("--model", help="The model; by default that of the figures.")
+        str | None, typer.Option("--model", help="The model. Default: that of the figures.")
     ] = None,
     device: Device = None,
     dtype: Annotated[
-        str | None, typer.Option("--dtype", help="By default that of the figures.")
+        str | None, typer.Option("--dtype", help="Default: that of the figures.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say which figures are of other questions, weights, options or code than today's.
+    """List figures that were made with other questions, weights, options or code than today's.
 
-    A system whose weights are not here is not compared, and is named.
+    Systems whose weights are missing are listed, but not compared.
     """
     from memplus.bench import make_inputs
     from memplus.evaluation.comparison import parted
@@ -393,7 +397,7 @@ def check(
 
 def _parted(one: Parted) -> str:
     differs = f" ({', '.join(one.differs)})" if one.differs else ""
-    return f"{one.task}: {one.what} is not what the figures are of{differs}"
+    return f"{one.task}: {one.what} changed since the figures were made{differs}"
 
 
 def _names(system: str | None, shared: Shared, output: Output) -> list[str] | None:

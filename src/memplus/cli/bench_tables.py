@@ -52,7 +52,7 @@ def show_list(
             f"  {one['name']}: {one['title']} [{', '.join(one['options'])}]", markup=False
         )
         for need in one["needs"]:
-            state = "there" if need["there"] else "NOT there"
+            state = "present" if need["there"] else "MISSING"
             console.print(
                 f"      {need['path']} ({need['what']}, {need['licence']}): {state}", markup=False
             )

@@ -20,17 +20,17 @@ def chat(
     *,
     place: WritingFlags,
     window: Annotated[
-        int, typer.Option("--window", min=1, help="Tokens of recent turns that stay text.")
+        int, typer.Option("--window", min=1, help="Tokens of recent turns kept as text.")
     ] = 256,
     chosen: ModelFlags,
     shown: OutputFlags,
 ) -> None:
-    """Talk; turns that leave the window go into the memory, which is saved at the end.
+    """Chat; turns that leave the window are written to the memory, which is saved at the end.
 
-    One turn per line, until the end of the input or Ctrl-C. A later conversation over the same
-    memory knows what was said. Without a chat template a line that ends in a question mark is
-    asked, and any other is a statement to remember; with one, what plainly tells something is
-    noted.
+    One turn per line, until end of input or Ctrl-C. A later chat with the same memory knows what
+    was said. If the model has no chat template, a line that ends in a question mark is a question
+    and any other a statement to remember; if it has one, plain statements are noted without a
+    reply.
     """
     from memplus.sessions.conversation import Conversation
 

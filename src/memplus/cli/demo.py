@@ -43,8 +43,8 @@ def demo(
         Told | None,
         typer.Option(
             "--tell",
-            help="What is told in it: notes of the kind that the nano knows, or ordinary "
-            "statements. By default notes to the nano and statements to any other model.",
+            help="What the text tells: notes of the nano's kind, or ordinary statements. Default: "
+            "notes for the nano, statements for other models.",
         ),
     ] = None,
     notes: Annotated[
@@ -52,21 +52,21 @@ def demo(
         typer.Option(
             "--notes",
             min=3,
-            help="How many of them are told: 20 notes or 30 statements; at most 100 notes.",
+            help="How many to tell (at most 100 notes). Default: 20 notes or 30 statements.",
         ),
     ] = None,
-    picture: Annotated[
-        Path, typer.Option("--picture", help="Where the curve is drawn (PNG).")
-    ] = Path("memplus-demo.png"),
+    picture: Annotated[Path, typer.Option("--picture", help="Picture file for the curve.")] = Path(
+        "memplus-demo.png"
+    ),
     model: Model = "nano",
     seed: Seed = 0,
     device: Device = None,
     dtype: Dtype = None,
     as_json: AsJson = False,
 ) -> None:
-    """Read a long text with notes or statements told in it, ask for them later and later.
+    """Read a long text with notes or statements in it, and ask about them at growing distances.
 
-    The curve of what was kept is drawn. The same memory answers twice: with its long-term memory
+    Draws the share of right answers as a curve. The same memory answers with its long-term part
     (M+) and without it (MemoryLLM).
     """
     from memplus.data.stream import Texts
@@ -132,7 +132,7 @@ def _show(
         verdict = "right" if one.right else f"wrong, it is {one.right_answer}"
         quote = " ".join(one.quote.split())
         console.print(
-            f"\n{one.question}\n  {one.said}   ({verdict}; told {one.distance:,} tokens before)\n"
+            f"\n{one.question}\n  {one.said}   ({verdict}; told {one.distance:,} tokens earlier)\n"
             f"  attended most ({100 * one.share:.0f}%): “{quote}”",
             markup=False,
         )
@@ -140,9 +140,9 @@ def _show(
     untold = [one for one in shown.cells if one.kind != shown.kind and one.system == first]
     asked, right = sum(one.asked for one in untold), sum(one.right for one in untold)
     console.print(
-        f"\n{100 * shown.told_first:.0f}% of the right answers after all of it attended most to "
-        f"the {shown.kind} itself.\nAsked for what was never told, it said so {right} of {asked} "
-        f"times.\nRead in {shown.write_seconds:.0f} s; the memory takes "
+        f"\nOf the right answers after the whole text, {100 * shown.told_first:.0f}% attended most "
+        f"to the {shown.kind} itself.\nAsked about what was never told, it said so {right} of "
+        f"{asked} times.\nRead in {shown.write_seconds:.0f} s; the memory takes "
         f"{shown.memory_bytes / 1e6:.0f} MB. Picture: {picture}",
         markup=False,
     )
@@ -172,12 +172,12 @@ def _outside(shown: Demonstration) -> Table:
     from memplus.evaluation.tasks.outside_names import ONE_ATTRIBUTE, OUTSIDE
 
     labels = {
-        ALONE: "names of the training's generator",
+        ALONE: "names from the training's generator",
         OUTSIDE: "names from many countries",
-        ONE_ATTRIBUTE: "such names, all of one attribute, side by side",
+        ONE_ATTRIBUTE: "such names, all with one attribute, side by side",
     }
     distances = list(dict.fromkeys(cell.wanted for cell in shown.outside))
-    table = Table(title="Notes by whose names they are about")
+    table = Table(title="Notes by kind of name")
     table.add_column("tokens since the note")
     for wanted in distances:
         table.add_column(f"{wanted:,}", justify="right")

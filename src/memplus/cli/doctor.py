@@ -16,16 +16,14 @@ __all__ = ["doctor"]
 
 @with_groups
 def doctor(
-    name: Annotated[
-        str | None, typer.Argument(help="The model; another way to say `--model`.")
-    ] = None,
+    name: Annotated[str | None, typer.Argument(help="The model; same as `--model`.")] = None,
     *,
     chosen: ModelFlags,
     shown: OutputFlags,
 ) -> None:
-    """Check a model: weights, frequencies, whether it reads rows like text and a memory at all.
+    """Check a model's weights and frequencies, and whether it reads rows and memories correctly.
 
-    A base model that comes without a trained memory gets a new, untrained one for it.
+    A base model without a trained memory is checked with a new, untrained one.
     """
     out = shown.open()
     chosen = replace(chosen, model=name or chosen.model)

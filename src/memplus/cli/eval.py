@@ -34,17 +34,17 @@ evaluation = typer.Typer(
     name="eval", help="Measure what a model keeps in its memory.", no_args_is_help=True
 )
 
-Seeds = Annotated[int, typer.Option("--seeds", min=1, help="How many streams: seeds 0, 1, ...")]
-Out = Annotated[
-    Path, typer.Option("--out", help="Folder of the results; a run that is there is resumed.")
+Seeds = Annotated[
+    int, typer.Option("--seeds", min=1, help="Number of streams, with seeds 0, 1, ...")
 ]
+Out = Annotated[Path, typer.Option("--out", help="Output folder; an existing run is resumed.")]
 Systems = Annotated[
     str | None,
     typer.Option(
         "--system",
-        help="What is evaluated side by side, with commas between: `mplus`, `memoryllm`, "
-        "`nothing`, `bare`, `full_context`, `window`, `bm25`, `embeddings` or any other that "
-        "`memplus bench list` names. By default the first three.",
+        help="Systems to compare, comma-separated: `mplus`, `memoryllm`, `nothing`, `bare`, "
+        "`full_context`, `window`, `bm25`, `embeddings` or any other listed by `memplus bench "
+        "list`. Default: the first three.",
     ),
 ]
 Distances = Annotated[
@@ -64,27 +64,27 @@ def retention(
     *,
     distances: Distances = _DISTANCES,
     notes: Annotated[
-        int, typer.Option("--notes", min=1, help="Notes (or questions of a set) per seed.")
+        int, typer.Option("--notes", min=1, help="Notes (or questions of the set) per seed.")
     ] = 200,
     seeds: Seeds = 3,
     questions: Annotated[
         Path | None,
         typer.Option(
             "--questions",
-            help="SQuAD, Natural Questions or FairytaleQA: passages are told instead of notes.",
+            help="Tell passages of this SQuAD, Natural Questions or FairytaleQA file, not notes.",
         ),
     ] = None,
     split: Annotated[
         Literal["held_out", "train", "all"],
-        typer.Option("--split", help="Which passages of that file are asked about."),
+        typer.Option("--split", help="Passages of that file to ask about."),
     ] = "held_out",
     paper_protocol: Annotated[
         bool,
         typer.Option(
             "--paper-protocol",
-            help="A memory for every question, its passage first and unrelated ones after it; "
-            "short answers, in the first 10 tokens. By default one stream tells many passages, "
-            "and any answer counts.",
+            help="Give each question its own memory: its passage first, then unrelated ones; short "
+            "answers, within the first 10 tokens. By default one stream tells many passages, and "
+            "answers may be of any length.",
         ),
     ] = False,
     longest_answer: Annotated[
@@ -92,7 +92,7 @@ def retention(
         typer.Option(
             "--longest-answer",
             min=1,
-            help="Tokens, by the papers' protocol; 3 for SQuAD and 4 for Natural Questions.",
+            help="Maximum answer tokens of --paper-protocol. Default: 3 for SQuAD, else 4.",
         ),
     ] = None,
     out: Out = Path("runs/retention"),
@@ -102,9 +102,9 @@ def retention(
     dtype: Dtype = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask for what was told after growing distances, by default M+, MemoryLLM and no memory.
+    """Ask about what was told at growing distances; by default M+, MemoryLLM and no memory.
 
-    OUT gets answers.jsonl, summary.json and curve.png.
+    Writes answers.jsonl, summary.json and curve.png to OUT.
     """
     from memplus.evaluation.experiments import Streams, evaluate_retention
     from memplus.evaluation.tasks.retention import RetentionSizes, parse_distances
@@ -113,7 +113,7 @@ def retention(
     streams = Streams(RetentionSizes(notes, parse_distances(distances)), seeds, out)
     if questions is None:
         if paper_protocol:
-            raise UsageError("--paper-protocol is about --questions.")
+            raise UsageError("--paper-protocol needs --questions FILE.")
         given = read_texts(texts)
         bench = open_bench(system, model, device=device, dtype=dtype)
         with output.progress() as report:
@@ -167,14 +167,15 @@ def notes(
         str | None,
         typer.Option(
             "--names",
-            help="A file of people's names, one a line, or `bundled`: 200 names from many "
-            "countries, which no generator made. Notes about them are asked beside others.",
+            help="File of people's names, one per line, or `bundled`: 200 names from many "
+            "countries, none generated. Notes about them are compared with usual ones.",
         ),
     ] = None,
     same_attribute: Annotated[
         bool,
         typer.Option(
-            "--same-attribute", help="Many notes of one attribute, four digits each, side by side."
+            "--same-attribute",
+            help="Tell many notes of one attribute, each with four digits, side by side.",
         ),
     ] = False,
     out: Out = Path("runs/notes"),
@@ -184,10 +185,10 @@ def notes(
     dtype: Dtype = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask for notes in other layouts, or about people with other names.
+    """Ask about notes in other layouts, or about people with other names.
 
-    Several in a paragraph, across a chunk border, corrected later, two people with one first name.
-    `--names` and `--same-attribute` tell and ask for other notes instead of these layouts.
+    Layouts: several in a paragraph, across a chunk border, corrected later, two people with the
+    same first name. `--names` and `--same-attribute` use other notes instead of these layouts.
     """
     from memplus.data.outside import BUNDLED_NAMES, read_names
     from memplus.evaluation.experiments import Streams, evaluate_layouts, evaluate_names
@@ -214,13 +215,16 @@ def statements(
     file: Annotated[
         Path | None,
         typer.Option(
-            "--file", help="JSON lines with statement, question, answers; 40 are bundled."
+            "--file", help="JSON Lines with statement, question, answers. Default: 40 bundled ones."
         ),
     ] = None,
     min_confidence: Annotated[
         float | None,
         typer.Option(
-            "--min-confidence", min=0, max=1, help="Decline below it; the model's own by default."
+            "--min-confidence",
+            min=0,
+            max=1,
+            help="Decline below this confidence. Default: the model's own threshold.",
         ),
     ] = None,
     out: Out = Path("runs/statements"),
@@ -230,9 +234,9 @@ def statements(
     dtype: Dtype = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tell ordinary statements, each to a new memory, and ask for them at once.
+    """Tell ordinary statements, each to a new memory, and ask about each at once.
 
-    Counts what is right, declined and wrong: a model should decline what it cannot understand.
+    Counts right, declined and wrong answers; a model should decline what it cannot understand.
     """
     from memplus.data.outside import BUNDLED_STATEMENTS, read_statements
     from memplus.evaluation.experiments import evaluate_statements
@@ -256,15 +260,17 @@ def perplexity(
     texts: TextFiles = None,
     *,
     tokens: Annotated[
-        str, typer.Option("--tokens", help="Tokens that the memory holds, e.g. 160k.")
+        str, typer.Option("--tokens", help="Tokens in the full memory, e.g. 160k.")
     ] = "160k",
-    windows: Annotated[int, typer.Option("--windows", min=1, help="Texts to predict.")] = 64,
+    windows: Annotated[
+        int, typer.Option("--windows", min=1, help="Number of windows to predict.")
+    ] = 64,
     length: Annotated[
-        int, typer.Option("--length", min=2, help="Tokens of each, up to the end of a sentence.")
+        int, typer.Option("--length", min=2, help="Tokens per window, up to the end of a sentence.")
     ] = 256,
     system: Annotated[
         str,
-        typer.Option("--system", help="With commas between; compared with the last one."),
+        typer.Option("--system", help="Systems, comma-separated; each is compared with the last."),
     ] = "mplus,memoryllm,nothing,bare",
     model: Model = "nano",
     seed: Seed = 0,
@@ -272,7 +278,7 @@ def perplexity(
     dtype: Dtype = None,
     as_json: AsJson = False,
 ) -> None:
-    """Predict plain text that was never written, with a full memory and without."""
+    """Measure perplexity on unseen plain text, with a full memory and without."""
     from memplus.data.stream import Texts
     from memplus.evaluation.probes.perplexity import Windows, measure_perplexity
     from memplus.evaluation.tasks.retention import parse_tokens

@@ -31,15 +31,16 @@ def confidence(
         bool,
         typer.Option(
             "--held-out",
-            help="Held-out statements instead of notes, and passages of `--squad` and `--nq`, "
-            "which imply it: the quarter of them that is in no figure of `memplus eval table`.",
+            help="Use held-out statements instead of notes, and passages of `--squad` and `--nq` "
+            "(which imply it): the quarter that no figure of `memplus eval table` uses.",
         ),
     ] = False,
     distances: Annotated[
         str, typer.Option("--distances", help="Tokens between a note and its question.")
     ] = "16k",
     notes: Annotated[
-        int, typer.Option("--notes", min=1, help="Notes told and asked, or items of each kind.")
+        int,
+        typer.Option("--notes", min=1, help="Notes to tell and ask about, or items of each kind."),
     ] = 200,
     most_declined: Annotated[
         float,
@@ -47,14 +48,14 @@ def confidence(
             "--most-declined",
             min=0,
             max=1,
-            help="Share of what was told that the chosen threshold may decline.",
+            help="Maximum share of told items that the chosen threshold may decline.",
         ),
     ] = 0.1,
     out: Annotated[
-        Path, typer.Option("--out", help="Folder of answers and picture; a run there is resumed.")
+        Path, typer.Option("--out", help="Output folder; an existing run is resumed.")
     ] = Path("runs/confidence"),
     system: Annotated[
-        str, typer.Option("--system", help="The one whose confidence is measured.")
+        str, typer.Option("--system", help="System whose confidence is measured.")
     ] = "mplus",
     model: Model = "nano",
     seed: Seed = 0,
@@ -62,10 +63,10 @@ def confidence(
     dtype: Dtype = None,
     as_json: AsJson = False,
 ) -> None:
-    """Draw what `--min-confidence` gains and costs, and choose a threshold: OUT/confidence.png.
+    """Plot what `--min-confidence` gains and costs (OUT/confidence.png), and choose a threshold.
 
     On held-out notes, or with `--held-out` on statements and passages. The threshold is the one
-    that tells best what was never told from what was; a model's `min_confidence` is to be that.
+    that best separates what was never told from what was; use it as the model's `min_confidence`.
     """
     from memplus.evaluation.engine.curves import draw_trade_off
     from memplus.evaluation.experiments import Tellings, evaluate_confidence, evaluate_told

@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["table"]
 
-Items = Annotated[
-    int, typer.Option("--items", min=1, help="Passages and statements of each kind per seed.")
-]
+Items = Annotated[int, typer.Option("--items", min=1, help="Items of each kind per seed.")]
 
 
 def table(
@@ -30,18 +28,20 @@ def table(
     nq: Nq = None,
     items: Items = 100,
     distances: Annotated[
-        str, typer.Option("--distances", help="Tokens between what is told and its questions.")
+        str, typer.Option("--distances", help="Tokens between an item and its questions.")
     ] = "0,16k,160k",
     corrected: Annotated[
-        str, typer.Option("--corrected", help="The same for corrected statements.")
+        str, typer.Option("--corrected", help="The same, for corrected statements.")
     ] = "1k,16k",
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Streams: seeds 0, 1, ...")] = 1,
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=1, help="Number of streams, with seeds 0, 1, ...")
+    ] = 1,
     windows: Annotated[
         int,
         typer.Option(
             "--windows",
             min=0,
-            help="Texts of 256 tokens to predict once the longest distance is written; 0: none.",
+            help="Windows of 256 tokens to predict after the longest distance; 0: none.",
         ),
     ] = 64,
     min_confidence: Annotated[
@@ -50,22 +50,21 @@ def table(
             "--min-confidence",
             min=0,
             max=1,
-            help="Count less confident answers as declined; the model's own threshold by default.",
+            help="Count less confident answers as declined. Default: the model's own threshold.",
         ),
     ] = None,
     out: Annotated[
-        Path, typer.Option("--out", help="Folder of the results; what is there is not run again.")
+        Path, typer.Option("--out", help="Output folder; an existing run is resumed.")
     ] = Path("runs/table"),
     model: Model = "nano",
     device: Device = None,
     dtype: Dtype = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure held-out passages, statements and corrections, told alone and in a stream.
+    """Ask about held-out passages, statements and corrections, told alone and in a stream.
 
-    Beside M+ stand the same weights with the text in the prompt, with the short-term memory alone
-    and without memory. OUT gets table.md, summary.json, and a folder with every answer for each
-    part.
+    Compares M+ with the same weights given the text in the prompt, the short-term memory alone, or
+    no memory. Writes table.md, summary.json and, for each part, a folder with all answers to OUT.
     """
     from memplus.evaluation.experiments import Tellings
     from memplus.evaluation.table import evaluate_table
@@ -108,5 +107,7 @@ def _show(console: Console, found: Table, out: Path) -> None:
         for figure in figures:
             console.print(f"    {figure}", markup=False, soft_wrap=True)
     if not installed():
-        console.print("BM25 is left out: pip install 'memplus[bm25]' brings it.", markup=False)
-    console.print(f"The table is {out / 'table.md'}; all answers lie in {out}.", markup=False)
+        console.print(
+            "BM25 is left out: install it with pip install 'memplus[bm25]'.", markup=False
+        )
+    console.print(f"Table: {out / 'table.md'}; all answers: {out}", markup=False)

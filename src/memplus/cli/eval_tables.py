@@ -33,7 +33,7 @@ def show_results(console: Console, results: Results, out: Path) -> None:
         console.print(f"The texts are short: one stream read them {times} times.", markup=False)
     speed = results.writing["tokens_per_second"]
     written = f"Written at {speed:,.0f} tokens per second. " if speed else ""
-    console.print(f"{written}All of it: {out}", markup=False)
+    console.print(f"{written}All results: {out}", markup=False)
 
 
 def _show_kind(console: Console, results: Results, kind: str) -> None:
@@ -94,13 +94,14 @@ def show_perplexity(console: Console, found: Perplexities) -> None:
         table.add_row(found.titles[name], f"{value:.2f}", f"{ratio:.4f}", f"{low:.4f}-{high:.4f}")
     console.print(table)
     console.print(
-        f"{found.predicted:,} tokens predicted, {found.tokens_read:,} read before.", markup=False
+        f"{found.predicted:,} tokens predicted, {found.tokens_read:,} read beforehand.",
+        markup=False,
     )
 
 
 def show_trade_off(console: Console, found: list[Threshold], chosen: Threshold, plot: Path) -> None:
     """Every fifth threshold, the chosen one, and where the picture lies."""
-    table = Table("min confidence", "right", "wrong of given", "declined", "wrongly declined")
+    table = Table("min confidence", "right", "wrong of answered", "declined", "wrongly declined")
     for one in found[::5]:
         shares = (one.right, one.wrong, one.declined, one.wrongly_declined)
         table.add_row(f"{one.min_confidence:.2f}", *(_percent(share) for share in shares))
@@ -110,4 +111,4 @@ def show_trade_off(console: Console, found: list[Threshold], chosen: Threshold, 
         f"was never told and {_percent(chosen.wrongly_declined)} of what was.",
         markup=False,
     )
-    console.print(f"The picture is {plot}.", markup=False)
+    console.print(f"Picture: {plot}", markup=False)

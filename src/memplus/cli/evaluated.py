@@ -30,8 +30,8 @@ __all__ = [
 TextFiles = Annotated[
     list[Path] | None,
     typer.Argument(
-        help="Texts to read, also `.gz`, or `.jsonl` with a text a line; Python's own "
-        "documentation if none is given."
+        help="Texts to read (also `.gz`, or `.jsonl` with one text per line). Default: Python's "
+        "own documentation."
     ),
 ]
 

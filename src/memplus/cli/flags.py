@@ -102,7 +102,7 @@ class PlaceFlags:
                 raise UsageError("Give either --memory FILE, or --store DIR with --id NAME.")
             return Place(memory=memory)
         if "store" in self.typed and id is None:
-            raise UsageError("--store DIR and --id NAME go together.")
+            raise UsageError("--store DIR also needs --id NAME.")
         own = default_store() if store is None else store
         return Place(store=own, id=DEFAULT_ID if id is None else id, ram=self.ram)
 

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Nq", "Squad", "held_out_pool"]
 
-Squad = Annotated[Path | None, typer.Option("--squad", help="SQuAD, as published.")]
+Squad = Annotated[Path | None, typer.Option("--squad", help="SQuAD file, as published.")]
 Nq = Annotated[
-    Path | None, typer.Option("--nq", help="Natural Questions with gold passages, JSON lines.")
+    Path | None, typer.Option("--nq", help="Natural Questions with gold passages, as JSON Lines.")
 ]
 
 

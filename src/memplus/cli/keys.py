@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 __all__ = ["keys"]
 
 keys = typer.Typer(
-    name="keys", help="Make, list and revoke the keys of a server.", no_args_is_help=True
+    name="keys", help="Create, list and revoke the keys of a server.", no_args_is_help=True
 )
 
-KeyName = Annotated[str, typer.Argument(help="A name for people, such as a person or a program.")]
+KeyName = Annotated[str, typer.Argument(help="Label of the key, such as a person or a program.")]
+Revoked = Annotated[str, typer.Argument(help="Name or id of the key.")]
 
 
 @keys.command()
@@ -37,23 +38,26 @@ def add(
     *,
     store: StoreAlone,
     tenant: Annotated[
-        str, typer.Option(help="Whose memories it reaches; tenants never see each other's.")
+        str,
+        typer.Option(
+            help="Tenant whose memories it reaches; tenants are isolated from each other."
+        ),
     ] = "",
     scope: Annotated[
         list[str] | None,
-        typer.Option(help="read, write or admin; may be repeated. Without it: read and write."),
+        typer.Option(help="read, write or admin; may be repeated. Default: read and write."),
     ] = None,
     memory: Annotated[
-        str, typer.Option(help="Its only memory, or the beginning of names, with a * at the end.")
+        str, typer.Option(help="Only memory that it reaches, or a prefix of names: PREFIX*.")
     ] = "",
     gateway: Annotated[
-        bool, typer.Option("--gateway", help="Believe its headers that name a user.")
+        bool, typer.Option("--gateway", help="Trust headers of its requests that name a user.")
     ] = False,
     shown: OutputFlags,
 ) -> None:
-    """Make a key. It is printed once, alone on its line; only a hash of it is kept.
+    """Create a key. It is printed once, alone on its line; only a hash of it is stored.
 
-    From the first key on, every request to the server needs one.
+    Once there is a key, every request to the server needs one.
     """
     out = shown.open()
     scopes = tuple(cast("list[Scope]", scope or ["read", "write"]))
@@ -65,21 +69,21 @@ def add(
         sys.stdout.write(f"{secret}\n")
 
     if not out.as_json:
-        out.note(f"The key of {name}. It is not shown again:")
+        out.note(f"The key of {name}, which is not shown again:")
     out.result(asdict(made) | {"key": secret}, show=show)
 
 
 @keys.command("list")
 @with_groups
 def list_all(*, store: StoreAlone, shown: OutputFlags) -> None:
-    """List all keys, by their first characters; revoked ones too."""
+    """List all keys by their first characters, including revoked ones."""
     out = shown.open()
     there = _there(store) if store.exists() else None
     found = [] if there is None else there.all()
 
     def show(console: Console) -> None:
         if not found:
-            console.print("There is no key yet.", markup=False)
+            console.print("There are no keys yet.", markup=False)
             return
         table = Table("name", "tenant", "key", "scopes", "memory", "revoked")
         for one in found:
@@ -95,14 +99,14 @@ def list_all(*, store: StoreAlone, shown: OutputFlags) -> None:
 
 @keys.command()
 @with_groups
-def revoke(name: KeyName, *, store: StoreAlone, shown: OutputFlags) -> None:
-    """End a key at once, also on a server that runs. Takes its name or its id."""
+def revoke(name: Revoked, *, store: StoreAlone, shown: OutputFlags) -> None:
+    """Revoke a key, with immediate effect even on a running server."""
     out = shown.open()
     there = _there(store)
     if there is None:
         raise UsageError(f"There is no key named {name!r}: {store} has none yet.")
     ended = there.revoke(name)
-    line = f"The key of {ended.name} is revoked."
+    line = f"Revoked the key of {ended.name}."
     out.result(asdict(ended), show=lambda console: console.print(line, markup=False))
 
 

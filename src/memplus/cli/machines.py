@@ -31,25 +31,21 @@ class MachineFlags:
         bool,
         typer.Option(
             "--ray",
-            help="Serve from several processes under Ray Serve: on the cluster that RAY_ADDRESS "
-            "names, else on this machine alone. See docs/scaling.md.",
+            help="Serve from several processes with Ray Serve, on the cluster at RAY_ADDRESS or "
+            "else on this machine. See docs/scaling.md.",
         ),
     ] = False
     replicas: Annotated[
-        int, typer.Option(help=_RAY + "how many processes with a model there always are.", min=1)
+        int, typer.Option(help=_RAY + "minimum number of model processes.", min=1)
     ] = 1
     max_replicas: Annotated[
         int | None,
-        typer.Option(help=_RAY + "how many there may be when there is much to do.", min=1),
+        typer.Option(help=_RAY + "maximum under load; default: --replicas.", min=1),
     ] = None
-    cpus: Annotated[
-        float, typer.Option(help=_RAY + "processors that each of them is given.", min=0.01)
-    ] = 1.0
-    gpus: Annotated[float, typer.Option(help=_RAY + "GPUs that each of them is given.", min=0)] = (
-        0.0
-    )
+    cpus: Annotated[float, typer.Option(help=_RAY + "CPUs per model process.", min=0.01)] = 1.0
+    gpus: Annotated[float, typer.Option(help=_RAY + "GPUs per model process.", min=0)] = 0.0
     ingresses: Annotated[
-        int, typer.Option(help=_RAY + "processes that take requests and hand them on.", min=1)
+        int, typer.Option(help=_RAY + "processes that accept and forward requests.", min=1)
     ] = 1
 
 
@@ -85,5 +81,5 @@ def serve_on_ray(
         settings=settings,
     )
     out = Output(as_json=False)
-    out.note(f"Memories: {deployed.store} ({len(made_store(store))} there).")
+    out.note(f"Memories: {deployed.store} ({len(made_store(store))} present).")
     run(deployed, lambda url: out.note(f"Listening on {url}/v1."))

@@ -27,17 +27,23 @@ def mcp(
     chosen: ModelFlags,
     ram: Ram = None,
     memory: Annotated[
-        str, typer.Option("--memory-name", help="The memory that is meant where none is named.")
+        str, typer.Option("--memory-name", help="Memory to use for calls that name none.")
     ] = "",
-    tenant: Annotated[str, typer.Option(help="Whose memories; as in `memplus keys add`.")] = "",
+    tenant: Annotated[str, typer.Option(help="Tenant whose memories are served.")] = "",
     only: Annotated[
-        bool, typer.Option("--only", help="Reach the memory of --memory-name and no other.")
+        bool, typer.Option("--only", help="Serve only the memory given by --memory-name.")
     ] = False,
     read_only: Annotated[
-        bool, typer.Option("--read-only", help="Ask and search, but write and forget nothing.")
+        bool,
+        typer.Option(
+            "--read-only", help="Allow asking and searching, but not writing or forgetting."
+        ),
     ] = False,
     search_and_fetch: Annotated[
-        bool, typer.Option("--search-and-fetch", help="Two more tools, which some clients need.")
+        bool,
+        typer.Option(
+            "--search-and-fetch", help="Add the tools search and fetch, for clients that need them."
+        ),
     ] = False,
 ) -> None:
     """Serve the memories of a store as MCP tools over standard input and output."""

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["memories"]
 
 memories = typer.Typer(
-    name="memories", help="Look after the memories of a store.", no_args_is_help=True
+    name="memories", help="Manage the memories of a store.", no_args_is_help=True
 )
 
 
@@ -75,7 +75,7 @@ def _listed(store: MemoryStore, name: str) -> dict[str, Any] | None:
 @memories.command("list")
 @with_groups
 def list_all(*, store: StoreAlone, shown: OutputFlags) -> None:
-    """List every memory with its size and its last change."""
+    """List all memories with their sizes and last changes."""
     out = shown.open()
     rows: list[dict[str, Any]] = []
     if store != default_store() or store.exists():
@@ -87,7 +87,7 @@ def list_all(*, store: StoreAlone, shown: OutputFlags) -> None:
 
     def show(console: Console) -> None:
         if not rows:
-            _say(console, f"There is no memory in {store} yet.")
+            _say(console, f"There are no memories in {store} yet.")
             return
         table = Table("id", "model", "tokens", "writes", "size", "last change (UTC)")
         for one in rows:
@@ -115,7 +115,7 @@ def create(
     chosen: ModelFlags,
     shown: OutputFlags,
 ) -> None:
-    """Make an empty memory; `write`, `tell` and `chat` also make theirs where there is none."""
+    """Create an empty memory; `write`, `tell` and `chat` also create a missing one."""
     out = shown.open()
     creation = Creation(seed, max_bytes, rows)
     with ExitStack() as stack:
@@ -124,14 +124,14 @@ def create(
             within = partial(stack.enter_context(administered(store)).making, name)
         Place(store=store, id=name).make(chosen.load(), creation, within)
     manifest = existing_store(store).manifest(name)
-    line = f"{name} is made, for the model {manifest.model}, with {manifest.rows} rows."
+    line = f"Created {name} for the model {manifest.model}, with {manifest.rows} rows."
     out.result(_described(manifest), show=lambda console: _say(console, line))
 
 
 @memories.command()
 @with_groups
 def show(name: Name, *, store: StoreAlone, shown: OutputFlags) -> None:
-    """Show one memory: model, size, files. Needs no model."""
+    """Show one memory: model, size, files. Loads no model."""
     out = shown.open()
     opened = existing_store(store)
     manifest = opened.manifest(name)
@@ -159,12 +159,12 @@ def fork(
     store: StoreAlone,
     shown: OutputFlags,
 ) -> None:
-    """Make a second memory that begins as this one; they share what is on the disk."""
+    """Create a second memory that begins as a copy of this one; they share files on disk."""
     out = shown.open()
     with administered(store) as opened:
-        _warn(out, opened.waiting(name), f"not in {new_name}")
+        _warn(out, opened.waiting(name), f"are not in {new_name}")
         opened.fork(name, new_name)
-    line = f"{new_name} begins as {name}."
+    line = f"Created {new_name} as a fork of {name}."
     out.result({"id": name, "fork": new_name}, show=lambda console: _say(console, line))
 
 
@@ -173,60 +173,64 @@ def fork(
 def move(
     name: Name,
     *,
-    to: Annotated[Path, typer.Option("--to", help="The store's directory; made where missing.")],
+    to: Annotated[
+        Path, typer.Option("--to", help="Directory of the other store, created if missing.")
+    ],
     store: StoreAlone,
     wait: Wait = 0.0,
     shown: OutputFlags,
 ) -> None:
-    """Move a memory to another store; whatever ends it, one of the two has it, whole."""
+    """Move a memory to another store; if interrupted, exactly one of the two has it, whole."""
     out = shown.open()
     with administered(store) as opened:
         opened.store.manifest(name)
         opened.move(name, to, wait=wait)
-    line = f"{name} is in {to}."
+    line = f"Moved {name} to {to}."
     out.result({"id": name, "to": str(to)}, show=lambda console: _say(console, line))
 
 
 @memories.command()
 @with_groups
 def delete(name: Name, *, store: StoreAlone, wait: Wait = 0.0, shown: OutputFlags) -> None:
-    """Delete a memory, and what a server keeps of it; its forks keep what they share with it."""
+    """Delete a memory and what a server keeps about it; its forks keep what they share."""
     out = shown.open()
     with administered(store) as opened:
         opened.delete(name, wait=wait)
-    out.result({"deleted": name}, show=lambda console: _say(console, f"{name} is deleted."))
+    out.result({"deleted": name}, show=lambda console: _say(console, f"Deleted {name}."))
 
 
 @memories.command()
 @with_groups
 def export(
     name: Name,
-    file: Annotated[Path, typer.Argument(help="Where it goes.")],
+    file: Annotated[Path, typer.Argument(help="File to write.")],
     *,
     store: StoreAlone,
     shown: OutputFlags,
 ) -> None:
-    """Write a memory as it is now, with its texts, to one portable file."""
+    """Export a memory's current state, with its texts, to one portable file."""
     out = shown.open()
     with administered(store) as opened:
-        _warn(out, opened.waiting(name), "not in the file")
+        _warn(out, opened.waiting(name), "are not in the file")
         opened.export(name, file)
     size = file.stat().st_size
     data = {"id": name, "file": str(file), "bytes": size}
-    line = f"{name} is in {file} ({size / 1e6:.1f} MB)."
+    line = f"Exported {name} to {file} ({size / 1e6:.1f} MB)."
     out.result(data, show=lambda console: _say(console, line))
 
 
 @memories.command("import")
 @with_groups
 def import_one(
-    file: Annotated[Path, typer.Argument(help="A file of `memplus memories export`.")],
+    file: Annotated[Path, typer.Argument(help="File made by `memplus memories export`.")],
     *,
     store: StoreAlone,
-    name: Annotated[str | None, typer.Option("--id", help="Another name for it here.")] = None,
+    name: Annotated[
+        str | None, typer.Option("--id", help="Name for it, instead of its own.")
+    ] = None,
     shown: OutputFlags,
 ) -> None:
-    """Add a memory from a file; every byte of it is checked first."""
+    """Import a memory from a file, once every byte of it has been checked."""
     from memplus.server.administering import Administered
     from memplus.store import MemoryStore
 
@@ -240,12 +244,12 @@ def import_one(
 @memories.command()
 @with_groups
 def verify(
-    name: Annotated[str | None, typer.Argument(help="One memory; all by default.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Memory to check. Default: all.")] = None,
     *,
     store: StoreAlone,
     shown: OutputFlags,
 ) -> None:
-    """Check every byte; the first damaged file and place end the command with code 4."""
+    """Check every byte; stop at the first damage, naming file and place, with exit code 4."""
     out = shown.open()
     opened = existing_store(store)
     names = [one.id for one in opened.memories()] if name is None else [name]
@@ -253,7 +257,7 @@ def verify(
 
     def text(console: Console) -> None:
         for one, size in checked.items():
-            console.print(f"{one}: {size:,} bytes are as they were written.", markup=False)
+            console.print(f"{one}: all {size:,} bytes are intact.", markup=False)
 
     out.result({"verified": checked}, show=text)
 
@@ -288,23 +292,23 @@ def rollback(
     name: Name,
     to_write: Annotated[
         int | None,
-        typer.Argument(min=0, help="A write that `history` lists: the newest state of its number."),
+        typer.Argument(min=0, help="A write listed by `history`; its newest state counts."),
     ] = None,
     *,
     store: StoreAlone,
     commit: Annotated[
-        int | None, typer.Option("--commit", min=0, help="A commit that `history` lists.")
+        int | None, typer.Option("--commit", min=0, help="A commit listed by `history`.")
     ] = None,
     wait: Wait = 0.0,
     shown: OutputFlags,
 ) -> None:
-    """Go back to the state after a write or a commit; what came later is gone."""
+    """Go back to the state after a write or a commit; everything later is lost."""
     out = shown.open()
     with administered(store) as opened:
         opened.rollback(name, to_write, commit, wait=wait)
         found = opened.store.manifest(name)
     which = f"write {to_write}" if commit is None else f"commit {commit}"
-    line = f"{name} is what it was after {which}."
+    line = f"{name} is back at its state after {which}."
     data = {"id": name, "commit": found.commit, "writes": found.writes}
     out.result(data, show=lambda console: _say(console, line))
 
@@ -322,26 +326,26 @@ def forget(
         list[int] | None, typer.Option("--write", help="A write's id; may be repeated.")
     ] = None,
     match: Annotated[
-        str | None, typer.Option("--match", help="Every write whose text holds this.")
+        str | None, typer.Option("--match", help="Every write whose text contains this.")
     ] = None,
     rebuild: Annotated[
         bool,
         typer.Option(
             "--rebuild",
-            help="Write all others again, so that no trace stays; everything, if nothing is named.",
+            help="Write all other texts again, so that no trace stays; all texts if none is named.",
         ),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would go, with its text.")
+        bool, typer.Option("--dry-run", help="Only show what would be forgotten, with its text.")
     ] = False,
     wait: Wait = 0.0,
     chosen: ModelFlags,
     shown: OutputFlags,
 ) -> None:
-    """Forget writes: their rows and their text go, and with them all earlier states.
+    """Forget writes: remove their rows and texts, and all earlier states.
 
-    Where a server has been used over the store, its stored responses, its conversations and its
-    notes of these writes go as well; what it took in for the memory is written first.
+    If a server has used the store, its stored responses, conversations and notes about these writes
+    are removed too; texts that it has accepted for the memory are written first.
     """
     out = shown.open()
     opened = administered(store)
@@ -350,7 +354,7 @@ def forget(
         write = []
     if dry_run:
         with opened, opened.store.open(name, loaded) as memory:
-            _warn(out, opened.waiting(name), "may go as well")
+            _warn(out, opened.waiting(name), "may be forgotten too")
             choice = opened.chosen(memory, source, write, match)
         _show_choice(out, name, choice)
         return
@@ -365,14 +369,12 @@ def forget(
         "also_removed": also,
     }
     rows = gone.short_term_rows + gone.long_term_rows
-    line = (
-        f"{len(gone.writes)} writes, {rows:,} rows and {gone.tail_tokens} waiting tokens are gone."
-    )
+    line = f"Forgot {len(gone.writes)} writes, {rows:,} rows and {gone.tail_tokens} waiting tokens."
     if also:
         counts = ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in also.items())
-        line += f" So is what the server kept of them: {counts}."
+        line += f" Removed what the server kept about them: {counts}."
     if rebuild:
-        line += " What stays has been written again."
+        line += " Everything else has been written again."
     out.result(data, show=lambda console: _say(console, line))
 
 
@@ -392,10 +394,8 @@ def _show_choice(out: Output, name: str, choice: Choice) -> None:
     def show(console: Console) -> None:
         for one in texts:
             _say(console, f"write {one.id} of {one.source}: {one.text}")
-        _say(
-            console,
-            f"{len(choice.texts)} writes and {choice.tail_tokens} waiting tokens would go.",
-        )
+        counts = f"{len(choice.texts)} writes and {choice.tail_tokens} waiting tokens"
+        _say(console, f"{counts} would be forgotten.")
 
     out.result(data, show=show)
 
@@ -403,7 +403,7 @@ def _show_choice(out: Output, name: str, choice: Choice) -> None:
 def _warn(out: Output, waiting: int, where: str) -> None:
     """Say what a server took in that a copy cannot have."""
     if waiting:
-        out.note(f"{waiting} texts that a server took in are not written yet, and {where}.")
+        out.note(f"{waiting} texts that a server has accepted are not written yet and {where}.")
 
 
 def _say(console: Console, line: str) -> None:

@@ -17,15 +17,16 @@ __all__ = ["models"]
 
 _WIDTH = 88
 
-models = typer.Typer(name="models", help="List the models, and remove cached ones.")
+models = typer.Typer(name="models")
 
 
 @models.callback(invoke_without_command=True)
 def list_all(ctx: typer.Context, *, as_json: AsJson = False) -> None:
-    """List the models that memplus knows: bundled, in the cache, and those to be fetched.
+    """List the models, and remove cached ones.
 
-    A base model whose memory is bundled is fetched the first time that it is used. `--model` also
-    takes a model's directory or a hub id.
+    Shown are the bundled models, those in the cache, and those that can be fetched. A base model
+    whose memory is bundled is fetched the first time that it is used. `--model` also takes a
+    model's directory or a hub id.
     """
     if ctx.invoked_subcommand is not None:
         return
@@ -102,7 +103,7 @@ def _size_of(folder: Path) -> dict[str, Any]:
 @models.command()
 @with_groups
 def remove(
-    name: Annotated[str, typer.Argument(help="A model that lies in the cache.")],
+    name: Annotated[str, typer.Argument(help="A cached model.")],
     *,
     shown: OutputFlags,
 ) -> None:
@@ -113,7 +114,7 @@ def remove(
     out = shown.open()
     refuse_bundled(name)
     size = remove_base(name)
-    line = f"{name} is no longer in the cache; {size / 1e6:.1f} MB are free again."
+    line = f"Removed {name} from the cache; {size / 1e6:.1f} MB freed."
     out.result(
         {"removed": name, "bytes": size}, show=lambda console: console.print(line, markup=False)
     )

@@ -63,19 +63,19 @@ Model = Annotated[
     typer.Option(
         "--model",
         envvar="MEMPLUS_MODEL",
-        help="A name that `memplus models` lists, a model's directory, or a hub id.",
+        help="A name listed by `memplus models`, a model directory, or a hub id.",
     ),
 ]
 MemoryPath = Annotated[
     Path | None,
-    typer.Option("--memory", "-m", envvar="MEMPLUS_MEMORY", help="The memory, saved as a file."),
+    typer.Option("--memory", "-m", envvar="MEMPLUS_MEMORY", help="File that holds the memory."),
 ]
 Store = Annotated[
     Path | None,
     typer.Option(
         "--store",
         envvar="MEMPLUS_STORE",
-        help="A directory of memories; `--id` says which one. By default your own store.",
+        help="Directory of memories; `--id` names one of them. Default: your own store.",
     ),
 ]
 StoreAlone = Annotated[
@@ -85,7 +85,7 @@ StoreAlone = Annotated[
         envvar="MEMPLUS_STORE",
         default_factory=default_store,
         show_default="your own store",
-        help="The directory of memories.",
+        help="Directory of memories.",
     ),
 ]
 Stores = Annotated[
@@ -95,7 +95,7 @@ Stores = Annotated[
         envvar="MEMPLUS_STORE",
         default_factory=lambda: [default_store()],
         show_default="your own store",
-        help="The directory of memories; may be repeated: each memory lies in one of them.",
+        help="Directory of memories; may be repeated. Each memory is in one of them.",
     ),
 ]
 Id = Annotated[
@@ -105,7 +105,7 @@ Id = Annotated[
         envvar="MEMPLUS_ID",
         callback=_text,
         autocompletion=complete_id,
-        help="Name of the memory in the store; `default` where neither it nor `--store` is given.",
+        help="Name of the memory in the store. Required with `--store`; otherwise `default`.",
     ),
 ]
 Name = Annotated[
@@ -119,7 +119,7 @@ Wait = Annotated[
         "--wait",
         envvar="MEMPLUS_WAIT",
         min=0,
-        help="Seconds to wait while another process writes to the memory.",
+        help="Seconds to wait if another process is writing to the memory.",
     ),
 ]
 Ram = Annotated[
@@ -128,20 +128,24 @@ Ram = Annotated[
         "--ram",
         envvar="MEMPLUS_RAM",
         min=1,
-        help="Bytes that the rows of a memory in a store may take in memory.",
+        help="In a store: maximum bytes of RAM for a memory's rows.",
     ),
 ]
 Seed = Annotated[
     int,
-    typer.Option("--seed", envvar="MEMPLUS_SEED", help="Seed of what is chosen at random."),
+    typer.Option("--seed", envvar="MEMPLUS_SEED", help="Random seed."),
 ]
 Device = Annotated[
     str | None,
-    typer.Option("--device", envvar="MEMPLUS_DEVICE", help="`cpu` or `cuda`."),
+    typer.Option("--device", envvar="MEMPLUS_DEVICE", help="`cpu` (default) or `cuda`."),
 ]
 Dtype = Annotated[
     str | None,
-    typer.Option("--dtype", envvar="MEMPLUS_DTYPE", help="`float32`, `bfloat16` or `float16`."),
+    typer.Option(
+        "--dtype",
+        envvar="MEMPLUS_DTYPE",
+        help="`float32`, `bfloat16` or `float16`; default: automatic.",
+    ),
 ]
 MaxBytes = Annotated[
     int | None,
@@ -149,8 +153,8 @@ MaxBytes = Annotated[
         "--max-bytes",
         envvar="MEMPLUS_MAX_BYTES",
         min=1,
-        help="Refuse, before writing, what would make the memory larger than this, which it keeps "
-        "as its limit; `write` takes 16 GB where neither this nor the memory says so.",
+        help="Size limit in bytes, stored with the memory; a write that would exceed it is "
+        "refused. Without a limit, `write` allows 16 GB.",
     ),
 ]
 Rows = Annotated[
@@ -158,9 +162,9 @@ Rows = Annotated[
     typer.Option(
         "--rows",
         envvar="MEMPLUS_ROWS",
-        help="Keep long-term rows as computed (`exact`), in 8 bits (`int8`), in 4 (`int4`) or in 2 "
-        "(`int2`); as its model says in a new memory. Rows that are there in more bits are packed "
-        "for good, and earlier states given up.",
+        help="Keep long-term rows as computed (`exact`) or in 8, 4 or 2 bits (`int8`, `int4`, "
+        "`int2`). Default for a new memory: its model's choice. Packing existing rows "
+        "is irreversible and drops earlier states.",
     ),
 ]
 Durability = Annotated[
@@ -168,7 +172,7 @@ Durability = Annotated[
     typer.Option(
         "--durability",
         envvar="MEMPLUS_DURABILITY",
-        help="In a store: `full` lasts at once, `relaxed` within a second.",
+        help="When a write to a store is on disk: at once (`full`) or within a second (`relaxed`).",
     ),
 ]
 AsJson = Annotated[
@@ -178,6 +182,6 @@ AsJson = Annotated[
         envvar="MEMPLUS_JSON",
         callback=_note_json,
         is_eager=True,
-        help="One JSON document on stdout.",
+        help="Print one JSON document.",
     ),
 ]

@@ -312,5 +312,5 @@ def _pack(memory: Memory, rows: RowKind | None, name: str) -> None:
     if rows is None or rows == memory.rows:
         return
     if rows == "exact" or ROWS.index(rows) < ROWS.index(memory.rows):
-        raise UsageError(f"{name} keeps its rows as {memory.rows}, which nothing widens again.")
+        raise UsageError(f"{name} keeps its rows as {memory.rows}; packing cannot be undone.")
     memory.pack(rows)

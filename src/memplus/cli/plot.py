@@ -17,11 +17,11 @@ def plot(
     run: Annotated[Path, typer.Argument(help="Folder of a training run.")],
     *,
     out: Annotated[
-        Path | None, typer.Option("--out", help="The picture; RUN/curves.png by default.")
+        Path | None, typer.Option("--out", help="Picture file. Default: RUN/curves.png.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Draw a training run's losses, and its retriever's recall beside chance."""
+    """Plot a training run's losses and its retriever's recall against chance."""
     from memplus.training.engine.learning_curves import draw_run
 
     picture = out or run / "curves.png"

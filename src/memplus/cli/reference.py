@@ -25,13 +25,13 @@ def reference() -> str:
     _collect(get_command(app), [], names)
     head = (
         "# The command line\n\n"
-        "Made by `make docs` from the commands' help; a test keeps it so.\n\n"
+        "Generated from the commands' help by `make docs`; a test checks that it is current.\n\n"
         "Exit codes: 0 ok, 1 failure, 2 usage, 3 model and memory do not match, 4 corrupt, "
-        "130 interrupted, 141 when the reader of the output went away.\n"
-        "With `--json` stdout holds exactly one JSON document, also for an error; only a flag or a "
-        "command that does not exist is told as text on stderr. Flags win over the environment.\n"
-        "Without `--memory`, `--store` and `--id` commands use the memory `default` of your own "
-        "store, in your user's data folder; `MEMPLUS_STORE` names another.\n"
+        "130 interrupted, 141 output closed by its reader.\n"
+        "With `--json`, stdout holds exactly one JSON document, even for an error; only an unknown "
+        "flag or command is reported as text on stderr. Flags override the environment.\n"
+        "Without `--memory`, `--store` and `--id`, commands use the memory `default` in your own "
+        "store, in your user data folder; `MEMPLUS_STORE` names another store.\n"
     )
     return head + "".join(
         _section(name) for name in names if not (name[:1] == ["bench"] and name[1:] in _ALIKE)

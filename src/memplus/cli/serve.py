@@ -19,7 +19,28 @@ from memplus.errors import LibraryMissingError, UsageError
 __all__ = ["serve"]
 
 Traces = Annotated[
-    bool, typer.Option("--traces", help="Spans of OpenTelemetry, sent where OTEL_* variables say.")
+    bool, typer.Option("--traces", help="Send OpenTelemetry spans as set by OTEL_* variables.")
+]
+Port = Annotated[
+    int, typer.Option("--port", help="Port to listen on; 0: any free one.", min=0, max=65535)
+]
+WriteReplies = Annotated[
+    bool,
+    typer.Option("--write-replies", help="In chats, write the model's replies to the memory too."),
+]
+SearchAndFetch = Annotated[
+    bool,
+    typer.Option(
+        "--search-and-fetch", help="Add the MCP tools search and fetch, for clients that need them."
+    ),
+]
+TokensPerMinute = Annotated[
+    int,
+    typer.Option(
+        "--tokens-per-minute",
+        help="Maximum tokens read, generated and written per key and minute; 0: unlimited.",
+        min=0,
+    ),
 ]
 _GATEWAY_SECRET = "MEMPLUS_GATEWAY_SECRET"
 """Environment variable; a secret is never on the command line, where others can read it."""
@@ -32,32 +53,25 @@ def serve(
     chosen: ModelFlags,
     machines: MachineFlags,
     ram: Ram = None,
-    host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="On which port.", min=0, max=65535)] = 8000,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Port = 8000,
     allowed_host: Annotated[
         list[str] | None,
-        typer.Option(help="A name under which the server is called; may be repeated; *: any."),
+        typer.Option(help="Further host name that requests may use; `*`: any. May be repeated."),
     ] = None,
     allowed_origin: Annotated[
         list[str] | None,
-        typer.Option(help="A page that may call it from a browser (CORS); may be repeated."),
+        typer.Option(help="Origin whose pages may call it from a browser (CORS). May be repeated."),
     ] = None,
-    write_replies: Annotated[
-        bool, typer.Option("--write-replies", help="Chats also write what the model said.")
-    ] = False,
-    search_and_fetch: Annotated[
-        bool, typer.Option("--search-and-fetch", help="Two more MCP tools, for some clients.")
-    ] = False,
+    write_replies: WriteReplies = False,
+    search_and_fetch: SearchAndFetch = False,
     requests_per_minute: Annotated[
-        int, typer.Option(help="Most requests of one key in a minute; 0: any number.", min=0)
+        int, typer.Option(help="Maximum requests per key and minute; 0: unlimited.", min=0)
     ] = 600,
-    tokens_per_minute: Annotated[
-        int,
-        typer.Option(help="Most tokens read, generated and written for one key; 0: any.", min=0),
-    ] = 0,
+    tokens_per_minute: TokensPerMinute = 0,
     traces: Traces = False,
     shutdown_timeout: Annotated[
-        float, typer.Option(help="Seconds that requests may take to end after SIGTERM.", min=0)
+        float, typer.Option(help="Seconds that running requests get after SIGTERM.", min=0)
     ] = 30.0,
 ) -> None:
     """Serve the memories of a store to OpenAI clients, MCP clients and a browser."""
@@ -86,7 +100,7 @@ def serve(
     logging.getLogger("mcp").setLevel(logging.WARNING)
     if machines.ray:
         if len(store) > 1:
-            raise UsageError("With --ray a server has one --store, which all its machines share.")
+            raise UsageError("With --ray, give a single --store, which all machines share.")
         serve_on_ray(machines, chosen, store[0], ram, settings)
         return
     opened = served_store(store, ram=ram)
@@ -98,7 +112,7 @@ def serve(
     )
     out = Output(as_json=False)
     places = ", ".join(str(path) for path in opened.paths)
-    out.note(f"Memories: {places} ({len(opened)} there).")
-    open_to_all = "anybody on this machine; `memplus keys add` makes keys"
-    who = "whoever has a key" if services.keys else open_to_all
+    out.note(f"Memories: {places} ({len(opened)} present).")
+    open_to_all = "anyone on this machine; `memplus keys add` creates keys"
+    who = "anyone who has a key" if services.keys else open_to_all
     run(services, lambda url: out.note(f"Listening on {url}/v1 for {who}."))

@@ -19,17 +19,17 @@ def tell(
     *,
     place: WritingFlags,
     source: Annotated[
-        str, typer.Option("--source", help="The name that it is remembered and forgotten by.")
+        str, typer.Option("--source", help="Source name, by which the text can be forgotten.")
     ] = "told",
     flush: Annotated[
-        bool, typer.Option("--flush", help="Also write what does not fill a chunk.")
+        bool, typer.Option("--flush", help="Also write text that does not fill a chunk.")
     ] = False,
     chosen: ModelFlags,
     shown: OutputFlags,
 ) -> None:
-    """Tell a memory something; it is made where there is none.
+    """Tell a memory something, creating the memory if it does not exist.
 
-    What does not fill a chunk yet is kept as text, and questions see it all the same.
+    Text that does not fill a chunk yet is kept as plain text; questions see it as well.
     """
     out = shown.open()
     for text in texts:

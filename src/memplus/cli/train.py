@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["train"]
 
-train = typer.Typer(name="train", help="Train a model with memory.")
+train = typer.Typer(name="train")
 
 
 @train.callback(invoke_without_command=True)
@@ -37,30 +37,31 @@ def root(
     context: typer.Context,
     *,
     config: Annotated[
-        Path | None, typer.Option("--config", help="The run, as YAML; see docs/training.md.")
+        Path | None, typer.Option("--config", help="YAML file of the run; see docs/training.md.")
     ] = None,
     texts: Annotated[
         list[str] | None,
-        typer.Option("--text", help="Text files or patterns instead of the config's."),
+        typer.Option("--text", help="Text files or glob patterns, instead of the config's."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder of the run instead of the config's.")
+        Path | None, typer.Option("--out", help="Output folder, instead of the config's.")
     ] = None,
     start: Annotated[
-        str | None, typer.Option("--start", help="Model to start from instead of the config's.")
+        str | None, typer.Option("--start", help="Model to start from, instead of the config's.")
     ] = None,
     steps: Annotated[
-        int | None, typer.Option("--steps", min=1, help="Steps in all instead of the config's.")
+        int | None, typer.Option("--steps", min=1, help="Total steps, instead of the config's.")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue from the newest checkpoint of the run.")
+        bool, typer.Option("--resume", help="Continue from the run's newest checkpoint.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train a model with memory by a config: `memplus train --config configs/cpu/stage1.yaml`.
+    """Train a model with memory.
 
-    A config with `kind: adapter` or `kind: system` trains another system's weights:
-    `configs/ret_llm/train.yaml`, `configs/hmt/stage1.yaml`.
+    By a config: `memplus train --config configs/cpu/stage1.yaml`. A config with `kind: adapter` or
+    `kind: system` trains another system's weights: `configs/ret_llm/train.yaml`,
+    `configs/hmt/stage1.yaml`.
     """
     if context.invoked_subcommand is not None:
         return
@@ -72,7 +73,9 @@ def root(
     kind, changes = config_kind(config), _Changes(texts, out, start, steps)
     if kind == "adapter":
         if texts or start is not None:
-            raise UsageError("An adapter's run takes neither --text nor --start: see its config.")
+            raise UsageError(
+                "An adapter run takes neither --text nor --start; set these in its config."
+            )
         run: AdapterRun | SystemRun | TextRun = _adapter_run(config, out, steps, resume=resume)
     elif kind == "system":
         run = _system_run(config, stream, changes, resume=resume)
@@ -105,7 +108,7 @@ def _tokenising(stream: Output) -> Iterator[Callable[[int], None]]:
     with stream.progress() as report:
 
         def tokenised(documents: int) -> None:
-            report("documents tokenised", documents, documents)
+            report("tokenised documents", documents, documents)
 
         yield tokenised
 
@@ -178,35 +181,32 @@ def _values(now: Progress) -> dict[str, Any]:
 
 @train.command()
 def nano(
-    texts: Annotated[
-        list[Path], typer.Argument(help="Text files; `.gz` and `.jsonl` are read too.")
-    ],
+    texts: Annotated[list[Path], typer.Argument(help="Text files, also `.gz` or `.jsonl`.")],
     *,
     out: Annotated[
-        Path, typer.Option("--out", help="Folder of the run; the model ends up in OUT/final.")
+        Path, typer.Option("--out", help="Output folder; the model is saved in OUT/final.")
     ] = Path("runs/nano"),
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Steps in all.")] = 4000,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Total steps.")] = 4000,
     recipe: Annotated[
-        Path | None, typer.Option("--recipe", help="A recipe (YAML) instead of the bundled one.")
+        Path | None,
+        typer.Option("--recipe", help="Recipe (YAML) to use instead of the bundled one."),
     ] = None,
     start: Annotated[
-        Path | None, typer.Option("--start", help="A model to start from, of the same sizes.")
+        Path | None, typer.Option("--start", help="Model to start from; needs the recipe's sizes.")
     ] = None,
-    stage: Annotated[
-        int, typer.Option("--stage", min=0, help="Stage of the recipe to begin with.")
-    ] = 0,
+    stage: Annotated[int, typer.Option("--stage", min=0, help="Recipe stage to begin with.")] = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue from the checkpoint in OUT.")
     ] = False,
     device: Device = None,
     makers: Annotated[
         int,
-        typer.Option("--makers", min=0, help="Processes that make episodes ahead of the steps."),
+        typer.Option("--makers", min=0, help="Processes that prepare episodes ahead of the steps."),
     ] = 0,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Train the bundled model from nothing on text files and made-up notes."""
+    """Train the bundled model from scratch on text files and generated notes."""
     from memplus.training.notes.nano import RECIPE, NanoRun, train_nano
 
     stream = Output(as_json=as_json)

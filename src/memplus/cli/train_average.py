@@ -17,16 +17,18 @@ __all__ = ["average"]
 def average(
     models: Annotated[
         list[str],
-        typer.Argument(metavar="MODEL...", help="Two or more; what the last one is, OUT is."),
+        typer.Argument(
+            metavar="MODEL...", help="Two or more; everything but the weights is the last one's."
+        ),
     ],
     *,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the mean.")],
+    out: Annotated[Path, typer.Option("--out", help="Output folder.")],
     as_json: AsJson = False,
 ) -> None:
-    """Save the mean of models that went on from one another, weight by weight.
+    """Average the weights of models that were trained one from another.
 
     A stage that teaches one thing costs another; the mean with the stage before it keeps most of
-    both. Nothing is trained. A rule for replaced spans is the last model's: fit it anew.
+    both. Nothing is trained. The rule for replaced spans is not averaged; fit it again.
     """
     from memplus.training.engine.saving import save_as_loaded
     from memplus.training.text.averaging import averaged
@@ -36,5 +38,5 @@ def average(
     save_as_loaded(averaged(opened), out)
     output.result(
         {"models": models, "out": str(out)},
-        show=lambda console: console.print(f"The mean is in {out}.", markup=False),
+        show=lambda console: console.print(f"The averaged model is in {out}.", markup=False),
     )

@@ -22,27 +22,29 @@ __all__ = ["superseding"]
 
 def superseding(
     *,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the model with the rule.")],
+    out: Annotated[Path, typer.Option("--out", help="Output folder.")],
     texts: Annotated[
         list[Path] | None,
         typer.Option(
             "--texts",
-            help="Prose to tell things in; may be given several times. Python's own documentation "
-            "if none is given.",
+            help="Prose in which things are told; may be repeated. Default: Python's own "
+            "documentation.",
         ),
     ] = None,
     streams: Annotated[
-        int, typer.Option("--streams", min=1, help="Memories that are told something.")
+        int, typer.Option("--streams", min=1, help="Number of memories to tell things to.")
     ] = 5,
     items: Annotated[
         int,
         typer.Option(
-            "--items", min=1, help="Corrections, statements and made-up facts each is told."
+            "--items",
+            min=1,
+            help="Maximum corrections, statements and generated facts told to each.",
         ),
     ] = 40,
     distances: Annotated[
         str,
-        typer.Option("--distances", help="Tokens read between what is told and the questions."),
+        typer.Option("--distances", help="Tokens read between telling and asking."),
     ] = "0,1k,4k",
     model: Model = "smollm2",
     seed: Seed = 0,
@@ -50,10 +52,10 @@ def superseding(
     dtype: Dtype = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fit the rule that says which spans a later one replaces, and save the model with it.
+    """Fit the rule that decides which spans a later one replaces, and save the model with it.
 
-    Corrections, statements and made-up facts are told in running text and asked for, none of them
-    of a topic that figures are measured on. OUT is what the model was loaded from, with the rule.
+    Corrections, statements and generated facts are told in running text and asked about, none on a
+    topic that figures are measured on. OUT is the model as it was loaded, plus the rule.
     """
     from memplus.evaluation.tasks.retention import parse_distances
     from memplus.training.engine.saving import save_as_loaded
@@ -74,7 +76,7 @@ def superseding(
 def _show(console: Console, fitted: Fitted, out: Path) -> None:
     from rich.table import Table
 
-    table = Table("pairs of spans", "corrected", "others", "area", "found", "mistaken")
+    table = Table("pairs of spans", "corrected", "others", "AUC", "found", "mistaken")
     rows = {
         "fitted to": fitted.fitted,
         "cross-validated": fitted.cross_validated,

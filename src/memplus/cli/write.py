@@ -36,20 +36,23 @@ def write(
     *,
     place: WritingFlags,
     flush: Annotated[
-        bool, typer.Option("--flush", help="Also write what does not fill a chunk.")
+        bool, typer.Option("--flush", help="Also write text that does not fill a chunk.")
     ] = False,
     replace: Annotated[
         bool,
-        typer.Option("--replace", help="Forget what the files' names hold, and write them anew."),
+        typer.Option(
+            "--replace",
+            help="Forget what was written under the files' names, and write them again.",
+        ),
     ] = False,
     chosen: ModelFlags,
     shown: OutputFlags,
 ) -> None:
-    """Read text files into a memory; it is made where there is none.
+    """Read text files into a memory, creating the memory if it does not exist.
 
-    A file that is there already is skipped, and one that was read in part is read on. A memory
-    file (`--memory`) is saved at the end; in a store each text lasts once it is written. Ctrl-C
-    stops after the chunk being written and saves; press it twice to save nothing more.
+    A file that the memory already holds is skipped; one that was read in part is resumed. A memory
+    file (`--memory`) is saved at the end; in a store each text is durable once it is written.
+    Ctrl-C stops after the current chunk and saves; a second Ctrl-C saves nothing more.
     """
     from memplus.sessions.interrupt import stoppable
     from memplus.sessions.reading import tokens_to_come, write_documents
@@ -84,7 +87,7 @@ def write(
     _explain(out, reading, target)
     out.result(data, show=lambda console: show_taken(console, place.place, data))
     if reading.interrupted:
-        out.note("Interrupted: what was written until then is saved. The same command resumes.")
+        out.note("Interrupted. What was written so far is saved; the same command resumes.")
         raise typer.Exit(INTERRUPTED)
 
 
@@ -138,7 +141,7 @@ def _announce(out: Output, model: MPlus, memory: Memory, tokens: int) -> None:
             f"{bytes_per_token(model, rows) / 1000:.1f} KB with --rows {rows}" for rows in narrower
         )
         out.note(
-            f"About {tokens / 1e6:.1f} million tokens are to be written; they will take about "
+            f"About {tokens / 1e6:.1f} million tokens will be written, which takes about "
             f"{tokens * each / 1e9:.1f} GB ({each / 1000:.1f} KB per token). --max-bytes sets a "
             "limit" + (f"; a token takes {others}." if others else ".")
         )
@@ -162,8 +165,8 @@ def _refuse_too_much(model: MPlus, memory: Memory, tokens: int) -> None:
         needed = int(str(error.fields["needed"])) / 1e9
         raise UsageError(
             f"The memory would take about {needed:.3g} GB. Nothing was written, since "
-            f"--max-bytes is {_MOST / 1e9:.3g} GB by default: give a larger one, or keep fewer "
-            "bits with --rows."
+            f"--max-bytes is {_MOST / 1e9:.3g} GB by default. Raise it, or keep rows in fewer "
+            "bits (--rows)."
         ) from error
     finally:
         memory.max_bytes = None
@@ -172,9 +175,11 @@ def _refuse_too_much(model: MPlus, memory: Memory, tokens: int) -> None:
 def _explain(out: Output, reading: Reading, memory: Memory) -> None:
     """Say what was not simply written."""
     for source in reading.skipped:
-        out.note(f"{source} was there already; nothing of it was written again.")
+        out.note(f"{source} is already in the memory; it was skipped.")
     for source in reading.resumed:
-        by_number = "" if memory.keeps_text else " (judged by the number of its tokens)"
-        out.note(f"The beginning of {source} was there already{by_number}; the rest was written.")
+        by_number = "" if memory.keeps_text else " (judged by its token count)"
+        out.note(
+            f"The beginning of {source} was already in the memory{by_number}; the rest was written."
+        )
     for source in reading.replaced:
-        out.note(f"What was written as {source} before is forgotten.")
+        out.note(f"What was written earlier as {source} is forgotten.")

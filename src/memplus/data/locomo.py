@@ -173,7 +173,7 @@ def _question(index: int, found: dict[str, Any], known: Collection[str]) -> Conv
         raise ValueError(f"no category {category}")
     answer = "" if category == 5 else an_answer(found["answer"])
     # A few places in the file are written "D8:6; D9:17", "D:11:26" or lead nowhere.
-    places = re.findall(r"D:?(\d+):(\d+)", " ".join(found["evidence"]))
+    places = re.findall(r"D:?(\d+):(\d+)", " ".join(a_list(found["evidence"])))
     cited = dict.fromkeys(f"D{session}:{turn}" for session, turn in places)
     evidence = tuple(one for one in cited if one in known)
     return ConversationQuestion(index, a_text(found["question"]), answer, category, evidence)

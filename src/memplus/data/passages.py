@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from memplus.data.documents import read_bytes
+from memplus.data.json_lines import a_list
 from memplus.errors import ConfigError, NotFoundError, QuestionSetError
 
 __all__ = [
@@ -220,7 +221,7 @@ def _natural(lines: Iterable[Any]) -> Iterator[_Row]:
     for index, line in enumerate(lines):
         gold = line["ctxs"][0]
         title, text = str(gold["title"]), str(gold["text"])
-        asked = PassageQuestion(line["question"], _distinct(line["answers"]))
+        asked = PassageQuestion(line["question"], _distinct(a_list(line["answers"])))
         passage = PassageQuestions(f"{title}. {text}", title, (asked,))
         yield index % _HELD_OUT_EVERY == 0, passage
 

@@ -100,7 +100,7 @@ class NotCachedError(NotFoundError):
     """The cache of base models holds none of that name."""
 
     template = "There is no model {name!r} in the cache ({path})."
-    hint = "`memplus models` says which base models lie in it."
+    hint = "`memplus models` lists the cached base models."
 
     def __init__(self, name: str, *, path: str | Path) -> None:
         self._fill(name=name, path=str(path))
@@ -137,10 +137,7 @@ class StreamError(StorageError):
     """
 
     template = "{path} cannot be used: {reason}."
-    hint = (
-        "Connect it to a terminal, a file or a pipe that takes or gives text; what was written to "
-        "a memory is kept."
-    )
+    hint = "Connect it to a terminal, file or pipe that works; what a memory has taken is kept."
 
     def __init__(self, name: str, error: OSError) -> None:
         closed = error.errno == errno.EBADF
@@ -152,10 +149,10 @@ _REMEDIES: dict[object, str] = {
     errno.ENOSPC: _SPACE,
     errno.EDQUOT: _SPACE,
     errno.EFBIG: _SPACE,
-    errno.EAGAIN: "Another process has it for long; try again when that is done.",
+    errno.EAGAIN: "Another process keeps it locked; try again when that process is done.",
     errno.EROFS: "The disk is read-only; choose another place.",
-    errno.EACCES: "Look at the permissions of the file and its folder, or choose another place.",
-    errno.EPERM: "Look at the permissions of the file and its folder, or choose another place.",
+    errno.EACCES: "Check the permissions of the file and its folder, or choose another place.",
+    errno.EPERM: "Check the permissions of the file and its folder, or choose another place.",
     errno.EMFILE: "Close memories that are open, or allow more open files (`ulimit -n`).",
     errno.ENFILE: "Close memories that are open, or allow more open files (`ulimit -n`).",
 }
@@ -181,7 +178,7 @@ def storage_error(path: str | os.PathLike[str], error: Exception) -> MemplusErro
             return NotFoundError(place)
     named = {str(getattr(error, name, None)) for name in ("filename", "filename2")}
     if code == errno.EISDIR and str(place) in named:
-        return UsageError(f"{place} is a folder, where a file is needed.")
+        return UsageError(f"{place} is a folder, but a file is needed.")
     return StorageError(place, reason=getattr(error, "strerror", None) or str(error), code=code)
 
 

@@ -32,7 +32,7 @@ class BundleBaseMissingError(BundleError):
 
     template = "The bundle {bundle} needs its base {base}: {reason}."
     hint = (
-        "Put the base there again, or say where it lies: in the bundle's memplus.json, or by "
+        "Put the base back there, or say where it is: in the bundle's memplus.json, or with "
         'MPlus.from_pretrained(bundle, base="DIR").'
     )
     exit_code = 2
@@ -53,12 +53,12 @@ class BundleBaseError(BundleError):
     """
 
     template = (
-        "{base} is not the base that {bundle} was made on: the {part} is {found}, and {expected} "
+        "{base} is not the base that {bundle} was made on: the {part} is {found}, but {expected} "
         "is expected."
     )
     hint = (
-        "Nothing was loaded: adapters mean nothing on other weights. Fetch the base again (a base "
-        "model by `memplus models remove` and `memplus pull`), or say where the right one lies: "
+        "Nothing was loaded: adapters work only on their own base. Fetch the base again (a base "
+        "model with `memplus models remove` and `memplus pull`), or say where the right one is: "
         'MPlus.from_pretrained(bundle, base="DIR").'
     )
     exit_code = 4
@@ -73,7 +73,7 @@ class NestedBundleError(BundleError):
     """A bundle was given as the base of a bundle."""
 
     template = "{base} is a bundle itself, so it cannot be the base of a bundle; its base is {own}."
-    hint = "Name the directory of the base model, which holds every weight."
+    hint = "Give the directory of the base model, which holds all of the weights."
     exit_code = 2
 
     def __init__(self, base: str | Path, *, own: str) -> None:
@@ -99,9 +99,9 @@ class BundleAdaptersError(BundleError):
 class NoBaseError(BundleError):
     """A model came from no directory, hub id or registry name that a bundle could name."""
 
-    template = "{name} was not loaded by a name, so a bundle cannot say what it lies over."
+    template = "{name} was not loaded by name, so a bundle of it could not name its base."
     hint = (
-        'Say where its stock weights lie: save_pretrained(path, base="DIR"); or save the whole '
+        'Say where its stock weights are: save_pretrained(path, base="DIR"); or save the whole '
         "model: save_pretrained(path)."
     )
     exit_code = 2
@@ -113,7 +113,7 @@ class NoBaseError(BundleError):
 class BaseChangedError(BundleError):
     """A model's stock weights, config or tokenizer are not those of the base that was named."""
 
-    template = "A bundle over {base} would be another model than this one: {differs}."
+    template = "A bundle over {base} would differ from this model: {differs}."
     hint = "Save the whole model instead: save_pretrained(path). Nothing was written."
     exit_code = 2
 

@@ -40,14 +40,14 @@ class LibraryMissingError(UsageError):
 
     def _fill(self, **fields: object) -> None:
         super()._fill(**fields)
-        self.hint = f'`pip install "memplus[{fields["extra"]}]"` brings it.'
+        self.hint = f'Install it with `pip install "memplus[{fields["extra"]}]"`.'
 
 
 class BenchmarkFileError(UsageError):
     """A file of a benchmark is not as its authors publish it."""
 
-    template = "{path} is no file of {benchmark}: {reason}."
-    hint = "Take it as its authors publish it; docs/bench.md says which file that is."
+    template = "{path} is not a file of {benchmark}: {reason}."
+    hint = "Use the file as its authors publish it; docs/bench.md says which one."
 
     def __init__(self, path: str | Path, *, benchmark: str, reason: str) -> None:
         self._fill(path=str(path), benchmark=benchmark, reason=reason)
@@ -58,7 +58,7 @@ class MissingDataError(UsageError):
 
     template = "There is no {path}: {what} (licence: {licence})."
     hint = (
-        "Put the file there, or name the folder of data with --data or MEMPLUS_DATA; "
+        "Put the file there, or set the data folder with --data or MEMPLUS_DATA; "
         "docs/bench.md says where each file comes from."
     )
 
@@ -70,7 +70,7 @@ class NotTextError(UsageError):
     """A file is binary or in an unknown encoding; ``offset`` is that of its first bad byte."""
 
     template = "{path} is not text that memplus can read: {reason} at byte {offset}. {advice}"
-    hint = "Plain text is read in UTF-8, or in UTF-16 or UTF-32 behind a byte order mark."
+    hint = "Text must be UTF-8, or UTF-16 or UTF-32 with a byte order mark."
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class DocumentFormatError(NotTextError):
     template = "{path} is {kind}, not plain text."
     hint = (
         "Extract its text first, for example with `pdftotext IN OUT` or "
-        "`pandoc IN -t plain -o OUT`, and write that."
+        "`pandoc IN -t plain -o OUT`, and use that."
     )
 
     def __init__(self, path: str | Path, *, kind: str) -> None:
@@ -129,8 +129,11 @@ class ChatTemplateError(UsageError):
 class QuestionSetError(UsageError):
     """A file of questions has no form that memplus knows."""
 
-    template = "{path} is no question set that memplus can read."
-    hint = "Give SQuAD's JSON, or Natural Questions with gold passages as JSON lines (.jsonl)."
+    template = "{path} is not a question set that memplus can read."
+    hint = (
+        "Give SQuAD as JSON, or Natural Questions with gold passages or FairytaleQA as JSON Lines "
+        "(.jsonl)."
+    )
 
     def __init__(self, path: str | Path) -> None:
         self._fill(path=str(path))

@@ -42,7 +42,7 @@ class BudgetError(UsageError):
         already: whether it takes them as it is, before anything is written.
     """
 
-    template = "The memory {takes}, and its limit is {limit}."
+    template = "The memory {takes}, but its limit is {limit}."
     hint = (
         "Raise the limit (`--max-bytes`), keep long-term rows in fewer bits (`--rows int8`, "
         "`int4` or `int2`) or fewer of them (eviction `oldest`), or use a smaller dtype."
@@ -51,7 +51,7 @@ class BudgetError(UsageError):
     def __init__(self, *, needed: int, given: int, already: bool = False) -> None:
         takes = f"would take {_size(needed)}"
         if already:
-            takes = f"takes {_size(needed)} as it is, its short-term pool in full"
+            takes = f"already takes {_size(needed)}, with its short-term pool full"
         self._fill(needed=needed, given=given, takes=takes, limit=_size(given))
 
 
@@ -137,7 +137,7 @@ class MemoryMismatchError(MemplusError):
 class SessionMismatchError(MemplusError):
     """A saved session was made by another system, with other options or by another model."""
 
-    template = "{path} is no saved session of {system}: {reason}."
+    template = "{path} is not a saved session of {system}: {reason}."
     hint = "Load it with the system, the options and the model that saved it."
     exit_code = 3
 
@@ -176,7 +176,7 @@ class NotAStoreError(MemoryFileError):
     """A path leads to something else than a store of memories."""
 
     template = "{path} is not a store of memories: {reason}."
-    hint = "Give the directory of a store; where there is none yet, an empty or a new one."
+    hint = "Give the directory of a store, or an empty or new one to create a store in."
 
 
 class NotAnExportError(MemoryFileError):

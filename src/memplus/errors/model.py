@@ -44,7 +44,7 @@ class PositionsError(UsageError):
 class MemorySizeError(PositionsError):
     """A memory of these sizes does not fit the positions of this model, whatever is asked."""
 
-    template = "This MemoryConfig needs {needed} positions, and the model has {available}."
+    template = "This MemoryConfig needs {needed} positions, but the model has {available}."
     hint = (
         "Choose fewer short_term_tokens, retrieved_tokens or chunk_tokens, or a model with more "
         "positions."
@@ -182,10 +182,8 @@ class TokenizerMissingError(ModelError):
 class SystemWeightsError(ModelError):
     """A system of remembering needs weights of its own, and they are not there or not its own."""
 
-    template = (
-        "{system} needs weights that were trained for it: {reason}. They are made by {commands}."
-    )
-    hint = "Its option `weights` names the folder that they lie in."
+    template = "{system} needs weights trained for it: {reason}. They are made by {commands}."
+    hint = "Its option `weights` names their folder."
     exit_code = 2
 
     def __init__(self, system: str, *, reason: str, commands: Sequence[str]) -> None:
@@ -224,8 +222,8 @@ class BaseUnavailableError(ModelError):
     def _fill(self, **fields: object) -> None:
         super()._fill(**fields)
         self.hint = (
-            f"Bring {fields['file']} to this machine and run `memplus pull {fields['name']} "
-            "--from FILE`, or connect it and run `memplus pull` again."
+            f"Copy {fields['file']} to this machine and run `memplus pull {fields['name']} "
+            "--from FILE`, or go online and run `memplus pull` again."
         )
 
 
@@ -234,7 +232,7 @@ class BaseDigestError(ModelError):
 
     template = (
         "{where} is not the file that {name} is made from: its SHA-256 is {found} ({found_bytes} "
-        "bytes), and {expected} ({expected_bytes} bytes) is expected."
+        "bytes), but {expected} ({expected_bytes} bytes) is expected."
     )
     hint = "Nothing was kept. Fetch the file again, or take it from another source."
     exit_code = 4
@@ -256,7 +254,7 @@ class BaseFileError(ModelError):
     """A file that was brought for a base model is damaged, or holds nothing of it."""
 
     template = "{path} cannot be used for {name}: {reason}."
-    hint = "Give the GGUF file itself, or the wheels that carry it; docs/models.md names them."
+    hint = "Give the GGUF file itself, or the wheels that contain it; docs/models.md names them."
     exit_code = 4
 
     def __init__(self, name: str, *, path: str | Path, reason: str) -> None:
@@ -266,8 +264,8 @@ class BaseFileError(ModelError):
 class BasePartsError(ModelError):
     """Some of the parts that a base model's file is joined from were not given."""
 
-    template = "{name} is joined from {parts} parts, and these are missing: {missing}."
-    hint = "Give all of them: `--from` may be repeated, and takes a folder too."
+    template = "{name} is joined from {parts} parts, but these are missing: {missing}."
+    hint = "Give all of them: `--from` may be repeated, and may name a folder."
     exit_code = 2
 
     def __init__(self, name: str, *, parts: int, missing: Sequence[int]) -> None:
@@ -277,7 +275,7 @@ class BasePartsError(ModelError):
 class UntrainedBaseError(ModelError):
     """A base model is known by this name, and no memory has been trained for it yet."""
 
-    template = "{name} is a base model ({state}), and no memory has been trained for it yet."
+    template = "{name} is a base model ({state}), but no memory has been trained for it yet."
     exit_code = 2
 
     def __init__(self, name: str, *, state: str) -> None:

@@ -23,7 +23,7 @@ class RunMismatchError(UsageError):
     """A folder holds the results of another run, which are not to be mixed with these."""
 
     template = "{path} holds the results of another run: {differs} differ(s)."
-    hint = "Give another folder, or the same model, texts and numbers as before."
+    hint = "Give another folder, or the same model, texts and settings as before."
 
     def __init__(self, path: str | Path, *, differs: str) -> None:
         self._fill(path=str(path), differs=differs)
@@ -33,7 +33,7 @@ class ConfigFileError(ConfigError):
     """One field of a file that describes a run cannot hold this value."""
 
     template = "{field} in {path} cannot be {value!r}: {reason}."
-    hint = "Correct that field and try again; docs/training.md leads to every field's meaning."
+    hint = "Correct that field and try again; docs/training.md says where fields are explained."
 
     def __init__(self, path: str | Path, field: str, *, value: object, reason: str) -> None:
         self._fill(path=str(path), field=field, value=value, reason=reason)
@@ -42,7 +42,7 @@ class ConfigFileError(ConfigError):
 class NotARunError(UsageError):
     """A folder that should be that of a training run is another one, or the run is too young."""
 
-    template = "{path} is not the folder of a training run that can be used: {reason}."
+    template = "{path} cannot be used as the folder of a training run: {reason}."
     hint = (
         "Give the folder that `memplus train` wrote to: it holds `metrics.jsonl` after the first "
         "report, `checkpoints` after the first checkpoint, and `final` when it is finished."
@@ -55,8 +55,8 @@ class NotARunError(UsageError):
 class BenchmarkFailedError(MemplusError):
     """Some answers of a benchmark are missing because something failed; none counts as wrong."""
 
-    template = "{count} answers are missing, of {systems}. The first failure: {first}"
-    hint = "Every other figure holds. The same command tries again what failed."
+    template = "{count} answers of {systems} are missing. The first failure: {first}"
+    hint = "All other figures are valid. The same command retries what failed."
 
     def __init__(self, systems: str, *, count: int, first: str) -> None:
         self._fill(systems=systems, count=count, first=first)
@@ -65,8 +65,8 @@ class BenchmarkFailedError(MemplusError):
 class DamagedRunError(MemplusError):
     """A line of a file of results is not what it should be."""
 
-    template = "{path} is damaged in line {line}."
-    hint = "Cut the file off before that line to go on from there, or give another folder."
+    template = "{path} is damaged at line {line}."
+    hint = "Truncate the file before that line to resume from there, or give another folder."
     exit_code = 4
 
     def __init__(self, path: str | Path, *, line: int) -> None:
@@ -87,9 +87,7 @@ class TrainingError(MemplusError):
     """Training cannot start, or cannot go on."""
 
     template = "Training stopped: {reason}."
-    hint = (
-        "Checkpoints that the run's folder holds are valid; `--resume` continues from the newest."
-    )
+    hint = "Checkpoints in the run's folder are valid; `--resume` continues from the newest."
 
     def __init__(self, reason: str) -> None:
         self._fill(reason=reason)
@@ -100,7 +98,7 @@ class NotFiniteError(TrainingError):
 
     template = "Training stopped: {what} of step {step}, task {task!r}, is not finite."
     hint = (
-        "Take a lower rate or a longer warm-up. Checkpoints in the run's folder are valid; "
+        "Use a lower learning rate or a longer warm-up. Checkpoints in the run's folder are valid; "
         "`--resume` continues from the newest."
     )
 
@@ -111,10 +109,10 @@ class NotFiniteError(TrainingError):
 class TrainingBudgetError(TrainingError):
     """A run would need more memory than there is; said before its first step."""
 
-    template = "This run needs about {needed:.1f} GiB, and {given:.1f} GiB are there: {parts}."
+    template = "This run needs about {needed:.1f} GiB, but {given:.1f} GiB are available: {parts}."
     hint = (
         "Try model.gradient_checkpointing, fewer run.documents, shorter chunks or fewer rows; "
-        "run.memory_gib overrides what is reckoned to be there."
+        "run.memory_gib overrides the memory assumed to be available."
     )
     exit_code = 2
 

@@ -10,7 +10,7 @@ __all__ = ["KeyExistsError", "OverloadedError", "PassFailedError", "ShuttingDown
 class KeyExistsError(UsageError):
     """The tenant has a key of that name already, which is not revoked."""
 
-    template = "There is a key named {name!r} already."
+    template = "There is already a key named {name!r}."
     hint = "Revoke it first, or choose another name."
 
     def __init__(self, name: str) -> None:
@@ -21,7 +21,7 @@ class OverloadedError(MemplusError):
     """More was asked for than the server holds or does at a time; nothing was done."""
 
     template = "The server is busy: {reason}. Try again in about {retry_after} seconds."
-    hint = "Ask less at a time, or give the server more room with its limits."
+    hint = "Send fewer requests at a time, or raise the server's limits."
 
     def __init__(self, *, reason: str, retry_after: int) -> None:
         self._fill(reason=reason, retry_after=retry_after)

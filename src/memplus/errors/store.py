@@ -21,7 +21,7 @@ class UnknownMemoryError(UsageError):
     """A store holds no memory of that name."""
 
     template = "There is no memory {name!r} in {store}."
-    hint = "`memplus memories list --store DIR` names those that are there."
+    hint = "`memplus memories list --store DIR` lists those that exist."
 
     def __init__(self, name: str, *, store: str | Path) -> None:
         self._fill(name=name, store=str(store))
@@ -30,7 +30,7 @@ class UnknownMemoryError(UsageError):
 class MemoryExistsError(UsageError):
     """A store holds a memory of that name already."""
 
-    template = "There is a memory {name!r} in {store} already."
+    template = "There is already a memory {name!r} in {store}."
     hint = "Choose another name, or delete that one first."
 
     def __init__(self, name: str, *, store: str | Path) -> None:
@@ -63,7 +63,7 @@ class ClosedMemoryError(ReadOnlyMemoryError):
 class HistoryError(UsageError):
     """A memory cannot go back to that write or commit: no state after it is kept."""
 
-    template = "The state after {what} {number} is not kept; kept are those after {kept}."
+    template = "The state after {what} {number} is not kept, only those after {kept}."
     hint = "`memplus memories history` lists them; each call of `write` makes one."
 
     def __init__(self, number: int, *, kept: str, what: str = "write") -> None:
@@ -84,4 +84,4 @@ class LeaseLostError(MemoryBusyError):
     """Another writer has taken a memory over, after this one had not renewed its lease in time."""
 
     template = "The memory {name!r} was taken over by another writer; nothing more is written here."
-    hint = "Open it again, and write again what was not acknowledged."
+    hint = "Open it again and repeat the writes that were not acknowledged."

@@ -82,7 +82,7 @@ def _draw(
             axes[1].plot(max(1, one.state_bytes), value, linestyle="", **style)
             seconds = fmean(figure.seconds for figure in own)
             axes[2].plot(max(1e-4, seconds), value, label=one.title, linestyle="", **style)
-    labels = (found.axis, "bytes of the state", "seconds a question")
+    labels = (found.axis, "bytes of state", "seconds per question")
     for axis, label in zip(axes, labels, strict=True):
         axis.set_xscale("log")
         axis.set_xlabel(label)

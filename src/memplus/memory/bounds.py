@@ -107,7 +107,7 @@ class Bounds:
                 self._require(tensors, f"{stem}{name}", column.dtype, shape)
         for name in names:
             found = tensors[name]
-            keyed = name == f"{stem}{KEY}" and self.config.has_long_term
+            keyed = name == f"{stem}{KEY}"  # also where a fork left its long-term memory behind
             own = (len(self.config.retrieving_layers(whole[0])) if keyed else whole[0], slots)
             ok = found.dtype in _FLOATS and tuple(found.shape[:2]) == own
             require(ok, self.path, name, f"is {found.dtype} {list(found.shape)}")

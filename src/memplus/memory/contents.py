@@ -15,6 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from memplus.bounded import whole
 from memplus.errors import BudgetError, MemoryMismatchError, UsageError
 from memplus.memory.budget import most_rows
 from memplus.memory.guards import Guards, changing
@@ -33,6 +34,8 @@ from memplus.memory.short_term import (
 from memplus.memory.undoing import uninterrupted, whole_write
 
 __all__ = ["MemoryContents"]
+
+_MOST_BYTES = 1 << 62
 
 
 class MemoryContents:
@@ -65,6 +68,22 @@ class MemoryContents:
         self.generator = torch.Generator().manual_seed(seed)
 
     @property
+    def max_bytes(self) -> int | None:
+        """Bytes that writes must not outgrow; None: no limit."""
+        return self._max_bytes
+
+    @max_bytes.setter
+    def max_bytes(self, most: int | None) -> None:
+        """Set it; the next write looks at it.
+
+        Raises:
+            ConfigError: it is no such number. A file that held another could never be opened.
+        """
+        if most is not None:
+            whole("max_bytes", most, 0, _MOST_BYTES)
+        self._max_bytes = most
+
+    @property
     def stale(self) -> bool:
         """Whether its rows were made by weights that its model no longer has."""
         changed = self.weights_version != self.owner.weights_version
@@ -82,11 +101,12 @@ class MemoryContents:
     @property
     def tokens(self) -> int:
         """Text tokens written so far, the tail not counted."""
-        writes, counted, total = self._counted
-        if writes is not self.writes:
+        writes, (known, counted, total) = self.writes, self._counted
+        if known is not writes:
             counted = total = 0
-        total += sum(record.tokens for record in islice(self.writes, counted, None))
-        self._counted = self.writes, len(self.writes), total
+        there = len(writes)  # another thread may add to them meanwhile
+        total += sum(record.tokens for record in islice(writes, counted, there))
+        self._counted = writes, there, total
         return total
 
     @property

@@ -141,9 +141,11 @@ def forget_rows(memory: MemoryContents, writes: Iterable[int], *, tail: bool) ->
     left = {record.source for record in memory.writes if record.tokens}
     waiting = len(memory.tail) if tail else 0
     if tail:
-        memory.tail, memory.tail_text, memory.tail_source = [], "", ""
+        memory.tail = []
     if memory.tail:
         left.add(memory.tail_source)
+    elif memory.tail_source not in left:  # of what is forgotten nothing stays, not even the name
+        memory.tail_text, memory.tail_source = "", ""
     memory.source_tokens = {s: n for s, n in memory.source_tokens.items() if s in left}
     memory.derived.clear()
     memory.version += 1

@@ -170,8 +170,6 @@ class Core:
             ConfigError: ``seed`` or ``max_bytes`` is no such number, or ``rows`` no such way.
         """
         _check_integer("seed", seed, -(1 << 63), (1 << 64) - 1)
-        if max_bytes is not None:
-            _check_integer("max_bytes", max_bytes, 0, 1 << 62)
         require_kind(rows)
         kept: RowKind = rows or self.memory_config.rows
         version, begun, blank = self._blanks.get(kept, (None, None, None))

@@ -130,6 +130,7 @@ class Beside:
         for row in self._database.rows(query, (stored,)):
             self.intake.drop(stored, row["upto"])
             self.cancel(row["number"])
+        self.intake.drop_lost(stored)
         self.ledger.begin_anew(stored)
         self.calls.drop(stored)
 
@@ -320,9 +321,10 @@ class Beside:
             self.calls.keep(stored, self._store.held_labels(stored, self.calls.ids(stored)))
             return {}
         self.calls.put(stored, note.places, anew=note.anew)
-        if note.what == "rewrite":
-            return {}
-        return self.forget_beside(stored, note.source, note.match)
+        rewritten = note.what == "rewrite"
+        gone = {} if rewritten else self.forget_beside(stored, note.source, note.match)
+        self.intake.retry(stored)  # there may be room for what is left
+        return gone
 
     def chosen(
         self,

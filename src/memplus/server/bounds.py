@@ -1,4 +1,4 @@
-"""Before and after every request: its id, its size, how many there are at once."""
+"""Before and after every request: its id, its size and pace, how many there are at once."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from memplus.server.faults import Fault, RequestFault, fault_of
 from memplus.server.measured import METER, Meter
 from memplus.server.origins import with_origins
+from memplus.server.places import NOBODY, PROBES, Places
 from memplus.server.principals import Principal
 from memplus.server.recent import RecentRequest
 
@@ -57,6 +58,7 @@ class BoundsMiddleware:
     def __init__(self, app: ASGIApp, services: Services) -> None:
         self.app = app
         self.services = services
+        self._places = Places(services)
         self._with_origins = with_origins(self._bounded, services.settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,30 +78,30 @@ class BoundsMiddleware:
     async def _bounded(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request that has an id."""
         request: _Bounded = scope[_REQUEST]
-        refusal = self._refusal(scope, request)
-        if refusal is not None:
-            await _tell(refusal, scope, receive, send)
-            return
-        self.services.running_requests += 1
         try:
-            await self.app(scope, receive, send)
+            holder = PROBES
+            if scope["path"] not in ALWAYS:
+                refusal = self._refusal(request)
+                if refusal is None:
+                    holder = await self._places.holder(scope)
+                    refusal = self._places.refusal(holder)
+                if refusal is not None:
+                    await _tell(refusal, scope, receive, send)
+                    return
+            request.heard = holder != NOBODY
+            with self._places.taken(holder):
+                await self.app(scope, receive, send)
         except Exception as error:
             if request.status:  # its answer breaks off, which tells the client
                 raise
             _FAILURES.error("request %s failed", request.id, exc_info=error)
             await _tell(fault_of(error), scope, receive, send)
-        finally:
-            self.services.running_requests -= 1
 
-    def _refusal(self, scope: Scope, request: _Bounded) -> Fault | None:
-        if scope["path"] in ALWAYS:
-            return None
+    def _refusal(self, request: _Bounded) -> Fault | None:
         if request.announced > request.most:
             return _too_large(request.most)
         if self.services.state == "draining":
             return RequestFault.unavailable("The server is about to stop.", "draining").fault
-        if self.services.running_requests >= self.services.settings.requests:
-            return RequestFault.unavailable("Too many requests at once.", "overloaded", 1.0).fault
         return None
 
 
@@ -121,24 +123,41 @@ class _Bounded:
         self.id = request_id(headers.get(b"x-request-id", b""))
         length = headers.get(b"content-length", b"0")
         self.announced = int(length) if length.isdigit() else 0
+        self.heard = True
+        """Whether its body is read: nobody waits for that of a request without a known key."""
         self._got = 0
+        self._waited = 0.0
+        """Seconds that the server waited for the body, and had nothing else to do."""
         self._whole = False
 
     async def receive(self) -> Message:
         """The next piece of the body, unless it is too much by now or does not come."""
         if self._whole:  # from here on only that the client goes away is waited for
             return await self._receive()
+        if not self.heard:
+            self._whole = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        begun = time.perf_counter()
         try:
-            async with asyncio.timeout(self.services.settings.body_seconds or None):
+            async with asyncio.timeout(self._patience()):
                 message = await self._receive()
         except TimeoutError as error:
             self._whole = True
             raise RequestFault(_TOO_SLOW) from error
+        self._waited += time.perf_counter() - begun
         self._whole = not message.get("more_body", False)
         self._got += len(message.get("body", b""))
         if self._got > self.most:
             raise RequestFault(_too_large(self.most))
         return message
+
+    def _patience(self) -> float | None:
+        """Seconds until the next piece of the body has to be there; None: it may take any time."""
+        settings = self.services.settings
+        silence, rate = settings.body_seconds, settings.least_rate
+        if not silence or not rate:
+            return silence or None
+        return min(silence, silence + self._got / rate - self._waited)
 
     async def send(self, message: Message) -> None:
         """A piece of the answer, the first with the request's id."""

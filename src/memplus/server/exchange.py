@@ -24,6 +24,7 @@ from memplus.server.measured import charge
 from memplus.server.naming import background_task, chain_name, named_memory
 from memplus.server.principals import Principal
 from memplus.server.prompts import Message, Prompt, check_messages, make_prompt, texts_of, turns_of
+from memplus.server.room import has_room
 from memplus.server.services import Services
 from memplus.server.wire.fields import Sampled, served_model, stops
 from memplus.sessions.turns import NOTED, declines
@@ -112,13 +113,16 @@ class _Plan:
     noted: dict[Link, str] = field(default_factory=dict)
     """Links that are there, and ids of the texts that wrote them."""
     known: set[Link] = field(default_factory=set)
-    """Those of which the memory still has what they wrote."""
+    """Those of which the memory still has what they wrote, or will have."""
     forgotten: int = 0
     """What the ledger told of the memory before it was read."""
+    refused: set[Link] = field(default_factory=set)
+    """Known ones of which the memory could not take what they would have written."""
 
     @property
     def held(self) -> list[Message]:
-        return [one for one, link in zip(self.turns, self.links) if link in self.known]
+        there = self.known - self.refused
+        return [one for one, link in zip(self.turns, self.links) if link in there]
 
     @property
     def gone(self) -> dict[Link, str]:
@@ -149,6 +153,7 @@ class Exchange:
         self._place = Place(ask.who.tenant, ask.memory or "", ask.conversation)
         self._keep = ask.memory is not None and ask.keep and ask.who.may("write")
         self._created = False
+        self._full = False
         self._state = 0
         self._text = ""
         self._tokens: list[TokenScore] = []
@@ -170,6 +175,7 @@ class Exchange:
                     self._text += item.text
                     self._tokens += item.tokens
                     yield item
+            self._full = await asyncio.to_thread(self._filled, plan, memory)
         yield await asyncio.shield(asyncio.create_task(self._settled(plan, prompt, finished)))
 
     async def _planned(self) -> _Plan:
@@ -191,10 +197,11 @@ class Exchange:
         noted = {entry for entry in plan.noted.values() if entry}
         if not noted or not isinstance(memory, StoredMemory):
             return plan
-        there = self.services.intake.among(self._place.tenant, self._place.memory, noted)
-        there |= memory.held_labels(noted - there)
+        here = self.services.intake.among(self._place.tenant, self._place.memory, noted)
+        there = here.keys() | memory.held_labels(noted - here.keys())
         known = {link for link, entry in plan.noted.items() if not entry or entry in there}
-        return replace(plan, known=known)
+        refused = {link for link, entry in plan.noted.items() if here.get(entry)}
+        return replace(plan, known=known, refused=refused)
 
     async def _opened(self, stack: AsyncExitStack, plan: _Plan) -> Memory | None:
         """The memory as it is now; one that is about to be made is empty."""
@@ -208,7 +215,8 @@ class Exchange:
                 raise RequestFault.unknown_memory(name)
             await vault.check_new(who, name)
             self._created = True
-            return await asyncio.to_thread(self.services.model.new_memory)
+            most = self.services.settings.memory_bytes or None
+            return await asyncio.to_thread(self.services.model.new_memory, max_bytes=most)
         memory = await stack.enter_async_context(vault.reading(who, name))
         self._state = memory.keeper.manifest.commit
         return memory
@@ -275,9 +283,19 @@ class Exchange:
 
     # Its end ------------------------------------------------------------------------------------
 
+    def _filled(self, plan: _Plan, memory: Memory | None) -> bool:
+        """Whether the memory has no room for what would be written: it is not even taken in."""
+        new = [one.text for one in self._texts(plan, self._text.strip())] if self._keep else []
+        if memory is None or not new:
+            return False
+        waiting = self.services.intake.texts(self._place.tenant, self._place.memory)
+        return not has_room(self.services.model, memory, [*waiting, *new], Settled.source)
+
     async def _settled(self, plan: _Plan, prompt: Prompt, finished: Finished) -> Kept:
         """Keep what was said; nothing of it is written twice."""
         refused = await self._made() if self._keep else ""
+        if self._full:
+            refused = refused or "memory_full"
         keeping = self._keep and not refused
         text = self._text.strip()
         texts = await asyncio.to_thread(self._texts, plan, text) if keeping else []
@@ -302,7 +320,8 @@ class Exchange:
         def build(outcome: Outcome) -> Kept:
             taken.extend(outcome.texts)
             why = "memory_not_found" if outcome.gone else refused
-            report = self._report(outcome, prompt, finished, why, durable=keeping and not why)
+            durable = keeping and not (why or plan.refused)
+            report = self._report(outcome, prompt, finished, why, durable=durable)
             return self._build(Ended(self._text, finished, report, self._tokens))
 
         kept = await asyncio.to_thread(self.services.ledger.settle, settled, build)
@@ -384,9 +403,12 @@ class Exchange:
             "confidence": finished.confidence if measured else None,
             "evidence": evidence if ask.evidence else None,
         }
-        before = {} if ask.memory is None else self._refused()
+        place, intake = (self._place.tenant, self._place.memory), self.services.intake
+        before = {} if ask.memory is None else intake.refused(*place)
         if refused or before:
             report["refused"] = before | ({"now": refused} if refused else {})
+        if before and (more := intake.more_refused(*place)):
+            report["more_refused"] = more
         if outcome.forgotten:
             report["forgotten"] = True
         if prompt.left_out:
@@ -394,10 +416,6 @@ class Exchange:
         if finished.withheld:
             report["withheld"] = finished.withheld
         return report
-
-    def _refused(self) -> dict[str, str]:
-        """Texts of earlier requests that the memory could not take, and why."""
-        return self.services.intake.refused(self._place.tenant, self._place.memory)
 
 
 def _exchanges(turns: Sequence[Message]) -> list[list[int]]:

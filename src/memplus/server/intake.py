@@ -8,6 +8,10 @@ after a crash at any moment each entry is in its memory once.
 Several processes may work on one memory's texts. Only the one that has the memory open for writing
 writes, and once it has, it looks again whether its text still waits: another may have written it,
 and what has been rolled back since must not come back.
+
+A text that its memory refuses is kept. It is tried again when the next server starts, and one that
+a full memory refused also once there may be room: after texts were forgotten, and after the next
+one that the memory takes.
 """
 
 from __future__ import annotations
@@ -23,11 +27,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from memplus.errors import (
+    BudgetError,
     MemoryBusyError,
-    MemoryMismatchError,
     OverloadedError,
     ReadOnlyMemoryError,
     ShuttingDownError,
+    UnknownMemoryError,
     UsageError,
 )
 from memplus.server.chains import Chains
@@ -50,12 +55,17 @@ _LARGEST = (1 << 63) - 1
 _LOG = logging.getLogger("memplus.server")
 _PAUSE_SECONDS = 1.0
 _BUSY_SECONDS = 0.1
-_FINAL = (UsageError, MemoryMismatchError)
-"""What no second try would change: a full memory, one that is gone, another model's."""
+_REFUSALS = (UsageError,)
+"""What no second try would change by itself: a full memory, or one that is gone. Whatever else
+fails stops all texts of the memory until it has passed, as another model's memory does: a server
+with the right model may follow this one."""
+_FULL, _GONE = BudgetError.__name__, UnknownMemoryError.__name__
 _PASSING = (OverloadedError, RequestFault, ShuttingDownError)
 """What passes by itself: too much at once."""
 _TELL_SECONDS = 2.0
 """A disk that is full, or a damaged memory, for so long: who waits for it is told so."""
+_MOST_SHOWN = 8
+"""So many of the texts that a memory refused are named, the newest."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +89,8 @@ class _Worker:
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._failing: float | None = None
         """Since when no text could be brought; None: they can."""
+        self.brought = False
+        """Whether a text was, since those that it had no room for were tried."""
 
     async def passed(self, number: int) -> None:
         """Wait until the text of that number and all before it wait no more."""
@@ -125,6 +137,7 @@ class Intake:
         self._write = write
         self._patience = patience
         self._workers: dict[tuple[str, str], _Worker] = {}
+        self._closing = False
 
     @staticmethod
     def put(run: sqlite3.Connection, entries: Sequence[Entry]) -> None:
@@ -142,10 +155,12 @@ class Intake:
         return secrets.token_hex(8)
 
     def start(self) -> None:
-        """Go on with what an earlier process left."""
-        for row in self._database.rows(
-            "SELECT DISTINCT tenant, memory FROM intake WHERE refused = ''"
-        ):
+        """Go on with what an earlier process left, also with what memories refused then: it may
+        have had another model, other directories or lower limits."""
+        if self._database.row("SELECT 1 FROM intake WHERE refused != '' LIMIT 1") is not None:
+            with self._database.transaction() as run:
+                run.execute("UPDATE intake SET refused = '' WHERE refused != ''")
+        for row in self._database.rows("SELECT DISTINCT tenant, memory FROM intake"):
             self.work(row["tenant"], row["memory"])
 
     def work(self, tenant: str, memory: str) -> None:
@@ -173,6 +188,10 @@ class Intake:
         id = "?"
         try:
             row = self._next(*place)
+            if row is None and worker.brought:
+                worker.brought = False
+                await asyncio.to_thread(self.retry, "/".join(place))
+                return True
             if row is None:
                 worker.reach(None)
                 return False
@@ -184,16 +203,19 @@ class Intake:
             except (MemoryBusyError, ReadOnlyMemoryError):
                 _LOG.info("text %s waits: another process has its memory", id)
                 await asyncio.sleep(_BUSY_SECONDS)
-            except _FINAL as error:
+            except _REFUSALS as error:
                 await asyncio.to_thread(self._refuse, entry, error)
                 worker.went_on()
             else:
                 await asyncio.to_thread(self.done, id)
                 worker.went_on()
+                worker.brought = True
         except Exception as error:
             _LOG.warning("text %s waits: %s", id, type(error).__name__)
             if not isinstance(error, _PASSING):
                 worker.failed(error)
+                if self._closing:  # an end of the server is not put off by what may last
+                    return False
             await asyncio.sleep(_PAUSE_SECONDS)
         return True
 
@@ -205,11 +227,24 @@ class Intake:
         )
 
     def _refuse(self, entry: Entry, error: Exception) -> None:
-        """It can never be written: it is kept, told of, and not tried again."""
+        """It cannot be written now: it is kept, told of, and holds up no other."""
         _LOG.error("text %s cannot be written: %s", entry.id, type(error).__name__)
         with self._database.transaction() as run:
             run.execute(
                 "UPDATE intake SET refused = ? WHERE id = ?", (type(error).__name__, entry.id)
+            )
+
+    def retry(self, stored: str) -> None:
+        """Let the texts that a memory had no room for wait again; ``work`` brings them, and so does
+        the next look at the memory."""
+        tenant, _, memory = stored.rpartition("/")
+        query = "FROM intake WHERE tenant = ? AND memory = ? AND refused = ?"
+        if self._database.row(f"SELECT 1 {query} LIMIT 1", (tenant, memory, _FULL)) is None:
+            return
+        with self._database.transaction() as run:
+            run.execute(
+                "UPDATE intake SET refused = '' WHERE tenant = ? AND memory = ? AND refused = ?",
+                (tenant, memory, _FULL),
             )
 
     def done(self, id: str) -> None:
@@ -222,12 +257,23 @@ class Intake:
         query = "SELECT 1 FROM intake WHERE id = ? AND refused = ''"
         return self._database.row(query, (id,)) is not None
 
-    def among(self, tenant: str, memory: str, ids: Iterable[str]) -> set[str]:
-        """Those of some texts that are here: they wait for their memory, or it refused them."""
+    def among(self, tenant: str, memory: str, ids: Iterable[str]) -> dict[str, str]:
+        """Those of some texts that are here, and why their memory refused them; empty: they wait
+        for it."""
+        wanted = set(ids)
         rows = self._database.rows(
-            "SELECT id FROM intake WHERE tenant = ? AND memory = ?", (tenant, memory)
+            "SELECT id, refused FROM intake WHERE tenant = ? AND memory = ?", (tenant, memory)
         )
-        return {row["id"] for row in rows} & set(ids)
+        return {row["id"]: row["refused"] for row in rows if row["id"] in wanted}
+
+    def texts(self, tenant: str, memory: str) -> list[str]:
+        """The texts that wait for a memory, in order."""
+        rows = self._database.rows(
+            "SELECT text FROM intake WHERE tenant = ? AND memory = ? AND refused = '' "
+            "ORDER BY number",
+            (tenant, memory),
+        )
+        return [row["text"] for row in rows]
 
     @property
     def working(self) -> int:
@@ -243,12 +289,21 @@ class Intake:
         return int(row[0])
 
     def refused(self, tenant: str, memory: str) -> dict[str, str]:
-        """Ids of the texts that a memory could not take, and why: the name of an error."""
+        """Ids of the newest texts that a memory could not take, and why: the name of an error."""
         rows = self._database.rows(
-            "SELECT id, refused FROM intake WHERE tenant = ? AND memory = ? AND refused != ''",
-            (tenant, memory),
+            "SELECT id, refused FROM intake WHERE tenant = ? AND memory = ? AND refused != '' "
+            "ORDER BY number DESC LIMIT ?",
+            (tenant, memory, _MOST_SHOWN),
         )
         return {row["id"]: row["refused"] for row in rows}
+
+    def more_refused(self, tenant: str, memory: str) -> int:
+        """How many more texts a memory could not take than ``refused`` names."""
+        row = self._database.row(
+            "SELECT count(*) FROM intake WHERE tenant = ? AND memory = ? AND refused != ''",
+            (tenant, memory),
+        )
+        return max(0, int(row[0]) - _MOST_SHOWN)
 
     async def settled(self, stored: str) -> None:
         """Wait until what was taken in for a memory so far is in it, whatever comes meanwhile.
@@ -278,6 +333,15 @@ class Intake:
             run.execute(
                 "DELETE FROM intake WHERE tenant = ? AND memory = ? AND number <= ?",
                 (tenant, memory, _LARGEST if upto is None else upto),
+            )
+
+    def drop_lost(self, stored: str) -> None:
+        """Forget what was for a memory that is gone: another of its name is about to be made."""
+        tenant, _, memory = stored.rpartition("/")
+        with self._database.transaction() as run:
+            run.execute(
+                "DELETE FROM intake WHERE tenant = ? AND memory = ? AND refused = ?",
+                (tenant, memory, _GONE),
             )
 
     def leave(self, stored: str, upto: int) -> None:
@@ -321,6 +385,7 @@ class Intake:
 
     async def close(self, timeout: float) -> None:
         """Bring what can be brought in time; the rest waits for the next start."""
+        self._closing = True
         tasks = [worker.task for worker in self._workers.values()]
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=timeout)

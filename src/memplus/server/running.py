@@ -16,7 +16,7 @@ import uvicorn
 
 from memplus.errors import UsageError
 from memplus.server.app import create_app
-from memplus.server.heads import bounded_heads
+from memplus.server.pace import bounded_pace
 from memplus.server.services import Services
 
 __all__ = ["configured", "run"]
@@ -88,7 +88,7 @@ def configured(services: Services) -> uvicorn.Config:
         create_app(services),
         host=settings.host,
         port=settings.port,
-        http=bounded_heads(settings.head_seconds),  # h11 bounds their size
+        http=bounded_pace(settings),  # h11 bounds the size of heads
         log_config=None,
         access_log=False,
         server_header=False,

@@ -27,10 +27,17 @@ class ServerSettings:
     """Most values of its JSON, each text, number, list and object counted; 0: any number."""
     body_seconds: float = 30.0
     """Longest silence of a client in the middle of its request; 0: any."""
+    least_rate: int = 4096
+    """Bytes a second that a body has to keep to once it has taken ``body_seconds``; 0: any."""
     head_seconds: float = 30.0
     """Longest time for the first line and the headers of a request; 0: any."""
+    send_seconds: float = 120.0
+    """Longest time in which a client may take nothing of an answer that waits for it; 0: any. The
+    system has buffers of its own, of some megabytes, so a slow one takes much at a time."""
     requests: int = 256
-    """Most requests in flight."""
+    """Most requests in flight. A key gets no more while it holds as many as are left."""
+    keyless_requests: int = 32
+    """Most requests in flight without a known key, where keys are needed; apart from the others."""
     wait_seconds: float = 30.0
     """Longest wait for a memory that another writer holds, or whose writes are not done."""
     requests_per_minute: int = 600

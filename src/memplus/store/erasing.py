@@ -74,7 +74,8 @@ def erase_and_rewrite(
     take_contents(memory, fresh)
     with held:
         host.replay(memory, [(one.source, Passage(one.ids, one.text)) for one in others])
-    memory.tail, memory.tail_source, memory.tail_text = waiting
+    if waiting[0]:
+        memory.tail, memory.tail_source, memory.tail_text = waiting
     memory.version = max(memory.version, version) + 1
     keeper.commit_anew(memory)
     return done

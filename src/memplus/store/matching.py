@@ -20,6 +20,7 @@ __all__ = ["holds", "matching"]
 
 _HANGUL_VOWEL, _HANGUL_END = "\u1161", "\u11c2"
 """The first and the last character that join a Hangul syllable."""
+_EMPTY = "Text to forget cannot be empty."
 
 
 def matching(
@@ -36,9 +37,9 @@ def matching(
         Ids of the writes that hold a part of it, and whether the tail does.
 
     Raises:
-        UsageError: an expression or words that match the empty text.
+        UsageError: an expression or words that match the empty text, or nothing but such.
     """
-    found = _expression(match)
+    found, empty = _expression(match), False
     sources: dict[str, list[tuple[int, str]]] = {}
     for one in texts:
         sources.setdefault(one.source, []).append((one.id, one.text))
@@ -50,8 +51,11 @@ def matching(
         end = 0
         for number, text in pieces:
             start, end = end, end + len(text)
-            if any(first < end and last > start for first, last in spans):
+            if any(first < end and last > start for first, last in spans if first < last):
                 ids.add(number)
+        empty = empty or any(first == last for first, last in spans)
+    if empty and not ids:
+        raise UsageError(_EMPTY)
     return ids - {0}, 0 in ids
 
 
@@ -61,7 +65,8 @@ def holds(text: str, match: str | re.Pattern[str]) -> bool:
     Raises:
         UsageError: an expression or words that match the empty text.
     """
-    return _expression(match).search(unicodedata.normalize("NFC", text)) is not None
+    hits = _expression(match).finditer(unicodedata.normalize("NFC", text))
+    return any(hit.start() < hit.end() for hit in hits)
 
 
 def _expression(match: str | re.Pattern[str]) -> re.Pattern[str]:
@@ -72,7 +77,7 @@ def _expression(match: str | re.Pattern[str]) -> re.Pattern[str]:
     else:
         raise UsageError(f"What is looked for is text or an expression of text, not {match!r}.")
     if found.search("") is not None:
-        raise UsageError("Text to forget cannot be empty.")
+        raise UsageError(_EMPTY)
     return found
 
 

@@ -222,6 +222,18 @@ def test_a_text_that_the_memory_refused_is_forgotten_though_it_holds_none_of_it(
     assert texts(client) == [FACT]
 
 
+def test_a_text_that_a_full_memory_refused_is_brought_once_something_was_forgotten(
+    keyed: Served, client: httpx.Client
+) -> None:
+    write(client, source="facts", flush=True)
+    place = (_tenant(keyed), "ann")
+    with keyed.services.database.transaction() as run:
+        Intake.put(run, [Entry(Intake.new_id(), *place, "chat", "The tulips are red.")])
+        run.execute("UPDATE intake SET refused = 'BudgetError'")
+    client.post("/v1/memories/ann/forget", json={"source": "facts"})
+    assert texts(client) == ["The tulips are red."]
+
+
 @pytest.mark.parametrize("named", [True, False, 1.0, "1", [True], ["1"]])
 @pytest.mark.parametrize("deed", ["forget", "rollback"])
 def test_what_is_no_number_takes_nothing_away(

@@ -96,6 +96,38 @@ def test_a_short_text_does_not_wait_for_a_long_one(model: MPlus) -> None:
     asyncio.run(main())
 
 
+def test_however_many_long_texts_are_written_a_short_one_gets_its_turn(model: MPlus) -> None:
+    async def main() -> None:
+        setup = Setup(model, EngineLimits(writes_together=4))
+        long = [setup.ask(model.new_memory(seed), 200) for seed in range(12)]
+        setup.writes.step(hurried=False)
+        short = setup.ask(model.new_memory(99), 10)
+        for _ in range(6):  # so many passes take all that are open once
+            setup.writes.step(hurried=False)
+        await asyncio.sleep(0)
+        assert short.future.done()
+        assert not any(one.future.done() for one in long)
+        assert max(setup.writer.passes) == 4
+        setup.finish()
+        assert [(await one.future).tokens for one in long] == [200] * 12
+
+    asyncio.run(main())
+
+
+def test_texts_of_one_memory_keep_their_order_among_many_others(model: MPlus) -> None:
+    async def main() -> None:
+        setup, memory = Setup(model, EngineLimits(writes_together=1)), model.new_memory()
+        promises = [setup.ask(memory, 12, source=name) for name in "abc"]
+        promises += [setup.ask(model.new_memory(seed), 30) for seed in range(3)]
+        promises.append(setup.ask(memory, 12, source="d"))
+        setup.finish()
+        for one in promises:
+            await one.future
+        assert list(dict.fromkeys(one.source for one in memory.writes)) == list("abcd")
+
+    asyncio.run(main())
+
+
 def test_reads_that_begin_meanwhile_see_the_memory_as_it_was(model: MPlus) -> None:
     async def main() -> None:
         setup, memory = Setup(model), model.new_memory()

@@ -58,6 +58,7 @@ async def forget(services: Services, who: Principal, name: str, asked: ForgetReq
             return gone.short_term_rows + gone.long_term_rows, also
 
         rows, also = await services.engine.run(forget_it)
+    services.intake.work(who.tenant, name)  # what the memory had no room for
     services.metrics.forgotten(len(choice.texts))
     return await _told(services, who, name, choice, begun, rows=rows, also=also)
 

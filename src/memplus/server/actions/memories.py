@@ -52,6 +52,7 @@ async def describe(services: Services, who: Principal, name: str) -> Described:
         held: Contents = await services.engine.run(lambda: contents(memory))
     waiting = await asyncio.to_thread(services.intake.waiting, who.tenant, name)
     refused = await asyncio.to_thread(services.intake.refused, who.tenant, name)
+    more_refused = await asyncio.to_thread(services.intake.more_refused, who.tenant, name)
     sources = [
         Source(source=one.source, writes=one.writes, tokens=one.tokens, waiting=one.waiting)
         for one in held.sources
@@ -65,6 +66,7 @@ async def describe(services: Services, who: Principal, name: str) -> Described:
         ages=held.ages,
         texts_waiting=waiting,
         texts_refused=[Refused(id=id, reason=reason) for id, reason in refused.items()],
+        more_texts_refused=more_refused,
     )
 
 

@@ -142,7 +142,7 @@ class EngineLimits:
     writes_waiting: int = 256
     """Most writes, retrievals and other calls that wait; the next one is refused at once."""
     writes_together: int = 8
-    """Most writes that go on at a time; those that are alike share passes."""
+    """Most writes in one pass, which those share that are alike, and most that begin before it."""
     write_tokens: int = 512
     """Most tokens written in one pass while answers are asked for; a chunk at least."""
 

@@ -39,9 +39,11 @@ class WriteRequest:
 
 
 class Writes:
-    """The writes of an engine: first come, first served, one at a time in each memory.
+    """The writes of an engine: one at a time in each memory, and among memories chunk by chunk.
 
-    Reads that begin while a memory is written see it as it was before.
+    A pass is for those that have waited longest for one, so no text waits for the whole of a long
+    one in another memory, however many of these there are. Reads that begin while a memory is
+    written see it as it was before.
 
     Args:
         writer: writes with the model.
@@ -85,7 +87,7 @@ class Writes:
         if not writes:
             return
         most = self.limits.write_tokens if hurried else 1 << 30
-        group = self.writer.together(writes, most)
+        group = self.writer.together(writes, most)[: self.limits.writes_together]
         chosen = [one for one in self._open if one[0] in group]
         self._open = [*(one for one in self._open if one[0] not in group), *chosen]
         self._pass(chosen)
@@ -99,14 +101,19 @@ class Writes:
             self._waiting.popleft().promise.fail(error)
 
     def _admit(self) -> None:
+        """Begin those whose memory is free. All may be open, as passes alone need a bound; but few
+        begin at a time, since a text is read by the tokenizer then, and answers wait."""
         later: list[WriteRequest] = []
-        while self._waiting and len(self._open) < self.limits.writes_together:
+        busy = {id(one.memory) for _, one in self._open}
+        begun = 0
+        while self._waiting and begun < self.limits.writes_together:
             request = self._waiting.popleft()
-            ahead = [one.memory for _, one in self._open] + [one.memory for one in later]
-            if any(request.memory is one for one in ahead):
+            if id(request.memory) in busy:
                 later.append(request)
             elif request.promise.claim():
                 self._begin(request)
+                begun += 1
+                busy.add(id(request.memory))
         self._waiting.extendleft(reversed(later))
 
     def _begin(self, request: WriteRequest) -> None:

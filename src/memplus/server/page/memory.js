@@ -46,6 +46,7 @@ export async function memory(context, name, tab = "ask") {
 /** What was taken in and is not in the memory, or cannot be. */
 function waiting(held) {
   const refused = held.texts_refused.map((one) => one.reason);
+  if (held.more_texts_refused) refused.push(`${held.more_texts_refused} more`);
   return [
     held.texts_waiting > 0 && h("p", { class: "note" }, `Said in chats and on its way here: ${held.texts_waiting}.`),
     refused.length > 0 && h("div", { class: "problem" }, h("p", {}, "The memory could not take these texts:"), list(...refused)),

@@ -147,7 +147,8 @@ class Described(Summary):
     long_term_rows: int = Field(description="Per layer.")
     ages: dict[str, int] = Field(description="Of short-term rows, in rows written since.")
     texts_waiting: int = Field(description="Said in chats, durable, on their way here.")
-    texts_refused: list[Refused]
+    texts_refused: list[Refused] = Field(description="The newest of them.")
+    more_texts_refused: int = Field(default=0, description="Beyond those that are listed.")
 
 
 class Deleted(BaseModel):
