@@ -71,3 +71,18 @@ def test_as_json_every_field_is_there(tmp_path: Path, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize("flags", [("--scope", "all"), ("--tenant", "a/b"), ("--memory", "a/b")])
 def test_what_no_key_can_be_is_refused(tmp_path: Path, flags: tuple[str, str]) -> None:
     assert ran("add", "ann", *flags, "--store", str(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("command", [["revoke", "ann"], ["list"]])
+def test_looking_at_keys_makes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    missing, empty = tmp_path / "none", tmp_path / "empty"
+    empty.mkdir()
+    assert ran(*command, "--store", str(missing)) == (0 if command == ["list"] else 2)
+    assert ran(*command, "--store", str(empty)) == 4
+    assert not missing.exists()
+    assert not list(empty.iterdir())
+    MemoryStore(tmp_path / "s")
+    assert ran(*command, "--store", str(tmp_path / "s")) == (0 if command == ["list"] else 2)
+    assert not (tmp_path / "s" / "server.db").exists()

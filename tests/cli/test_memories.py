@@ -193,3 +193,23 @@ def test_what_cannot_be_done_says_why(run: Run, tmp_path: Path, place: list[obje
     ran = run("memories", "verify", *place)
     assert ran.code == 4
     assert log.name in ran.err
+
+
+def test_a_damaged_memory_is_marked_among_the_others(run: Run, tmp_path: Path) -> None:
+    store, manifests = MemoryStore(tmp_path / "s"), []
+    for name in ("blue", "green", "red"):
+        store.create(name, HOST).close()
+        known = [path for path, _ in manifests]
+        (new,) = set(tmp_path.glob("s/memories/*/manifest")) - set(known)
+        manifests.append((new, new.read_bytes()))
+    (_, (green, content), (red, _)) = manifests
+    green.write_bytes(content[:-9] + b"?" + content[-8:])
+    place = ("--store", tmp_path / "s")
+    listed = run_json(run, "memories", "list", *place)["memories"]
+    assert [one["id"] for one in listed] == ["blue", "green", "red"]
+    assert ["damaged" in one for one in listed] == [False, True, False]
+    assert "damaged" in run("memories", "list", *place).out
+    red.write_bytes(b"?")
+    told = run("memories", "list", *place)
+    assert told.code == 0
+    assert "1 more" in " ".join(told.err.split())

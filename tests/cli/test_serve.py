@@ -142,3 +142,14 @@ def test_the_secret_of_gateways_comes_from_the_environment(
     assert refused.returncode != 0
     assert "gateway_secret" in refused.stderr
     assert "short" not in refused.stderr
+
+
+def test_a_model_that_is_not_there_ends_it(tmp_path: Path) -> None:
+    command = [*python(), "-m", "memplus.cli.main", "serve", "--store", str(tmp_path / "s")]
+    missing = str(tmp_path / "typo")
+    done = subprocess.run(
+        [*command, "--port", "0", "--model", missing], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode not in (0, 1)
+    assert "typo" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -106,3 +106,29 @@ def test_the_last_response_of_a_conversation_that_a_client_named_is_of_its_own_k
     made = answers.last_in(ANN, f"{MADE}main")  # what the server named is the tenant's
     assert made is not None
     assert made.id == f"{MADE}main-2"
+
+
+def answered(id: str, memory: str = "notes") -> KeptResponse:
+    return KeptResponse(id, memory, "", [], {"id": id, "output": [{"id": f"msg_{id}"}]})
+
+
+def test_what_was_said_is_found_by_its_id_by_those_who_see_the_memory(
+    database: ServerDatabase,
+) -> None:
+    answers = KeptAnswers(database)
+    put(database, answered("a"), answered("b"), answered("c", memory=""), response("none"))
+    ids = ["msg_a", "msg_b", "msg_c", "msg_none", ""]
+    assert answers.answered(ANN, ids[1:]) == {id: {"id": id} for id in ("msg_b", "msg_c")}
+    assert set(answers.answered(COLLEAGUE, ids)) == {"msg_a", "msg_b"}
+    assert answers.answered(BOUND, ids) == answers.answered(STRANGER, ids) == {}
+
+
+def test_what_was_said_is_found_in_responses_of_an_earlier_release(
+    database: ServerDatabase,
+) -> None:
+    KeptAnswers(database)
+    put(database, answered("a"), response("none"))
+    with database.transaction() as run:
+        run.execute("DROP INDEX responses_by_item")
+        run.execute("ALTER TABLE responses DROP COLUMN item")
+    assert set(KeptAnswers(database).answered(ANN, ["msg_a"])) == {"msg_a"}

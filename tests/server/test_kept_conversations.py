@@ -121,3 +121,58 @@ def test_of_what_is_deleted_no_file_holds_a_word(database: ServerDatabase) -> No
         delete()
         files = database.path.parent.glob("server.db*")
         assert not any(name.encode() in file.read_bytes() for file in files)
+
+
+def test_items_are_read_by_the_page_and_one_by_one(database: ServerDatabase) -> None:
+    kept = KeptConversations(database)
+    begin(database, "conv_1", "notes")
+    begin(database, "conv_2", "notes")
+    add(database, "conv_1", *"abcd")
+    add(database, "conv_2", "else")
+
+    def page(after: str | None, limit: int, *, newest_first: bool) -> str | None:
+        found = kept.page(ANN, "conv_1", after, limit, newest_first=newest_first)
+        return None if found is None else "".join(one["id"] for one in found)
+
+    assert page(None, 3, newest_first=True) == "dcb"
+    assert page("b", 3, newest_first=True) == "a"
+    assert page(None, 2, newest_first=False) == "ab"
+    assert page("b", 9, newest_first=False) == "cd"
+    assert page("d", 9, newest_first=False) == ""
+    assert page("else", 9, newest_first=False) is None
+    assert kept.item(ANN, "conv_1", "b") == {"id": "b"}
+    assert kept.item(ANN, "conv_1", "else") is None
+
+
+def test_an_item_is_named_wherever_it_is_by_those_who_see_its_conversation(
+    database: ServerDatabase,
+) -> None:
+    kept = KeptConversations(database)
+    for id, memory in (("conv_1", "notes"), ("conv_2", ""), ("mine", "notes")):
+        begin(database, id, memory)
+        add(database, id, f"item-{id}")
+    ids = ["item-conv_1", "item-conv_2", "item-mine", "none"]
+    assert kept.named(ANN, ids) == {id: {"id": id} for id in ids[:3]}
+    assert set(kept.named(COLLEAGUE, ids)) == {"item-conv_1"}
+    assert kept.named(Principal("acme", "k3", memory="else"), ids) == {}
+    assert kept.named(STRANGER, ids) == {}
+
+
+def test_where_items_are_too_large_together_the_conversations_used_longest_ago_go(
+    database: ServerDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, now = KeptConversations(database), [0.0]
+    monkeypatch.setattr(database.clock, "now", lambda: now[0])
+    one = len('{"id": "a0"}')
+    for id in ("a", "b", "a", "c"):
+        now[0] += 1
+        with database.transaction() as run:
+            KeptConversations.begin(run, ANN, id, "notes", {}, 10)
+            KeptConversations.add(run, ANN, id, [{"id": f"{id}{n}"} for n in (0, 1)], 7 * one)
+    assert [id for id in "abc" if kept.one(ANN, id)] == ["a", "c"]
+    assert [len(kept.items(ANN, id)) for id in "ac"] == [4, 2]
+    with database.transaction() as run:
+        new = [{"id": f"c{n}"} for n in range(2, 9)]
+        KeptConversations.add(run, ANN, "c", new, 7 * one)
+    assert kept.one(ANN, "a") is None
+    assert [item["id"] for item in kept.items(ANN, "c")] == [f"c{n}" for n in range(2, 9)]

@@ -90,3 +90,15 @@ def test_a_database_of_a_later_release_is_left_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(MemoryVersionError):
         ServerDatabase(tmp_path, SCHEMA)
     assert (tmp_path / "server.db").read_bytes() == before
+
+
+def test_an_id_names_its_own_key_whatever_others_are_called(tmp_path: Path) -> None:
+    keys = Keys(ServerDatabase(tmp_path, SCHEMA))
+    key, secret = keys.add("ann")
+    other, others_secret = keys.add(key.id)
+    assert keys.revoke(key.id).id == key.id
+    assert keys.holder(secret) is None
+    with pytest.raises(UsageError):
+        keys.revoke(key.id, by_name=False)
+    assert keys.holder(others_secret) is not None
+    assert keys.revoke(key.id).id == other.id  # its name, now that no key has that id

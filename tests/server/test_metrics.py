@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.server.serving import Served, serving
 from tests.server.speaking import ask, write
 
+from memplus.errors import StorageError
 from memplus.mplus.model import MPlus
 from memplus.server.metrics import Metrics
 
@@ -124,3 +126,22 @@ def test_two_servers_of_one_process_count_apart() -> None:
     first.forgotten(2)
     assert b"memplus_forgotten_writes_total 2.0" in first.text()
     assert b"memplus_forgotten_writes_total 0.0" in second.text()
+
+
+def test_a_damaged_memory_hides_no_figure(tmp_path: Path, nano: MPlus) -> None:
+    with serving(tmp_path, nano) as served:
+        with served.client() as client:
+            write(client, "whole")
+            (whole,) = tmp_path.glob("memories/*/manifest")
+            write(client, "damaged")
+        (damaged,) = set(tmp_path.glob("memories/*/manifest")) - {whole}
+        damaged.write_bytes(damaged.read_bytes()[:-9])
+        assert value(scraped(served), "memplus_store_bytes") == served.services.store.size("whole")
+
+
+def test_figures_are_told_while_the_disk_refuses(served: Served) -> None:
+    def names() -> list[str]:
+        raise StorageError("store", reason="gone")
+
+    served.services.store.names = names  # type: ignore[method-assign]
+    assert math.isnan(value(scraped(served), "memplus_store_bytes"))

@@ -4,8 +4,11 @@ import asyncio
 import signal
 from pathlib import Path
 
+import pytest
+
+from memplus.errors import UsageError
 from memplus.mplus.model import MPlus
-from memplus.server.running import _Draining, configured
+from memplus.server.running import _Draining, configured, run
 from memplus.server.services import Services
 from memplus.server.settings import ServerSettings
 from memplus.store import MemoryStore
@@ -16,7 +19,7 @@ def test_it_listens_until_what_runs_has_ended(tmp_path: Path, nano: MPlus) -> No
     server = _Draining(configured(services), services, lambda _: None)
     assert server.config.timeout_keep_alive > 5  # that of the stock client's connections
 
-    async def run() -> None:
+    async def stopped() -> None:
         services.running_requests = 1
         server.handle_exit(signal.SIGTERM, None)
         await asyncio.sleep(0.2)
@@ -27,5 +30,17 @@ def test_it_listens_until_what_runs_has_ended(tmp_path: Path, nano: MPlus) -> No
         assert server.should_exit
         assert not server.force_exit
 
-    asyncio.run(run())
+    asyncio.run(stopped())
     services.database.close()
+
+
+def test_a_server_that_cannot_load_its_model_ends_and_says_why(tmp_path: Path) -> None:
+    def load() -> MPlus:
+        raise UsageError("there is no such model")
+
+    settings = ServerSettings(port=0)
+    services = Services(MemoryStore(tmp_path), load, settings, model_name="nano")
+    urls: list[str] = []
+    with pytest.raises(UsageError, match="no such model"):
+        run(services, urls.append)
+    assert len(urls) == 1

@@ -12,7 +12,8 @@ from rich.table import Table
 
 from memplus.cli.flags import OutputFlags, with_groups
 from memplus.cli.options import StoreAlone
-from memplus.cli.place import made_store
+from memplus.cli.place import existing_store, made_store
+from memplus.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,7 +78,8 @@ def add(
 def list_all(*, store: StoreAlone, shown: OutputFlags) -> None:
     """List all keys by their first characters, including revoked ones."""
     out = shown.open()
-    found = _keys(store).all() if store.exists() else []
+    there = _there(store) if store.exists() else None
+    found = [] if there is None else there.all()
 
     def show(console: Console) -> None:
         if not found:
@@ -100,9 +102,25 @@ def list_all(*, store: StoreAlone, shown: OutputFlags) -> None:
 def revoke(name: Revoked, *, store: StoreAlone, shown: OutputFlags) -> None:
     """Revoke a key, with immediate effect even on a running server."""
     out = shown.open()
-    ended = _keys(store).revoke(name)
+    there = _there(store)
+    if there is None:
+        raise UsageError(f"There is no key named {name!r}: {store} has none yet.")
+    ended = there.revoke(name)
     line = f"Revoked the key of {ended.name}."
     out.result(asdict(ended), show=lambda console: console.print(line, markup=False))
+
+
+def _there(store: Path) -> Keys | None:
+    """The keys of a store that is there; None where it never had one.
+
+    Raises:
+        NotFoundError, NotAStoreError: see ``existing_store``.
+    """
+    from memplus.server.database import ServerDatabase, database_of
+    from memplus.server.keys import SCHEMA, Keys
+
+    folder = database_of(existing_store(store).path)
+    return None if folder is None else Keys(ServerDatabase(folder, SCHEMA))
 
 
 def _keys(store: Path) -> Keys:

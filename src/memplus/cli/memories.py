@@ -26,9 +26,11 @@ from memplus.cli.options import (
 from memplus.cli.output import Output
 from memplus.cli.place import Creation, Place, administered, existing_store
 from memplus.cli.standard import default_store
+from memplus.errors import MemoryFileError, UnknownMemoryError
 
 if TYPE_CHECKING:
     from memplus.server.erasure import Choice
+    from memplus.store import MemoryStore
     from memplus.store.administration import Within
     from memplus.store.journal import Commit
     from memplus.store.manifest import Manifest
@@ -60,6 +62,16 @@ def _described(manifest: Manifest) -> dict[str, Any]:
     return {name: getattr(manifest, name) for name in names}
 
 
+def _listed(store: MemoryStore, name: str) -> dict[str, Any] | None:
+    """A memory as the list shows it, one that is damaged too; None: deleted meanwhile."""
+    try:
+        return _described(store.manifest(name)) | {"bytes": store.size(name)}
+    except UnknownMemoryError:
+        return None
+    except MemoryFileError as error:
+        return {"id": name, "damaged": str(error)}
+
+
 @memories.command("list")
 @with_groups
 def list_all(*, store: StoreAlone, shown: OutputFlags) -> None:
@@ -68,7 +80,10 @@ def list_all(*, store: StoreAlone, shown: OutputFlags) -> None:
     rows: list[dict[str, Any]] = []
     if store != default_store() or store.exists():
         opened = existing_store(store)
-        rows = [_described(one) | {"bytes": opened.size(one.id)} for one in opened.memories()]
+        names = opened.names()
+        rows = [one for name in names if (one := _listed(opened, name))]
+        if nameless := len(opened) - len(names):
+            out.note(f"{nameless} more so damaged that not even the name can be read.")
 
     def show(console: Console) -> None:
         if not rows:
@@ -76,6 +91,9 @@ def list_all(*, store: StoreAlone, shown: OutputFlags) -> None:
             return
         table = Table("id", "model", "tokens", "writes", "size", "last change (UTC)")
         for one in rows:
+            if "damaged" in one:
+                table.add_row(Text(one["id"]), "damaged")
+                continue
             tokens = one["tokens"] + one["waiting"]
             sizes = (f"{tokens:,}", f"{one['writes']:,}", f"{one['bytes'] / 1e6:.1f} MB")
             names = (Text(one["id"]), Text(one["model"]))

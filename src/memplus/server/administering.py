@@ -8,6 +8,7 @@ is at hand. In a store that no server has ever used there is nothing beside the 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -34,6 +35,7 @@ __all__ = ["Administered"]
 
 _LETS_GO_SECONDS = 5.0
 """A server that is asked lets go of a memory within half a second, or as soon as it is done."""
+_ASK_SECONDS = 10.0
 _Result = TypeVar("_Result")
 
 
@@ -264,9 +266,16 @@ class Administered:
             if self._database is None:
                 raise
         wanted = Wanted(self._database)
-        wanted.ask(name)
+        until = time.monotonic() + max(wait, _LETS_GO_SECONDS)
         try:
-            return act(max(wait, _LETS_GO_SECONDS))
+            while True:
+                wanted.ask(name)  # again, since no server heeds for long who may be gone
+                left = until - time.monotonic()
+                try:
+                    return act(max(0.0, min(left, _ASK_SECONDS)))
+                except MemoryBusyError:
+                    if left <= _ASK_SECONDS:
+                        raise
         finally:
             wanted.take_back(name)
 

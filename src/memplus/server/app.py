@@ -24,6 +24,7 @@ from memplus.server.mcp import McpEndpoint
 from memplus.server.routes import ROUTERS
 from memplus.server.services import Services
 from memplus.server.traces import TracesMiddleware
+from memplus.server.values import ValuesMiddleware
 
 __all__ = ["create_app"]
 
@@ -54,6 +55,7 @@ def create_app(services: Services) -> FastAPI:
         app.include_router(router)
     app.router.routes.append(Route("/mcp", endpoint, methods=["POST"]))
     settings = services.settings
+    app.add_middleware(ValuesMiddleware, most=settings.body_values)
     app.add_middleware(HostsMiddleware, allowed_hosts=settings.allowed_hosts)
     app.add_middleware(BoundsMiddleware, services=services)
     if settings.traces:

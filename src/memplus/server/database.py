@@ -142,12 +142,18 @@ class ServerDatabase:
                 self.clock.keep(self._connection, surely=True)
             self._connection.close()
 
-    def widen(self, table: str, added: Mapping[str, str]) -> None:
-        """Give a table that an earlier release made the columns that it had not: name, kind."""
+    def widen(self, table: str, added: Mapping[str, str]) -> bool:
+        """Give a table that an earlier release made the columns that it had not: name, kind.
+
+        Returns:
+            Whether there are new ones.
+        """
         with self.transaction() as run:
             columns = {row["name"] for row in run.execute(f"PRAGMA table_info({table})")}
-            for name in added.keys() - columns:
+            new = added.keys() - columns
+            for name in new:
                 run.execute(f"ALTER TABLE {table} ADD COLUMN {name} {added[name]}")
+        return bool(new)
 
     def rows(self, query: str, values: Sequence[object] = ()) -> list[Any]:
         """All rows of a query."""

@@ -1,18 +1,19 @@
 """Answers that are kept: responses that can be asked for and gone on from, and repeated requests.
 
-Of one tenant so many and no older than the settings say; the oldest go.
+Of one tenant so many, so large and no older than the settings say; the oldest go.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from memplus.server.database import ServerDatabase
 from memplus.server.faults import RequestFault
+from memplus.server.kept_bytes import keep_newest
 from memplus.server.kept_conversations import owner_of
 from memplus.server.principals import Principal
 
@@ -22,7 +23,7 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS responses (
     number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, tenant TEXT NOT NULL,
     key TEXT NOT NULL, memory TEXT NOT NULL, created REAL NOT NULL, previous TEXT NOT NULL,
-    said TEXT NOT NULL, body TEXT NOT NULL
+    said TEXT NOT NULL, item TEXT NOT NULL DEFAULT '', body TEXT NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS responses_by_tenant ON responses (tenant, number);
 CREATE INDEX IF NOT EXISTS responses_by_memory ON responses (tenant, memory);
@@ -34,6 +35,8 @@ CREATE TABLE IF NOT EXISTS repeats (
 CREATE INDEX IF NOT EXISTS repeats_by_tenant ON repeats (tenant, number);
 """
 _LONGEST_CHAIN = 1000
+_ADDED = {"item": "TEXT NOT NULL DEFAULT ''"}
+"""A column that the first version of the responses had not: the id of the item that was said."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,12 @@ class KeptAnswers:
 
     def __init__(self, database: ServerDatabase) -> None:
         self._database = database
+        new = database.widen("responses", _ADDED)
+        with database.transaction() as run:
+            if new:
+                said = "coalesce(json_extract(body, '$.output[0].id'), '')"
+                run.execute(f"UPDATE responses SET item = {said}")
+            run.execute("CREATE INDEX IF NOT EXISTS responses_by_item ON responses (tenant, item)")
 
     def response(self, who: Principal, id: str) -> KeptResponse | None:
         """One that the principal may see: of a memory of his, or, without one, of his key."""
@@ -81,8 +90,7 @@ class KeptAnswers:
         )
         if row is None:
             return None
-        seen = who.sees(row["memory"]) if row["memory"] else row["key"] == who.key
-        if not seen:
+        if not _sees(who, row):
             return None
         said, body = json.loads(row["said"]), json.loads(row["body"])
         return KeptResponse(row["id"], row["memory"], row["previous"], said, body)
@@ -96,6 +104,16 @@ class KeptAnswers:
             (who.tenant, owner, conversation),
         )
         return None if row is None else self.response(who, row["id"])
+
+    def answered(self, who: Principal, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """What responses said that the principal may see, by the ids of these items."""
+        rows = self._database.rows(
+            "SELECT key, memory, body FROM responses WHERE tenant = ? "
+            "AND item != '' AND item IN (SELECT value FROM json_each(?))",
+            (who.tenant, json.dumps(ids)),
+        )
+        items = [json.loads(row["body"])["output"][0] for row in rows if _sees(who, row)]
+        return {one["id"]: one for one in items}
 
     def chain(self, who: Principal, last: KeptResponse) -> list[KeptResponse]:
         """A response and those before it that are still kept, oldest first."""
@@ -124,15 +142,22 @@ class KeptAnswers:
         return True
 
     @staticmethod
-    def put(run: sqlite3.Connection, who: Principal, kept: KeptResponse, most: int) -> None:
-        """Keep one, as part of a transaction; the oldest one too many goes."""
-        values = (kept.id, who.tenant, who.key, kept.memory, kept.previous)
+    def put(
+        run: sqlite3.Connection,
+        who: Principal,
+        kept: KeptResponse,
+        most: int,
+        most_bytes: int = 0,
+    ) -> None:
+        """Keep one, as part of a transaction; the oldest go as ``keep_newest`` says."""
+        item = next((one["id"] for one in kept.body.get("output", ())), "")
+        values = (kept.id, who.tenant, who.key, kept.memory, kept.previous, item)
         run.execute(
-            "INSERT INTO responses (id, tenant, key, memory, previous, said, body, created) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, lived())",
+            "INSERT INTO responses (id, tenant, key, memory, previous, item, said, body, created) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, lived())",
             (*values, json.dumps(kept.said), json.dumps(kept.body)),
         )
-        _keep_newest(run, "responses", who.tenant, most)
+        keep_newest(run, "responses", who.tenant, most, most_bytes)
 
     def repeated(self, who: Principal, name: bytes) -> Repeat | None:
         """What was answered to a request of that key's holder, under that name."""
@@ -144,7 +169,12 @@ class KeptAnswers:
 
     @staticmethod
     def put_repeat(
-        run: sqlite3.Connection, who: Principal, memory: str, repeat: Repeat, most: int
+        run: sqlite3.Connection,
+        who: Principal,
+        memory: str,
+        repeat: Repeat,
+        most: int,
+        most_bytes: int = 0,
     ) -> None:
         """Keep the answer to a request that may come again, as part of a transaction."""
         values = (who.tenant, who.key, repeat.name, memory, repeat.digest)
@@ -153,7 +183,7 @@ class KeptAnswers:
             "VALUES (?, ?, ?, ?, ?, ?, lived())",
             (*values, json.dumps(repeat.body)),
         )
-        _keep_newest(run, "repeats", who.tenant, most)
+        keep_newest(run, "repeats", who.tenant, most, most_bytes)
 
     def count(self, tenant: str, memory: str) -> int:
         """How many responses a memory had part in."""
@@ -190,9 +220,5 @@ class KeptAnswers:
             run.execute(f"DELETE FROM {table} WHERE created < ?", (before,))
 
 
-def _keep_newest(run: sqlite3.Connection, table: str, tenant: str, most: int) -> None:
-    run.execute(
-        f"DELETE FROM {table} WHERE tenant = ? AND number <= (SELECT number FROM {table} "
-        "WHERE tenant = ? ORDER BY number DESC LIMIT 1 OFFSET ?)",
-        (tenant, tenant, most),
-    )
+def _sees(who: Principal, row: sqlite3.Row) -> bool:
+    return who.sees(row["memory"]) if row["memory"] else bool(row["key"] == who.key)

@@ -1,6 +1,7 @@
 """Conversations that are kept for clients: their items, and the memory that they began with.
 
-Of one tenant so many and no older than the settings say; those that were used longest ago go.
+Of one tenant so many, so large and no older than the settings say; those that were used longest
+ago go.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from memplus.server.database import ServerDatabase
+from memplus.server.kept_bytes import kept_bytes
 from memplus.server.principals import Principal
 
 __all__ = ["MADE", "SCHEMA", "KeptConversation", "KeptConversations", "owner_of"]
@@ -31,6 +33,7 @@ CREATE TABLE IF NOT EXISTS items (
     link BLOB NOT NULL DEFAULT x''
 ) STRICT;
 CREATE INDEX IF NOT EXISTS items_by_conversation ON items (tenant, owner, conversation, number);
+CREATE INDEX IF NOT EXISTS items_by_id ON items (tenant, id);
 """
 MADE = "conv_"
 """How the ids begin that the server makes."""
@@ -39,6 +42,17 @@ _ITEMS = 10_000
 _OF_MEMORY = (
     "(tenant, owner, conversation) IN "
     "(SELECT tenant, owner, id FROM conversations WHERE tenant = ? AND memory = ?)"
+)
+_ITEM = "tenant = ? AND owner = ? AND conversation = ? AND id = ?"
+_OLDEST = (
+    "SELECT owner, id FROM conversations AS its WHERE tenant = ? AND (owner, id) != (?, ?) "
+    "AND EXISTS (SELECT 1 FROM items WHERE items.tenant = its.tenant AND items.owner = its.owner "
+    "AND items.conversation = its.id) ORDER BY used LIMIT 1"
+)
+"""Of a tenant's conversations that hold something the one used longest ago, but not this one."""
+_OLDEST_ITEM = (
+    "DELETE FROM items WHERE number = (SELECT min(number) FROM items "
+    "WHERE tenant = ? AND owner = ? AND conversation = ?)"
 )
 _ADDED = {"link": "BLOB NOT NULL DEFAULT x''"}
 """A column that the first version of the items had not."""
@@ -73,9 +87,7 @@ class KeptConversations:
             "WHERE tenant = ? AND owner = ? AND id = ?",
             (who.tenant, owner_of(who, id), id),
         )
-        if row is None:
-            return None
-        if not (who.sees(row["memory"]) if row["memory"] else row["key"] == who.key):
+        if row is None or not _sees(who, row):
             return None
         metadata = json.loads(row["metadata"])
         return KeptConversation(row["id"], row["memory"], metadata, row["created"])
@@ -134,9 +146,17 @@ class KeptConversations:
 
     @staticmethod
     def add(
-        run: sqlite3.Connection, who: Principal, id: str, items: Sequence[dict[str, Any]]
+        run: sqlite3.Connection,
+        who: Principal,
+        id: str,
+        items: Sequence[dict[str, Any]],
+        most_bytes: int = 0,
     ) -> None:
-        """Add items at the end, as part of a transaction."""
+        """Add items at the end, as part of a transaction.
+
+        Where the tenant's items have more bytes than ``most_bytes``, unless that is 0, the
+        conversations go that were used longest ago, and the oldest items if only this one is left.
+        """
         run.executemany(
             "INSERT INTO items (id, tenant, owner, conversation, body) VALUES (?, ?, ?, ?, ?)",
             [(one["id"], who.tenant, owner_of(who, id), id, json.dumps(one)) for one in items],
@@ -148,6 +168,12 @@ class KeptConversations:
             "ORDER BY number DESC LIMIT 1 OFFSET ?)",
             (*values, *values, _ITEMS),
         )
+        while 0 < most_bytes < kept_bytes(run, "items", who.tenant):
+            other = run.execute(_OLDEST, (who.tenant, *values[1:])).fetchone()
+            if other is not None:
+                _delete(run, who.tenant, *other)
+            elif not run.execute(_OLDEST_ITEM, values).rowcount:
+                break
 
     def items(self, who: Principal, id: str) -> list[dict[str, Any]]:
         """All items, oldest first."""
@@ -157,6 +183,41 @@ class KeptConversations:
             (who.tenant, owner_of(who, id), id),
         )
         return [json.loads(row["body"]) for row in rows]
+
+    def page(
+        self, who: Principal, id: str, after: str | None, limit: int, *, newest_first: bool
+    ) -> list[dict[str, Any]] | None:
+        """Some items of one, beginning behind the item ``after``; None: it has no such item."""
+        beyond, order = ("<", "DESC") if newest_first else (">", "ASC")
+        where, values = "", [who.tenant, owner_of(who, id), id]
+        if after is not None:
+            row = self._database.row(f"SELECT number FROM items WHERE {_ITEM}", (*values, after))
+            if row is None:
+                return None
+            where = f"AND number {beyond} {int(row['number'])} "
+        rows = self._database.rows(
+            "SELECT body FROM items WHERE tenant = ? AND owner = ? AND conversation = ? "
+            f"{where}ORDER BY number {order} LIMIT ?",
+            (*values, limit),
+        )
+        return [json.loads(row["body"]) for row in rows]
+
+    def item(self, who: Principal, id: str, item: str) -> dict[str, Any] | None:
+        """One item of one, if it is there."""
+        values = (who.tenant, owner_of(who, id), id, item)
+        row = self._database.row(f"SELECT body FROM items WHERE {_ITEM}", values)
+        return None if row is None else dict(json.loads(row["body"]))
+
+    def named(self, who: Principal, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Items of whichever conversations the principal may see, by their ids."""
+        rows = self._database.rows(
+            "SELECT items.id, body, key, memory FROM items JOIN conversations AS its "
+            "ON its.tenant = items.tenant AND its.owner = items.owner "
+            "AND its.id = items.conversation WHERE items.tenant = ? AND items.owner IN ('', ?) "
+            "AND items.id IN (SELECT value FROM json_each(?))",
+            (who.tenant, who.key, json.dumps(ids)),
+        )
+        return {row["id"]: json.loads(row["body"]) for row in rows if _sees(who, row)}
 
     def links(self, who: Principal, id: str) -> dict[str, bytes]:
         """What the turns of items are called, by the items' ids; empty: not settled yet."""
@@ -178,10 +239,8 @@ class KeptConversations:
     def delete_item(self, who: Principal, id: str, item: str) -> bool:
         """Let go of one item; whether it was there."""
         with self._database.transaction() as run:
-            gone = run.execute(
-                "DELETE FROM items WHERE tenant = ? AND owner = ? AND conversation = ? AND id = ?",
-                (who.tenant, owner_of(who, id), id, item),
-            )
+            values = (who.tenant, owner_of(who, id), id, item)
+            gone = run.execute(f"DELETE FROM items WHERE {_ITEM}", values)
         self._database.scrub()
         return bool(gone.rowcount)
 
@@ -235,6 +294,10 @@ class KeptConversations:
 def owner_of(who: Principal, id: str) -> str:
     """Whose name it is: one that the server made is the tenant's, another the key's own."""
     return "" if id.startswith(MADE) else who.key
+
+
+def _sees(who: Principal, row: sqlite3.Row) -> bool:
+    return who.sees(row["memory"]) if row["memory"] else bool(row["key"] == who.key)
 
 
 def _delete(run: sqlite3.Connection, tenant: str, owner: str, id: str) -> None:

@@ -108,16 +108,21 @@ class Keys:
         keys = [_key(row) for row in found]
         return keys if tenant is None else [key for key in keys if key.tenant == tenant]
 
-    def revoke(self, name: str, *, tenant: str | None = None) -> Key:
-        """End a key, by its name or id, at once.
+    def revoke(self, name: str, *, tenant: str | None = None, by_name: bool = True) -> Key:
+        """End a key at once.
+
+        Args:
+            name: its id, or, unless a key has that id, its name.
+            tenant: whose key it is; None: anybody's.
+            by_name: whether its name will do.
 
         Raises:
             UsageError: there is none of that name that is not revoked, or several tenants have one.
         """
-        found = [
-            key for key in self.all(tenant)
-            if name in (key.name, key.id) and key.revoked is None
-        ]  # fmt: skip
+        held = [key for key in self.all(tenant) if key.revoked is None]
+        found = [key for key in held if key.id == name]
+        if by_name and not found:
+            found = [key for key in held if key.name == name]
         if not found:
             raise UsageError(f"There is no key named {name!r}. `memplus keys list` shows them.")
         if len(found) > 1:

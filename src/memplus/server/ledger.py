@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
-from memplus.server import chains, claims, kept_answers, kept_conversations
+from memplus.server import chains, claims, kept_answers, kept_bytes, kept_conversations
 from memplus.server.chains import Chains, Link, Place
 from memplus.server.claims import Claims, Held
 from memplus.server.database import ServerDatabase
@@ -36,6 +36,7 @@ SCHEMA = (
     + claims.SCHEMA
     + kept_answers.SCHEMA
     + kept_conversations.SCHEMA
+    + kept_bytes.SCHEMA
     + """
 CREATE TABLE IF NOT EXISTS forgettings (
     tenant TEXT NOT NULL, memory TEXT NOT NULL, mark INTEGER NOT NULL,
@@ -194,18 +195,19 @@ class Ledger:
         return entries
 
     def _put(self, run: sqlite3.Connection, settled: Settled, kept: Kept) -> None:
-        who, most, memory = settled.who, self._settings.stored_responses, settled.place.memory
+        who, memory = settled.who, settled.place.memory
+        most, most_bytes = self._settings.stored_responses, self._settings.stored_bytes
         if kept.response is not None:
-            KeptAnswers.put(run, who, kept.response, most)
+            KeptAnswers.put(run, who, kept.response, most, most_bytes)
         if kept.conversation.startswith(MADE) or kept.items:  # one that had begun
             if KeptConversations.go_on(run, who, kept.conversation, memory):  # not deleted since
-                KeptConversations.add(run, who, kept.conversation, kept.items)
+                KeptConversations.add(run, who, kept.conversation, kept.items, most_bytes)
                 links = {item: link.id for item, link in settled.items.items()}
                 KeptConversations.link(run, who, kept.conversation, links)
         elif kept.conversation:
             KeptConversations.begin(run, who, kept.conversation, memory, {}, most)
         if kept.repeat is not None:
-            KeptAnswers.put_repeat(run, who, memory, kept.repeat, most)
+            KeptAnswers.put_repeat(run, who, memory, kept.repeat, most, most_bytes)
 
     def pinned(self, who: Principal, conversation: str) -> str | None:
         """The memory that a conversation began with; empty: none; None: it has not begun.
@@ -236,15 +238,21 @@ class Ledger:
         with self._database.transaction() as run:
             most = self._settings.stored_responses
             KeptConversations.begin(run, who, id, memory, metadata, most)
-            KeptConversations.add(run, who, id, items)
+            KeptConversations.add(run, who, id, items, self._settings.stored_bytes)
 
     def add_items(self, who: Principal, id: str, items: Sequence[dict[str, Any]]) -> bool:
         """Add items to a conversation that is kept; whether it is there still."""
         with self._database.transaction() as run:
             there = KeptConversations.go_on(run, who, id, None)
             if there:
-                KeptConversations.add(run, who, id, items)
+                KeptConversations.add(run, who, id, items, self._settings.stored_bytes)
         return there
+
+    def referred(self, who: Principal, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Items that the server made and keeps, as far as the principal may see them, by id."""
+        if not ids or not who.may("read"):
+            return {}
+        return self.answers.answered(who, ids) | self.conversations.named(who, ids)
 
     # Requests that come again -------------------------------------------------------------------
 

@@ -253,7 +253,12 @@ async def over_stdio(services: Services, who: Principal, memory: str = "") -> No
         services: not yet running.
         who: calls.
         memory: meant where a call does not say which.
+
+    Raises:
+        Exception: at the end, if no call could be answered because the model cannot be loaded.
     """
     server = tool_server(services, local=who, memory=memory)
     async with services.running(), stdio_server() as (incoming, outgoing):
         await server.run(incoming, outgoing, server.create_initialization_options())
+    if services.failure is not None:
+        raise services.failure

@@ -39,6 +39,7 @@ class _Draining(uvicorn.Server):
         self._services = services
         self._listening = listening
         self._drain: asyncio.Task[None] | None = None
+        self._loading: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and say where."""
@@ -46,6 +47,13 @@ class _Draining(uvicorn.Server):
         for listening in self.servers:
             host, port = listening.sockets[0].getsockname()[:2]
             self._listening(f"http://{host}:{port}")
+        self._loading = asyncio.create_task(self._end_if_failed())
+
+    async def _end_if_failed(self) -> None:
+        """A server that cannot load its model will never serve: whoever started it should know."""
+        await self._services.loaded()
+        if self._services.failure is not None:
+            self.should_exit = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first signal drains. The second ends the process: what is acknowledged is safe."""
@@ -102,6 +110,7 @@ def run(services: Services, listening: Callable[[str], None]) -> None:
 
     Raises:
         UsageError: it cannot listen there.
+        Exception: the model cannot be loaded, or what the server keeps not be read.
     """
     settings = services.settings
     server = _Draining(configured(services), services, listening)
@@ -112,6 +121,8 @@ def run(services: Services, listening: Callable[[str], None]) -> None:
         raise UsageError(f"The server cannot listen on {where}: is it in use?") from error
     except KeyboardInterrupt:
         pass  # it has drained by then
+    if services.failure is not None:
+        raise services.failure
     if services.loading:
         logging.shutdown()
         sys.stdout.flush()

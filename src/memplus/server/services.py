@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import time
 from collections.abc import AsyncIterator, Callable
@@ -22,6 +23,7 @@ from memplus.server.keys import Keys
 from memplus.server.measured import MeasuredEngine
 from memplus.server.metrics import Metrics, Seldom
 from memplus.server.principals import Principal
+from memplus.server.receiving import clear_received
 from memplus.server.settings import ServerSettings
 from memplus.server.tally import Tally
 from memplus.server.threads import divide, ended, settle
@@ -174,10 +176,14 @@ class Services:
         add("store_bytes", "Bytes of all memories on the disk.", Seldom(self._store_bytes))
 
     def _store_bytes(self) -> float:
+        try:
+            names = self.store.names()
+        except MemplusError:  # the other figures are wanted all the more
+            return math.nan
         total = 0
-        for manifest in self.store.memories():
-            with suppress(MemplusError):  # deleted meanwhile
-                total += self.store.size(manifest.id)
+        for name in names:
+            with suppress(MemplusError):  # deleted meanwhile, or damaged
+                total += self.store.size(name)
         return total
 
     # Life ---------------------------------------------------------------------------------------
@@ -225,7 +231,8 @@ class Services:
             await self._begin()
         except Exception as error:
             self.state, self.failure = "failed", error
-            _LOG.error("the server cannot begin", exc_info=error)
+            unforeseen = None if isinstance(error, MemplusError) else error  # the others say it all
+            _LOG.error("the server cannot begin: %s", error, exc_info=unforeseen)
 
     def _load_model(self) -> MPlus:
         self.loading = True
@@ -237,6 +244,7 @@ class Services:
     async def _begin(self) -> None:
         model = await ended(self._load_model)
         await asyncio.to_thread(self.beside.finish_all)
+        await asyncio.to_thread(clear_received, self.database.path.parent)
         engine = MeasuredEngine(model, self.metrics)
         engine.start()
         self._engine = engine

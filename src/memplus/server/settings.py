@@ -23,6 +23,8 @@ class ServerSettings:
     port: int = 8000
     body_bytes: int = 8 << 20
     """Most bytes of a request."""
+    body_values: int = 100_000
+    """Most values of its JSON, each text, number, list and object counted; 0: any number."""
     body_seconds: float = 30.0
     """Longest silence of a client in the middle of its request; 0: any."""
     least_rate: int = 4096
@@ -51,6 +53,9 @@ class ServerSettings:
     """After so long without use a memory is closed, so that other programs may write to it."""
     stored_responses: int = 1_000
     """Of one tenant; the oldest go."""
+    stored_bytes: int = 64 << 20
+    """Of one tenant, of stored responses, of items of conversations and of answers to repeated
+    requests, each; the oldest go. 0: any number."""
     response_days: float = 30.0
     """Stored responses and conversations that are older go."""
     recent_requests: int = 200

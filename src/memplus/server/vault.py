@@ -11,13 +11,13 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from memplus.errors import MemoryExistsError, MemplusError
+from memplus.errors import MemoryExistsError, MemoryMismatchError, MemplusError
 from memplus.server import wanted
 from memplus.server.database import ServerDatabase
 from memplus.server.faults import Fault, RequestFault
@@ -70,6 +70,63 @@ def _forking(stored: str, new: str) -> Iterator[None]:
     yield
 
 
+class _Rows:
+    """What the vault keeps of memories beside the store: metadata, and when they were used."""
+
+    def __init__(self, database: ServerDatabase) -> None:
+        self._database = database
+
+    def get(self, stored: str) -> tuple[dict[str, str], float]:
+        """Metadata and last use."""
+        query = "SELECT metadata, used FROM memories WHERE stored = ?"
+        row = self._database.row(query, (stored,))
+        return ({}, 0.0) if row is None else (dict(json.loads(row["metadata"])), float(row["used"]))
+
+    def put(self, stored: str, metadata: dict[str, str]) -> None:
+        """Keep a memory's metadata."""
+        with self._database.transaction() as run:
+            run.execute(
+                "INSERT INTO memories VALUES (?, ?, ?) ON CONFLICT (stored) DO UPDATE "
+                "SET metadata = excluded.metadata",
+                (stored, json.dumps(metadata), time.time()),
+            )
+
+    def use(self, uses: Mapping[str, float], store: AnyStore) -> None:
+        """Keep when memories were used."""
+        if not uses:
+            return
+        with self._database.transaction() as run:
+            for stored, used in uses.items():
+                # One that was deleted meanwhile leaves no name here. Who deletes takes the row away
+                # after the memory, and waits for this transaction before that.
+                if stored in store:
+                    run.execute(
+                        "INSERT INTO memories VALUES (?, '{}', ?) ON CONFLICT (stored) DO UPDATE "
+                        "SET used = excluded.used",
+                        (stored, used),
+                    )
+
+
+def _bound(memory: StoredMemory, most: int) -> None:
+    """Let a memory that is about to be written to grow no larger than any may.
+
+    One that was imported, or made by a command, may have another limit of its own, and going back
+    to an earlier state gives back the limit of then.
+    """
+    if most and (memory.max_bytes is None or memory.max_bytes > most):
+        memory.limit(most)
+
+
+def _require_within(memory: StoredMemory, model: MPlus, most: int) -> None:
+    """Refuse a memory that is larger than any may be; raises ``BudgetError``."""
+    if most:
+        own, memory.max_bytes = memory.max_bytes, most
+        try:
+            memory.check_budget(0, model.core.row_bytes(memory.rows))
+        finally:
+            memory.max_bytes = own
+
+
 class Vault:
     """Memories of a store, opened for principals.
 
@@ -105,7 +162,7 @@ class Vault:
         self.remove: Callable[[str], object] = store.delete
         self.give_out: Callable[[str, Path], object] = store.export
         self.take_in: Callable[[Path, str], object] = store.import_memory
-        self._database = database
+        self._rows = _Rows(database)
         self._open = OpenMemories(store, model, settings, Wanted(database))
         self._sweeper: asyncio.Task[None] | None = None
         self._used: dict[str, float] = {}
@@ -142,6 +199,7 @@ class Vault:
                     await self._make(who, name, {}, seed=0, max_bytes=None, rows=None)
             self._used[stored] = time.time()
             async with self._open.using(stored, write=True) as memory:
+                _bound(memory, self.settings.memory_bytes)
                 yield memory
 
     def _allowed(self, who: Principal, name: str, scope: Scope) -> str:
@@ -180,7 +238,7 @@ class Vault:
         def within() -> Iterator[None]:
             self.making(stored)
             yield
-            self._put_metadata(stored, metadata)
+            self._rows.put(stored, metadata)
 
         def make() -> None:
             self.store.make(stored, self.model, max_bytes=limit, within=within, **how)
@@ -223,7 +281,7 @@ class Vault:
             def within() -> Iterator[None]:
                 with self.forking(stored, new):
                     yield
-                self._put_metadata(new, self._metadata(stored))
+                self._rows.put(new, self._rows.get(stored)[0])
 
             await self._open.once_free(new, lambda: self.store.fork(stored, new, within=within))
 
@@ -233,13 +291,31 @@ class Vault:
         await self.settled(stored)
         await asyncio.to_thread(self.give_out, stored, path)
 
-    async def import_memory(self, who: Principal, name: str, path: Path) -> None:
-        """Add a memory from a file of ``export``; see ``MemoryStore.import_memory``."""
+    async def check_import(self, who: Principal, name: str) -> str:
+        """Refuse a memory that could not be imported, before it is sent; its name in the store."""
         stored = self._allowed(who, name, "write")
         await self.check_new(who, name)
+        self._require_free(stored)
+        return stored
+
+    async def import_memory(self, who: Principal, name: str, path: Path) -> None:
+        """Add a memory from a file of ``export``; see ``MemoryStore.import_memory``.
+
+        Raises:
+            BudgetError: it is larger than a memory may be.
+        """
+        stored = await self.check_import(who, name)
         async with self._open.turn(stored):
             self._require_free(stored)
             await self._open.once_free(stored, lambda: self.take_in(path, stored))
+            try:
+                with suppress(MemoryMismatchError):  # of another model, which writes nothing here
+                    async with self._open.using(stored, write=True) as memory:
+                        _require_within(memory, self.model, self.settings.memory_bytes)
+            except BaseException:
+                await self._open.drop(stored)
+                await self._open.once_free(stored, lambda: self.remove(stored))
+                raise
 
     def _require_free(self, stored: str) -> None:
         """Refuse a name that is taken before anybody waits for the memory's lock."""
@@ -297,22 +373,8 @@ class Vault:
         return sorted(name for name in found if name is not None)
 
     def _listed(self, name: str, manifest: Manifest, stored: str) -> Listed:
-        row = self._database.row("SELECT used FROM memories WHERE stored = ?", (stored,))
-        used = 0.0 if row is None else float(row["used"])
-        size = self.store.size(stored)
-        return Listed(name, manifest, size, self._metadata(stored), used)
-
-    def _metadata(self, stored: str) -> dict[str, str]:
-        row = self._database.row("SELECT metadata FROM memories WHERE stored = ?", (stored,))
-        return {} if row is None else dict(json.loads(row["metadata"]))
-
-    def _put_metadata(self, stored: str, metadata: dict[str, str]) -> None:
-        with self._database.transaction() as run:
-            run.execute(
-                "INSERT INTO memories VALUES (?, ?, ?) ON CONFLICT (stored) DO UPDATE "
-                "SET metadata = excluded.metadata",
-                (stored, json.dumps(metadata), time.time()),
-            )
+        metadata, used = self._rows.get(stored)
+        return Listed(name, manifest, self.store.size(stored), metadata, used)
 
     def on_opening(self, tell: Callable[[str], object]) -> None:
         """Call this with ``read`` or ``write`` whenever a memory was opened."""
@@ -346,18 +408,7 @@ class Vault:
 
     def _keep_uses(self) -> None:
         uses, self._used = self._used, {}
-        if not uses:
-            return
-        with self._database.transaction() as run:
-            for stored, used in uses.items():
-                # One that was deleted meanwhile leaves no name here. Who deletes takes the row away
-                # after the memory, and waits for this transaction before that.
-                if stored in self.store:
-                    run.execute(
-                        "INSERT INTO memories VALUES (?, '{}', ?) ON CONFLICT (stored) DO UPDATE "
-                        "SET used = excluded.used",
-                        (stored, used),
-                    )
+        self._rows.use(uses, self.store)
 
     async def close(self) -> None:
         """Close every memory."""

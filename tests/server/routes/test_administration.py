@@ -116,3 +116,14 @@ def test_recent_requests_are_found_by_their_ids_and_hold_no_text(keyed: Served) 
         assert second.get("/v1/requests").json()["data"] == []
     with keyed.client(keyed.key("recent", scopes=("admin",))) as admin:
         assert "my-own-id" in [one["id"] for one in admin.get("/v1/requests").json()["data"]]
+
+
+def test_a_key_is_revoked_though_another_is_called_by_its_id(keyed: Served) -> None:
+    with keyed.client(keyed.key("alike", scopes=("admin",))) as admin:
+        phone = admin.post("/v1/keys", json={"name": "phone"}).json()
+        other = admin.post("/v1/keys", json={"name": phone["id"]}).json()
+        assert admin.delete(f"/v1/keys/{phone['id']}").json()["id"] == phone["id"]
+        assert failure(admin.delete(f"/v1/keys/{phone['id']}"), 404) == "key_not_found"
+        revoked = {one["id"]: one["revoked"] for one in admin.get("/v1/keys").json()["data"]}
+        assert revoked[phone["id"]]
+        assert not revoked[other["id"]]

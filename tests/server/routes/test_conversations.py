@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import sqlite3
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ from tests.server.serving import Served, serving
 from tests.server.talking import held
 
 from memplus.mplus.model import MPlus
+from memplus.server.database import ServerDatabase
 
 
 def told(role: str, text: str) -> dict[str, str]:
@@ -154,3 +158,87 @@ def test_other_tenants_keys_and_readers_have_no_part_in_it(tmp_path: Path, nano:
             assert client.delete(path).status_code == 404
             assert client.post(path, json={"metadata": {}}).status_code == 404
             assert client.get(f"{path}/items").status_code == 404
+
+
+def test_items_are_listed_by_the_page(served: Served) -> None:
+    with served.client() as client:
+        body = {"items": [told("user", f"Number {n}.") for n in range(5)]}
+        path = f"/v1/conversations/{client.post('/v1/conversations', json=body).json()['id']}/items"
+        first = client.get(path, params={"limit": 3}).json()
+        texts = [one["content"][0]["text"] for one in first["data"]]
+        assert texts == ["Number 4.", "Number 3.", "Number 2."]
+        assert first["has_more"]
+        rest = client.get(path, params={"limit": 3, "after": first["last_id"]}).json()
+        assert [one["content"][0]["text"] for one in rest["data"]] == ["Number 1.", "Number 0."]
+        assert not rest["has_more"]
+        assert rest["first_id"] == rest["data"][0]["id"]
+        other = client.get(path, params={"after": "msg_none"})
+        assert (other.status_code, other.json()["error"]["code"]) == (404, "item_not_found")
+        for wrong in ({"limit": 0}, {"limit": 101}, {"order": "up"}):
+            assert client.get(path, params=wrong).status_code == 400
+
+
+def test_while_the_database_is_asked_the_server_answers_others(
+    tmp_path: Path, nano: MPlus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks it waits for others who change it, and for the disk."""
+    waited: list[str] = []
+
+    def noted(name: str) -> None:
+        method = getattr(ServerDatabase, name)
+
+        def asked(self: ServerDatabase, *given: Any) -> Any:
+            with contextlib.suppress(RuntimeError):
+                asyncio.get_running_loop()
+                stack = "".join(traceback.format_stack(limit=8))
+                if "intake.py" not in stack:
+                    waited.append(stack)
+            return method(self, *given)
+
+        monkeypatch.setattr(ServerDatabase, name, asked)
+
+    with serving(tmp_path, nano) as served, served.client() as client:
+        for name in ("rows", "transaction", "scrub"):
+            noted(name)
+        id = client.post("/v1/conversations", json={"memory": "notes"}).json()["id"]
+        path = f"/v1/conversations/{id}"
+        found = respond(served, "The gate is red.", conversation=id)
+        again = {"x-stainless-retry-count": "1"}
+        body = {"model": "nano", "input": "The gate is red.", "conversation": id}
+        assert client.post("/v1/responses", json=body, headers=again).json()["id"] == found["id"]
+        respond(served, "And now?", previous_response_id=found["id"])
+        client.post(f"{path}/items", json={"items": [told("user", "The car is blue.")]})
+        listed = client.get(f"{path}/items").json()["data"]
+        client.get(f"{path}/items/{listed[0]['id']}")
+        client.delete(f"{path}/items/{listed[0]['id']}")
+        client.post(path, json={"metadata": {}})
+        client.delete(path)
+        client.get(f"/v1/responses/{found['id']}")
+        client.get(f"/v1/responses/{found['id']}/input_items")
+        client.delete(f"/v1/responses/{found['id']}")
+        chat = {"model": "nano", "messages": [{"role": "user", "content": "Who?"}]}
+        client.post("/v1/chat/completions", json=chat | {"conversation": "mine"})
+        assert not waited, waited[0]
+
+
+def test_what_is_kept_of_a_tenant_is_bounded_in_bytes(tmp_path: Path, nano: MPlus) -> None:
+    with serving(tmp_path, nano, stored_bytes=20_000) as served, served.client() as client:
+        ids = []
+        for _ in range(4):
+            body = {"items": [told("user", "The gate is red. " * 500)]}
+            ids.append(client.post("/v1/conversations", json=body).json()["id"])
+        found = [client.get(f"/v1/conversations/{id}").status_code for id in ids]
+        assert found == [404, 404, 200, 200]
+        said = [respond(served, f"{n} " * 4000, store=True)["id"] for n in range(4)]
+        found = [client.get(f"/v1/responses/{id}").status_code for id in said]
+        assert found == [404, 404, 200, 200]
+
+
+def test_metadata_and_names_of_conversations_are_short(served: Served) -> None:
+    with served.client() as client:
+        for metadata in ({"a": "x" * 513}, {"x" * 65: "a"}, {f"n{n}": "a" for n in range(17)}):
+            made = client.post("/v1/conversations", json={"metadata": metadata})
+            assert made.status_code == 400
+        chat = {"model": "nano", "messages": [{"role": "user", "content": "Who?"}]}
+        long = client.post("/v1/chat/completions", json=chat | {"conversation": "x" * 513})
+        assert long.status_code == 400

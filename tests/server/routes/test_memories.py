@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 from urllib.parse import unquote
@@ -9,7 +10,10 @@ import pytest
 from tests.server.serving import Served, serving
 from tests.server.speaking import ANSWER, FACT, ask, failure, note, write
 
+from memplus.errors import BudgetError
 from memplus.mplus.model import MPlus
+from memplus.server.routes import memories as routes
+from memplus.store import MemoryStore, StoredMemory
 
 
 def test_a_memory_is_made_with_its_limits_and_its_metadata(client: httpx.Client) -> None:
@@ -166,3 +170,78 @@ def test_nothing_of_an_export_or_import_is_left_behind(
     while list(tmp_path.iterdir()) and time.monotonic() < end:  # it goes once all is sent
         time.sleep(0.01)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_import_that_is_refused_is_not_received(
+    tmp_path: Path, nano: MPlus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(tmp_path, nano, keys=True, memories_per_tenant=2) as served:
+        taken: list[object] = []
+        monkeypatch.setattr(routes, "received", lambda *given: taken.append(given))
+        reader = served.key("acme", scopes=("read",))
+        bound = served.key("acme", memory="else")
+        owner = served.key("acme")
+        with served.client(owner) as client:
+            for name in ("ann", "bob"):
+                write(client, name)
+        file = b"x" * 100_000
+        for key, id, status, name in (
+            (reader, "new", 403, "forbidden"),
+            (bound, "new", 404, "memory_not_found"),
+            (owner, "ann", 429, "too_many_memories"),
+            (owner, "new", 429, "too_many_memories"),
+        ):
+            with served.client(key) as client:
+                answer = client.post(f"/v1/memories:import?id={id}", content=file)
+                assert failure(answer, status) == name
+        with served.client(owner) as client:
+            client.delete("/v1/memories/bob")
+            answer = client.post("/v1/memories:import?id=ann", content=file)
+            assert failure(answer, 409) == "memory_exists"
+            free = type("Usage", (), {"free": 150_000})
+            monkeypatch.setattr(shutil, "disk_usage", lambda folder: free)
+            answer = client.post("/v1/memories:import?id=new", content=file)
+            assert failure(answer, 507) == "storage_error"
+            served.services.state = "loading"
+            answer = client.post("/v1/memories:import?id=new", content=file)
+            assert failure(answer, 503) == "loading"
+        assert not taken
+
+
+def test_an_imported_memory_is_bounded_as_any_other(tmp_path: Path, nano: MPlus) -> None:
+    own = MemoryStore(tmp_path / "own")
+    with own.create("free", nano) as memory:
+        for _ in range(3):
+            nano.write(memory, note(0), flush=True)
+        size = _bytes_of(memory, nano)
+    own.export("free", tmp_path / "file")
+    exported = (tmp_path / "file").read_bytes()
+    with (
+        serving(tmp_path / "s", nano, memory_bytes=size) as served,
+        served.client() as client,
+    ):
+        made = client.post("/v1/memories:import?id=ann", content=exported)
+        assert made.status_code == 201, made.text
+        long = {"text": "The gate is red. " * 2000, "flush": True}
+        for _ in range(2):
+            refused = client.post("/v1/memories/ann/writes", json=long)
+            assert failure(refused, 413) == "memory_full"
+            states = client.get("/v1/memories/ann/history").json()["data"]
+            back = {"commit": states[0]["commit"]}
+            assert client.post("/v1/memories/ann/rollback", json=back).is_success
+    with (
+        serving(tmp_path / "t", nano, memory_bytes=size - 1) as served,
+        served.client() as client,
+    ):
+        refused = client.post("/v1/memories:import?id=ann", content=exported)
+        assert failure(refused, 413) == "memory_full"
+        assert client.get("/v1/memories").json()["data"] == []
+        assert client.get("/v1/memories/ann").status_code == 404
+
+
+def _bytes_of(memory: StoredMemory, nano: MPlus) -> int:
+    memory.max_bytes = 0
+    with pytest.raises(BudgetError) as error:
+        memory.check_budget(0, nano.core.row_bytes(memory.rows))
+    memory.max_bytes = None
+    return int(str(error.value.fields["needed"]))

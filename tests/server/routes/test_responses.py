@@ -198,3 +198,51 @@ def test_what_the_stock_client_sends_again_is_said_once_in_its_conversation(serv
     with served.client() as client:
         items = client.get(f"/v1/conversations/{begun}/items").json()["data"]
     assert [one["role"] for one in items] == ["assistant", "user"] * 3
+
+
+def reference(id: str) -> dict[str, str]:
+    return {"type": "item_reference", "id": id}
+
+
+def test_earlier_answers_may_be_named_by_their_ids(served: Served) -> None:
+    """As Vercel's AI SDK does from the second turn of a chat on."""
+    first = answer(served, GATE, user="sdk")
+    said = first["output"][0]
+    again = [
+        {"role": "user", "content": GATE},
+        reference(said["id"]),
+        {"role": "user", "content": ASKED},
+    ]
+    second = answer(served, again, user="sdk")
+    assert text(second) == "red"
+    assert len(second["memory"]["written"]) == 1
+    with served.client() as client:
+        listed = client.get(f"/v1/responses/{second['id']}/input_items", params={"order": "asc"})
+        assert [one["content"] for one in listed.json()["data"]][1] == said["content"]
+        third = [*again, reference(second["output"][0]["id"]), {"role": "user", "content": ASKED}]
+        answer(served, third, user="sdk")
+        client.delete(f"/v1/responses/{first['id']}")
+    assert code(post(served, again, user="sdk")) == (404, "item_not_found")
+    assert held(served, "sdk").count(GATE) == 1
+
+
+def test_items_are_named_by_those_alone_who_may_see_them(tmp_path: Path, nano: MPlus) -> None:
+    with serving(tmp_path, nano, keys=True) as served:
+        owner = served.key("acme")
+        with served.client(owner) as client:
+            body = {"model": "nano", "input": GATE, "memory": "notes"}
+            said = client.post("/v1/responses", json=body).json()["output"][0]["id"]
+            items = {"items": [{"role": "user", "content": GATE}], "memory": "notes"}
+            talk = client.post("/v1/conversations", json=items).json()["id"]
+            listed = client.get(f"/v1/conversations/{talk}/items").json()["data"][0]["id"]
+        colleague, bound = served.key("acme"), served.key("acme", memory="else")
+        stranger = served.key("other")
+        for key, expected in ((owner, 200), (colleague, 200), (bound, 404), (stranger, 404)):
+            for id in (said, listed):
+                given = [reference(id), {"role": "user", "content": ASKED}]
+                body = {"model": "nano", "input": given, "store": False}
+                with served.client(key) as client:
+                    response = client.post("/v1/responses", json=body)
+                    assert response.status_code == expected, response.text
+                    other = client.post("/v1/conversations", json={"items": [reference(id)]})
+                    assert other.status_code == expected

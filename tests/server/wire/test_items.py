@@ -6,7 +6,7 @@ import pytest
 
 from memplus.server.faults import RequestFault
 from memplus.server.prompts import Message
-from memplus.server.wire.items import items_of, messages_of, paged, said_item
+from memplus.server.wire.items import items_of, messages_of, paged, references, said_item
 
 
 def test_an_input_becomes_items_and_items_become_messages() -> None:
@@ -31,7 +31,9 @@ def test_an_input_becomes_items_and_items_become_messages() -> None:
     ("given", "param"),
     [
         ({"type": "function_call_output"}, "input.0"),
-        ({"type": "item_reference", "id": "x"}, "input.0"),
+        ({"type": "item_reference", "id": "x"}, "input.0.id"),
+        ({"type": "item_reference", "id": ["x"]}, "input.0.id"),
+        ({"type": "item_reference"}, "input.0.id"),
         ("text", "input.0"),
         ({"role": "tool", "content": "x"}, "input.0.role"),
         ({"role": []}, "input.0.role"),
@@ -58,3 +60,23 @@ def test_a_list_is_paged_in_both_orders() -> None:
     for bad in ((None, 0, "asc"), (None, 101, "asc"), (None, 3, "up"), ("x", 3, "asc")):
         with pytest.raises(RequestFault):
             paged(items, *bad)
+
+
+def test_a_reference_is_the_message_that_it_names_as_an_item_of_its_own() -> None:
+    kept = {"msg_1": said_item("msg_1", "Red.", "completed", [])}
+    reference = {"type": "item_reference", "id": "msg_1"}
+    given = [{"role": "user", "content": "What colour?"}, reference]
+    assert references(given) == ["msg_1"]
+    assert references("text") == references([7, {"type": "item_reference", "id": 7}]) == []
+    _, one = items_of(given, "input", kept)
+    assert one["id"] != "msg_1"
+    assert one | {"id": "msg_1"} == kept["msg_1"]
+
+
+def test_an_item_is_named_once() -> None:
+    kept = {"msg_1": said_item("msg_1", "Red.", "completed", [])}
+    reference = {"type": "item_reference", "id": "msg_1"}
+    with pytest.raises(RequestFault) as error:
+        items_of([reference, reference], "input", kept)
+    fault = error.value.fault
+    assert (fault.status, fault.code, fault.param) == (404, "item_not_found", "input.1.id")

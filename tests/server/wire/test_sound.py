@@ -5,12 +5,18 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import ValidationError
 from tests.server.serving import Served
 from tests.server.speaking import failure, write
 
 from memplus.errors import BrokenTextError
 from memplus.server.faults import RequestFault
+from memplus.server.wire import sound
+from memplus.server.wire.chat import ChatRequest
+from memplus.server.wire.completions import CompletionRequest
+from memplus.server.wire.memories import ForgetRequest
 from memplus.server.wire.sound import require_sound
+from memplus.server.wire.writes import WriteRequest
 
 HALF, NUMBER = '"\\ud800x"', "NaN"
 
@@ -41,6 +47,34 @@ def test_what_is_nested_deeply_is_looked_through() -> None:
         deep = [deep]
     with pytest.raises(BrokenTextError):
         require_sound(deep)
+
+
+def test_a_body_is_looked_through_once_not_again_for_each_of_its_parts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked: list[Any] = []
+    monkeypatch.setattr(sound, "require_sound", looked.append)
+    turns = [{"role": "user", "content": "Who?"}] * 3
+    sent = {"model": "nano", "messages": turns, "memory": {"id": "a"}, "conversation": {"id": "b"}}
+    ChatRequest.model_validate(sent)
+    assert looked == [sent]
+    WriteRequest.model_validate({"messages": turns})
+    assert looked == [sent, {"messages": turns}]
+
+
+def test_of_many_faults_only_the_first_is_described() -> None:
+    many = range(100_000)
+    for model, sent in (
+        (ChatRequest, {"model": "nano", "messages": [1 for _ in many]}),
+        (ChatRequest, {"model": "nano", "messages": [{"role": "user"}], "stop": [1 for _ in many]}),
+        (WriteRequest, {"messages": [1 for _ in many]}),
+        (WriteRequest, {"text": "a", "metadata": {f"n{one}": one for one in many}}),
+        (CompletionRequest, {"model": "nano", "prompt": [None for _ in many]}),
+        (ForgetRequest, {"write": ["a" for _ in many]}),
+    ):
+        with pytest.raises(ValidationError) as refused:
+            model.model_validate(sent)
+        assert refused.value.error_count() < 10
 
 
 def test_on_every_route_such_a_body_is_refused_and_nothing_is_written(

@@ -24,6 +24,7 @@ from memplus.server.naming import Names, named_memory, told
 from memplus.server.principals import Principal
 from memplus.server.ray.carried import CarriedRequest
 from memplus.server.settings import ServerSettings
+from memplus.server.values import too_many
 from memplus.server.wire.fields import Named
 from memplus.server.wire.sound import require_sound
 from memplus.server.wire.tools import memory_of
@@ -45,6 +46,7 @@ class Destinations:
         self._keys = Keys(database)
         self._ledger = Ledger(database, settings)
         self._secret = settings.gateway_secret
+        self._most = settings.body_values
 
     def session(self, request: CarriedRequest) -> str:
         """The same for all requests that mean one memory; any where a request means none."""
@@ -61,7 +63,7 @@ class Destinations:
         return self._keys.holder(key) if scheme.lower() == "bearer" and key else None
 
     def _memory(self, who: Principal, headers: Mapping[str, str], request: CarriedRequest) -> str:
-        body = _object(request.body)
+        body = _object(request.body, self._most)
         if request.path.startswith(_MEMORIES):
             named = request.path.removeprefix(_MEMORIES).removeprefix("/").partition("/")[0]
             asked = parse_qs(request.query).get("id", [""])[0]
@@ -89,7 +91,9 @@ class Destinations:
         return named.names(named.model.partition("@")[2], pinned)
 
 
-def _object(body: bytes) -> Mapping[str, object]:
+def _object(body: bytes, most: int) -> Mapping[str, object]:
+    if too_many(body, most):  # the replica refuses it
+        return {}
     with suppress(ValueError, RecursionError, MemplusError, RequestFault):  # no JSON, or unsound
         found = json.loads(body)
         require_sound(found)

@@ -73,7 +73,9 @@ async def revoke(key: str, services: Served, who: Who) -> Deleted:
     found = await asyncio.to_thread(services.keys.all, who.tenant)
     if not any(one.id == key and who.covers(one.memory) for one in found if one.revoked is None):
         raise RequestFault.unknown("key of that id", "key_not_found")
-    ended = await asyncio.to_thread(lambda: services.keys.revoke(key, tenant=who.tenant))
+    ended = await asyncio.to_thread(
+        lambda: services.keys.revoke(key, tenant=who.tenant, by_name=False)
+    )
     return Deleted(id=ended.id, object="key")
 
 

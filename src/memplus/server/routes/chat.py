@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import AsyncGenerator, Iterator
@@ -36,7 +37,7 @@ async def chat(request: Request, body: ChatRequest, services: Served, who: Who) 
     """Answer a chat; its new turns are written into its memory."""
     services.require_ready()
     body.check(ignores_tools=ignores_tools(request.headers))
-    talk = _Talk(request, body, services, who)
+    talk = await asyncio.to_thread(_Talk, request, body, services, who)
     if not body.stream:
         kept = await unless_gone(request, last_of(talk.items(), Kept))
         return JSONResponse(kept.body)
@@ -50,7 +51,7 @@ def _failed(fault: Fault) -> ServerSentEvent:
 
 
 class _Talk:
-    """One request and its answer."""
+    """One request and its answer; made in a thread, since it asks the database."""
 
     def __init__(
         self, request: Request, body: ChatRequest, services: Services, who: Principal

@@ -1,4 +1,7 @@
-"""``/v1/conversations``: what was said, kept for clients that do not send it again."""
+"""``/v1/conversations``: what was said, kept for clients that do not send it again.
+
+The routes are plain functions: they only ask the database, in threads of the framework's.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ import secrets
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from pydantic import Field
 
 from memplus.server.asking import Served, Who
 from memplus.server.faults import RequestFault
@@ -15,27 +17,27 @@ from memplus.server.naming import Names, named_memory
 from memplus.server.principals import Principal
 from memplus.server.services import Services
 from memplus.server.wire.fields import MemoryOptions, Wire
-from memplus.server.wire.items import items_of, paged
+from memplus.server.wire.items import items_of, page_of, paged, references, require_page
+from memplus.server.wire.memories import Metadata
 
 __all__ = ["router"]
 
 router = APIRouter(prefix="/v1/conversations", tags=["openai"])
 _MOST_AT_ONCE = 20
-_LONGEST_METADATA = 16
 
 
 class NewConversation(Wire):
     """``POST /v1/conversations``."""
 
     items: list[Any] | None = None
-    metadata: dict[str, str] | None = Field(default=None, max_length=_LONGEST_METADATA)
+    metadata: Metadata | None = None
     memory: MemoryOptions | None = None
 
 
 class Changes(Wire):
     """``POST /v1/conversations/{id}``."""
 
-    metadata: dict[str, str] = Field(max_length=_LONGEST_METADATA)
+    metadata: Metadata
 
 
 class NewItems(Wire):
@@ -45,7 +47,7 @@ class NewItems(Wire):
 
 
 @router.post("")
-async def create(
+def create(
     request: Request, services: Served, who: Who, body: NewConversation | None = None
 ) -> dict[str, Any]:
     """Begin a conversation, with a memory if one is named; nothing is written before it goes on."""
@@ -60,19 +62,19 @@ async def create(
     if memory is not None and not who.sees(memory):
         raise RequestFault.unknown_memory(memory)
     id = f"{MADE}{secrets.token_hex(16)}"
-    items = _new_items(body.items or [])
+    items = _new_items(services, who, body.items or [])
     services.ledger.begin_conversation(who, id, memory, metadata, items)
     return _told(_found(services, who, id))
 
 
 @router.get("/{id}")
-async def conversation(id: str, services: Served, who: Who) -> dict[str, Any]:
+def conversation(id: str, services: Served, who: Who) -> dict[str, Any]:
     """One of them."""
     return _told(_found(services, who, id))
 
 
 @router.post("/{id}")
-async def update(id: str, body: Changes, services: Served, who: Who) -> dict[str, Any]:
+def update(id: str, body: Changes, services: Served, who: Who) -> dict[str, Any]:
     """Give one other metadata; its memory stays what it is."""
     _may_write(who)
     _found(services, who, id)
@@ -81,7 +83,7 @@ async def update(id: str, body: Changes, services: Served, who: Who) -> dict[str
 
 
 @router.delete("/{id}")
-async def delete(id: str, services: Served, who: Who) -> dict[str, Any]:
+def delete(id: str, services: Served, who: Who) -> dict[str, Any]:
     """Let go of one; what it wrote into its memory stays there."""
     _may_write(who)
     _found(services, who, id)
@@ -90,7 +92,7 @@ async def delete(id: str, services: Served, who: Who) -> dict[str, Any]:
 
 
 @router.get("/{id}/items")
-async def items(
+def items(
     id: str,
     services: Served,
     who: Who,
@@ -99,45 +101,50 @@ async def items(
     order: str = "desc",
 ) -> dict[str, Any]:
     """What was said in one, the newest first unless asked otherwise."""
+    require_page(limit, order)
     _found(services, who, id)
-    return paged(services.ledger.conversations.items(who, id), after, limit, order)
+    conversations, newest_first = services.ledger.conversations, order == "desc"
+    found = conversations.page(who, id, after, limit + 1, newest_first=newest_first)
+    if found is None:
+        raise _no_item()
+    return page_of(found, limit)
 
 
 @router.post("/{id}/items")
-async def add(id: str, body: NewItems, services: Served, who: Who) -> dict[str, Any]:
+def add(id: str, body: NewItems, services: Served, who: Who) -> dict[str, Any]:
     """Add what was said elsewhere; it is written when the conversation goes on."""
     _may_write(who)
     _found(services, who, id)
-    new = _new_items(body.items)
+    new = _new_items(services, who, body.items)
     if not services.ledger.add_items(who, id, new):
         raise _unknown()
     return paged(new, None, _MOST_AT_ONCE, "asc")
 
 
 @router.get("/{id}/items/{item}")
-async def item(id: str, item: str, services: Served, who: Who) -> dict[str, Any]:
+def item(id: str, item: str, services: Served, who: Who) -> dict[str, Any]:
     """One thing that was said."""
     _found(services, who, id)
-    for one in services.ledger.conversations.items(who, id):
-        if one["id"] == item:
-            return one
-    raise RequestFault.unknown("item of that id", "item_not_found")
+    found = services.ledger.conversations.item(who, id, item)
+    if found is None:
+        raise _no_item()
+    return found
 
 
 @router.delete("/{id}/items/{item}")
-async def delete_item(id: str, item: str, services: Served, who: Who) -> dict[str, Any]:
+def delete_item(id: str, item: str, services: Served, who: Who) -> dict[str, Any]:
     """Let go of one thing that was said; what it wrote into the memory stays there."""
     _may_write(who)
     found = _found(services, who, id)
     if not services.ledger.conversations.delete_item(who, id, item):
-        raise RequestFault.unknown("item of that id", "item_not_found")
+        raise _no_item()
     return _told(found)
 
 
-def _new_items(given: list[Any]) -> list[dict[str, Any]]:
+def _new_items(services: Services, who: Principal, given: list[Any]) -> list[dict[str, Any]]:
     if len(given) > _MOST_AT_ONCE:
         raise RequestFault.invalid(f"At most {_MOST_AT_ONCE} items at a time.", "items")
-    return items_of(given, "items")
+    return items_of(given, "items", services.ledger.referred(who, references(given)))
 
 
 def _may_write(who: Principal) -> None:
@@ -156,6 +163,10 @@ def _found(services: Services, who: Principal, id: str) -> KeptConversation:
 
 def _unknown() -> RequestFault:
     return RequestFault.unknown("conversation of that id", "conversation_not_found")
+
+
+def _no_item() -> RequestFault:
+    return RequestFault.unknown("item of that id", "item_not_found")
 
 
 def _told(found: KeptConversation) -> dict[str, Any]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -14,8 +12,10 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse
 from starlette.types import Receive, Scope, Send
 
+from memplus.errors.base import storage_errors
 from memplus.server.actions import memories as actions
 from memplus.server.asking import Served, Who
+from memplus.server.receiving import received, require_space
 from memplus.server.wire.memories import (
     Deleted,
     Described,
@@ -51,11 +51,11 @@ async def import_one(
     request: Request, services: Served, who: Who, id: Annotated[Name, Query()]
 ) -> Summary:
     """Add a memory from a file of ``export``, sent as the body; every byte of it is checked."""
-    async with _folder() as folder:
-        path = folder / "memory"
-        with path.open("wb") as file:
-            async for piece in request.stream():
-                await asyncio.to_thread(file.write, piece)
+    services.require_ready()
+    await services.vault.check_import(who, id)
+    folder = services.database.path.parent
+    await asyncio.to_thread(require_space, folder, _announced(request))
+    async with received(request.stream(), folder) as path:
         await services.vault.import_memory(who, id, path)
     return actions.summary(await services.vault.look(who, id))
 
@@ -96,7 +96,7 @@ async def rollback(memory: str, asked: RollbackRequest, services: Served, who: W
 @router.get("/memories/{memory}/export", response_class=FileResponse)
 async def export(memory: str, services: Served, who: Who) -> FileResponse:
     """The memory as it is now, with its texts, in one file."""
-    folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="memplus-"))
+    folder = await asyncio.to_thread(_folder)
     try:
         path = folder / "memory"
         await services.vault.export(who, memory, path)
@@ -123,11 +123,13 @@ class _Export(FileResponse):
             )
 
 
-@asynccontextmanager
-async def _folder() -> AsyncIterator[Path]:
-    """A folder of its own, gone afterwards."""
-    folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="memplus-"))
-    try:
-        yield folder
-    finally:
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+def _folder() -> Path:
+    """A new folder for a file that is sent."""
+    with storage_errors(tempfile.gettempdir()):
+        return Path(tempfile.mkdtemp(prefix="memplus-"))
+
+
+def _announced(request: Request) -> int:
+    """Bytes of the body, as far as the client says."""
+    length = request.headers.get("content-length", "")
+    return int(length) if length.isdecimal() else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import AsyncGenerator, Iterator
@@ -27,7 +28,7 @@ from memplus.server.repeats import answered, retried
 from memplus.server.services import Services
 from memplus.server.wire.chat import chances
 from memplus.server.wire.fields import refuse
-from memplus.server.wire.items import items_of, messages_of, paged, said_item
+from memplus.server.wire.items import items_of, messages_of, paged, references, said_item
 from memplus.server.wire.responses import ResponseRequest, response_body, response_usage
 from memplus.server.wire.sse import begun, event, last_of, streamed, unless_gone
 
@@ -43,7 +44,7 @@ async def respond(request: Request, body: ResponseRequest, services: Served, who
     """Answer; the new turns are written into the memory, and the response is kept."""
     services.require_ready()
     body.check(ignores_tools=ignores_tools(request.headers))
-    talk = _Talk(request, body, services, who)
+    talk = await asyncio.to_thread(_Talk, request, body, services, who)
     if not body.stream:
         kept = await unless_gone(request, last_of(talk.items(), Kept))
         return JSONResponse(kept.body)
@@ -53,14 +54,14 @@ async def respond(request: Request, body: ResponseRequest, services: Served, who
 
 
 @router.get("/{id}")
-async def response(id: str, services: Served, who: Who, *, stream: bool = False) -> dict[str, Any]:
+def response(id: str, services: Served, who: Who, *, stream: bool = False) -> dict[str, Any]:
     """One that is kept."""
     refuse("stream", stream, "a kept response is given whole; ask for it without stream")
     return _found(services, who, id).body
 
 
 @router.delete("/{id}")
-async def delete(id: str, services: Served, who: Who) -> dict[str, Any]:
+def delete(id: str, services: Served, who: Who) -> dict[str, Any]:
     """Let go of one that is kept; what it wrote into its memory stays there."""
     if not services.ledger.answers.delete(who, id):
         raise RequestFault.unknown("response of that id", "response_not_found")
@@ -68,7 +69,7 @@ async def delete(id: str, services: Served, who: Who) -> dict[str, Any]:
 
 
 @router.get("/{id}/input_items")
-async def input_items(
+def input_items(
     id: str,
     services: Served,
     who: Who,
@@ -90,7 +91,7 @@ def _found(services: Services, who: Principal, id: str) -> KeptResponse:
 
 
 class _Talk:
-    """One request and its answer."""
+    """One request and its answer; made in a thread, since it reads what was said before."""
 
     def __init__(
         self, request: Request, body: ResponseRequest, services: Services, who: Principal
@@ -98,7 +99,8 @@ class _Talk:
         self.request = request
         self.body = body
         self.services = services
-        self.said = items_of(body.input, "input")
+        kept = services.ledger.referred(who, references(body.input))
+        self.said = items_of(body.input, "input", kept)
         if not self.said:
             raise RequestFault.invalid("There is nothing to answer.", "input")
         self.conversation = body.conversation_id
@@ -138,14 +140,17 @@ class _Talk:
         pinned = ledger.pinned(who, self.conversation)
         return ledger.conversations.items(who, self.conversation), pinned
 
-    def items(self) -> AsyncGenerator[Piece | Kept, None]:
+    async def items(self) -> AsyncGenerator[Piece | Kept, None]:
         """The answer's pieces and its end."""
         name = self.request.headers.get("idempotency-key", "").strip()
-        earlier = None if name else self._earlier()
+        earlier = None if name else await asyncio.to_thread(self._earlier)
         if earlier is not None:
-            return _only(Kept(earlier.body))
+            yield Kept(earlier.body)
+            return
         request = (name, self.body.model_dump())
-        return answered(self.services, self.ask, request, self._kept)
+        async with aclosing(answered(self.services, self.ask, request, self._kept)) as items:
+            async for item in items:
+                yield item
 
     def _earlier(self) -> KeptResponse | None:
         """What a client did not hear the first time and asks for again, without a key.
@@ -184,10 +189,6 @@ class _Talk:
 
 def _contents(items: list[dict[str, Any]]) -> list[tuple[Any, Any]]:
     return [(one["role"], one["content"]) for one in items]
-
-
-async def _only(kept: Kept) -> AsyncGenerator[Piece | Kept, None]:
-    yield kept
 
 
 class _Events:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter
 from pydantic import Field
@@ -13,6 +13,7 @@ from memplus.server.faults import RequestFault
 from memplus.server.prompts import check_messages, make_prompt
 from memplus.server.wire.chat import ChatMessage, read_messages
 from memplus.server.wire.fields import Wire, served_model
+from memplus.server.wire.sound import FIRST
 
 __all__ = ["router"]
 
@@ -24,7 +25,7 @@ class Counted(Wire):
 
     model: str = ""
     prompt: str | None = None
-    messages: list[ChatMessage] | None = Field(default=None, min_length=1)
+    messages: Annotated[list[ChatMessage], FIRST] | None = Field(default=None, min_length=1)
 
 
 @router.post("/tokenize")

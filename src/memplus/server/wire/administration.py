@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import BaseModel, Field
 
 from memplus.server.principals import Scope
 from memplus.server.wire.memories import Body
+from memplus.server.wire.sound import FIRST
 
 __all__ = ["KeyHeld", "KeyMade", "KeyShown", "NewKey", "RequestShown"]
 
@@ -14,7 +17,7 @@ class NewKey(Body):
     """A key to be made."""
 
     name: str = Field(min_length=1, max_length=100, description="For people.")
-    scopes: list[Scope] = Field(default=["read", "write"], min_length=1)
+    scopes: Annotated[list[Scope], FIRST] = Field(default=["read", "write"], min_length=1)
     memory: str = Field(
         default="",
         max_length=200,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from memplus.server.engine.requests import Finished, TokenScore
 from memplus.server.faults import RequestFault
 from memplus.server.prompts import ROLES, Message
-from memplus.server.wire.fields import Sampled, Wire, plain_text, refuse, refuse_tools
+from memplus.server.wire.fields import Part, Sampled, plain_text, refuse, refuse_tools
+from memplus.server.wire.sound import FIRST
 
 __all__ = [
     "ChatMessage",
@@ -24,7 +25,7 @@ __all__ = [
 ]
 
 
-class ChatMessage(Wire):
+class ChatMessage(Part):
     """One message."""
 
     role: str
@@ -33,7 +34,7 @@ class ChatMessage(Wire):
     function_call: Any = None
 
 
-class StreamOptions(Wire):
+class StreamOptions(Part):
     """What else a stream tells."""
 
     include_usage: bool | None = None
@@ -42,7 +43,7 @@ class StreamOptions(Wire):
 class ChatRequest(Sampled):
     """``POST /v1/chat/completions``."""
 
-    messages: list[ChatMessage] = Field(min_length=1)
+    messages: Annotated[list[ChatMessage], FIRST] = Field(min_length=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
     max_tokens: int | None = Field(default=None, ge=1)
     n: int | None = None
@@ -54,7 +55,7 @@ class ChatRequest(Sampled):
     tool_choice: Any = None
     functions: Any = None
     function_call: Any = None
-    modalities: list[str] | None = None
+    modalities: Annotated[list[str], FIRST] | None = None
     audio: Any = None
     frequency_penalty: float | None = None
     presence_penalty: float | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, StrictInt
 
@@ -12,6 +12,7 @@ from memplus.server.engine.requests import TokenScore
 from memplus.server.faults import RequestFault
 from memplus.server.wire.chat import StreamOptions
 from memplus.server.wire.fields import Sampled, refuse
+from memplus.server.wire.sound import FIRST
 
 __all__ = ["Columns", "CompletionRequest"]
 
@@ -21,7 +22,12 @@ _MOST_PROMPTS = 128
 class CompletionRequest(Sampled):
     """``POST /v1/completions``."""
 
-    prompt: str | list[str] | list[StrictInt] | list[list[StrictInt]] = ""
+    prompt: (
+        str
+        | Annotated[list[str], FIRST]
+        | Annotated[list[StrictInt], FIRST]
+        | Annotated[list[Annotated[list[StrictInt], FIRST]], FIRST]
+    ) = ""
     max_tokens: int | None = Field(default=None, ge=0)
     n: int | None = None
     best_of: int | None = None

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from memplus.server.faults import RequestFault
 from memplus.server.naming import Names
-from memplus.server.wire.sound import Sound
+from memplus.server.wire.sound import FIRST, Sound
 
 __all__ = [
     "Conversation",
     "MemoryOptions",
     "Named",
+    "Part",
     "Sampled",
     "Wire",
     "plain_text",
@@ -25,6 +26,8 @@ __all__ = [
 
 _TEXTS = {"text", "input_text", "output_text"}
 _MOST_STOPS = 16
+_LONGEST_ID = 512
+"""Of a conversation; the server keeps it."""
 
 
 class Wire(Sound):
@@ -33,11 +36,17 @@ class Wire(Sound):
     model_config = ConfigDict(extra="ignore")
 
 
+class Part(BaseModel):
+    """What stands inside a body, and was found sound with it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
 def _by_id(value: Any) -> Any:
     return {"id": value} if isinstance(value, str) else value
 
 
-class _MemoryOptions(Wire):
+class _MemoryOptions(Part):
     """Which memory, and what is asked of it."""
 
     id: str = ""
@@ -45,8 +54,8 @@ class _MemoryOptions(Wire):
     min_confidence: float = Field(default=0.0, ge=0, le=1)
 
 
-class _Conversation(Wire):
-    id: str = ""
+class _Conversation(Part):
+    id: str = Field(default="", max_length=_LONGEST_ID)
 
 
 MemoryOptions = Annotated[_MemoryOptions, BeforeValidator(_by_id)]
@@ -104,7 +113,7 @@ class Sampled(Named):
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, gt=0, le=1)
     seed: int | None = None
-    stop: str | list[str] | None = None
+    stop: str | Annotated[list[str], FIRST] | None = None
     stream: bool | None = None
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StrictInt,
@@ -17,7 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from memplus.config import RowKind
 from memplus.server.principals import LONGEST_NAME, NAME_RULE, NAMES, names_a_memory
-from memplus.server.wire.sound import Sound
+from memplus.server.wire.sound import FIRST, Sound
 
 __all__ = [
     "LONGEST_SOURCE",
@@ -53,9 +54,22 @@ Name = Annotated[
 ]
 """A new memory's name."""
 SourceName = Annotated[str, StringConstraints(max_length=LONGEST_SOURCE)]
-Metadata = dict[
-    Annotated[str, StringConstraints(min_length=1, max_length=64)],
-    Annotated[str, StringConstraints(max_length=512)],
+_MOST_METADATA = 16
+
+
+def _few(sent: Any) -> Any:
+    if isinstance(sent, dict) and len(sent) > _MOST_METADATA:  # before each is looked at
+        raise PydanticCustomError("too_many", f"At most {_MOST_METADATA} values")
+    return sent
+
+
+Metadata = Annotated[
+    dict[
+        Annotated[str, StringConstraints(min_length=1, max_length=64)],
+        Annotated[str, StringConstraints(max_length=512)],
+    ],
+    BeforeValidator(_few),
+    Field(max_length=_MOST_METADATA),
 ]
 """At most 16 values of 512 characters, as in the API that clients know."""
 
@@ -88,7 +102,7 @@ class NewMemory(Body):
         default=None, ge=1, description="Refuse writes that make it larger."
     )
     rows: RowKind | None = None
-    metadata: Metadata = Field(default_factory=dict, max_length=16)
+    metadata: Metadata = Field(default_factory=dict)
 
 
 class Summary(BaseModel):
@@ -180,7 +194,9 @@ class ForgetRequest(Body):
     """What is to be forgotten: all that any of the fields names."""
 
     source: str | None = Field(default=None, description="Everything written under this name.")
-    write: StrictInt | list[StrictInt] | None = Field(default=None, description="Ids of writes.")
+    write: StrictInt | Annotated[list[StrictInt], FIRST] | None = Field(
+        default=None, description="Ids of writes."
+    )
     match: str | None = Field(
         default=None, min_length=1, max_length=1000, description="Words in the text."
     )

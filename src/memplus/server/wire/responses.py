@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from memplus.server.engine.requests import Finished
 from memplus.server.faults import RequestFault
 from memplus.server.wire.fields import Sampled, refuse, refuse_tools
+from memplus.server.wire.sound import FIRST
 
 __all__ = ["ResponseRequest", "response_body", "response_usage"]
 
@@ -23,7 +24,7 @@ class ResponseRequest(Sampled):
     previous_response_id: str | None = None
     max_output_tokens: int | None = Field(default=None, ge=1)
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
-    include: list[str] | None = None
+    include: Annotated[list[str], FIRST] | None = None
     text: dict[str, Any] | None = None
     tools: Any = None
     tool_choice: Any = None

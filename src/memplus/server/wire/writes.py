@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from memplus.server.wire.memories import Body, Metadata, SourceName
+from memplus.server.wire.sound import FIRST
 
 __all__ = [
     "Answered",
@@ -32,11 +33,12 @@ class TextPart(BaseModel):
     text: str
 
 
-class Message(Body):
+class Message(BaseModel):
     """A turn of a conversation."""
 
+    model_config = ConfigDict(extra="ignore")
     role: Literal["user", "assistant", "system", "developer"]
-    content: str | list[TextPart]
+    content: str | Annotated[list[TextPart], FIRST]
 
     @property
     def text(self) -> str:
@@ -50,11 +52,11 @@ class WriteRequest(Body):
     """A text, or turns of a conversation, to be written."""
 
     text: str | None = None
-    messages: list[Message] | None = Field(default=None, max_length=10_000)
+    messages: Annotated[list[Message], FIRST] | None = Field(default=None, max_length=10_000)
     source: SourceName = Field(
         default="", description="Where it is from, for evidence and forgetting."
     )
-    metadata: Metadata = Field(default_factory=dict, max_length=16)
+    metadata: Metadata = Field(default_factory=dict)
     flush: bool = Field(default=False, description="Compress also what fills no chunk.")
 
     @model_validator(mode="after")
