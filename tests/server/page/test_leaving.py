@@ -19,6 +19,16 @@ window.fetch = (...given) => given[0] === "ready" ? Promise.reject() : window.ke
 dispatchEvent(new Event("unreachable"));
 """
 BACK = "window.fetch = window.kept; dispatchEvent(new Event('unreachable'));"
+HOLD = """
+const ending = arguments[0];
+window.kept ??= window.fetch;
+window.tell = null;
+window.fetch = (...given) => given[0].endsWith(ending)
+  ? window.kept(...given).then((one) => new Promise((told) => { window.tell = () => told(one); }))
+  : window.kept(...given);
+"""
+"""Answers of such an address come when ``window.tell`` is called."""
+HELD = "return Boolean(window.tell)"
 STATE = "return document.getElementById('state').innerText"
 
 
@@ -129,15 +139,9 @@ def test_an_answer_that_comes_when_another_one_is_there_is_told_to_nobody(
     written(served, key, house=CODE)
     written(served, other)
     inside.memory("household")
-    inside.script("""
-        window.kept = window.fetch;
-        window.fetch = (...given) => given[0].endsWith("/ask")
-          ? window.kept(...given).then(
-              (one) => new Promise((told) => { window.tell = () => told(one); }))
-          : window.kept(...given);
-    """)
+    inside.script(HOLD, "/ask")
     inside.field("Question").send_keys(ASKED, Keys.ENTER)
-    inside.until(lambda: inside.script("return Boolean(window.tell)"))
+    inside.until(lambda: inside.script(HELD))
     another(inside, other)
     inside.script("window.tell()")
     go(inside, "write")
@@ -160,6 +164,45 @@ def test_what_is_being_typed_outlives_a_restart_of_the_server(
         assert inside.field("Text").get_attribute("value") == typed
         if typed:
             assert text.is_displayed(), "the same field, not one filled again"
+
+
+def test_what_is_typed_while_the_server_works_stays(served: Served, inside: Page, key: str) -> None:
+    written(served, key, house=CODE)
+    inside.memory("household")
+    inside.script(HOLD, "/ask")
+    inside.field("Question").send_keys(ASKED, Keys.ENTER)
+    inside.until(lambda: inside.script(HELD))
+    box = inside.field("Question")
+    box.clear()
+    box.send_keys("And what")
+    inside.script("window.tell()")
+    inside.shows("4471")
+    box.send_keys(" else?")
+    assert box.get_attribute("value") == "And what else?"
+    go(inside, "write")
+    inside.script(HOLD, "/writes")
+    inside.field("Text").send_keys(BOILER)
+    inside.click("Write the text")
+    inside.until(lambda: inside.script(HELD))
+    inside.field("Text").send_keys(" " + CAT)
+    inside.script("window.tell()")
+    inside.shows("All of it is written")
+    assert inside.field("Text").get_attribute("value") == f"{BOILER} {CAT}"
+
+
+def test_a_preview_of_another_choice_is_not_shown(served: Served, inside: Page, key: str) -> None:
+    written(served, key, house=CODE, cat=CAT)
+    inside.memory("household", "forget")
+    inside.script(HOLD, "/forget")
+    words = inside.field("Words in the text")
+    words.send_keys("4471")
+    inside.click("Show what would go")
+    inside.until(lambda: inside.script(HELD))
+    words.clear()
+    words.send_keys("Pepper")
+    inside.script("window.tell()")
+    inside.until(lambda: not inside.all("form[aria-busy]"))
+    assert "Would go" not in inside.text
 
 
 def test_an_empty_file_and_one_that_no_server_would_take_are_refused(

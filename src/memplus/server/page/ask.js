@@ -1,6 +1,6 @@
 // A question to a memory: the answer, how sure it is, and the texts that it stands on.
 import { at, call } from "./api.js";
-import { announce, field, form, h, hint, submit } from "./dom.js";
+import { announce, field, filled, form, h, hint, submit } from "./dom.js";
 import { counted, percent, seconds } from "./format.js";
 import { to } from "./memories.js";
 import { quoted } from "./quote.js";
@@ -21,6 +21,7 @@ export function asking({ name, held, may }) {
   const question = field("Question", { tag: "textarea", name: "question", rows: 2, required: true, hint: "Enter asks; Shift and Enter begin a new line. Asking never changes the memory." });
   const made = form({ class: "card" }, async ({ question, least }) => {
     announce("The memory is being read.");
+    const sent = filled(made);
     const asked = { question, evidence: true };
     if (least !== "") asked.min_confidence = Number(least);
     const answer = await call("POST", at`v1/memories/${name}/ask`, asked);
@@ -28,7 +29,7 @@ export function asking({ name, held, may }) {
     told.unshift(answered(question, answer));
     draw();
     announce(spoken(answer));
-    made.querySelector("textarea").select();
+    if (filled(made) === sent) made.querySelector("textarea").select();  // else the next one is being typed
   },
   question,
   h("div", { class: "row" },

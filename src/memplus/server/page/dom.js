@@ -71,6 +71,10 @@ export function form(attributes, handler, ...children) {
   return made;
 }
 
+/** What stands in a form, to tell whether it was changed meanwhile. */
+export const filled = (made) => JSON.stringify([...new FormData(made)].map(([name, value]) =>
+  value instanceof File ? [name, value.name, value.size, value.lastModified] : [name, value]));
+
 /** Do what may fail: busy meanwhile, and what went wrong is said where it happened. */
 export async function attempt(busy, trouble, action) {
   trouble.replaceChildren();

@@ -30,11 +30,13 @@ export function forgetting({ name, held: atFirst, refresh }) {
     return held;
   };
   const source = held.sources.findIndex((one) => one.source === given.source);
+  let choices = 0;
   const made = form({ class: "card" }, async (values) => {
+    const mine = ++choices;
     result.replaceChildren();
     const asked = choice(values, held);
     const told = await call("POST", at`v1/memories/${name}/forget`, { ...asked, dry_run: true });
-    show(result, wouldGo(told, asked, held, { name, gone, result, made }));
+    if (mine === choices) show(result, wouldGo(told, asked, held, { name, gone, result, made }));
   },
   h("p", {}, "Everything goes that any of these names. You see what that is before anything is done."),
   field("Source", { tag: "select", name: "source", options: options(held), value: source < 0 ? "none" : source }),
@@ -43,7 +45,7 @@ export function forgetting({ name, held: atFirst, refresh }) {
   check("Leave no trace", { name: "rebuild", hint: "All other texts are written again, since later ones had taken notice of what goes. Slow for a large memory." }),
   actions(submit("Show what would go")));
   made.querySelector("select").value = source < 0 ? "none" : String(source);
-  made.addEventListener("input", () => result.replaceChildren());
+  made.addEventListener("input", () => { choices += 1; result.replaceChildren(); });  // a late preview is of another choice
   return [made, result];
 }
 

@@ -1,6 +1,6 @@
 // Texts and files, written in parts, so that progress is real and nothing is written twice.
 import { at, call, Failure, randomId } from "./api.js";
-import { actions, announce, button, check, field, form, h, problem, some, submit } from "./dom.js";
+import { actions, announce, button, check, field, filled, form, h, problem, some, submit } from "./dom.js";
 import { counted } from "./format.js";
 import { to } from "./memories.js";
 
@@ -16,30 +16,31 @@ addEventListener("otherkey", () => {
 
 export function writing({ name, refresh }) {
   const place = h("div", {}, jobs.get(name)?.element);
-  const begin = async (made, items, flush) => {
+  const begin = async (made, sent, items, flush) => {
     if (jobs.get(name)?.running) throw new Failure("Something is being written here; wait for its end.", { id: "" });
     const empty = items.find(({ bytes }) => bytes.length === 0);
     if (empty) throw new Failure(`${empty.title} is empty.`, { id: "" });
     const job = new Job(name, items, Boolean(flush), refresh);
     jobs.set(name, job);
     place.replaceChildren(job.element);
-    if (await job.run()) made.reset();
+    if (await job.run() && filled(made) === sent) made.reset();  // else the next text is there already
   };
   const flush = () => check("Compress the rest at once", { name: "flush", hint: "Otherwise what does not fill a chunk is read as plain text until more comes." });
   return [
     place,
     form({ class: "card" }, ({ text, source, flush }, made) =>
-      begin(made, [{ title: source || "The text", source, bytes: new TextEncoder().encode(text) }], flush),
+      begin(made, filled(made), [{ title: source || "The text", source, bytes: new TextEncoder().encode(text) }], flush),
     h("h3", {}, "A text"),
     field("Text", { tag: "textarea", name: "text", rows: 7, required: true }),
     field("Source", { name: "source", maxlength: 500, hint: "Where it is from: evidence names it, and all of it can be forgotten by this name." }),
     flush(), actions(submit("Write the text"))),
     form({ class: "card" }, async ({ flush }, made) => {
       const mine = keys;
+      const sent = filled(made);
       const chosen = Array.from(made.querySelector("[type=file]").files, async (file) => (
         { title: file.name, file: true, bytes: new Uint8Array(await file.arrayBuffer()) }));
       const items = await Promise.all(chosen);
-      if (mine === keys) await begin(made, items, flush);
+      if (mine === keys) await begin(made, sent, items, flush);
     },
     h("h3", {}, "Files"),
     field("Text files", { name: "files", type: "file", multiple: true, required: true, hint: "Plain text, gzipped or not. The name of a file is its source." }),
