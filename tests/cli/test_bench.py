@@ -173,6 +173,20 @@ def test_several_benchmarks_are_put_into_one_comparison(
     assert "task cannot be 'recall'" in refused.err
 
 
+def test_a_benchmark_that_the_texts_do_not_suffice_for_is_left_out_of_all(
+    run: Run, tmp_path: Path, tiny: Path, book: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = ("--model", tiny, "--texts", book, "--system", "nothing", "--small", "--data", tmp_path)
+    for tasks in (["perplexity"], ["perplexity", "conflicts"]):
+        monkeypatch.setattr("memplus.cli.bench.TASKS", tasks)
+        ran = run("bench", "all", *given, "--out", tmp_path / f"all {len(tasks)}")
+        assert ran.code == (2 if len(tasks) == 1 else 0), ran.err
+        assert "perplexity is left out: seeds cannot be 2" in " ".join(ran.err.split())
+    assert "## conflicts" in (tmp_path / "all 2" / "comparison.md").read_text()
+    named = run("bench", "all", "--tasks", "perplexity", *given, "--out", tmp_path / "named")
+    assert named.code == 2
+
+
 @pytest.mark.long
 def test_a_failed_answer_is_told_beside_the_one_document(
     run: Run, tmp_path: Path, tiny: Path, book: Path, monkeypatch: pytest.MonkeyPatch

@@ -1,6 +1,7 @@
 """Whole evaluations into a folder, on a tiny model."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,8 @@ def test_a_folder_gets_answers_summary_and_picture_and_refuses_another_run(
     assert (tmp_path / "run" / "curve.png").read_bytes().startswith(b"\x89PNG")
     before = (tmp_path / "run" / "answers.jsonl").read_bytes()
     assert evaluate_retention(bench, BOOKS, streams, silent) == results
+    turned = replace(bench, systems=bench.systems[::-1])  # named in another order
+    assert evaluate_retention(turned, BOOKS, streams, silent) == results
     for other in (
         lambda: evaluate_retention(bench, BOOKS[1:], streams, silent),
         lambda: evaluate_layouts(bench, BOOKS, streams, silent),

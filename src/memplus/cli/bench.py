@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from functools import cache
 from pathlib import Path
@@ -153,7 +153,7 @@ def _command(name: str) -> Callable[..., None]:
         put_table(folder, found)
         show = {"folder": str(folder), **found.to_dict()}
         output.result(show, show=lambda console: show_benchmark(console, found, folder))
-        _require_whole([found], output)
+        _require_whole([found], opened.systems, output)
 
     return run
 
@@ -208,6 +208,7 @@ def run_all(
     )
     made = made_by(command, shared, remark)
     found: list[Benchmark] = []
+    refused: ConfigError | None = None
     for kind in kinds:
         missing = [need.path for need in kind.needs if not inputs.has(need)]
         if missing and tasks is None:
@@ -216,10 +217,19 @@ def run_all(
         with output.progress() as report:
             inputs.digests.clear()
             task = kind.small() if small else kind()
-            ran = run_benchmark(opened.systems, task, inputs, out / kind.name, report, made)
+            try:
+                ran = run_benchmark(opened.systems, task, inputs, out / kind.name, report, made)
+            except ConfigError as error:  # such as too few texts for it, where none were given
+                if tasks is not None:
+                    raise
+                refused = error
+                output.note(f"{kind.name} is left out: {error.message}")
+                continue
         found.append(ran)
         put_table(out / kind.name, ran)
         put_on_page(target, [ran])
+    if refused is not None and not found:
+        raise refused
     show = {"folder": str(out), "benchmarks": [one.to_dict() for one in found]}
 
     def shown(console: Any) -> None:
@@ -227,7 +237,7 @@ def run_all(
             show_benchmark(console, one, out / one.task)
 
     output.result(show, show=shown)
-    _require_whole(found, output)
+    _require_whole(found, opened.systems, output)
 
 
 @bench.command("list")
@@ -414,13 +424,20 @@ def _names(system: str | None, shared: Shared, output: Output) -> list[str] | No
     return names
 
 
-def _require_whole(found: list[Benchmark], output: Output) -> None:
+def _require_whole(found: list[Benchmark], systems: Sequence[System], output: Output) -> None:
     """Refuse to end well where something failed: what failed has no figure.
+
+    Args:
+        found: the benchmarks.
+        systems: of this command; others may stand in a folder beside them.
+        output: is told.
 
     Raises:
         Exit: some answers are missing; which has been said beside the result.
     """
+    asked = {one.name for one in systems}
     failed = [(one.task, result) for one in found for result in one.results if result.errors]
+    failed = [(task, result) for task, result in failed if result.system in asked]
     if failed:
         task, first = failed[0]
         error = BenchmarkFailedError(

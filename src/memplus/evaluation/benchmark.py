@@ -98,6 +98,8 @@ def run_benchmark(
 ) -> Benchmark:
     """Ask whatever is not answered yet, and write summary.json.
 
+    Systems that were asked the same into the folder before are in it, too, behind these.
+
     Args:
         systems: what is compared; those that cannot be asked such questions are left out, and it
             is said why.
@@ -144,7 +146,7 @@ def run_benchmark(
         for file in files.values():
             file.cut_where("error")
         answered = {name: len(file.lines) for name, file in files.items()}
-        known = _made_before(folder)
+        before = _before(folder, run, able[0].model)
         for group in _groups(able):
             recorders = {one.name: files[one.name] for one in group}
             run_plans(group, plans, task.judge, recorders, report, keep_going=True)
@@ -155,8 +157,10 @@ def run_benchmark(
             leader = _leader(one, able) or one.name
             result = _result(one, task, files[one.name].lines, _ends(files[leader].lines))
         fresh = one.name not in files or len(files[one.name].lines) > answered[one.name]
-        results.append(replace(result, made=made if fresh else known.get(one.name, made)))
-    found = Benchmark(task.name, task.title, task.axis, able[0].model, run, tuple(results))
+        earlier = before.pop(one.name, None)
+        results.append(replace(result, made=made if fresh or earlier is None else earlier.made))
+    everyone = (*results, *before.values())
+    found = Benchmark(task.name, task.title, task.axis, able[0].model, run, everyone)
     write_summary(folder, found.to_dict())
     return found
 
@@ -184,11 +188,13 @@ def unable(system: System, judge: Judge) -> str:
     return ""
 
 
-def _made_before(folder: Path) -> dict[str, Made | None]:
-    """How the figures of each system came about that stand in a folder already."""
+def _before(folder: Path, run: Mapping[str, Any], model: str) -> dict[str, SystemResult]:
+    """What a folder has by system, of the same questions to the same model."""
     with suppress(OSError, ValueError, ConfigError):
-        text = (folder / SUMMARY).read_text(encoding="utf-8")
-        return {one.system: one.made for one in checked(Benchmark, json.loads(text)).results}
+        found = checked(Benchmark, json.loads((folder / SUMMARY).read_text(encoding="utf-8")))
+        same = json.loads(json.dumps([found.run, found.model]))
+        if same == json.loads(json.dumps([run, model])):
+            return {one.system: one for one in found.results}
     return {}
 
 

@@ -97,6 +97,9 @@ def evaluate(
     }
     with alone_in(evaluation.folder):
         answers = RunFile(evaluation.folder / "answers.jsonl", identity)
+        # Whatever order they are named in now: answers follow each other as the file begins.
+        order = list(answers.identity["systems"])
+        systems = sorted(systems, key=lambda one: order.index(one.name))
         run_plans(systems, plans, evaluation.judge, answers, report)
     results = results_of(systems, answers, evaluation.settings.get("text_tokens", 0))
     model = ", ".join(dict.fromkeys(system.model for system in systems))

@@ -48,6 +48,8 @@ class RunFile:
         self.path = path
         self._beside = dict(beside or {})
         self.lines: list[dict[str, Any]] = []
+        self.identity: dict[str, Any] = {}
+        """As it stands in the file, which may name its parts in another order than was given."""
         expected: dict[str, Any] = json.loads(json.dumps({"format": FORMAT, **identity}))
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,6 +58,7 @@ class RunFile:
                 self._read(known, expected)
             else:
                 path.write_text(json.dumps(expected, ensure_ascii=False) + "\n", encoding="utf-8")
+                self.identity = expected
         except OSError as error:
             raise storage_error(path, error) from error
 
@@ -72,7 +75,7 @@ class RunFile:
         differs = list(differing_parts(parsed[0], identity))
         if differs:
             raise RunMismatchError(self.path, differs=", ".join(differs))
-        self.lines = parsed[1:]
+        self.identity, self.lines = parsed[0], parsed[1:]
 
     def cut_where(self, field: str) -> None:
         """Take away the first line that has such a field, and all lines behind it.
