@@ -95,7 +95,7 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     ],
 )
 def test_another_file_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
-    with pytest.raises(BenchmarkFileError, match="no file of LongMemEval"):
+    with pytest.raises(BenchmarkFileError, match="not a file of LongMemEval"):
         read_longmemeval(written(tmp_path, record(**changes)))
 
 
@@ -103,5 +103,5 @@ def test_another_file_is_refused(tmp_path: Path, changes: dict[str, Any]) -> Non
 def test_a_file_without_a_question_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "longmemeval_s.json"
     path.write_text(text)
-    with pytest.raises(BenchmarkFileError, match="no file of LongMemEval"):
+    with pytest.raises(BenchmarkFileError, match="not a file of LongMemEval"):
         read_longmemeval(path)

@@ -76,7 +76,8 @@ def storable(text: str) -> bool:
     """Whether a text can be a field of a call: there, and without the signs of the grammar."""
     bare = text.strip()
     whole = bare and ">" not in (bare[0], bare[-1])
-    return bool(whole) and not any(sign in bare for sign in _BREAKS)
+    # Behind a field stand signs of the grammar, with which its end must not become another one.
+    return bool(whole) and not any(sign in f"{bare}>" for sign in _BREAKS)
 
 
 def read_call(queries: Sequence[Query]) -> str:
