@@ -144,8 +144,10 @@ def forget_rows(memory: MemoryContents, writes: Iterable[int], *, tail: bool) ->
         memory.tail = []
     if memory.tail:
         left.add(memory.tail_source)
-    elif memory.tail_source not in left:  # of what is forgotten nothing stays, not even the name
-        memory.tail_text, memory.tail_source = "", ""
+    else:
+        memory.tail_text = ""
+        if tail or memory.tail_source not in left:  # of what is forgotten not even the name stays
+            memory.tail_source = ""
     memory.source_tokens = {s: n for s, n in memory.source_tokens.items() if s in left}
     memory.derived.clear()
     memory.version += 1
