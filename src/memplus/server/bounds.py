@@ -22,7 +22,7 @@ from memplus.server.recent import RecentRequest
 if TYPE_CHECKING:
     from memplus.server.services import Services
 
-__all__ = ["CODE", "LIMITS", "PRINCIPAL", "ROUTE", "BoundsMiddleware", "request_id"]
+__all__ = ["CODE", "LIMITS", "PRINCIPAL", "ROUTE", "BoundsMiddleware", "announced", "request_id"]
 
 _LOG = logging.getLogger("memplus.server.requests")
 _FAILURES = logging.getLogger("memplus.server")
@@ -121,8 +121,7 @@ class _Bounded:
         self._begun = time.perf_counter()
         headers = dict(scope["headers"])
         self.id = request_id(headers.get(b"x-request-id", b""))
-        length = headers.get(b"content-length", b"0")
-        self.announced = int(length) if length.isdigit() else 0
+        self.announced = announced(headers.get(b"content-length", b"").decode("latin-1"))
         self.heard = True
         """Whether its body is read: nobody waits for that of a request without a known key."""
         self._got = 0
@@ -186,6 +185,11 @@ class _Bounded:
 async def _tell(fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
     scope[CODE] = fault.code
     await JSONResponse(fault.body, fault.status, headers=fault.headers)(scope, receive, send)
+
+
+def announced(length: str) -> int:
+    """Bytes of a body, as far as its client says; 0: it does not."""
+    return int(length) if length.isascii() and length.isdigit() else 0
 
 
 def request_id(given: bytes) -> str:

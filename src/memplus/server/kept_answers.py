@@ -14,7 +14,7 @@ from typing import Any
 from memplus.server.database import ServerDatabase
 from memplus.server.faults import RequestFault
 from memplus.server.kept_bytes import keep_newest
-from memplus.server.kept_conversations import owner_of
+from memplus.server.kept_conversations import owner_of, sees
 from memplus.server.principals import Principal
 
 __all__ = ["SCHEMA", "KeptAnswers", "KeptResponse", "Repeat"]
@@ -90,7 +90,7 @@ class KeptAnswers:
         )
         if row is None:
             return None
-        if not _sees(who, row):
+        if not sees(who, row):
             return None
         said, body = json.loads(row["said"]), json.loads(row["body"])
         return KeptResponse(row["id"], row["memory"], row["previous"], said, body)
@@ -112,7 +112,7 @@ class KeptAnswers:
             "AND item != '' AND item IN (SELECT value FROM json_each(?))",
             (who.tenant, json.dumps(ids)),
         )
-        items = [json.loads(row["body"])["output"][0] for row in rows if _sees(who, row)]
+        items = [json.loads(row["body"])["output"][0] for row in rows if sees(who, row)]
         return {one["id"]: one for one in items}
 
     def chain(self, who: Principal, last: KeptResponse) -> list[KeptResponse]:
@@ -218,7 +218,3 @@ class KeptAnswers:
         """Let go of what is older."""
         for table in ("responses", "repeats"):
             run.execute(f"DELETE FROM {table} WHERE created < ?", (before,))
-
-
-def _sees(who: Principal, row: sqlite3.Row) -> bool:
-    return who.sees(row["memory"]) if row["memory"] else bool(row["key"] == who.key)

@@ -18,7 +18,7 @@ from memplus.server.database import ServerDatabase
 from memplus.server.kept_bytes import kept_bytes
 from memplus.server.principals import Principal
 
-__all__ = ["MADE", "SCHEMA", "KeptConversation", "KeptConversations", "owner_of"]
+__all__ = ["MADE", "SCHEMA", "KeptConversation", "KeptConversations", "owner_of", "sees"]
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS conversations (
@@ -87,7 +87,7 @@ class KeptConversations:
             "WHERE tenant = ? AND owner = ? AND id = ?",
             (who.tenant, owner_of(who, id), id),
         )
-        if row is None or not _sees(who, row):
+        if row is None or not sees(who, row):
             return None
         metadata = json.loads(row["metadata"])
         return KeptConversation(row["id"], row["memory"], metadata, row["created"])
@@ -217,7 +217,7 @@ class KeptConversations:
             "AND items.id IN (SELECT value FROM json_each(?))",
             (who.tenant, who.key, json.dumps(ids)),
         )
-        return {row["id"]: json.loads(row["body"]) for row in rows if _sees(who, row)}
+        return {row["id"]: json.loads(row["body"]) for row in rows if sees(who, row)}
 
     def links(self, who: Principal, id: str) -> dict[str, bytes]:
         """What the turns of items are called, by the items' ids; empty: not settled yet."""
@@ -296,7 +296,8 @@ def owner_of(who: Principal, id: str) -> str:
     return "" if id.startswith(MADE) else who.key
 
 
-def _sees(who: Principal, row: sqlite3.Row) -> bool:
+def sees(who: Principal, row: sqlite3.Row) -> bool:
+    """Whether what is kept is of a memory that one may see or, without one, of the own key."""
     return who.sees(row["memory"]) if row["memory"] else bool(row["key"] == who.key)
 
 

@@ -120,11 +120,9 @@ def _bound(memory: StoredMemory, most: int) -> None:
 def _require_within(memory: StoredMemory, model: MPlus, most: int) -> None:
     """Refuse a memory that is larger than any may be; raises ``BudgetError``."""
     if most:
-        own, memory.max_bytes = memory.max_bytes, most
-        try:
-            memory.check_budget(0, model.core.row_bytes(memory.rows))
-        finally:
-            memory.max_bytes = own
+        bounded = memory.fork()  # the memory keeps its own limit
+        bounded.max_bytes = most
+        bounded.check_budget(0, model.core.row_bytes(memory.rows))
 
 
 class Vault:

@@ -12,6 +12,7 @@ from memplus.systems.memllm.grammar import (
     read_call,
     spaced_dashes,
     storable,
+    writable,
     write_call,
     write_prompt,
 )
@@ -50,7 +51,10 @@ FIELDS = (
 )
 
 
-@given(st.lists(st.builds(Triple, FIELDS, FIELDS, FIELDS), max_size=4, unique=True))
+TRIPLES = st.builds(Triple, FIELDS, FIELDS, FIELDS).filter(writable)
+
+
+@given(st.lists(TRIPLES, max_size=4, unique=True))
 def test_what_is_written_can_be_read_back(triples: list[Triple]) -> None:
     assert parse_write("({" + write_call(triples) + "})") == triples
 
@@ -84,3 +88,12 @@ def test_a_field_that_breaks_the_grammar_cannot_be_stored() -> None:
     assert storable("Grey Sail")
     for text in ("", "  ", "a;b", "a>>b", "a-->b", "({", "x})", "a>"):
         assert not storable(text)
+
+
+def test_no_arrow_comes_about_between_two_fields() -> None:
+    for triple in (Triple("0", "--", "0"), Triple("Ada --", "born in", "Brell")):
+        assert all(map(storable, triple))
+        assert not writable(triple)
+    last = Triple("Ada", "said", "no --")
+    assert writable(last)
+    assert parse_write("({" + write_call([last]) + "})") == [last]

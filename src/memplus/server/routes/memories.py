@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from memplus.errors.base import storage_errors
 from memplus.server.actions import memories as actions
 from memplus.server.asking import Served, Who
+from memplus.server.bounds import announced
 from memplus.server.receiving import received, require_space
 from memplus.server.wire.memories import (
     Deleted,
@@ -54,7 +55,9 @@ async def import_one(
     services.require_ready()
     await services.vault.check_import(who, id)
     folder = services.database.path.parent
-    await asyncio.to_thread(require_space, folder, _announced(request))
+    await asyncio.to_thread(
+        require_space, folder, announced(request.headers.get("content-length", ""))
+    )
     async with received(request.stream(), folder) as path:
         await services.vault.import_memory(who, id, path)
     return actions.summary(await services.vault.look(who, id))
@@ -127,9 +130,3 @@ def _folder() -> Path:
     """A new folder for a file that is sent."""
     with storage_errors(tempfile.gettempdir()):
         return Path(tempfile.mkdtemp(prefix="memplus-"))
-
-
-def _announced(request: Request) -> int:
-    """Bytes of the body, as far as the client says."""
-    length = request.headers.get("content-length", "")
-    return int(length) if length.isdecimal() else 0

@@ -22,7 +22,7 @@ from memplus.systems.memllm.grammar import (
     START,
     parse_write,
     spaced_dashes,
-    storable,
+    writable,
     write_prompt,
 )
 from memplus.systems.memllm.late_stopping import Divisor, LateStopping
@@ -160,7 +160,7 @@ class Generator:
             yield Decoding(text, limit, ends=ends, choose=_until_settled(late, limit))
             generated, whole = self.core.decode(late.kept), bool(late.marks)
         parses = whole and generated.strip().startswith(START) and ARROW in generated
-        kept = [one for one in parse_write(generated) if all(map(storable, one))]
+        kept = [one for one in parse_write(generated) if writable(one)]
         return Writing(tuple(kept) if parses else (), generated, parses)
 
 

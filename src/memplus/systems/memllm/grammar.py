@@ -25,6 +25,7 @@ __all__ = [
     "read_call",
     "spaced_dashes",
     "storable",
+    "writable",
     "write_call",
     "write_prompt",
 ]
@@ -76,8 +77,14 @@ def storable(text: str) -> bool:
     """Whether a text can be a field of a call: there, and without the signs of the grammar."""
     bare = text.strip()
     whole = bare and ">" not in (bare[0], bare[-1])
-    # Behind a field stand signs of the grammar, with which its end must not become another one.
-    return bool(whole) and not any(sign in f"{bare}>" for sign in _BREAKS)
+    return bool(whole) and not any(sign in bare for sign in _BREAKS)
+
+
+def writable(triple: Triple) -> bool:
+    """Whether a write call can hold a triple: its fields can be ones, and no arrow comes about
+    where the first two meet what stands behind them."""
+    met = (f"{one.strip()}{_BETWEEN}" for one in (triple.subject, triple.relation))
+    return all(map(storable, triple)) and not any(ARROW in one for one in met)
 
 
 def read_call(queries: Sequence[Query]) -> str:

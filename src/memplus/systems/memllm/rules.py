@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from memplus.systems.memllm.grammar import storable
+from memplus.systems.memllm.grammar import writable
 from memplus.systems.triples.rows import Triple
 
 __all__ = ["extracted"]
@@ -30,4 +30,4 @@ def extracted(sentence: str) -> list[Triple]:
     if found is None:
         return []
     triple = Triple(found["s"], found["a"], found["v"])
-    return [triple] if all(map(storable, triple)) else []
+    return [triple] if writable(triple) else []

@@ -21,7 +21,7 @@ from memplus.data.openings import Opening, Said, read_openings
 from memplus.data.sentences import split_sentences
 from memplus.data.spoken_facts import SpokenFact, SpokenFacts
 from memplus.systems.memllm.annotated import Document, Mention, Relation
-from memplus.systems.memllm.grammar import spaced_dashes, storable
+from memplus.systems.memllm.grammar import spaced_dashes, writable
 from memplus.systems.triples.rows import Triple
 
 __all__ = ["DocumentSources", "Told", "annotated", "moves_of"]
@@ -60,7 +60,7 @@ def annotated(sentences: Sequence[Told]) -> Document:
     relations: dict[tuple[int, str, int], list[int]] = {}
     for index, one in enumerate(sentences):
         for triple in one.triples:
-            if all(storable(part) for part in triple):
+            if writable(triple):
                 head, tail = (names.setdefault(n, len(names)) for n in (triple[0], triple[2]))
                 relations.setdefault((head, triple.relation, tail), []).append(index)
     text = " ".join(texts)

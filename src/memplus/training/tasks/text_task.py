@@ -157,7 +157,7 @@ class WritingTask(TextTask):
         require(self.gradient_writes >= 0, "gradient_writes", self.gradient_writes, "below 0")
 
     def check(self, memory: MemoryConfig) -> None:
-        """Refuse chunks that are shorter than the rows that a write makes of them; see above."""
+        """Refuse what the base does, and chunks shorter than the rows that a write makes."""
         super().check(memory)
         least = memory.tokens_per_write
         low = self.chunk_tokens.lowest if self.chunk_tokens else memory.chunk_tokens
