@@ -338,6 +338,7 @@ def test_confidence_and_evidence_are_measured_where_promised(system: System) -> 
     for one in sure:
         assert one.confidence is not None
         assert 0 < one.confidence <= 1
+        assert one.evidence is not None
         shares = [found.share for found in one.evidence]
         assert shares == sorted(shares, reverse=True)
         assert all(found.source == "text" for found in one.evidence)

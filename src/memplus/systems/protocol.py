@@ -112,8 +112,9 @@ class Reply:
     """All that was generated, before it was cut to an answer."""
     confidence: float | None = None
     """0 to 1; None where it was not measured."""
-    evidence: tuple[Evidence, ...] = ()
-    """Most share first; empty where it was not measured."""
+    evidence: tuple[Evidence, ...] | None = None
+    """Most share first; empty where the reply stands on nothing written, None where it was not
+    measured."""
     remark: str = ""
     """What should be known of it, such as what did not fit into the prompt; else empty."""
 

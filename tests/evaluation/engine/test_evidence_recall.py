@@ -30,6 +30,10 @@ def test_places_are_not_compared_where_tokens_are_counted_otherwise() -> None:
     assert evidence_recall(reply(("tuesday", 0, 5)), WANTED, exact_places=False) == {SOURCES: 0.5}
 
 
-def test_nothing_is_said_where_no_evidence_is_named_or_wanted() -> None:
-    assert evidence_recall(reply(), WANTED, exact_places=True) == {}
+def test_a_reply_that_stands_on_nothing_written_has_found_nothing() -> None:
+    assert evidence_recall(reply(), WANTED, exact_places=True) == {SOURCES: 0.0, PLACES: 0.0}
+
+
+def test_nothing_is_said_where_no_evidence_is_measured_or_wanted() -> None:
+    assert evidence_recall(Reply("x", False), WANTED, exact_places=True) == {}
     assert evidence_recall(reply(("monday", 0, 9)), [], exact_places=True) == {}

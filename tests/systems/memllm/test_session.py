@@ -138,6 +138,14 @@ def test_options_are_scored_behind_what_was_found() -> None:
     assert red > blue
     before = told(BLUE).score([prompt], [[" red", " blue"]])[0]
     assert before[0][0] < before[1][0]
+    # A blank stands before an answer in training, behind what is found as where nothing is.
+    assert session.score([prompt], [["red", "blue"]])[0] == [(red, 4), (blue, 5)]
+    assert session.score([ChatPrompt(prompt.user, "r")], [["ed"]])[0][0][1] == 2
+    nothing, off = SYSTEM.open(0), MemLLMSystem(SHARED, replace(OPTIONS, memory="off")).open(0)
+    for one in (nothing, off):
+        assert one.score([prompt], [["red"]]) == one.score([prompt], [[" red"]])
+    raw = session.score(["Question: What is the gate?\nAnswer:"], [[" red"]])
+    assert raw[0][0][0] == pytest.approx(red)
     with pytest.raises(EmptyTextError):
         session.score([ChatPrompt(" ")], [["x"]])
 

@@ -25,10 +25,11 @@ def evidence_recall(
             then, while sources have names.
 
     Returns:
-        ``SOURCES`` and, where they can be compared, ``PLACES``; empty where the system names no
-        evidence or the benchmark no places.
+        ``SOURCES`` and, where they can be compared, ``PLACES``: 0.0 where the reply stands on
+        nothing written. Empty where the system measures no evidence or the benchmark names no
+        places.
     """
-    if not wanted or not reply.evidence:
+    if not wanted or reply.evidence is None:
         return {}
     sources = {one.source for one in wanted}
     named = {one.source for one in reply.evidence}

@@ -327,7 +327,7 @@ def _choosing(reply: Reply, question: Question) -> Reply:
 
 def _cited(reply: Reply, told: Told) -> Iterator[tuple[str, bool]]:
     """Whether the first piece of evidence holds some of what states the value, where it says so."""
-    if reply.confidence is not None:
+    if reply.confidence is not None and reply.evidence is not None:
         start, end = told.stated
         best = reply.evidence[:1]
         yield (

@@ -53,8 +53,10 @@ class HMTDecoding:
             self.hidden = self._segments.run_next(tokens, self._visible, self._past)
 
     @property
-    def shares(self) -> Sequence[Sequence[Share]]:
-        """See ``Decoding.shares``: the weights of the retrieved vectors; none without retrieval."""
+    def shares(self) -> Sequence[Sequence[Share]] | None:
+        """See ``Decoding.shares``: the weights of the retrieved vectors; None without retrieval."""
+        if self._segments.options.retrieval == "off":
+            return None
         if self._weights is None:
             return [[] for _ in self.hidden]
         spans = list(zip(self._bounds, self._bounds[1:], strict=False))

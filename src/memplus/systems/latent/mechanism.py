@@ -85,9 +85,9 @@ class Decoding(Protocol):
         ...
 
     @property
-    def shares(self) -> Sequence[Sequence[Share]]:
+    def shares(self) -> Sequence[Sequence[Share]] | None:
         """For each row, what its last token as it was read and those put behind it since stood on,
-        most first; empty where the mechanism keeps no account of it. What is said is predicted
+        most first; None where the mechanism keeps no account of it. What is said is predicted
         from these."""
         ...
 

@@ -80,8 +80,10 @@ class Said:
         self._noted = len(self.ids)
 
     @property
-    def shares(self) -> list[Share]:
-        """What all of it stood on; parts named twice are added up."""
+    def shares(self) -> list[Share] | None:
+        """What all of it stood on; parts named twice are added up. None where nobody counted."""
+        if not self._stood_on:
+            return None
         whole = sum(tokens for tokens, _ in self._stood_on)
         found: dict[tuple[int, int], float] = {}
         for tokens, shares in self._stood_on:
@@ -179,8 +181,7 @@ class Reading:
             width += 1
             full = width > self.mechanism.longest
             noted = [*ended, *(open_rows if full else [])]
-            if noted:
-                shares = decoding.shares
+            if noted and (shares := decoding.shares) is not None:
                 for index in noted:
                     rows[index].note(shares[index])
             if not open_rows:

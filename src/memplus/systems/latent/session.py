@@ -138,7 +138,8 @@ class LatentSession:
     def _reply(self, said: Said) -> Reply:
         generated = self._text(said.ids)
         text = self.system.shared.mplus.asker.until_stop(generated)
-        evidence = self.sources.evidence(said.shares)
+        shares = said.shares
+        evidence = None if shares is None else self.sources.evidence(shares)
         return Reply(text, self.system.declines(text), generated, evidence=evidence)
 
     def score(

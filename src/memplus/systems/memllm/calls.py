@@ -37,10 +37,12 @@ from memplus.systems.triples.decoding import (
 from memplus.systems.triples.rows import Triple
 from memplus.systems.triples.side_by_side import Job, Outcome, side_by_side
 
-__all__ = ["CALL_TOKENS", "Generator", "Reading", "Writing", "question_prompt"]
+__all__ = ["BEFORE_ANSWER", "CALL_TOKENS", "Generator", "Reading", "Writing", "question_prompt"]
 
 CALL_TOKENS = 128
 """Most tokens of a call (2404.11672, appendix A)."""
+BEFORE_ANSWER = " "
+"""Between a question, or what a call behind it found, and the answer."""
 
 
 def question_prompt(question: str) -> str:

@@ -11,7 +11,7 @@ from memplus.errors import EmptyTextError
 from memplus.memory.checks import Count, Items, Text, require
 from memplus.mplus.arguments import check_count
 from memplus.mplus.streaming import until_stop
-from memplus.systems.memllm.calls import Reading, Writing, question_prompt
+from memplus.systems.memllm.calls import BEFORE_ANSWER, Reading, Writing, question_prompt
 from memplus.systems.memllm.grammar import START, Query, write_prompt
 from memplus.systems.memllm.reading import ReadLoop
 from memplus.systems.memllm.tools import TEXT_TOKENS, Tools
@@ -19,7 +19,13 @@ from memplus.systems.protocol import ChatPrompt, Reply
 from memplus.systems.shared import SharedSystem
 from memplus.systems.triples.decoding import Continuation
 from memplus.systems.triples.rows import Row
-from memplus.systems.triples.session import ToldState, TripleSession, TripleState, WaitingState
+from memplus.systems.triples.session import (
+    ToldState,
+    TripleSession,
+    TripleState,
+    WaitingState,
+    behind,
+)
 from memplus.systems.triples.side_by_side import Outcome
 from memplus.systems.triples.table import TripleTable
 
@@ -166,15 +172,17 @@ class MemLLMSession(TripleSession[Tools, _State]):
         return self.tools.look_up(self._with_what_waits(), queries)
 
     def _prompted(self, prompt: str | ChatPrompt) -> tuple[Continuation, str]:
-        if isinstance(prompt, str):
-            given, start = prompt, ""
-        else:
-            given, start = question_prompt(prompt.user), prompt.answer_start
+        given = question_prompt(prompt.user) if isinstance(prompt, ChatPrompt) else prompt
         if not given:
             return self.tools.reader.begun([]), ""
         loop = self._loop(given, len(self.tools.core.encode(START)), ())
         if self.tools.options.memory == "on":
             loop.read_once()
+        if isinstance(prompt, str):
+            return self.tools.reader.begun(loop.context), ""  # options bring what is before them
+        if not prompt.answer_start:
+            return self.tools.reader.begun(loop.context), BEFORE_ANSWER
+        start = behind(BEFORE_ANSWER, prompt.answer_start)
         return self.tools.reader.begun([*loop.context, start]), ""
 
     # Copies -------------------------------------------------------------------------------------
