@@ -55,7 +55,9 @@ def test_evidence_is_of_the_segments_that_are_kept() -> None:
     assert 0 < len(found) <= kept
     assert {source for source, _ in found} == {"two"}
     assert sum(one.share for one in reply.evidence) <= 1.0 + 1e-5
-    assert written(opened(retrieval="off"), TEXT).ask(["Who?"], max_new_tokens=2)[0].evidence is None
+    assert (
+        written(opened(retrieval="off"), TEXT).ask(["Who?"], max_new_tokens=2)[0].evidence is None
+    )
 
 
 def test_a_long_answer_goes_on_behind_a_copy_of_the_state() -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -12,7 +11,6 @@ from torch import Tensor
 
 from memplus.mplus.adapter_folder import load_adapter
 from memplus.mplus.core import Core
-from memplus.systems.protocol import Evidence
 from memplus.systems.ret_llm.controller import Controller, Written
 from memplus.systems.ret_llm.grammar import Query, query_text, result_text
 from memplus.systems.ret_llm.lookups import Found
@@ -120,9 +118,8 @@ def test_without_weights_worked_examples_stand_before_the_prompt() -> None:
     told = ["The gate is red.", "Ada Moss is employed by Larkspur, and nobody else is."]
     assert [one.error for one in plain.write(told)] == [None, None]
     again = plain.ask("What is red?", lambda _: NOTHING, 5)
-    assert replace(again, evidence=()) == replace(first, evidence=())
-    assert isinstance(first.evidence, tuple)
-    assert not any(isinstance(one, Evidence) for one in first.evidence)
+    assert again == first
+    assert first.evidence is None
 
 
 @pytest.mark.parametrize(

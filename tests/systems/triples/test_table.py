@@ -175,6 +175,34 @@ def test_whoever_writes_last_of_several_forks_keeps_the_database() -> None:
     assert first._database is own
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_block_that_fails_takes_back_all_its_changes_and_no_copy_is_made_for_it(
+    shared: bool,
+) -> None:
+    made = table(("a", [ADA]))
+    fork = made.fork() if shared else None
+    kept = made._database
+    with made.all_or_nothing():
+        made.add([BO], "b")
+    assert (made._database is kept) == (fork is None)
+    before, kept = made.rows(), made._database
+    bytes_before, texts = made.nbytes, made.texts("entity").texts
+    with pytest.raises(KeyboardInterrupt), made.all_or_nothing():
+        made.add([BRELL], "c", update="replace")
+        made.forget("a")
+        assert stored(made) == [BO, BRELL]
+        raise KeyboardInterrupt
+    assert (made.rows(), made.writes, made._database) == (before, 2, kept)
+    assert (made.nbytes, made.texts("entity").texts) == (bytes_before, texts)
+    assert made.add([BRELL], "c")
+    if fork is not None:
+        assert (stored(fork), fork.writes) == ([ADA], 1)
+        with pytest.raises(KeyboardInterrupt), fork.all_or_nothing():
+            fork.forget("a")
+            raise KeyboardInterrupt
+        assert stored(fork) == [ADA]
+
+
 def test_a_failed_vector_leaves_the_table_as_it_was() -> None:
     made = table(("a", [ADA]))
 

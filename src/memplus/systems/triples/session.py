@@ -7,7 +7,7 @@ its source. A session on it says what a sentence becomes and how a question is a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
@@ -115,20 +115,24 @@ class TripleSession(ABC, Generic[Tools, State]):
             PositionsError: a sentence is too long for the model.
         """
         pieces = pieces_of(text, source)
-        told = self.fork()
-        self._become(told, told._read_on(pieces, source))
+        self._go_on(lambda told: told._read_on(pieces, source))
 
     def flush(self) -> None:
         """Read what waits, as if it had ended; see ``write``."""
-        told = self.fork()
-        self._become(told, told._read_rest())
+        self._go_on(type(self)._read_rest)
 
-    def _become(self, told: Self, errors: Sequence[Exception]) -> None:
-        """Go on as a fork that was told more.
+    def _go_on(self, read: Callable[[Self], list[Exception]]) -> None:
+        """Read more, all of it or nothing.
+
+        Args:
+            read: with a session that has this one's table; gives the errors of sentences.
 
         Raises:
-            Exception: the first of the errors of its sentences.
+            Exception: the first of these errors.
         """
+        told = self._beside()
+        with self.table.all_or_nothing():
+            errors = read(told)
         self.__dict__.update(told.__dict__)
         if errors:
             raise errors[0]
@@ -270,9 +274,14 @@ class TripleSession(ABC, Generic[Tools, State]):
 
     def fork(self) -> Self:
         """See ``Session.fork``; nothing is copied until one of the two is written to."""
+        other = self._beside()
+        other.table = self.table.fork()
+        return other
+
+    def _beside(self) -> Self:
+        """The same session with the same table, and all else its own."""
         other = copy(self)  # whatever a system's own session keeps beside these never changes
-        other.table, other._waiting = self.table.fork(), self._waiting.copy()
-        other._places, other._told = dict(self._places), None
+        other._waiting, other._places, other._told = self._waiting.copy(), dict(self._places), None
         return other
 
     def save(self, path: Path) -> None:

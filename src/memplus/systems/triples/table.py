@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 from weakref import WeakSet
@@ -80,7 +81,8 @@ class _Database:
     """One database in memory, and the tables that share it until one of them writes."""
 
     def __init__(self) -> None:
-        self.connection = sqlite3.connect(":memory:", check_same_thread=False)
+        # Transactions begin and end where ``all_or_nothing`` says so, and nowhere else.
+        self.connection = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
         self.connection.execute("PRAGMA foreign_keys = ON")
         self.users: WeakSet[TripleTable] = WeakSet()
         self.texts: dict[Column, Texts] = {}
@@ -141,9 +143,8 @@ class TripleTable:
         entities = [text for one in said for text in (one.subject, one.object)]
         relations = [one.relation for one in said]
         new = self._vectors("entities", entities), self._vectors("relations", relations)
-        self._own()
-        self.writes += 1
-        with self._database.connection as connection:
+        with self._changing() as connection:
+            self.writes += 1
             for kind, vectors in zip(("entities", "relations"), new, strict=True):
                 insert = f"INSERT INTO {kind} (text, vector) VALUES (?, ?)"
                 connection.executemany(insert, vectors)
@@ -152,8 +153,34 @@ class TripleTable:
             self._remember(ids, origin)
             if update == "replace":
                 self._replace(ids)
-        self._database.changed()
         return ids
+
+    @contextmanager
+    def all_or_nothing(self) -> Iterator[None]:
+        """Whatever ends the block by an error takes back all that was changed in it.
+
+        No other table may come to share this one's database meanwhile.
+        """
+        database, writes = self._database, self.writes
+        database.connection.execute("SAVEPOINT begun")
+        try:
+            yield
+        except BaseException:
+            database.connection.execute("ROLLBACK TO begun")
+            database.changed()
+            self.writes = writes
+            self._use(database)
+            raise
+        finally:
+            database.connection.execute("RELEASE begun")
+
+    @contextmanager
+    def _changing(self) -> Iterator[sqlite3.Connection]:
+        """The database, this table's own now, whose changes are made together or not at all."""
+        with self.all_or_nothing():
+            self._own()
+            yield self._database.connection
+            self._database.changed()
 
     def _vectors(self, kind: str, texts: Sequence[str]) -> list[tuple[str, bytes]]:
         """Texts that are not stored yet, each once, with their vectors."""
@@ -192,7 +219,8 @@ class TripleTable:
             "AND id NOT IN (SELECT value FROM json_each(?))",
             (listed, listed),
         )
-        self._drop([one for (one,) in older])
+        if older:
+            self._drop([one for (one,) in older])
 
     def forget(self, source: str) -> int:
         """Take away what only this source said, and the source's name.
@@ -204,14 +232,12 @@ class TripleTable:
         found = self._all("SELECT id FROM sources WHERE name = ?", (as_bytes(source),))
         if not found:
             return 0
-        self._own()
-        with self._database.connection as connection:
+        with self._changing() as connection:
             connection.execute("DELETE FROM origins WHERE source = ?", found[0])
             unsaid = self._all(
                 "SELECT id FROM triples WHERE id NOT IN (SELECT triple FROM origins)"
             )
             self._drop([one for (one,) in unsaid])
-        self._database.changed()
         return before - len(self)
 
     def _drop(self, ids: Sequence[int]) -> None:
@@ -309,10 +335,14 @@ class TripleTable:
         shared = self._database
         if len(shared.users) == 1:
             return
-        self._database = _Database()
-        shared.connection.backup(self._database.connection)
-        shared.users.discard(self)
-        self._database.users.add(self)
+        own = _Database()
+        shared.connection.backup(own.connection)
+        self._use(own)
+
+    def _use(self, database: _Database) -> None:
+        self._database.users.discard(self)
+        database.users.add(self)
+        self._database = database
 
     @property
     def nbytes(self) -> int:
