@@ -54,6 +54,8 @@ def page(found: Sequence[Benchmark]) -> str:
         "One figure of each benchmark, over all of its questions whatever their kind and length; "
         "shares in %, 95% intervals; of perplexity less is better.",
         f"Questions: {asked}; a system that keeps nothing is asked each only once.",
+        "Trained systems did not all learn from as many questions: `record.json` beside their "
+        "weights has the numbers.",
         "",
         *table_lines(overview_rows(found)),
         "",
