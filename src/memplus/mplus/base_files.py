@@ -111,8 +111,11 @@ def _parts(base: Base, files: Sequence[Path]) -> list[_Part]:
         else:
             whole.append(part)
     if len(whole) > 1 or (whole and numbered):
-        names = ", ".join(str(one.path) for one in whole)
-        raise UsageError(f"{base.name} is made from one file; several were given: {names}.")
+        named = ", ".join(str(one.path) for one in [*whole, *numbered.values()])
+        parts = f" or from {base.packages.parts} parts of it" if base.packages.parts > 1 else ""
+        raise UsageError(
+            f"{base.name} is made from one whole file{parts}, not from several of these: {named}."
+        )
     missing = [one for one in range(1, base.packages.parts + 1) if one not in numbered]
     if not whole and missing:
         raise BasePartsError(base.name, parts=base.packages.parts, missing=missing)

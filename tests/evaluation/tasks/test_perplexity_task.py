@@ -60,7 +60,7 @@ def test_windows_that_reach_beyond_the_next_length_are_refused() -> None:
 def test_a_book_that_ends_before_its_last_window_is_passed_over() -> None:
     short = " ".join(f"{one}." for one in BOOK.split(".")[:36])
     long = " ".join(["word"] * 700)
-    with pytest.raises(ConfigError, match="so many texts of 860 tokens are not there, 0 are"):
+    with pytest.raises(ConfigError, match="at least 860 tokens, and 0 of those given are so"):
         TASK.plans(inputs(f"{short} So {long}."))
 
 

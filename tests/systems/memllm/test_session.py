@@ -11,11 +11,12 @@ from tests.systems.triples.test_session import interrupted_in_pass, saved
 from memplus.errors import ConfigError, CorruptMemoryError, EmptyTextError, PositionsError
 from memplus.memory.tensor_file import opened, write_tensors
 from memplus.systems.memllm.calls import Generator, question_prompt
+from memplus.systems.memllm.reading import Read, ReadLoop
 from memplus.systems.memllm.session import CallReply, MemLLMSession
 from memplus.systems.memllm.system import MemLLMSystem
 from memplus.systems.memllm.tools import MemLLMOptions
 from memplus.systems.protocol import ChatPrompt
-from memplus.systems.triples.rows import Triple
+from memplus.systems.triples.rows import Row, Triple
 
 OPTIONS = MemLLMOptions(weights=str(tiny_weights()), context_sentences=0)
 SYSTEM = MemLLMSystem(SHARED, OPTIONS)
@@ -54,6 +55,26 @@ def test_an_answer_shows_where_its_triples_were_said() -> None:
     (evidence,) = asked(session, "What is red?").evidence
     assert (evidence.source, evidence.text, evidence.share) == ("s1", "gate>>is>>red", 1.0)
     assert (evidence.start, evidence.end) == (0, len(RED.strip()))
+
+
+def test_the_evidence_is_what_all_reads_spliced_in_the_last_one_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    session = told(RED, NAP)
+    red, nap = session.table.rows()
+
+    def run(loop: ReadLoop[Row]) -> str:
+        for row in (red, nap):
+            loop.reads.append(Read("", {row.triple.object: row}))
+        return loop.said
+
+    monkeypatch.setattr(ReadLoop, "run", run)
+    reply = asked(session, "What?")
+    assert [one.text for one in reply.evidence or ()] == [
+        ">>".join(row.triple) for row in (nap, red)
+    ]
+    assert [one.share for one in reply.evidence or ()] == [0.5, 0.5]
+    assert reply.found == (nap.triple.object,)
 
 
 def test_a_new_object_takes_the_older_away_or_stands_behind_it() -> None:

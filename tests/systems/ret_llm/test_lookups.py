@@ -12,6 +12,7 @@ from tests.systems.golden import golden_folder
 from torch import Tensor
 from torch.nn import functional
 
+from memplus.errors import UsageError
 from memplus.systems.ret_llm.grammar import Query
 from memplus.systems.ret_llm.lookups import LookUp, in_order
 from memplus.systems.triples.rows import Triple
@@ -71,6 +72,12 @@ def test_every_row_is_found_by_all_six_kinds_of_query_made_from_it(kind: Sequenc
         assert row in [one.triple for one in found.rows]
         for other in found.rows:
             assert asked(other.triple, kind) == asked(row, kind)
+
+
+@pytest.mark.parametrize("kind", [(False, False, False), (True, True, True)])
+def test_a_query_for_everything_or_for_nothing_is_refused(kind: Sequence[bool]) -> None:
+    with pytest.raises(UsageError, match="one or two of its fields"):
+        LookUp()(filled(ROWS), asked(ROWS[0], kind))
 
 
 def test_the_order_of_writing_does_not_change_which_rows_are_found() -> None:

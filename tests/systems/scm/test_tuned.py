@@ -57,7 +57,7 @@ def test_without_a_controller_the_tuned_one_is_still_asked_question_one(tmp_path
 def test_the_tuned_controller_that_comes_along_is_refused_by_another_model() -> None:
     system = small(controller="tuned")
     with pytest.raises(SystemWeightsError, match="do not fit the model"):
-        told(system).ask(["Who slept?"], max_new_tokens=2)
+        system.open(0)
 
 
 def test_by_default_the_tuned_controller_answers_where_it_comes_along(tmp_path: Path) -> None:

@@ -96,7 +96,10 @@ class PerplexityTask(BenchTask):
                 plans.append(plan)
                 inputs.digests[f"prose/{len(plans)}"] = texts.sha256
         if len(plans) < self.seeds:
-            reason = f"so many texts of {need} tokens are not there, {len(plans)} are"
+            reason = (
+                f"each takes a text of at least {need} tokens, and {len(plans)} of those given are "
+                "so long; give longer books, or more of them, with `--texts`"
+            )
             raise ConfigError("seeds", value=self.seeds, reason=reason)
         return plans
 

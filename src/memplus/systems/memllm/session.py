@@ -128,15 +128,15 @@ class MemLLMSession(TripleSession[Tools, _State]):
         loop = self._loop(question_prompt(question), longest, stops)
         loop.run()
         text = until_stop(loop.said, stops)
-        results = loop.reads[-1].results if loop.reads else {}
+        spliced = {row.id: row for read in loop.reads for row in read.results.values()}
         return CallReply(
             text,
             self.system.declines(text),
             loop.said,
-            evidence=self._evidence([*results.values()]),
+            evidence=self._evidence([*spliced.values()]),
             calls=loop.calls,
             parsed=loop.parsed,
-            found=tuple(results),
+            found=tuple(loop.reads[-1].results) if loop.reads else (),
         )
 
     def continue_(self, text: str, *, max_new_tokens: int = TEXT_TOKENS) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Literal
 
+from memplus.errors import UsageError
 from memplus.systems.ret_llm.grammar import Query
 from memplus.systems.ret_llm.nearest import Nearest
 from memplus.systems.triples.rows import Column, Row, Texts
@@ -58,7 +59,13 @@ class LookUp:
         Args:
             table: holds them, and gives the vectors of fields that it does not hold.
             query: one or two fields are filled.
+
+        Raises:
+            UsageError: no field of it is, or all three are.
         """
+        filled = sum(field is not None for field in query.fields)
+        if not 0 < filled < len(query.fields):
+            raise UsageError(f"A query fills one or two of its fields, not {filled}.")
         rows = table.exact(*query.fields)
         if rows:
             return Found("exact", (query,), in_order(rows))

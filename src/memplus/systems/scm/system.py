@@ -81,7 +81,12 @@ class SCMSystem(SharedSystem[SCMOptions]):
         return Frame(self, self.answering, self.calibration)
 
     def open(self, seed: int) -> SCMSession:
-        """See ``System.open``; nothing is at random."""
+        """See ``System.open``; nothing is at random.
+
+        Raises:
+            SystemWeightsError: the tuned controller's weights are another model's, or damaged.
+        """
+        _ = self.frame.controller  # before anything is told, not at the first question
         return SCMSession(self.frame)
 
     def load(self, path: Path) -> SCMSession:
