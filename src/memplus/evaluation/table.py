@@ -30,7 +30,7 @@ from memplus.evaluation.probes.perplexity import (
     measure_perplexity,
     require_text,
 )
-from memplus.evaluation.rows import BM25, Lines, Row, markdown, rows_of
+from memplus.evaluation.rows import BM25, Lines, Row, goals_of, markdown, rows_of
 from memplus.systems.protocol import Explains, Follows, Scores, System
 
 __all__ = ["Predicted", "Table", "evaluate_table"]
@@ -109,7 +109,8 @@ def evaluate_table(
         perplexity = _perplexities(scoring, known, predicted, folder, report)
     declined = _declines(bench.systems[0], min_confidence)
     by_words = search_by_words(Bench(streamed, bench.reference), texts, part)
-    rows = rows_of(Lines(alone.lines, told.lines, perplexity, by_words, declined))
+    goals = goals_of(bench.systems[0].model)
+    rows = rows_of(Lines(alone.lines, told.lines, perplexity, by_words, declined, goals))
     titles = {one.name: one.title for one in bench.systems} | ({BM25: "BM25"} if by_words else {})
     table = Table(bench.systems[0].model, rows, titles)
     _write(folder, table, min_confidence)
