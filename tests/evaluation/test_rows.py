@@ -83,7 +83,8 @@ def test_statements_and_corrections_have_goals_of_their_own() -> None:
 
 def test_a_larger_model_is_to_reach_more() -> None:
     told = [*lines("statement", "mplus", 160_000, 8), *lines("SQuAD", "mplus", 0, 7)]
-    rows = by_measure(Lines(ALONE, told, goals=goals_of("qwen-0.5b")))
+    alone = [*ALONE, *lines("statement", "mplus", 0, 9)]
+    rows = by_measure(Lines(alone, told, goals=goals_of("qwen-0.5b")))
     assert rows["statement, after 160,000 tokens: contained"].goal == "at least 85%"
     assert rows["statement, after 160,000 tokens: contained"].reached is False
     # 95% of the text in the prompt is more than the 65% that are asked for in any case.
