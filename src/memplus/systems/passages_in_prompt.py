@@ -169,8 +169,9 @@ class PassageSession:
         for prompt, group in zip(prompts, options, strict=True):
             asked = prompt if isinstance(prompt, str) else prompt.user
             longest = max((len(shared.mplus.encode(one)) for one in group), default=0)
-            ids = self._put(prompt, asked, longest).ids
-            found.append([*log_likelihoods(shared, None, ids, group, alone=self._alone)])
+            put = self._put(prompt, asked, longest)
+            likely = log_likelihoods(shared, None, put.ids, group, alone=self._alone)
+            found.append([one.remarked(put.remark) for one in likely])
         return found
 
     @property

@@ -126,15 +126,24 @@ class Likelihood(tuple[float, int]):
         log_probability: the natural logarithm of the text's probability, summed over its tokens.
         tokens: how many of them were predicted.
         greedy: whether each of these was the most likely one, as if the text had been generated.
+        remark: as that of a reply.
     """
 
     greedy: bool
+    remark: str
 
-    def __new__(cls, log_probability: float, tokens: int, *, greedy: bool) -> Self:
+    def __new__(
+        cls, log_probability: float, tokens: int, *, greedy: bool, remark: str = ""
+    ) -> Self:
         """Put it together."""
         made = super().__new__(cls, (log_probability, tokens))
         made.greedy = greedy
+        made.remark = remark
         return made
+
+    def remarked(self, remark: str) -> Likelihood:
+        """The same with another remark."""
+        return Likelihood(*self, greedy=self.greedy, remark=remark)
 
 
 class Session(Protocol):

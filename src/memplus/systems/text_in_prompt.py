@@ -128,8 +128,10 @@ class TextSession:
         reply = answer_from_prompt(
             system.shared, fitted.ids, longest, alone=self._read(prompt, fitted.before)
         )
-        remark = f"cut {fitted.cut} of {self.tokens} tokens" if fitted.cut else ""
-        return replace(reply, remark=remark)
+        return replace(reply, remark=self._remark(fitted))
+
+    def _remark(self, fitted: _Fitted) -> str:
+        return f"cut {fitted.cut} of {self.tokens} tokens" if fitted.cut else ""
 
     def _fitted(self, prompt: str | ChatPrompt, longest: int) -> _Fitted:
         """The prompt behind as much of the text as fits with ``longest`` more tokens.
@@ -217,7 +219,8 @@ class ScoringTextSession(TextSession):
         alone = self._read(prompt, fitted.before)
         # After an empty prompt the first token is given, whatever stands before it.
         ahead, given = (fitted.ids, []) if prompt == "" else ([], fitted.ids)
-        return [*log_likelihoods(shared, None, given, options, ahead=ahead, alone=alone)]
+        found = log_likelihoods(shared, None, given, options, ahead=ahead, alone=alone)
+        return [one.remarked(self._remark(fitted)) for one in found]
 
 
 class TextSystem(SharedSystem[Options], Generic[Options]):

@@ -16,7 +16,7 @@ from memplus.data.stream import Texts, Told
 from memplus.errors import ConfigError, DamagedRunError
 from memplus.evaluation.engine.bench import Bench
 from memplus.evaluation.engine.evidence_recall import PLACES, SOURCES
-from memplus.evaluation.engine.judging import Judge
+from memplus.evaluation.engine.judging import Judge, Rule
 from memplus.evaluation.engine.plan import Plan, Question, Step
 from memplus.evaluation.engine.run import InMemory, Recorder, judged, run_plans
 from memplus.evaluation.engine.runfile import RunFile
@@ -337,12 +337,15 @@ def test_recall_of_the_evidence_is_recorded_where_it_is_named(bench: Bench) -> N
     assert again.lines[0][SOURCES] == again.lines[0][PLACES] == 0.0
 
 
-def test_what_a_system_remarks_of_an_answer_stands_in_its_line() -> None:
-    question = Question("k", "note", "Where?", ("Rome",))
+@pytest.mark.parametrize("rule", ["contains", "choice"])
+def test_what_a_system_remarks_of_an_answer_stands_in_its_line(rule: Rule) -> None:
+    question = Question("k", "note", "Where?", ("Rome",), options=("Rome", "Oslo"))
     step = Step(("It is in Rome. " * 40,), 600, "text", (question,))
     recorder = InMemory()
-    judge = Judge("contains", max_new_tokens=3)
+    judge = Judge(rule, max_new_tokens=3)
     systems = make_systems(["full_context", "nothing"], SHARED)
     run_plans(systems, [Plan("p", 0, (step,), (question,))], judge, recorder, silent)
     remarks = {line["system"]: line.get("remark") for line in recorder.lines if "said" in line}
-    assert remarks == {"full_context": "cut 376 of 600 tokens", "nothing": None}
+    # A question whose options are weighed stands as it is, without the template's tokens.
+    cut = 376 if rule == "contains" else 356
+    assert remarks == {"full_context": f"cut {cut} of 600 tokens", "nothing": None}

@@ -26,6 +26,7 @@ from memplus.systems.protocol import (
     ChatPrompt,
     Explains,
     Follows,
+    Likelihood,
     Recalls,
     Reply,
     Scores,
@@ -310,7 +311,12 @@ class _Runner:
         ]
         scores = session.score(prompts, [question.options for question in batch])
         return [
-            _Chosen(max(zip(found, one.options))[1], declined=False, scores=tuple(found))
+            _Chosen(
+                max(zip(found, one.options))[1],
+                declined=False,
+                remark=next((one.remark for one in found if isinstance(one, Likelihood)), ""),
+                scores=tuple(found),
+            )
             for one, found in zip(batch, scores, strict=True)
         ]
 

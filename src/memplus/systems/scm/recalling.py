@@ -68,6 +68,11 @@ class Asked:
         return max(0, self.wished - self.selection.tokens)
 
     @property
+    def remark(self) -> str:
+        """What a reply should say of it; empty where all of it is called up."""
+        return f"cut {self.cut} of {self.wished} tokens" if self.cut else ""
+
+    @property
     def emptied(self) -> Asked:
         """Nothing of it is put into the prompt."""
         return Asked(wished=self.wished)

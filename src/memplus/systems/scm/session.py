@@ -179,7 +179,7 @@ class SCMSession:
         asked, ids = self._called_up(prompt, longest)
         reply = self.frame.voice.answer(ids, longest)
         over = len(ids) + longest - model.positions
-        remarks = [f"cut {asked.cut} of {asked.wished} tokens"] if asked.cut else []
+        remarks = [one for one in [asked.remark] if one]
         if over > 0:
             remarks.append(f"cut {over} of {len(ids)} tokens of the question")
         return replace(reply, evidence=_evidence(asked), remark=", ".join(remarks))
@@ -203,10 +203,11 @@ class SCMSession:
     def _scored(self, prompt: str | ChatPrompt, options: Sequence[str]) -> list[tuple[float, int]]:
         shared = self.frame.shared
         longest = max((len(shared.mplus.encode(one)) for one in options), default=0)
-        (_, ids), alone = self._called_up(prompt, longest), self.frame.voice.alone
+        (asked, ids), alone = self._called_up(prompt, longest), self.frame.voice.alone
         # After an empty prompt the first token is given, whatever stands before it.
         ahead, given = (ids, []) if prompt == "" else ([], ids)
-        return [*log_likelihoods(shared, None, given, options, ahead=ahead, alone=alone)]
+        found = log_likelihoods(shared, None, given, options, ahead=ahead, alone=alone)
+        return [one.remarked(asked.remark) for one in found]
 
     def fork(self) -> SCMSession:
         """See ``Session.fork``; turns are shared, and nobody changes one."""
