@@ -14,7 +14,10 @@ from torch import Tensor
 from memplus import Memory, MPlus
 from memplus.backbone import products
 from memplus.data.notes import make_notes
+from memplus.data.statements import read_statements
 from memplus.memory.rows import RowTable
+from memplus.mplus.base_cache import cached_base
+from memplus.mplus.bases import find_base
 
 HALF = torch.bfloat16
 TOLERANCE = 0.1
@@ -92,6 +95,36 @@ def test_the_nano_retrieves_the_same_rows_and_answers_alike(in_products: list[in
     )
     assert in_products
     assert sum(a == b for a, b in zip(found.texts, expected.texts, strict=True)) >= 38
+    shared = total = 0
+    for place, rows in expected.prefix.retrieved.items():
+        shared += len(set(rows.tolist()) & set(found.prefix.retrieved[place].tolist()))
+        total += len(rows)
+    assert total
+    assert shared / total >= 0.99
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["smollm2", "qwen-0.5b"])
+@torch.no_grad()
+def test_bundles_retrieve_the_same_spans_and_answer_alike(name: str) -> None:
+    """At least 99% of what is retrieved, and 10 of 12 answers to the letter."""
+    if cached_base(find_base(name)) is None:
+        pytest.skip(f"the cache does not hold {name}; `memplus pull {name}` fetches it")
+    half = MPlus.from_pretrained(name, dtype=HALF, local_files_only=True)
+    full = MPlus.from_pretrained(name, dtype=torch.float32, local_files_only=True)
+    for ours, theirs in ((full.model, half.model), (full.weights, half.weights)):
+        ours.load_state_dict({key: one.float() for key, one in theirs.state_dict().items()})
+    statements = read_statements()[:60]
+    memories = [model.new_memory(rows="exact") for model in (half, full)]
+    for model, memory in zip((half, full), memories, strict=True):
+        model.write(memory, " ".join(one.text for one in statements))
+    copy_rows(*memories)
+    questions = [one.questions[0].question for one in statements[:12]]
+    found, expected = (
+        model.asker.ask_together(memory, questions)
+        for model, memory in zip((half, full), memories, strict=True)
+    )
+    assert sum(a == b for a, b in zip(found.texts, expected.texts, strict=True)) >= 10
     shared = total = 0
     for place, rows in expected.prefix.retrieved.items():
         shared += len(set(rows.tolist()) & set(found.prefix.retrieved[place].tolist()))
