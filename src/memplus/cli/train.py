@@ -15,6 +15,7 @@ import typer
 from memplus.cli.options import AsJson, Device, Seed
 from memplus.cli.output import Output
 from memplus.cli.train_average import average
+from memplus.cli.train_finish import finish
 from memplus.cli.train_superseding import superseding
 from memplus.cli.training_bar import training_bar
 from memplus.errors import UsageError
@@ -66,7 +67,7 @@ def root(
     if context.invoked_subcommand is not None:
         return
     if config is None:
-        raise UsageError("Give --config FILE, or a subcommand: nano, average, superseding.")
+        raise UsageError("Give --config FILE, or a subcommand: nano, average, superseding, finish.")
     from memplus.training.engine.config_file import config_kind
 
     stream = Output(as_json=as_json)
@@ -234,3 +235,4 @@ def nano(
 
 train.command()(average)
 train.command()(superseding)
+train.command()(finish)

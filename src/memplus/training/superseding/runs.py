@@ -15,6 +15,7 @@ from memplus.memory.retriever import MemoryWeights
 from memplus.memory.superseding import FEATURES
 from memplus.mplus.model import MPlus
 from memplus.systems.shared import Shared
+from memplus.training.engine.saving import made_over
 from memplus.training.superseding.fit import Told, cross_validated, fit_rule, told_apart
 from memplus.training.superseding.pairs import Pairs, collect_pairs
 from memplus.training.superseding.told import held_out_items, training_items
@@ -117,9 +118,4 @@ def with_rule(model: MPlus, rule: torch.Tensor) -> MPlus:
         weights = MemoryWeights(len(model.backbone.layers), model.backbone.hidden_size, config)
     known = {**model.weights.state_dict(), "superseding": rule.to(like.device, like.dtype)}
     weights.load_state_dict(known, assign=True)
-    made = type(model)(
-        model.model, config, weights, tokenizer=model.core.optional_tokenizer,
-        prompt=model.prompt, pristine=model.pristine,
-    )  # fmt: skip
-    made.kept, made.origin, made.core.name = model.kept, model.origin, model.core.name
-    return made.train(model.training)
+    return made_over(model, config, weights)

@@ -1,0 +1,71 @@
+"""What a trained model is given before it is used: how it reads, and what its memories begin with.
+
+None of it is trained. It is chosen once the last stage is there, and then belongs to the model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from memplus.config import SpanRetrieval
+from memplus.errors import ConfigError
+from memplus.mplus.model import MPlus
+from memplus.training.engine.saving import made_over
+from memplus.training.tasks.pristine_rows import opening_rows
+
+__all__ = ["Finish", "finished"]
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What is to be set; None leaves what the model has."""
+
+    retrieved_tokens: int | None = None
+    """Long-term rows that a read retrieves, at least."""
+    rows: str | None = None
+    """How new memories keep their rows."""
+    neighbours: bool | None = None
+    """Whether the better neighbour of the best span is read too."""
+    sharpens: bool | None = None
+    """Whether matches of spans are sharpened."""
+    opening: str | None = None
+    """A text that answers no question: its rows are what every new memory begins with."""
+
+
+def finished(model: MPlus, finish: Finish) -> MPlus:
+    """The same weights with what is set.
+
+    Args:
+        model: trained; it is not to be used any more.
+        finish: what is to be set.
+
+    Raises:
+        ConfigError: a value does not go with the model, or the opening is empty or longer than what
+            one write takes in.
+    """
+    config = model.memory_config
+    given: dict[str, Any] = {
+        name: value
+        for name in ("retrieved_tokens", "rows")
+        if (value := getattr(finish, name)) is not None
+    }
+    of_spans = {
+        name: value
+        for name in ("neighbours", "sharpens")
+        if (value := getattr(finish, name)) is not None
+    }
+    if of_spans:
+        if not isinstance(config.retrieval, SpanRetrieval):
+            reason = "the model retrieves rows, and this is about spans"
+            raise ConfigError(next(iter(of_spans)), value=True, reason=reason)
+        given["retrieval"] = replace(config.retrieval, **of_spans)
+    made = made_over(model, replace(config, **given))
+    if finish.opening is not None:
+        text, most = finish.opening.strip(), config.chunk_tokens
+        tokens = len(made.encode(text))
+        if not 0 < tokens <= most:
+            reason = f"it has {tokens} tokens, and one write takes in 1 to {most}"
+            raise ConfigError("opening", value=text[:40], reason=reason)
+        made.pristine = opening_rows(made, text)
+    return made
