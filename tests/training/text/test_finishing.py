@@ -26,6 +26,7 @@ def test_what_is_set_is_set_and_all_else_stays() -> None:
     assert finished(made, Finish()).memory_config == config
 
 
+@torch.no_grad()
 def test_new_memories_begin_with_the_opening() -> None:
     model = finished(spans_model(), Finish(opening=f"  {TEXT[:20]}\n"))
     expected = model.core.write_rows(
