@@ -20,7 +20,6 @@ from memplus.systems.latent.mechanism import Mechanism
 from memplus.systems.latent.session import LatentSession, load_latent
 from memplus.systems.latent.tools import Kind, Tools
 from memplus.systems.latent.weights import missing_file
-from memplus.systems.protocol import Session
 from memplus.systems.shared import READ_TOGETHER, Shared, SharedSystem
 
 __all__ = ["UNTRAINED", "Decode", "LatentOptions", "LatentSystem"]
@@ -62,7 +61,7 @@ class LatentSystem(SharedSystem[Options], Generic[Options]):
     trained_for: ClassVar[tuple[str, ...]]
     """Names of the options that weights hold for, such as sizes: trained with others they are
     refused."""
-    sessions: type[Session] = LatentSession
+    sessions: type[LatentSession] = LatentSession
     questions_together = READ_TOGETHER
     remembers = True
 
@@ -138,8 +137,8 @@ class LatentSystem(SharedSystem[Options], Generic[Options]):
         Raises:
             SystemWeightsError: the weights belong to another base, or are damaged.
         """
-        return LatentSession(self, self.tools, self.mechanism.empty(1))
+        return self.sessions(self, self.tools, self.mechanism.empty(1))
 
     def load(self, path: Path) -> LatentSession:
         """See ``Loads.load``."""
-        return load_latent(self, self.tools, path)
+        return load_latent(self, self.tools, path, self.sessions)
