@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from tests.fakes import some_ids
-from tests.systems.memlong.slow import FAMILIES, OPTIONS, SlowMemLong, tiny, trained
+from tests.systems.memlong.slow import FAMILIES, OPTIONS, SlowMemLong, gated, tiny, trained
 from torch import Tensor
 
 from memplus.data.word_search import installed
@@ -18,6 +18,8 @@ from memplus.systems.memlong.mechanism import MemLong
 from memplus.systems.memlong.state import MemLongState
 
 CLOSE = 1e-5
+GATES = ["none", "outputs"]
+"""The paper's second stage, and the default."""
 
 
 def close(left: Tensor, right: Tensor, most: float = CLOSE) -> bool:
@@ -39,9 +41,10 @@ def plain(mechanism: MemLong, ids: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("gate", GATES)
 @torch.no_grad()
-def test_the_fast_path_is_the_slow_one(name: str) -> None:
-    fast = tiny(name, replace(OPTIONS, bank=24))
+def test_the_fast_path_is_the_slow_one(name: str, gate: Any) -> None:
+    fast = gated(tiny(name, replace(OPTIONS, bank=24, gate=gate)))
     slow, state = SlowMemLong(fast), fast.empty(1)
     for length, seed in ((8, 1), (8, 2), (8, 3), (5, 4), (8, 5), (7, 6)):
         ids = some_ids(1, length, seed=seed)
@@ -95,10 +98,12 @@ def test_from_which_position_a_text_begins_makes_no_difference(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("gate", GATES)
 @pytest.mark.parametrize("positions", ["zero", "continual"])
 @torch.no_grad()
-def test_one_softmax_is_the_merge_of_two(name: str, positions: Any) -> None:
-    mechanism = trained(tiny(name, replace(OPTIONS, positions=positions)))
+def test_one_softmax_is_the_merge_of_two(name: str, gate: Any, positions: Any) -> None:
+    """A gate's two softmaxes are never merged; they are the same with a graph and without."""
+    mechanism = trained(tiny(name, replace(OPTIONS, gate=gate, positions=positions)))
     state, ids = told(mechanism), some_ids(1, 9, seed=3)
     merged = mechanism.read(state, ids)
     with torch.enable_grad():
@@ -109,9 +114,10 @@ def test_one_softmax_is_the_merge_of_two(name: str, positions: Any) -> None:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("gate", GATES)
 @torch.no_grad()
-def test_the_order_of_what_is_read_makes_no_difference(name: str) -> None:
-    mechanism = tiny(name)
+def test_the_order_of_what_is_read_makes_no_difference(name: str, gate: Any) -> None:
+    mechanism = gated(tiny(name, replace(OPTIONS, gate=gate)))
     state, ids = told(mechanism), some_ids(1, 9, seed=3)
     expected = mechanism.read(state, ids)
     reading = mechanism._reading(state, ids, [(0, 9)], None)
@@ -209,7 +215,7 @@ def test_gradients_reach_what_is_trained_above_the_memory_layer_and_nothing_else
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize("gate", ["none", "outputs"])
+@pytest.mark.parametrize("gate", GATES)
 def test_weights_in_float32_are_trained_on_a_decoder_in_bfloat16(name: str, gate: Any) -> None:
     mechanism = tiny(name, replace(OPTIONS, gate=gate), dtype=torch.bfloat16).float()
     state = told(mechanism)
@@ -277,9 +283,10 @@ def test_what_is_asked_alone_decides_what_is_read() -> None:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("gate", GATES)
 @torch.no_grad()
-def test_rows_padded_on_the_left_are_read_as_each_alone(name: str) -> None:
-    mechanism = trained(tiny(name))
+def test_rows_padded_on_the_left_are_read_as_each_alone(name: str, gate: Any) -> None:
+    mechanism = trained(tiny(name, replace(OPTIONS, gate=gate)))
     short, long = told(mechanism, 24), told(mechanism, 22, seed=7)
     state = MemLongState((*short.banks, *long.banks, *long.banks))
     ids = some_ids(3, 9, seed=5)
