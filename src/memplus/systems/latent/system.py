@@ -61,6 +61,8 @@ class LatentSystem(SharedSystem[Options], Generic[Options]):
     trained_for: ClassVar[tuple[str, ...]]
     """Names of the options that weights hold for, such as sizes: trained with others they are
     refused."""
+    noted: ClassVar[tuple[str, ...]] = ()
+    """Names of options that the record of weights says as well, and that may be chosen anew."""
     sessions: type[LatentSession] = LatentSession
     questions_together = READ_TOGETHER
     remembers = True
@@ -69,7 +71,8 @@ class LatentSystem(SharedSystem[Options], Generic[Options]):
         super().__init__(shared, options)
         given = self.options.weights
         folder = None if given == UNTRAINED else Path(given) if given else self.shipped()
-        kind = Kind(self.registered, self.makes, self.sizes(self.options), self._built)
+        sizes = self.sizes(self.options)
+        kind = Kind(self.registered, self.makes, sizes, self._built, self.noted)
         self.tools = Tools(shared, kind, folder)
 
     def _built(self, core: Core) -> Mechanism[Any]:
@@ -91,9 +94,9 @@ class LatentSystem(SharedSystem[Options], Generic[Options]):
 
     @classmethod
     def sizes(cls, options: Options) -> dict[str, Any]:
-        """The options that weights hold for, as JSON values: what their record says."""
+        """The options that weights were trained with, as JSON values: what their record says."""
         values = json.loads(json.dumps(asdict(options)))
-        return {name: values[name] for name in cls.trained_for}
+        return {name: values[name] for name in (*cls.trained_for, *cls.noted)}
 
     @classmethod
     def shipped(cls) -> Path:

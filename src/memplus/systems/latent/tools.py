@@ -35,9 +35,11 @@ class Kind:
     makes: tuple[str, ...]
     """The commands that make the weights, in their order."""
     sizes: Mapping[str, Any]
-    """The options that weights hold for, as JSON values."""
+    """The options that a record of weights says, as JSON values."""
     build: Callable[[Core], Mechanism[Any]]
     """Model -> the mechanism as training begins with it."""
+    noted: tuple[str, ...] = ()
+    """Names of those that may differ from what the record says."""
 
     def refused(self, reason: str) -> SystemWeightsError:
         """The error for weights that cannot be used."""
@@ -68,7 +70,8 @@ class Tools:
         if absent:
             raise self._kind.refused(f"{absent} is not there")
         try:
-            read_record(folder).require(self._kind.name, self._kind.sizes, folder)
+            record, kind = read_record(folder), self._kind
+            record.require(kind.name, kind.sizes, folder, noted=kind.noted)
         except ConfigError as error:
             raise self._kind.refused(why_unusable(error)) from error
 
