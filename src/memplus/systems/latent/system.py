@@ -63,6 +63,8 @@ class LatentSystem(SharedSystem[Options], Generic[Options]):
     refused."""
     noted: ClassVar[tuple[str, ...]] = ()
     """Names of options that the record of weights says as well, and that may be chosen anew."""
+    by_decoder: ClassVar[tuple[str, ...]] = ()
+    """Names of those that weights hold for and that are 0 where the decoder decides them."""
     sessions: type[LatentSession] = LatentSession
     questions_together = READ_TOGETHER
     remembers = True
@@ -72,11 +74,35 @@ class LatentSystem(SharedSystem[Options], Generic[Options]):
         given = self.options.weights
         folder = None if given == UNTRAINED else Path(given) if given else self.shipped()
         sizes = self.sizes(self.options)
-        kind = Kind(self.registered, self.makes, sizes, self._built, self.noted)
+        undecided = tuple(name for name in self.by_decoder if not sizes[name])
+        kind = Kind(
+            self.registered, self.makes, sizes, self._built, self._decided, undecided, self.noted
+        )
         self.tools = Tools(shared, kind, folder)
 
     def _built(self, core: Core) -> Mechanism[Any]:
         return self.build(core.backbone, self.options, core.decode)
+
+    def _decided(self, core: Core) -> dict[str, Any]:
+        return self.sizes(self.decided(self.options, core.backbone))
+
+    @classmethod
+    def decided(cls, options: Options, backbone: Backbone) -> Options:
+        """The options with a value for each that leaves it to the decoder.
+
+        Args:
+            options: as they were given.
+            backbone: the decoder.
+
+        Raises:
+            ConfigError: the decoder cannot serve one of them.
+        """
+        return options
+
+    @property
+    def acting(self) -> Options:
+        """See ``SharedSystem.acting``."""
+        return self.decided(self.options, self.tools.core.backbone)
 
     @classmethod
     @abstractmethod

@@ -38,6 +38,10 @@ class Kind:
     """The options that a record of weights says, as JSON values."""
     build: Callable[[Core], Mechanism[Any]]
     """Model -> the mechanism as training begins with it."""
+    decided: Callable[[Core], Mapping[str, Any]]
+    """Model -> ``sizes`` with a value for each."""
+    undecided: tuple[str, ...] = ()
+    """Names of those that have none before the model is known."""
     noted: tuple[str, ...] = ()
     """Names of those that may differ from what the record says."""
 
@@ -63,15 +67,14 @@ class Tools:
         self.folder = folder
         self._kind = kind
         if folder is not None:
-            self._check(folder)
+            absent = missing_file(folder)
+            if absent:
+                raise kind.refused(f"{absent} is not there")
+            self._check(folder, kind.sizes, (*kind.noted, *kind.undecided))
 
-    def _check(self, folder: Path) -> None:
-        absent = missing_file(folder)
-        if absent:
-            raise self._kind.refused(f"{absent} is not there")
+    def _check(self, folder: Path, sizes: Mapping[str, Any], noted: tuple[str, ...]) -> None:
         try:
-            record, kind = read_record(folder), self._kind
-            record.require(kind.name, kind.sizes, folder, noted=kind.noted)
+            read_record(folder).require(self._kind.name, sizes, folder, noted)
         except ConfigError as error:
             raise self._kind.refused(why_unusable(error)) from error
 
@@ -96,6 +99,8 @@ class Tools:
         require(whole, f"{self._kind.name}: tokens read at once", made.longest, reason)
         if self.folder is None:
             return made.requires_grad_(requires_grad=False).eval()
+        if self._kind.undecided:
+            self._check(self.folder, self._kind.decided(self.core), self._kind.noted)
         origin = self.shared.mplus.origin
         try:
             digest = None if origin is None else base_digest(origin, self.core.backbone)
