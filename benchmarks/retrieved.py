@@ -33,7 +33,7 @@ def looked_up(session: Any, question: Question, *, count: bool = False) -> Line:
     Args:
         session: MemLong's, or one that puts passages in the prompt.
         question: whose answer was told.
-        count: whether what it retrieves is counted, which a session's own questions never are.
+        count: whether what it retrieves is counted, as ``ask(..., counts=True)`` counts it.
     """
     told = question.told
     if told is None:

@@ -63,7 +63,7 @@ def save_session(
         session=system.registered,
         version=_VERSION,
         model=system.shared.mplus.fingerprint,
-        options=_plain(system, system.options),
+        options=_plain(system, system.acting),
         state=state.model_dump(mode="json"),
     )
     kept = {name: _alone(one) for name, one in tensors.items()}
@@ -110,7 +110,7 @@ def load_session(
 
 def _require_same(header: _Header, system: SharedSystem[Any], path: Path) -> None:
     reason = ""
-    ours = _plain(system, system.options)
+    ours = _plain(system, system.acting)
     # An option that is younger than the file had no other value then than its default has now.
     given = {**_plain(system, system.options_type()), **_depended_on(system, header.options)}
     system.shared.mplus.check_weights()

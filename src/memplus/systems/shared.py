@@ -234,7 +234,12 @@ class SharedSystem(Generic[Options]):
         """See ``System.identity``; all options belong to it, since a default may change."""
         shared = self.shared.base_identity if self.by_base else self.shared.identity
         own = {"system": self.registered, "revision": self.revision}
-        return {**own, **shared, "options": asdict(self.options)}
+        return {**own, **shared, "options": asdict(self.acting)}
+
+    @property
+    def acting(self) -> Options:
+        """The options, with what the model decides in the place of those that leave it to that."""
+        return self.options
 
     @property
     def not_of_sessions(self) -> tuple[str, ...]:

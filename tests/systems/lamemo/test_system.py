@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 from tests.systems.conftest import SHARED
+from tests.systems.lamemo.slow import Slow
 from tests.systems.lamemo.tiny_weights import OPTIONS, tiny_folder
 from tests.systems.latent.toy import tiny_weights
 
 from memplus.errors import SessionMismatchError, SystemWeightsError
 from memplus.systems.lamemo.options import LaMemoOptions
 from memplus.systems.lamemo.system import LaMemoSystem
+from memplus.systems.latent.weights import read_record
 
 TEXT = "The gate is red, and nobody came. It rained for days on end; the keeper slept. "
 Made = Callable[..., LaMemoSystem]
@@ -33,7 +35,7 @@ def _made(options: LaMemoOptions, **changes: object) -> LaMemoSystem:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("segment", 16), ("memory", 24), ("lookahead", "off"), ("rank", 4), ("alpha", 8)],
+    [("segment", 16), ("lookahead", "off"), ("rank", 4), ("alpha", 8)],
 )
 def test_weights_trained_otherwise_name_the_option(made: Made, name: str, value: object) -> None:
     with pytest.raises(SystemWeightsError, match=f"lamemo:{name}"):
@@ -48,6 +50,37 @@ def test_weights_that_are_missing_name_the_command(tmp_path: Path) -> None:
 def test_how_alpha_is_computed_may_be_chosen_afterwards(made: Made) -> None:
     assert made(published=True).mechanism
     assert made(offset=-1.0).name != made().name
+
+
+@pytest.mark.parametrize("memory", [16, 48])
+@torch.no_grad()
+def test_another_length_of_memory_than_it_was_trained_with_may_be_chosen(
+    made: Made, memory: int
+) -> None:
+    """What is remembered is what the mechanism of that length remembers, computed slowly."""
+    assert read_record(tiny_folder()).sizes["memory"] == OPTIONS["memory"]
+    system = made(memory=memory)
+    session = system.open(0)
+    session.write(TEXT)
+    *_, (_, kept) = Slow(system.mechanism).texts(torch.tensor(SHARED.encode([TEXT]))[:64])
+    assert session.state.count == len(kept.embeddings) == memory
+    for layer, context in enumerate(session.state.context):
+        assert (context[0] - torch.stack(kept.context[layer])).abs().max() < 1e-4
+    usual = made().open(0)
+    usual.write(TEXT)
+    asked = ["What is"], [[" red", " blue"]]
+    assert session.score(*asked) != usual.score(*asked)
+
+
+def test_a_saved_session_of_another_length_of_memory_is_refused(made: Made, tmp_path: Path) -> None:
+    session = made(memory=24).open(0)
+    session.write(TEXT)
+    session.save(tmp_path / "session")
+    with pytest.raises(SessionMismatchError, match="memory=24"):
+        made().load(tmp_path / "session")
+    again = made(memory=24).load(tmp_path / "session")
+    assert again.state.count == 24
+    assert again.tokens == session.tokens
 
 
 def test_how_training_began_is_nothing_to_a_session(made: Made, tmp_path: Path) -> None:

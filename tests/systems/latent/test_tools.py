@@ -20,7 +20,8 @@ def kind(name: str = "toy") -> Kind:
     def build(core: Core) -> ToyMechanism:
         return ToySystem.build(core.backbone, ToyOptions(), core.decode)
 
-    return Kind(name, ToySystem.makes, ToySystem.sizes(ToyOptions()), build)
+    sizes = ToySystem.sizes(ToyOptions())
+    return Kind(name, ToySystem.makes, sizes, build, lambda core: sizes)
 
 
 def folder() -> Path:

@@ -113,3 +113,10 @@ def test_other_sizes_than_it_was_trained_with_are_named(
     MADE.require("toy", MADE.sizes, Path("f"))
     with pytest.raises(ConfigError, match=named):
         MADE.require(system, sizes, Path("f"))
+
+
+def test_what_is_only_noted_may_differ_or_be_left_out() -> None:
+    for sizes in ({"segment": 16, "decay": 0.9}, {"segment": 16}, MADE.sizes | {"more": 1}):
+        MADE.require("toy", sizes, Path("f"), noted=("decay", "more"))
+    with pytest.raises(ConfigError, match="toy:segment"):
+        MADE.require("toy", {"segment": 24}, Path("f"), noted=("decay",))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -10,12 +11,14 @@ import torch
 from tests.fakes import ADAPTERS, CONFIG, CONFIGS, make_model, make_mplus, some_ids
 from tests.systems.longmem.tiny import FAMILIES, OPTIONS, make_longmem, slow_chunks, slow_read
 from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 
 from memplus.backbone.access import Backbone
 from memplus.errors import ConfigError
 from memplus.memory.rows import RowTable
 from memplus.systems.longmem.bank import Bank
 from memplus.systems.longmem.mechanism import LongMem
+from memplus.systems.longmem.retrieval import mixed
 
 EXACT = 1e-5
 TEXTS = [some_ids(10, seed=1), some_ids(10, seed=2), some_ids(7, seed=3)]
@@ -124,6 +127,61 @@ def test_an_open_gate_does_not_look_at_the_segment(name: str) -> None:
     assert reads().equal(before)
     mechanism.gate.zero_()
     assert not reads().equal(before)
+
+
+def banked_tokens(mechanism: LongMem) -> tuple[Tensor, Tensor]:
+    """Keys and values [n, H, D] of all that ``TEXTS`` banks, computed slowly."""
+    times = mechanism.side.query_heads // mechanism.backbone.kv_heads
+    keys, values = zip(*slow_chunks(mechanism, TEXTS))
+    return tuple(torch.cat(one).repeat_interleave(times, dim=1) for one in (keys, values))
+
+
+def read_by(mechanism: LongMem, attend: Callable[[Tensor], Tensor]) -> Tensor:
+    """What it reads behind ``TEXTS`` where the memory layer's queries [B, T, H, D] attend so."""
+
+    def change(bank: Bank, account: Any = None) -> Any:
+        return lambda query, local: mixed(local, attend(query), mechanism.gates)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mechanism, "_change", change)
+        return mechanism.read(told(mechanism), ASKED)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", FAMILIES)
+def test_to_find_the_whole_bank_is_full_attention_over_it(name: str) -> None:
+    mechanism = make_longmem(name, retrieved_tokens=26)
+    keys, values = (one.transpose(0, 1)[None] for one in banked_tokens(mechanism))
+
+    def full(query: Tensor) -> Tensor:
+        given = (query.transpose(1, 2), keys.expand(2, -1, -1, -1), values.expand(2, -1, -1, -1))
+        return scaled_dot_product_attention(*given).transpose(1, 2)
+
+    wanted = read_by(mechanism, full)
+    for tokens in (26, 40):
+        found = make_longmem(name, retrieved_tokens=tokens)
+        assert distance(found.read(told(found), ASKED), wanted) < EXACT
+    fewer = make_longmem(name, retrieved_tokens=24)
+    assert distance(fewer.read(told(fewer), ASKED), wanted) > 1e-4
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", FAMILIES)
+def test_chunks_of_one_token_are_the_nearest_tokens(name: str) -> None:
+    mechanism = make_longmem(name, chunk_tokens=1, retrieved_tokens=3)
+    keys, values = banked_tokens(mechanism)
+    assert len(keys) == sum(map(len, TEXTS))
+
+    def nearest(query: Tensor) -> Tensor:
+        scores = torch.einsum("bthd,nhd->bthn", query, keys)
+        least = scores.sort(dim=-1, descending=True).values[..., 2:3]
+        near = (scores * query.shape[-1] ** -0.5).masked_fill(scores < least, -torch.inf)
+        return torch.einsum("bthn,nhd->bthd", near.softmax(dim=-1), values)
+
+    wanted = read_by(mechanism, nearest)
+    assert distance(mechanism.read(told(mechanism), ASKED), wanted) < EXACT
+    pairs = make_longmem(name, chunk_tokens=2, retrieved_tokens=4)
+    assert distance(pairs.read(told(pairs), ASKED), wanted) > 1e-3
 
 
 @torch.no_grad()

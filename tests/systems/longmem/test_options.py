@@ -11,6 +11,12 @@ def test_the_banked_layer_lies_two_thirds_of_the_way_up() -> None:
     assert LongMemOptions(memory_layer=17, reduction=2).layer_of(24) == 17
 
 
+def test_r_follows_the_decoder_where_none_is_chosen() -> None:
+    layers = [30, 24, 3, 4, 2, 25, 35, 7, 1]
+    assert [LongMemOptions().reduction_of(one) for one in layers] == [3, 3, 3, 2, 2, 5, 5, 1, 1]
+    assert LongMemOptions(reduction=2).reduction_of(30) == 2
+
+
 def test_sizes_are_counted_in_chunks() -> None:
     options = LongMemOptions(chunk_tokens=2, retrieved_tokens=64, bank_tokens=100)
     assert (options.chunks, options.capacity) == (32, 50)
@@ -19,7 +25,7 @@ def test_sizes_are_counted_in_chunks() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"reduction": 0}, "reduction"),
+        ({"reduction": -1}, "reduction.*at least 0"),
         ({"chunk_tokens": 0}, "chunk_tokens"),
         ({"retrieved_tokens": 30}, "retrieved_tokens.*whole chunks of 4"),
         ({"bank_tokens": 0}, "bank_tokens"),

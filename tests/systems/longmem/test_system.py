@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 from tests.systems.conftest import SHARED
-from tests.systems.longmem.tiny_weights import options
+from tests.systems.latent.tiny_weights import tiny_weights
+from tests.systems.longmem.tiny_weights import SIZES, options
 
 from memplus.errors import ConfigError, SessionMismatchError, SystemWeightsError
 from memplus.systems.longmem.mechanism import LongMem
+from memplus.systems.longmem.options import LongMemOptions
 from memplus.systems.longmem.system import LongMemSystem
 from memplus.systems.protocol import Session
 from memplus.systems.registry import make_systems
@@ -45,6 +47,40 @@ def test_weights_of_other_sizes_name_the_option() -> None:
     with pytest.raises(ConfigError, match="segment_tokens"):
         system(segment_tokens=5)
     assert system(bank_tokens=20, gate="closed").mechanism
+
+
+def without_r(**changes: Any) -> LongMemSystem:
+    """Of a decoder of four layers, where r is 2 if nobody chose it."""
+    return system(reduction=0, **changes)
+
+
+def test_untrained_it_opens_on_a_decoder_that_3_does_not_divide() -> None:
+    made = LongMemSystem(SHARED, LongMemOptions(weights="none", segment_tokens=12))
+    (reply,) = told(made).ask(["What is red?"], max_new_tokens=2)
+    assert reply.generated
+    assert len(made.mechanism.side.decoder.layers) == 2
+    assert "reduction" not in made.name
+
+
+def test_what_it_is_does_not_depend_on_whether_r_was_chosen(tmp_path: Path) -> None:
+    chosen, left = system(), without_r()
+    assert left.identity == chosen.identity
+    assert left.identity["options"]["reduction"] == 2
+    for one, other in ((chosen, left), (left, chosen)):
+        session: Any = told(one)
+        session.save(tmp_path / "session")
+        asked: dict[str, Any] = {"questions": QUESTIONS, "max_new_tokens": 3}
+        assert other.load(tmp_path / "session").ask(**asked) == session.ask(**asked)
+
+
+def test_weights_of_another_r_than_the_decoders_name_it_when_they_are_needed() -> None:
+    sizes = LongMemOptions(**SIZES | {"reduction": 1})  # type: ignore[arg-type]
+    folder = tiny_weights(LongMemSystem, sizes)
+    with pytest.raises(SystemWeightsError, match=r"longmem:reduction.*reduction=1"):
+        system(weights=folder)
+    left = without_r(weights=folder)
+    with pytest.raises(SystemWeightsError, match=r"longmem:reduction.*reduction=1"):
+        left.open(0)
 
 
 def test_the_bank_grows_by_whole_segments_and_flush_leaves_less_than_a_chunk() -> None:

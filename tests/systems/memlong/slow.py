@@ -42,6 +42,14 @@ def tiny(
     return MemLong(Backbone(model), options, embedder)
 
 
+def gated(mechanism: MemLong) -> MemLong:
+    """The same with gates that differ by head and by layer, where it has any."""
+    with torch.no_grad():
+        for layer, weight in mechanism.gates.items():
+            weight.copy_(torch.linspace(-2, 1.5, len(weight)) + 0.2 * int(layer))
+    return mechanism
+
+
 def trained(mechanism: MemLong, seed: int = 9) -> MemLong:
     """The same with every trained weight moved."""
     generator = torch.Generator().manual_seed(seed)
@@ -74,12 +82,29 @@ def rotated(states: Tensor, positions: Tensor, decoder: Any) -> Tensor:
     return torch.cat([turned * cos + across * sin, rest], dim=-1)
 
 
-def attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
-    """[T, H * D] of one softmax over all keys; the mask [T, keys] is true where one is seen."""
+def attention(
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    mask: Tensor,
+    rows: int = 0,
+    gate: Tensor | None = None,
+) -> Tensor:
+    """[T, H * D] of one softmax over all keys; the mask [T, keys] is true where one is seen.
+
+    With a gate [H] there are two, one over the first ``rows`` keys and one over the others, whose
+    outputs count sigmoid(gate) and 1 - sigmoid(gate).
+    """
     times = queries.shape[1] // keys.shape[1]
     keys, values = keys.repeat_interleave(times, 1), values.repeat_interleave(times, 1)
     scores = torch.einsum("thd,shd->hts", queries, keys) * queries.shape[-1] ** -0.5
-    weights = scores.masked_fill(~mask, -torch.inf).softmax(dim=-1)
+    scores = scores.masked_fill(~mask, -torch.inf)
+    if gate is None:
+        weights = scores.softmax(dim=-1)
+    else:
+        memory, text = scores[..., :rows].softmax(dim=-1), scores[..., rows:].softmax(dim=-1)
+        share = (1 / (1 + (-gate).exp()))[:, None, None]
+        weights = torch.cat([share * memory, (1 - share) * text], dim=-1)
     return torch.einsum("hts,shd->thd", weights, values).flatten(1)
 
 
@@ -106,12 +131,17 @@ class SlowChunk:
 
 
 class SlowMemLong:
-    """One text's memory and the decoder that reads it; positions "zero", no gate."""
+    """One text's memory and the decoder that reads it; positions "zero", no gate or one on outputs.
+
+    Args:
+        fast: whose decoder, sizes and gates these are; its update must be that of the beginning.
+    """
 
     def __init__(self, fast: MemLong) -> None:
         self.decoder = fast.backbone.decoder
         self.width = fast.backbone.head_dim
         self.options, self.places = fast.options, fast.places
+        self.gates = {int(layer): weight.detach() for layer, weight in fast.gates.items()}
         self.chunks: list[SlowChunk] = []
         self.before: Tensor | None = None
         self.written = 0
@@ -132,13 +162,14 @@ class SlowMemLong:
         for index, layer in enumerate(self.decoder.layers[:layers]):
             queries, keys, values = queries_keys_values(layer, hidden, self.width)
             queries, keys = (rotated(one, positions, self.decoder) for one in (queries, keys))
-            mask = causal
+            mask, rows, gate = causal, 0, None
             if index in self.places.retrieval and read:
                 keys = torch.cat([*(one.keys for one in read), keys])
                 values = torch.cat([*(one.values for one in read), values])
-                rows = len(keys) - len(ids)
+                rows, gate = len(keys) - len(ids), self.gates.get(index)
                 mask = torch.cat([torch.ones(len(ids), rows, dtype=torch.bool), causal], dim=1)
-            hidden = layer_output(layer, hidden, attention(queries, keys, values, mask))
+            attended = attention(queries, keys, values, mask, rows, gate)
+            hidden = layer_output(layer, hidden, attended)
         return hidden
 
     def best(self, query: Tensor | None) -> list[int]:

@@ -47,6 +47,13 @@ def test_a_text_is_cut_into_chunks_and_a_short_last_one_stays_short() -> None:
     assert bank.written == 19
 
 
+def test_chunks_are_found_by_where_they_begin_once_others_have_left() -> None:
+    bank = filled(8, 8, 8, room=Room(16, "fifo"))
+    assert bank.chunks["starts"].tolist() == [8, 12, 16, 20]
+    assert bank.beginning_at({0, 12, 20, 24}) == [1, 3]
+    assert bank.beginning_at(set()) == []
+
+
 def test_all_stay_while_there_is_room() -> None:
     assert kept([4] * 9, [0] * 9, 4, ROOM) == list(range(9))
     assert kept([], [], 99, ROOM) == []

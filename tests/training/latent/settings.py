@@ -34,7 +34,10 @@ def register() -> None:
 
 
 def settings(folder: Path, **changes: Any) -> dict[str, Any]:
-    """The run as plain values; each change goes into the part of that name."""
+    """The run as plain values; each change goes into the part of that name.
+
+    Another system's options stand alone.
+    """
     made: dict[str, Any] = {
         "kind": "system",
         "system": "learner",
@@ -52,6 +55,8 @@ def settings(folder: Path, **changes: Any) -> dict[str, Any]:
             "out": str(folder / "run"), "steps": 6, "documents": 2, "checkpoint": 3, "report": 1,
         },
     }  # fmt: skip
+    if "system" in changes:
+        made["options"] = {}
     for part, values in changes.items():
         made[part] = made[part] | values if isinstance(values, dict) else values
     return made

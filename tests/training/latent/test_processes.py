@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml
 from safetensors.torch import load_file
-from tests.training.latent.settings import make_config, settings
+from tests.training.latent.settings import BOOKS, QUESTIONS, make_config, settings
+from tests.training.latent.test_systems import SMALL, THERE
 from tests.warm import python
 
 from memplus.training.engine.metrics import read_metrics
@@ -66,3 +67,20 @@ def test_two_processes_give_the_losses_and_weights_of_one_and_go_on(tmp_path: Pa
     SystemRun(make_config(tmp_path, run=RUN, optimizer=optimizer)).run()
     started(tmp_path, "two", "--steps", "2", optimizer=optimizer)
     expect_equal_runs(tmp_path / "run", started(tmp_path, "two", "--resume", optimizer=optimizer))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", THERE)
+def test_two_processes_learn_what_one_does_whatever_the_system_is(
+    name: str, tmp_path: Path
+) -> None:
+    """Above all where gradients go through several segments, as those of HMT do."""
+    changes = {
+        "system": name,
+        "options": dict(SMALL[name]),
+        "tasks": [BOOKS, QUESTIONS | {"segments": [1, 2], "tail_tokens": 10}],
+        "optimizer": {"schedule": "constant", "learning_rate": 1e-3},
+    }
+    SystemRun(make_config(tmp_path, run=RUN, **changes)).run()
+    assert {line["task"] for line in read_metrics(tmp_path / "run")} == {"books", "questions"}
+    expect_equal_runs(tmp_path / "run", started(tmp_path, "two", **changes))

@@ -69,6 +69,12 @@ def test_its_weights_move_and_a_run_taken_up_again_ends_in_the_same_bits(
         assert weight.equal(weights_of(elsewhere(config, 4))[n]), n
 
 
+def test_a_record_says_what_the_decoder_decided(tmp_path: Path) -> None:
+    options = {name: value for name, value in SMALL["longmem"].items() if name != "reduction"}
+    config = replace(make_config(tmp_path), system="longmem", options=options)
+    assert SystemRun(config)._record().sizes["reduction"] == 2
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("name", THERE)
 def test_questions_are_put_to_the_document_that_they_belong_to(name: str) -> None:

@@ -32,7 +32,9 @@ class LaMemoSystem(LatentSystem[LaMemoOptions]):
         "memplus train --config configs/lamemo/questions.yaml",
         "memplus train --config configs/lamemo/facts.yaml",
     )
-    trained_for = ("segment", "memory", "lookahead", "rank", "alpha")
+    trained_for = ("segment", "lookahead", "rank", "alpha")
+    # A state of any length goes on with any other: nothing that is trained knows it.
+    noted = ("memory",)
 
     @property
     def not_of_sessions(self) -> tuple[str, ...]:

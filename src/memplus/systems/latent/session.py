@@ -116,13 +116,16 @@ class LatentSession:
         """See ``Session.ask``; questions are answered together, with evidence where the mechanism
         keeps account of what it attends to.
         """
+        return [self._reply(one) for one in self._said(questions, max_new_tokens)]
+
+    def _said(self, questions: Sequence[str], max_new_tokens: int | None) -> list[Said]:
+        """What is said to each question, and what that stands on."""
         model = self.system.shared.mplus
         limit = model.asker.longest(max_new_tokens)
         prompts = [self.tools.prompt(ChatPrompt(one)).behind(self.tail) for one in questions]
         ends = Ends(limit, self.tools.end_tokens, self._has_stopped)
         with self._alone():
-            found = self._reading().answer(prompts, ends)
-        return [self._reply(one) for one in found]
+            return self._reading().answer(prompts, ends)
 
     def _reading(self) -> Reading:
         return Reading(self._core, self._mechanism, self.state)
@@ -178,8 +181,19 @@ class LatentSession:
         save_session(path, self.system, saved, tensors | self.sources.tensors())
 
 
-def load_latent(system: SharedSystem[Any], tools: Tools, path: Path) -> LatentSession:
+def load_latent(
+    system: SharedSystem[Any],
+    tools: Tools,
+    path: Path,
+    made: type[LatentSession] = LatentSession,
+) -> LatentSession:
     """The session that was saved there.
+
+    Args:
+        system: whose it is.
+        tools: of the system.
+        path: the file.
+        made: the class of the system's sessions.
 
     Raises:
         SessionMismatchError: other trained weights made it, or see ``session_file.load_session``.
@@ -198,7 +212,7 @@ def load_latent(system: SharedSystem[Any], tools: Tools, path: Path) -> LatentSe
     written = sources.tokens - len(tail)
     is_ = f"is of {state.tokens} tokens, while {written} were written"
     require(state.tokens == written, path, "state", is_)
-    return LatentSession(system, tools, state, tail.tolist(), sources)
+    return made(system, tools, state, tail.tolist(), sources)
 
 
 def _restored(

@@ -20,7 +20,6 @@ from memplus.systems.latent.mechanism import Mechanism
 from memplus.systems.latent.session import LatentSession, load_latent
 from memplus.systems.latent.tools import Kind, Tools
 from memplus.systems.latent.weights import missing_file
-from memplus.systems.protocol import Session
 from memplus.systems.shared import READ_TOGETHER, Shared, SharedSystem
 
 __all__ = ["UNTRAINED", "Decode", "LatentOptions", "LatentSystem"]
@@ -62,7 +61,11 @@ class LatentSystem(SharedSystem[Options], Generic[Options]):
     trained_for: ClassVar[tuple[str, ...]]
     """Names of the options that weights hold for, such as sizes: trained with others they are
     refused."""
-    sessions: type[Session] = LatentSession
+    noted: ClassVar[tuple[str, ...]] = ()
+    """Names of options that the record of weights says as well, and that may be chosen anew."""
+    by_decoder: ClassVar[tuple[str, ...]] = ()
+    """Names of those that weights hold for and that are 0 where the decoder decides them."""
+    sessions: type[LatentSession] = LatentSession
     questions_together = READ_TOGETHER
     remembers = True
 
@@ -70,11 +73,36 @@ class LatentSystem(SharedSystem[Options], Generic[Options]):
         super().__init__(shared, options)
         given = self.options.weights
         folder = None if given == UNTRAINED else Path(given) if given else self.shipped()
-        kind = Kind(self.registered, self.makes, self.sizes(self.options), self._built)
+        sizes = self.sizes(self.options)
+        undecided = tuple(name for name in self.by_decoder if not sizes[name])
+        kind = Kind(
+            self.registered, self.makes, sizes, self._built, self._decided, undecided, self.noted
+        )
         self.tools = Tools(shared, kind, folder)
 
     def _built(self, core: Core) -> Mechanism[Any]:
         return self.build(core.backbone, self.options, core.decode)
+
+    def _decided(self, core: Core) -> dict[str, Any]:
+        return self.sizes(self.decided(self.options, core.backbone))
+
+    @classmethod
+    def decided(cls, options: Options, backbone: Backbone) -> Options:
+        """The options with a value for each that leaves it to the decoder.
+
+        Args:
+            options: as they were given.
+            backbone: the decoder.
+
+        Raises:
+            ConfigError: the decoder cannot serve one of them.
+        """
+        return options
+
+    @property
+    def acting(self) -> Options:
+        """See ``SharedSystem.acting``."""
+        return self.decided(self.options, self.tools.core.backbone)
 
     @classmethod
     @abstractmethod
@@ -92,9 +120,9 @@ class LatentSystem(SharedSystem[Options], Generic[Options]):
 
     @classmethod
     def sizes(cls, options: Options) -> dict[str, Any]:
-        """The options that weights hold for, as JSON values: what their record says."""
+        """The options that weights were trained with, as JSON values: what their record says."""
         values = json.loads(json.dumps(asdict(options)))
-        return {name: values[name] for name in cls.trained_for}
+        return {name: values[name] for name in (*cls.trained_for, *cls.noted)}
 
     @classmethod
     def shipped(cls) -> Path:
@@ -138,8 +166,8 @@ class LatentSystem(SharedSystem[Options], Generic[Options]):
         Raises:
             SystemWeightsError: the weights belong to another base, or are damaged.
         """
-        return LatentSession(self, self.tools, self.mechanism.empty(1))
+        return self.sessions(self, self.tools, self.mechanism.empty(1))
 
     def load(self, path: Path) -> LatentSession:
         """See ``Loads.load``."""
-        return load_latent(self, self.tools, path)
+        return load_latent(self, self.tools, path, self.sessions)

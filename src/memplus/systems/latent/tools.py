@@ -35,9 +35,15 @@ class Kind:
     makes: tuple[str, ...]
     """The commands that make the weights, in their order."""
     sizes: Mapping[str, Any]
-    """The options that weights hold for, as JSON values."""
+    """The options that a record of weights says, as JSON values."""
     build: Callable[[Core], Mechanism[Any]]
     """Model -> the mechanism as training begins with it."""
+    decided: Callable[[Core], Mapping[str, Any]]
+    """Model -> ``sizes`` with a value for each."""
+    undecided: tuple[str, ...] = ()
+    """Names of those that have none before the model is known."""
+    noted: tuple[str, ...] = ()
+    """Names of those that may differ from what the record says."""
 
     def refused(self, reason: str) -> SystemWeightsError:
         """The error for weights that cannot be used."""
@@ -61,14 +67,14 @@ class Tools:
         self.folder = folder
         self._kind = kind
         if folder is not None:
-            self._check(folder)
+            absent = missing_file(folder)
+            if absent:
+                raise kind.refused(f"{absent} is not there")
+            self._check(folder, kind.sizes, (*kind.noted, *kind.undecided))
 
-    def _check(self, folder: Path) -> None:
-        absent = missing_file(folder)
-        if absent:
-            raise self._kind.refused(f"{absent} is not there")
+    def _check(self, folder: Path, sizes: Mapping[str, Any], noted: tuple[str, ...]) -> None:
         try:
-            read_record(folder).require(self._kind.name, self._kind.sizes, folder)
+            read_record(folder).require(self._kind.name, sizes, folder, noted)
         except ConfigError as error:
             raise self._kind.refused(why_unusable(error)) from error
 
@@ -93,6 +99,8 @@ class Tools:
         require(whole, f"{self._kind.name}: tokens read at once", made.longest, reason)
         if self.folder is None:
             return made.requires_grad_(requires_grad=False).eval()
+        if self._kind.undecided:
+            self._check(self.folder, self._kind.decided(self.core), self._kind.noted)
         origin = self.shared.mplus.origin
         try:
             digest = None if origin is None else base_digest(origin, self.core.backbone)

@@ -7,7 +7,7 @@ are of, which of its options they were trained with, on which base model, and ho
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,13 +48,16 @@ class WeightsRecord:
     trained: Mapping[str, Any] = field(default_factory=dict)
     """How they were made, for people."""
 
-    def require(self, system: str, sizes: Mapping[str, Any], where: Path) -> None:
+    def require(
+        self, system: str, sizes: Mapping[str, Any], where: Path, noted: Collection[str] = ()
+    ) -> None:
         """Refuse weights of another system, or that were trained with other sizes.
 
         Args:
             system: that is to use them.
             sizes: of it, by the options' names.
             where: the folder, for the error.
+            noted: names of options that may differ, and need not be in the record.
 
         Raises:
             ConfigError: it names the first option that differs.
@@ -63,7 +66,7 @@ class WeightsRecord:
             reason = f"the weights in {where} were trained for {self.system}"
             raise ConfigError("system", value=system, reason=reason)
         for name in {**sizes, **self.sizes}:
-            if self.sizes.get(name) != sizes.get(name):
+            if name not in noted and self.sizes.get(name) != sizes.get(name):
                 trained = json.dumps(self.sizes.get(name))
                 reason = f"the weights in {where} were trained with {name}={trained}"
                 if name not in self.sizes:

@@ -56,9 +56,10 @@ class LongMem(Mechanism[Bank]):
     def __init__(self, backbone: Backbone, options: LongMemOptions | None = None) -> None:
         super().__init__(backbone)
         self.options = options or LongMemOptions()
-        step, layers = self.options.reduction, len(backbone.layers)
+        layers = len(backbone.layers)
         self.banked_layer = self.options.layer_of(layers)
         """m."""
+        step = self.options.reduction_of(layers)
         self.places = range(0, layers + 1, step)
         """Of the decoder's states that the side network reads."""
         self.memory_layer = self.banked_layer // step

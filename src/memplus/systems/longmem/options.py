@@ -18,9 +18,9 @@ class LongMemOptions(CheckedFields):
     weights: str = ""
     """Folder of the trained weights; empty: those that come with memplus; ``none``: LongMem as
     training begins with it."""
-    reduction: int = 3
+    reduction: int = 0
     """r: the side network has a layer for r layers of the decoder, whose number it divides. The
-    paper's is 2."""
+    paper's is 2. 0: 3 where that divides it, else 2, else the smallest number that does."""
     memory_layer: int = 0
     """m, counted from 0: the decoder's layer whose keys and values are kept. 0: two thirds of the
     way up."""
@@ -49,7 +49,7 @@ class LongMemOptions(CheckedFields):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.reduction >= 1, "reduction", self.reduction, "at least 1")
+        require(self.reduction >= 0, "reduction", self.reduction, "at least 0")
         require(self.memory_layer >= 0, "memory_layer", self.memory_layer, "at least 0")
         require(self.chunk_tokens >= 1, "chunk_tokens", self.chunk_tokens, "at least 1")
         require(self.gate_rate > 0, "gate_rate", self.gate_rate, "above 0")
@@ -76,7 +76,18 @@ class LongMemOptions(CheckedFields):
         """
         layer = self.memory_layer or max(1, layers * 2 // 3)
         require(layer < layers, "memory_layer", layer, f"the decoder has {layers} layers")
+        self.reduction_of(layers)
+        return layer
+
+    def reduction_of(self, layers: int) -> int:
+        """r, for a decoder of so many layers; 1 where nothing else divides them.
+
+        Raises:
+            ConfigError: a number was chosen that does not divide them.
+        """
+        if not self.reduction:
+            return next((one for one in (3, 2, *range(4, layers)) if layers % one == 0), 1)
         divides = [one for one in range(1, layers + 1) if layers % one == 0]
         reason = f"it must divide the decoder's {layers} layers: {', '.join(map(str, divides))}"
         require(self.reduction in divides, "reduction", self.reduction, reason)
-        return layer
+        return self.reduction

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from memplus.backbone.access import Backbone
 from memplus.systems.latent.system import Decode, LatentSystem
 from memplus.systems.longmem.mechanism import LongMem
@@ -28,6 +30,13 @@ class LongMemSystem(LatentSystem[LongMemOptions]):
         "reduction", "memory_layer", "chunk_tokens", "retrieved_tokens", "segment_tokens",
         "gate_rate", "published",
     )  # fmt: skip
+
+    by_decoder = ("reduction",)
+
+    @classmethod
+    def decided(cls, options: LongMemOptions, backbone: Backbone) -> LongMemOptions:
+        """See ``LatentSystem.decided``."""
+        return replace(options, reduction=options.reduction_of(len(backbone.layers)))
 
     @property
     def not_of_sessions(self) -> tuple[str, ...]:

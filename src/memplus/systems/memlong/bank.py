@@ -9,7 +9,7 @@ E width of a chunk's vector.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil
@@ -194,6 +194,11 @@ class Bank:
         """Token ids of each chunk, where they are kept."""
         for one in self.rows["ids"].split(self.lengths):
             yield [int(token) for token in one]
+
+    def beginning_at(self, starts: Collection[int]) -> list[int]:
+        """The chunks whose first tokens these are, counted from the first one ever written."""
+        own = self.chunks["starts"].tolist()
+        return [chunk for chunk, start in enumerate(own) if start in starts]
 
     def counted(self, chunks: Sequence[int]) -> Bank:
         """With these chunks counted as retrieved once more."""

@@ -173,14 +173,6 @@ class MemLong(Mechanism[MemLongState]):
         reading = self._reading(state, ids, _pairs(about), pad)
         return self._pass(reading, ids, *self._layout(state, ids, pad))
 
-    def read_counting(
-        self, state: MemLongState, ids: Tensor, pad: Tensor | None = None
-    ) -> tuple[Tensor, MemLongState]:
-        """``read``, and the state in which what it retrieved is counted: no write but for that."""
-        reading = self._reading(state, ids, _whole(ids, pad), pad)
-        read = self._pass(reading, ids, *self._layout(state, ids, pad))
-        return read, state if reading.found is None else state.counted(reading.found.chunks)
-
     def retrieved(
         self, state: MemLongState, ids: Tensor, about: Tensor, pad: Tensor | None = None
     ) -> list[list[int]]:

@@ -12,6 +12,7 @@ from memplus.systems.latent.system import Decode, LatentSystem
 from memplus.systems.memlong.embedders import embedder_for
 from memplus.systems.memlong.mechanism import MemLong
 from memplus.systems.memlong.options import MemLongOptions
+from memplus.systems.memlong.session import MemLongSession
 from memplus.systems.shared import Shared
 
 __all__ = ["MemLongSystem"]
@@ -29,6 +30,7 @@ class MemLongSystem(LatentSystem[MemLongOptions]):
     registered = "memlong"
     called = "MemLong"
     options_type = MemLongOptions
+    sessions = MemLongSession
     makes = (
         "memplus train --config configs/memlong/pieces.yaml",
         "memplus train --config configs/memlong/questions.yaml",

@@ -103,7 +103,8 @@ class SystemRun:
         }
         if config.start is not None:
             trained["start"] = dict(read_record(config.start).trained)
-        sizes = config.system_class.sizes(config.system_options)
+        kind, options = config.system_class, config.system_options
+        sizes = kind.sizes(kind.decided(options, self.base.backbone))
         return WeightsRecord(config.system, sizes, config.base, self.base.digest, trained)
 
 
