@@ -19,13 +19,13 @@ from memplus.backbone.processor import multiplies_fast
 
 __all__ = ["attend_rows", "attend_token", "empty_keys", "products_serve", "token_served"]
 
-_SCORES = 1 << 18
-"""Scores worked out at a time: 1 MiB of float32, which a second-level cache holds."""
+_SCORES = 1 << 19
+"""Scores worked out at a time: 2 MiB of float32, which caches of the second or third level hold."""
 _QUERIES = 128
 """Most queries of a lane in one product."""
 _BLOCK = 512
 """Least rows in one product."""
-_SMALL = 1 << 22
+_SMALL = 1 << 19
 """Up to so many multiplications the fused kernel's single call is the quicker."""
 _FEW = 32
 """Up to so many queries of a lane, rows that have to be converted first take longer."""
@@ -134,28 +134,33 @@ def _online(
 ) -> tuple[Tensor, Tensor]:
     """Attention of a few lanes, block of rows by block: [C, R, D] and [C, R], float32."""
     first = None if bias is None else bias[..., :block]
-    output, total, top = _attend_block(query, key[:, :block], value[:, :block], first)
+    output, lse = _attend_block(query, key[:, :block], value[:, :block], first)
     for start in range(block, key.shape[1], block):
         rows = slice(start, start + block)
         added = None if bias is None else bias[..., rows]
-        other, other_total, other_top = _attend_block(query, key[:, rows], value[:, rows], added)
-        highest = torch.maximum(top, other_top)
-        mine, theirs = torch.exp(top - highest), torch.exp(other_top - highest)
-        output.mul_(mine).add_(other.mul_(theirs))
-        total.mul_(mine).add_(other_total.mul_(theirs))
-        top = highest
-    return output.div_(total), total.log_().add_(top)[..., 0]
+        other, other_lse = _attend_block(query, key[:, rows], value[:, rows], added)
+        both = torch.logaddexp(lse, other_lse)
+        output.mul_(torch.exp(lse - both)).add_(other.mul_(torch.exp(other_lse - both)))
+        lse = both
+    return output, lse[..., 0]
 
 
 def _attend_block(
     query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Unnormalised output [C, R, D], denominators [C, R, 1] and maxima [C, R, 1], float32."""
+) -> tuple[Tensor, Tensor]:
+    """Output [C, R, D] and the logs of the denominators [C, R, 1], float32."""
     dtype = query.dtype
-    scores = torch.bmm(query, key.to(dtype).transpose(1, 2)).float()
+    scores = _product(query, key.to(dtype).transpose(1, 2)).float()
     if bias is not None:
         scores += bias
     top = scores.amax(dim=-1, keepdim=True)
-    weights = scores.sub_(top).exp_()
-    total = weights.sum(dim=-1, keepdim=True)
-    return torch.bmm(weights.to(dtype), value.to(dtype)).float(), total, top
+    # One call for all of a softmax is quicker than its steps; its largest weight is what the
+    # largest score has of the denominator.
+    weights = scores.softmax(dim=-1)
+    lse = top - weights.amax(dim=-1, keepdim=True).log_()
+    return _product(weights.to(dtype), value.to(dtype)).float(), lse
+
+
+def _product(one: Tensor, other: Tensor) -> Tensor:
+    """``bmm``; of a single lane without the copy that it makes of keys laid out row by row."""
+    return torch.mm(one[0], other[0])[None] if len(one) == 1 else torch.bmm(one, other)
