@@ -159,7 +159,7 @@ def asked(session: SCMSession, told: Sequence[Asked], requests: Sequence[str]) -
         (reply,) = session.ask([one.text])
         found.right.append(one.named_in(reply.text))
         found.shown.append(_shows(reply, one))
-        found.tokens.append(sum(session.frame.count(turn.text) for turn in reply.evidence))
+        found.tokens.append(sum(session.frame.count(turn.text) for turn in reply.evidence or ()))
     for request in requests:
         controller.about = Asked(request)
         found.needless.append(bool(session.recall(request).selection.activation))
@@ -168,7 +168,7 @@ def asked(session: SCMSession, told: Sequence[Asked], requests: Sequence[str]) -
 
 def _shows(reply: Reply, asked: Asked) -> bool:
     first, last = asked.place
-    there = (one for one in reply.evidence if one.start < last and first < one.end)
+    there = (one for one in reply.evidence or () if one.start < last and first < one.end)
     return any(asked.named_in(one.text) for one in there)
 
 

@@ -93,6 +93,9 @@ def test_a_larger_model_is_to_reach_more() -> None:
     rows = by_measure(Lines(alone, told, goals=goals_of("qwen-0.5b")))
     assert rows["SQuAD, after 0 tokens: contained"].goal == "at least 65%"
     assert rows["SQuAD, after 0 tokens: contained"].reached is True
+    alone = lines("SQuAD", "mplus", 0, 7)  # nobody read the passages in the prompt
+    rows = by_measure(Lines(alone, told, goals=goals_of("qwen-0.5b")))
+    assert rows["SQuAD, after 0 tokens: contained"].goal == "at least 65%"
     assert goals_of("smollm2") == goals_of("somebody/else") != goals_of("qwen-0.5b")
 
 

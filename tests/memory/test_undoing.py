@@ -168,10 +168,11 @@ def test_ctrl_c_while_a_memory_is_changed_leaves_one_that_opens(
     before = content(memory, tmp_path)
     main = threading.get_ident()
     timer = threading.Timer(share * seconds, signal.pthread_kill, (main, signal.SIGINT))
-    timer.start()
     try:
+        timer.start()
         CHANGES[change](memory)
-        time.sleep(0.2)
+        timer.join()  # however late a busy machine fires it, it is met in here
+        time.sleep(0.05)
         changed = True
     except KeyboardInterrupt:
         changed = content(memory, tmp_path) != before

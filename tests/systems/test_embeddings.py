@@ -19,8 +19,10 @@ def test_a_passage_is_found_by_what_it_means_without_a_word_in_common() -> None:
     for text in TEXTS:
         session.write(text, text[:5])
     (reply,) = session.ask(["Who slept?"], max_new_tokens=2)
+    assert reply.evidence
     assert reply.evidence[0].text == TEXTS[0]
     (reply,) = session.ask(["Which ship anchored?"], max_new_tokens=2)
+    assert reply.evidence
     assert reply.evidence[0].text == TEXTS[1]
 
 

@@ -45,7 +45,10 @@ def pull(
     out = shown.open()
     refuse_bundled(name)
     if further and not files:
-        raise UsageError(f"What is {further[0]}? Files to make the model of follow `--from`.")
+        raise UsageError(
+            f"Give files to make the model of behind `--from`: "
+            f"memplus pull {name} --from {further[0]}"
+        )
     base = find_base(name)
     had = cached_base(base) is not None
     found = fetch(base, [*(files or []), *(further or [])], out)

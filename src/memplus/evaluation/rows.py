@@ -169,10 +169,11 @@ def _beside_prompt(
     least: float,
 ) -> Row:
     part, prompt = _OF_PROMPT.get(distance), alone.get(FULL_CONTEXT)
-    if part is None or prompt is None or not prompt.value:
-        return Row(measure, figures)  # a part of nothing is nothing to reach
-    if least > part * prompt.value:
+    of_prompt = part * prompt.value if part is not None and prompt is not None else 0.0
+    if least > of_prompt:
         return _at_least(measure, figures, least)
+    if part is None or prompt is None or not of_prompt:
+        return Row(measure, figures)  # a part of nothing is nothing to reach
     row = _at_least(measure, figures, part * prompt.value)
     goal = f"at least {part:.0%} of the text in the prompt: {100 * part * prompt.value:.1f}%"
     return Row(measure, row.figures, goal, row.reached)

@@ -18,39 +18,48 @@ _ASKING = frozenset(
     "what who whom whose which when where why how is are am was were do does did can could will "
     "would shall should may might must have has had isn't aren't don't doesn't didn't can't "
     # what people ask a program for, and what they say to one
-    "tell show give list write explain describe name find say answer read make help let summarise "
-    "summarize translate compare count add draw plan suggest recommend define spell repeat "
-    "continue complete rewrite create generate think guess look search check compute calculate "
-    "convert sort pick choose teach imagine pretend act use try go come stop please hello hi hey "
-    "thanks thank yes no ok okay remind".split()
+    "tell show give list write explain describe name find say answer read make help let let's "
+    "summarise summarize translate compare count add draw plan suggest recommend define spell "
+    "repeat continue complete rewrite create generate think guess look search check compute "
+    "calculate convert sort pick choose teach imagine pretend act use try go come stop please "
+    "remind hello hi hey thanks thank yes no ok okay".split()
 )
+_QUESTION = frozenset("what who whom whose which how why where".split())
 _ASKS_ON = frozenset(
-    "help want need wants needs wonder wondering wondered ask asking forgot forget please".split()
+    "help want need wants needs wonder wondering wondered ask asking forgot forget please looking "
+    "question".split()
 )
 """Words by which a statement about oneself asks for something after all."""
-_ONESELF = frozenset("i we you i'm i've i'd i'll we're we've we'll we'd you're you've".split())
-_PRONOUNS = _ONESELF | frozenset(
-    "he she it they he's she's it's they're they've he'd she'd they'd he'll she'll they'll "
-    "it'll".split()
+_UNKNOWN = re.compile(
+    r"\b(?:don't|do not|can't|cannot|can not|couldn't) (?:know|remember|recall|find|think of)\b"
+    r"|\b(?:i'd|we'd|would) (?:like|love)\b"
 )
-_DETERMINERS = frozenset(
-    "my our your his her its their the a an this that these those there there's yesterday today "
-    "tonight tomorrow every each all some both nobody everybody everyone somebody someone nothing "
-    "something everything most many old new last next one two three four five six seven eight "
-    "nine ten twelve mr mrs ms dr miss professor uncle aunt grandma grandpa captain nurse".split()
+"""So do these."""
+_ONESELF = frozenset("i we you i'm i've i'd i'll we're we've we'll we'd you're you've".split())
+_SUBJECTS = frozenset("i we you he she it they".split())
+_PRONOUNS = _ONESELF | frozenset("he she it they he's she's it's they're they've".split())
+_POSSESSIVES = frozenset("my our your his her its their".split())
+_ARTICLES = _POSSESSIVES | frozenset("the a an this that these those".split())
+_TIMES = frozenset(
+    "yesterday today tonight tomorrow week month year morning evening night day weekend summer "
+    "winter spring autumn ago now monday tuesday wednesday thursday friday saturday sunday".split()
+)
+_DETERMINERS = _ARTICLES | frozenset(
+    "there there's yesterday today tonight tomorrow every each all some both nobody everybody "
+    "everyone somebody someone nothing something everything most many old last next one two three "
+    "four five six seven eight nine ten twelve mr mrs ms dr miss professor uncle aunt grandma "
+    "grandpa captain nurse".split()
 )
 """What stands before a noun, and other beginnings behind which a verb may be long in coming."""
-_SETTING = frozenset(
-    "for at on in since after before during until till from besides without with by to behind "
-    "under despite still honestly oddly sadly luckily apparently usually normally sometimes "
-    "otherwise now then".split()
+_BETWEEN = frozenset(
+    "for at on in since after before during until from besides without with by to behind under of "
+    "over between near above below into about around across along through against among and or "
+    "but than as".split()
 )
-_SUBORDINATE = frozenset("if when whenever as while because although though once unless".split())
-"""With words of these two kinds a sentence may begin before it tells anything, or asks for it."""
+"""Behind these a noun belongs to the one before."""
 _FINITE = frozenset(
-    "is are was were am has have had will would can could does did do must should won't isn't "
-    "wasn't aren't doesn't didn't don't can't cannot i'm he's she's it's they're there's we'll "
-    "they'll "
+    "is are was were am has have had will would can could does did do won't isn't wasn't aren't "
+    "doesn't didn't don't can't cannot i'm he's she's it's they're there's we'll they'll "
     "adds asks bakes becomes begins believes belongs borrows breaks brings builds buys carries "
     "catches chooses comes contains costs cries depends eats enjoys expects falls feeds finds fits "
     "follows forgets freezes gets gives goes grows happens hates hears hides holds includes joins "
@@ -59,7 +68,7 @@ _FINITE = frozenset(
     "serves sews sings sits sleeps smells snores speaks spends stands starts steals swears swims "
     "takes teaches tells thinks throws understands wakes wants wears weighs works writes arrives "
     "drives collects "
-    "ate became began bent blew bought broke brought built burnt came caught chose did drank drew "
+    "ate became began bent blew bought broke brought built burnt caught came chose drank drew "
     "drove flew forgot fought froze gave got grew held hid kept knew laid learnt lent lost made "
     "meant met paid ran rang said sang sat sent shook slept sold spent stole stood swam swore "
     "taught thought threw told took tore understood went woke won wore wrote".split()
@@ -77,26 +86,31 @@ _DOING = frozenset(
     "rose saw set shone shot showed shut spoke".split()
 )
 """Verbs that are nouns as often, or another's attribute; what they do stands behind the verb."""
-_DONE = frozenset(
-    "a an the my your his her our their its me us him them it nothing everything every each "
-    "himself herself itself themselves".split()
+_DONE = _POSSESSIVES | frozenset(
+    "a an the me us him her them it nothing everything every each himself herself itself "
+    "themselves".split()
 )
-_NEAR, _FAR = 4, 10
+_NEAR, _FAR = 4, 8
 """Among so many first words the verb stands: behind a name, and behind a noun, or a name's noun."""
 _CLAUSE = frozenset("that which who whom whose when where what why how if".split())
 """Behind these the verb is another clause's: "Fix Ivo's car that was sold" tells nothing."""
-_RELATIVE = frozenset("i we you he she they that who which".split())
-"""Right behind these, after a noun, the verb is such a clause's: "the total I paid in March"."""
-_BID = frozenset("should must can could may might will would need have".split())
+_UNENDED = frozenset("is are was were in at of to the a my what where when who".split())
+"""No statement ends with these: a question put so, or a beginning that is to be ended."""
+_BIDDING = frozenset("should must can could may might will would need".split())
 """Behind "you" these ask for something as often as they tell."""
-_QUESTION = frozenset("what who whom whose which how why where".split())
 _REMINDING = ("remember", "note", "please remember", "please note", "don't forget", "fyi")
 _WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*")
 _END = re.compile(r"[.!]+(?=\s|$)|\n+")
-_SHORT = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|St|Prof|Rev|Capt|Col|Gen|Hon|Jr|vs|approx|[A-Z])\.$")
-_SHORT_WITHIN = re.compile(r"\b(?:[Nn]os?|[ap]\.m|e\.g|i\.e|etc|Inc|Ltd)\.$")
-"""Abbreviations that end no sentence, and such as may: before what is no small letter or digit."""
-_PART = re.compile(r"[,;:]\s+|\s[\u2013\u2014-]+\s")
+_TITLE = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|St|Prof|Rev|Capt|Col|Gen|Hon|Jr|vs|approx|e\.g|i\.e)\.$")
+_NUMBER = re.compile(r"\b[Nn]os?\.$")
+_WITHIN = re.compile(r"\b(?:[ap]\.m|etc|Inc|Ltd)\.$")
+_INITIAL = re.compile(r"(?:\b[A-Z]\.\s*|\b[A-Z][a-z]+ )[A-Z]\.$")
+_FIRST_INITIAL = re.compile(r"\b[A-Z]\.$")
+_PART = re.compile(r"[,;:]\s+|\s[\u2013\u2014-]+\s|\b(?:and|so)\s+", re.IGNORECASE)
+_BIDS = re.compile(
+    r"(?!(?:i|we|you|he|she|it|they)\b)[a-z]+ (?:me|it|them|this|these)\b", re.IGNORECASE
+)
+"""How a part that asks begins, whatever its verb: "fix it", "quiz me"."""
 
 
 def tells(said: str) -> bool:
@@ -122,8 +136,15 @@ def _is_abbreviation(before: str, after: str) -> bool:
     following = _words(after[:40])
     if not following or following[0] in _ASKING:
         return False
-    goes_on = after[0].islower() or after[0].isdigit()
-    return bool(_SHORT.search(before) or (goes_on and _SHORT_WITHIN.search(before)))
+    if _TITLE.search(before):
+        return True
+    if _NUMBER.search(before):
+        return after[0].isdigit()
+    if _WITHIN.search(before):
+        return following[0] in _BETWEEN or following[0] in _TIMES
+    if _INITIAL.search(before):
+        return after[0].isupper()
+    return bool(_FIRST_INITIAL.search(before) and re.match(r"[A-Z]\.", after))
 
 
 def _words(text: str) -> list[str]:
@@ -132,57 +153,87 @@ def _words(text: str) -> list[str]:
 
 def _states(sentence: str) -> bool:
     words = _words(sentence)
-    start = " ".join(words[:2])
-    if any(start == one or start.startswith(f"{one} ") for one in _REMINDING):
-        return len(words) > 2
-    if len(words) < 3:
+    for count in (2, 1):
+        if len(words) >= count and " ".join(words[:count]) in _REMINDING:
+            rest = sentence[[one.end() for one in _WORD.finditer(sentence)][count - 1] :]
+            return _reminds(rest.lstrip(" ,:"))
+    if len(words) < 3 or words[-1] in _UNENDED or words[-2] == "which":
         return False
-    first, parts = words[0], [_words(one) for one in _PART.split(sentence)]
-    if any(part and part[0] in _ASKING and part[0] != "no" for part in parts[1:]):
-        return False
-    if first in _SUBORDINATE or first in _SETTING:
-        rest = [one for part in parts[1:] for one in part]
-        if _QUESTION.intersection(words) or words[1] in _ASKING:
-            return False
-        if rest and (_begins_telling(rest) or first in _SUBORDINATE):
-            return _begins_telling(rest)
-        return first in _SETTING and _tells_of_somebody(words[1:])
-    return _begins_telling(words)
-
-
-def _begins_telling(words: Sequence[str]) -> bool:
-    """Whether whom or what it tells of stands first, and what is told of it soon behind."""
     first = words[0]
-    if first in _ASKING:
+    if first in _ASKING or words[1] in _QUESTION or words[1] == "when":
         return False
-    if first in _ONESELF and _asks_on(words):
+    if any(map(_asks, _PART.split(sentence)[1:])):
         return False
-    if first == "you" and words[1:2] and words[1] in _BID:
+    if (first in _ONESELF and _asks_on(words)) or (first == "you" and words[1] in _BIDDING):
         return False
     owned = any(one.endswith("'s") for one in words[:3]) and not _CLAUSE.intersection(words[:_FAR])
     reach = _FAR if first in _DETERMINERS or owned else _NEAR
-    return first in _PRONOUNS or _has_verb(words[:reach], words)
+    return first in _PRONOUNS or _has_verb(_WORD.findall(sentence), words, reach)
 
 
-def _tells_of_somebody(words: Sequence[str]) -> bool:
-    """Whether somebody does something behind the setting of a sentence."""
-    if _ONESELF.intersection(words) and _asks_on(words):
+def _reminds(rest: str) -> bool:
+    """Whether what stands behind "remember" and the like is something to remember."""
+    words = _words(rest)
+    if len(words) < 2 or words[0] in _QUESTION:
         return False
-    return bool(_PRONOUNS.intersection(words)) or _has_verb(words[:_FAR], words)
+    if words[0] == "to":
+        return True
+    return _states(rest[4:].lstrip() if words[0] == "that" else rest)
+
+
+def _asks(part: str) -> bool:
+    """Whether a later part of a sentence asks for something."""
+    words = _words(part)
+    if not words:
+        return False
+    if words[0] in ("who", "which", "whose"):  # of somebody just named: "who is a baker"
+        return len(words) < 3 or (words[1] in _ASKING and words[2] not in _ARTICLES)
+    if words[0] in ("where", "when"):
+        return len(words) < 2 or words[1] in _ASKING
+    return (words[0] in _ASKING and words[0] not in _FINITE | {"no", "may"}) or bool(
+        _BIDS.match(part) and words[0] not in _FINITE
+    )
 
 
 def _asks_on(words: Sequence[str]) -> bool:
-    return bool(_ASKS_ON.intersection(words)) or {"would", "like"} <= set(words)
+    return bool(_ASKS_ON.intersection(words) or _UNKNOWN.search(" ".join(words)))
 
 
-def _has_verb(within: Sequence[str], words: Sequence[str]) -> bool:
-    return any(_is_finite(words, place) for place in range(1, len(within)))
+def _has_verb(written: Sequence[str], words: Sequence[str], reach: int) -> bool:
+    """Whether what a statement begins with has a verb, among its first words.
+
+    Args:
+        written: the words as they stand.
+        words: in small letters.
+        reach: how many.
+    """
+    place = next((at for at in range(1, min(reach, len(words))) if _is_finite(words, at)), None)
+    if place is None:
+        return False
+    other = _second(written, words, place)
+    if other is None:
+        return True
+    # "The total I paid" has no verb of its own, "The total I paid was 40" has.
+    own = other + 1 if words[other] in _SUBJECTS else place
+    return any(_is_finite(words, at) for at in range(own + 1, len(words)))
+
+
+def _second(written: Sequence[str], words: Sequence[str], verb: int) -> int | None:
+    """Where another noun begins that the verb belongs to, as in "the song Anna sang"."""
+    for at in range(1, verb):
+        before = words[at - 1]
+        if before in _BETWEEN or before in _TIMES or before in _DETERMINERS:
+            continue
+        named = written[at][0].isupper() and not written[at - 1][0].isupper()
+        if named and words[0] in _POSSESSIVES:
+            continue  # "my sister Anna"
+        if named or words[at] in _SUBJECTS | _ARTICLES or words[at] in ("who", "which"):
+            return at
+    return None
 
 
 def _is_finite(words: Sequence[str], place: int) -> bool:
     word, before = words[place], words[place - 1]
-    if before in _RELATIVE:
-        return False
     if word in _DOING:
         after = words[place + 1] if place + 1 < len(words) else ""
         return after in _DONE or after.isdigit()

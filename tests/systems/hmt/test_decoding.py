@@ -82,7 +82,7 @@ def test_shares_are_the_weights_of_the_segments_that_are_kept(hmt: HMTMechanism)
 @torch.no_grad()
 def test_without_retrieval_there_is_no_account() -> None:
     hmt = make_hmt(retrieval="off")
-    assert hmt.begin(written(hmt, IDS), PROMPTS[:1]).shares == [[]]
+    assert hmt.begin(written(hmt, IDS), PROMPTS[:1]).shares is None
 
 
 def test_nothing_is_kept_for_gradients() -> None:

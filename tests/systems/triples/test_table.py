@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from memplus.errors import EmptyTextError
+from memplus.errors import EmptyTextError, UsageError
 from memplus.systems.triples.rows import Origin, Triple
 from memplus.systems.triples.table import TripleTable
 
@@ -194,6 +194,7 @@ def test_a_block_that_fails_takes_back_all_its_changes_and_no_copy_is_made_for_i
         raise KeyboardInterrupt
     assert (made.rows(), made.writes, made._database) == (before, 2, kept)
     assert (made.nbytes, made.texts("entity").texts) == (bytes_before, texts)
+    assert len(made._database.users) == 1
     assert made.add([BRELL], "c")
     if fork is not None:
         assert (stored(fork), fork.writes) == ([ADA], 1)
@@ -201,6 +202,28 @@ def test_a_block_that_fails_takes_back_all_its_changes_and_no_copy_is_made_for_i
             fork.forget("a")
             raise KeyboardInterrupt
         assert stored(fork) == [ADA]
+
+
+def test_what_fails_in_a_table_takes_nothing_from_a_fork_that_shared_its_database() -> None:
+    made = table(("a", [ADA]))
+    fork = made.fork()
+    with pytest.raises(KeyboardInterrupt), made.all_or_nothing():
+        made.add([BO], "b")
+        fork.add([BRELL], "c")
+        raise KeyboardInterrupt
+    assert (stored(made), made.writes) == ([ADA], 1)
+    assert (stored(fork), fork.writes) == ([ADA, BRELL], 2)
+    assert made.add([BO], "b")
+    assert stored(fork) == [ADA, BRELL]
+
+
+def test_a_table_that_is_being_changed_has_no_fork() -> None:
+    made = table(("a", [ADA]))
+    with made.all_or_nothing():
+        made.add([BO], "b")
+        with pytest.raises(UsageError, match="no fork"):
+            made.fork()
+    assert stored(made.fork()) == [ADA, BO]
 
 
 def test_a_failed_vector_leaves_the_table_as_it_was() -> None:

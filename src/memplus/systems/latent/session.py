@@ -114,7 +114,7 @@ class LatentSession:
 
     def ask(self, questions: Sequence[str], *, max_new_tokens: int | None = None) -> list[Reply]:
         """See ``Session.ask``; questions are answered together, with evidence where the mechanism
-        keeps account of what it attends to.
+        keeps account of what it attends to: of what was taken in, not of what still waits.
         """
         return [self._reply(one) for one in self._said(questions, max_new_tokens)]
 

@@ -101,8 +101,8 @@ class MemLLMSession(TripleSession[Tools, _State]):
             yield self._context(sentence), sentence
             self._before = (*self._before, sentence)[-keep:] if keep else ()
 
-    def _store(self, written: Writing, place: tuple[int, int]) -> None:
-        update, source = self.tools.options.update, self._waiting.source
+    def _store(self, written: Writing, source: str, place: tuple[int, int]) -> None:
+        update = self.tools.options.update
         self.table.add(written.triples, source, place, update)
         counts = self.counts
         self.counts = Counts(

@@ -61,7 +61,7 @@ class RetLLMSession(TripleSession[Tools, _State]):
     def _calls_of(self, sentences: Iterable[str]) -> Iterator[Outcome[Written]]:
         return self.tools.controller.write(sentences)
 
-    def _store(self, written: Written, place: tuple[int, int]) -> None:
+    def _store(self, written: Written, source: str, place: tuple[int, int]) -> None:
         kept = [one for one in written.triples if all(map(can_be_kept, one))]
         counts = self.counts
         self.counts = Counts(
@@ -71,7 +71,7 @@ class RetLLMSession(TripleSession[Tools, _State]):
         )
         for triple in kept:
             update: Update = "replace" if self.tools.has_one_value(triple[1]) else "add"
-            self.table.add([Triple(*triple)], self._waiting.source, place, update)
+            self.table.add([Triple(*triple)], source, place, update)
 
     def reset(self) -> None:
         """Forget everything."""

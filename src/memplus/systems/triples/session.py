@@ -93,6 +93,8 @@ class TripleSession(ABC, Generic[Tools, State]):
         self._waiting = Waiting()
         self._places: dict[str, int] = {}
         """Tokens of each source that is not the waiting one's."""
+        self._to_store: list[tuple[Any, str, tuple[int, int]]] = []
+        """What a write that goes on will store."""
         self._told: TripleTable | None = None
         """The table with what still waits; None: it has to be made."""
 
@@ -124,6 +126,8 @@ class TripleSession(ABC, Generic[Tools, State]):
     def _go_on(self, read: Callable[[Self], list[Exception]]) -> None:
         """Read more, all of it or nothing.
 
+        The model goes first and the table is changed last, in one piece.
+
         Args:
             read: with a session that has this one's table; gives the errors of sentences.
 
@@ -131,8 +135,11 @@ class TripleSession(ABC, Generic[Tools, State]):
             Exception: the first of these errors.
         """
         told = self._beside()
+        errors = read(told)
         with self.table.all_or_nothing():
-            errors = read(told)
+            for written, source, place in told._to_store:
+                told._store(written, source, place)
+        told._to_store = []
         self.__dict__.update(told.__dict__)
         if errors:
             raise errors[0]
@@ -161,7 +168,7 @@ class TripleSession(ABC, Generic[Tools, State]):
         self._waiting = Waiting(source, first=self._places.pop(source, 0))
 
     def _take_in(self, whole: Sequence[Sentence]) -> list[Exception]:
-        """Write what sentences of the waiting source say, in order.
+        """Let the model write what sentences of the waiting source say, to be stored in order.
 
         Returns:
             The errors of those that cannot be written, which are left out.
@@ -171,7 +178,7 @@ class TripleSession(ABC, Generic[Tools, State]):
         calls = self._calls_of(sentence for sentence, _ in whole)
         for (_, place), outcome in zip(whole, calls, strict=True):
             if outcome.error is None:
-                self._store(outcome.value(), place)
+                self._to_store.append((outcome.value(), self._waiting.source, place))
             else:
                 errors.append(outcome.error)
         return errors
@@ -181,11 +188,12 @@ class TripleSession(ABC, Generic[Tools, State]):
         """What the model writes of each of some sentences, in order."""
 
     @abstractmethod
-    def _store(self, written: Any, place: tuple[int, int]) -> None:
-        """Put into the table what was written of a sentence of the waiting source.
+    def _store(self, written: Any, source: str, place: tuple[int, int]) -> None:
+        """Put into the table what was written of a sentence.
 
         Args:
             written: as ``_calls_of`` gave it.
+            source: the sentence's.
             place: the sentence's first token in that source, and the token after its last.
         """
 
@@ -282,6 +290,7 @@ class TripleSession(ABC, Generic[Tools, State]):
         """The same session with the same table, and all else its own."""
         other = copy(self)  # whatever a system's own session keeps beside these never changes
         other._waiting, other._places, other._told = self._waiting.copy(), dict(self._places), None
+        other._to_store = []
         return other
 
     def save(self, path: Path) -> None:

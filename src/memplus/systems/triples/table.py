@@ -15,13 +15,14 @@ import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import RLock
 from typing import Any, cast
 from weakref import WeakSet
 
 import torch
 from torch import Tensor
 
-from memplus.errors import EmptyTextError
+from memplus.errors import EmptyTextError, UsageError
 from memplus.memory.checks import wrong
 from memplus.systems.triples.packing import as_bytes, as_text, check, numbers, packed, unpack
 from memplus.systems.triples.rows import Column, Embed, Origin, Row, Texts, Triple, Update
@@ -85,6 +86,10 @@ class _Database:
         self.connection = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
         self.connection.execute("PRAGMA foreign_keys = ON")
         self.users: WeakSet[TripleTable] = WeakSet()
+        self.lock = RLock()
+        """Held by whoever changes it, so that nobody takes up half of a change."""
+        self.begun = 0
+        """Changes that have begun and not ended."""
         self.texts: dict[Column, Texts] = {}
         self.nbytes: int | None = None
 
@@ -157,22 +162,30 @@ class TripleTable:
 
     @contextmanager
     def all_or_nothing(self) -> Iterator[None]:
-        """Whatever ends the block by an error takes back all that was changed in it.
-
-        No other table may come to share this one's database meanwhile.
-        """
+        """Whatever ends the block by an error takes back all that was changed in it."""
         database, writes = self._database, self.writes
-        database.connection.execute("SAVEPOINT begun")
-        try:
-            yield
-        except BaseException:
-            database.connection.execute("ROLLBACK TO begun")
-            database.changed()
-            self.writes = writes
-            self._use(database)
-            raise
-        finally:
-            database.connection.execute("RELEASE begun")
+        with database.lock:
+            own = len(database.users) == 1
+            # Of a database that others read too, the block changes a copy, which an error lets go.
+            # This fork keeps the others from changing what is gone back to.
+            before = None if own else self.fork()
+            if own:
+                database.connection.execute("SAVEPOINT begun")
+                database.begun += 1
+            try:
+                yield
+            except BaseException:
+                if own:
+                    database.connection.execute("ROLLBACK TO begun")
+                    database.changed()
+                self.writes = writes
+                self._use(database)
+                raise
+            finally:
+                if own:
+                    database.begun -= 1
+                    database.connection.execute("RELEASE begun")
+                del before
 
     @contextmanager
     def _changing(self) -> Iterator[sqlite3.Connection]:
@@ -324,10 +337,17 @@ class TripleTable:
     # Copies -------------------------------------------------------------------------------------
 
     def fork(self) -> TripleTable:
-        """The same triples, going their own way; nothing is copied until either table writes."""
+        """The same triples, going their own way; nothing is copied until either table writes.
+
+        Raises:
+            UsageError: it is being changed, by whoever asks for the fork.
+        """
         other = object.__new__(TripleTable)
-        other.embed, other.writes, other._database = self.embed, self.writes, self._database
-        self._database.users.add(other)
+        with self._database.lock:
+            if self._database.begun:
+                raise UsageError("A table has no fork before what changes it has ended.")
+            other.embed, other.writes, other._database = self.embed, self.writes, self._database
+            self._database.users.add(other)
         return other
 
     def _own(self) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from memplus.config import MemoryConfig
 from memplus.memory.retriever import MemoryWeights
 from memplus.mplus.model import MPlus
 from memplus.mplus.pretrained import REFERENCE
 
-__all__ = ["made_over", "save_as_loaded"]
+__all__ = ["lossless", "made_over", "save_as_loaded"]
 
 
 def made_over(model: MPlus, config: MemoryConfig, weights: MemoryWeights | None = None) -> MPlus:
@@ -33,7 +35,7 @@ def made_over(model: MPlus, config: MemoryConfig, weights: MemoryWeights | None 
 def save_as_loaded(model: MPlus, folder: Path, storage_dtype: torch.dtype | None = None) -> None:
     """Save a model as what it was loaded from: a bundle over the same base, or whole.
 
-    Unless the dtype is given, in 16 bits where that loses nothing, as a bundle that was stored so
+    Unless the dtype is given, in 16 bits where that loses nothing, as a model that was stored so
     and loaded in 32.
 
     Args:
@@ -51,9 +53,16 @@ def save_as_loaded(model: MPlus, folder: Path, storage_dtype: torch.dtype | None
         weight for name, weight in model.model.named_parameters()
         if not bundled or "lora_" in name
     ]  # fmt: skip
-    exact = all(torch.equal(one, one.bfloat16().to(one.dtype)) for one in kept)
     model.save_pretrained(
         folder,
-        storage_dtype=storage_dtype or (torch.bfloat16 if exact else None),
+        storage_dtype=storage_dtype or lossless(kept),
         base=REFERENCE if bundled else None,
     )
+
+
+def lossless(weights: Sequence[Tensor]) -> torch.dtype | None:
+    """The dtype of 16 bits that holds all of these as they are; None: there is none."""
+    for dtype in (torch.bfloat16, torch.float16):
+        if all(torch.equal(one, one.to(dtype).to(one.dtype)) for one in weights):
+            return dtype
+    return None

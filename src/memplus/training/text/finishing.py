@@ -11,7 +11,7 @@ from typing import Any
 from memplus.config import SpanRetrieval
 from memplus.errors import ConfigError
 from memplus.mplus.model import MPlus
-from memplus.training.engine.saving import made_over
+from memplus.training.engine.saving import lossless, made_over
 from memplus.training.tasks.pristine_rows import opening_rows
 
 __all__ = ["Finish", "finished"]
@@ -58,14 +58,23 @@ def finished(model: MPlus, finish: Finish) -> MPlus:
     if of_spans:
         if not isinstance(config.retrieval, SpanRetrieval):
             reason = "the model retrieves rows, and this is about spans"
-            raise ConfigError(next(iter(of_spans)), value=True, reason=reason)
+            name, value = next(iter(of_spans.items()))
+            raise ConfigError(name, value=value, reason=reason)
         given["retrieval"] = replace(config.retrieval, **of_spans)
     made = made_over(model, replace(config, **given))
+    if finish.retrieved_tokens == 0:
+        short = made.pristine
+        made.pristine = replace(short, long_term=[], keys=[], long_term_ages=[], counters=[])
     if finish.opening is not None:
         text, most = finish.opening.strip(), config.chunk_tokens
         tokens = len(made.encode(text))
         if not 0 < tokens <= most:
             reason = f"it has {tokens} tokens, and one write takes in 1 to {most}"
             raise ConfigError("opening", value=text[:40], reason=reason)
-        made.pristine = opening_rows(made, text)
+        dtype = lossless([*model.weights.parameters()])
+        opened = opening_rows(made, text)
+        assert opened.short_term is not None
+        # In as many bits as what makes the rows, so that they do not double the model's file.
+        rows = opened.short_term if dtype is None else opened.short_term.to(dtype).float()
+        made.pristine = replace(opened, short_term=rows)
     return made
