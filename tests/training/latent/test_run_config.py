@@ -71,6 +71,7 @@ def test_every_relative_has_its_stages() -> None:
         "longmem": ("pieces", "questions"),
         "memlong": ("pieces", "questions"),
         "lamemo": ("stage1", "transformer_xl", "questions", "facts"),
+        "equal": ("memlong1", "memlong2"),
     }
     assert found == {f"{name}/{stage}.yaml" for name in stages for stage in stages[name]}
 

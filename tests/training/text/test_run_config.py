@@ -28,8 +28,9 @@ def test_stages_are_shipped_for_every_kind_of_model_and_the_nano_s_recipe() -> N
     more = stages | {"stage4.yaml"}
     small = {f"{base}/{name}" for base in ("smollm2", "qwen-0.5b") for name in more}
     nano = {"nano.yaml", "nano-shipped.yaml"}
+    equal = {"equal/mplus1.yaml", "equal/mplus2.yaml"}  # with as many questions as another system
     opening = {"opening.txt"}  # what memories of the shipped models begin with
-    assert names == stages | {f"cpu/{name}" for name in stages} | small | nano | opening
+    assert names == stages | {f"cpu/{name}" for name in stages} | small | nano | equal | opening
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(CONFIGS)))

@@ -98,6 +98,21 @@ class _Database:
         self.texts.clear()
         self.nbytes = None
 
+    def begin(self) -> None:
+        """A change begins; one may stand within another."""
+        self.connection.execute("SAVEPOINT begun")
+        self.begun += 1
+
+    def take_back(self) -> None:
+        """Nothing of the change that began last has happened."""
+        self.connection.execute("ROLLBACK TO begun")
+        self.changed()
+
+    def end(self) -> None:
+        """The change that began last has ended."""
+        self.begun -= 1
+        self.connection.execute("RELEASE begun")
+
 
 class TripleTable:
     """Triples of one memory.
@@ -166,25 +181,22 @@ class TripleTable:
         database, writes = self._database, self.writes
         with database.lock:
             own = len(database.users) == 1
-            # Of a database that others read too, the block changes a copy, which an error lets go.
-            # This fork keeps the others from changing what is gone back to.
+            # Of a database that others read too, the block changes a copy, which an error lets go;
+            # a fork keeps the others from changing what is gone back to.
             before = None if own else self.fork()
             if own:
-                database.connection.execute("SAVEPOINT begun")
-                database.begun += 1
+                database.begin()
             try:
                 yield
             except BaseException:
                 if own:
-                    database.connection.execute("ROLLBACK TO begun")
-                    database.changed()
+                    database.take_back()
                 self.writes = writes
                 self._use(database)
                 raise
             finally:
                 if own:
-                    database.begun -= 1
-                    database.connection.execute("RELEASE begun")
+                    database.end()
                 del before
 
     @contextmanager
