@@ -16,11 +16,17 @@ import pytest
 from safetensors.torch import load_file
 from torch import Tensor
 
+
+def named_golden() -> Path | None:
+    """The folder that MEMPLUS_GOLDEN names; None where it is not set."""
+    named = os.environ.get("MEMPLUS_GOLDEN")
+    if named and not Path(named).is_dir():
+        raise FileNotFoundError(f"MEMPLUS_GOLDEN names {named}, where there is no folder")
+    return Path(named) if named else None
+
+
 HERE = Path(__file__).resolve()
-_NAMED = os.environ.get("MEMPLUS_GOLDEN")
-if _NAMED and not Path(_NAMED).is_dir():
-    raise FileNotFoundError(f"MEMPLUS_GOLDEN names {_NAMED}, where there is no folder")
-OTHERS = Path(_NAMED or HERE.parents[3] / "shared" / "golden")
+OTHERS = named_golden() or HERE.parents[3] / "shared" / "golden"
 _FOUND = {
     path.parent.name: path.parent
     for root in (OTHERS, HERE.parent / "numbers")  # the one that everybody has comes last and wins

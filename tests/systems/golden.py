@@ -1,22 +1,18 @@
 """Where the golden numbers of the systems lie, which are no part of the repository."""
 
-import os
 from pathlib import Path
 
 import pytest
+from tests.golden.recorded import named_golden
 
 _BESIDE = Path(__file__).parents[3] / "shared" / "relatives" / "golden"
-_VARIABLE = "MEMPLUS_GOLDEN"
 
 
 def golden_folder(name: str) -> Path:
     """The folder of one system's golden numbers; the test is skipped where there is none."""
-    named = os.environ.get(_VARIABLE)
-    if named and not Path(named).is_dir():
-        pytest.fail(f"{_VARIABLE} names {named}, where there is no folder")
-    folder = Path(named or _BESIDE) / name
+    folder = (named_golden() or _BESIDE) / name
     if not folder.is_dir():
-        pytest.skip(f"no golden numbers at {folder}; {_VARIABLE} names their folder")
+        pytest.skip(f"no golden numbers at {folder}; MEMPLUS_GOLDEN names their folder")
     return folder
 
 

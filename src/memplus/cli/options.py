@@ -22,6 +22,7 @@ __all__ = [
     "Model",
     "Name",
     "NewName",
+    "OutFolder",
     "Ram",
     "Rows",
     "Seed",
@@ -157,6 +158,7 @@ MaxBytes = Annotated[
         "refused. Without a limit, `write` allows 16 GB.",
     ),
 ]
+OutFolder = Annotated[Path, typer.Option("--out", help="Output folder.")]
 Rows = Annotated[
     str | None,
     typer.Option(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from memplus.cli.opening import load_model
-from memplus.cli.options import AsJson
+from memplus.cli.options import AsJson, OutFolder
 from memplus.cli.output import Output
 
 __all__ = ["average"]
@@ -22,7 +21,7 @@ def average(
         ),
     ],
     *,
-    out: Annotated[Path, typer.Option("--out", help="Output folder.")],
+    out: OutFolder,
     as_json: AsJson = False,
 ) -> None:
     """Average the weights of models that were trained one from another.

@@ -9,7 +9,7 @@ import typer
 
 from memplus.cli.evaluated import check_folder, read_texts
 from memplus.cli.opening import load_model
-from memplus.cli.options import AsJson
+from memplus.cli.options import AsJson, OutFolder
 from memplus.cli.output import Output
 
 __all__ = ["finish"]
@@ -18,7 +18,7 @@ __all__ = ["finish"]
 def finish(
     model: Annotated[str, typer.Argument(help="A trained model: a folder, or a name.")],
     *,
-    out: Annotated[Path, typer.Option("--out", help="Output folder.")],
+    out: OutFolder,
     retrieved_tokens: Annotated[
         int | None,
         typer.Option(

@@ -9,7 +9,7 @@ import typer
 
 from memplus.cli.evaluated import check_folder, read_texts
 from memplus.cli.opening import load_model
-from memplus.cli.options import AsJson, Device, Dtype, Model, Seed
+from memplus.cli.options import AsJson, Device, Dtype, Model, OutFolder, Seed
 from memplus.cli.output import Output
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ __all__ = ["superseding"]
 
 def superseding(
     *,
-    out: Annotated[Path, typer.Option("--out", help="Output folder.")],
+    out: OutFolder,
     texts: Annotated[
         list[Path] | None,
         typer.Option(

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["split_sentences", "whole_sentences"]
+__all__ = ["TITLES", "split_sentences", "whole_sentences"]
+
+TITLES = "Mr|Mrs|Ms|Dr|St|Prof|Capt|Col|Gen|Rev|Hon|Mme|Mlle|Messrs|Jr|Sr|vs"
+"""Abbreviations that a name follows, as a pattern."""
 
 # \u2018 to \u201d are the quotation marks of books.
 _END = re.compile(r"[.!?…]+[\"'\u201d\u2019)\]_]*(?=\s+[^\sa-z])|\n[ \t\r]*\n(?=\s*\S)")
 """Before a capital letter, a digit or a quotation mark; or an empty line."""
-_SHORT = re.compile(
-    r"(?:^|[\s(\"'\u201c\u2018\[])(?:Mr|Mrs|Ms|Dr|St|Prof|Capt|Col|Gen|Rev|Hon|Mme|Mlle|Messrs|Jr|Sr|vs|No|"
-    r"[A-Z])\.$"
-)
+_SHORT = re.compile(rf"(?:^|[\s(\"'\u201c\u2018\[])(?:{TITLES}|No|[A-Z])\.$")
 """An abbreviation that a name follows, or an initial."""
 
 

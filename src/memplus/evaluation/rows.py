@@ -168,14 +168,14 @@ def _beside_prompt(
     distance: int,
     least: float,
 ) -> Row:
-    part, prompt = _OF_PROMPT.get(distance), alone.get(FULL_CONTEXT)
-    of_prompt = part * prompt.value if part is not None and prompt is not None else 0.0
+    part, prompt = _OF_PROMPT.get(distance, 0.0), alone.get(FULL_CONTEXT)
+    of_prompt = part * prompt.value if prompt else 0.0
     if least > of_prompt:
         return _at_least(measure, figures, least)
-    if part is None or prompt is None or not of_prompt:
+    if not of_prompt:
         return Row(measure, figures)  # a part of nothing is nothing to reach
-    row = _at_least(measure, figures, part * prompt.value)
-    goal = f"at least {part:.0%} of the text in the prompt: {100 * part * prompt.value:.1f}%"
+    row = _at_least(measure, figures, of_prompt)
+    goal = f"at least {part:.0%} of the text in the prompt: {100 * of_prompt:.1f}%"
     return Row(measure, row.figures, goal, row.reached)
 
 

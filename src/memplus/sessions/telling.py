@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from memplus.data.sentences import TITLES
+
 __all__ = ["tells"]
 
 _ASKING = frozenset(
@@ -101,7 +103,7 @@ _BIDDING = frozenset("should must can could may might will would need".split())
 _REMINDING = ("remember", "note", "please remember", "please note", "don't forget", "fyi")
 _WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*")
 _END = re.compile(r"[.!]+(?=\s|$)|\n+")
-_TITLE = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|St|Prof|Rev|Capt|Col|Gen|Hon|Jr|vs|approx|e\.g|i\.e)\.$")
+_TITLE = re.compile(rf"\b(?:{TITLES}|approx|e\.g|i\.e)\.$")
 _NUMBER = re.compile(r"\b[Nn]os?\.$")
 _WITHIN = re.compile(r"\b(?:[ap]\.m|etc|Inc|Ltd)\.$")
 _INITIAL = re.compile(r"(?:\b[A-Z]\.\s*|\b[A-Z][a-z]+ )[A-Z]\.$")

@@ -162,7 +162,7 @@ def _outside(bench: Bench, texts: Texts, main: ToTell, report: Report) -> list[C
 def _shown(telling: ToTell, question: Question, reply: Reply, reference: Reference) -> Shown:
     told = question.told
     assert told is not None
-    found = next(iter(reply.evidence or ()), None)
+    found = reply.evidence[0] if reply.evidence else None
     return Shown(
         question=question.text,
         right_answer=question.answers[0],

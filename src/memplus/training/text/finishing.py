@@ -5,6 +5,7 @@ None of it is trained. It is chosen once the last stage is there, and then belon
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +23,7 @@ class Finish:
     """What is to be set; None leaves what the model has."""
 
     retrieved_tokens: int | None = None
-    """Long-term rows that a read retrieves, at least."""
+    """Long-term rows that a read retrieves."""
     rows: str | None = None
     """How new memories keep their rows."""
     neighbours: bool | None = None
@@ -45,16 +46,8 @@ def finished(model: MPlus, finish: Finish) -> MPlus:
             one write takes in.
     """
     config = model.memory_config
-    given: dict[str, Any] = {
-        name: value
-        for name in ("retrieved_tokens", "rows")
-        if (value := getattr(finish, name)) is not None
-    }
-    of_spans = {
-        name: value
-        for name in ("neighbours", "sharpens")
-        if (value := getattr(finish, name)) is not None
-    }
+    given = _set({"retrieved_tokens": finish.retrieved_tokens, "rows": finish.rows})
+    of_spans = _set({"neighbours": finish.neighbours, "sharpens": finish.sharpens})
     if of_spans:
         if not isinstance(config.retrieval, SpanRetrieval):
             reason = "the model retrieves rows, and this is about spans"
@@ -78,3 +71,7 @@ def finished(model: MPlus, finish: Finish) -> MPlus:
         rows = opened.short_term if dtype is None else opened.short_term.to(dtype).float()
         made.pristine = replace(opened, short_term=rows)
     return made
+
+
+def _set(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
