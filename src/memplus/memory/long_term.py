@@ -38,6 +38,7 @@ from memplus.memory.retriever import (
     oldest_first,
     retrieval_scores,
     span_matches,
+    with_neighbours,
 )
 from memplus.memory.rows import RowTable
 
@@ -290,31 +291,13 @@ class LongTermPool:
         """
         count = min(self.retrieved // self.span, len(scores))
         if neighbours:
-            best = self._with_neighbours(scores, count).sort().values
+            births = self._births(self.tables[self.layout.keyed[0]])
+            best = with_neighbours(scores, births, self.span, count).sort().values
         else:
             best = scores.topk(count, sorted=False).indices.sort().values
         births = self.span_births(best)
         best = best[oldest_first(torch.arange(count, device=best.device), births)]
         return self._rows_of(best)
-
-    def _with_neighbours(self, scores: Tensor, count: int) -> Tensor:
-        """[count]: the best spans, each followed by its better neighbour, until there are enough.
-
-        Text goes on from one write to the next, and so do births: neighbours are a span apart.
-        """
-        births = self._births(self.tables[self.layout.keyed[0]])
-        taken: list[int] = []
-        for best in scores.topk(count).indices.tolist():
-            if best in taken:
-                continue
-            taken.append(best)
-            far = (births - births[best]).abs() != self.span
-            beside = scores.masked_fill(far, -torch.inf)
-            beside[taken] = -torch.inf
-            score, place = beside.max(dim=0)
-            if not score.isneginf():
-                taken.append(int(place))
-        return torch.tensor(taken[:count], dtype=torch.int64, device=scores.device)
 
     def span_births(self, spans: Tensor) -> Tensor:
         """[c]: births of the last rows of spans [c], at the layer that has their keys."""

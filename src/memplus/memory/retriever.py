@@ -19,11 +19,13 @@ __all__ = [
     "MemoryWeights",
     "behind_best",
     "directions",
+    "mean_match",
     "oldest_first",
     "retrieval_scores",
     "sharpened",
     "span_matches",
     "span_scores",
+    "with_neighbours",
 ]
 
 _BLOCK = 16_384
@@ -169,7 +171,7 @@ def retrieval_scores(queries: Tensor, keys: Tensor, share: Tensor | None = None)
     if queries.dim() == 2 and share is None:
         return _scores_of_one(queries, keys)
     matches = torch.sigmoid(queries.float() @ keys.float().transpose(-1, -2))
-    return _mean(matches, share)
+    return mean_match(matches, share)
 
 
 def _scores_of_one(queries: Tensor, keys: Tensor) -> Tensor:
@@ -204,7 +206,7 @@ def span_scores(queries: Tensor, keys: Tensor, span: int, share: Tensor | None =
     Returns:
         [..., n / s], float32 except inside autocast.
     """
-    return _mean(span_matches(queries, directions(keys), span), share)
+    return mean_match(span_matches(queries, directions(keys), span), share)
 
 
 def behind_best(scores: Tensor, span: int) -> Tensor:
@@ -243,22 +245,50 @@ def span_matches(queries: Tensor, unit: Tensor, span: int) -> Tensor:
     return best
 
 
-def sharpened(matches: Tensor, stored: int) -> Tensor:
+def sharpened(matches: Tensor, stored: int, share: Tensor | None = None) -> Tensor:
     """Scores of spans in which one token that matches far better outdoes many that do a little.
 
     Args:
-        matches: [T, S] from ``span_matches``.
+        matches: [..., T, S] from ``span_matches``.
         stored: how many of the S, the first ones, tell what a token matches on average.
+        share: [..., T] what each token counts, as in ``retrieval_scores``; None: all alike.
 
     Returns:
-        [S]: the mean over the tokens of what each matches above that, to the power of 1.5.
+        [..., S]: the mean over the tokens of what each matches above that, to the power of 1.5.
     """
-    average = matches[:, :stored].mean(dim=1, keepdim=True)
-    scores: Tensor = (matches - average).clamp(min=0).pow(_SHARPNESS).mean(dim=0)
-    return scores
+    average = matches[..., :stored].mean(dim=-1, keepdim=True)
+    return mean_match((matches - average).clamp(min=0).pow(_SHARPNESS), share)
 
 
-def _mean(matches: Tensor, share: Tensor | None) -> Tensor:
+def with_neighbours(scores: Tensor, births: Tensor, span: int, count: int) -> Tensor:
+    """The best spans, each followed by its better neighbour, until there are enough.
+
+    Text goes on from one write to the next, and so do births: neighbours are a span apart.
+
+    Args:
+        scores: [S] of all spans; one of minus infinity is nobody's neighbour.
+        births: [S] of one row of each, the same one in all.
+        span: rows of a span.
+        count: at most S.
+
+    Returns:
+        [count] indices of spans, in the order in which they were taken.
+    """
+    taken: list[int] = []
+    for best in scores.topk(count).indices.tolist():
+        if best in taken:
+            continue
+        taken.append(best)
+        far = (births - births[best]).abs() != span
+        beside = scores.masked_fill(far, -torch.inf)
+        beside[taken] = -torch.inf
+        score, place = beside.max(dim=0)
+        if not score.isneginf():
+            taken.append(int(place))
+    return torch.tensor(taken[:count], dtype=torch.int64, device=scores.device)
+
+
+def mean_match(matches: Tensor, share: Tensor | None) -> Tensor:
     """[..., T, n] -> [..., n]: what the prompt's tokens say together."""
     if share is None:
         mean: Tensor = matches.mean(dim=-2)

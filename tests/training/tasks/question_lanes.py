@@ -28,17 +28,17 @@ NEVER = torch.zeros(DOCUMENTS * EACH, dtype=torch.bool)
 QUIET = RetrieverConfig(forced=0.0, temperature=0.1)
 
 
-def model_of(family: str, *, weighs: bool = False, layers: str | None = None) -> MPlus:
+def model_of(family: str, *, layers: str | None = None, **way: bool) -> MPlus:
     """A tiny random model of a family, with adapters that do something.
 
     Args:
         family: of decoders.
-        weighs: whether scores of spans weigh their rows.
         layers: that keep dropped rows; None: all.
+        way: of its retrieval of spans, by field.
     """
     targets = ["query_key_value"] if family == "gpt_neox" else ["q_proj", "v_proj"]
     adapters = {"rank": 2, "alpha": 4, "targets": targets}
-    spans = {"kind": "spans", "span_rows": SPAN, "layer": 1, "weighs": weighs}
+    spans = {"kind": "spans", "span_rows": SPAN, "layer": 1} | way
     changed = {"adapters": adapters, "retrieval": spans, "long_term_layers": layers}
     return make_mplus(family, MemoryConfig.from_dict(CONFIG.to_dict() | changed))
 

@@ -23,6 +23,8 @@ def test_defaults_with_a_source_are_fine() -> None:
         ("continued", {"continued": 11}),
         ("untold", {"untold": 1.5}),
         ("earlier", {"earlier": -0.1}),
+        ("corrected", {"corrected": 2}),
+        ("corrects", {"corrects": -1}),
         ("plain", {"plain": 1.0}),
         ("tail_tokens", {"tail_tokens": 0}),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -41,7 +42,7 @@ def tokens(first: int, last: int) -> tuple[int, int]:
 
 def pass_of(before: ToldBefore, clock: int = 0, tail: int = 0, **mix: Any) -> QuestionPass:
     given = QuestionMix((QuestionSource("statements"),), **{"untold": 0.0, "continued": 0} | mix)
-    teller = Teller([Pool([passage(mark) for mark in range(100, 400)], 1.0)], before, 0.0, 0.0)
+    teller = Teller([Pool([passage(mark) for mark in range(100, 400)], 1.0)], before, given)
     return QuestionPass(given, 12, teller, Written(64, tail, clock, tokens), Numbers())
 
 
@@ -88,6 +89,29 @@ def test_a_later_pass_asks_for_what_an_earlier_one_wrote_and_not_for_what_it_for
     assert all(row.kind != Kind.EARLIER for row in later)
 
 
+def test_what_was_corrected_is_asked_for_as_often_as_is_wanted() -> None:
+    def item(mark: int) -> Item:
+        parts = tuple(tuple(range(part, part + 8)) for part in (mark * 20, mark * 20 + 10))
+        asked = (TokenQuestion((1, mark), (part[4], 0), at, 4, 4) for at, part in enumerate(parts))
+        return Item(parts, "", tuple(asked))
+
+    def later(kind: Kind, share: float) -> list[bool]:
+        before, found = ToldBefore(1, 4000), []
+        pools = [Pool([item(mark) for mark in range(400)], 1.0)]
+        for clock in range(20):
+            one = pass_of(before, clock=64 * clock, earlier=0.5, corrected=share, corrects=3)
+            one = replace(one, reads=3, teller=Teller(pools, before, one.mix))
+            told = one.tell(0, None, Random(clock))
+            rows = one.rows(0, told, Random(clock))
+            found += [row.answer[0] % 20 == 14 for row in rows if row.kind == kind]
+            one.remember(before, 0, told)
+        return found
+
+    for kind in (Kind.TOLD, Kind.EARLIER):
+        never, always = (sum(found) / len(found) for found in (later(kind, 0.0), later(kind, 1.0)))
+        assert always > 0.8 > never + 0.2
+
+
 def test_untold_is_answered_by_the_abstention() -> None:
     one = pass_of(ToldBefore(1, 1000), untold=1.0)
     rows = one.rows(0, one.tell(0, None, Random(0)), Random(0))
@@ -97,7 +121,7 @@ def test_untold_is_answered_by_the_abstention() -> None:
 
 def test_the_run_s_own_text_is_told_and_not_asked_for() -> None:
     one = pass_of(ToldBefore(1, 1000))
-    teller = Teller(one.teller.pools, one.teller.before, 0.0, 0.9)
+    teller = Teller(one.teller.pools, one.teller.before, replace(one.mix, plain=0.9))
     plain = QuestionPass(one.mix, 12, teller, one.written, one.spelling)
     told = plain.tell(0, range(5000, 5020), Random(0))
     assert set(range(5000, 5020)) <= set(told.ids)

@@ -16,6 +16,7 @@ from tests.training.tasks.question_lanes import (
     model_of,
     written,
 )
+from torch import Tensor
 
 from memplus.backbone.session import running
 from memplus.mplus.model import MPlus
@@ -31,13 +32,13 @@ def model(request: pytest.FixtureRequest) -> MPlus:
 
 
 @torch.no_grad()
-def slow_scores(model: MPlus, memory: LaneMemory, questions: Asked) -> list[list[float]]:
-    """[Q][dropped spans, then those of the pool]: the mean over tokens of the best cosine times the
-    query's length, token by token."""
+def slow_matches(model: MPlus, memory: LaneMemory, questions: Asked) -> list[list[Tensor]]:
+    """[Q][dropped spans, then those of the pool][T]: each token's best cosine times the query's
+    length."""
     assert memory.long_term is not None
     layer = 1
     retriever, access = model.weights.layer_retriever(layer), model.backbone.layers[layer]
-    scores = []
+    found = []
     for index, ids in enumerate(questions.ids):
         prompt = ids[questions.prompt[index]][None]
         rows = torch.zeros((1, len(model.backbone.layers), 0, model.backbone.hidden_size))
@@ -53,9 +54,28 @@ def slow_scores(model: MPlus, memory: LaneMemory, questions: Asked) -> list[list
         own = []
         for span in range(len(keys) // SPAN):
             matches = queries @ keys[span * SPAN : (span + 1) * SPAN].T
-            own.append(float(matches.max(dim=1).values.mean()))
-        scores.append(own)
-    return scores
+            own.append(matches.max(dim=1).values)
+        found.append(own)
+    return found
+
+
+def slow_scores(model: MPlus, memory: LaneMemory, questions: Asked) -> list[list[float]]:
+    """[Q][dropped spans, then those of the pool]: the mean over tokens."""
+    matches = slow_matches(model, memory, questions)
+    return [[float(one.mean()) for one in spans] for spans in matches]
+
+
+def slow_choice(scores: list[float], births: list[int], *, neighbours: bool) -> list[int]:
+    """Births of what is retrieved, oldest first."""
+    taken: list[int] = []
+    left = sorted(zip(births, scores, strict=True), key=lambda one: -one[1])
+    while left:
+        best = left.pop(0)[0]
+        taken.append(best)
+        beside = [one for one in left if abs(one[0] - best) == SPAN][: int(neighbours)]
+        taken += [birth for birth, _ in beside]
+        left = [one for one in left if one not in beside]
+    return sorted(taken[: CONFIG.retrieved_tokens // SPAN])
 
 
 @torch.no_grad()
@@ -80,6 +100,28 @@ def test_the_best_spans_by_late_interaction_are_retrieved_oldest_first(model: MP
         losses.append(-torch.log_softmax(torch.tensor(scores) / QUIET.temperature, 0)[right])
     expected = torch.stack(losses).view(DOCUMENTS, EACH).mean(dim=1)
     torch.testing.assert_close(found.loss, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("sharpens", [False, True])
+@torch.no_grad()
+def test_neighbours_and_sharpened_matches_choose_as_in_a_read(sharpens: bool) -> None:
+    model = model_of("llama", neighbours=True, sharpens=sharpens)
+    alone = 0
+    for chunks in (6, 8, 10):
+        memory, questions = written(model, chunks), asked()
+        assert memory.long_term is not None
+        found = find_spans(model, memory, questions, 0, QUIET, NEVER)
+        count = memory.long_term.filled // SPAN
+        for index, spans in enumerate(slow_matches(model, memory, questions)):
+            old = torch.stack(spans[:count], dim=1)
+            scores = old.mean(dim=0)
+            if sharpens:
+                scores = (old - old.mean(dim=1, keepdim=True)).clamp(min=0).pow(1.5).mean(dim=0)
+            births = memory.long_term.held.birth[index // EACH, 0, ::SPAN]
+            chosen = slow_choice(scores.tolist(), births.tolist(), neighbours=True)
+            assert births[found.spans[index]].tolist() == chosen
+            alone += chosen != slow_choice(scores.tolist(), births.tolist(), neighbours=False)
+    assert alone
 
 
 @torch.no_grad()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 from random import Random
+from typing import Any
 
 from memplus.training.tasks.endless import EndlessItems
+from memplus.training.tasks.question_mix import QuestionMix
 from memplus.training.tasks.question_texts import Item, TokenQuestion
 from memplus.training.tasks.telling import NO_SOURCE, Pool, Stretch, Teller, Telling, stretch
 from memplus.training.tasks.told_before import ToldBefore
@@ -21,9 +23,9 @@ def changing(mark: int) -> Item:
     return Item(((mark,) * 4, (mark + 1,) * 4), "changing", (old, new))
 
 
-def teller(*items: Item, before: ToldBefore | None = None, one_topic: float = 0.0) -> Teller:
+def teller(*items: Item, before: ToldBefore | None = None, **mix: Any) -> Teller:
     before = before or ToldBefore(1, 1000)
-    return Teller([Pool(items, 1.0)], before, one_topic, plain=0.15)
+    return Teller([Pool(items, 1.0)], before, QuestionMix(**{"plain": 0.15} | mix))
 
 
 def tell(one: Teller, length: int, seed: int, plain: Item | None = None) -> Stretch:
@@ -78,6 +80,20 @@ def test_what_may_be_remembered_is_not_told_again_but_corrected() -> None:
     assert len(seen) > 50
 
 
+def test_a_pass_corrects_as_many_earlier_items_as_it_may() -> None:
+    before = ToldBefore(1, 1000)
+    items = [changing(1000 + 2 * index) for index in range(100)]
+    for place in range(50):
+        before.add(0, (0, place), 0, 5, [])
+    counts: dict[int, set[int]] = {}
+    for most in (0, 1, 4):
+        one = teller(*items, before=before, corrects=most)
+        told = [tell(one, 200, seed).told for seed in range(30)]
+        counts[most] = {sum(one.parts == (1,) for one, _, _ in made) for made in told}
+    assert counts == {0: {0}, 1: {0, 1}, 4: counts[4]}
+    assert {0, 4} <= counts[4] <= {0, 1, 2, 3, 4}
+
+
 def test_a_document_of_one_topic_hears_of_nothing_else() -> None:
     items = [passage(100 + index, topic="even" if index % 2 == 0 else "odd") for index in range(20)]
     made = tell(teller(*items, one_topic=1.0), 60, 3)
@@ -93,7 +109,7 @@ def test_look_alikes_of_an_endless_source_are_found_without_making_all_of_it() -
 
     endless = EndlessItems("facts", make, ["even", "odd"])
     pools = [Pool(endless, 1.0), Pool([passage(11, topic="odd"), passage(12, topic="even")], 1.0)]
-    one = Teller(pools, ToldBefore(1, 1000), one_topic=1.0, plain=0.0)
+    one = Teller(pools, ToldBefore(1, 1000), QuestionMix(one_topic=1.0))
     for seed in range(10):
         found = tell(one, 60, seed)
         assert len({mark % 2 for mark in found.ids if mark != 7}) == 1

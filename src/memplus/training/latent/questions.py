@@ -97,7 +97,7 @@ class QuestionsSource:
         self._before.clear() if fresh else self._before.expire(self._clock)
         self._begun = True
         plain = around.take(_PLAIN) if task.plain else None
-        teller = Teller(self._pools, self._before, task.one_topic, task.plain)
+        teller = Teller(self._pools, self._before, task)
         place = Written(written, tail, self._clock, _tokens)
         pass_ = QuestionPass(task, task.asked, teller, place, around.spelling)
         told, rows = [], []

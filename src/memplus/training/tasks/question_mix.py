@@ -39,6 +39,10 @@ class QuestionMix:
     """Share of passes that begin with empty memories."""
     earlier: float = 0.0
     """Share of the questions that ask for what earlier passes told, wherever it is by now."""
+    corrected: float = 0.0
+    """Share of the questions that ask for what was corrected, as long as something was."""
+    corrects: int = 1
+    """The most items of earlier passes that a document's pass corrects."""
 
     def check_mix(self) -> None:
         """Refuse shares that are none, and a pass that asks nothing.
@@ -50,7 +54,8 @@ class QuestionMix:
         require(self.asked >= 1, "asked", self.asked, "it must be at least 1")
         reason = f"{self.asked} rows are asked"
         require(0 <= self.continued <= self.asked, "continued", self.continued, reason)
-        for name in ("untold", "one_topic", "plain", "tails", "forgets", "earlier"):
+        for name in ("untold", "one_topic", "plain", "tails", "forgets", "earlier", "corrected"):
             require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "it is a share")
+        require(self.corrects >= 0, "corrects", self.corrects, "it must be at least 0")
         require(self.plain < 1, "plain", self.plain, "there is nothing to ask about")
         require(self.tail_tokens >= 1, "tail_tokens", self.tail_tokens, "it must be at least 1")

@@ -90,9 +90,9 @@ class QuestionPass:
             elif lot < mix.untold:
                 rows.append(self._untold(document, tail, told, random))
             elif questions and (lot >= mix.untold + mix.earlier or not earlier):
-                rows.append(self._told(tail, questions.pop()))
+                rows.append(self._told(tail, self._next(questions, random)))
             elif earlier:
-                rows.append(self._earlier(tail, earlier.pop()))
+                rows.append(self._earlier(tail, self._next(earlier, random)))
             elif written_ids:
                 rows.append(self._piece(written_ids, random))
             elif told.questions:
@@ -100,6 +100,21 @@ class QuestionPass:
             else:
                 rows.append(self._untold(document, tail, told, random))
         return rows
+
+    def _next(self, waiting: list[_Question], random: Random) -> _Question:
+        """The next question, taken out; with ``corrected``, now and then the next such one."""
+        if self.mix.corrected and random.random() < self.mix.corrected:
+            for place in reversed(range(len(waiting))):
+                if self._corrects(waiting[place]):
+                    return waiting.pop(place)
+        return waiting.pop()
+
+    def _corrects(self, one: ToldQuestion | EarlierQuestion) -> bool:
+        """Whether the answer is what a correction tells."""
+        if isinstance(one, ToldQuestion):
+            return one.asked.part > 0
+        source, place = one.key
+        return self.teller.pools[source].items[place].questions[one.question].part > 0
 
     def _piece(self, ids: Sequence[int], random: Random) -> AskedRow:
         """A piece of what was written, from any point of it."""

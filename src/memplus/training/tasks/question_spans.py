@@ -17,7 +17,13 @@ import torch
 from torch import Tensor
 
 from memplus.config import SpanRetrieval
-from memplus.memory.retriever import span_scores
+from memplus.memory.retriever import (
+    directions,
+    mean_match,
+    sharpened,
+    span_matches,
+    with_neighbours,
+)
 from memplus.mplus.model import MPlus
 from memplus.passes.projection import retrieval_keys, retrieval_queries
 from memplus.passes.span_queries import layer_input
@@ -87,9 +93,10 @@ def find_spans(
     queries, share = _queries(model, asked, way.layer)
     groups = (batch, len(queries) // batch)
     with torch.autocast(keys.device.type, enabled=False):  # hundreds of spans are told apart
-        scores = span_scores(
-            queries.unflatten(0, groups), keys[:, None], way.span_rows, share.unflatten(0, groups)
+        matches = span_matches(
+            queries.unflatten(0, groups), directions(keys[:, None]), way.span_rows
         ).flatten(0, 1)
+        scores = mean_match(matches, share)
     births = torch.cat([held.birth[:, 0], memory.births()[:, 0].to(held.birth.device)], dim=1)
     right = right_rows(births.to(scores.device), asked, clock)
     right = right.unflatten(1, (-1, way.span_rows)).any(dim=2)
@@ -97,19 +104,29 @@ def find_spans(
     with torch.no_grad():
         old = held.birth.shape[2] // way.span_rows
         count = min(model.memory_config.retrieved_tokens // way.span_rows, old)
-        best = scores[:, :old].topk(count, dim=1).indices
+        born = held.birth[:, 0, :: way.span_rows].to(scores.device)
+        born = born.repeat_interleave(groups[1], dim=0)
+        ranked = sharpened(matches, old, share) if way.sharpens else scores
+        best = _best(ranked[:, :old], born, way, count)
         there = right[:, :old]
         asking = there.any(dim=1)
         recall = there.gather(1, best).any(dim=1)[asking].float().mean()
-        lifted = scores[:, :old] + 1e4 * (there & forced[:, None])
-        best = lifted.topk(count, dim=1).indices
-        born = held.birth[:, 0, :: way.span_rows].to(best.device)
-        order = born.repeat_interleave(groups[1], dim=0).gather(1, best).argsort(dim=1)
+        lifted = ranked[:, :old] + 1e4 * (there & forced[:, None])
+        best = _best(lifted, born, way, count)
+        order = born.gather(1, best).argsort(dim=1)
         chosen = best.gather(1, order)
         seen = there.gather(1, chosen).any(dim=1) | right[:, old:].any(dim=1)
     asked_for = right.any(dim=1).view(groups).sum(dim=1).clamp(min=1)
     read = torch.cat([scores.gather(1, chosen), scores[:, old:]], dim=1)
     return Found(chosen, read, losses.sum(dim=1) / asked_for, recall, seen)
+
+
+def _best(scores: Tensor, births: Tensor, way: SpanRetrieval, count: int) -> Tensor:
+    """[Q, count]: what each question retrieves of spans [Q, S], made at ``births``."""
+    if not way.neighbours:
+        return scores.topk(count, dim=1).indices
+    pairs = zip(scores, births, strict=True)
+    return torch.stack([with_neighbours(*pair, way.span_rows, count) for pair in pairs])
 
 
 def _losses(scores: Tensor, right: Tensor) -> Tensor:

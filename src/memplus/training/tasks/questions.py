@@ -121,7 +121,7 @@ class Questions(QuestionMix, WritingTask):
         written = Written(
             plan.written, tail, texts.clock, partial(_row_range, plan.sizes, memory=texts.memory)
         )
-        teller = Teller(pools, before, self.one_topic, self.plain)
+        teller = Teller(pools, before, self)
         pass_ = QuestionPass(self, plan.sizes.reads, teller, written, texts.spelling)
         chunks, rows = [], []
         for place, document in enumerate(texts.share):

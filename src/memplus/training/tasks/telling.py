@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from random import Random
 
 from memplus.training.tasks.endless import EndlessItems
+from memplus.training.tasks.question_mix import QuestionMix
 from memplus.training.tasks.question_texts import Item, TokenQuestion
 from memplus.training.tasks.told_before import Key, ToldBefore
 
@@ -145,17 +146,16 @@ class Teller:
     Args:
         pools: of all sources.
         before: what earlier passes told; it is not told again while it may be remembered.
-        one_topic: share of documents whose passages are all of one topic.
-        plain: share of passages that are stretches of the run's own texts.
+        mix: how often passages are of one topic, or stretches of the run's own texts, and how many
+            earlier items a pass corrects.
     """
 
-    def __init__(
-        self, pools: Sequence[Pool], before: ToldBefore, one_topic: float, plain: float
-    ) -> None:
+    def __init__(self, pools: Sequence[Pool], before: ToldBefore, mix: QuestionMix) -> None:
         self.pools = pools
         self.before = before
-        self.one_topic = one_topic
-        self.plain = plain
+        self.one_topic = mix.one_topic
+        self.plain = mix.plain
+        self.corrects = mix.corrects
 
     def tell(
         self,
@@ -206,13 +206,15 @@ class Teller:
         return Telling(item, *key, (0, 1) if both else (0,))
 
     def _corrections(self, document: int, random: Random) -> list[Telling]:
-        """What corrects a part of an earlier pass, or nothing."""
+        """What corrects parts of earlier passes, or nothing."""
         begun = [
             Telling(item, *key, (1,))
             for key in self.before.begun(document)
             if len((item := self.pools[key[0]].items[key[1]]).parts) > 1
         ]
-        return [random.choice(begun)] if begun and random.random() < _CORRECTS else []
+        if not begun or random.random() >= _CORRECTS:
+            return []
+        return random.sample(begun, min(self.corrects, len(begun)))
 
     def untold(self, document: int, told: Stretch, random: Random) -> TokenQuestion:
         """A question about what a document was not told, or remembers no more.
