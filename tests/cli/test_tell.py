@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+import pytest
 from tests.cli.conftest import NOTE, QUESTION, Run
+
+from memplus.cli import write as writing
 
 
 def test_what_was_told_is_answered_from_the_user_s_own_store(run: Run, own_store: Path) -> None:
@@ -37,3 +40,14 @@ def test_nothing_to_tell_is_refused_before_a_memory_is_made(run: Run, tmp_path: 
     ran = run("tell", NOTE, "  ", "--memory", tmp_path / "m.memory")
     assert (ran.code, list(tmp_path.glob("*.memory"))) == (2, [])
     assert "is empty" in ran.err
+
+
+def test_the_default_limit_of_write_is_that_of_tell(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = ("--memory", tmp_path / "m.memory")
+    monkeypatch.setattr(writing, "_MOST", 1000)
+    ran = run("tell", NOTE, *place)
+    assert (ran.code, list(tmp_path.glob("*.memory"))) == (2, [])
+    assert "--max-bytes is 1e-06 GB by default" in ran.err
+    assert run("tell", NOTE, *place, "--max-bytes", 10**9).code == 0

@@ -155,7 +155,7 @@ MaxBytes = Annotated[
         envvar="MEMPLUS_MAX_BYTES",
         min=1,
         help="Size limit in bytes, stored with the memory; a write that would exceed it is "
-        "refused. Without a limit, `write` allows 16 GB.",
+        "refused. Without a limit, `write` and `tell` allow 16 GB.",
     ),
 ]
 OutFolder = Annotated[Path, typer.Option("--out", help="Output folder.")]

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from memplus.cli.flags import ModelFlags, OutputFlags, WritingFlags, with_groups
-from memplus.cli.write import holdings, show_taken
+from memplus.cli.write import announce, holdings, refuse_too_much, show_taken
 from memplus.errors import EmptyTextError
 
 __all__ = ["tell"]
@@ -31,12 +31,17 @@ def tell(
 
     Text that does not fill a chunk yet is kept as plain text; questions see it as well.
     """
+    from memplus.sessions.inspection import estimated_tokens
+
     out = shown.open()
     for text in texts:
         if not text.strip():
             raise EmptyTextError("The text")
     model = chosen.load()
     with place.writing(model) as target:
+        tokens = estimated_tokens(model, texts)
+        announce(out, model, target, tokens)
+        refuse_too_much(model, target, tokens)
         # One text of several is written whole or not at all.
         receipt = model.write(
             target, "".join(f" {text.strip()}" for text in texts), source=source, flush=flush
