@@ -48,10 +48,11 @@ class SCMSystem(SharedSystem[SCMOptions]):
 
     @property
     def title(self) -> str:
-        """See ``System.title``; with how often the controller was right when it was measured."""
+        """See ``System.title``; with whose controller it is, and how often it was right when it
+        was measured."""
         if self.options.naive or self.answering == "yes":
             return super().title
-        return f"{super().title}, {self.calibration.said}"
+        return f"{super().title}, {self.answering} {self.calibration.said}"
 
     @property
     def identity(self) -> Mapping[str, Any]:
