@@ -252,6 +252,7 @@ ON_A_GPU = {
     "memllm": ["thresholds"],
     "scm_gate": ["--questions", "absent"],
     "scm_controllers": [],
+    "scm_ablations": [],
 }
 
 

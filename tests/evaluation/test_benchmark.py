@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -305,3 +305,10 @@ def test_other_texts_or_questions_have_another_digest() -> None:
     plans = Gate().plans(INPUTS)
     assert plans_digest(plans) == plans_digest(Gate().plans(INPUTS))
     assert plans_digest(plans) != plans_digest(Gate("blue").plans(INPUTS))
+
+
+def test_where_turns_of_a_dialogue_part_is_no_other_text() -> None:
+    plans = Gate().plans(INPUTS)
+    (step,) = plans[0].steps
+    by_turns = replace(plans[0], steps=(replace(step, turns=((1, 0),)),))
+    assert plans_digest([by_turns]) == plans_digest([plans[0]])

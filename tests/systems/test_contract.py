@@ -14,6 +14,7 @@ from tests.systems.options import spec_for
 from memplus.errors import ConfigError, EmptyTextError, MemplusError, UsageError
 from memplus.memory.tensor_file import opened
 from memplus.systems.protocol import (
+    Converses,
     Explains,
     Follows,
     Likelihood,
@@ -206,10 +207,25 @@ def test_declining_is_told_from_answering(system: System) -> None:
 
 def test_what_it_can_do_is_known_before_a_session_is_opened(system: System) -> None:
     session = system.open(0)
-    for ability in (Explains, Recalls, Saves, Scores):
+    for ability in (Converses, Explains, Recalls, Saves, Scores):
         assert issubclass(system.sessions, ability) == isinstance(session, ability)
     assert isinstance(session, system.sessions)
     assert issubclass(system.sessions, Saves) == isinstance(system, Loads)
+
+
+def test_a_turn_of_a_dialogue_is_as_much_text_as_both_sides_written(system: System) -> None:
+    session = system.open(0)
+    if not isinstance(session, Converses):
+        return
+    said, answered = ["A talk.\n", "Ada: I sold the boat.\n"], "Ben: To whom?\n"
+    session.tell(said, answered, "talk")
+    assert isinstance(session, system.sessions)
+    assert session.tokens == written(system, [*said, answered]).tokens
+    with pytest.raises(EmptyTextError):
+        session.tell([], "Ben: To whom?\n", "talk")
+    with pytest.raises(UsageError):
+        session.tell("Ada: Yes.\n", None, "talk")  # type: ignore[arg-type]
+    assert session.tokens == written(system, [*said, answered]).tokens
 
 
 def test_saved_and_loaded_it_answers_the_same_and_goes_on_the_same(

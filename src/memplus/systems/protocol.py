@@ -18,6 +18,7 @@ from memplus.memory.written_text import require_text
 
 __all__ = [
     "ChatPrompt",
+    "Converses",
     "Evidence",
     "Explains",
     "Follows",
@@ -288,6 +289,24 @@ class Scores(Protocol):
             For every prompt and option the sum of the natural logarithms of its tokens'
             probabilities, and how many these were: after an empty prompt the first token is given,
             not predicted. A ``Likelihood`` says also whether they are what would be generated.
+        """
+        ...
+
+
+@runtime_checkable
+class Converses(Protocol):
+    """A session that keeps a dialogue turn by turn; it is told turns where a text is a dialogue."""
+
+    def tell(self, observation: Text, response: Text = "", source: str = "") -> None:
+        """Read one turn of a dialogue on: the text that ``write`` of both sides would read.
+
+        Args:
+            observation: what one side says, or its pieces, with the name of who speaks.
+            response: what the other side answers, likewise; it may be empty.
+            source: as for ``write``.
+
+        Raises:
+            EmptyTextError, UsageError: nothing is said, or it is no text.
         """
         ...
 

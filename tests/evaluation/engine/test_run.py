@@ -24,6 +24,7 @@ from memplus.evaluation.tasks.retention import NOTE, RetentionSizes, retention_p
 from memplus.systems.mplus import MemorySession, MPlusSystem
 from memplus.systems.protocol import Reply, Session
 from memplus.systems.registry import make_systems, usual_systems
+from memplus.systems.scm.session import SCMSession
 from memplus.systems.shared import Shared
 
 JUDGE = Judge(max_new_tokens=3)
@@ -335,6 +336,24 @@ def test_recall_of_the_evidence_is_recorded_where_it_is_named(bench: Bench) -> N
     elsewhere, again = replace(step, source="elsewhere"), InMemory()
     run_plans(bench.systems[:1], [Plan("p", 0, (elsewhere,), ())], judge, again, silent)
     assert again.lines[0][SOURCES] == again.lines[0][PLACES] == 0.0
+
+
+def test_a_system_that_keeps_turns_is_told_them_and_others_the_same_text() -> None:
+    pieces = ("A talk.\n", "Ada: It is in Rome.\n", "Ben: I see.\n", "Ada: It stays.\n")
+    told = Told("talk", 8, 28)
+    question = Question("k", "note", "Where is it?", ("Rome",), 0, 0, evidence=(told,))
+    tokens = len("".join(pieces))
+    step = Step(pieces, tokens, "talk", (question,), turns=((2, 1), (1, 0)))
+    systems = make_systems(["scm:gate=off:controller=yes", "bm25"], SHARED)
+    judge = Judge("contains", explained=True, max_new_tokens=3)
+    for one, lines in ((step, [3, 1]), (replace(step, turns=()), [])):
+        recorder = InMemory()
+        sessions = run_plans(systems, [Plan("p", 0, (one,), ())], judge, recorder, silent)
+        scm, other = sessions.values()
+        assert isinstance(scm, SCMSession)
+        assert scm.tokens == other.tokens == tokens
+        assert [turn.text.count("\n") for turn in scm.stream.turns] == lines
+        assert recorder.lines[0][PLACES] == 1.0
 
 
 @pytest.mark.parametrize("rule", ["contains", "choice"])

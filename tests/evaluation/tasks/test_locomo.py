@@ -69,6 +69,12 @@ def test_sessions_are_written_in_order_with_their_dates_and_speakers(plan: Plan)
     ]
 
 
+def test_a_turn_of_a_session_is_what_both_say_and_its_heading_belongs_to_the_first(
+    plan: Plan,
+) -> None:
+    assert [step.turns for step in plan.steps] == [((2, 1),), ((2, 0),)]
+
+
 def test_of_the_first_sessions_only_what_these_answer_is_asked(inputs: Inputs) -> None:
     (plan,) = LocomoTask(sessions=1).plans(inputs)
     assert [step.source for step in plan.steps] == ["session 1"]

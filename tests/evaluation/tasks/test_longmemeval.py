@@ -50,6 +50,18 @@ def test_every_session_is_a_step_with_its_date_and_speakers(plan: Plan) -> None:
     assert 4_500 < plan.tokens <= 5_300
 
 
+def test_turns_begin_with_the_user(plan: Plan) -> None:
+    for step in plan.steps:
+        left = list(step.pieces)
+        for said, answered in step.turns:
+            asked, left = left[:said], left[said:]
+            assert asked[-1].startswith("User: ")
+            assert all(one.startswith("Assistant: ") for one in left[:answered])
+            left = left[answered:]
+        assert not left
+    assert sum(len(step.turns) for step in plan.steps) > 50
+
+
 def test_all_types_and_abstention_are_asked_after_the_last_session(plan: Plan) -> None:
     assert not any(step.questions for step in plan.steps[:-1])
     kinds = [one.kind for one in plan.questions]

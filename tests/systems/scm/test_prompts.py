@@ -39,8 +39,8 @@ def test_question_two_has_content_and_question_in_fences_of_their_own() -> None:
 
 
 def test_a_summary_of_a_dialogue_asks_for_both_sides() -> None:
-    assert "assistant" in summary_of("text", 2)
-    assert "assistant" not in summary_of("text", 1)
+    assert "the other answered" in summary_of("text", 2)
+    assert "answered" not in summary_of("text", 1)
 
 
 def test_a_piece_is_told_what_came_before_and_not_to_repeat_it() -> None:

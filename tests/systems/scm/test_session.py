@@ -51,6 +51,19 @@ def test_a_new_source_begins_a_turn_and_each_is_counted_by_itself() -> None:
     assert found == [("a", 0, 4), ("b", 0, 4), ("a", 4, 7)]
 
 
+def test_a_dialogue_is_told_by_its_turns_however_long_they_are() -> None:
+    session = small(chunk=20).open(0)
+    session.write("Nothing of the talk.", "text")
+    session.tell(["A talk.\n", "Ada: I sold the boat.\n"], "Ben: To whom?\n", "talk")
+    session.tell("Ada: To Eve.\n", source="talk")
+    first, second = session.stream.turns[1:]
+    assert first.text == "[Turn 2]\nA talk.\nAda: I sold the boat.\nBen: To whom?"
+    assert second.text == "[Turn 3]\nAda: To Eve."
+    assert (first.chunk.start, first.chunk.length) == (0, 44)
+    assert (second.chunk.start, second.chunk.length) == (44, 13)
+    assert session.stream.waiting.text == ""
+
+
 def test_evidence_is_what_stood_in_the_prompt_with_its_form() -> None:
     session = told(small(gate="off", controller="yes"))
     (reply,) = session.ask([QUESTION], max_new_tokens=4)
@@ -98,8 +111,9 @@ def test_asking_keeps_nothing() -> None:
 def test_a_conversation_keeps_both_sides() -> None:
     session = told(small())
     reply = session.converse("Who slept?", "talk", max_new_tokens=4)
-    assert reply.text == session.stream.turns[-1].chunk.response
-    assert session.stream.turns[-1].chunk.observation == "Who slept?"
+    chunk = session.stream.turns[-1].chunk
+    assert (chunk.observation, chunk.source) == ("User: Who slept?", "talk")
+    assert chunk.response == f"Assistant: {reply.text}"
     with pytest.raises(EmptyTextError):
         session.converse(" ")
     with pytest.raises(EmptyTextError):

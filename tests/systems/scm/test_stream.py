@@ -93,9 +93,9 @@ def test_a_long_text_is_cut_in_time_that_grows_as_it_does() -> None:
     assert seconds(160_000) < 80 * min(seconds(10_000) for _ in range(3))
 
 
-def test_a_turn_of_both_sides_names_them_and_all_have_their_number() -> None:
+def test_a_turn_has_its_number_and_a_line_for_each_side() -> None:
     assert Chunk(" Hello. ", "", 0, 1).text(3) == "[Turn 3]\nHello."
-    both = Chunk("Hello.", "", 0, 1, "Hi there.")
+    both = Chunk("User: Hello.\n", "", 0, 1, "Assistant: Hi there.\n")
     assert both.text(12) == "[Turn 12]\nUser: Hello.\nAssistant: Hi there."
 
 

@@ -57,11 +57,13 @@ def test_its_name_has_its_options() -> None:
     assert system.identity["controller"] == {"answers": None, "gate": None}
 
 
-def test_its_title_says_how_often_the_controller_is_right() -> None:
-    assert small().title.endswith("), controller not measured")
+def test_its_title_says_which_controller_it_is_and_how_often_it_is_right() -> None:
+    assert small().title.endswith("), plain controller not measured")
     measured = small()
     measured.calibration = Calibration(answers=Measured(0, 0.525, 0.5, 0.55, 1200))
-    assert measured.title.endswith("), controller right in 52% [50%, 55%]")
+    assert measured.title.endswith("), plain controller right in 52% [50%, 55%]")
+    measured.answering = "tuned"
+    assert measured.title.endswith("), tuned controller right in 52% [50%, 55%]")
     assert measured.identity["controller"]["answers"]["accuracy"] == 0.525
     for one in (small(controller="yes"), small(naive=True)):
         assert "measured" not in one.title

@@ -62,6 +62,9 @@ class Step:
     questions: tuple[Question, ...]
     flush: bool = False
     """Whether what would wait for more text is taken in too."""
+    turns: tuple[tuple[int, int], ...] = ()
+    """Of a dialogue: for each turn the number of pieces that one side says, and of those that the
+    other answers with; in order, they are all the pieces. Empty: the text is no dialogue."""
 
 
 @dataclass(frozen=True, slots=True)

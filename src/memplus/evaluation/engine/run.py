@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from typing import Any, TypeVar
 
 from memplus.data.stream import Told
@@ -24,6 +25,7 @@ from memplus.evaluation.engine.plan import Plan, Question, Step
 from memplus.evaluation.engine.recorder import END, Cursor, InMemory, Recorder
 from memplus.systems.protocol import (
     ChatPrompt,
+    Converses,
     Explains,
     Follows,
     Likelihood,
@@ -213,7 +215,11 @@ class _Runner:
             return _Failed(f"{type(error).__name__}: {error}")
 
     def _write(self, session: Session, step: Step) -> Session:
-        groups = [step.pieces[i : i + _PIECES] for i in range(0, len(step.pieces), _PIECES)]
+        if step.turns and isinstance(session, Converses):
+            _tell(session, step)
+            groups = []
+        else:
+            groups = [step.pieces[i : i + _PIECES] for i in range(0, len(step.pieces), _PIECES)]
         for number, group in enumerate(groups, start=1):
             session.write(group, step.source)
             if number < len(groups):
@@ -319,6 +325,13 @@ class _Runner:
             )
             for one, found in zip(batch, scores, strict=True)
         ]
+
+
+def _tell(session: Converses, step: Step) -> None:
+    """Tell a dialogue by its turns, as the pieces that others are written."""
+    left = iter(step.pieces)
+    for said, answered in step.turns:
+        session.tell([*islice(left, said)], [*islice(left, answered)], step.source)
 
 
 def _choosing(reply: Reply, question: Question) -> Reply:

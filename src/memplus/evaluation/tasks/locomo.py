@@ -36,6 +36,7 @@ from memplus.evaluation.engine.figures import Figure, means, pooled, shares
 from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan, Question, Step
 from memplus.evaluation.tasks.bench_task import BenchTask, Inputs, Need
+from memplus.evaluation.tasks.dialogue import turns_of
 from memplus.evaluation.tasks.sizes import require_least
 
 __all__ = ["LocomoTask"]
@@ -105,7 +106,9 @@ class LocomoTask(BenchTask):
             source = f"session {session.number}"
             for index, turn in enumerate(session.turns):
                 places[turn.id] = Told(source, ends[index], ends[index + 1])
-            steps.append(Step(pieces, ends[-1], source, ()))
+            speakers = [turn.speaker for turn in session.turns]
+            turns = turns_of(speakers, speakers[0])
+            steps.append(Step(pieces, ends[-1], source, (), turns=turns))
         chosen = self._chosen(talk, places.keys())
         once = tuple(_question(one, wrong=one.index in wrong) for one in chosen)
         asked = tuple(

@@ -40,6 +40,7 @@ from memplus.evaluation.engine.figures import Figure, best_f1, means, pooled, sh
 from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan, Question, Step
 from memplus.evaluation.tasks.bench_task import BenchTask, Inputs, Need
+from memplus.evaluation.tasks.dialogue import turns_of
 from memplus.evaluation.tasks.held_out import HeldOut, statement_items
 from memplus.evaluation.tasks.sizes import require_each, require_least
 from memplus.evaluation.tasks.told import Item
@@ -182,7 +183,8 @@ def _written(
         ends = list(accumulate(len(found) for found in reference(list(pieces))))
         for index in range(len(spoken)):
             places[session.id, index] = Told(session.id, ends[index], ends[index + 1])
-        steps.append(Step(pieces, ends[-1], session.id, ()))
+        turns = turns_of([turn.role for turn in session.turns], "user")
+        steps.append(Step(pieces, ends[-1], session.id, (), turns=turns))
     return steps, places
 
 

@@ -71,14 +71,14 @@ def summary_of(text: str, sides: Literal[1, 2]) -> str:
 
     Args:
         text: of the turn, with its number.
-        sides: 1 for a text that was told, 2 for a user's words with an assistant's.
+        sides: 1 for a text that was told, 2 for what one said with what another answered.
     """
     if sides == 1:
         wish = "Say in one or two sentences what the text above tells."
     else:
         wish = (
-            "Say in one sentence what the user wanted, and in a second paragraph in one sentence "
-            "what the assistant answered."
+            "Say in one sentence what the first speaker said, and in a second paragraph in one "
+            "sentence what the other answered."
         )
     return f"{text}\n\n{wish} Keep every name, number and other key fact."
 

@@ -76,25 +76,25 @@ class SCMSession:
         full, left = waiting.add("".join(pieces), ends).cut(self.frame.options.chunk)
         self._become(self.stream.counted(source, len(ends)), [*ended, *full], left)
 
-    def tell(self, observation: str, response: str = "", source: str = "") -> None:
-        """Tell one turn of a dialogue, with both sides.
+    def tell(self, observation: Text, response: Text = "", source: str = "") -> None:
+        """See ``Converses.tell``; however long, it is one turn.
 
         Args:
-            observation: what the user said.
-            response: what the assistant said.
+            observation: what one side says, or its pieces, with the name of who speaks.
+            response: what the other side answers, likewise; it may be empty.
             source: its name, for evidence.
 
         Raises:
-            EmptyTextError: the user said nothing.
+            EmptyTextError: the first side says nothing.
             UsageError: a side or the name is no text, or a side none that can be read.
         """
-        pieces_of([observation], source)
-        require_text(response, "The response")
-        if not observation.strip():
+        said, answered = _side(observation), _side(response)
+        pieces = pieces_of([*said, *answered], source)
+        if not "".join(said).strip():
             raise EmptyTextError("The observation")
-        counted = sum(len(ends) for ends in self.frame.shared.reference([observation, response]))
+        counted = sum(len(ends) for ends in self.frame.shared.reference(pieces))
         ended, waiting = self._ended(source)
-        told = Chunk(observation, source, waiting.start, counted, response)
+        told = Chunk("".join(said), source, waiting.start, counted, "".join(answered))
         self._become(self.stream.counted(source, counted), [*ended, told], Waiting())
 
     def flush(self) -> None:
@@ -191,7 +191,8 @@ class SCMSession:
             EmptyTextError: the text is empty.
         """
         (reply,) = self.ask([text], max_new_tokens=max_new_tokens)
-        self.tell(text, reply.text, source)
+        answered = f"Assistant: {reply.text}" if reply.text.strip() else ""
+        self.tell(f"User: {text}", answered, source)
         return reply
 
     def score(
@@ -217,6 +218,14 @@ class SCMSession:
         """See ``Saves.save``."""
         state, tensors = packed(self.stream)
         save_session(path, self.frame.system, state, tensors)
+
+
+def _side(text: Text) -> list[str]:
+    """The pieces of one side of a turn; nothing may be said there."""
+    pieces = [text] if isinstance(text, str) or not isinstance(text, Sequence) else [*text]
+    for piece in pieces:
+        require_text(piece, "A side of a turn")
+    return pieces
 
 
 def _evidence(asked: Asked) -> tuple[Quoted, ...]:

@@ -28,20 +28,18 @@ class Chunk:
     """A piece of running text, or both sides of a turn of a dialogue."""
 
     observation: str
-    """What was told, or what the user said."""
+    """What was told, or what one side of a dialogue said, with the name of who speaks."""
     source: str
     start: int
     """First token, from the beginning of its source."""
     length: int
     """In tokens, as they were told."""
     response: str = ""
-    """What the assistant said."""
+    """What the other side answered, likewise."""
 
     def text(self, number: int) -> str:
         """As it stands in a prompt, with its number in the stream, from 1 on."""
-        if not self.response:
-            return f"[Turn {number}]\n{self.observation.strip()}"
-        said = f"User: {self.observation.strip()}\nAssistant: {self.response.strip()}"
+        said = f"{self.observation.strip()}\n{self.response.strip()}".strip()
         return f"[Turn {number}]\n{said}"
 
 

@@ -37,6 +37,7 @@ class SCMSystem(SharedSystem[SCMOptions]):
     options_type = SCMOptions
     sessions: type[Session] = SCMSession
     remembers = True
+    revision = 2  # dialogues are told by their turns, and summaries name no assistant
     chunk_tokens = 1
     """A question reads what waits too."""
 
@@ -47,10 +48,11 @@ class SCMSystem(SharedSystem[SCMOptions]):
 
     @property
     def title(self) -> str:
-        """See ``System.title``; with how often the controller was right when it was measured."""
+        """See ``System.title``; with whose controller it is, and how often it was right when it
+        was measured."""
         if self.options.naive or self.answering == "yes":
             return super().title
-        return f"{super().title}, {self.calibration.said}"
+        return f"{super().title}, {self.answering} {self.calibration.said}"
 
     @property
     def identity(self) -> Mapping[str, Any]:
