@@ -112,7 +112,7 @@ def measure_writes(system: MemLLMSystem, given: argparse.Namespace) -> dict[str,
     """Triples of held-out documents, sentence by sentence, and of prose."""
     found = sources(given.data, held_out=True)
     counts: dict[str, list[int]] = {}
-    sentences = parsed = 0
+    sentences = parsed = dropped = 0
     started = time.perf_counter()
     for kind, told in documents(found, given.count, given.seed):
         session = system.open(0)
@@ -122,6 +122,7 @@ def measure_writes(system: MemLLMSystem, given: argparse.Namespace) -> dict[str,
         for example, outcome in zip(examples, outcomes, strict=True):
             written = outcome.value()
             sentences, parsed = sentences + 1, parsed + written.parses
+            dropped += written.dropped
             right = len(set(written.triples) & set(example.triples))
             row = counts.setdefault(kind, [0, 0, 0])
             for place, more in enumerate((right, len(written.triples), len(example.triples))):
@@ -133,6 +134,7 @@ def measure_writes(system: MemLLMSystem, given: argparse.Namespace) -> dict[str,
         "all": shares(*whole),
         **{kind: shares(*row) for kind, row in counts.items()},
         "calls_whole": round(parsed / max(1, sentences), 3),
+        "triples_dropped": dropped,
         "sentences": sentences,
         "prose_sentences": len(prose),
         "triples_of_prose": sum(len(one.triples) for one in false),
