@@ -338,6 +338,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=int, help=f"documents, facts, edits or names: {counts}")
     parser.add_argument("--by-hand", action="store_true", help="perplexity: of the true triples")
     parser.add_argument("--prose", type=int, default=40, help="sentences of prose")
+    parser.add_argument(
+        "--setting", default="own", help="which distances of look-ups count as near"
+    )
     parser.add_argument("--false", type=float, default=0.01, help="grid: share of false hits")
     parser.add_argument("--out", default="filled.jsonl", help="file that fill writes")
     parser.add_argument("--late-stopping", default="generated", help="generated, whole or off")
@@ -353,7 +356,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         facts = partial(held_out_facts, given.count)
         print(json.dumps(measure_grid(embed, facts, given.seed, given.false)))
         return 0
-    options = MemLLMOptions(weights=given.weights, late_stopping=given.late_stopping)
+    options = MemLLMOptions(
+        weights=given.weights, late_stopping=given.late_stopping, setting=given.setting
+    )
     if given.what == "read":
         options = replace(options, extraction="rules")  # the write adapter is not needed
     elif given.what in ("write", "fill") and given.weights and _unread(Path(given.weights)):
