@@ -126,6 +126,9 @@ def ends_found(
 ) -> dict[str, Row]:
     """The other ends that queries find, each once with the triple that it stands in.
 
+    They come query by query, as in the examples that the read adapter learns from, and by score
+    within each. An end that two queries find stands where the first one found it.
+
     Args:
         table: is looked through.
         queries: in their order.
