@@ -6,6 +6,7 @@
     python benchmarks/memllm.py perplexity --weights runs/memllm --data ../shared/data
     python benchmarks/memllm.py editing --weights runs/memllm
     python benchmarks/memllm.py thresholds
+    python benchmarks/memllm.py grid --count 300
 
 ``write`` counts the triples of held-out documents (exact strings): precision, recall and F1, calls
 that are whole, and what is written of prose that says nothing. ``fill`` keeps what the write
@@ -19,8 +20,9 @@ paper's protocol is read). ``editing`` tells facts, corrects every second one la
 is the new value in the answer (reliability), also to the question in other words (generality), and
 are answers about the other facts as before (locality)? Once with ``update=replace``, once with
 ``add``. ``thresholds`` compares vectors of names written in two ways with those of different names,
-for every number of layers. ``--weights`` holds the folders ``write`` and ``read``. The last line of
-the output is JSON.
+for every number of layers. ``grid`` chooses the three distances of a look-up by what they find and
+what they find wrongly (``memllm_thresholds.py``). ``--weights`` holds the folders ``write`` and
+``read``. The last line of the output is JSON.
 """
 
 from __future__ import annotations
@@ -33,24 +35,23 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from random import Random
 from statistics import fmean
 
-import torch
 from memllm_ladder import MEANS, Ladder, text_of
+from memllm_thresholds import measure_grid, measure_thresholds
 from shapes import add_device
 
 from memplus import MPlus
-from memplus.data.names import OtherNames
 from memplus.data.note_parts import QUESTIONS
-from memplus.data.relations import make_organisations, make_people
 from memplus.data.spoken_facts import SpokenFact, SpokenFacts
 from memplus.evaluation.engine.summary import wilson
 from memplus.systems.memllm.read_examples import read_pieces
 from memplus.systems.memllm.session import CallReply
 from memplus.systems.memllm.system import MemLLMSystem
-from memplus.systems.memllm.tools import READ_FOLDER, WRITE_FOLDER, MemLLMOptions
+from memplus.systems.memllm.tools import READ_FOLDER, WRITE_FOLDER, MemLLMOptions, Tools
 from memplus.systems.memllm.write_examples import write_examples
 from memplus.systems.own_adapters import OwnAdapters
 from memplus.systems.shared import Shared
@@ -63,7 +64,10 @@ from memplus.training.masked.memllm_write import plain_sentences
 __all__ = ["main"]
 
 ARTICLES = "multihop/2wikimultihopqa_corpus.json.gz"
-COUNTS = {"write": 60, "fill": 60, "read": 60, "perplexity": 12, "editing": 8, "thresholds": 60}
+COUNTS = {
+    "write": 60, "fill": 60, "read": 60, "perplexity": 12, "editing": 8, "thresholds": 60,
+    "grid": 200,
+}  # fmt: skip
 """What can be measured -> of how many documents, questions, edits or names if that is not said."""
 STORIES = "babi/babi_tasks_1-20_v1-2_en.zip"
 PROSE = "books_litbank/litbank_100_books.jsonl.gz"
@@ -112,7 +116,7 @@ def measure_writes(system: MemLLMSystem, given: argparse.Namespace) -> dict[str,
     """Triples of held-out documents, sentence by sentence, and of prose."""
     found = sources(given.data, held_out=True)
     counts: dict[str, list[int]] = {}
-    sentences = parsed = 0
+    sentences = parsed = dropped = 0
     started = time.perf_counter()
     for kind, told in documents(found, given.count, given.seed):
         session = system.open(0)
@@ -122,6 +126,7 @@ def measure_writes(system: MemLLMSystem, given: argparse.Namespace) -> dict[str,
         for example, outcome in zip(examples, outcomes, strict=True):
             written = outcome.value()
             sentences, parsed = sentences + 1, parsed + written.parses
+            dropped += written.dropped
             right = len(set(written.triples) & set(example.triples))
             row = counts.setdefault(kind, [0, 0, 0])
             for place, more in enumerate((right, len(written.triples), len(example.triples))):
@@ -133,6 +138,7 @@ def measure_writes(system: MemLLMSystem, given: argparse.Namespace) -> dict[str,
         "all": shares(*whole),
         **{kind: shares(*row) for kind, row in counts.items()},
         "calls_whole": round(parsed / max(1, sentences), 3),
+        "triples_dropped": dropped,
         "sentences": sentences,
         "prose_sentences": len(prose),
         "triples_of_prose": sum(len(one.triples) for one in false),
@@ -307,38 +313,6 @@ def _with_interval(found: Mapping[str, float]) -> str:
     return f"{found['perplexity']}{interval}"
 
 
-def variants(name: str) -> list[str]:
-    """A name as somebody else may write it."""
-    words = name.split()
-    found = [name.lower(), f"the {name}", name.replace("é", "e")]
-    if len(words) > 1:
-        found += [f"{words[0][0]}. {' '.join(words[1:])}", f"Mr {words[-1]}"]
-    return [one for one in dict.fromkeys(found) if one != name]
-
-
-def measure_thresholds(model: MPlus, given: argparse.Namespace) -> dict[str, object]:
-    """For each number of layers the distance that tells variants from others best."""
-    random = Random(given.seed)
-    names = make_people(random, given.count, "held_out")
-    names += make_organisations(random, given.count, "held_out")
-    names += OtherNames(()).draw(random, given.count)
-    alike = [(name, other) for name in names for other in variants(name)]
-    found: dict[str, object] = {}
-    for layers in (1, 2, 4, 6, 10, 15):
-        vectors = PhraseVectors(model.core, layers)
-        own = vectors(names)
-        near = 1 - (vectors([a for a, _ in alike]) * vectors([b for _, b in alike])).sum(dim=1)
-        others = 1 - own @ own.T
-        far = others[~torch.eye(len(names), dtype=torch.bool)]
-        limits = torch.linspace(0.02, 0.8, 40)
-        false = torch.stack([(far < limit).float().mean() for limit in limits])
-        kept = [float(limit) for limit, share in zip(limits, false, strict=True) if share <= 1e-4]
-        limit = max(kept, default=0.0)
-        recall = float((near < limit).float().mean())
-        found[str(layers)] = {"distance": round(limit, 3), "recall": round(recall, 3)}
-    return {"false_share": 1e-4, "names": len(names), "pairs": len(alike), "layers": found}
-
-
 def _unread(folder: Path) -> bool:
     """Whether the read adapter is not there yet."""
     return bool(OwnAdapters("", (), folder, (READ_FOLDER,)).missing)
@@ -361,9 +335,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--weights", default="", help="folder of the adapters; default: shipped")
     parser.add_argument("--data", default="", help="the data folder; without it only made-up facts")
     counts = ", ".join(f"{what} {count}" for what, count in COUNTS.items())
-    parser.add_argument("--count", type=int, help=f"documents, questions, edits or names: {counts}")
+    parser.add_argument("--count", type=int, help=f"documents, facts, edits or names: {counts}")
     parser.add_argument("--by-hand", action="store_true", help="perplexity: of the true triples")
     parser.add_argument("--prose", type=int, default=40, help="sentences of prose")
+    parser.add_argument(
+        "--setting", default="own", help="which distances of look-ups count as near"
+    )
+    parser.add_argument("--false", type=float, default=0.01, help="grid: share of false hits")
     parser.add_argument("--out", default="filled.jsonl", help="file that fill writes")
     parser.add_argument("--late-stopping", default="generated", help="generated, whole or off")
     parser.add_argument("--seed", type=int, default=0)
@@ -371,9 +349,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given.count = given.count or COUNTS[given.what]
     model = MPlus.from_pretrained(given.model, dtype="float32", device=given.device).eval()
     if given.what == "thresholds":
-        print(json.dumps(measure_thresholds(model, given)))
+        print(json.dumps(measure_thresholds(model, given.count, given.seed)))
         return 0
-    options = MemLLMOptions(weights=given.weights, late_stopping=given.late_stopping)
+    if given.what == "grid":
+        embed = PhraseVectors(model.core, min(Tools.vector_layers, len(model.core.backbone.layers)))
+        facts = partial(held_out_facts, given.count)
+        print(json.dumps(measure_grid(embed, facts, given.seed, given.false)))
+        return 0
+    options = MemLLMOptions(
+        weights=given.weights, late_stopping=given.late_stopping, setting=given.setting
+    )
     if given.what == "read":
         options = replace(options, extraction="rules")  # the write adapter is not needed
     elif given.what in ("write", "fill") and given.weights and _unread(Path(given.weights)):

@@ -6,6 +6,8 @@ Made-up statements stand in documents, each followed by prose, which must cause 
 tenth text of BOOKS, which training leaves out; without BOOKS there is no prose). Then questions of
 the six kinds, to what was written; the same to a table in which every triple was put by hand; and
 the first ones to the plain base model with all statements in its prompt. The last line is JSON.
+All of it is one memory. ``ret_llm_distances.py`` gives each document a memory of its own, so that
+all six kinds can be asked, and says how much prose came between.
 """
 
 from __future__ import annotations
@@ -38,11 +40,12 @@ from memplus.data.relations import (
 from memplus.evaluation.engine.summary import wilson
 from memplus.systems.registry import make_systems
 from memplus.systems.ret_llm.controller import ReadReply
+from memplus.systems.ret_llm.grammar import Query
 from memplus.systems.ret_llm.session import RetLLMSession
 from memplus.systems.ret_llm.system import RetLLMSystem
 from memplus.systems.shared import Shared
 from memplus.systems.triples.rows import Triple
-from memplus.training.masked.ret_llm import HELD_OUT_EVERY
+from memplus.training.masked.ret_llm import HELD_OUT_EVERY, query_of
 
 __all__ = ["main"]
 
@@ -71,12 +74,21 @@ class Asked:
     names: frozenset[str]
     given: frozenset[str]
     """Names that stand in the question."""
+    query: Query
+    """What a right call asks."""
 
 
 def statements(count: int, random: Random) -> list[Told]:
     """So many statements of one to three people, a fifth as many people, as many organisations."""
     people = make_people(random, max(6, count // 5), "held_out")
     firms = make_organisations(random, max(4, count // 5), "held_out")
+    return statements_of(people, firms, count, random)
+
+
+def statements_of(
+    people: Sequence[str], firms: Sequence[str], count: int, random: Random
+) -> list[Told]:
+    """So many statements of one to three of some people, each about one of some organisations."""
     made: list[Told] = []
     for _ in range(count):
         relation, firm = random.choice(_RELATIONS), random.choice(firms)
@@ -116,16 +128,30 @@ def _asked(kind: QuestionKind, fact: Fact, right: Sequence[Fact], random: Random
     given |= {fact.organisation} if "o" in kind else set()
     text = question_about(kind, fact, random, "held_out")
     rows = frozenset(one.triple for one in right)
-    return Asked(kind, text, rows, frozenset(said), frozenset(given))
+    query = query_of(kind, fact)
+    return Asked(kind, text, rows, frozenset(said), frozenset(given), query)
 
 
 def is_right(asked: Asked, answer: str, known: Sequence[str]) -> bool:
-    """Whether an answer says exactly the names that it should, beside those of the question."""
+    """Whether an answer says exactly the names that it should, beside those of the question.
+
+    Who is asked for by relation alone may be named with the right organisations.
+    """
     if asked.kind == "po":
         named = {one.name for one in _RELATIONS if one.name in answer}
         return named == asked.names
-    named = {name for name in known if name in answer} - asked.given
-    return named == asked.names
+    beside = {organisation for _, _, organisation in asked.rows} if asked.kind == "r" else set()
+    return _named(answer, known) - asked.given - beside == asked.names
+
+
+def _named(answer: str, known: Sequence[str]) -> set[str]:
+    """The names that an answer says; one that is a part of a longer one there is not said."""
+    found = set()
+    for name in sorted(known, key=len, reverse=True):
+        if name in answer:
+            found.add(name)
+            answer = answer.replace(name, "\0")
+    return found
 
 
 def told_to(session: RetLLMSession, told: Sequence[Told], prose: Sequence[str], each: int) -> int:

@@ -16,6 +16,7 @@ from tests.systems.ret_llm.tiny_weights import tiny_weights
 from tests.warm import python
 
 from memplus.config import ROWS
+from memplus.data.relations import RELATIONS, Fact
 
 LATENCY = Path(__file__).parents[1] / "benchmarks" / "latency.py"
 BYTES = LATENCY.with_name("bytes.py")
@@ -249,6 +250,7 @@ ON_A_GPU = {
     "memlong": ["recall"],
     "growth": [],
     "ret_llm": ["--statements", "6", "--questions", "6", "--base-questions", "1"],
+    "ret_llm_distances": ["--distances", "0"],
     "memllm": ["thresholds"],
     "scm_gate": ["--questions", "absent"],
     "scm_controllers": [],
@@ -302,8 +304,26 @@ def test_an_answer_is_right_where_it_says_the_names_and_no_others(
         assert ret_llm.is_right(one, said, known)
         assert not ret_llm.is_right(one, "I have no note of that.", known)
         if one.kind != "po":
-            more = next(name for name in known if name not in one.names | one.given)
+            right = {name for row in one.rows for name in row}
+            more = next(name for name in known if name not in right)
             assert not ret_llm.is_right(one, f"{said} and {more}", known)
+        if one.kind == "r":
+            firms = " and ".join(firm for _, _, firm in one.rows)
+            assert ret_llm.is_right(one, f"{said}, {firms}", known)
+            assert not ret_llm.is_right(one, firms, known)
+
+
+def test_a_name_that_is_part_of_a_longer_one_is_not_said_by_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(LATENCY.parent))
+    ret_llm: Any = importlib.import_module("ret_llm")
+    fact = Fact("Ada Moss", RELATIONS[0], "Larkspur Mills")
+    (one,) = ret_llm.questions([ret_llm.Told("", (fact,))], 3, Random(0))[2:]
+    assert one.kind == "pr"
+    known = ["Ada Moss", "Larkspur", "Larkspur Mills"]
+    assert ret_llm.is_right(one, "Ada Moss is employed by Larkspur Mills.", known)
+    assert not ret_llm.is_right(one, "Ada Moss is employed by Larkspur.", known)
 
 
 def test_growth_says_how_large_each_state_is_after_twice_the_text(tmp_path: Path) -> None:

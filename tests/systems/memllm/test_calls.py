@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import pytest
 import torch
@@ -7,9 +7,11 @@ from tests.systems.memllm.tiny_weights import ANSWERS, TOLD, tiny_weights
 
 from memplus.errors import PositionsError
 from memplus.mplus.adapter_folder import load_adapter
-from memplus.systems.memllm.calls import Generator, Reading, question_prompt
-from memplus.systems.memllm.grammar import ARROW, START, parse_read
-from memplus.systems.triples.decoding import Continuation
+from memplus.systems.memllm import calls
+from memplus.systems.memllm.calls import Generator, Reading, Writing, question_prompt
+from memplus.systems.memllm.grammar import ARROW, END, START, parse_read
+from memplus.systems.triples.decoding import LIMIT, Continuation, Decoded
+from memplus.systems.triples.side_by_side import Job, Outcome
 
 GATE = "The gate is red, and nobody came."
 ONE_TOKEN = 259
@@ -127,3 +129,44 @@ def test_a_text_ends_where_there_is_no_room_for_more() -> None:
     assert reading.text([prompt, said, "xxx"], may_call=True) == ""
     with pytest.raises(PositionsError):
         Reading(reading.generator, 20).text([prompt, said, "xxx"], may_call=True)
+
+
+def write(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """Let the model say a script to every sentence that it writes."""
+
+    def say_it(_: object, __: object, jobs: Iterable[Job[Writing]]) -> Iterator[Outcome[Writing]]:
+        for job in jobs:
+            next(job)
+            try:
+                job.send(Decoded((), script, END if script.endswith(END) else LIMIT, ()))
+            except StopIteration as ended:
+                yield Outcome((ended.value,))
+
+    monkeypatch.setattr(calls, "side_by_side", say_it)
+
+
+@pytest.mark.parametrize(
+    ("inside", "kept", "dropped"),
+    [
+        ("a>>is>>b", 1, 0),
+        ("", 0, 0),
+        ("a>>is>>b;c>>is;;d>>is>>", 1, 2),  # no object, an empty one, and nothing at all
+        ("a>>is>>b;a >>is>> b;c;c", 1, 1),  # doubles are not lost
+        ("a>>is>>b>;c>>is>>({", 0, 2),  # fields that would break a later call
+        ("a>>is>>b-->c;d>>is>>e", 1, 1),
+    ],
+)
+def test_what_a_call_says_and_cannot_be_kept_is_counted(
+    monkeypatch: pytest.MonkeyPatch, inside: str, kept: int, dropped: int
+) -> None:
+    write(monkeypatch, f"({{MEM_WRITE-->{inside}}})")
+    written = next(Generator(SHARED.mplus.core, None).write([("", GATE)], None, 5)).value()
+    assert written.parses
+    assert (len(written.triples), written.dropped) == (kept, dropped)
+
+
+def test_all_that_a_call_without_an_end_says_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    for script, dropped in (("({MEM_WRITE-->a>>is>>b;c>>", 2), ("a>>is>>b", 0)):
+        write(monkeypatch, script)
+        written = next(Generator(SHARED.mplus.core, None).write([("", GATE)], None, 5)).value()
+        assert (written.triples, written.parses, written.dropped) == ((), False, dropped)

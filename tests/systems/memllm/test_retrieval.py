@@ -74,6 +74,14 @@ def test_either_end_can_be_asked_for() -> None:
 def test_several_queries_are_united_and_each_end_comes_once() -> None:
     queries = [Query("Ada B.", "place", None), Query("Ada", "born in", None)]
     assert list(ends_found(table(), [*queries, queries[0]], LANGUAGE)) == ["Tern", "Brell"]
+    # Each of the two finds the other's end as well, less near: the first query's order stands.
+    near = ends_found(table(), queries, LANGUAGE, exact_first=False)
+    assert list(near) == ["Tern", "Brell"]
+    backwards = ends_found(table(), queries[::-1], LANGUAGE, exact_first=False)
+    assert list(backwards) == ["Brell", "Tern"]
+    assert [set(ends_found(table(), [one], LANGUAGE, exact_first=False)) for one in queries] == [
+        {"Tern", "Brell"}
+    ] * 2
 
 
 def test_each_of_the_three_thresholds_counts() -> None:

@@ -1,10 +1,11 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from tests.systems.conftest import SHARED
-from tests.systems.memllm.test_calls import say
+from tests.systems.memllm.test_calls import say, write
 from tests.systems.memllm.tiny_weights import TOLD, tiny_weights
 from tests.systems.triples.test_session import interrupted_in_pass, saved
 
@@ -12,7 +13,7 @@ from memplus.errors import ConfigError, CorruptMemoryError, EmptyTextError, Posi
 from memplus.memory.tensor_file import opened, write_tensors
 from memplus.systems.memllm.calls import Generator, question_prompt
 from memplus.systems.memllm.reading import Read, ReadLoop
-from memplus.systems.memllm.session import CallReply, MemLLMSession
+from memplus.systems.memllm.session import CallReply, Counts, MemLLMSession
 from memplus.systems.memllm.system import MemLLMSystem
 from memplus.systems.memllm.tools import MemLLMOptions
 from memplus.systems.protocol import ChatPrompt
@@ -211,6 +212,42 @@ def test_the_text_before_a_sentence_is_the_same_in_one_piece_and_in_many() -> No
     assert whole.counts == pieces.counts == letters.counts
     told = [*whole._with_context(["One is.", "Two is long."])]
     assert told == [(f"{NAP}{BLUE}", "One is."), (f"{BLUE}One is. ", "Two is long.")]
+
+
+def test_triples_that_cannot_be_kept_are_counted_and_told_of(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    system = MemLLMSystem(SHARED, replace(OPTIONS, late_stopping="off"))
+    session = told(RED, system=system)
+    assert (session.counts.dropped, asked(session, "What is the gate?").remark) == (0, "")
+    with monkeypatch.context() as patch:
+        write(patch, "({MEM_WRITE-->a>>is>>b;gate>>had;gate>>was>>})")
+        session.write(BLUE, "later")
+        session.flush()
+    assert Triple("a", "is", "b") in stored(session)
+    fork = session.fork()
+    session.save(tmp_path / "s")
+    for one in (session, fork, system.load(tmp_path / "s")):
+        assert one.counts == Counts(sentences=2, parsed=2, triples=2, dropped=2)
+        remark = asked(one, "What is the gate?").remark
+        assert remark == "2 triples of what was told could not be kept"
+
+
+def test_a_session_of_a_release_that_did_not_count_them_is_loaded(tmp_path: Path) -> None:
+    session = told(RED)
+    session.save(tmp_path / "s")
+    with opened(tmp_path / "s") as file:
+        header, tensors = json.loads(file.text), file.tensors()
+    *older, dropped = header["state"]["counts"]
+    assert (len(older), dropped) == (3, 0)
+    for counts in (older, older[:2], [*older, 0, 0]):
+        header["state"]["counts"] = counts
+        write_tensors(tmp_path / "s", tensors, json.dumps(header))
+        if counts == older:
+            assert SYSTEM.load(tmp_path / "s").counts == session.counts
+        else:
+            with pytest.raises(CorruptMemoryError, match="three numbers nor four"):
+                SYSTEM.load(tmp_path / "s")
 
 
 def test_a_damaged_session_is_refused(tmp_path: Path) -> None:

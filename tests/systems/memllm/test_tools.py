@@ -2,7 +2,7 @@ from tests.systems.conftest import SHARED
 from tests.systems.memllm.tiny_weights import tiny_weights
 
 from memplus.systems.memllm.grammar import Query
-from memplus.systems.memllm.retrieval import EDITING, OWN
+from memplus.systems.memllm.retrieval import EDITING, MEASURED, OWN
 from memplus.systems.memllm.tools import MemLLMOptions, Tools
 from memplus.systems.triples.rows import Triple
 from memplus.systems.triples.table import TripleTable
@@ -13,6 +13,7 @@ TOOLS = Tools(SHARED, MemLLMOptions(weights=str(tiny_weights())))
 def test_options_name_the_published_switches() -> None:
     assert TOOLS.options.thresholds == OWN
     assert MemLLMOptions(setting="editing").thresholds == EDITING
+    assert MemLLMOptions(setting="measured").thresholds == MEASURED
     assert MemLLMOptions(late_stopping="off").divisor is None
     assert MemLLMOptions(late_stopping="whole").divisor == "whole"
 

@@ -21,6 +21,7 @@ from memplus.systems.memllm.grammar import (
     END,
     START,
     parse_write,
+    parts_of_write,
     spaced_dashes,
     writable,
     write_prompt,
@@ -59,6 +60,9 @@ class Writing:
     """All that was generated, cut where late stopping cut it."""
     parses: bool
     """Whether it is a write call that is whole."""
+    dropped: int = 0
+    """Triples that it says and that cannot be kept: without three fields, with a field that is
+    empty or breaks the grammar, or in a call that never ends."""
 
 
 class Generator:
@@ -161,9 +165,13 @@ class Generator:
             ends = {*self.ends, self.closing}
             yield Decoding(text, limit, ends=ends, choose=_until_settled(late, limit))
             generated, whole = self.core.decode(late.kept), bool(late.marks)
-        parses = whole and generated.strip().startswith(START) and ARROW in generated
-        kept = [one for one in parse_write(generated) if writable(one)]
-        return Writing(tuple(kept) if parses else (), generated, parses)
+        is_call = generated.strip().startswith(START) and ARROW in generated
+        parses = whole and is_call
+        found = parse_write(generated) if parses else []
+        kept = tuple(one for one in found if writable(one))
+        parts = parts_of_write(generated) if is_call else 0
+        # One that holds an arrow is cut in two: a half that can be kept must not count as less.
+        return Writing(kept, generated, parses, max(0, parts - len(kept)))
 
 
 def _until_settled(late: LateStopping, limit: int) -> Choose:

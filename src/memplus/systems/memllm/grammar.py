@@ -22,6 +22,7 @@ __all__ = [
     "Query",
     "parse_read",
     "parse_write",
+    "parts_of_write",
     "read_call",
     "spaced_dashes",
     "storable",
@@ -71,6 +72,13 @@ def parse_write(generated: str) -> list[Triple]:
     fields = (part.split(_BETWEEN) for part in said.split(_NEXT))
     found = (Triple(*(one.strip() for one in three)) for three in fields if len(three) == 3)
     return [one for one in dict.fromkeys(found) if all(one)]
+
+
+def parts_of_write(generated: str) -> int:
+    """How many different triples a write call tries to say, well formed or not, ended or not."""
+    said = generated.partition(ARROW)[2].partition(END)[0]
+    parts = (tuple(map(str.strip, part.split(_BETWEEN))) for part in said.split(_NEXT))
+    return len({one for one in parts if one != ("",)})
 
 
 def storable(text: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,9 @@ class Counts:
     """Sentences of which the call is whole."""
     triples: int = 0
     """That were written, of the same sentence once."""
+    dropped: int = 0
+    """That the model said and that cannot be kept (``Writing.dropped``); 0 in a session that a
+    release saved that did not count them."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,7 @@ class MemLLMSession(TripleSession[Tools, _State]):
             counts.sentences + 1,
             counts.parsed + written.parses,
             counts.triples + len(written.triples),
+            counts.dropped + written.dropped,
         )
 
     def _context(self, sentence: str) -> str:
@@ -134,10 +138,17 @@ class MemLLMSession(TripleSession[Tools, _State]):
             self.system.declines(text),
             loop.said,
             evidence=self._evidence([*spliced.values()]),
+            remark=self._remark(),
             calls=loop.calls,
             parsed=loop.parsed,
             found=tuple(loop.reads[-1].results) if loop.reads else (),
         )
+
+    def _remark(self) -> str:
+        """What an answer may lack: triples that were said and could not be kept."""
+        dropped = self.counts.dropped
+        noun = "triple" if dropped == 1 else "triples"
+        return f"{dropped} {noun} of what was told could not be kept" if dropped else ""
 
     def continue_(self, text: str, *, max_new_tokens: int = TEXT_TOKENS) -> str:
         """Go on with a text, asking the memory where the model does.
@@ -188,13 +199,11 @@ class MemLLMSession(TripleSession[Tools, _State]):
     # Copies -------------------------------------------------------------------------------------
 
     def _own_state(self) -> dict[str, Any]:
-        counts = self.counts
-        return {
-            "counts": [counts.sentences, counts.parsed, counts.triples],
-            "before": list(self._before),
-        }
+        return {"counts": [*astuple(self.counts)], "before": list(self._before)}
 
     def _restore(self, state: _State, path: Path) -> None:
-        require(len(state.counts) == 3, path, "header.state.counts", "has not three numbers")
+        # An older release did not count what it dropped.
+        right = len(state.counts) in (3, 4)
+        require(right, path, "header.state.counts", "has neither three numbers nor four")
         self.counts = Counts(*state.counts)
         self._before = tuple(state.before)

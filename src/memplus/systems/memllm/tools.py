@@ -44,8 +44,9 @@ class MemLLMOptions(TripleOptions):
     """Marks that late stopping makes at least."""
     exact_first: Literal["on", "off"] = "on"
     """``on``: where something equals a query, nothing else is found."""
-    setting: Literal["own", "language", "editing", "training"] = "own"
-    """Which distances count as near; all but ``own`` are published, for other vectors."""
+    setting: Literal["own", "measured", "language", "editing", "training"] = "own"
+    """Which distances count as near. ``measured`` is chosen for this package's vectors; the last
+    three are published, for others, and so is what ``own`` has."""
     most_results: int = MOST_RESULTS
     """A call that finds more is taken away as one that finds nothing; Q_thr of the paper."""
     update: Update = "replace"
