@@ -19,11 +19,12 @@ def asked(tokens: int, width: int, seed: int = 1) -> torch.Tensor:
 @pytest.mark.parametrize(("spans", "size"), [(4, 64), (2, 16), (3, 4)])
 def test_features_are_those_of_a_slow_reference(tokens: int, spans: int, size: int) -> None:
     keys, queries = some_keys(spans, size, 6), asked(tokens, 6)
-    found = pair_features(queries, directions(keys))
+    births = [3 * size, 7, 8 * size, 9 * size][:spans]
+    found = pair_features(queries, directions(keys), torch.tensor(births))
     assert found.shape == (spans, spans, len(FEATURES))
     for i in range(spans):
         for j in range(spans):
-            expected = slow_features(queries, list(keys), i, j)
+            expected = slow_features(queries, list(keys), births, i, j)
             assert found[i, j].tolist() == pytest.approx(expected, abs=1e-4)
 
 

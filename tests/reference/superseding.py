@@ -27,7 +27,9 @@ def correlation(one: Sequence[float], other: Sequence[float]) -> float:
     return sum(a * b for a, b in zip(left, right, strict=True)) / length if length else 0.0
 
 
-def slow_features(queries: Tensor, spans: Sequence[Tensor], i: int, j: int) -> list[float]:
+def slow_features(
+    queries: Tensor, spans: Sequence[Tensor], births: Sequence[int], i: int, j: int
+) -> list[float]:
     """Of earlier span i and later span j, among spans of keys [s, R] that are compared."""
     matches = [[[float(q @ k / k.norm()) for k in keys] for q in queries] for keys in spans]
     best = [[max(of_token) for of_token in span] for span in matches]
@@ -46,6 +48,7 @@ def slow_features(queries: Tensor, spans: Sequence[Tensor], i: int, j: int) -> l
         lower - max(scores),
         lower - (max(others) if others else 0.0),
         correlation(best[i], best[j]),
+        1 / max(1.0, abs(births[i] - births[j]) / len(spans[i])),
     ]
 
 
@@ -56,7 +59,7 @@ def slow_replaced(
     found = set()
     for i in range(len(spans)):
         for j in range(len(spans)):
-            features = slow_features(queries, spans, i, j)
+            features = slow_features(queries, spans, births, i, j)
             logit = sum(w * f for w, f in zip(rule[:-1], features, strict=True)) + rule[-1]
             if births[i] < births[j] and 1 / (1 + math.exp(-logit)) > 0.7:
                 found.add((i, j))

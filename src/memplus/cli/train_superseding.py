@@ -39,9 +39,17 @@ def superseding(
         typer.Option(
             "--items",
             min=1,
-            help="Maximum corrections, statements and generated facts told to each.",
+            help="Maximum corrections, statements, generated facts and passages told to each.",
         ),
     ] = 40,
+    passages: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--passages",
+            help="SQuAD, Natural Questions or FairytaleQA file, whose passages are told too; may "
+            "be repeated. Without any, the rule also hides parts of longer passages.",
+        ),
+    ] = None,
     distances: Annotated[
         str,
         typer.Option("--distances", help="Tokens read between telling and asking."),
@@ -54,15 +62,15 @@ def superseding(
 ) -> None:
     """Fit the rule that decides which spans a later one replaces, and save the model with it.
 
-    Corrections, statements and generated facts are told in running text and asked about, none on a
-    topic that figures are measured on. OUT is the model as it was loaded, plus the rule.
+    Corrections, statements, generated facts and passages are told in running text and asked about,
+    none of which figures are about. OUT is the model as it was loaded, plus the rule.
     """
     from memplus.evaluation.tasks.retention import parse_distances
     from memplus.training.engine.saving import save_as_loaded
     from memplus.training.superseding.runs import Telling, fit_superseding
 
     output = Output(as_json=as_json)
-    telling = Telling(streams, items, parse_distances(distances), seed)
+    telling = Telling(streams, items, parse_distances(distances), seed, (*(passages or ()),))
     given = read_texts(texts)
     check_folder(out)  # telling and fitting take long, and what they give must not be lost
     opened = load_model(model, device=device, dtype=dtype)

@@ -26,6 +26,7 @@ FEATURES = (
     "height of the pair",
     "lead over all others",
     "agreement of the matches",
+    "nearness in the text",
 )
 """What the rule weighs, in the order of ``pair_features``."""
 COMPARED = 4
@@ -38,20 +39,22 @@ _AROUND = 8
 """Rows before and after the one that the question's middle token matches."""
 
 
-def pair_features(queries: Tensor, unit: Tensor) -> Tensor:
+def pair_features(queries: Tensor, unit: Tensor, births: Tensor) -> Tensor:
     """What tells whether one span replaces another for a question.
 
     Args:
         queries: [T, R] f_q of the prompt's tokens; the length of each says what it counts.
         unit: [C, s, R] directions of the spans' keys.
+        births: [C] of these spans.
 
     Returns:
         [C, C, F] of earlier span i and later span j, in the order of ``FEATURES``: the mean cosine
         of the keys that each token matches best in i and in j, by the lengths of the queries; that
         of the rows around the middle match of i to the most alike of j; how much less j matches
         than i, as a mean, where it does; how far the lower score of both lies below the best, and
-        above the best of the other spans (0 where there is none); and the correlation of both
-        spans' matches over the tokens. Float32.
+        above the best of the other spans (0 where there is none); the correlation of both spans'
+        matches over the tokens; and 1 over how many spans j was made after i, since parts of one
+        passage, which go on with each other, lie side by side. Float32.
     """
     queries = queries.float()
     spans, size = unit.shape[:2]
@@ -76,6 +79,7 @@ def pair_features(queries: Tensor, unit: Tensor) -> Tensor:
         lower - scores.max(),
         lower - _best_other(scores),
         spread.T @ spread,
+        size / (births[:, None] - births).abs().clamp(min=size).float(),
     )
     return torch.stack(features, dim=-1)
 
@@ -106,7 +110,7 @@ def replaced(rule: Tensor, queries: Tensor, unit: Tensor, births: Tensor) -> Ten
     Returns:
         [C, C] true where span i is replaced by span j, which is always the later one.
     """
-    likely = logits(rule, pair_features(queries, unit)) > LEAST
+    likely = logits(rule, pair_features(queries, unit, births)) > LEAST
     return likely & (births[:, None] < births)
 
 

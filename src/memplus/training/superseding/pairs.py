@@ -22,9 +22,9 @@ from memplus.passes.span_choice import Compared, SpansBefore
 from memplus.passes.span_queries import span_queries
 from memplus.systems.mplus import MemorySession
 from memplus.systems.shared import Shared
-from memplus.training.superseding.told import Asked, Item, tell
+from memplus.training.superseding.told import Asked, Item, tell, tell_alone
 
-__all__ = ["Pairs", "collect_pairs", "label_pairs", "span_tokens"]
+__all__ = ["Pairs", "collect_alone", "collect_pairs", "label_pairs", "span_tokens"]
 
 _TOGETHER = 32
 """Questions that ask in one batch."""
@@ -37,7 +37,8 @@ class Pairs:
 
     Of all that are found, those count where it matters what the rule says: the earlier one holds
     what is no longer so and the later one what is; or the earlier one holds what is right, and must
-    be read. Whatever else is set aside, the answer does not need.
+    be read, or is of the same text as the later one, which is understood by both. Whatever else is
+    set aside, the answer does not need.
     """
 
     features: Tensor
@@ -100,6 +101,30 @@ def collect_pairs(
     return Pairs.joined(parts)
 
 
+@torch.no_grad()
+def collect_alone(model: MPlus, texts: Texts, items: Sequence[Item], seed: int) -> Pairs:
+    """Tell each item to a memory of its own, all of it compressed, and ask for it at once.
+
+    There a question finds the spans of one text alone, which in a larger memory are among others.
+
+    Args:
+        model: retrieves spans.
+        texts: whose tokenizer counts; nothing of them is told.
+        items: what is told and asked, each by itself; nothing corrects them.
+        seed: of the memories.
+    """
+    shared = Shared(lambda: model)
+    parts: list[Pairs] = []
+    for item in items:
+        stream = Stream(texts, seed, _SOURCE)
+        asked = tell_alone(stream, item)
+        session = MemorySession(shared, model.new_memory(seed))
+        session.write([one.text for one in stream.pieces], _SOURCE)
+        session.flush()
+        parts += _ask(model, session.memory, [asked])
+    return Pairs.joined(parts)
+
+
 def _ask(model: MPlus, memory: Memory, asked: Sequence[Asked]) -> Iterator[Pairs]:
     """The pairs of every question."""
     stored = memory.long_term
@@ -112,7 +137,7 @@ def _ask(model: MPlus, memory: Memory, asked: Sequence[Asked]) -> Iterator[Pairs
         found = stored.span_matches(prompts)
         for one, queries, matches in zip(batch, prompts, found, strict=True):
             some = before.compared(before.matches(queries, matches).mean(dim=0))
-            features = pair_features(queries, some.unit).double().cpu()
+            features = pair_features(queries, some.unit, some.births).double().cpu()
             places = span_tokens(memory, before, some, matches.shape[1])
             yield label_pairs(one, features, places, some.births.tolist())
 
@@ -136,7 +161,7 @@ def span_tokens(
 
     Returns:
         For each the first token, counted from the beginning of the source, and the one after the
-        last.
+        last; both 0 for what every memory begins with.
     """
     span, places = before.stored.span, SpanPlaces.of(memory)
     found = []
@@ -146,6 +171,9 @@ def span_tokens(
         else:
             assert before.pool is not None
             write_id = int(before.pool.write_id[0, (at - stored) * span])
+        if not write_id:
+            found.append((0, 0))
+            continue
         record = memory.writes[write_id - 1]
         first, last = places.tokens(write_id, birth)
         found.append((record.start + first, record.start + last))
@@ -164,6 +192,7 @@ def label_pairs(
         births: [C] of the spans.
     """
     right = [_overlap(place, asked.right.stated) for place in places]
+    own = [_overlap(place, (asked.right.start, asked.right.end)) for place in places]
     told = asked.outdated
     outdated = [
         told is not None and not holds and _overlap(place, (told.start, told.end))
@@ -174,12 +203,12 @@ def label_pairs(
         (earlier, later)
         for turn, earlier in enumerate(order)
         for later in order[turn + 1 :]
-        if right[earlier] or (outdated[earlier] and right[later])
+        if right[earlier] or (own[earlier] and own[later]) or (outdated[earlier] and right[later])
     ]
     if not found:
         return Pairs.joined([])
     earlier, later = torch.tensor(found).T
-    labels = torch.tensor([not right[one] for one, _ in found])
+    labels = torch.tensor([outdated[one] and right[other] for one, other in found])
     return Pairs(features[earlier, later], labels, (asked.question,) * len(found))
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from memplus.config import SpanRetrieval
+from memplus.data.passages import PassageQuestions, Split, read_passages
 from memplus.data.stream import Texts
 from memplus.errors import ConfigError
 from memplus.memory.retriever import MemoryWeights
@@ -17,8 +19,8 @@ from memplus.mplus.model import MPlus
 from memplus.systems.shared import Shared
 from memplus.training.engine.saving import made_over
 from memplus.training.superseding.fit import Told, cross_validated, fit_rule, told_apart
-from memplus.training.superseding.pairs import Pairs, collect_pairs
-from memplus.training.superseding.told import held_out_items, training_items
+from memplus.training.superseding.pairs import Pairs, collect_alone, collect_pairs
+from memplus.training.superseding.told import held_out_items, passage_items, training_items
 
 __all__ = ["Fitted", "Telling", "fit_superseding", "with_rule"]
 
@@ -33,11 +35,14 @@ class Telling:
     streams: int = 5
     """Memories that are told something, each something else."""
     items: int = 40
-    """Corrections, statements and made-up facts of a stream, at most so many of each kind."""
+    """Corrections, statements, made-up facts and passages of a stream, at most so many of each."""
     distances: tuple[int, ...] = (0, 1000, 4000)
     """Tokens read after the last thing told, before everything is asked; rising."""
     seed: int = 0
     """Of everything drawn."""
+    passages: tuple[Path, ...] = ()
+    """Files of passages with questions (SQuAD, Natural Questions, FairytaleQA). Without them the
+    rule knows no text that is longer than a span, and takes parts of one for corrections."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,7 @@ def fit_superseding(
     Raises:
         ConfigError: the model retrieves no spans.
         TrainingError: too few corrections were found.
+        NotFoundError, StorageError, QuestionSetError: passages cannot be read.
     """
     config = model.memory_config
     if not (isinstance(config.retrieval, SpanRetrieval) and config.has_long_term):
@@ -90,9 +96,14 @@ def fit_superseding(
     each, seed = telling.items, telling.seed
     told = [training_items(stream, each, seed) for stream in range(telling.streams)]
     told.append(held_out_items(each, seed))
+    trained, kept = _passages(telling.passages, "train"), _passages(telling.passages, "held_out")
     for stream, items in enumerate(told):
         report("memories told and asked", stream, len(told))
-        parts.append(collect_pairs(model, known, items, seed + stream, telling.distances))
+        of_split = trained if stream < telling.streams else kept
+        longer = passage_items(of_split, stream, each, seed)
+        near = collect_alone(model, known, longer, seed)
+        mixed = collect_pairs(model, known, [*items, *longer], seed + stream, telling.distances)
+        parts.append(Pairs.joined([near, mixed]))
     pairs, held_out = Pairs.joined(parts[:-1]), parts[-1]
     rule = fit_rule(pairs)
     return Fitted(
@@ -101,6 +112,10 @@ def fit_superseding(
         cross_validated(pairs),
         told_apart(rule, held_out),
     )
+
+
+def _passages(paths: Sequence[Path], split: Split) -> list[PassageQuestions]:
+    return [one for path in paths for one in read_passages(path, split)]
 
 
 def with_rule(model: MPlus, rule: torch.Tensor) -> MPlus:

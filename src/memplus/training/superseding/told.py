@@ -1,7 +1,8 @@
 """What is told so that a rule can be fitted: corrections, and what must not be taken for one.
 
-Among the latter are statements, made-up facts of one kind about several subjects, and several
-facts about one person: spans that look alike without any of them replacing another.
+Among the latter are statements, made-up facts of one kind about several subjects, several facts
+about one person, and passages that are longer than a span: spans that look alike, or go on with
+each other, without any of them replacing another.
 
 This room knows words only: no tensors and no model.
 """
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from random import Random
 
 from memplus.data.made_facts import MadeFact, MadeFacts
+from memplus.data.passages import PassageQuestions
 from memplus.data.statements import (
     HELD_OUT_TOPICS,
     read_corrections,
@@ -21,7 +23,15 @@ from memplus.data.statements import (
 )
 from memplus.data.stream import Stream, Told, stated_at
 
-__all__ = ["Asked", "Item", "held_out_items", "tell", "training_items"]
+__all__ = [
+    "Asked",
+    "Item",
+    "held_out_items",
+    "passage_items",
+    "tell",
+    "tell_alone",
+    "training_items",
+]
 
 _APART = (1, 3)
 """Sentences between two things told."""
@@ -92,6 +102,16 @@ def held_out_items(each: int, seed: int) -> list[Item]:
     return [*_corrections(topics, each, random), *_statements(topics, each, random)]
 
 
+def passage_items(
+    passages: Sequence[PassageQuestions], stream: int, each: int, seed: int
+) -> list[Item]:
+    """Passages of one stream, at most so many, with a question about each."""
+    random = Random(f"superseding/{seed}/{stream}/passages")
+    some = random.sample(passages, min(len(passages), each))
+    asked = [(one.text, random.choice(one.questions)) for one in some]
+    return [Item(text, one.question, one.answers) for text, one in asked]
+
+
 def _corrections(topics: Sequence[str], most: int, random: Random) -> list[Item]:
     known = read_corrections(topics)
     some = random.sample(known, min(len(known), most))
@@ -124,6 +144,12 @@ def tell(stream: Stream, items: Sequence[Item], random: Random) -> list[Asked]:
         A question for each, in the order in which what is right was told.
     """
     return list(_tell(stream, items, random))
+
+
+def tell_alone(stream: Stream, item: Item) -> Asked:
+    """Tell an item and nothing else."""
+    told = stream.tell_text(item.text)
+    return Asked(item.question, stated_at(told, stream.pieces[-1], item.answers), None)
 
 
 def _tell(stream: Stream, items: Sequence[Item], random: Random) -> Iterator[Asked]:
