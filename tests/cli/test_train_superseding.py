@@ -55,6 +55,19 @@ def test_a_model_gets_a_rule(run: Run, tmp_path: Path, folder: Path) -> None:
     assert "held-out topics" in shown.out
 
 
+def test_passages_that_are_none_are_named_before_anything_is_read(
+    run: Run, tmp_path: Path, folder: Path
+) -> None:
+    (tmp_path / "book.txt").write_text(TEXT)
+    given = ["--model", folder, "--texts", tmp_path / "book.txt", "--out", tmp_path / "out"]
+    ran = run("train", "superseding", *given, "--passages", tmp_path / "none.json", "--json")
+    assert ran.code == 2
+    assert "none.json" in ran.data["error"]["message"]
+    (tmp_path / "set.json").write_text("{}")
+    ran = run("train", "superseding", *given, "--passages", tmp_path / "set.json", "--json")
+    assert ran.data["error"]["type"] == "QuestionSetError"
+
+
 def test_the_bundled_model_has_no_spans_to_replace(run: Run, tmp_path: Path) -> None:
     ran = run("train", "superseding", "--model", "nano", "--out", tmp_path / "out", "--json")
     assert (ran.code, ran.data["error"]["type"]) == (2, "ConfigError")

@@ -83,9 +83,11 @@ def test_what_replaces_by_way_of_others_takes_the_first_ones_place() -> None:
 
 def test_keys_in_few_bits_and_queries_in_16_give_nearly_the_same() -> None:
     keys, queries = some_keys(4, 64, 32), asked(9, 32)
-    exact = pair_features(queries, directions(keys))
+    births = torch.arange(4)
+    exact = pair_features(queries, directions(keys), births)
     scale = keys.abs().amax(dim=-1, keepdim=True) / 127
-    rough = pair_features(queries.bfloat16(), directions((keys / scale).round().to(torch.int8)))
+    few = directions((keys / scale).round().to(torch.int8))
+    rough = pair_features(queries.bfloat16(), few, births)
     assert rough.dtype == torch.float32
     # Where two rows match nearly as well, another one of them may match best.
     assert float((exact - rough).abs().median()) < 0.01

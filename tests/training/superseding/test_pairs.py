@@ -14,6 +14,7 @@ from memplus.passes.span_choice import SpansBefore
 from memplus.systems.shared import Shared
 from memplus.training.superseding.pairs import (
     Pairs,
+    collect_alone,
     collect_pairs,
     label_pairs,
     span_tokens,
@@ -63,6 +64,24 @@ def test_what_is_right_must_be_read_where_it_was_never_corrected() -> None:
     across = Asked("Which?", Told("t", 100, 140, 126, 130), None)
     assert pairs_of(across, [(96, 128), (128, 160)], [128, 160]) == {1: False}
     assert pairs_of(asked, [(128, 160), (0, 32)], [160, 32]) == {}
+
+
+def test_parts_of_one_text_never_replace_each_other() -> None:
+    asked = Asked("Which?", Told("t", 100, 240, 210, 212), Told("t", 20, 50))
+    places = [(96, 128), (128, 160), (192, 224), (0, 32)]
+    births = [128, 160, 224, 32]
+    assert pairs_of(asked, places, births) == {1: False, 2: False, 12: False, 32: True}
+
+
+def test_texts_told_alone_are_found_by_all_their_spans(model: MPlus) -> None:
+    texts = Texts.of([TEXT], Shared(lambda: model).reference)
+    long = Item(f"{TEXT[:3000]} The key hangs there.", "Where is the key?", ("hangs there",))
+    found = collect_alone(model, texts, [long, ITEMS[1]], 1)
+    assert set(found.questions) == {long.question}  # the other one is a single span
+    assert len(found) >= 3
+    assert not bool(found.replaced.any())
+    again = collect_alone(model, texts, [long], 1)
+    assert torch.equal(found.features, again.features)
 
 
 def test_pairs_can_be_joined_and_chosen() -> None:

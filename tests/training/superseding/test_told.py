@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from random import Random
 
+from memplus.data.passages import PassageQuestion, PassageQuestions
 from memplus.data.statements import HELD_OUT_TOPICS, read_corrections, read_statements
 from memplus.data.stream import Stream, Texts
-from memplus.training.superseding.told import Item, held_out_items, tell, training_items
+from memplus.training.superseding.told import (
+    Item,
+    held_out_items,
+    passage_items,
+    tell,
+    tell_alone,
+    training_items,
+)
 
 
 def letters(texts: list[str]) -> list[list[int]]:
@@ -56,3 +64,20 @@ def test_an_answer_stands_where_it_was_told_and_a_correction_after_what_it_corre
             gaps.add(one.right.start - one.outdated.end > 1000)
             assert one.outdated.end <= one.right.start
     assert gaps == {True, False}  # corrected at once, and long after
+
+
+def test_passages_are_told_with_one_question_each_and_alone() -> None:
+    known = [
+        PassageQuestions(f"Passage {n}. It rains.", "", (PassageQuestion("What?", ("It rains",)),))
+        for n in range(30)
+    ]
+    first, second = (passage_items(known, stream, 10, 0) for stream in (0, 1))
+    assert len({one.text for one in first}) == 10
+    assert first == passage_items(known, 0, 10, 0) != second
+    assert len(passage_items(known[:3], 0, 10, 0)) == 3
+    stream = Stream(Texts.of(["One. Two. Three."], letters), 0, "told")
+    asked = tell_alone(stream, first[0])
+    assert [one.text for one in stream.pieces] == [f" {first[0].text}"]
+    assert asked.outdated is None
+    start, end = asked.right.stated
+    assert f" {first[0].text}"[start:end] == "It rains"
