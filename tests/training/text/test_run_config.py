@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,6 +13,8 @@ import pytest
 import yaml
 from tests.training.settings import settings
 
+import memplus
+from memplus.config import MemoryConfig, SpanRetrieval
 from memplus.errors import ConfigError, ConfigFileError, NotFoundError
 from memplus.training.engine.config_file import config_kind
 from memplus.training.tasks.questions import Questions
@@ -27,6 +30,7 @@ def test_stages_are_shipped_for_every_kind_of_model_and_the_nano_s_recipe() -> N
     stages = {"stage1.yaml", "stage2.yaml", "stage3.yaml"}
     more = stages | {"stage4.yaml"}
     small = {f"{base}/{name}" for base in ("smollm2", "qwen-0.5b") for name in more}
+    small |= {"smollm2/stage5.yaml"}
     nano = {"nano.yaml", "nano-shipped.yaml"}
     equal = {"equal/mplus1.yaml", "equal/mplus2.yaml"}  # with as many questions as another system
     opening = {"opening.txt"}  # what memories of the shipped models begin with
@@ -37,12 +41,14 @@ def test_stages_are_shipped_for_every_kind_of_model_and_the_nano_s_recipe() -> N
 def test_every_shipped_config_loads(path: Path) -> None:
     config = load_config(path)
     assert config.run.out.name == path.stem
-    before = {"stage1": None, "stage2": "stage1", "stage3": "stage2", "stage4": "stage3"}[path.stem]
-    if before is not None:
+    number = int(path.stem[-1])
+    if number > 1:
+        before = f"stage{number - 1}"
         assert config.model.start == str(config.run.out.parent / before / "final")
         assert load_config(path.parent / f"{before}.yaml").memory.adapters == config.memory.adapters
     # Where spans are retrieved, the retriever learns alone before it learns beside the reader.
-    retrieves = {"stage3", "stage4"} | ({"stage2"} if config.memory.retrieves_spans else set())
+    spans = {"stage2"} if config.memory.retrieves_spans else set()
+    retrieves = {"stage3", "stage4", "stage5"} | spans
     assert config.memory.has_long_term == (path.stem in retrieves)
 
 
@@ -55,6 +61,14 @@ def test_the_fourth_stage_is_the_third_with_facts_without_end_and_fewer_spans(ba
     weights = {source.kind: source.weight for source in task.sources}
     assert weights["facts"] / sum(weights.values()) == pytest.approx(0.5)
     assert replace(third.tasks[0], sources=task.sources, earlier=0.5) == task
+
+
+def test_the_fifth_stage_reads_spans_as_the_shipped_model_does() -> None:
+    memory = load_config(CONFIGS / "smollm2" / "stage5.yaml").memory
+    bundle = Path(memplus.__file__).parent / "assets" / "bundles" / "smollm2" / "memplus.json"
+    shipped = MemoryConfig.from_dict(json.loads(bundle.read_text())["memory"])
+    assert isinstance(memory.retrieval, SpanRetrieval)
+    assert replace(memory.retrieval, supersedes=True) == shipped.retrieval
 
 
 def test_the_large_model_has_the_released_sizes() -> None:
