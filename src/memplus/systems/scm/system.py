@@ -37,6 +37,7 @@ class SCMSystem(SharedSystem[SCMOptions]):
     options_type = SCMOptions
     sessions: type[Session] = SCMSession
     remembers = True
+    revision = 2  # dialogues are told by their turns, and summaries name no assistant
     chunk_tokens = 1
     """A question reads what waits too."""
 
