@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Any
 
 from memplus.evaluation.engine.summary import Z, half_width, wilson
 
-__all__ = ["Pairs", "interval", "interval_of_groups", "shown_share"]
+__all__ = ["Pairs", "counted", "interval", "interval_of_groups", "shown_count", "shown_share"]
 
 
 def interval(differences: Sequence[float]) -> tuple[float, float]:
@@ -43,6 +44,19 @@ def shown_share(right: int, asked: int) -> str:
         return "none asked"
     low, high = wilson(right, asked)
     return f"{right / asked:.0%} ({100 * low:.0f}-{100 * high:.0f})"
+
+
+def counted(right: Sequence[bool]) -> dict[str, Any]:
+    """How many are right, of how many, and the bounds of the share's 95% interval."""
+    low, high = wilson(sum(right), len(right)) if right else (0.0, 1.0)
+    return {"count": sum(right), "of": len(right), "low": round(low, 3), "high": round(high, 3)}
+
+
+def shown_count(value: Any) -> str:
+    """What ``counted`` gave, for a table: ``4 of 12 (14%-61%)``; anything else as it is."""
+    if not isinstance(value, dict):
+        return str(value)
+    return f"{value['count']} of {value['of']} ({value['low']:.0%}-{value['high']:.0%})"
 
 
 @dataclass(frozen=True)

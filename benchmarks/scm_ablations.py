@@ -39,7 +39,7 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from intervals import Pairs
+from intervals import Pairs, counted, shown_count
 from shapes import add_device
 
 from memplus import MPlus
@@ -48,7 +48,6 @@ from memplus.data.longmemeval_wordings import ACKNOWLEDGED, SHOWN
 from memplus.data.statements import HELD_OUT_TOPICS, read_statements, statement_topics
 from memplus.data.stream import RunningText
 from memplus.evaluation.engine.judging import contains
-from memplus.evaluation.engine.summary import wilson
 from memplus.evaluation.tasks.held_out import statement_items
 from memplus.evaluation.tasks.told import Item
 from memplus.systems.scm.options import SCMOptions
@@ -213,7 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"| | {' | '.join(one for one in rows[0] if one != 'row')} |")
     print(f"|{'---|' * len(rows[0])}")
     for row in rows:
-        print(f"| {' | '.join(_cell(one) for one in row.values())} |")
+        print(f"| {' | '.join(shown_count(one) for one in row.values())} |")
     for row in rows[1:]:
         pairs = Pairs.of(zip(found[WHOLE].right, found[row["row"]].right, strict=True))
         low, high = pairs.interval
@@ -240,9 +239,7 @@ def _row(name: str, asked: Sequence[Asked], found: Found, seconds: float) -> dic
 
     def share(values: Sequence[bool], *wanted: str) -> dict[str, Any]:
         chosen = [one for one, kind in zip(values, kinds, strict=True) if kind in wanted]
-        right, count = sum(chosen), len(chosen)
-        low, high = wilson(right, count)
-        return {"count": right, "of": count, "low": round(low, 3), "high": round(high, 3)}
+        return counted(chosen)
 
     return {
         "row": name,
@@ -253,12 +250,6 @@ def _row(name: str, asked: Sequence[Asked], found: Found, seconds: float) -> dic
         "tokens called up": round(fmean(found.tokens)),
         "seconds": round(seconds),
     }
-
-
-def _cell(value: Any) -> str:
-    if not isinstance(value, dict):
-        return str(value)
-    return f"{value['count']} of {value['of']} ({value['low']:.0%}-{value['high']:.0%})"
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -33,7 +33,7 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from intervals import Pairs
+from intervals import Pairs, counted, shown_count
 from shapes import add_device
 
 from memplus import MPlus
@@ -42,7 +42,6 @@ from memplus.data.passages import read_squad
 from memplus.data.requests import make_requests
 from memplus.data.stream import Stream, Texts, stated_at
 from memplus.evaluation.engine.judging import contains
-from memplus.evaluation.engine.summary import wilson
 from memplus.evaluation.tasks.held_out import passage_items, statement_items
 from memplus.evaluation.tasks.told import Item
 from memplus.systems.protocol import Reply
@@ -217,7 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         started = time.monotonic()
         found[name] = asked(SCMSession(system.frame, session.stream), told, requests)
         rows.append(_row(name, found[name], system.frame.controller, time.monotonic() - started))
-        print(f"| {' | '.join(_cell(one) for one in rows[-1].values())} |", flush=True)
+        print(f"| {' | '.join(shown_count(one) for one in rows[-1].values())} |", flush=True)
     for row in rows[:-1]:
         pairs = Pairs.of(zip(found[ORACLE].right, found[row["controller"]].right, strict=True))
         low, high = pairs.interval
@@ -234,26 +233,15 @@ def _row(name: str, found: Found, controller: Controller, seconds: float) -> dic
     gate, answers = controller.said["gate"], controller.said["answers"]
     return {
         "controller": name,
-        "right": _share(found.right),
-        "shown": _share(found.shown),
+        "right": counted(found.right),
+        "shown": counted(found.shown),
         "tokens": round(fmean(found.tokens)) if found.tokens else 0,
-        "needless": _share(found.needless),
-        "gate_right": _share([true == said for true, said in gate]),
-        "yes_right": _share([said for true, said in answers if true]),
-        "no_right": _share([not said for true, said in answers if not true]),
+        "needless": counted(found.needless),
+        "gate_right": counted([true == said for true, said in gate]),
+        "yes_right": counted([said for true, said in answers if true]),
+        "no_right": counted([not said for true, said in answers if not true]),
         "seconds": round(seconds),
     }
-
-
-def _share(right: Sequence[bool]) -> dict[str, Any]:
-    low, high = wilson(sum(right), len(right)) if right else (0.0, 1.0)
-    return {"count": sum(right), "of": len(right), "low": round(low, 3), "high": round(high, 3)}
-
-
-def _cell(value: Any) -> str:
-    if not isinstance(value, dict):
-        return str(value)
-    return f"{value['count']} of {value['of']} ({value['low']:.0%}-{value['high']:.0%})"
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -5,12 +5,14 @@ from memplus.config import MemoryConfig, SpanRetrieval
 from memplus.memory import retriever
 from memplus.memory.retriever import (
     MemoryWeights,
+    best_first,
     directions,
+    mean_match,
     oldest_first,
     retrieval_scores,
     sharpened,
     span_matches,
-    span_scores,
+    with_neighbours,
 )
 
 
@@ -91,6 +93,10 @@ def test_gradients_of_scores_reach_queries_and_keys(form: str) -> None:
         assert float(tensor.grad.view(-1)[1]) != 0
 
 
+def span_scores(queries, keys, span, share=None):
+    return mean_match(span_matches(queries, directions(keys), span), share)
+
+
 def test_span_scores_are_the_mean_over_tokens_of_the_best_match_in_each_span():
     generator = torch.Generator().manual_seed(0)
     queries = torch.randn(3, 5, generator=generator)
@@ -159,3 +165,11 @@ def test_what_rows_have_in_common_is_taken_from_them() -> None:
     assert float((alike @ alike.T).mean()) > 0.95
     assert abs(float((apart @ apart.T).mean())) < 0.1
     assert retriever.queries(rows).equal(retriever.keys(rows))
+
+
+def test_of_spans_that_take_one_place_the_first_one_dropped_comes_first() -> None:
+    scores = torch.full((40,), 0.5)
+    scores[[7, 21, 30]] = torch.inf
+    assert best_first(scores, 5).tolist() == [7, 21, 30, 0, 1]
+    apart = torch.arange(40) * 100
+    assert with_neighbours(scores, apart, 4, 4).tolist() == [7, 21, 30, 0]

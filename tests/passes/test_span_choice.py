@@ -43,8 +43,8 @@ def replacing(short: int = 48, **changes: Any) -> Any:
 @torch.no_grad()
 def rule(model: MPlus, memory: Memory, seed: int = 9, bias: float = 0.0) -> None:
     """A random rule that calls some pairs of spans replaced, and some not."""
-    some = torch.randn(7, generator=torch.Generator().manual_seed(seed)) * 2
-    drawn = torch.cat([some[:-1], torch.tensor([seed % 3 - 1.0, bias])])
+    drawn = torch.randn(8, generator=torch.Generator().manual_seed(seed)) * 2
+    drawn[-1] = bias
     assert model.weights.superseding is not None
     model.weights.superseding.copy_(drawn)
     memory.weights_version = model.core.weights_version  # no row depends on the rule

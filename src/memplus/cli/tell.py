@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from memplus.cli.flags import ModelFlags, OutputFlags, WritingFlags, with_groups
-from memplus.cli.write import announce, holdings, refuse_too_much, show_taken
+from memplus.cli.write import check_size, holdings, show_taken
 from memplus.errors import EmptyTextError
 
 __all__ = ["tell"]
@@ -39,9 +39,7 @@ def tell(
             raise EmptyTextError("The text")
     model = chosen.load()
     with place.writing(model) as target:
-        tokens = estimated_tokens(model, texts)
-        announce(out, model, target, tokens)
-        refuse_too_much(model, target, tokens)
+        check_size(out, model, target, estimated_tokens(model, texts))
         # One text of several is written whole or not at all.
         receipt = model.write(
             target, "".join(f" {text.strip()}" for text in texts), source=source, flush=flush

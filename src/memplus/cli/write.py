@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from memplus.mplus.model import MPlus
     from memplus.sessions.reading import Reading
 
-__all__ = ["announce", "holdings", "refuse_too_much", "show_taken", "write"]
+__all__ = ["check_size", "holdings", "show_taken", "write"]
 
 _MUCH = 1_000_000_000
 """Bytes; a writing that takes more is announced."""
@@ -62,8 +62,7 @@ def write(
     model = chosen.load()
     with stoppable() as stopped, out.progress() as report, place.writing(model) as target:
         tokens = tokens_to_come(model, target, documents)
-        announce(out, model, target, tokens)
-        refuse_too_much(model, target, tokens)
+        check_size(out, model, target, tokens)
 
         def after(source: str, done: int, total: int) -> bool:
             report(source, done, total)
@@ -129,7 +128,17 @@ def show_taken(console: Console, place: Place, data: Mapping[str, Any]) -> None:
     console.print(f"{kept}; {place} holds {total:,} tokens in {size:.1f} MB.", markup=False)
 
 
-def announce(out: Output, model: MPlus, memory: Memory, tokens: int) -> None:
+def check_size(out: Output, model: MPlus, memory: Memory, tokens: int) -> None:
+    """Say before a large writing what it will take, and refuse one beyond the default limit.
+
+    Raises:
+        UsageError: the memory has no limit of its own, and would outgrow the default one.
+    """
+    _announce(out, model, memory, tokens)
+    _refuse_too_much(model, memory, tokens)
+
+
+def _announce(out: Output, model: MPlus, memory: Memory, tokens: int) -> None:
     """Say before a large writing what it will take."""
     from memplus.memory.packing import ROWS
     from memplus.sessions.inspection import bytes_per_token
@@ -147,7 +156,7 @@ def announce(out: Output, model: MPlus, memory: Memory, tokens: int) -> None:
         )
 
 
-def refuse_too_much(model: MPlus, memory: Memory, tokens: int) -> None:
+def _refuse_too_much(model: MPlus, memory: Memory, tokens: int) -> None:
     """Keep a memory without a limit of its own within the default one, with so many tokens more.
 
     Raises:

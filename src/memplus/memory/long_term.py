@@ -34,6 +34,7 @@ from memplus.memory.packing import (
     widely,
 )
 from memplus.memory.retriever import (
+    best_first,
     directions,
     oldest_first,
     retrieval_scores,
@@ -294,7 +295,7 @@ class LongTermPool:
             births = self._births(self.tables[self.layout.keyed[0]])
             best = with_neighbours(scores, births, self.span, count).sort().values
         else:
-            best = scores.topk(count, sorted=False).indices.sort().values
+            best = best_first(scores, count).sort().values
         births = self.span_births(best)
         best = best[oldest_first(torch.arange(count, device=best.device), births)]
         return self._rows_of(best)

@@ -18,13 +18,13 @@ __all__ = [
     "LayerRetriever",
     "MemoryWeights",
     "behind_best",
+    "best_first",
     "directions",
     "mean_match",
     "oldest_first",
     "retrieval_scores",
     "sharpened",
     "span_matches",
-    "span_scores",
     "with_neighbours",
 ]
 
@@ -190,25 +190,6 @@ def _scores_of_one(queries: Tensor, keys: Tensor) -> Tensor:
     return scores
 
 
-def span_scores(queries: Tensor, keys: Tensor, span: int, share: Tensor | None = None) -> Tensor:
-    """Mean over the prompt's tokens of the best match among a span's rows; differentiable.
-
-    Late interaction: every token of the prompt looks for the row that suits it best. Keys are
-    compared by their direction; the length of a query says how much its token counts.
-
-    Args:
-        queries: [..., T, R], of prompt tokens only: no tail, no padding.
-        keys: [..., n, R], as stored, or [n, R] for the whole batch; n is whole spans.
-        span: consecutive rows that make a span, s.
-        share: [..., T] what each token counts, where prompts of a batch differ in length: 0 at
-            padding, 1 together; None counts all tokens alike.
-
-    Returns:
-        [..., n / s], float32 except inside autocast.
-    """
-    return mean_match(span_matches(queries, directions(keys), span), share)
-
-
 def behind_best(scores: Tensor, span: int) -> Tensor:
     """How far each row's span lies below the best one, at most 0; differentiable.
 
@@ -230,15 +211,20 @@ def directions(keys: Tensor) -> Tensor:
 
 
 def span_matches(queries: Tensor, unit: Tensor, span: int) -> Tensor:
-    """What ``span_scores`` takes the mean of.
+    """How well each token of a prompt matches each span; differentiable.
+
+    Late interaction: every token looks for the row that suits it best. Keys are compared by their
+    direction; the length of a query says how much its token counts. A span's score is the mean over
+    the tokens (``mean_match``).
 
     Args:
-        queries: [..., T, R].
-        unit: [..., n, R], the ``directions`` of the keys.
-        span: rows of a span, s.
+        queries: [..., T, R], of prompt tokens only: no tail, no padding.
+        unit: [..., n, R], the ``directions`` of the keys; n is whole spans.
+        span: consecutive rows that make a span, s.
 
     Returns:
-        [..., T, n / s] the best match of each token among a span's rows.
+        [..., T, n / s] the best match of each token among a span's rows, float32 except inside
+        autocast.
     """
     matches = queries.float() @ unit.transpose(-1, -2)
     best: Tensor = matches.unflatten(-1, (-1, span)).amax(dim=-1)
@@ -260,6 +246,12 @@ def sharpened(matches: Tensor, stored: int, share: Tensor | None = None) -> Tens
     return mean_match((matches - average).clamp(min=0).pow(_SHARPNESS), share)
 
 
+def best_first(scores: Tensor, count: int) -> Tensor:
+    """[count] places of the best scores [S], the best first; of equals, as of two spans that take
+    one and the same place, the one that was dropped first."""
+    return scores.sort(descending=True, stable=True).indices[:count]
+
+
 def with_neighbours(scores: Tensor, births: Tensor, span: int, count: int) -> Tensor:
     """The best spans, each followed by its better neighbour, until there are enough.
 
@@ -275,7 +267,7 @@ def with_neighbours(scores: Tensor, births: Tensor, span: int, count: int) -> Te
         [count] indices of spans, in the order in which they were taken.
     """
     taken: list[int] = []
-    for best in scores.topk(count).indices.tolist():
+    for best in best_first(scores, count).tolist():
         if best in taken:
             continue
         taken.append(best)
