@@ -129,6 +129,10 @@ def test_what_is_there_and_what_is_not_is_listed(run: Run, tmp_path: Path) -> No
     assert "mplus" in [one["name"] for one in listed["systems"]]
     squad = [one for one in listed["tasks"] if one["name"] == "retention"]
     assert "lengths" in squad[0]["options"]
+    locomo = next(one["needs"] for one in listed["tasks"] if one["name"] == "locomo")
+    assert [(Path(one["path"]).name, one["required"], one["there"]) for one in locomo] == [
+        ("locomo10.json.gz", True, False), ("known_errors.json.gz", False, False),
+    ]  # fmt: skip
     assert "Systems" in run("bench", "list").out
 
 

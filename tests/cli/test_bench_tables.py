@@ -21,8 +21,10 @@ def test_figures_and_costs_are_shown() -> None:
 def test_what_is_missing_is_shown() -> None:
     out = StringIO()
     system = {"name": "bm25", "title": "BM25", "options": ["k"], "missing": "bm25s"}
-    need = {"path": "data/x", "what": "a set", "licence": "MIT", "there": False}
-    task = {"name": "sort", "title": "order", "options": [], "needs": [need]}
+    need = {"path": "data/x", "what": "a set", "licence": "MIT", "required": True, "there": False}
+    use = need | {"path": "data/y", "required": False}
+    task = {"name": "sort", "title": "order", "options": [], "needs": [need, use]}
     show_list(Console(file=out, width=100), [system], [task])
     assert "bm25: BM25 [k] -- missing: bm25s" in out.getvalue()
     assert "data/x (a set, MIT): MISSING" in out.getvalue()
+    assert "data/y (a set, MIT): not there, and can be done without" in out.getvalue()

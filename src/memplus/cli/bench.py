@@ -258,9 +258,10 @@ def list_all(*, data: Data = Path("data"), as_json: AsJson = False) -> None:
                     "path": str(data / need.path),
                     "what": need.what,
                     "licence": need.licence,
+                    "required": need in kind.needs,
                     "there": (data / need.path).exists(),
                 }
-                for need in kind.needs
+                for need in (*kind.needs, *kind.uses)
             ],
         }
         for name in TASKS

@@ -52,7 +52,8 @@ def show_list(
             f"  {one['name']}: {one['title']} [{', '.join(one['options'])}]", markup=False
         )
         for need in one["needs"]:
-            state = "present" if need["there"] else "MISSING"
+            absent = "MISSING" if need["required"] else "not there, and can be done without"
+            state = "present" if need["there"] else absent
             console.print(
                 f"      {need['path']} ({need['what']}, {need['licence']}): {state}", markup=False
             )

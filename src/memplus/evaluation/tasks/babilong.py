@@ -83,6 +83,7 @@ class BabilongTask(BenchTask):
     axis: ClassVar[str] = "tokens of the text"
     judge: ClassVar[Judge] = Judge("labels", max_new_tokens=20)
     needs: ClassVar[tuple[Need, ...]] = (_BABI,)
+    uses: ClassVar[tuple[Need, ...]] = (_NOVELS, _INDICES)
 
     lengths: tuple[int, ...] = (
         *(0, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000),

@@ -118,6 +118,8 @@ class BenchTask:
     judge: ClassVar[Judge]
     needs: ClassVar[tuple[Need, ...]] = ()
     """Files without which it cannot be run as it is by default."""
+    uses: ClassVar[tuple[Need, ...]] = ()
+    """Files that it reads where they are there, and does without where they are not."""
 
     @classmethod
     def small(cls) -> Self:

@@ -60,6 +60,7 @@ class LocomoTask(BenchTask):
     axis: ClassVar[str] = "whole conversations"
     judge: ClassVar[Judge] = Judge("stemmed_f1", max_new_tokens=48, explained=True)
     needs: ClassVar[tuple[Need, ...]] = (CONVERSATIONS,)
+    uses: ClassVar[tuple[Need, ...]] = (KNOWN_ERRORS,)
 
     conversations: int = 10
     """How many of them, from the first one on."""
