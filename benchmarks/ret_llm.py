@@ -268,18 +268,28 @@ def _show(what: str, figures: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+def make_parser(text: str | None) -> argparse.ArgumentParser:
+    """The options of every benchmark that tells RET-LLM statements.
+
+    Args:
+        text: the benchmark's docstring, whose first line describes it.
+    """
+    parser = argparse.ArgumentParser(description=text.splitlines()[0] if text else "")
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--dtype", default="float32")
     add_device(parser)
     parser.add_argument("--weights", default="", help="folder of an adapter, or none")
+    parser.add_argument("--novels", type=Path, help="texts of which every tenth is read")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = make_parser(__doc__)
     parser.add_argument("--statements", type=int, default=1000)
     parser.add_argument("--questions", type=int, default=300)
     parser.add_argument("--base-questions", type=int, default=60)
-    parser.add_argument("--novels", type=Path, help="texts of which every tenth is read")
     parser.add_argument("--prose-tokens", type=int, default=1000, help="about, behind a document")
-    parser.add_argument("--seed", type=int, default=0)
     return parser
 
 

@@ -27,13 +27,11 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from random import Random
 from typing import Any
 
 from intervals import shown_share
-from ret_llm import Asked, Told, is_right, questions, statements_of
-from shapes import add_device
+from ret_llm import Asked, Told, is_right, make_parser, questions, statements_of
 
 from memplus import MPlus
 from memplus.data.corpus import read_texts
@@ -381,21 +379,15 @@ def _distances(text: str) -> tuple[int, ...]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--model", default="smollm2")
-    parser.add_argument("--dtype", default="float32")
-    add_device(parser)
-    parser.add_argument("--weights", default="", help="folder of an adapter, or none")
+    parser = make_parser(__doc__)
     parser.add_argument("--documents", type=int, default=50, help="at the distances in turn")
     parser.add_argument("--statements", type=int, default=20, help="of a document")
     parser.add_argument("--each", type=int, default=2, help="questions of each kind, of a document")
-    parser.add_argument("--novels", type=Path, help="texts of which every tenth is read")
     parser.add_argument(
         "--distances", type=_distances, default=DISTANCES,
         help="tokens of prose behind a document, with commas between; default: 0 to 64000",
     )  # fmt: skip
     parser.add_argument("--base", action="store_true", help="ask the plain model too")
-    parser.add_argument("--seed", type=int, default=0)
     return parser
 
 
