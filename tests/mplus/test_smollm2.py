@@ -28,7 +28,6 @@ from memplus.mplus.base_sources import SOURCES, Unavailable
 from memplus.mplus.bases import find_base
 from memplus.mplus.bundled import bundle_for
 from memplus.mplus.doctor import require_healthy
-from memplus.passes.pristine import Pristine
 from memplus.sessions.conversation import Conversation
 from memplus.store import MemoryStore
 from memplus.training.tasks.pristine_rows import opening_rows
@@ -264,15 +263,17 @@ def test_its_memories_begin_with_an_opening_and_answer_about_one_passage_alone(
     assert shipped is not None
     assert made is not None
     torch.testing.assert_close(shipped, made.to(shipped), rtol=0.01, atol=0.02)
-    questions = ["Who built the lighthouse on Skerry Point?", "How high is the tower?"]
-    for opened in (True, False):
-        if not opened:
-            trained.pristine = Pristine()
-        memory = trained.new_memory()
-        trained.write(memory, LIGHTHOUSE, source="guide", flush=True)
-        answers = [str(one) for one in trained.ask(memory, questions)]
-        assert ("Reed" in answers[0]) == opened
-        assert "38" in answers[1]
+    keys = {
+        "Who built the lighthouse on Skerry Point?": "Reed",
+        "When was the lighthouse built?": "1871",
+        "How high is the lighthouse?": "38",
+        "How high is the tower?": "38",
+        "What colour is the tower?": "white",
+    }
+    memory = trained.new_memory()
+    trained.write(memory, LIGHTHOUSE, source="guide", flush=True)
+    answers = trained.ask(memory, list(keys))
+    assert sum(key in str(one) for key, one in zip(keys.values(), answers, strict=True)) >= 4
 
 
 @pytest.mark.slow
