@@ -96,7 +96,7 @@ def test_bundles_retrieve_the_same_spans_and_answer_alike(name: str, least: floa
     """Nearly all of what is retrieved, and 36 of 40 answers to the letter.
 
     Of 160 spans 3 of smollm2's and 5 to 7 of qwen-0.5b's are others, by how the processor rounds:
-    one of a question's four, which is as good to rounding as the one that took its place.
+    one of a question's four.
     """
     if cached_base(find_base(name)) is None:
         pytest.skip(f"the cache does not hold {name}; `memplus pull {name}` fetches it")
