@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from math import exp
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -80,25 +81,32 @@ def test_it_says_who_it_is(system: System) -> None:
     assert system.chunk_tokens >= 1
 
 
-def made_otherwise() -> Shared:
-    """The same base, on which another memory was trained, with adapters."""
-    model = make_mplus(config=replace(SMALL, adapters=ADAPTERS))
-    return Shared(lambda: model)
+def made_otherwise() -> list[tuple[Shared, set[str]]]:
+    """Models on the same base, and the parts of a model in which they do not differ."""
+
+    def made(**config: Any) -> Shared:
+        model = make_mplus(config=replace(SMALL, **config))
+        return Shared(lambda: model)
+
+    other_sizes = made(retrieved_tokens=SMALL.retrieved_tokens + 1)
+    return [(made(adapters=ADAPTERS), {"base"}), (other_sizes, {"base", "adapted"})]
 
 
 @pytest.fixture(scope="module")
-def trained_otherwise() -> Shared:
+def trained_otherwise() -> list[tuple[Shared, set[str]]]:
     return made_otherwise()
 
 
-def test_what_the_base_alone_does_is_the_same_whatever_memory_was_trained_on_it(
-    system: System, trained_otherwise: Shared
+def test_what_takes_no_part_in_its_answers_is_not_its_identity(
+    system: System, trained_otherwise: list[tuple[Shared, set[str]]]
 ) -> None:
     assert isinstance(system, SharedSystem)
-    other = type(system)(trained_otherwise, system.options)
-    assert (other.identity == system.identity) is system.by_base
-    if system.by_base:
-        assert said(written(other, "The gate is red.")) == said(written(system, "The gate is red."))
+    for shared, same in trained_otherwise:
+        other = type(system)(shared, system.options)
+        assert (other.identity == system.identity) is (system.part in same)
+        if system.part in same:
+            told = "The gate is red."
+            assert said(written(other, told)) == said(written(system, told))
 
 
 def test_pieces_written_together_are_pieces_written_in_turn(system: System) -> None:

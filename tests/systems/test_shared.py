@@ -63,13 +63,18 @@ def test_a_tokenizer_that_knows_no_places_is_asked_by_decoding(
 
 
 @pytest.mark.parametrize(
-    ("spec", "by_base"),
-    [("full_context", False), ("full_context:adapter=none", True), ("bare:adapter=read", False)],
+    ("spec", "part"),
+    [
+        ("nothing", "model"),
+        ("full_context", "adapted"),
+        ("full_context:adapter=none", "base"),
+        ("bare", "base"),
+        ("bare:adapter=read", "adapted"),
+    ],
 )
-def test_whoever_reads_under_no_adapter_is_known_by_the_base(spec: str, *, by_base: bool) -> None:
+def test_a_system_is_known_by_the_part_of_the_model_that_answers(spec: str, part: str) -> None:
     (system,) = make_systems([spec], SHARED)
-    assert ("model" in system.identity) is not by_base
-    assert ("base" in system.identity) is by_base
+    assert [one for one in ("model", "adapted", "base") if one in system.identity] == [part]
 
 
 def test_pieces_are_encoded_each_by_itself() -> None:

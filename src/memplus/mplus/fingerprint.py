@@ -17,7 +17,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -152,7 +152,13 @@ class WeightsIdentity:
         As of the last ``examine`` of weights that look like these.
         """
         known = self._known()
-        return _digest(self._config, known.stock | known.ours, self._unusual())
+        return _digest(self._config.identifying(), known.stock | known.ours, self._unusual())
+
+    def adapted_fingerprint(self) -> str:
+        """Digest of the stock weights, their dtype and the adapters, without a memory."""
+        adapters = self._config.adapters
+        sizes = None if adapters is None else asdict(adapters)
+        return _digest(sizes, self._known().stock, self._unusual())
 
     def base_fingerprint(self) -> str:
         """Digest of the stock weights and their dtype, without adapters and without a memory."""
@@ -168,9 +174,9 @@ class WeightsIdentity:
         lora = {name: line for name, line in known.stock.items() if "lora_" in name}
         rest = {name: line for name, line in known.stock.items() if name not in lora}
         return {
-            "weights": _digest(self._config, rest),
-            "adapters": _digest(self._config, lora, self._unusual()),
-            "memory weights": _digest(self._config, known.ours),
+            "weights": _digest(self._config.identifying(), rest),
+            "adapters": _digest(self._config.identifying(), lora, self._unusual()),
+            "memory weights": _digest(self._config.identifying(), known.ours),
         }
 
     def _unusual(self) -> tuple[str, ...]:
@@ -263,7 +269,8 @@ def _bytes_of(tensor: Tensor) -> bytes:
 
 def digest(config: MemoryConfig, tensors: Mapping[str, Tensor]) -> str:
     """Sums over every weight's bits and their order: sees any changed number, at memory speed."""
-    return _digest(config, {name: _line(name, tensor) for name, tensor in tensors.items()})
+    lines = {name: _line(name, tensor) for name, tensor in tensors.items()}
+    return _digest(config.identifying(), lines)
 
 
 def stored_digest(tensors: Mapping[str, Tensor]) -> str:
@@ -303,8 +310,8 @@ def tokenizer_digest(tokenizer: Any) -> str:
     return hashlib.sha256(content).hexdigest()[:32]
 
 
-def _digest(config: MemoryConfig, lines: Mapping[str, str], more: Sequence[str] = ()) -> str:
-    found = hashlib.sha256(json.dumps(config.identifying(), sort_keys=True).encode())
+def _digest(sizes: object, lines: Mapping[str, str], more: Sequence[str] = ()) -> str:
+    found = hashlib.sha256(json.dumps(sizes, sort_keys=True).encode())
     for _, line in sorted(lines.items()):
         found.update(line.encode())
     for line in more:

@@ -105,6 +105,11 @@ class Properties(nn.Module):
         return self.core.fingerprint
 
     @property
+    def adapted_fingerprint(self) -> str:
+        """Digest of the stock weights, their dtype and the adapters: of what reads a prompt."""
+        return self.core.weights_identity.adapted_fingerprint()
+
+    @property
     def base_fingerprint(self) -> str:
         """Digest of the stock weights alone, and their dtype: of a model without a memory."""
         return self.core.weights_identity.base_fingerprint()

@@ -31,6 +31,7 @@ __all__ = [
     "Adapter",
     "Alone",
     "NoOptions",
+    "Part",
     "PromptOptions",
     "Shared",
     "SharedSystem",
@@ -41,6 +42,9 @@ __all__ = [
 
 Adapter = Literal["read", "none"]
 """Under which adapter a prompt is read; ``none``: by the plain base."""
+
+Part = Literal["model", "adapted", "base"]
+"""Of a model with a memory: all of it, or its base with the adapters, or its base alone."""
 
 _BETWEEN = "\n\n"
 """Between a text and what is asked about it."""
@@ -68,15 +72,15 @@ class Shared:
         """
         return self._load()
 
-    @property
-    def identity(self) -> Mapping[str, Any]:
-        """The model's weights, sizes and prompt, as JSON values."""
-        return {"model": self.mplus.fingerprint, "prompt": asdict(self.mplus.prompt)}
-
-    @property
-    def base_identity(self) -> Mapping[str, Any]:
-        """The same of a system that the plain base serves, whatever memory was trained on it."""
-        return {"base": self.mplus.base_fingerprint, "prompt": asdict(self.mplus.prompt)}
+    def identity(self, part: Part) -> Mapping[str, Any]:
+        """A part of the model by its digest, and how it is asked, as JSON values."""
+        model = self.mplus
+        found = {
+            "model": lambda: model.fingerprint,
+            "adapted": lambda: model.adapted_fingerprint,
+            "base": lambda: model.base_fingerprint,
+        }
+        return {part: found[part](), "prompt": asdict(model.prompt)}
 
     @cached_property
     def reference(self) -> Reference:
@@ -232,9 +236,8 @@ class SharedSystem(Generic[Options]):
     @property
     def identity(self) -> Mapping[str, Any]:
         """See ``System.identity``; all options belong to it, since a default may change."""
-        shared = self.shared.base_identity if self.by_base else self.shared.identity
         own = {"system": self.registered, "revision": self.revision}
-        return {**own, **shared, "options": asdict(self.acting)}
+        return {**own, **self.shared.identity(self.part), "options": asdict(self.acting)}
 
     @property
     def acting(self) -> Options:
@@ -248,9 +251,10 @@ class SharedSystem(Generic[Options]):
         return ()
 
     @property
-    def by_base(self) -> bool:
-        """Whether the plain base does all: a memory trained on it changes nothing here."""
-        return getattr(self.options, "adapter", "read") == "none"
+    def part(self) -> Part:
+        """How much of the model takes part: what is no part of that changes no answer."""
+        adapter: Adapter | None = getattr(self.options, "adapter", None)
+        return "model" if adapter is None else "base" if adapter == "none" else "adapted"
 
     def declines(self, text: str) -> bool:
         """See ``System.declines``."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from memplus.systems.in_weights.options import InWeightsOptions
 from memplus.systems.in_weights.session import InWeightsSession, load_in_weights
 from memplus.systems.protocol import Session
-from memplus.systems.shared import SharedSystem
+from memplus.systems.shared import Part, SharedSystem
 
 __all__ = ["InWeightsSystem"]
 
@@ -28,9 +28,9 @@ class InWeightsSystem(SharedSystem[InWeightsOptions]):
     chunk_tokens = 1
 
     @property
-    def by_base(self) -> bool:
-        """See ``SharedSystem.by_base``: the update stands on the plain base."""
-        return True
+    def part(self) -> Part:
+        """See ``SharedSystem.part``: the update stands on the plain base."""
+        return "base"
 
     def open(self, seed: int) -> InWeightsSession:
         """See ``System.open``; the seed draws the first weights and the order of pieces."""

@@ -20,7 +20,7 @@ from memplus.systems.latent.mechanism import Mechanism
 from memplus.systems.latent.session import LatentSession, load_latent
 from memplus.systems.latent.tools import Kind, Tools
 from memplus.systems.latent.weights import missing_file
-from memplus.systems.shared import READ_TOGETHER, Shared, SharedSystem
+from memplus.systems.shared import READ_TOGETHER, Part, Shared, SharedSystem
 
 __all__ = ["UNTRAINED", "Decode", "LatentOptions", "LatentSystem"]
 
@@ -146,9 +146,9 @@ class LatentSystem(SharedSystem[Options], Generic[Options]):
         return ("weights",)
 
     @property
-    def by_base(self) -> bool:
-        """See ``SharedSystem.by_base``: its own weights stand on the plain base."""
-        return True
+    def part(self) -> Part:
+        """See ``SharedSystem.part``: its own weights stand on the plain base."""
+        return "base"
 
     @property
     def identity(self) -> Mapping[str, Any]:

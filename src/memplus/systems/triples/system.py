@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from memplus.errors.model import in_order
-from memplus.systems.shared import Shared, SharedSystem
+from memplus.systems.shared import Part, Shared, SharedSystem
 from memplus.systems.triples.session import TripleSession
 from memplus.systems.triples.table import TripleTable
 from memplus.systems.triples.tools import TripleOptions, TripleTools
@@ -51,9 +51,9 @@ class TripleSystem(SharedSystem[Options], Generic[Options, Tools, Made]):
         return self.options.memory == "on"
 
     @property
-    def by_base(self) -> bool:
-        """See ``SharedSystem.by_base``: its own weights stand on the plain base."""
-        return True
+    def part(self) -> Part:
+        """See ``SharedSystem.part``: its own weights stand on the plain base."""
+        return "base"
 
     @property
     def identity(self) -> Mapping[str, Any]:
