@@ -98,15 +98,19 @@ def trained_otherwise() -> list[tuple[Shared, set[str]]]:
 
 
 def test_what_takes_no_part_in_its_answers_is_not_its_identity(
-    system: System, trained_otherwise: list[tuple[Shared, set[str]]]
+    system: System, trained_otherwise: list[tuple[Shared, set[str]]], tmp_path: Path
 ) -> None:
     assert isinstance(system, SharedSystem)
+    session = written(system, "The gate is red.")
+    if isinstance(session, Saves):
+        session.save(tmp_path / "s")
     for shared, same in trained_otherwise:
         other = type(system)(shared, system.options)
         assert (other.identity == system.identity) is (system.part in same)
         if system.part in same:
-            told = "The gate is red."
-            assert said(written(other, told)) == said(written(system, told))
+            assert said(written(other, "The gate is red.")) == said(session)
+            if isinstance(other, Loads):
+                assert said(other.load(tmp_path / "s")) == said(session)
 
 
 def test_pieces_written_together_are_pieces_written_in_turn(system: System) -> None:

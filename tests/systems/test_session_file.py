@@ -42,6 +42,11 @@ class Diary(Notebook):
     registered = "diary"
 
 
+class Almanac(Notebook):
+    registered = "almanac"
+    part = "base"
+
+
 STATE = State(tokens=7, sources=["a", "größer"])
 
 
@@ -73,6 +78,17 @@ def test_another_system_other_options_and_another_model_are_refused(tmp_path: Pa
     other = Shared(lambda: make_mplus(config=SMALL, seed=1))
     with pytest.raises(SessionMismatchError, match="another model"):
         load_session(path, Notebook(other), State)
+
+
+def test_a_session_that_was_saved_under_the_whole_models_name_is_loaded(tmp_path: Path) -> None:
+    system = Almanac(SHARED)
+    path = saved(tmp_path, system)
+    with opened(path) as file:
+        header, tensors = json.loads(file.text), file.tensors()
+    assert header["model"] != SHARED.mplus.fingerprint
+    header["model"] = SHARED.mplus.fingerprint
+    write_tensors(path, tensors, json.dumps(header))
+    assert load_session(path, system, State)[0] == STATE
 
 
 def test_an_option_that_is_younger_than_the_file_had_its_default_then(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def save_session(
     header = _Header(
         session=system.registered,
         version=_VERSION,
-        model=system.shared.mplus.fingerprint,
+        model=system.shared.digest(system.part),
         options=_plain(system, system.acting),
         state=state.model_dump(mode="json"),
     )
@@ -120,7 +120,11 @@ def _require_same(header: _Header, system: SharedSystem[Any], path: Path) -> Non
         differ = [one for one in {**ours, **given} if ours.get(one) != given.get(one)]
         theirs = ", ".join(f"{one}={given.get(one)}" for one in differ)
         reason = f"it was saved with other options ({theirs})"
-    elif header.model != system.shared.mplus.fingerprint:
+    elif header.model not in (
+        system.shared.digest(system.part),
+        # Sessions that earlier code saved are known by the whole model, whatever took part in them.
+        system.shared.digest("model"),
+    ):
         reason = "another model saved it"
     if reason:
         raise SessionMismatchError(path, system=system.name, reason=reason)

@@ -72,15 +72,11 @@ class Shared:
         """
         return self._load()
 
-    def identity(self, part: Part) -> Mapping[str, Any]:
-        """A part of the model by its digest, and how it is asked, as JSON values."""
-        model = self.mplus
-        found = {
-            "model": lambda: model.fingerprint,
-            "adapted": lambda: model.adapted_fingerprint,
-            "base": lambda: model.base_fingerprint,
-        }
-        return {part: found[part](), "prompt": asdict(model.prompt)}
+    def digest(self, part: Part) -> str:
+        """Of the weights, sizes and dtype of a part of the model."""
+        if part == "model":
+            return self.mplus.fingerprint
+        return self.mplus.base_fingerprint if part == "base" else self.mplus.adapted_fingerprint
 
     @cached_property
     def reference(self) -> Reference:
@@ -236,8 +232,13 @@ class SharedSystem(Generic[Options]):
     @property
     def identity(self) -> Mapping[str, Any]:
         """See ``System.identity``; all options belong to it, since a default may change."""
-        own = {"system": self.registered, "revision": self.revision}
-        return {**own, **self.shared.identity(self.part), "options": asdict(self.acting)}
+        return {
+            "system": self.registered,
+            "revision": self.revision,
+            self.part: self.shared.digest(self.part),
+            "prompt": asdict(self.shared.mplus.prompt),
+            "options": asdict(self.acting),
+        }
 
     @property
     def acting(self) -> Options:
