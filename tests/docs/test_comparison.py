@@ -27,7 +27,7 @@ SYSTEMS_NOT_YET_RUN = {"in_weights"}
 
 
 NOT_YET_ASKED: dict[str, set[str]] = {
-    one: {"nothing", "full_context", "window", "bm25", "embeddings"}
+    one: {"full_context", "window", "bm25", "embeddings"}
     for one in ("babilong", "conflicts", "recognition", "sort")
 } | {"retention": {"full_context", "window"}}
 """Systems by benchmarks that have not been asked again since the model's weights are others."""

@@ -88,7 +88,11 @@ def test_listing_loads_no_model_library() -> None:
 @pytest.mark.parametrize(
     ("name", "last", "differs"),
     [
-        ("smollm2", "stage5", {"supersedes": True, "neighbours": True, "sharpens": True}),
+        (
+            "smollm2",
+            "stage5",
+            {"retrieved_tokens": 128, "supersedes": True, "neighbours": True, "sharpens": True},
+        ),
         ("qwen-0.5b", "stage4", {"supersedes": True, "sharpens": True}),
     ],
 )
