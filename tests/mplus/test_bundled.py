@@ -85,15 +85,15 @@ def test_listing_loads_no_model_library() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+AS_READ = {"retrieved_tokens": 128, "supersedes": True, "neighbours": True, "sharpens": True}
+"""What `memplus train finish` and `train superseding` set after training."""
+
+
 @pytest.mark.parametrize(
     ("name", "last", "differs"),
     [
-        (
-            "smollm2",
-            "stage5",
-            {"retrieved_tokens": 128, "supersedes": True, "neighbours": True, "sharpens": True},
-        ),
-        ("qwen-0.5b", "stage4", {"supersedes": True, "sharpens": True}),
+        ("smollm2", "stage5", AS_READ),
+        ("qwen-0.5b", "stage4", AS_READ),
     ],
 )
 def test_a_bundle_has_the_sizes_of_its_last_stage_but_for_what_docs_training_names(
