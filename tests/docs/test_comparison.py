@@ -26,13 +26,6 @@ SYSTEMS_NOT_YET_RUN = {"in_weights"}
 """Systems of which the page has no figures yet."""
 
 
-NOT_YET_ASKED: dict[str, set[str]] = {
-    one: {"full_context", "window", "bm25", "embeddings"}
-    for one in ("babilong", "conflicts", "recognition", "sort")
-} | {"retention": {"full_context", "window"}}
-"""Systems by benchmarks that have not been asked again since the model's weights are others."""
-
-
 def test_every_benchmark_stands_on_the_page_or_is_named_here() -> None:
     assert FIGURES.keys() == set(TASKS) - NOT_YET_RUN
 
@@ -42,8 +35,7 @@ def test_every_system_whose_weights_come_along_stands_on_the_page_or_is_named_he
     there = {str(one["name"]) for one in described() if not one["missing"]}
     for task, one in FIGURES.items():
         named = {result.system.partition(":")[0] for result in one.results}
-        missing = SYSTEMS_NOT_YET_RUN | NOT_YET_ASKED.get(task, set())
-        assert there - missing <= named <= known - missing, task
+        assert there - SYSTEMS_NOT_YET_RUN <= named <= known - SYSTEMS_NOT_YET_RUN, task
 
 
 def test_the_page_is_made_of_the_figures_beside_it() -> None:
