@@ -90,13 +90,12 @@ def test_the_nano_retrieves_the_same_rows_and_answers_alike(in_products: list[in
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("name", "least"), [("smollm2", 0.96), ("qwen-0.5b", 0.94)])
+@pytest.mark.parametrize("name", ["smollm2", "qwen-0.5b"])
 @torch.no_grad()
-def test_bundles_retrieve_the_same_spans_and_answer_alike(name: str, least: float) -> None:
+def test_bundles_retrieve_the_same_spans_and_answer_alike(name: str) -> None:
     """Nearly all of what is retrieved, and 36 of 40 answers to the letter.
 
-    Of 160 spans 3 of smollm2's and 5 to 7 of qwen-0.5b's are others, by how the processor rounds:
-    one of a question's four.
+    Of 80 spans at most three may be others, since processors round differently.
     """
     if cached_base(find_base(name)) is None:
         pytest.skip(f"the cache does not hold {name}; `memplus pull {name}` fetches it")
@@ -106,7 +105,7 @@ def test_bundles_retrieve_the_same_spans_and_answer_alike(name: str, least: floa
     told = [" ".join(one.text for one in statements)]
     answers, share = alike(half, full, told, [one.questions[0].question for one in statements[:40]])
     assert answers >= 36
-    assert share >= least
+    assert share >= 0.96
 
 
 def alike(
