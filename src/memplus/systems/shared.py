@@ -46,6 +46,9 @@ Adapter = Literal["read", "none"]
 Part = Literal["model", "adapted", "base"]
 """Of a model with a memory: all of it, or its base with the adapters, or its base alone."""
 
+_PARTS: dict[Adapter | None, Part] = {None: "model", "read": "adapted", "none": "base"}
+"""What answers, by the adapter that a system's options name; memories have no such option."""
+
 _BETWEEN = "\n\n"
 """Between a text and what is asked about it."""
 
@@ -254,8 +257,7 @@ class SharedSystem(Generic[Options]):
     @property
     def part(self) -> Part:
         """How much of the model takes part: what is no part of that changes no answer."""
-        adapter: Adapter | None = getattr(self.options, "adapter", None)
-        return "model" if adapter is None else "base" if adapter == "none" else "adapted"
+        return _PARTS[getattr(self.options, "adapter", None)]
 
     def declines(self, text: str) -> bool:
         """See ``System.declines``."""
