@@ -29,6 +29,53 @@ def test_taking_in_ends_behind_the_last_attention_and_keeps_the_same(name: str) 
         assert torch.equal(one.tensors[tensor], other.tensors[tensor])
 
 
+@pytest.mark.parametrize("lookahead", ["mirrored", "signed", "off"])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_many_questions_are_what_each_is_alone(name: str, lookahead: str) -> None:
+    """Two texts, three questions each, of which two begin alike: states and gradients."""
+    mechanism = made(name, lookahead=lookahead)
+    passes, blend = mechanism._passes, mechanism._blend
+    window = mechanism.write(mechanism.empty(2), text(10, rows=2)).repeated(3)
+    ids = text(5, rows=6, seed=1)
+    ids[[0, 2, 3, 5], 0] = ids[0, 0]
+    toward = torch.randn(6, 5, 32, generator=torch.Generator().manual_seed(0))
+    (passes.look(window, ids, blend).hidden * toward).sum().backward()
+    shared = [one.grad for one in mechanism.parameters()]
+    mechanism.zero_grad()
+    together = passes.look(window, ids, blend)
+    for row in range(6):
+        alone = passes.look(window.of_rows([row]), ids[row : row + 1], blend)
+        (alone.hidden * toward[row]).sum().backward()
+        assert (together.hidden[row] - alone.hidden[0]).abs().max() < 2e-5
+        for given, own in (
+            (together.keys, alone.keys),
+            (together.values, alone.values),
+            (together.queries, alone.queries),
+        ):
+            for one, other in zip(given, own, strict=True):
+                assert one.shape[1:] == other.shape[1:]
+                assert (one[row] - other[0]).abs().max() < 2e-5
+        assert together.scales == alone.scales
+    for one, parameter in zip(shared, mechanism.parameters(), strict=True):
+        assert (one is None) == (parameter.grad is None)
+        if one is not None and parameter.grad is not None:
+            assert torch.allclose(one, parameter.grad, atol=2e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_what_is_remembered_is_read_once_for_all_questions_that_begin_alike() -> None:
+    mechanism, positions = made(), []
+    window = mechanism.write(mechanism.empty(1), text(10)).repeated(4)
+    ids = text(5, rows=4, seed=1)
+    ids[:3, 0] = ids[0, 0]
+    layer = mechanism.backbone.layers[0].module
+    handle = layer.register_forward_pre_hook(lambda module, args: positions.append(args[0].shape))
+    mechanism._passes.look(window, ids, mechanism._blend)
+    handle.remove()
+    first = window.count + 1
+    assert [shape[0] * shape[1] for shape in positions] == [2 * first, 4 * 4]
+
+
 @torch.no_grad()
 def test_the_decoder_is_stock_after_taking_in() -> None:
     mechanism = made()

@@ -77,9 +77,29 @@ def test_rows_are_taken_and_repeated() -> None:
     second = whole.of_rows([1])
     assert torch.equal(second.embeddings[0], whole.embeddings[1])
     three = second.repeated(3)
-    assert three.embeddings.shape[0] == three.context.shape[1] == three.logs.shape[1] == 3
-    assert torch.equal(three.context[:, 2], whole.context[:, 1])
+    assert three.rows == 3
     assert (three.last, three.tokens) == (4, 9)
+    tensors = three.tensors
+    assert tensors["embeddings"].shape[0] == tensors["context"].shape[1] == 3
+    assert tensors["logs"].shape[1] == 3
+    assert torch.equal(tensors["context"][:, 2], whole.context[:, 1])
+
+
+def test_rows_of_one_text_have_one_window() -> None:
+    """However they are repeated and taken, a text that no row has been told is not kept."""
+    whole = window()
+    four = whole.repeated(2)
+    assert (four.rows, four.texts, len(four.embeddings)) == (4, (0, 0, 1, 1), 2)
+    some = four.of_rows([3, 0, 2])
+    assert (some.rows, some.texts, len(some.embeddings)) == (3, (1, 0, 1), 2)
+    last = some.of_rows([2, 0])
+    assert (last.rows, last.texts, len(last.embeddings)) == (2, (0, 0), 1)
+    assert torch.equal(last.spread().context, whole.context[:, [1, 1]])
+    alone = last.of_rows([1])
+    assert alone.texts is None
+    assert torch.equal(alone.logs, whole.logs[:, 1:])
+    turned = whole.of_rows([1, 0])
+    assert torch.equal(turned.tensors["embeddings"], whole.embeddings[[1, 0]])
 
 
 def test_it_is_cut_from_its_graph() -> None:

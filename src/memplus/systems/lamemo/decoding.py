@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from memplus.systems.lamemo.layer_step import Blend, Scores, weights_of
-from memplus.systems.lamemo.passing import Cached, Passed, Passes, absent
+from memplus.systems.lamemo.passing import Cached, Looked, Passes, absent
 from memplus.systems.lamemo.segments import Segments
 from memplus.systems.lamemo.window import Window
 from memplus.systems.latent.mechanism import Share
@@ -111,16 +111,14 @@ class LaMemoDecoding:
         return self._prefilled(window, given)
 
     def _prefilled(self, window: Window, given: Segments) -> _Group:
-        passed = self._passes.read(window, given.rest, self._blend)
+        looked = self._passes.look(window, given.rest, self._blend)
         counts = torch.tensor(given.counts, device=given.rest.device)
         places = torch.arange(window.count + given.rest.shape[1], device=counts.device)
         there = places[None] < window.count + counts[:, None]
         rows = range(len(given.rows))
-        self._hidden[given.rows] = passed.hidden[list(rows), counts - 1]
-        self._add_looks(given.rows, window, _last_weights(passed, window.count, counts, there))
-        cached = Cached(
-            [one.key for one in passed.projected], [one.value for one in passed.projected], there
-        )
+        self._hidden[given.rows] = looked.hidden[list(rows), counts - 1]
+        self._add_looks(given.rows, window, _last_weights(looked, counts, there))
+        cached = Cached(looked.keys, looked.values, there)
         texts = [given.rest[row, : given.counts[row]].tolist() for row in rows]
         return _Group(given.rows, window, texts, cached)
 
@@ -160,12 +158,11 @@ def _some(group: _Group, places: Sequence[int]) -> _Group:
     )
 
 
-def _last_weights(passed: Passed, count: int, counts: Tensor, there: Tensor) -> Tensor:
+def _last_weights(looked: Looked, counts: Tensor, there: Tensor) -> Tensor:
     """[b, K] attention of each row's last token, mean over layers and heads."""
     rows = torch.arange(len(counts), device=counts.device)
     found, mask = [], absent(there)
-    for step in passed.steps:
-        query = step.left.query[rows, :, counts - 1][:, :, None]
-        scores = Scores(query, step.left.key, step.left.scale)
+    for query, key, scale in zip(looked.queries, looked.keys, looked.scales, strict=True):
+        scores = Scores(query[rows, :, counts - 1][:, :, None], key, scale)
         found.append(weights_of(scores, mask).mean(dim=1)[:, 0])
     return torch.stack(found).mean(dim=0)

@@ -113,7 +113,7 @@ class LaMemo(Mechanism[Window]):
             for piece in given.whole:
                 hidden, window = self.read_and_write(window, piece)
                 parts.append(hidden)
-            parts.append(self._passes.read(window, given.rest, self._blend).hidden)
+            parts.append(self._passes.look(window, given.rest, self._blend).hidden)
             joined = torch.cat(parts, dim=1)
             before = joined.shape[1] - given.rest.shape[1]
             for place, row in enumerate(given.rows):

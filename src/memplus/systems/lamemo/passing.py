@@ -3,6 +3,10 @@
 The decoder's own norms, projections and MLPs run on both, side by side; only what its layers do
 inside their attention is LaMemo's (``layer_step``).
 
+A remembered position looks no further right than the segment's first token. So what becomes of the
+remembered positions is the same for all questions about a text that begin with the same token, as
+a template's do, and is computed once for them.
+
 Shapes: B batch, T tokens, d hidden size, L layers, H heads, G key/value heads, D head width,
 m remembered positions, K cached keys.
 """
@@ -25,15 +29,17 @@ from memplus.systems.lamemo.layer_step import (
     LayerStep,
     Projected,
     Scores,
+    attend,
     layer_step,
     log_dtype,
     mixed,
+    sight_of,
     weights_of,
 )
 from memplus.systems.lamemo.rotary import RotaryScoring
 from memplus.systems.lamemo.window import Window
 
-__all__ = ["Cached", "Passed", "Passes", "absent"]
+__all__ = ["Cached", "Looked", "Passed", "Passes", "absent"]
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,22 @@ class Passed:
     """By layer: rotated queries and keys, and values, of all positions."""
 
 
+@dataclass(frozen=True)
+class Looked:
+    """What a pass gives that is not followed by another segment."""
+
+    hidden: Tensor
+    """[B, T, d] of the segment, after the final norm."""
+    keys: list[Tensor]
+    """By layer, [B, G, m + T, D], rotated."""
+    values: list[Tensor]
+    """By layer, [B, G, m + T, D]."""
+    queries: list[Tensor]
+    """By layer, [B, H, T, D] of the segment, rotated."""
+    scales: list[float]
+    """By layer, by which a query's product with a key is multiplied."""
+
+
 class Passes:
     """Passes of one decoder under one set of trained parts.
 
@@ -90,10 +112,49 @@ class Passes:
             ids: [B, T]; padding stands at the right of a row, if anywhere.
             blend: how what is on the right is mixed in.
         """
+        window = window.spread()
         embeddings = torch.cat([window.embeddings, self.backbone.embedding(ids)], dim=1)
         session = _Reading(self, window, ids.shape[1], blend)
         hidden = self._run(session, embeddings, _places(embeddings))[:, window.count :]
         return Passed(hidden, embeddings, session.steps, session.projected)
+
+    def look(self, window: Window, ids: Tensor, blend: Blend) -> Looked:
+        """As ``read``, for a segment that no other follows.
+
+        Rows that have been told the same text and begin with the same token share the pass over
+        what is remembered.
+
+        Args:
+            window: what is remembered.
+            ids: [B, T], as for ``read``.
+            blend: as for ``read``.
+        """
+        told = range(window.rows) if window.texts is None else window.texts
+        begun = list(zip(told, ids[:, 0].tolist(), strict=True))
+        kinds = {kind: row for row, kind in reversed(list(enumerate(begun)))}
+        if len(kinds) == len(begun) or ids.shape[1] == 1:
+            return _looked(self.read(window, ids, blend), window.count)
+        firsts = list(kinds.values())
+        before = self.read(window.of_rows(firsts), ids[firsts, :1], blend)
+        order = {kind: place for place, kind in enumerate(kinds)}
+        return self._behind(before, torch.tensor([order[kind] for kind in begun]), ids[:, 1:])
+
+    def _behind(self, before: Passed, which: Tensor, ids: Tensor) -> Looked:
+        """Tokens behind the first one.
+
+        Args:
+            before: the pass over b windows and first tokens.
+            which: [B] of the b.
+            ids: [B, T - 1].
+        """
+        which = which.to(ids.device)
+        count = before.embeddings.shape[1]
+        session = _Behind(before, which, ids)
+        places = torch.arange(count, count + ids.shape[1], device=ids.device)[None]
+        rest = self._run(session, self.backbone.embedding(ids), places)
+        hidden = torch.cat([before.hidden[which], rest], dim=1)
+        scales = [step.left.scale for step in before.steps]
+        return Looked(hidden, session.keys, session.values, session.queries, scales)
 
     def take_in(self, window: Window, ids: Tensor, blend: Blend) -> tuple[Tensor, list[LayerStep]]:
         """As ``read``, but no further than the last layer's attention, which is all that a window
@@ -102,6 +163,7 @@ class Passes:
         Returns:
             [B, m + T, d] what went in, and what each layer made of it.
         """
+        window = window.spread()
         embeddings = torch.cat([window.embeddings, self.backbone.embedding(ids)], dim=1)
         session = _Reading(self, window, ids.shape[1], blend, stops=True)
         with contextlib.suppress(_AllKnown):
@@ -153,6 +215,17 @@ class Passes:
         like = call.query.new_empty(0, dtype=log_dtype(call.query.dtype))
         angles = self.backbone.angles(layer, count + 1, like)
         return RotaryScoring(call.scale, angles, self.direction[call.layer])
+
+
+def _looked(passed: Passed, count: int) -> Looked:
+    """What is needed of a whole pass with so many remembered positions."""
+    return Looked(
+        passed.hidden,
+        [one.key for one in passed.projected],
+        [one.value for one in passed.projected],
+        [one.query[:, :, count:] for one in passed.projected],
+        [step.left.scale for step in passed.steps],
+    )
 
 
 def _places(embeddings: Tensor) -> Tensor:
@@ -209,6 +282,31 @@ class _Reading(Session):
             return hidden
         count = self.window.count
         return torch.cat([hidden[:, :count].detach(), hidden[:, count:]], dim=1)
+
+
+class _Behind(Session):
+    """Attention of a segment's tokens behind its first one, which is read already."""
+
+    def __init__(self, before: Passed, which: Tensor, ids: Tensor) -> None:
+        self._before, self._which = before, which
+        count, tokens = before.embeddings.shape[1], ids.shape[1]
+        self._mask = sight_of(count, tokens, 0, before.embeddings).left
+        self.queries: list[Tensor] = []
+        self.keys: list[Tensor] = []
+        self.values: list[Tensor] = []
+
+    def attend(self, call: AttentionCall) -> Attended:
+        """See ``Session.attend``: [B, T - 1, H, D]."""
+        first = self._before.projected[call.layer]
+        key = torch.cat([first.key[self._which], call.key], dim=2)
+        value = torch.cat([first.value[self._which], call.value], dim=2)
+        query = torch.cat([first.query[self._which, :, -1:], call.query], dim=2)
+        self.queries.append(query)
+        self.keys.append(key)
+        self.values.append(value)
+        scores = Scores(call.query, key, call.scale)
+        context, _ = attend(scores, value, self._mask, exact=False)
+        return context.transpose(1, 2), None
 
 
 class _Stepping(Session):

@@ -2,8 +2,8 @@
 
 Keys, values and hidden states are not kept: they follow from what is (section 3.1).
 
-Shapes: B batch, L layers, H heads, D head width, d hidden size, m remembered positions, T tokens
-of a segment.
+Shapes: B rows, b texts that they have been told, L layers, H heads, D head width, d hidden size, m
+remembered positions, T tokens of a segment.
 """
 
 from __future__ import annotations
@@ -35,18 +35,24 @@ class Sizes:
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """The newest positions. Never changes; all of it is without a graph."""
+    """The newest positions. Never changes; all of it is without a graph.
+
+    Rows that have been told the same text have one window: many questions about it read what it
+    remembers once (``Passes.look``).
+    """
 
     embeddings: Tensor
-    """[B, m, d] input embeddings (E)."""
+    """[b, m, d] input embeddings (E)."""
     context: Tensor
-    """[L, B, m, H, D] attention outputs so far (C)."""
+    """[L, b, m, H, D] attention outputs so far (C)."""
     logs: Tensor
-    """[L, B, m, H] float32, logarithms of their denominators so far (Z)."""
+    """[L, b, m, H] float32, logarithms of their denominators so far (Z)."""
     last: int = 0
     """Tokens of the newest segment: how far back positions looked to the right already."""
     tokens: int = 0
     """See ``MechanismState.tokens``."""
+    texts: tuple[int, ...] | None = None
+    """By row, which of the b texts it has been told; None: each row its own, B = b."""
 
     @property
     def count(self) -> int:
@@ -56,7 +62,7 @@ class Window:
     @property
     def rows(self) -> int:
         """B, see ``MechanismState.rows``."""
-        return self.embeddings.shape[0]
+        return self.embeddings.shape[0] if self.texts is None else len(self.texts)
 
     def sight(self, tokens: int) -> Sight:
         """Who sees whom as so many tokens are read."""
@@ -65,11 +71,11 @@ class Window:
     @property
     def tensors(self) -> Mapping[str, Tensor]:
         """See ``MechanismState.tensors``."""
-        counts = torch.tensor([self.last, self.tokens])
+        own, counts = self.spread(), torch.tensor([self.last, self.tokens])
         return {
-            "embeddings": self.embeddings,
-            "context": self.context,
-            "logs": self.logs,
+            "embeddings": own.embeddings,
+            "context": own.context,
+            "logs": own.logs,
             "counts": counts,
         }
 
@@ -89,15 +95,33 @@ class Window:
 
     def repeated(self, times: int) -> Self:
         """See ``MechanismState.repeated``."""
-        return self.of_rows([row for row in range(len(self.embeddings)) for _ in range(times)])
+        return self.of_rows([row for row in range(self.rows) for _ in range(times)])
 
     def of_rows(self, rows: Sequence[int]) -> Self:
-        """The window of some rows of the batch, in this order."""
+        """The window of some rows of the batch, in this order; a row may come more than once."""
+        told = range(self.rows) if self.texts is None else self.texts
+        return self._of_texts([told[row] for row in rows])
+
+    def _of_texts(self, texts: Sequence[int]) -> Self:
+        kept = sorted(set(texts))
+        own = self if len(kept) == len(self.embeddings) else self._taken(kept)
+        places = tuple(kept.index(text) for text in texts)
+        each = places == tuple(range(len(kept)))
+        return replace(own, texts=None if each else places)
+
+    def spread(self) -> Self:
+        """The same with tensors of all rows, B = b: what the rows read next is not the same."""
+        return self if self.texts is None else self._taken(self.texts)
+
+    def _taken(self, texts: Sequence[int]) -> Self:
+        """Each text as often as it is named, as a row of its own."""
+        there = list(texts)
         return replace(
             self,
-            embeddings=self.embeddings[list(rows)],
-            context=self.context[:, list(rows)],
-            logs=self.logs[:, list(rows)],
+            embeddings=self.embeddings[there],
+            context=self.context[:, there],
+            logs=self.logs[:, there],
+            texts=None,
         )
 
     def layer(self, index: int) -> Remembered:
@@ -124,7 +148,7 @@ def moved(window: Window, embeddings: Tensor, steps: Sequence[LayerStep], memory
     """The window behind a segment, cut from the graph.
 
     Args:
-        window: before it.
+        window: before it; whether rows share a text does not matter, they have read their own now.
         embeddings: [B, m + T, d] of what was remembered and of the segment.
         steps: what each layer made of them.
         memory: M.
