@@ -23,7 +23,7 @@ from memplus.memory.retriever import (
 )
 from memplus.memory.short_term import ShortTermPool
 from memplus.memory.state import Memory
-from memplus.memory.superseding import COMPARED, lifted, replaced
+from memplus.memory.superseding import COMPARED, in_doubt, lifted, replaced, replacing
 
 __all__ = ["Compared", "SpanChoice", "SpansBefore", "choose_spans"]
 
@@ -125,6 +125,13 @@ class SpansBefore:
         return Compared(places[order], unit[order], births[order])
 
 
+def _successors(likely: Tensor, some: Compared, span: int, count: int) -> dict[int, int]:
+    """Of long-term spans the later ones that may replace them; the pool's are read as it is."""
+    later = in_doubt(likely, some.births, span, some.places < count).tolist()
+    places = some.places.tolist()
+    return {places[at]: places[one] for at, one in enumerate(later) if one >= 0}
+
+
 def _choice(
     weights: MemoryWeights, before: SpansBefore, queries: Tensor, found: Tensor
 ) -> SpanChoice:
@@ -137,11 +144,17 @@ def _choice(
     order = sharpened(matches, count) if before.sharpens else standing
     if len(order) > count:  # the pool is read before anything is retrieved
         order = torch.cat([order[:count], order.new_full((len(order) - count,), torch.inf)])
+    successors: dict[int, int] = {}
     if rule is not None and len(standing) > 1:
         some = before.compared(standing)
-        pairs = replaced(rule, queries, some.unit, some.births)
+        likely = replacing(rule, queries, some.unit, some.births)
+        pairs = replaced(likely)
         standing, order = (lifted(one, some.places, pairs) for one in (standing, order))
-    rows = before.stored.best_spans(order[:count], neighbours=before.neighbours)
+        if before.neighbours:
+            successors = _successors(likely, some, span, count)
+    rows = before.stored.best_spans(
+        order[:count], neighbours=before.neighbours, successors=successors
+    )
     own, pool = standing.tensor_split([count])
     read = torch.cat([own[rows[::span] // span], pool])
     behind = behind_best(read, span) if weighs and len(read) else None

@@ -197,6 +197,7 @@ class MPlusSystem(SharedSystem[NoOptions]):
         rules = {
             "neighbours": self.config.retrieves_neighbours,
             "sharpens": self.config.sharpens_spans,
+            "successors": rule is not None and self.config.retrieves_neighbours,
         }
         return {**kept, **replacing, **{name: True for name, does in rules.items() if does}}
 

@@ -108,7 +108,8 @@ class LaMemo(Mechanism[Window]):
     def read(self, state: Window, ids: Tensor, pad: Tensor | None = None) -> Tensor:
         """See ``Mechanism.read``; longer texts than a segment move a copy of the window on."""
         found: dict[int, Tensor] = {}
-        for given in in_segments(ids, pad, self.segment_tokens):
+        texts = in_segments(ids, pad, self.segment_tokens)
+        for given in [part for one in texts for part in one.of_like_length()]:
             window, parts = state.of_rows(given.rows), []
             for piece in given.whole:
                 hidden, window = self.read_and_write(window, piece)

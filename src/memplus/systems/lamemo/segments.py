@@ -30,6 +30,26 @@ class Segments:
     counts: list[int]
     """Tokens of each row in ``rest``."""
 
+    def of_like_length(self) -> list[Segments]:
+        """The same rows in parts whose last segments differ at most by half, or are short."""
+        groups: dict[int, list[int]] = {}
+        for place, count in enumerate(self.counts):
+            groups.setdefault(max(_SHORT, count - 1).bit_length(), []).append(place)
+        return [self] if len(groups) == 1 else [self._some(one) for one in groups.values()]
+
+    def _some(self, places: list[int]) -> Segments:
+        counts = [self.counts[place] for place in places]
+        return Segments(
+            [self.rows[place] for place in places],
+            [piece[places] for piece in self.whole],
+            self.rest[places, : max(counts)],
+            counts,
+        )
+
+
+_SHORT = 31
+"""Last segments of one token more, or of fewer, are of like length: one pass costs them little."""
+
 
 def in_segments(ids: Tensor, pad: Tensor | None, segment: int) -> list[Segments]:
     """Cut the rows of a batch into segments.
