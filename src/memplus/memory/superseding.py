@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 __all__ = [
     "COMPARED",
+    "DOUBT",
     "FEATURES",
     "LEAST",
     "in_doubt",
@@ -43,7 +44,7 @@ COMPARED = 4
 LEAST = 0.0
 """Above this logit, more likely than not, a span is replaced. Of the training topics, at -0.85 more
 of what was corrected is right, and less of all the rest."""
-_DOUBT = -2.0
+DOUBT = -2.0
 """Above this logit a span may be replaced. On corrections of topics that are trained on, 0 finds
 fewer of them, and -3 to -6 find no more."""
 _AROUND = 8
@@ -152,7 +153,7 @@ def in_doubt(likely: Tensor, births: Tensor, size: int, able: Tensor) -> Tensor:
     """
     gone = replaced(likely).any(dim=1)
     beside = (births[:, None] - births).abs() == size
-    unlikely = (likely <= _DOUBT) | beside | gone[:, None] | gone | ~able
+    unlikely = (likely <= DOUBT) | beside | gone[:, None] | gone | ~able
     best, place = likely.masked_fill(unlikely, -torch.inf).max(dim=1)
     return place.masked_fill(best.isneginf(), -1)
 
