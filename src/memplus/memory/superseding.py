@@ -149,11 +149,11 @@ def in_doubt(likely: Tensor, births: Tensor, size: int, able: Tensor) -> Tensor:
         able: [C] true of those that may be named.
 
     Returns:
-        [C] the place of the likeliest among the C; -1 where there is none.
+        [C] the place of the likeliest of those that may be named; -1 where there is none.
     """
     gone = replaced(likely).any(dim=1)
     beside = (births[:, None] - births).abs() == size
-    unlikely = (likely <= DOUBT) | beside | gone[:, None] | gone | ~able
+    unlikely = ~(likely > DOUBT) | beside | gone[:, None] | gone | ~able
     best, place = likely.masked_fill(unlikely, -torch.inf).max(dim=1)
     return place.masked_fill(best.isneginf(), -1)
 

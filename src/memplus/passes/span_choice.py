@@ -126,8 +126,10 @@ class SpansBefore:
 
 
 def _successors(likely: Tensor, some: Compared, span: int, count: int) -> dict[int, int]:
-    """Of long-term spans the later ones that may replace them; the pool's are read as it is."""
-    later = in_doubt(likely, some.births, span, some.places < count).tolist()
+    """Of long-term spans the later long-term ones that may replace them. The pool's are read
+    anyway, and bring nothing along."""
+    stored = some.places < count
+    later = in_doubt(likely, some.births, span, stored).masked_fill(~stored, -1).tolist()
     places = some.places.tolist()
     return {places[at]: places[one] for at, one in enumerate(later) if one >= 0}
 

@@ -63,6 +63,19 @@ def test_many_questions_are_what_each_is_alone(name: str, lookahead: str) -> Non
 
 
 @torch.no_grad()
+def test_questions_of_one_token_share_all_of_it() -> None:
+    mechanism = made()
+    window = mechanism.write(mechanism.empty(1), text(10)).repeated(3)
+    ids = torch.tensor([[5], [6], [5]])
+    together = mechanism._passes.look(window, ids, mechanism._blend)
+    for row in range(3):
+        alone = mechanism._passes.read(window.of_rows([row]), ids[row : row + 1], mechanism._blend)
+        assert (together.hidden[row] - alone.hidden[0]).abs().max() < 2e-5
+    assert together.keys[0].shape[0] == together.queries[-1].shape[0] == 3
+    assert torch.equal(together.hidden[0], together.hidden[2])
+
+
+@torch.no_grad()
 def test_what_is_remembered_is_read_once_for_all_questions_that_begin_alike() -> None:
     mechanism, positions = made(), []
     window = mechanism.write(mechanism.empty(1), text(10)).repeated(4)

@@ -5,7 +5,7 @@ inside their attention is LaMemo's (``layer_step``).
 
 A remembered position looks no further right than the segment's first token. So what becomes of the
 remembered positions is the same for all questions about a text that begin with the same token, as
-a template's do, and is computed once for them.
+a template's do, and is computed once for those that are read together.
 
 Shapes: B batch, T tokens, d hidden size, L layers, H heads, G key/value heads, D head width,
 m remembered positions, K cached keys.
@@ -89,6 +89,12 @@ class Looked:
     scales: list[float]
     """By layer, by which a query's product with a key is multiplied."""
 
+    def of_rows(self, rows: Tensor) -> Looked:
+        """Those of some rows [n] of the batch, any of them more than once."""
+        parts = (self.keys, self.values, self.queries)
+        keys, values, queries = ([one[rows] for one in part] for part in parts)
+        return Looked(self.hidden[rows], keys, values, queries, self.scales)
+
 
 class Passes:
     """Passes of one decoder under one set of trained parts.
@@ -132,12 +138,15 @@ class Passes:
         told = range(window.rows) if window.texts is None else window.texts
         begun = list(zip(told, ids[:, 0].tolist(), strict=True))
         kinds = {kind: row for row, kind in reversed(list(enumerate(begun)))}
-        if len(kinds) == len(begun) or ids.shape[1] == 1:
+        if len(kinds) == len(begun):
             return _looked(self.read(window, ids, blend), window.count)
         firsts = list(kinds.values())
         before = self.read(window.of_rows(firsts), ids[firsts, :1], blend)
         order = {kind: place for place, kind in enumerate(kinds)}
-        return self._behind(before, torch.tensor([order[kind] for kind in begun]), ids[:, 1:])
+        which = torch.tensor([order[kind] for kind in begun], device=ids.device)
+        if ids.shape[1] == 1:
+            return _looked(before, window.count).of_rows(which)
+        return self._behind(before, which, ids[:, 1:])
 
     def _behind(self, before: Passed, which: Tensor, ids: Tensor) -> Looked:
         """Tokens behind the first one.
@@ -147,7 +156,6 @@ class Passes:
             which: [B] of the b.
             ids: [B, T - 1].
         """
-        which = which.to(ids.device)
         count = before.embeddings.shape[1]
         session = _Behind(before, which, ids)
         places = torch.arange(count, count + ids.shape[1], device=ids.device)[None]

@@ -37,8 +37,8 @@ class Sizes:
 class Window:
     """The newest positions. Never changes; all of it is without a graph.
 
-    Rows that have been told the same text have one window: many questions about it read what it
-    remembers once (``Passes.look``).
+    Rows that ``repeated`` or ``of_rows`` made of one text have one window: many questions about it
+    read what it remembers once (``Passes.look``).
     """
 
     embeddings: Tensor
