@@ -107,8 +107,7 @@ class SpanRetrieval:
     weighs: bool = False
     """Whether rows of a span count for less in a read, the further its score is below the best."""
     supersedes: bool = field(default=False, compare=False)
-    """Whether spans that a later one replaces are not read; with ``neighbours``, one that may have
-    been replaced takes along the later one. No row depends on it."""
+    """Whether spans that a later one replaces are not read; no row depends on it."""
     neighbours: bool = field(default=False, compare=False)
     """Whether a retrieved span takes along the one told just before or after it, whichever suits
     the question better, in the place of spans that suit it less; no row depends on it."""

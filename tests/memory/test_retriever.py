@@ -167,16 +167,6 @@ def test_what_rows_have_in_common_is_taken_from_them() -> None:
     assert retriever.queries(rows).equal(retriever.keys(rows))
 
 
-def test_a_span_takes_along_what_may_replace_it_and_not_its_neighbour() -> None:
-    scores, births = torch.tensor([1.0, 5.0, 2.0, 4.0, 3.0]), torch.arange(5) * 4
-    assert with_neighbours(scores, births, 4, 4).tolist() == [1, 2, 3, 4]
-    assert with_neighbours(scores, births, 4, 4, {1: 4}).tolist() == [1, 4, 3, 2]
-    assert with_neighbours(scores, births, 4, 2, {1: 4}).tolist() == [1, 4]
-    # What is read already is not taken twice.
-    assert with_neighbours(scores, births, 4, 4, {1: 3, 3: 1}).tolist() == [1, 3, 4, 2]
-    assert with_neighbours(scores, births, 4, 1, {1: 4}).tolist() == [1]
-
-
 def test_of_spans_that_take_one_place_the_first_one_dropped_comes_first() -> None:
     scores = torch.full((40,), 0.5)
     scores[[7, 21, 30]] = torch.inf

@@ -4,25 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.reference.superseding import (
-    slow_features,
-    slow_in_doubt,
-    slow_lifted,
-    slow_replaced,
-    slow_replacing,
-    some_keys,
-)
+from tests.reference.superseding import slow_features, slow_lifted, slow_replaced, some_keys
 
 from memplus.memory.retriever import directions
-from memplus.memory.superseding import (
-    COMPARED,
-    FEATURES,
-    in_doubt,
-    lifted,
-    pair_features,
-    replaced,
-    replacing,
-)
+from memplus.memory.superseding import COMPARED, FEATURES, lifted, pair_features, replaced
 
 
 def asked(tokens: int, width: int, seed: int = 1) -> torch.Tensor:
@@ -49,8 +34,8 @@ def test_what_is_replaced_is_what_a_slow_reference_says(seed: int) -> None:
     keys, queries = some_keys(COMPARED, 32, 6, seed), asked(9, 6, seed)
     births = torch.tensor([40, 12, 7, 90])
     rule = asked(1, len(FEATURES) + 1, seed)[0] * 2
-    pairs = replaced(replacing(rule, queries, directions(keys), births))
-    slow = slow_replaced(slow_replacing(rule.tolist(), queries, list(keys), births.tolist()))
+    pairs = replaced(rule, queries, directions(keys), births)
+    slow = slow_replaced(rule.tolist(), queries, list(keys), births.tolist())
     assert {(i, j) for i, j in pairs.nonzero().tolist()} == slow
     scores, places = asked(1, 9, seed)[0], torch.tensor([8, 0, 3, 5])
     found = lifted(scores, places, pairs)
@@ -62,8 +47,7 @@ def test_the_seeds_above_tell_something() -> None:
     for seed in range(8):
         keys, rule = some_keys(COMPARED, 32, 6, seed), asked(1, len(FEATURES) + 1, seed)[0] * 2
         births = torch.tensor([40, 12, 7, 90])
-        likely = replacing(rule, asked(9, 6, seed), directions(keys), births)
-        counts.append(int(replaced(likely).sum()))
+        counts.append(int(replaced(rule, asked(9, 6, seed), directions(keys), births).sum()))
     assert 0 in counts
     assert max(counts) > 1
 
@@ -72,44 +56,14 @@ def test_only_an_earlier_span_is_replaced() -> None:
     always = torch.zeros(len(FEATURES) + 1)
     always[-1] = 5.0
     births = torch.tensor([3, 9, 1])
-    pairs = replaced(replacing(always, asked(4, 6), directions(some_keys(3, 8, 6)), births))
+    pairs = replaced(always, asked(4, 6), directions(some_keys(3, 8, 6)), births)
     assert pairs.tolist() == [[False, True, False], [False, False, False], [True, True, False]]
 
 
 def test_a_fresh_rule_replaces_nothing() -> None:
-    """Nor is anything in doubt, though no pair is less likely than another."""
-    blank, births = torch.zeros(len(FEATURES) + 1), torch.arange(3) * 90
-    likely = replacing(blank, asked(4, 6), directions(some_keys(3, 8, 6)), births)
-    assert not bool(replaced(likely).any())
-    assert in_doubt(likely, births, 8, torch.ones(3).bool()).tolist() == [-1, -1, -1]
-
-
-@pytest.mark.parametrize("able", [[True] * 4, [True, False, True, True]])
-def test_what_may_be_replaced_is_what_a_slow_reference_says(able: list[bool]) -> None:
-    births, counts = torch.tensor([40, 12, 7, 90]), []
-    for seed in range(24):
-        keys, queries = some_keys(COMPARED, 5, 6, seed), asked(9, 6, seed)
-        rule = asked(1, len(FEATURES) + 1, seed)[0] * 0.7
-        rule[-1] = -1.0
-        likely = replacing(rule, queries, directions(keys), births)
-        slow = slow_replacing(rule.tolist(), queries, list(keys), births.tolist())
-        expected = slow_in_doubt(slow, births.tolist(), 5, able)
-        found = in_doubt(likely, births, 5, torch.tensor(able)).tolist()
-        assert {i: j for i, j in enumerate(found) if j >= 0} == expected
-        counts.append(len(expected))
-    assert {0, 1, 2} <= set(counts)
-
-
-def test_of_what_may_replace_a_span_the_likeliest_is_named() -> None:
-    never = -torch.inf
-    births, all_of_them = torch.tensor([0, 20, 30, 40]), torch.ones(4).bool()
-    likely = torch.full((4, 4), never)
-    likely[0, 1], likely[0, 2], likely[0, 3] = -1.9, -0.5, -2.1
-    likely[1, 2] = -0.1  # beside it in the text
-    likely[1, 3] = -1.0
-    assert in_doubt(likely, births, 10, all_of_them).tolist() == [2, 3, -1, -1]
-    likely[2, 3] = 2.0  # replaced, so that it replaces nothing
-    assert in_doubt(likely, births, 10, all_of_them).tolist() == [1, 3, -1, -1]
+    blank = torch.zeros(len(FEATURES) + 1)
+    pairs = replaced(blank, asked(4, 6), directions(some_keys(3, 8, 6)), torch.arange(3))
+    assert not bool(pairs.any())
 
 
 def test_what_replaces_takes_the_place_of_what_it_replaces() -> None:

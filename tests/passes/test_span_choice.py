@@ -27,7 +27,6 @@ from memplus.data.stream import Told
 from memplus.memory.packing import RowKind
 from memplus.memory.span_places import SpanPlaces
 from memplus.memory.superseding import replaced
-from memplus.memory.superseding import replacing as likely_of
 from memplus.mplus.joint_reader import JointReader
 from memplus.passes.span_choice import SpanChoice, SpansBefore, choose_spans
 from memplus.passes.span_queries import span_queries
@@ -42,7 +41,7 @@ def replacing(short: int = 48, **changes: Any) -> Any:
 
 
 @torch.no_grad()
-def rule(model: MPlus, memory: Memory, seed: int = 9, bias: float = -0.85) -> None:
+def rule(model: MPlus, memory: Memory, seed: int = 9, bias: float = 0.0) -> None:
     """A random rule that calls some pairs of spans replaced, and some not."""
     drawn = torch.randn(8, generator=torch.Generator().manual_seed(seed)) * 2
     drawn[-1] = bias
@@ -52,7 +51,7 @@ def rule(model: MPlus, memory: Memory, seed: int = 9, bias: float = -0.85) -> No
 
 
 def with_rule(
-    name: str, config: Any, seed: int = 9, bias: float = -0.85
+    name: str, config: Any, seed: int = 9, bias: float = 0.0
 ) -> tuple[MPlus, Memory, SpanMemory]:
     model, memory, slow = written(name, config)
     rule(model, memory, seed, bias)
@@ -107,24 +106,6 @@ def chosen_otherwise(prompts: list[torch.Tensor], seeds: tuple[int, ...], config
 @pytest.mark.parametrize("changes", [{}, {"supersedes": False}, {"weighs": False}])
 def test_a_read_with_neighbours_is_that_of_a_slow_reference(changes: dict[str, bool]) -> None:
     assert chosen_otherwise(PROMPTS, (1, 3, 9, 2), replacing(neighbours=True, **changes))
-
-
-@torch.no_grad()
-def test_what_may_replace_a_span_is_read_beside_it() -> None:
-    """In the place of its neighbour, as a slow reference has it; and what is read stays read."""
-    model, memory, slow = written("llama", replacing(neighbours=True))
-    beside = 0
-    for seed in range(12):
-        rule(model, memory, seed, bias=-1.0)
-        slow.eager = make_model("llama", attention="eager")
-        for prompt in PROMPTS:
-            spans = choice_of(model, memory, prompt).rows[::4] // 4
-            assert memory.long_term is not None
-            read = [one.birth for one in slow.chosen(prompt)]
-            assert memory.long_term.span_births(spans).tolist() == read
-            doubts = slow.successors(prompt)
-            beside += any(earlier in read and later in read for earlier, later in doubts.items())
-    assert beside >= 5
 
 
 @pytest.mark.long
@@ -191,8 +172,7 @@ def test_what_replaces_a_span_of_the_pool_is_read_whatever_its_score(
         count = matches.shape[1]
         some = before.compared(before.matches(queries, matches).mean(dim=0))
         assert model.weights.superseding is not None
-        likely = likely_of(model.weights.superseding, queries, some.unit, some.births)
-        pairs = replaced(likely)
+        pairs = replaced(model.weights.superseding, queries, some.unit, some.births)
         of_pool = pairs & (some.places >= count)[:, None]
         standing = of_pool.any(dim=0) & ~pairs.any(dim=1) & (some.places < count)
         (choice,) = choose_spans(model.weights, memory, [queries])

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import torch
 from tests.fakes import slow_pass
-from tests.reference.superseding import slow_in_doubt, slow_lifted, slow_replaced, slow_replacing
+from tests.reference.superseding import slow_lifted, slow_replaced
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -103,35 +103,14 @@ class SpanMemory:
             by = self.sharpened(ids, spans)
         if choosing:  # what is in the pool is read whatever else is
             by = [math.inf if at >= len(self.long) else score for at, score in enumerate(by)]
-        if self.model.weights.superseding is not None:
-            places = self.compared(scores)
-            pairs = slow_replaced(self.replacing(ids, [spans[at] for at in places]))
+        rule = self.model.weights.superseding
+        if rule is not None:
+            places = sorted(range(len(spans)), key=lambda at: -scores[at])[:4]
+            compared = [spans[at] for at in places]
+            births = [span.birth for span in compared]
+            pairs = slow_replaced(rule.tolist(), self.queries(ids), self.keys(compared), births)
             by = slow_lifted(by, places, pairs)
         return {span.birth: score for span, score in zip(spans, by, strict=True)}
-
-    def compared(self, scores: list[float]) -> list[int]:
-        """Places of the spans that are compared with each other, best first."""
-        return sorted(range(len(scores)), key=lambda at: -scores[at])[:4]
-
-    def replacing(self, ids: Tensor, compared: list[Span]) -> dict[tuple[int, int], float]:
-        """How likely each of these spans is replaced by each later one."""
-        rule = self.model.weights.superseding
-        assert rule is not None
-        births = [span.birth for span in compared]
-        return slow_replacing(rule.tolist(), self.queries(ids), self.keys(compared), births)
-
-    def successors(self, ids: Tensor) -> dict[int, int]:
-        """Births of spans that a dropped one may replace, and of that one."""
-        if self.model.weights.superseding is None:
-            return {}
-        spans = [*self.long, *self.short]
-        places = self.compared(self.scores(ids, spans))
-        compared = [spans[at] for at in places]
-        births = [span.birth for span in compared]
-        able = [at < len(self.long) for at in places]
-        size = self.model.memory_config.span_rows
-        found = slow_in_doubt(self.replacing(ids, compared), births, size, able)
-        return {births[i]: births[j] for i, j in found.items()}
 
     def chosen(self, ids: Tensor) -> list[Span]:
         """The spans that a prompt [T] reads, oldest first."""
@@ -139,24 +118,16 @@ class SpanMemory:
         standing = self.standing(ids, choosing=True)
         order = sorted(self.long, key=lambda span: -standing[span.birth])
         if config.retrieves_neighbours:
-            order = self._with_neighbours(order, standing, self.successors(ids))
+            order = self._with_neighbours(order, standing)
         best = order[: config.retrieved_tokens // config.span_rows]
         return sorted(best, key=lambda span: span.birth)
 
-    def _with_neighbours(
-        self, order: list[Span], standing: dict[int, float], successors: dict[int, int]
-    ) -> list[Span]:
-        """Each of the spans, best first, followed by what may replace it, or else by the better
-        one of those beside it."""
+    def _with_neighbours(self, order: list[Span], standing: dict[int, float]) -> list[Span]:
+        """Each of the spans, best first, followed by the better one of those beside it."""
         size, left, taken = self.model.memory_config.span_rows, list(order), []
         while left:
             best = left.pop(0)
             taken.append(best)
-            later = [one for one in left if one.birth == successors.get(best.birth)]
-            if later:
-                taken.append(later[0])
-                left = [one for one in left if one is not later[0]]
-                continue
             beside = [one for one in left if abs(one.birth - best.birth) == size]
             beside = [one for one in beside if standing[one.birth] > -torch.inf]
             if beside:  # the first of them is the better one

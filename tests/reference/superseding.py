@@ -52,36 +52,17 @@ def slow_features(
     ]
 
 
-def slow_replacing(
+def slow_replaced(
     rule: Sequence[float], queries: Tensor, spans: Sequence[Tensor], births: Sequence[int]
-) -> dict[tuple[int, int], float]:
-    """How likely i is replaced by j, of pairs (i, j) in which j is the later one."""
-    found = {}
+) -> set[tuple[int, int]]:
+    """Pairs (i, j): i is replaced by j."""
+    found = set()
     for i in range(len(spans)):
         for j in range(len(spans)):
             features = slow_features(queries, spans, births, i, j)
             logit = sum(w * f for w, f in zip(rule[:-1], features, strict=True)) + rule[-1]
-            if births[i] < births[j]:
-                found[i, j] = 1 / (1 + math.exp(-logit))
-    return found
-
-
-def slow_replaced(likely: dict[tuple[int, int], float]) -> set[tuple[int, int]]:
-    """Pairs (i, j): i is replaced by j."""
-    return {pair for pair, chance in likely.items() if chance > 0.5}
-
-
-def slow_in_doubt(
-    likely: dict[tuple[int, int], float], births: Sequence[int], size: int, able: Sequence[bool]
-) -> dict[int, int]:
-    """Of spans that are read and may be replaced, by which of those that are read and able."""
-    gone = {i for i, _ in slow_replaced(likely)}
-    found: dict[int, int] = {}
-    for (i, j), chance in likely.items():
-        if chance <= 1 / (1 + math.exp(2)) or i in gone or j in gone or not able[j]:
-            continue
-        if abs(births[i] - births[j]) != size and chance > likely.get((i, found.get(i, -1)), 0):
-            found[i] = j
+            if births[i] < births[j] and 1 / (1 + math.exp(-logit)) > 0.7:
+                found.add((i, j))
     return found
 
 

@@ -123,12 +123,6 @@ def test_the_rule_by_which_spans_replace_others_belongs_to_who_finds_them() -> N
     with_rule, without = (
         Shared(lambda config=one: make_mplus("llama", config)) for one in (ruled, SPANS)
     )
-    found = MPlusSystem(with_rule).identity
-    assert len(found["superseding"]) > 0
-    assert found["replaced_above"] == 0
-    assert "in_doubt_above" not in found
-    way = replace(WAY, supersedes=True, neighbours=True)
-    along = Shared(lambda: make_mplus("llama", replace(SPANS, retrieval=way)))
-    assert MPlusSystem(along).identity == {**found, "neighbours": True, "in_doubt_above": -2}
+    assert len(MPlusSystem(with_rule).identity["superseding"]) > 0
     assert "superseding" not in MPlusSystem(without).identity
     assert "superseding" not in MemoryLLMSystem(with_rule).identity

@@ -37,7 +37,7 @@ def finish(
         bool | None,
         typer.Option(
             "--neighbours/--no-neighbours",
-            help="Also read the better neighbour of the best span, or what may replace it.",
+            help="Also read the better neighbour of the best span.",
         ),
     ] = None,
     sharpens: Annotated[

@@ -279,20 +279,13 @@ class LongTermPool:
                 found.append(span_matches(queries, unit, self.span))
         return [torch.cat(found, dim=1) for found in matches]
 
-    def best_spans(
-        self,
-        scores: Tensor,
-        *,
-        neighbours: bool = False,
-        successors: Mapping[int, int] | None = None,
-    ) -> Tensor:
+    def best_spans(self, scores: Tensor, *, neighbours: bool = False) -> Tensor:
         """The spans that are retrieved: the same rows in every layer.
 
         Args:
             scores: [n / s] of all spans; one of minus infinity is nobody's neighbour.
             neighbours: whether each one takes along the one told just before or after it,
                 whichever has the higher score, where it is there and was not taken yet.
-            successors: with ``neighbours``, what some spans take along instead.
 
         Returns:
             [m] indices of rows in reading order, span after span, the oldest first.
@@ -300,7 +293,7 @@ class LongTermPool:
         count = min(self.retrieved // self.span, len(scores))
         if neighbours:
             births = self._births(self.tables[self.layout.keyed[0]])
-            best = with_neighbours(scores, births, self.span, count, successors).sort().values
+            best = with_neighbours(scores, births, self.span, count).sort().values
         else:
             best = best_first(scores, count).sort().values
         births = self.span_births(best)

@@ -8,8 +8,6 @@ Shapes: L layers, d hidden size, R retriever width, T prompt tokens, n stored ro
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor, nn
 
@@ -254,24 +252,16 @@ def best_first(scores: Tensor, count: int) -> Tensor:
     return scores.sort(descending=True, stable=True).indices[:count]
 
 
-def with_neighbours(
-    scores: Tensor,
-    births: Tensor,
-    span: int,
-    count: int,
-    successors: Mapping[int, int] | None = None,
-) -> Tensor:
-    """The best spans, each followed by what is read with it, until there are enough.
+def with_neighbours(scores: Tensor, births: Tensor, span: int, count: int) -> Tensor:
+    """The best spans, each followed by its better neighbour, until there are enough.
 
-    That is the span which may replace it, or else its better neighbour. Text goes on from one write
-    to the next, and so do births: neighbours are a span apart.
+    Text goes on from one write to the next, and so do births: neighbours are a span apart.
 
     Args:
         scores: [S] of all spans; one of minus infinity is nobody's neighbour.
         births: [S] of one row of each, the same one in all.
         span: rows of a span.
         count: at most S.
-        successors: of spans that a later one may replace, that one.
 
     Returns:
         [count] indices of spans, in the order in which they were taken.
@@ -281,10 +271,6 @@ def with_neighbours(
         if best in taken:
             continue
         taken.append(best)
-        later = None if successors is None else successors.get(best)
-        if later is not None and later not in taken:
-            taken.append(later)
-            continue
         far = (births - births[best]).abs() != span
         beside = scores.masked_fill(far, -torch.inf)
         beside[taken] = -torch.inf

@@ -3,8 +3,7 @@
 Both versions of a corrected thing match a question about it, the earlier one often better, since
 it was told in the words of the question. How the two match it tells that the later one speaks of
 the same: a logistic rule over a few numbers that the retriever's own keys give, fitted once to a
-finished model (``memplus.training.superseding``). A span that is called replaced is not read. Where
-the rule cannot tell, both are read: the model sees which of them came later.
+finished model (``memplus.training.superseding``). A span that is called replaced is not read.
 
 Tensors only: nothing here has heard of a language model.
 
@@ -13,21 +12,12 @@ Shapes: T prompt tokens, R retriever width, C spans that are compared, s rows of
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
-__all__ = [
-    "COMPARED",
-    "DOUBT",
-    "FEATURES",
-    "LEAST",
-    "in_doubt",
-    "lifted",
-    "logits",
-    "pair_features",
-    "replaced",
-    "replacing",
-]
+__all__ = ["COMPARED", "FEATURES", "LEAST", "lifted", "logits", "pair_features", "replaced"]
 
 FEATURES = (
     "likeness where the question looks",
@@ -41,12 +31,10 @@ FEATURES = (
 """What the rule weighs, in the order of ``pair_features``."""
 COMPARED = 4
 """Spans of a read that are compared with each other: those that suit the question best."""
-LEAST = 0.0
-"""Above this logit, more likely than not, a span is replaced. Of the training topics, at -0.85 more
-of what was corrected is right, and less of all the rest."""
-DOUBT = -2.0
-"""Above this logit a span may be replaced. On corrections of topics that are trained on, 0 finds
-fewer of them, and -3 to -6 find no more."""
+_THRESHOLD = 0.7
+"""How likely it must be by the rule that a span is replaced."""
+LEAST = math.log(_THRESHOLD / (1 - _THRESHOLD))
+"""The logit of that: spans above it are replaced."""
 _AROUND = 8
 """Rows before and after the one that the question's middle token matches."""
 
@@ -110,52 +98,20 @@ def logits(rule: Tensor, features: Tensor) -> Tensor:
     return features @ weights[:-1] + weights[-1]
 
 
-def replacing(rule: Tensor, queries: Tensor, unit: Tensor, births: Tensor) -> Tensor:
-    """How likely spans of a read replace each other.
+def replaced(rule: Tensor, queries: Tensor, unit: Tensor, births: Tensor) -> Tensor:
+    """Which spans of a read replace which.
 
     Args:
-        rule: [F + 1] weights of the features, and the bias; all 0 before it is fitted, when it
-            tells nothing.
+        rule: [F + 1] weights of the features, and the bias.
         queries: [T, R] f_q of the prompt's tokens.
         unit: [C, s, R] directions of the keys of the spans that suit it best.
         births: [C] of these spans; no two are alike.
 
     Returns:
-        [C, C] logits that span i is replaced by span j; minus infinity where j is not later than i.
+        [C, C] true where span i is replaced by span j, which is always the later one.
     """
-    likely = logits(rule, pair_features(queries, unit, births))
-    never = (births[:, None] >= births) | ~rule.any()
-    return likely.masked_fill(never, -torch.inf)
-
-
-def replaced(likely: Tensor) -> Tensor:
-    """[C, C] true where span i is replaced by span j, which is always the later one.
-
-    Args:
-        likely: [C, C] from ``replacing``.
-    """
-    return likely > LEAST
-
-
-def in_doubt(likely: Tensor, births: Tensor, size: int, able: Tensor) -> Tensor:
-    """Which span may replace each one, where that is not certain.
-
-    Spans side by side go on with each other, and what is replaced itself replaces nothing.
-
-    Args:
-        likely: [C, C] from ``replacing``.
-        births: [C] of the spans.
-        size: rows of a span.
-        able: [C] true of those that may be named.
-
-    Returns:
-        [C] the place of the likeliest of those that may be named; -1 where there is none.
-    """
-    gone = replaced(likely).any(dim=1)
-    beside = (births[:, None] - births).abs() == size
-    unlikely = ~(likely > DOUBT) | beside | gone[:, None] | gone | ~able
-    best, place = likely.masked_fill(unlikely, -torch.inf).max(dim=1)
-    return place.masked_fill(best.isneginf(), -1)
+    likely = logits(rule, pair_features(queries, unit, births)) > LEAST
+    return likely & (births[:, None] < births)
 
 
 def lifted(scores: Tensor, places: Tensor, pairs: Tensor) -> Tensor:

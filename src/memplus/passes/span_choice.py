@@ -23,7 +23,7 @@ from memplus.memory.retriever import (
 )
 from memplus.memory.short_term import ShortTermPool
 from memplus.memory.state import Memory
-from memplus.memory.superseding import COMPARED, in_doubt, lifted, replaced, replacing
+from memplus.memory.superseding import COMPARED, lifted, replaced
 
 __all__ = ["Compared", "SpanChoice", "SpansBefore", "choose_spans"]
 
@@ -125,15 +125,6 @@ class SpansBefore:
         return Compared(places[order], unit[order], births[order])
 
 
-def _successors(likely: Tensor, some: Compared, span: int, count: int) -> dict[int, int]:
-    """Of long-term spans the later long-term ones that may replace them. The pool's are read
-    anyway, and bring nothing along."""
-    stored = some.places < count
-    later = in_doubt(likely, some.births, span, stored).masked_fill(~stored, -1).tolist()
-    places = some.places.tolist()
-    return {places[at]: places[one] for at, one in enumerate(later) if one >= 0}
-
-
 def _choice(
     weights: MemoryWeights, before: SpansBefore, queries: Tensor, found: Tensor
 ) -> SpanChoice:
@@ -146,17 +137,11 @@ def _choice(
     order = sharpened(matches, count) if before.sharpens else standing
     if len(order) > count:  # the pool is read before anything is retrieved
         order = torch.cat([order[:count], order.new_full((len(order) - count,), torch.inf)])
-    successors: dict[int, int] = {}
     if rule is not None and len(standing) > 1:
         some = before.compared(standing)
-        likely = replacing(rule, queries, some.unit, some.births)
-        pairs = replaced(likely)
+        pairs = replaced(rule, queries, some.unit, some.births)
         standing, order = (lifted(one, some.places, pairs) for one in (standing, order))
-        if before.neighbours:
-            successors = _successors(likely, some, span, count)
-    rows = before.stored.best_spans(
-        order[:count], neighbours=before.neighbours, successors=successors
-    )
+    rows = before.stored.best_spans(order[:count], neighbours=before.neighbours)
     own, pool = standing.tensor_split([count])
     read = torch.cat([own[rows[::span] // span], pool])
     behind = behind_best(read, span) if weighs and len(read) else None

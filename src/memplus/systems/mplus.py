@@ -18,7 +18,6 @@ from memplus.data.stream import Told
 from memplus.errors import ConfigError, SessionMismatchError
 from memplus.memory.records import Passage
 from memplus.memory.state import Memory
-from memplus.memory.superseding import DOUBT, LEAST
 from memplus.mplus.asking import Answer
 from memplus.mplus.fingerprint import digest
 from memplus.passes.memory_prefix import MemoryPrefix
@@ -194,11 +193,7 @@ class MPlusSystem(SharedSystem[NoOptions]):
         """
         rows, rule = self.config.rows, self.shared.mplus.weights.superseding
         kept = {} if rows == "exact" else {"rows": rows}
-        replacing: dict[str, Any] = {}
-        if rule is not None:
-            replacing = {"superseding": rule.tolist(), "replaced_above": LEAST}
-            if self.config.retrieves_neighbours:
-                replacing["in_doubt_above"] = DOUBT
+        replacing = {} if rule is None else {"superseding": rule.tolist()}
         rules = {
             "neighbours": self.config.retrieves_neighbours,
             "sharpens": self.config.sharpens_spans,

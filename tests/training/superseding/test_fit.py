@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -62,15 +64,16 @@ def test_a_rule_is_the_best_one_but_for_its_rounding() -> None:
 
 def test_how_well_a_rule_tells_pairs_apart_is_counted() -> None:
     features = torch.zeros(6, len(FEATURES), dtype=torch.float64)
-    features[:, 0] = torch.tensor([3.0, 1.0, -0.5, 2.0, -0.5, -4.0])
+    features[:, 0] = torch.tensor([3.0, 1.0, 0.5, 2.0, 0.5, -4.0])
     pairs = Pairs(features, torch.tensor([True] * 3 + [False] * 3), ("q",) * 6)
     rule = torch.zeros(len(FEATURES) + 1)
     rule[0] = 1.0
     told = told_apart(rule, pairs)
     assert (told.pairs, told.replaced) == (6, 3)
     assert told.area == pytest.approx((3 + 2 + 1.5) / 9)
-    assert told.found == pytest.approx(2 / 3)  # 1 is more likely than not, -0.5 is less
+    assert told.found == pytest.approx(2 / 3)  # 1 is above the logit of 0.7, 0.5 is not
     assert told.mistaken == pytest.approx(1 / 3)
+    assert math.log(0.7 / 0.3) < 1
     none = told_apart(rule, pairs.of(pairs.replaced))
     assert (none.area, none.found, none.mistaken) == (None, pytest.approx(2 / 3), None)
 

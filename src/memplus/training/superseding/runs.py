@@ -119,7 +119,7 @@ def _passages(paths: Sequence[Path], split: Split) -> list[PassageQuestions]:
 
 
 def with_rule(model: MPlus, rule: torch.Tensor) -> MPlus:
-    """The same model, whose reads follow the rule.
+    """The same model, whose reads leave out what the rule calls replaced.
 
     Args:
         model: retrieves spans; its decoder and its weights go into the result.

@@ -27,7 +27,7 @@ class Finish:
     rows: str | None = None
     """How new memories keep their rows."""
     neighbours: bool | None = None
-    """Whether the better neighbour of the best span, or what may replace it, is read too."""
+    """Whether the better neighbour of the best span is read too."""
     sharpens: bool | None = None
     """Whether matches of spans are sharpened."""
     opening: str | None = None
