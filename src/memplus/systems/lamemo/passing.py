@@ -135,15 +135,13 @@ class Passes:
             ids: [B, T], as for ``read``.
             blend: as for ``read``.
         """
-        told = range(window.rows) if window.texts is None else window.texts
-        begun = list(zip(told, ids[:, 0].tolist(), strict=True))
-        kinds = {kind: row for row, kind in reversed(list(enumerate(begun)))}
+        begun = list(zip(window.told, ids[:, 0].tolist(), strict=True))
+        kinds = list(dict.fromkeys(begun))
         if len(kinds) == len(begun):
             return _looked(self.read(window, ids, blend), window.count)
-        firsts = list(kinds.values())
+        firsts = [begun.index(kind) for kind in kinds]
         before = self.read(window.of_rows(firsts), ids[firsts, :1], blend)
-        order = {kind: place for place, kind in enumerate(kinds)}
-        which = torch.tensor([order[kind] for kind in begun], device=ids.device)
+        which = torch.tensor([kinds.index(kind) for kind in begun], device=ids.device)
         if ids.shape[1] == 1:
             return _looked(before, window.count).of_rows(which)
         return self._behind(before, which, ids[:, 1:])

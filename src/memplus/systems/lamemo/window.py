@@ -52,7 +52,7 @@ class Window:
     tokens: int = 0
     """See ``MechanismState.tokens``."""
     texts: tuple[int, ...] | None = None
-    """By row, which of the b texts it has been told; None: each row its own, B = b."""
+    """``told``; None: each row its own, B = b."""
 
     @property
     def count(self) -> int:
@@ -62,7 +62,12 @@ class Window:
     @property
     def rows(self) -> int:
         """B, see ``MechanismState.rows``."""
-        return self.embeddings.shape[0] if self.texts is None else len(self.texts)
+        return len(self.told)
+
+    @property
+    def told(self) -> Sequence[int]:
+        """By row, which of the b texts it has been told."""
+        return range(self.embeddings.shape[0]) if self.texts is None else self.texts
 
     def sight(self, tokens: int) -> Sight:
         """Who sees whom as so many tokens are read."""
@@ -99,10 +104,7 @@ class Window:
 
     def of_rows(self, rows: Sequence[int]) -> Self:
         """The window of some rows of the batch, in this order; a row may come more than once."""
-        told = range(self.rows) if self.texts is None else self.texts
-        return self._of_texts([told[row] for row in rows])
-
-    def _of_texts(self, texts: Sequence[int]) -> Self:
+        texts = [self.told[row] for row in rows]
         kept = sorted(set(texts))
         own = self if len(kept) == len(self.embeddings) else self._taken(kept)
         places = tuple(kept.index(text) for text in texts)
