@@ -251,3 +251,13 @@ def test_what_differs_between_two_configs_is_named_by_field() -> None:
     theirs = replace(ours, chunk_tokens=256, retrieval=SpanRetrieval(span_rows=64, layer=2))
     assert ours.differs(theirs) == theirs.differs(ours) == ["chunk_tokens", "retrieval"]
     assert ours.differs(replace(ours)) == []
+
+
+def test_who_reads_decides_how_much_is_retrieved_but_not_whether() -> None:
+    ours, without = MemoryConfig(), MemoryConfig(retrieved_tokens=0)
+    fewer = replace(ours, retrieved_tokens=256)
+    assert ours.differs(fewer) == fewer.differs(ours) == []
+    assert ours.retrieving_as(fewer) == fewer
+    assert ours.differs(without) == without.differs(ours) == ["retrieved_tokens"]
+    assert ours.retrieving_as(without) == ours
+    assert without.retrieving_as(ours) == without

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 from memplus.bounded import flag, is_text, known_fields, number, require, whole, words
@@ -368,9 +368,19 @@ class MemoryConfig:
         return min(self.tokens_per_write, math.ceil(share / span) * span)
 
     def differs(self, other: MemoryConfig) -> list[str]:
-        """Names of the fields that another config has otherwise, ``rows`` apart."""
+        """Names of the fields in which a memory of another config is not one of this.
+
+        How it keeps its rows is its own matter, and how many are retrieved is that of who reads.
+        """
         names = [one.name for one in fields(self) if one.compare]
-        return [name for name in names if getattr(self, name) != getattr(other, name)]
+        ours = self.retrieving_as(other)
+        return [name for name in names if getattr(ours, name) != getattr(other, name)]
+
+    def retrieving_as(self, other: MemoryConfig) -> MemoryConfig:
+        """The same with another config's M, if both have a long-term memory."""
+        if not (self.has_long_term and other.has_long_term):
+            return self
+        return replace(self, retrieved_tokens=other.retrieved_tokens)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values; without the retrieval where it is the paper's.

@@ -317,8 +317,10 @@ def test_a_header_that_lacks_something_is_damaged(tmp_path: Path, saved: bytes, 
         (lambda: make_mplus("gemma3"), "weights"),
         (lambda: make_mplus(config=replace(CONFIG, short_term_tokens=30)), "short_term_tokens"),
         (lambda: make_mplus(config=replace(CONFIG, chunk_tokens=11)), "chunk_tokens"),
+        (lambda: make_mplus(config=replace(CONFIG, retrieved_tokens=0)), "retrieved_tokens"),
+        (lambda: make_mplus(seed=9, config=replace(CONFIG, retrieved_tokens=2)), "weights"),
     ],
-    ids=["weights", "dtype", "family", "pool", "chunk"],
+    ids=["weights", "dtype", "family", "pool", "chunk", "memoryllm", "weights and M"],
 )
 def test_another_model_is_refused(
     tmp_path: Path, saved: bytes, other: Callable[[], MPlus], word: str
@@ -329,6 +331,23 @@ def test_another_model_is_refused(
         Memory.load(path, other())
     assert caught.value.exit_code == 3
     assert path.read_bytes() == saved
+
+
+def test_the_same_weights_may_retrieve_fewer_rows_of_it_or_more(tmp_path: Path) -> None:
+    written(make_mplus()).save(tmp_path / "m.mem")
+    prompt = some_ids(5)[None]
+    for retrieved in (2, 2 * CONFIG.retrieved_tokens):
+        other = make_mplus(config=replace(CONFIG, retrieved_tokens=retrieved))
+        expected = written(other)
+        loaded = Memory.load(tmp_path / "m.mem", other)
+        assert loaded.config == other.memory_config
+        found = [other(prompt, memory=one).logits for one in (loaded, expected)]
+        assert torch.equal(*found)
+        loaded.save(tmp_path / "again.mem")
+        again = Memory.load(tmp_path / "again.mem", make_mplus())
+        assert again.config == CONFIG
+        with pytest.raises(MemoryMismatchError, match="retrieved_tokens"):
+            other(prompt, memory=again)
 
 
 def test_a_memory_of_changed_weights_is_not_saved_as_theirs(tmp_path: Path) -> None:

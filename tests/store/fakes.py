@@ -60,7 +60,17 @@ class FakeHost:
 
     @property
     def identity(self) -> Mapping[str, str]:
-        return {"weights": str(self.weights), "adapters": "none", "tokenizer": self.words}
+        return self.identity_of(self.memory_config)
+
+    def identity_of(self, config: MemoryConfig) -> Mapping[str, str]:
+        weights = self._weights_as(config)
+        return {"weights": weights, "adapters": "none", "tokenizer": self.words}
+
+    def _weights_as(self, config: MemoryConfig) -> str:
+        """As real digests do, it takes in M, but not that of the fixtures on the disk."""
+        retrieved = self.memory_config.retrieving_as(config).retrieved_tokens
+        known = retrieved == CONFIG.retrieved_tokens
+        return f"{self.weights}" if known else f"{self.weights} of {retrieved}"
 
     @property
     def row_shape(self) -> tuple[int, int, torch.dtype]:
@@ -72,7 +82,10 @@ class FakeHost:
 
     @property
     def fingerprint(self) -> str:
-        return f"fake {self.weights}"
+        return self.fingerprint_of(self.memory_config)
+
+    def fingerprint_of(self, config: MemoryConfig) -> str:
+        return f"fake {self._weights_as(config)}"
 
     def check_weights(self) -> None:
         """Its weights are a number."""

@@ -84,6 +84,10 @@ class MemoryOwner(Protocol):
         """Tells these weights, this read adapter and this config from any others."""
         ...
 
+    def fingerprint_of(self, config: MemoryConfig) -> str:
+        """``fingerprint`` with the M of another config: reads may retrieve more rows or fewer."""
+        ...
+
     @property
     def memory_config(self) -> MemoryConfig:
         """Sizes and rules of its memories."""
@@ -120,6 +124,10 @@ class MemoryOwner(Protocol):
     @property
     def identity(self) -> Mapping[str, str]:
         """The parts of the fingerprint, and the tokenizer's, each by its name."""
+        ...
+
+    def identity_of(self, config: MemoryConfig) -> Mapping[str, str]:
+        """``identity`` with the M of another config."""
         ...
 
     @property

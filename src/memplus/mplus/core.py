@@ -116,13 +116,21 @@ class Core:
     @property
     def fingerprint(self) -> str:
         """Digest of every weight that shapes rows, the dtype and the memory's sizes."""
-        return self.weights_identity.fingerprint()
+        return self.fingerprint_of(self.memory_config)
+
+    def fingerprint_of(self, config: MemoryConfig) -> str:
+        """See ``MemoryOwner.fingerprint_of``."""
+        return self.weights_identity.fingerprint(config)
 
     @property
     def identity(self) -> dict[str, str]:
         """Digests of the parts of a model that a memory depends on, each by its name."""
+        return self.identity_of(self.memory_config)
+
+    def identity_of(self, config: MemoryConfig) -> dict[str, str]:
+        """See ``MemoryOwner.identity_of``."""
         tokenizer = tokenizer_digest(self.optional_tokenizer)
-        return self.weights_identity.parts() | {"tokenizer": tokenizer}
+        return self.weights_identity.parts(config) | {"tokenizer": tokenizer}
 
     def check_weights(self) -> None:
         """Look at every bit of the weights; ``fingerprint`` is then that of this moment."""
@@ -206,7 +214,9 @@ class Core:
             return
         dtypes = memory.owner.row_shape[2], self.backbone.dtype
         if memory.config != self.memory_config:
-            raise mismatch(self.memory_config.differs(memory.config), dtypes=dtypes, sizes=True)
+            # An open one retrieves by the M it was opened with.
+            differs = self.memory_config.differs(memory.config) or ["retrieved_tokens"]
+            raise mismatch(differs, dtypes=dtypes, sizes=True)
         if memory.owner.fingerprint != self.fingerprint:
             raise mismatch(["weights"], dtypes=dtypes)
 

@@ -146,13 +146,16 @@ class WeightsIdentity:
                 tag = self.tag
             self._examined = _Examined(tag, stock, ours)
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, like: MemoryConfig | None = None) -> str:
         """Digest of every weight that shapes rows, the dtype and the memory's sizes.
 
         As of the last ``examine`` of weights that look like these.
+
+        Args:
+            like: retrieving as many rows as this config; None: as its own.
         """
         known = self._known()
-        return _digest(self._config.identifying(), known.stock | known.ours, self._unusual())
+        return _digest(self._sizes(like), known.stock | known.ours, self._unusual())
 
     def adapted_fingerprint(self) -> str:
         """Digest of the stock weights, their dtype and the adapters, without a memory."""
@@ -168,16 +171,24 @@ class WeightsIdentity:
                 found.update(line.replace(".base_layer.", ".", 1).encode())
         return found.hexdigest()[:32]
 
-    def parts(self) -> dict[str, str]:
-        """Digests by part: stock weights, adapters, and what memory adds."""
-        known = self._known()
+    def parts(self, like: MemoryConfig | None = None) -> dict[str, str]:
+        """Digests by part: stock weights, adapters, and what memory adds.
+
+        Args:
+            like: as for ``fingerprint``.
+        """
+        known, sizes = self._known(), self._sizes(like)
         lora = {name: line for name, line in known.stock.items() if "lora_" in name}
         rest = {name: line for name, line in known.stock.items() if name not in lora}
         return {
-            "weights": _digest(self._config.identifying(), rest),
-            "adapters": _digest(self._config.identifying(), lora, self._unusual()),
-            "memory weights": _digest(self._config.identifying(), known.ours),
+            "weights": _digest(sizes, rest),
+            "adapters": _digest(sizes, lora, self._unusual()),
+            "memory weights": _digest(sizes, known.ours),
         }
+
+    def _sizes(self, like: MemoryConfig | None) -> dict[str, Any]:
+        """What a digest takes in of the memory's sizes."""
+        return self._config.retrieving_as(like or self._config).identifying()
 
     def _unusual(self) -> tuple[str, ...]:
         return self._backbone.adapters.state().unusual

@@ -104,6 +104,10 @@ class Properties(nn.Module):
         """Digest of every weight that shapes rows, the dtype and the memory's sizes."""
         return self.core.fingerprint
 
+    def fingerprint_of(self, config: MemoryConfig) -> str:
+        """``fingerprint`` as it is with the M of another config."""
+        return self.core.fingerprint_of(config)
+
     @property
     def adapted_fingerprint(self) -> str:
         """Digest of the stock weights, their dtype and the adapters: of what reads a prompt."""
@@ -118,6 +122,10 @@ class Properties(nn.Module):
     def identity(self) -> dict[str, str]:
         """Digests of the parts of a model that a memory depends on, each by its name."""
         return self.core.identity
+
+    def identity_of(self, config: MemoryConfig) -> dict[str, str]:
+        """``identity`` as it is with the M of another config."""
+        return self.core.identity_of(config)
 
     @property
     def weights_version(self) -> int:

@@ -15,7 +15,7 @@ from memplus.store.container_contents import POOL
 from memplus.store.folder import Folder
 from memplus.store.manifest import Manifest
 
-__all__ = ["check_identity", "model_name"]
+__all__ = ["check_identity", "model_name", "same_weights"]
 
 
 def check_identity(manifest: Manifest, model: MemoryHost, folder: Folder) -> None:
@@ -32,15 +32,20 @@ def check_identity(manifest: Manifest, model: MemoryHost, folder: Folder) -> Non
     sizes = bool(differs)
     if not differs:
         model.check_weights()
-        mine = dict(model.identity)
+        mine = dict(model.identity_of(theirs))
         names = mine.keys() | manifest.identity.keys()
         differs += sorted(n for n in names if mine.get(n) != manifest.identity.get(n))
-    if not differs and manifest.fingerprint != model.fingerprint:
+    if not differs and manifest.fingerprint != model.fingerprint_of(theirs):
         differs.append("the model's weights or dtype")
     if differs:
         dtypes = _written_dtype(folder, manifest), model.row_shape[2]
         models = manifest.model, model_name(model)
         raise mismatch(differs, dtypes=dtypes, models=models, sizes=sizes)
+
+
+def same_weights(manifest: Manifest, model: MemoryHost) -> bool:
+    """Whether the model still has the weights that wrote a memory it has opened."""
+    return manifest.fingerprint == model.fingerprint_of(MemoryConfig.from_dict(manifest.config))
 
 
 def _written_dtype(folder: Folder, manifest: Manifest) -> torch.dtype | None:

@@ -20,7 +20,7 @@ from memplus.errors.base import storage_error
 from memplus.memory.guards import changing
 from memplus.memory.state import Memory, MemoryHost
 from memplus.store.committing import Committing
-from memplus.store.identity import check_identity
+from memplus.store.identity import check_identity, same_weights
 from memplus.store.journalled import JournalledMemory
 from memplus.store.keeper import Keeper
 from memplus.store.locks import Right
@@ -71,7 +71,7 @@ class OpenedMemory(JournalledMemory):
         """
         if self.weights_version == self.owner.weights_version:
             return
-        if self.stale or self.host.fingerprint != self.keeper.manifest.fingerprint:
+        if self.stale or not same_weights(self.keeper.manifest, self.host):
             raise MemoryMismatchError(differs=self.owner.changed_since(self.weights_version))
         # They only lie elsewhere, or were put back; and no row was made meanwhile.
         self.weights_version = self.owner.weights_version
@@ -154,7 +154,7 @@ class OpenedMemory(JournalledMemory):
         with self.committing.reloading():
             version = self.version
             weights = self.host.weights_version
-            if self.host.fingerprint != self.keeper.manifest.fingerprint:
+            if not same_weights(self.keeper.manifest, self.host):
                 # Rows of the log are now made by weights that the memory is not of.
                 weights = _NO_WEIGHTS
             self.keeper.load(self, self.host.new_rows)
