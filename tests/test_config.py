@@ -259,5 +259,17 @@ def test_who_reads_decides_how_much_is_retrieved_but_not_whether() -> None:
     assert ours.differs(fewer) == fewer.differs(ours) == []
     assert ours.retrieving_as(fewer) == fewer
     assert ours.differs(without) == without.differs(ours) == ["retrieved_tokens"]
-    assert ours.retrieving_as(without) == ours
-    assert without.retrieving_as(ours) == without
+
+
+def test_a_rule_that_goes_by_how_much_is_retrieved_ties_a_memory_to_it() -> None:
+    ours = MemoryConfig(eviction=CounterEviction())
+    fewer = replace(ours, retrieved_tokens=256)
+    assert ours.differs(fewer) == ["retrieved_tokens"]
+    plain = MemoryConfig(retrieved_tokens=256)
+    assert ours.differs(plain) == plain.differs(ours) == ["retrieved_tokens", "eviction"]
+
+
+def test_configs_differ_although_neither_could_retrieve_as_the_other_does() -> None:
+    spans = MemoryConfig(drop="shared", retrieval=SpanRetrieval(span_rows=64, layer=2))
+    rows = MemoryConfig(drop="shared", retrieved_tokens=100)
+    assert spans.differs(rows) == rows.differs(spans) == ["retrieval"]

@@ -370,16 +370,22 @@ class MemoryConfig:
     def differs(self, other: MemoryConfig) -> list[str]:
         """Names of the fields in which a memory of another config is not one of this.
 
-        How it keeps its rows is its own matter, and how many are retrieved is that of who reads.
+        How it keeps its rows is its own matter, and how many are retrieved is that of who reads,
+        unless the number also decides what is kept.
         """
-        names = [one.name for one in fields(self) if one.compare]
-        ours = self.retrieving_as(other)
-        return [name for name in names if getattr(ours, name) != getattr(other, name)]
+        names = {one.name for one in fields(self) if one.compare}
+        if self._retrieves_freely and other._retrieves_freely:
+            names.remove("retrieved_tokens")
+        ours = [one.name for one in fields(self) if one.name in names]
+        return [name for name in ours if getattr(self, name) != getattr(other, name)]
+
+    @property
+    def _retrieves_freely(self) -> bool:
+        """Whether a memory is the same however many rows are retrieved (but none at all)."""
+        return self.has_long_term and not isinstance(self.eviction, CounterEviction)
 
     def retrieving_as(self, other: MemoryConfig) -> MemoryConfig:
-        """The same with another config's M, if both have a long-term memory."""
-        if not (self.has_long_term and other.has_long_term):
-            return self
+        """The same with the M of another config, from which it ``differs`` in nothing."""
         return replace(self, retrieved_tokens=other.retrieved_tokens)
 
     def to_dict(self) -> dict[str, Any]:
@@ -394,7 +400,7 @@ class MemoryConfig:
         return values if self.rows == "exact" else values | {"rows": self.rows}
 
     def identifying(self) -> dict[str, Any]:
-        """What a memory and its model must agree on, as plain JSON values."""
+        """What digests of a model take in, as plain JSON values; see ``differs``."""
         values = asdict(self)
         del values["rows"]
         for one in fields(self.retrieval):

@@ -44,6 +44,7 @@ from memplus.sessions.conversation import Conversation
 from memplus.store import MemoryStore
 
 MODEL = make_mplus()
+COUNTED = replace(CONFIG, eviction=CounterEviction())
 
 
 def written(model: MPlus = MODEL, tokens: int = 83) -> Memory:
@@ -319,8 +320,9 @@ def test_a_header_that_lacks_something_is_damaged(tmp_path: Path, saved: bytes, 
         (lambda: make_mplus(config=replace(CONFIG, chunk_tokens=11)), "chunk_tokens"),
         (lambda: make_mplus(config=replace(CONFIG, retrieved_tokens=0)), "retrieved_tokens"),
         (lambda: make_mplus(seed=9, config=replace(CONFIG, retrieved_tokens=2)), "weights"),
+        (lambda: make_mplus(config=replace(COUNTED, retrieved_tokens=2)), "retrieved_tokens"),
     ],
-    ids=["weights", "dtype", "family", "pool", "chunk", "memoryllm", "weights and M"],
+    ids=["weights", "dtype", "family", "pool", "chunk", "memoryllm", "weights and M", "counter"],
 )
 def test_another_model_is_refused(
     tmp_path: Path, saved: bytes, other: Callable[[], MPlus], word: str

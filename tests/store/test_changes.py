@@ -30,6 +30,24 @@ def story(host: FakeHost, memory: Memory, calls: int = 12) -> list[tuple[int, di
     return states
 
 
+def test_readers_that_retrieve_more_or_fewer_rows_change_it_alike(tmp_path: Path) -> None:
+    host, store = FakeHost(), MemoryStore(tmp_path / "s", limits=SMALL)
+    other = FakeHost(replace(CONFIG, retrieved_tokens=1))
+    plain = host.new_memory(seed=1)
+    states = story(host, plain)
+    store.create("alice", host, seed=1).close()
+    for turn, one in enumerate((host, other) * 6):
+        with store.open("alice", one, write=True) as memory:
+            count = (1, 2, 5, 1, 11, 3)[turn % 6]
+            one.write(memory, chunks(100 * turn, count), f"s{turn % 3}", range(turn % 3))
+            memory.reload()
+            assert contents(memory) == states[turn + 1][1]
+            assert memory.config == one.memory_config
+    with store.open("alice", other, write=True) as memory:
+        memory.rollback(states[3][0])
+        assert contents(memory) == states[3][1]
+
+
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.kind)
 @pytest.mark.parametrize("again", [False, True], ids=["open", "opened again"])
 def test_rollback_gives_back_every_earlier_state(tmp_path: Path, rule: object, again: bool) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.store.fakes import CONFIG, FakeHost
+from tests.store.fakes import CONFIG, SPANS, FakeHost
 
 from memplus.errors import MemoryMismatchError
 from memplus.store import MemoryStore
@@ -23,6 +23,7 @@ from memplus.store.identity import check_identity, model_name, same_weights
         (FakeHost(replace(CONFIG, short_term_tokens=16)), "short_term_tokens"),
         (FakeHost(replace(CONFIG, retrieved_tokens=0)), "retrieved_tokens"),
         (FakeHost(replace(CONFIG, retrieved_tokens=16), weights=2), "weights"),
+        (FakeHost(SPANS), "retrieval"),
     ],
 )
 def test_what_differs_is_named(tmp_path: Path, other: FakeHost, differs: str) -> None:

@@ -116,7 +116,8 @@ class Pretrained(Properties):
                 bfloat16 where the processor multiplies it natively, else float32.
             device: where they go, or its name; the CPU by default.
             retrieved_tokens: overrides M; 0 loads the same weights as a MemoryLLM. Memories that
-                were saved with another M above 0 are opened and read with this one.
+                were saved with another M above 0 are opened and read with this one, unless
+                they drop rows by counters (``CounterEviction``).
             base: where a bundle's base lies, if not where the bundle says.
             options: ``revision``, ``token``, ``cache_dir``, ``local_files_only`` of a hub id;
                 ``device_map`` that names one device.

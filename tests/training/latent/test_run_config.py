@@ -70,7 +70,7 @@ def test_every_relative_has_its_stages() -> None:
         "longmem": ("pieces", "questions"),
         "memlong": ("pieces", "questions"),
         "lamemo": ("stage1", "transformer_xl", "questions", "facts"),
-        "equal": ("longmem1", "longmem2", "memlong1", "memlong2"),
+        "equal": ("lamemo1", "lamemo2", "longmem1", "longmem2", "memlong1", "memlong2"),
     }
     assert found == {f"{name}/{stage}.yaml" for name in stages for stage in stages[name]}
 
