@@ -122,15 +122,6 @@ class MemoryOwner(Protocol):
         ...
 
     @property
-    def identity(self) -> Mapping[str, str]:
-        """The parts of the fingerprint, and the tokenizer's, each by its name."""
-        ...
-
-    def identity_of(self, config: MemoryConfig) -> Mapping[str, str]:
-        """``identity`` with the M of another config."""
-        ...
-
-    @property
     def name(self) -> str:
         """What the model is called."""
         ...

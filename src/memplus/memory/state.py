@@ -16,6 +16,7 @@ from typing import Any, ClassVar, NoReturn, Protocol
 import torch
 from torch import Tensor
 
+from memplus.config import MemoryConfig
 from memplus.errors import UsageError
 from memplus.memory.contents import MemoryContents
 from memplus.memory.forgetting import Forgotten, chosen_writes, forget_rows
@@ -221,6 +222,15 @@ class MemoryHost(MemoryOwner, Protocol):
     @property
     def owner(self) -> MemoryOwner:
         """Whose its memories are: what each of them keeps hold of."""
+        ...
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """The parts of the fingerprint, and the tokenizer's, each by its name."""
+        ...
+
+    def identity_of(self, config: MemoryConfig) -> Mapping[str, str]:
+        """``identity`` with the M of another config."""
         ...
 
     def new_memory(

@@ -34,7 +34,7 @@ from memplus.memory.retriever import MemoryWeights
 from memplus.memory.state import Memory
 from memplus.mplus.arguments import Memories, check_vocabulary
 from memplus.mplus.encoding import encode_text
-from memplus.mplus.fingerprint import WeightsIdentity, tokenizer_digest
+from memplus.mplus.fingerprint import WeightsIdentity
 from memplus.passes.memory_prefix import prefix_length
 from memplus.passes.pristine import Pristine, fill_pristine
 from memplus.passes.projection import long_term_columns, project_rows
@@ -121,16 +121,6 @@ class Core:
     def fingerprint_of(self, config: MemoryConfig) -> str:
         """See ``MemoryOwner.fingerprint_of``."""
         return self.weights_identity.fingerprint(config)
-
-    @property
-    def identity(self) -> dict[str, str]:
-        """Digests of the parts of a model that a memory depends on, each by its name."""
-        return self.identity_of(self.memory_config)
-
-    def identity_of(self, config: MemoryConfig) -> dict[str, str]:
-        """See ``MemoryOwner.identity_of``."""
-        tokenizer = tokenizer_digest(self.optional_tokenizer)
-        return self.weights_identity.parts(config) | {"tokenizer": tokenizer}
 
     def check_weights(self) -> None:
         """Look at every bit of the weights; ``fingerprint`` is then that of this moment."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from memplus.backbone.access import Backbone
 from memplus.config import MemoryConfig, PromptConfig
 from memplus.mplus.core import Core
+from memplus.mplus.fingerprint import tokenizer_digest
 from memplus.passes.pristine import Pristine
 
 if TYPE_CHECKING:
@@ -121,11 +122,12 @@ class Properties(nn.Module):
     @property
     def identity(self) -> dict[str, str]:
         """Digests of the parts of a model that a memory depends on, each by its name."""
-        return self.core.identity
+        return self.identity_of(self.memory_config)
 
     def identity_of(self, config: MemoryConfig) -> dict[str, str]:
         """``identity`` as it is with the M of another config."""
-        return self.core.identity_of(config)
+        tokenizer = tokenizer_digest(self.core.optional_tokenizer)
+        return self.core.weights_identity.parts(config) | {"tokenizer": tokenizer}
 
     @property
     def weights_version(self) -> int:

@@ -66,7 +66,7 @@ def test_memories_of_the_model_without_a_rule_are_read_by_the_one_with_it(tmp_pa
         plain.write(kept, some_ids(900).tolist(), source="told")
     ruled = with_rule(plain, RULE)
     assert ruled.fingerprint == plain.fingerprint
-    assert ruled.core.identity == plain.core.identity
+    assert ruled.identity == plain.identity
     prompt = some_ids(5)
     expected = ruled(prompt, memory=memory).logits
     loaded = Memory.load(tmp_path / "memory", ruled)

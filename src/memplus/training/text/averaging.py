@@ -68,7 +68,7 @@ def _differs(one: MPlus, last: MPlus) -> str:
         return f"its memory is another than that of {last.name}"
     if _base(one) != _base(last):
         return f"it lies over another base than {last.name}"
-    if one.core.identity["tokenizer"] != last.core.identity["tokenizer"]:
+    if one.identity["tokenizer"] != last.identity["tokenizer"]:
         return f"it writes texts in other tokens than {last.name}"
     if one.pristine.tensors() or last.pristine.tensors():
         return "new memories begin with rows that it made, and a mean of such means nothing"
