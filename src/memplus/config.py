@@ -373,11 +373,10 @@ class MemoryConfig:
         How it keeps its rows is its own matter, and how many are retrieved is that of who reads,
         unless the number also decides what is kept.
         """
-        names = {one.name for one in fields(self) if one.compare}
+        names = [one.name for one in fields(self) if one.compare]
         if self._retrieves_freely and other._retrieves_freely:
             names.remove("retrieved_tokens")
-        ours = [one.name for one in fields(self) if one.name in names]
-        return [name for name in ours if getattr(self, name) != getattr(other, name)]
+        return [name for name in names if getattr(self, name) != getattr(other, name)]
 
     @property
     def _retrieves_freely(self) -> bool:
@@ -385,7 +384,7 @@ class MemoryConfig:
         return self.has_long_term and not isinstance(self.eviction, CounterEviction)
 
     def retrieving_as(self, other: MemoryConfig) -> MemoryConfig:
-        """The same with the M of another config, from which it ``differs`` in nothing."""
+        """The same with the M of another config."""
         return replace(self, retrieved_tokens=other.retrieved_tokens)
 
     def to_dict(self) -> dict[str, Any]:

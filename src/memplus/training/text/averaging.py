@@ -7,7 +7,6 @@ won back: models that went on from the same weights lie in one basin (2109.01903
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -63,8 +62,7 @@ def _weights(model: MPlus) -> Iterator[tuple[str, Tensor]]:
 
 def _differs(one: MPlus, last: MPlus) -> str:
     """Why a model has no mean with the last one; empty: it has."""
-    config = replace(one.memory_config, retrieved_tokens=last.memory_config.retrieved_tokens)
-    if config != last.memory_config:
+    if one.memory_config.retrieving_as(last.memory_config) != last.memory_config:
         return f"its memory is another than that of {last.name}"
     if _base(one) != _base(last):
         return f"it lies over another base than {last.name}"
