@@ -133,4 +133,6 @@ def make_inputs(shared: Shared, data: Path, texts: Sequence[Path] | None) -> Inp
         return list(read_texts(files)) if files else [language_documentation()]
 
     chunk = shared.mplus.memory_config.chunk_tokens
-    return Inputs(data, shared.reference, chunk, prose)
+    dtype = str(shared.mplus.backbone.dtype).removeprefix("torch.")
+    backbone = {"weights": shared.digest("base"), "dtype": dtype}
+    return Inputs(data, shared.reference, chunk, prose, backbone)

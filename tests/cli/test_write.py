@@ -68,6 +68,23 @@ def test_a_large_writing_is_announced_with_bytes_per_token(
     assert "(3.1 KB per token)" in ran.err
 
 
+def test_many_short_files_are_announced_and_refused_by_what_they_take(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [tmp_path / f"{number}.txt" for number in range(40)]
+    for number, file in enumerate(files):
+        file.write_text(f"Ann Lee's key {number} is {number}.")
+    assert run("write", *files, "-m", tmp_path / "m.memory").code == 0
+    size = run("inspect", "-m", tmp_path / "m.memory", "--json").data["bytes"]
+    monkeypatch.setattr(module, "_MUCH", size * 3 // 10)
+    monkeypatch.setattr(module, "_MOST", size * 8 // 10)
+    ran = run("write", *files, "-m", tmp_path / "other.memory")
+    assert ran.code == 2
+    assert "tokens will be written, which takes about" in ran.err
+    assert "by default" in ran.err
+    assert not (tmp_path / "other.memory").exists()
+
+
 def test_the_default_limit_is_named_when_it_is_met(
     run: Run, tmp_path: Path, note: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

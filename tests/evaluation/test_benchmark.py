@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 from tests.evaluation.conftest import BOOKS, silent
@@ -107,9 +107,38 @@ def test_what_stood_in_a_folder_stays_beside_what_is_added(tmp_path: Path) -> No
     assert made_by("first", "nothing") == {"nothing": "first"}
     assert made_by("second", "bare") == {"bare": "second", "nothing": "first"}
     assert made_by("third", "nothing", "bare") == {"nothing": "first", "bare": "second"}
-    # Of other questions nothing is taken over.
-    other = run_benchmark(systems("mplus"), Gate(colour="blue"), INPUTS, tmp_path, silent)
-    assert [one.system for one in other.results] == ["mplus"]
+
+
+def test_other_systems_are_not_asked_other_questions_or_by_another_model_in_one_folder(
+    tmp_path: Path,
+) -> None:
+    elsewhere = replace(INPUTS, backbone={"weights": "a", "dtype": "float32"})
+    run_benchmark(systems("mplus"), Gate(), elsewhere, tmp_path, silent)
+    whole = (tmp_path / "summary.json").read_bytes()
+    with pytest.raises(RunMismatchError, match=r"options\.colour, plans"):
+        run_benchmark(systems("nothing"), Gate(colour="blue"), elsewhere, tmp_path, silent)
+    other = replace(INPUTS, backbone={"weights": "b", "dtype": "float32"})
+    with pytest.raises(RunMismatchError, match=r"backbone\.weights"):
+        run_benchmark(systems("nothing"), Gate(), other, tmp_path, silent)
+    assert not (tmp_path / "nothing").exists()
+    assert (tmp_path / "summary.json").read_bytes() == whole
+
+
+def test_what_another_command_asked_meanwhile_is_summed_up_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask, begun = NothingSession.ask, []
+
+    def meanwhile(self: NothingSession, *args: Any, **kwargs: Any) -> Any:
+        if not begun:
+            begun.append(run(tmp_path, "bm25"))
+        return ask(self, *args, **kwargs)
+
+    monkeypatch.setattr(NothingSession, "ask", meanwhile)
+    found = run(tmp_path, "nothing")
+    assert [one.system for one in found.results] == ["nothing", "bm25"]
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert [one["system"] for one in summary["results"]] == ["nothing", "bm25"]
 
 
 @pytest.mark.parametrize("first", [("memoryllm",), ("mplus", "memoryllm")])
@@ -240,15 +269,45 @@ def test_a_failure_is_counted_costs_no_other_system_and_is_tried_again(
     assert mplus.first_error == "RuntimeError: no more room"
     with monkeypatch.context() as patched:
         patched.setattr(MemorySession, "write", fail)
-        # What cannot be written cannot be asked: the stream's end is missing too.
-        assert [one.errors for one in run(tmp_path).results] == [6, 4, 0]
-    assert run(tmp_path).errors == 0
+        # What cannot be written cannot be asked: the stream's end is missing too, where it was not
+        # reached before.
+        assert [one.errors for one in run(tmp_path).results] == [4, 4, 0]
+        assert [one.errors for one in run(tmp_path / "unwritten").results] == [6, 4, 0]
+    assert run(tmp_path).errors == run(tmp_path / "unwritten").errors == 0
     run(tmp_path / "new")
     mended, new = (
         [json.loads(line).get("said") for line in lines(folder, "mplus")]
         for folder in (tmp_path, tmp_path / "new")
     )
     assert mended == new
+
+
+def test_one_failure_is_tried_again_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask, asked = NothingSession.ask, []
+
+    def fail_first(self: NothingSession, texts: Sequence[str], **kwargs: Any) -> Any:
+        asked.append(texts)
+        if len(asked) == 1:
+            raise RuntimeError("no more room")
+        return ask(self, texts, **kwargs)
+
+    monkeypatch.setattr(NothingSession, "ask", fail_first)
+    monkeypatch.setattr(NothingSystem, "questions_together", 1)
+    (broken,) = run(tmp_path, "nothing").results
+    assert (broken.errors, len(asked)) == (1, 4)
+    before = lines(tmp_path, "nothing")
+    (mended,) = run(tmp_path, "nothing").results
+    assert (mended.errors, len(asked)) == (0, 5)
+    after = lines(tmp_path, "nothing")
+    assert [one == other for one, other in zip(before, after, strict=True)].count(False) == 1
+    new, old = (
+        [json.loads(line).get("said") for line in lines(folder, "nothing")]
+        for folder in (tmp_path / "new", tmp_path)
+        if run(folder, "nothing").errors == 0
+    )
+    assert new == old
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,19 @@ def test_costs_failures_and_what_a_system_cannot_do_are_said() -> None:
     assert "| M+ | 50 (40-60) | 25 (15-35) |" in text
 
 
+def test_questions_that_stand_under_two_kinds_cost_once() -> None:
+    slow = replace(figure(0.5), kind="other", seconds=1.5)
+    both = replace(figure(0.5), kind="all", seconds=1.0, asked=20, repeats=True)
+    own = replace(FOUND.results[0], figures=(figure(0.5), slow, both))
+    alone = replace(FOUND.results[0], figures=(slow,))
+    _, costs, one = cost_rows(replace(FOUND, results=(own, alone)))
+    assert (costs[-3], one[-3]) == ("1.00", "1.50")
+    far = replace(both, wanted=500, seconds=9.0)
+    assert cost_rows(replace(FOUND, results=(replace(own, figures=(*own.figures, far)),)))[1] == (
+        costs
+    )
+
+
 def test_one_length_says_nothing_of_growth() -> None:
     single = replace(FOUND.results[0], figures=(figure(0.5),))
     assert cost_rows(replace(FOUND, results=(single,)))[0][:2] == ["system", "most MB"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +14,10 @@ from tests.systems.conftest import SHARED
 from memplus.errors import ConfigError
 from memplus.evaluation.benchmark import Benchmark, run_benchmark
 from memplus.evaluation.comparison import Parted, differing, parted
-from memplus.evaluation.engine.judging import Judge
+from memplus.evaluation.engine.judging import JUDGING, Judge
+from memplus.evaluation.engine.plan import Plan
 from memplus.evaluation.page import put_on_page, read_benchmarks
+from memplus.evaluation.tasks.bench_task import Inputs
 from memplus.fields import checked
 from memplus.systems.bm25 import BM25System
 from memplus.systems.passages_in_prompt import PassageOptions
@@ -55,7 +57,27 @@ def test_other_rules_of_judging_are_told(
     on_page: Benchmark, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Gate, "judge", Judge("exact"))
-    assert of(on_page) == [Parted("gate", "judge")]
+    assert of(on_page) == [Parted("gate", "judge", ("max_new_tokens", "rule"))]
+
+
+def test_code_that_judges_otherwise_is_told(
+    on_page: Benchmark, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("memplus.evaluation.comparison.JUDGING", JUDGING + 1)
+    assert of(on_page) == [Parted("gate", "judge", ("judging",))]
+
+
+def test_plans_that_cannot_be_made_are_told_and_the_rest_is_compared(
+    on_page: Benchmark, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_short(self: Gate, inputs: Inputs) -> Sequence[Plan]:
+        raise ConfigError("seeds", value=1, reason="the books are too short")
+
+    monkeypatch.setattr(Gate, "plans", too_short)
+    monkeypatch.setattr(BM25System, "revision", BM25System.revision + 1)
+    plans, bm25 = of(on_page)
+    assert (plans.what, bm25.what) == ("plans", "bm25")
+    assert "the books are too short" in plans.differs[0]
 
 
 def test_another_default_is_told(on_page: Benchmark) -> None:

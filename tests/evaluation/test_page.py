@@ -64,6 +64,20 @@ def test_a_system_that_runs_again_takes_its_old_place_and_others_stay(tmp_path: 
     assert read_benchmarks(figures_file(path)) == [found]
 
 
+def test_neither_an_older_row_nor_one_that_failed_takes_the_place_of_another(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "page.md"
+    (before,) = put_on_page(path, [by(LATER)])
+    old = replace(FOUND.results[0], errors=9, made=replace(MADE, date="2030-12-31"))
+    failed = replace(FOUND.results[1], figures=(), headline=None, errors=4, made=LATER)
+    (after,) = put_on_page(path, [replace(FOUND, results=(old, failed))])
+    assert after.results == before.results
+    unable = replace(FOUND.results[1], figures=(), headline=None, unable="no", made=LATER)
+    (after,) = put_on_page(path, [replace(FOUND, results=(unable,))])
+    assert after.results[1] == unable
+
+
 def test_those_that_put_something_on_one_page_at_once_leave_nothing_of_others_out(
     tmp_path: Path,
 ) -> None:
@@ -153,6 +167,20 @@ def test_figures_of_other_questions_are_not_put_beside_each_other(tmp_path: Path
     assert (path.read_bytes(), figures_file(path).read_bytes()) == before
     whole = replace(other, results=FOUND.results)
     assert put_on_page(path, [whole]) == [whole]
+
+
+def test_figures_of_other_weights_of_that_name_are_refused(tmp_path: Path) -> None:
+    def shared(weights: str, dtype: str) -> Benchmark:
+        run = {**FOUND.run, "backbone": {"weights": weights, "dtype": dtype}}
+        return replace(FOUND, results=FOUND.results[:1], run=run)
+
+    path = tmp_path / "page.md"
+    put_on_page(path, [FOUND])
+    put_on_page(path, [replace(shared("a", "float32"), results=FOUND.results)])
+    with pytest.raises(RunMismatchError, match="backbone"):
+        put_on_page(path, [shared("b", "float32")])
+    # Their digest takes in the dtype; the page says which rows are in which.
+    put_on_page(path, [shared("c", "bfloat16")])
 
 
 def test_figures_of_another_model_stand_on_another_page(tmp_path: Path) -> None:

@@ -1,17 +1,20 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tests.fakes import make_mplus
+from tests.fakes import CONFIG, make_mplus
 
+from memplus.config import MemoryConfig, SpanRetrieval
 from memplus.data.documents import Document
 from memplus.errors import BudgetError, EmptyTextError, SourceChangedError, UsageError
 from memplus.memory.state import Memory
 from memplus.mplus.model import MPlus
-from memplus.sessions.reading import tokens_to_come, write_documents
+from memplus.sessions.inspection import writes_to_come
+from memplus.sessions.reading import parts_to_come, write_documents
 from memplus.store import MemoryStore
 
 FIRST = Document("first.txt", "The gate is red. The dog sleeps all day.")
@@ -217,16 +220,38 @@ def test_what_cannot_be_written_replaces_nothing(
 def test_of_what_is_there_already_no_tokens_are_to_come() -> None:
     model = make_mplus()
     memory = model.new_memory()
-    whole = len(FIRST.text) + len(SECOND.text)
-    assert tokens_to_come(model, memory, [FIRST, SECOND, FIRST]) == whole
+    first, second = (FIRST.source, len(FIRST.text)), (SECOND.source, len(SECOND.text))
+    assert parts_to_come(model, memory, [FIRST, SECOND, FIRST]) == [first, second]
     write_documents(model, memory, [FIRST])
-    assert tokens_to_come(model, memory, [FIRST]) == 0
-    assert tokens_to_come(model, memory, [FIRST, SECOND]) == len(SECOND.text)
+    assert parts_to_come(model, memory, [FIRST]) == []
+    assert parts_to_come(model, memory, [FIRST, SECOND]) == [second]
     grown = Document(FIRST.source, FIRST.text * 2)
-    assert tokens_to_come(model, memory, [grown]) == len(FIRST.text)
+    assert parts_to_come(model, memory, [grown]) == [first]
     piped = Document("-", FIRST.text)
     write_documents(model, memory, [piped])
-    assert tokens_to_come(model, memory, [piped]) == len(FIRST.text)
+    assert parts_to_come(model, memory, [piped]) == [("-", len(FIRST.text))]
+
+
+SPANS = replace(
+    CONFIG, retrieval=SpanRetrieval(span_rows=2, layer=1), drop="shared", retriever_layers=1
+)
+
+
+@pytest.mark.parametrize("given", [CONFIG, SPANS], ids=["rows", "spans"])
+def test_as_many_writes_are_expected_as_short_texts_take(given: MemoryConfig) -> None:
+    model = make_mplus(config=given)
+    config = model.memory_config
+    texts = ("abcdefghijklmnop"[: 1 + number % 5] for number in range(9))
+    documents = [Document(f"file {number}", text) for number, text in enumerate(texts)]
+    memory = model.new_memory()
+    write_documents(model, memory, documents[:2])
+    expected = writes_to_come(memory, parts_to_come(model, memory, documents))
+    before = len(memory.writes)
+    write_documents(model, memory, documents)
+    made = [config.rows_of_write(one.tokens) for one in memory.writes[before:]]
+    waiting = len(memory.tail) / config.chunk_tokens
+    assert expected == pytest.approx(sum(made) / config.tokens_per_write + waiting)
+    assert expected > 1.3 * sum(len(one.text) for one in documents[1:]) / config.chunk_tokens
 
 
 @KINDS

@@ -20,7 +20,9 @@ from memplus.errors import (
     BenchmarkFailedError,
     ConfigError,
     LibraryMissingError,
+    MissingDataError,
     SystemWeightsError,
+    UsageError,
 )
 from memplus.evaluation.tasks.registry import TASKS
 
@@ -208,7 +210,7 @@ def run_all(
     )
     made = made_by(command, shared, remark)
     found: list[Benchmark] = []
-    refused: ConfigError | None = None
+    refused: UsageError | None = None
     for kind in kinds:
         missing = [need.path for need in kind.needs if not inputs.has(need)]
         if missing and tasks is None:
@@ -219,7 +221,7 @@ def run_all(
             task = kind.small() if small else kind()
             try:
                 ran = run_benchmark(opened.systems, task, inputs, out / kind.name, report, made)
-            except ConfigError as error:  # such as too few texts for it, where none were given
+            except (ConfigError, MissingDataError) as error:  # such as too few texts
                 if tasks is not None:
                     raise
                 refused = error
@@ -254,13 +256,7 @@ def list_all(*, data: Data = Path("data"), as_json: AsJson = False) -> None:
             "title": (kind := task_class(name)).title,
             "options": [one.name for one in fields(kind)],
             "needs": [
-                {
-                    "path": str(data / need.path),
-                    "what": need.what,
-                    "licence": need.licence,
-                    "required": need in kind.needs,
-                    "there": (data / need.path).exists(),
-                }
+                {**need.described(data), "required": need in kind.needs}
                 for need in (*kind.needs, *kind.uses)
             ],
         }

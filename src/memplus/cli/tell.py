@@ -39,7 +39,7 @@ def tell(
             raise EmptyTextError("The text")
     model = chosen.load()
     with place.writing(model) as target:
-        check_size(out, model, target, estimated_tokens(model, texts))
+        check_size(out, model, target, [(source, estimated_tokens(model, texts))])
         # One text of several is written whole or not at all.
         receipt = model.write(
             target, "".join(f" {text.strip()}" for text in texts), source=source, flush=flush

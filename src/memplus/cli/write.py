@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -55,14 +55,13 @@ def write(
     Ctrl-C stops after the current chunk and saves; a second Ctrl-C saves nothing more.
     """
     from memplus.sessions.interrupt import stoppable
-    from memplus.sessions.reading import tokens_to_come, write_documents
+    from memplus.sessions.reading import parts_to_come, write_documents
 
     out = shown.open()
     documents = [read_stdin() if str(file) == "-" else read_document(file) for file in files]
     model = chosen.load()
     with stoppable() as stopped, out.progress() as report, place.writing(model) as target:
-        tokens = tokens_to_come(model, target, documents)
-        check_size(out, model, target, tokens)
+        check_size(out, model, target, parts_to_come(model, target, documents))
 
         def after(source: str, done: int, total: int) -> bool:
             report(source, done, total)
@@ -128,26 +127,39 @@ def show_taken(console: Console, place: Place, data: Mapping[str, Any]) -> None:
     console.print(f"{kept}; {place} holds {total:,} tokens in {size:.1f} MB.", markup=False)
 
 
-def check_size(out: Output, model: MPlus, memory: Memory, tokens: int) -> None:
+def check_size(out: Output, model: MPlus, memory: Memory, parts: Sequence[tuple[str, int]]) -> None:
     """Say before a large writing what it will take, and refuse one beyond the default limit.
+
+    Args:
+        out: is told.
+        model: writes.
+        memory: before anything is written.
+        parts: (source, about how many tokens) of what is to be written, in its order.
 
     Raises:
         UsageError: the memory has no limit of its own, and would outgrow the default one.
     """
-    _announce(out, model, memory, tokens)
-    _refuse_too_much(model, memory, tokens)
+    from memplus.sessions.inspection import writes_to_come
+
+    if parts:  # what is there is skipped however large it is
+        writes = writes_to_come(memory, parts)
+        _announce(out, model, memory, sum(tokens for _, tokens in parts), writes)
+        _refuse_too_much(model, memory, int(writes))
 
 
-def _announce(out: Output, model: MPlus, memory: Memory, tokens: int) -> None:
+def _announce(out: Output, model: MPlus, memory: Memory, tokens: int, writes: float) -> None:
     """Say before a large writing what it will take."""
     from memplus.memory.packing import ROWS
     from memplus.sessions.inspection import bytes_per_token
 
-    each = bytes_per_token(model, memory.rows)
+    # Of many short texts more than of one as long as all of them.
+    share = writes * model.memory_config.chunk_tokens / tokens
+    each = share * bytes_per_token(model, memory.rows)
     if tokens * each > _MUCH:
         narrower = ROWS[ROWS.index(memory.rows) + 1 :]
         others = " and ".join(
-            f"{bytes_per_token(model, rows) / 1000:.1f} KB with --rows {rows}" for rows in narrower
+            f"{share * bytes_per_token(model, rows) / 1000:.1f} KB with --rows {rows}"
+            for rows in narrower
         )
         out.note(
             f"About {tokens / 1e6:.1f} million tokens will be written, which takes about "
@@ -156,19 +168,18 @@ def _announce(out: Output, model: MPlus, memory: Memory, tokens: int) -> None:
         )
 
 
-def _refuse_too_much(model: MPlus, memory: Memory, tokens: int) -> None:
-    """Keep a memory without a limit of its own within the default one, with so many tokens more.
+def _refuse_too_much(model: MPlus, memory: Memory, writes: int) -> None:
+    """Keep a memory without a limit of its own within the default one, with so many writes more.
 
     Raises:
         UsageError: it would outgrow it; nothing was written.
     """
     from memplus.errors import BudgetError
 
-    if memory.max_bytes is not None or not tokens:  # what is there is skipped however large it is
+    if memory.max_bytes is not None:
         return
     memory.max_bytes = _MOST
     try:
-        writes = tokens // memory.config.chunk_tokens
         memory.check_budget(writes, model.core.row_bytes(memory.rows))
     except BudgetError as error:
         needed = int(str(error.fields["needed"])) / 1e9

@@ -16,17 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import memplus
-from memplus.errors import ConfigError, MemplusError
+from memplus.errors import ConfigError, MemplusError, RunMismatchError
 from memplus.evaluation.engine.figures import Figure
-from memplus.evaluation.engine.judging import Judge
+from memplus.evaluation.engine.judging import JUDGING, Judge
 from memplus.evaluation.engine.plan import Plan
 from memplus.evaluation.engine.recorder import END
 from memplus.evaluation.engine.results import SUMMARY, write_summary
 from memplus.evaluation.engine.run import Report, run_plans
-from memplus.evaluation.engine.runfile import RunFile, alone_in
+from memplus.evaluation.engine.runfile import RunFile, alone_in, differing_parts
 from memplus.evaluation.made import Made
 from memplus.evaluation.tasks.bench_task import BenchTask, Inputs
 from memplus.fields import checked
+from memplus.files import locked
 from memplus.systems.protocol import Follows, Placed, Scores, System
 
 __all__ = [
@@ -96,7 +97,7 @@ def run_benchmark(
     report: Report,
     made: Made | None = None,
 ) -> Benchmark:
-    """Ask whatever is not answered yet, and write summary.json.
+    """Ask whatever is not answered yet, or failed, and write summary.json.
 
     Systems that were asked the same into the folder before are in it, too, behind these.
 
@@ -113,7 +114,7 @@ def run_benchmark(
         ConfigError: no system can be asked such questions, or the task asks none.
         ModelError: a system lacks weights of its own, or those it has are of another model.
         MissingDataError: a file of the task is not there.
-        RunMismatchError: the folder holds another run of one of the systems.
+        RunMismatchError: the folder holds another run, of one of the systems or of others.
         UsageError: another command is running one of them into the folder.
         StorageError: the disk refused.
     """
@@ -129,12 +130,15 @@ def run_benchmark(
         raise ConfigError("task", value=task.name, reason="with these options it asks nothing")
     run = {
         "memplus": memplus.__version__,
+        "backbone": dict(inputs.backbone),
         "task": task.name,
         "options": asdict(task),
         "judge": asdict(task.judge),
+        "judging": JUDGING,
         "data": dict(inputs.digests),
         "plans": plans_digest(plans),
     }
+    _require_same_run(folder, run)
     with ExitStack() as held:
         files: dict[str, RunFile] = {}
         for one in able:
@@ -143,26 +147,60 @@ def run_benchmark(
             identity = {**run, "system": one.name, "identity": dict(one.identity)}
             beside = {"device": one.device} if isinstance(one, Placed) else {}
             files[one.name] = RunFile(place / "answers.jsonl", identity, beside)
-        for file in files.values():
-            file.cut_where("error")
-        answered = {name: len(file.lines) for name, file in files.items()}
-        before = _before(folder, run, able[0].model)
+        answered = {name: _answered(file) for name, file in files.items()}
         for group in _groups(able):
             recorders = {one.name: files[one.name] for one in group}
             run_plans(group, plans, task.judge, recorders, report, keep_going=True)
-    results = []
-    for one in systems:
-        result = SystemResult(one.name, one.title, one.identity, unable=kept_out.get(one.name, ""))
-        if one.name in files:
-            leader = _leader(one, able) or one.name
-            result = _result(one, task, files[one.name].lines, _ends(files[leader].lines))
-        fresh = one.name not in files or len(files[one.name].lines) > answered[one.name]
-        earlier = before.pop(one.name, None)
-        results.append(replace(result, made=made if fresh or earlier is None else earlier.made))
-    everyone = (*results, *before.values())
-    found = Benchmark(task.name, task.title, task.axis, able[0].model, run, everyone)
-    write_summary(folder, found.to_dict())
+        results = []
+        for one in systems:
+            reason = kept_out.get(one.name, "")
+            result = SystemResult(one.name, one.title, one.identity, unable=reason, made=made)
+            if one.name in files:
+                leader = _leader(one, able) or one.name
+                result = _result(one, task, files[one.name].lines, _ends(files[leader].lines))
+                fresh = _answered(files[one.name]) > answered[one.name]
+                result = replace(result, made=made if fresh else None)
+            results.append(result)
+        found = Benchmark(task.name, task.title, task.axis, able[0].model, run, tuple(results))
+        # Another command may have asked other systems meanwhile, and sums them up, too.
+        with locked(folder / SUMMARY, wait=None):
+            found = _with_others(found, _before(folder, run, able[0].model), made)
+            write_summary(folder, found.to_dict())
     return found
+
+
+def _answered(file: RunFile) -> int:
+    """Lines of answers and ends that did not fail."""
+    return sum("error" not in line for line in file.lines)
+
+
+def _with_others(
+    found: Benchmark, before: Mapping[str, SystemResult], made: Made | None
+) -> Benchmark:
+    """With what a folder has of other systems, and how figures that are not new came about."""
+    own = [
+        replace(one, made=before[one.system].made if one.system in before else made)
+        if one.made is None
+        else one
+        for one in found.results
+    ]
+    others = [one for name, one in before.items() if name not in {one.system for one in own}]
+    return replace(found, results=(*own, *others))
+
+
+def _require_same_run(folder: Path, run: Mapping[str, Any]) -> None:
+    """Refuse a folder in which other systems were asked something else, or by another model.
+
+    Raises:
+        RunMismatchError: with what differs.
+    """
+    wanted = json.loads(json.dumps(run))
+    for file in sorted(folder.glob("*/answers.jsonl")):
+        with suppress(OSError, ValueError), file.open(encoding="utf-8") as lines:
+            first = json.loads(lines.readline())
+            known = {name: first.get(name) for name in wanted}
+            if differs := list(differing_parts(known, wanted)):
+                raise RunMismatchError(folder, differs=", ".join(differs))
 
 
 def _require_parts(system: System) -> None:

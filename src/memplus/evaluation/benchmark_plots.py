@@ -14,6 +14,7 @@ from matplotlib.figure import Figure as Picture
 from memplus.errors import ConfigError
 from memplus.evaluation.benchmark import Benchmark
 from memplus.evaluation.benchmark_tables import names_of
+from memplus.evaluation.engine.figures import Figure
 from memplus.outputs import save_picture
 
 __all__ = ["draw_benchmarks"]
@@ -27,7 +28,8 @@ Style = dict[str, Any]
 def draw_benchmarks(found: Sequence[Benchmark], path: Path, measure: str | None = None) -> None:
     """Saves three pictures side by side for each benchmark.
 
-    All kinds of its questions count alike: a point is the mean over the kinds.
+    All kinds of its questions count alike: a point is the mean over the kinds, but for those that
+    repeat the questions of others.
 
     Args:
         found: at least one.
@@ -53,19 +55,26 @@ def _style(index: int) -> Style:
     return {"marker": _MARKERS[index % len(_MARKERS)], "color": f"C{index % 10}"}
 
 
+def _apart(figures: Sequence[Figure]) -> list[Figure]:
+    """Those that share no question; measures that all kinds repeat stay."""
+    apart = [one for one in figures if not one.repeats]
+    measures = {one.measure for one in apart}
+    return [*apart, *(one for one in figures if one.repeats and one.measure not in measures)]
+
+
 def _draw(
     axes: Sequence[Axes], found: Benchmark, measure: str | None, styles: Mapping[str, Style]
 ) -> None:
-    results = [one for one in found.results if one.figures]
-    known = list(dict.fromkeys(figure.measure for one in results for figure in one.figures))
+    results = [(one, _apart(one.figures)) for one in found.results if one.figures]
+    known = list(dict.fromkeys(figure.measure for _, apart in results for figure in apart))
     if not known:
         raise ConfigError("run", value=found.task, reason="it has no figures")
     chosen = measure or known[0]
     if chosen not in known:
         reason = f"{found.task} has {', '.join(known)}"
         raise ConfigError("measure", value=measure, reason=reason)
-    for one in results:
-        own = [figure for figure in one.figures if figure.measure == chosen]
+    for one, apart in results:
+        own = [figure for figure in apart if figure.measure == chosen]
         by_length: dict[int | None, list[float]] = defaultdict(list)
         for figure in own:
             by_length[figure.wanted].append(figure.value)

@@ -201,7 +201,8 @@ def _timed(result: SystemResult) -> list[Figure]:
     """Figures of one measure for each kind and length: every question once."""
     seen: dict[tuple[str, int | None], Figure] = {}
     for one in result.figures:
-        seen.setdefault((one.kind, one.wanted), one)
+        if not one.repeats:
+            seen.setdefault((one.kind, one.wanted), one)
     return list(seen.values())
 
 

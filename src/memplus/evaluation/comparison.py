@@ -1,9 +1,10 @@
 """Whether the figures of a page are still those that today's code and data would give.
 
-A benchmark's figures hold as long as its plans (every text and question) and its judge are the
-same, and a system's as long as its identity is: weights, sizes, prompt, options, and the revision
-of its code. An option that there was not when a figure was made had no other value then than its
-default: whoever adds one that changes answers raises the system's revision.
+A benchmark's figures hold as long as its plans (every text and question), its judge and how it
+judges (``JUDGING``) are the same, and a system's as long as its identity is: weights, sizes,
+prompt, options, and the revision of its code. An option that there was not when a figure was made
+had no other value then than its default: whoever adds one that changes answers raises the system's
+revision.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 from memplus.errors import ConfigError
 from memplus.evaluation.benchmark import Benchmark, SystemResult, plans_digest
 from memplus.evaluation.benchmark_tables import names_of
+from memplus.evaluation.engine.judging import JUDGING
 from memplus.evaluation.engine.runfile import differing_parts
 from memplus.evaluation.tasks.bench_task import BenchTask, Inputs
 from memplus.systems.protocol import System
@@ -74,10 +76,16 @@ def _parted(
     except ConfigError as error:
         yield Parted(benchmark.task, "task", (error.message,))
         return
-    if plans_digest(task.plans(inputs_of(benchmark))) != run.get("plans"):
-        yield Parted(task.name, "plans")
-    if _plain(asdict(task.judge)) != _plain(run.get("judge", {})):
-        yield Parted(task.name, "judge")
+    try:
+        if plans_digest(task.plans(inputs_of(benchmark))) != run.get("plans"):
+            yield Parted(task.name, "plans")
+    except ConfigError as error:  # such as too few texts; other benchmarks are looked at
+        yield Parted(task.name, "plans", (error.message,))
+    judge = list(differing_parts(_plain(run.get("judge", {})), _plain(asdict(task.judge))))
+    if run.get("judging", 1) != JUDGING:
+        judge.append("judging")
+    if judge:
+        yield Parted(task.name, "judge", tuple(judge))
     for result in benchmark.results:
         if result.unable:
             continue

@@ -191,7 +191,8 @@ def read_benchmarks(path: Path) -> list[Benchmark]:
 
 
 def put_together(found: Iterable[Benchmark], where: str) -> list[Benchmark]:
-    """One benchmark of each task and size: of a system that stands in several, the last one.
+    """One benchmark of each task and size: of a system that stands in several, the last one that
+    has figures, but never one that was made before another.
 
     Where a size's questions changed, its benchmark can only be followed by one that has all of its
     systems.
@@ -218,8 +219,20 @@ def _followed(before: Benchmark, later: Benchmark, where: str) -> Benchmark:
         if any(one.system not in fresh for one in before.results):
             raise RunMismatchError(f"{where} ({later.task})", differs=", ".join(differs))
         return later
-    places = {one.system: one for one in (*before.results, *later.results)}
+    places = {one.system: one for one in before.results}
+    for one in later.results:
+        known = places.get(one.system)
+        if known is None or _replaces(one, known):
+            places[one.system] = one
     return replace(later, results=tuple(places.values()))
+
+
+def _replaces(later: SystemResult, known: SystemResult) -> bool:
+    """Whether a row takes another's place: a run's summary has rows of earlier runs, too, and those
+    of systems that failed."""
+    if known.figures and not (later.figures or later.unable):
+        return False
+    return not (later.made and known.made and later.made.date < known.made.date)
 
 
 def _differing(before: Benchmark, later: Benchmark) -> Iterator[str]:
@@ -229,6 +242,12 @@ def _differing(before: Benchmark, later: Benchmark) -> Iterator[str]:
     for name in ("judge", "plans"):
         if _json(before.run.get(name)) != _json(later.run.get(name)):
             yield name
+    if before.run.get("judging", 1) != later.run.get("judging", 1):
+        yield "judging"
+    one, other = before.run.get("backbone"), later.run.get("backbone")
+    # In another dtype the same weights have another digest; the page says which rows are in which.
+    if one and other and one["dtype"] == other["dtype"] and one != other:
+        yield "backbone"
 
 
 def _json(value: object) -> str:

@@ -23,6 +23,7 @@ __all__ = [
     "contents",
     "estimated_tokens",
     "reach",
+    "writes_to_come",
 ]
 
 _SAMPLE = 20_000
@@ -116,6 +117,29 @@ def bytes_per_token(model: MPlus, rows: RowKind | None = None) -> float:
         return 0.0
     each = model.core.row_bytes(rows).long_term
     return each * config.tokens_per_write / config.chunk_tokens
+
+
+def writes_to_come(memory: Memory, parts: Sequence[tuple[str, int]]) -> float:
+    """How many full writes leave as many rows as texts that are written one after another, with a
+    share of one for what waits at the end.
+
+    What waits is written as it is once a text of another source comes, and a short chunk leaves
+    rows of its own: a hundred small files take more than one file as long as all of them.
+
+    Args:
+        memory: as it is before.
+        parts: (source, tokens) in their order.
+    """
+    config = memory.config
+    size = config.chunk_tokens
+    source, waiting, rows = memory.tail_source, len(memory.tail), 0.0
+    for name, tokens in parts:
+        if waiting and name != source:
+            rows += config.rows_of_write(waiting)
+            waiting = 0
+        full, waiting = divmod(waiting + tokens, size)
+        source, rows = name, rows + full * config.tokens_per_write
+    return rows / config.tokens_per_write + waiting / size
 
 
 def estimated_tokens(model: MPlus, texts: Sequence[str]) -> int:

@@ -21,7 +21,7 @@ from memplus.sessions.inspection import estimated_tokens
 if TYPE_CHECKING:
     from memplus.mplus.model import MPlus
 
-__all__ = ["STREAMS", "Reading", "tokens_to_come", "write_documents"]
+__all__ = ["STREAMS", "Reading", "parts_to_come", "write_documents"]
 
 STREAMS = ("-",)
 """Sources that are no document: whatever comes under such a name is another text."""
@@ -143,18 +143,22 @@ def write_documents(
     )
 
 
-def tokens_to_come(model: MPlus, memory: Memory, documents: Sequence[Document]) -> int:
-    """About how many tokens longer documents are than what their sources hold of them."""
+def parts_to_come(
+    model: MPlus, memory: Memory, documents: Sequence[Document]
+) -> list[tuple[str, int]]:
+    """Sources of documents, each with about how many tokens longer its document is than what it
+    holds; those that hold theirs are left out."""
     held: Counter[str] = Counter({memory.tail_source: len(memory.tail)})
     for record in memory.writes:
         held[record.source] += record.tokens
-    count = 0
+    parts = []
     for document in dict.fromkeys(documents):
         tokens = estimated_tokens(model, [document.text])
         there = 0 if document.source in STREAMS else held[document.source]
         left = tokens - there
-        count += left if left > tokens // _OFF else 0
-    return count
+        if left > tokens // _OFF:
+            parts.append((document.source, left))
+    return parts
 
 
 def _part(model: MPlus, memory: Memory, document: Document, *, replace: bool) -> _Part:

@@ -58,7 +58,23 @@ def test_another_answer_and_one_without_figures_are_damaged_and_their_line_is_na
         cursor(lacking).passes(head("a"))
     with pytest.raises(DamagedRunError, match="line 2"):
         cursor(answer("a"), scored=True).passes(head("a"))
-    assert cursor(head("a") | {"error": "it failed"}).passes(head("a"))
+
+
+def test_what_failed_is_not_known_and_what_comes_of_it_takes_its_place() -> None:
+    failed = {"error": "it failed"}
+    found = cursor(answer("a"), head("b") | failed, answer("c"), end() | failed)
+    assert found.holds(1)
+    assert not found.holds(2)
+    assert not found.ended("p", "s")
+    for key in "abcd":
+        found.takes(head(key), {"said": key})
+    found.ends_with("p", "s", {"tokens": 7})
+    lines = found.recorder.lines
+    assert [one["key"] for one in lines] == ["a", "b", "c", END, "d"]
+    assert [one.get("said") for one in lines] == [0, "b", 0, None, "d"]
+    assert lines[3]["tokens"] == 7
+    assert not any("error" in one for one in lines)
+    assert found.ended("p", "s")
 
 
 def test_an_end_that_stands_twice_or_lacks_its_figures_is_damaged() -> None:

@@ -74,6 +74,21 @@ def test_another_run_is_refused_by_what_differs(
     assert path.read_bytes() == before
 
 
+def test_a_line_is_replaced_and_all_others_are_kept_to_the_byte(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    file = RunFile(path, IDENTITY, {"device": "CPU"})
+    for said in ("one", "two", "drei 三"):
+        file.append({"said": said})
+    before = path.read_bytes().split(b"\n")
+    file.replace(1, {"said": "zwei"})
+    file.append({"said": "four"})
+    after = path.read_bytes().split(b"\n")
+    assert [*after[:2], after[3]] == [*before[:2], before[3]]
+    assert RunFile(path, IDENTITY).lines == file.lines
+    assert [one["said"] for one in file.lines] == ["one", "zwei", "drei 三", "four"]
+    assert file.lines[1]["device"] == "CPU"
+
+
 def test_a_damaged_line_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     RunFile(path, IDENTITY).append({"said": "one"})

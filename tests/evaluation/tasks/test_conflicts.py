@@ -65,6 +65,11 @@ def test_sizes_that_ask_nothing_are_refused() -> None:
         ConflictsTask(lengths=(0,))
 
 
+def test_a_list_that_would_be_longer_than_was_asked_for_is_refused() -> None:
+    with pytest.raises(ConfigError, match="the shortest list has"):
+        ConflictsTask(lengths=(1,)).plans(INPUTS)
+
+
 def test_the_small_size_is_smaller() -> None:
     small, whole = ConflictsTask.small(), ConflictsTask()
     assert max(small.lengths) < max(whole.lengths)

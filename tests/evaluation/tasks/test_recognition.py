@@ -58,6 +58,11 @@ def line(right: bool, *scores: float) -> dict[str, Any]:
     return of | ({"scores": [[score, 2] for score in scores]} if scores else {})
 
 
+def test_more_choices_than_there_are_values_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"choices cannot be 500: .* has only \d+"):
+        replace(TASK, choices=500).plans(inputs(tmp_path))
+
+
 def test_figures_are_right_choices_and_the_right_one_s_probability() -> None:
     assert share_of_right(line(True, -1.0, -1.0, -1.0, -1.0)) == pytest.approx(0.25)
     assert share_of_right(line(False, -900.0, -1.0)) == pytest.approx(0)

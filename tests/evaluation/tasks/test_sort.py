@@ -353,6 +353,12 @@ def test_a_length_that_book_sort_lacks_and_data_that_are_missing_are_named(
         SortTask(lengths=(300,)).plans(inputs)
     with pytest.raises(MissingDataError, match=r"booksort.*CC0"):
         SMALL.plans(Inputs(tmp_path, words, 1, lambda: ()))
+    (tmp_path / "booksort").mkdir()
+    with pytest.raises(MissingDataError, match=r"booksort: .*CC0"):
+        SMALL.plans(Inputs(tmp_path, words, 1, lambda: ()))
+    (tmp_path / "booksort" / "README.md").write_text("Fetched in part.")
+    with pytest.raises(MissingDataError, match=r"booksort/\S+\.csv.*CC0"):
+        SMALL.plans(Inputs(tmp_path, words, 1, lambda: ()))
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,10 @@ from typing import Any
 from memplus.evaluation.engine.judging import token_f1
 from memplus.evaluation.engine.summary import mean_interval, wilson
 
-__all__ = ["Figure", "best_f1", "groups_of", "means", "pooled", "shares"]
+__all__ = ["Figure", "best_f1", "groups_of", "means", "pooled", "repeated", "shares"]
 
 Line = Mapping[str, Any]
+_REPEATS = "repeats"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,9 @@ class Figure:
     """Per question."""
     bytes: float
     """Of the system's state when it was asked, on average."""
+    repeats: bool = False
+    """Whether its questions stand under other kinds, too: who counts questions, or averages over
+    kinds, leaves it out."""
 
 
 def groups_of(lines: Iterable[Line]) -> dict[tuple[str, int | None], list[Line]]:
@@ -80,7 +84,12 @@ def means(lines: Iterable[Line], measure: str, value: Callable[[Line], float]) -
 
 def pooled(lines: Iterable[Line]) -> list[dict[str, Any]]:
     """The same lines as of one kind and without a length, so that they come to one figure."""
-    return [{**line, "kind": "all", "wanted": None} for line in lines]
+    return repeated({**line, "kind": "all", "wanted": None} for line in lines)
+
+
+def repeated(lines: Iterable[Line]) -> list[dict[str, Any]]:
+    """Lines that stand under another kind or length once more; their figures say so."""
+    return [{**line, _REPEATS: True} for line in lines]
 
 
 def best_f1(line: Line) -> float:
@@ -104,4 +113,5 @@ def _figure(
         declined=fmean(line["declined"] for line in group),
         seconds=fmean(line["seconds"] for line in group),
         bytes=fmean(line["bytes"] for line in group),
+        repeats=any(_REPEATS in line for line in group),
     )

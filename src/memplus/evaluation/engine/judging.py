@@ -14,6 +14,7 @@ from memplus.errors import ConfigError
 from memplus.evaluation.engine.stemmed import parts_f1, stemmed_f1
 
 __all__ = [
+    "JUDGING",
     "Judge",
     "Rule",
     "contains",
@@ -36,6 +37,8 @@ Rule = Literal[
     "stemmed_parts",
     "likelihood",
 ]
+JUDGING = 1
+"""Part of a run's identity: raised when the same answers come to other credits or figures."""
 _BABILONG_END = re.compile(r"\.|<context>|<example>|question:")
 _RULES: tuple[Rule, ...] = get_args(Rule)
 

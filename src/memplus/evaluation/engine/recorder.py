@@ -13,6 +13,8 @@ END = "end"
 """The key of the line behind a stream."""
 _End = tuple[str, str]
 """A plan and the system that read it."""
+_FAILED = "error"
+"""Says in a line what failed."""
 _OF_AN_END = {"tokens", "write_seconds", "bytes"}
 _OF_AN_ANSWER = {
     *("kind", "wanted", "distance", "question", "answers", "said", "right", "credit"),
@@ -29,6 +31,10 @@ class Recorder(Protocol):
         """Keep one line."""
         ...
 
+    def replace(self, index: int, line: Mapping[str, Any]) -> None:
+        """Keep a line in the place of another; ``index`` is that of ``lines``."""
+        ...
+
 
 class InMemory:
     """Keeps lines for a run that nobody will go on with."""
@@ -40,12 +46,17 @@ class InMemory:
         """Keep one line."""
         self.lines.append(dict(line))
 
+    def replace(self, index: int, line: Mapping[str, Any]) -> None:
+        """Keep a line in the place of another."""
+        self.lines[index] = dict(line)
+
 
 class Cursor:
     """How far the answers of a recorder have been passed, known ones or new ones.
 
     Answers follow each other in one order. The ends of streams lie anywhere among them: a system
-    that follows another's stream has none, until it is run without that other.
+    that follows another's stream has none, until it is run without that other. What failed when
+    the recorder was filled is not known: it is tried again, and what comes of it takes its place.
 
     Args:
         recorder: holds what is known, and takes what is new.
@@ -74,7 +85,8 @@ class Cursor:
 
     def holds(self, lines: int) -> bool:
         """Whether so many more answers are known."""
-        return self.at + lines <= len(self.known)
+        found = self.known[self.at : self.at + lines]
+        return len(found) == lines and not any(_FAILED in line for _, line in found)
 
     def passes(self, head: Mapping[str, Any]) -> bool:
         """Go one answer on; whether it was known.
@@ -82,14 +94,49 @@ class Cursor:
         Raises:
             DamagedRunError: another one is, or it lacks what figures are made of.
         """
+        place = self._next(head)
+        return place is not None and _FAILED not in self.recorder.lines[place]
+
+    def takes(self, head: Mapping[str, Any], line: Mapping[str, Any]) -> None:
+        """Go one answer on, and keep this one unless it was known.
+
+        Args:
+            head: what tells it from all others.
+            line: the rest of it.
+
+        Raises:
+            DamagedRunError: see ``passes``.
+        """
+        place = self._next(head)
+        if place is None:
+            self.recorder.append({**head, **line})
+        elif _FAILED in self.recorder.lines[place]:
+            self.recorder.replace(place, {**head, **line})
+
+    def _next(self, head: Mapping[str, Any]) -> int | None:
+        """Go one answer on: where it lies among the recorder's lines; None where it is new."""
         self.at += 1
         if self.at > len(self.known):
-            return False
+            return None
         index, line = self.known[self.at - 1]
         others = any(line.get(name) != value for name, value in head.items())
         if others or _lacks(line, self.needed):
             raise self._damaged(index)
-        return True
+        return index
+
+    def ended(self, plan: str, system: str) -> bool:
+        """Whether the end of a stream is known."""
+        place = self.ends.get((plan, system))
+        return place is not None and _FAILED not in self.recorder.lines[place]
+
+    def ends_with(self, plan: str, system: str, line: Mapping[str, Any]) -> None:
+        """Keep the end of a stream, unless it was known."""
+        whole = {"plan": plan, "key": END, "system": system, **line}
+        place = self.ends.get((plan, system))
+        if place is None:
+            self.recorder.append(whole)
+        elif _FAILED in self.recorder.lines[place]:
+            self.recorder.replace(place, whole)
 
     def require_no_more(self, ends: Set[_End]) -> None:
         """Refuse what is known beyond the answers that were passed, and these ends.
@@ -108,4 +155,4 @@ class Cursor:
 
 def _lacks(line: Mapping[str, Any], needed: Set[str]) -> bool:
     """Whether a line has not what figures are made of, nor the failure in its place."""
-    return not (needed <= line.keys() or "error" in line)
+    return not (needed <= line.keys() or _FAILED in line)

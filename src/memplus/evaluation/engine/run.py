@@ -22,7 +22,7 @@ from memplus.errors import ConfigError
 from memplus.evaluation.engine.evidence_recall import evidence_recall
 from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan, Question, Step
-from memplus.evaluation.engine.recorder import END, Cursor, InMemory, Recorder
+from memplus.evaluation.engine.recorder import Cursor, InMemory, Recorder
 from memplus.systems.protocol import (
     ChatPrompt,
     Converses,
@@ -155,7 +155,7 @@ class _Runner:
         """Whether all of a plan is recorded, the ends of its streams included."""
         lines = Counter(self.cursors[system.name] for system, _ in self._answers(plan))
         return all(cursor.holds(count) for cursor, count in lines.items()) and all(
-            (plan.name, system.name) in self.cursors[system.name].ends for system in self.leading
+            self.cursors[system.name].ended(plan.name, system.name) for system in self.leading
         )
 
     def _pass_over(self, plan: Plan) -> None:
@@ -181,10 +181,9 @@ class _Runner:
                 self._ask(plan, system, found, step.questions, written)
         for system in self.leading:
             cursor = self.cursors[system.name]
-            if (plan.name, system.name) not in cursor.ends:
-                head = {"plan": plan.name, "key": END, "system": system.name}
+            if not cursor.ended(plan.name, system.name):
                 end = self._ended(plan, sessions[system.name], seconds[system.name])
-                cursor.recorder.append(head | end)
+                cursor.ends_with(plan.name, system.name, end)
         return {name: one for name, one in sessions.items() if not isinstance(one, _Failed)}
 
     def _session(
@@ -259,8 +258,7 @@ class _Runner:
             else:
                 lines = self._lines_of(session, batch, written)
                 for head, line in zip(heads, lines, strict=True):
-                    if not cursor.passes(head):
-                        cursor.recorder.append(head | line)
+                    cursor.takes(head, line)
             self.report("asking", self.asked, self.questions)
 
     def _lines_of(

@@ -1,7 +1,8 @@
 """The file of a run: a first line that says which run it is, then one line per answer.
 
 Lines are appended as answers come, always in the same order, so a file that ends early is the
-beginning of the whole one, and going on means to skip what is there. A last line that was cut off
+beginning of the whole one, and going on means to skip what is there. Where an answer failed, the
+one of a later try takes its place. A last line that was cut off
 in the middle is taken away.
 """
 
@@ -15,7 +16,7 @@ from typing import Any
 
 from memplus.errors import DamagedRunError, MemoryBusyError, RunMismatchError, UsageError
 from memplus.errors.base import storage_error, storage_errors
-from memplus.files import locked
+from memplus.files import locked, write_aside
 
 __all__ = ["RunFile", "alone_in", "differing_parts"]
 
@@ -77,24 +78,22 @@ class RunFile:
             raise RunMismatchError(self.path, differs=", ".join(differs))
         self.identity, self.lines = parsed[0], parsed[1:]
 
-    def cut_where(self, field: str) -> None:
-        """Take away the first line that has such a field, and all lines behind it.
+    def replace(self, index: int, line: Mapping[str, Any]) -> None:
+        """Put a line in the place of another; all others stay as they are.
 
-        What failed is tried again so: answers follow each other in one order only.
+        Args:
+            index: of ``lines``.
+            line: what was found where the other had failed.
 
         Raises:
-            StorageError: the disk refused.
+            StorageError: the disk refused; the old line is still there.
         """
-        count = next((at for at, line in enumerate(self.lines) if field in line), None)
-        if count is None:
-            return
-        try:
+        text = self._text(line)
+        with storage_errors(self.path):
             whole = self.path.read_bytes().split(b"\n")
-            with self.path.open("r+b") as file:
-                file.truncate(sum(len(line) + 1 for line in whole[: count + 1]))
-        except OSError as error:
-            raise storage_error(self.path, error) from error
-        del self.lines[count:]
+            whole[index + 1] = text.encode()
+            write_aside(self.path, b"\n".join(whole))
+        self.lines[index] = json.loads(text)
 
     def append(self, line: Mapping[str, Any]) -> None:
         """Add one line; it is in the file when this returns.
@@ -102,13 +101,16 @@ class RunFile:
         Raises:
             StorageError: the disk refused.
         """
-        text = json.dumps({**line, **self._beside}, ensure_ascii=False) + "\n"
+        text = self._text(line)
         try:
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(text)
+                file.write(text + "\n")
         except OSError as error:
             raise storage_error(self.path, error) from error
         self.lines.append(json.loads(text))
+
+    def _text(self, line: Mapping[str, Any]) -> str:
+        return json.dumps({**line, **self._beside}, ensure_ascii=False)
 
 
 @contextmanager

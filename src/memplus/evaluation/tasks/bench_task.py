@@ -35,6 +35,17 @@ class Need:
     what: str
     """In a few words."""
 
+    def there(self, folder: Path) -> bool:
+        """Whether a folder of data has it; where it is a folder itself, whether it holds a file."""
+        path = folder / self.path
+        return any(True for _ in _below(path)) if path.is_dir() else path.exists()
+
+    def described(self, folder: Path) -> dict[str, Any]:
+        """What it is, where it belongs, and whether it is there, as JSON values."""
+        path = str(folder / self.path)
+        there = self.there(folder)
+        return {"path": path, "what": self.what, "licence": self.licence, "there": there}
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -48,6 +59,8 @@ class Inputs:
     """Questions had better fall on multiples of so many tokens."""
     read_prose: Callable[[], Sequence[str]]
     """Books or other running text, to tell things in."""
+    backbone: Mapping[str, str] = field(default_factory=dict)
+    """Digest and dtype of the model that all systems of a run share."""
     digests: dict[str, str] = field(default_factory=dict)
     """Of every file that was asked for, and of all in a folder but what is hidden: the run's
     identity."""
@@ -59,7 +72,7 @@ class Inputs:
             MissingDataError: it is not there.
         """
         path = self.folder / need.path
-        if not path.exists():
+        if not self.has(need):
             raise MissingDataError(path, what=need.what, licence=need.licence)
         files = sorted(_below(path)) if path.is_dir() else [path]
         found = hashlib.sha256()
@@ -69,8 +82,8 @@ class Inputs:
         return path
 
     def has(self, need: Need) -> bool:
-        """Whether a file is there."""
-        return (self.folder / need.path).exists()
+        """Whether it is there."""
+        return need.there(self.folder)
 
     @cached_property
     def prose(self) -> Sequence[str]:

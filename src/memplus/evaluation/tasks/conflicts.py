@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Self
 
 from memplus.data.conflicts import PREAMBLE, ConflictQuestion, make_conflicts
 from memplus.data.stream import Told
+from memplus.errors import ConfigError
 from memplus.evaluation.engine.figures import Figure, pooled, shares
 from memplus.evaluation.engine.judging import Judge, contains
 from memplus.evaluation.engine.plan import Plan, Question, Step
@@ -65,6 +66,9 @@ class ConflictsTask(BenchTask):
         made = make_conflicts(length, self.items, self.seed, inputs.reference)
         pieces = (PREAMBLE, *made.lines)
         ends = list(accumulate(len(found) for found in inputs.reference(list(pieces))))
+        if ends[-1] > length:
+            reason = f"the shortest list has {ends[-1]} tokens"
+            raise ConfigError("lengths", value=length, reason=reason)
         once = [_question(index, one, length) for index, one in enumerate(made.questions)]
         asked = [
             _placed(question, one.stated_by, ends)

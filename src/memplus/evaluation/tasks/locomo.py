@@ -32,7 +32,7 @@ from memplus.data.stream import Reference, Told
 from memplus.data.wording import bare
 from memplus.errors import ConfigError
 from memplus.evaluation.engine.evidence_recall import PLACES, SOURCES
-from memplus.evaluation.engine.figures import Figure, means, pooled, shares
+from memplus.evaluation.engine.figures import Figure, means, pooled, repeated, shares
 from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan, Question, Step
 from memplus.evaluation.tasks.bench_task import BenchTask, Inputs, Need
@@ -149,7 +149,7 @@ class LocomoTask(BenchTask):
 
 def _figures(lines: Sequence[Mapping[str, Any]]) -> Iterator[Figure]:
     answered = [line for line in lines if line["kind"] != _ADVERSARIAL]
-    pooled = [{**line, "kind": _ALL} for line in answered]
+    pooled = repeated({**line, "kind": _ALL} for line in answered)
     yield from means([*answered, *pooled], "F1", lambda line: float(line["credit"]))
     sound = [line for line in [*answered, *pooled] if _WRONG_KEY not in line.get("marks", ())]
     if len(sound) < len(answered) + len(pooled):

@@ -36,7 +36,7 @@ from memplus.data.statements import (
 )
 from memplus.data.stream import Reference, RunningText, Told
 from memplus.evaluation.engine.evidence_recall import PLACES, SOURCES
-from memplus.evaluation.engine.figures import Figure, best_f1, means, pooled, shares
+from memplus.evaluation.engine.figures import Figure, best_f1, means, pooled, repeated, shares
 from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan, Question, Step
 from memplus.evaluation.tasks.bench_task import BenchTask, Inputs, Need
@@ -152,7 +152,7 @@ class LongMemEvalTask(BenchTask):
 
 def _figures(lines: Sequence[Mapping[str, Any]]) -> Iterator[Figure]:
     answered = [line for line in lines if line["kind"] != _ABSTENTION]
-    answered += [{**line, "kind": _ALL} for line in answered]
+    answered += repeated({**line, "kind": _ALL} for line in answered)
     yield from shares(answered, "contained")
     yield from means(answered, "F1", best_f1)
     yield from shares([one for one in lines if one["kind"] == _UPDATE], "outdated", "outdated")

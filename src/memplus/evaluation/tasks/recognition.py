@@ -16,6 +16,7 @@ from random import Random
 from typing import Any, ClassVar, Self
 
 from memplus.data.notes import MOST_SUBJECTS, Note, make_notes
+from memplus.errors import ConfigError
 from memplus.evaluation.engine.figures import Figure, means, shares
 from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan, Question
@@ -115,6 +116,9 @@ class _Options:
 
         Others are values of the same class (numbers, colours, ...) that the stream told of somebody
         else, or, where there are too few, ones that it did not tell.
+
+        Raises:
+            ConfigError: there are too few of both.
         """
         note = self._notes[question.text]
         random = Random(f"{self._seed}/{note.question}")
@@ -123,6 +127,9 @@ class _Options:
             left = [v for v in values[note.value_class] if v != note.answer and v not in others]
             missing = self._choices - 1 - len(others)
             others += random.sample(left, min(missing, len(left)))
+        if len(others) < self._choices - 1:
+            reason = f"{note.question} has only {len(others) + 1}; more items have more"
+            raise ConfigError("choices", value=self._choices, reason=reason)
         return replace(question, options=(note.answer, *others), answer_start="")
 
 

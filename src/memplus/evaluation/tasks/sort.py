@@ -27,8 +27,8 @@ from memplus.data.booksort import (
     Pair,
 )
 from memplus.data.stream import Reference, sentences_of
-from memplus.errors import ConfigError
-from memplus.evaluation.engine.figures import Figure, pooled, shares
+from memplus.errors import ConfigError, MissingDataError, NotFoundError
+from memplus.evaluation.engine.figures import Figure, pooled, repeated, shares
 from memplus.evaluation.engine.judging import Judge
 from memplus.evaluation.engine.plan import Plan, Question, Step
 from memplus.evaluation.engine.summary import Z, wilson
@@ -116,12 +116,16 @@ class SortTask(BenchTask):
         """See ``BenchTask.plans``; one for every excerpt."""
         data = BookSort(inputs.path(_BOOKSORT))
         indices = TEST if self.part == "test" else VALIDATION
-        return [
-            self._plan(excerpt, (length, size), inputs.reference)
-            for length in self.lengths
-            for size in self.segments
-            for excerpt in data.excerpts(length, size, indices[: self.items])
-        ]
+        try:
+            return [
+                self._plan(excerpt, (length, size), inputs.reference)
+                for length in self.lengths
+                for size in self.segments
+                for excerpt in data.excerpts(length, size, indices[: self.items])
+            ]
+        except NotFoundError as error:
+            path = str(error.fields["path"])
+            raise MissingDataError(path, what=_BOOKSORT.what, licence=_BOOKSORT.licence) from error
 
     def _plan(self, excerpt: Excerpt, sizes: tuple[int, int], reference: Reference) -> Plan:
         length, size = sizes
@@ -216,7 +220,7 @@ def sort_figures(lines: Sequence[Line]) -> list[Figure]:
             figures say so.
     """
     by_length = [_over_distances(line) for line in lines]
-    return [*_figures(by_length), *_over_all(by_length), *_figures(lines)]
+    return [*_figures(by_length), *_over_all(by_length), *_figures(repeated(lines))]
 
 
 def _over_distances(line: Line) -> Line:
