@@ -55,6 +55,7 @@ def test_offline_it_says_which_file_to_bring_and_how_to_give_it(run: Run) -> Non
     assert ran.code == 1
     assert "stay offline" in ran.err
     assert f"Copy tiny.gguf (0.1 MB, SHA-256 {known_bases()['tiny'].sha256})" in ran.err
+    assert "into any folder on this machine" in ran.err
     assert "`memplus pull tiny --from FILE`" in ran.err
 
 
