@@ -72,6 +72,12 @@ def test_a_missing_part_and_another_file_are_refused(run: Run, gguf: Path, tmp_p
     assert known_bases()["tiny"].sha256 in error["message"]
 
 
+def test_a_file_that_cannot_be_read_is_named_and_not_the_cache(run: Run) -> None:
+    ran = run("pull", "tiny", "--from", "/proc/self/mem")
+    assert ran.code == 1
+    assert ran.err.startswith("error: /proc/self/mem could not be stored or read: Input/output")
+
+
 def test_an_unknown_name_is_answered_with_the_known_ones(run: Run) -> None:
     ran = run("pull", "smollm3")
     assert ran.code == 2
