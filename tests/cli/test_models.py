@@ -1,5 +1,6 @@
 """``memplus models``: bundled, cached and known models, and removing cached ones."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,66 @@ def test_a_cached_model_is_listed_with_its_size_until_it_is_removed(
     assert removed["removed"] == "tiny"
     assert removed["bytes"] >= tiny.nbytes
     assert listed() == (None, 0)
+    assert list(cache.iterdir()) == []
+
+
+def leave_unknown(folder: Path) -> None:
+    folder.rename(folder.with_name("gone"))
+
+
+def leave_of_another_file(folder: Path) -> None:
+    amend(folder, f'"sha256": "{known_bases()["tiny"].sha256}"', '"sha256": "00"')
+
+
+def leave_of_another_release(folder: Path) -> None:
+    amend(folder, '"conversion": 1', '"conversion": 0')
+
+
+def leave_less(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+
+
+def leave_interrupted(folder: Path) -> None:
+    folder.rename(folder.with_name(".tiny.partial"))
+
+
+def amend(folder: Path, old: str, new: str) -> None:
+    record = folder / "base.json"
+    text = record.read_text()
+    assert old in text
+    record.write_text(text.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("leave", "name", "state"),
+    [
+        (leave_unknown, "gone", "unknown to this release of memplus"),
+        (leave_of_another_file, "tiny", "made from another file"),
+        (leave_of_another_release, "tiny", "made by another release of memplus"),
+        (leave_less, "tiny", "no whole model"),
+        (leave_interrupted, "tiny", "of a pull that was interrupted or still runs"),
+    ],
+)
+def test_whatever_else_takes_room_in_the_cache_is_listed_until_it_is_removed(
+    run: Run,
+    tiny: CachedBase,
+    cache: Path,
+    leave: Callable[[Path], None],
+    name: str,
+    state: str,
+) -> None:
+    assert run("models", "--json").data["leftovers"] == []
+    leave(tiny.path)
+    (folder,) = cache.iterdir()
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    assert run("models", "--json").data["leftovers"] == [
+        {"name": name, "state": state, "path": str(folder), "bytes": size}
+    ]
+    shown = run("models").out
+    assert f"{name}: {size / 1e6:.1f} MB in the cache, {state}\n" in shown
+    assert f"`memplus models remove {name}`" in shown
+    assert run("models", "remove", name, "--json").data["bytes"] == size
+    assert run("models", "--json").data["leftovers"] == []
     assert list(cache.iterdir()) == []
 
 

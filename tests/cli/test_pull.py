@@ -55,6 +55,7 @@ def test_offline_it_says_which_file_to_bring_and_how_to_give_it(run: Run) -> Non
     assert ran.code == 1
     assert "stay offline" in ran.err
     assert f"Copy tiny.gguf (0.1 MB, SHA-256 {known_bases()['tiny'].sha256})" in ran.err
+    assert "into any folder on this machine" in ran.err
     assert "`memplus pull tiny --from FILE`" in ran.err
 
 
@@ -69,6 +70,12 @@ def test_a_missing_part_and_another_file_are_refused(run: Run, gguf: Path, tmp_p
     error = refused.data["error"]
     assert error["type"] == "BaseDigestError"
     assert known_bases()["tiny"].sha256 in error["message"]
+
+
+def test_a_file_that_cannot_be_read_is_named_and_not_the_cache(run: Run) -> None:
+    ran = run("pull", "tiny", "--from", "/proc/self/mem")
+    assert ran.code == 1
+    assert ran.err.startswith("error: /proc/self/mem could not be stored or read: Input/output")
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones(run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -36,7 +37,7 @@ from memplus.mplus.base_cache import (
     CachedBase,
     cache_folder,
     cached_base,
-    cached_bases,
+    leftovers,
     pull,
     remove_base,
 )
@@ -44,6 +45,9 @@ from memplus.mplus.base_progress import Watch
 from memplus.mplus.base_sources import SOURCES, Source, Unavailable
 from memplus.mplus.bases import Base
 from memplus.mplus.doctor import require_healthy
+
+UNREADABLE = Path("/proc/self/mem")
+"""A file that even root cannot read from its beginning."""
 
 SIZES = MemoryConfig(short_term_tokens=32, retrieved_tokens=8, tokens_per_write=8, chunk_tokens=16)
 
@@ -125,7 +129,8 @@ def test_sources_are_asked_in_order_until_one_has_it(made: Made, tmp_path: Path)
     sources = [lacking("first"), giving(made.gguf), never]
     found = pull(made.base, cache=tmp_path / "cache", sources=sources)
     assert weights(found) == weights(made.found)
-    assert [source.__name__ for source in SOURCES] == ["from_hub", "from_index"]
+    names = [source.__name__ for source in SOURCES]
+    assert names == ["from_hub_cache", "from_hub", "from_index"]
 
 
 def test_a_source_that_has_another_file_does_not_keep_the_next_from_being_asked(
@@ -143,6 +148,62 @@ def test_a_source_that_has_another_file_does_not_keep_the_next_from_being_asked(
     for said in (f"{other} is not the file", "damaged archive", "gone.gguf", "no index"):
         assert said in refused.value.message
     assert list((tmp_path / "none").iterdir()) == []
+
+
+def test_where_one_source_failed_half_way_the_next_has_its_room(made: Made, tmp_path: Path) -> None:
+    def broken_off(base: Base, folder: Path, watch: Watch) -> list[Path]:
+        (folder / "hub").mkdir()
+        (folder / "hub" / "half").write_bytes(bytes(500))
+        raise Unavailable("it broke off")
+
+    def next_one(base: Base, folder: Path, watch: Watch) -> list[Path]:
+        assert not (folder / "hub").exists()
+        return [made.gguf]
+
+    pull(made.base, cache=tmp_path / "cache", sources=[broken_off, next_one])
+
+
+def test_a_refusing_disk_keeps_the_next_source_from_being_asked(made: Made, tmp_path: Path) -> None:
+    def refused(base: Base, folder: Path, watch: Watch) -> list[Path]:
+        (folder / "wheels").mkdir()
+        (folder / "wheels" / "001.whl").write_bytes(bytes(500))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(StorageError, match="tiny could not be stored or read: No space left"):
+        pull(made.base, cache=tmp_path / "cache", sources=[refused, never])
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_wheels_that_do_not_give_the_file_are_not_used_again(made: Made, tmp_path: Path) -> None:
+    other = tmp_path / "tiny.gguf"
+    write_gguf(other, seed=1)
+
+    def wheels(base: Base, folder: Path, watch: Watch) -> list[Path]:
+        (folder / "wheels").mkdir()
+        return write_wheels(base, other, folder / "wheels")
+
+    with pytest.raises(BaseUnavailableError, match="is not the file"):
+        pull(made.base, cache=tmp_path / "cache", sources=[wheels])
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_nothing_is_announced_before_a_source_has_something(made: Made, tmp_path: Path) -> None:
+    lines: list[str] = []
+    watch = Watch(lines.append)
+    with pytest.raises(BaseUnavailableError):
+        pull(made.base, cache=tmp_path / "cache", watch=watch, sources=[lacking("none")])
+    assert lines == []
+
+
+def test_where_no_source_may_be_asked_the_file_is_asked_for_whatever_the_disk(
+    made: Made, tmp_path: Path
+) -> None:
+    base = replace(made.base, parameters=10**15)
+    lines: list[str] = []
+    with pytest.raises(BaseUnavailableError, match="no source may be asked"):
+        pull(base, cache=tmp_path / "cache", watch=Watch(lines.append), sources=[])
+    assert lines == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_files_that_are_given_come_before_everything_else(made: Made, tmp_path: Path) -> None:
@@ -188,7 +249,7 @@ def test_another_number_of_weights_than_expected_is_refused(made: Made, tmp_path
     base = replace(made.base, parameters=made.base.parameters + 1)
     with pytest.raises(UnsupportedModelError, match="weights were read"):
         pull(base, [made.gguf], cache=tmp_path / "cache")
-    assert cached_bases(tmp_path / "cache") == []
+    assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_too_little_space_is_said_before_anything_is_fetched(made: Made, tmp_path: Path) -> None:
@@ -276,7 +337,7 @@ def test_killed_half_way_it_is_not_there_and_the_next_call_makes_it(
     process.stdout.close()
     assert (cache / ".tiny.partial").is_dir()
     assert cached_base(made.base, cache) is None
-    assert cached_bases(cache) == []
+    assert [one.path for one in leftovers(cache)] == [cache / ".tiny.partial"]
     found = pull(made.base, [made.gguf], cache=cache)
     assert weights(found) == weights(made.found)
     assert [path.name for path in cache.iterdir()] == ["tiny"]
@@ -348,9 +409,26 @@ def test_what_was_fetched_until_an_interruption_is_used_by_the_next_call(
         (folder / "wheels" / "001.whl").write_bytes(b"half of it")
         raise KeyboardInterrupt
 
+    other = tmp_path.with_name("other.gguf")
+    write_gguf(other, seed=1)
+
+    def another(base: Base, folder: Path, watch: Watch) -> list[Path]:
+        (folder / "hub").mkdir()
+        return [Path(shutil.copy(other, folder / "hub"))]
+
     with pytest.raises(KeyboardInterrupt):
         pull(made.base, cache=tmp_path, sources=[interrupted])
-    assert cached_bases(tmp_path) == []
+    # Wheels stay whatever goes wrong between the two calls.
+    with pytest.raises(BaseDigestError):
+        pull(made.base, [other], cache=tmp_path)
+    with pytest.raises(StorageError, match="mem could not be stored or read"):
+        pull(made.base, [UNREADABLE], cache=tmp_path)
+    with pytest.raises(StorageError, match="MB are needed"):
+        pull(replace(made.base, parameters=10**15), cache=tmp_path, sources=[never])
+    with pytest.raises(BaseUnavailableError):
+        pull(made.base, cache=tmp_path, sources=[another])
+    assert [path.name for path in (tmp_path / ".tiny.partial").iterdir()] == ["wheels"]
+    assert cached_base(made.base, tmp_path) is None
     kept: list[str] = []
 
     def resumed(base: Base, folder: Path, watch: Watch) -> list[Path]:

@@ -12,6 +12,7 @@ from memplus.errors import (
     BaseFileError,
     BasePartsError,
     NotFoundError,
+    StorageError,
     UsageError,
 )
 from memplus.mplus.base_files import assemble
@@ -128,6 +129,18 @@ def test_a_wheel_of_something_else_is_refused(tiny: Path, divided: Base, tmp_pat
     (wheel,) = write_wheels(whole, tiny, tmp_path / "w")
     with pytest.raises(BaseFileError, match=r"without one file \*/data/part"):
         joined(divided, [wheel], tmp_path)
+
+
+def test_a_file_that_cannot_be_read_is_named(tiny: Path, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"^/proc/self/mem could not be stored or read"):
+        joined(entry_for(tiny), [Path("/proc/self/mem")], tmp_path)  # not even root reads it
+
+
+def test_a_part_that_vanishes_meanwhile_is_named(tiny: Path, divided: Base, tmp_path: Path) -> None:
+    wheels = write_wheels(divided, tiny, tmp_path / "w")
+    watch = Watch(progress=lambda *now: wheels[-1].unlink(missing_ok=True))
+    with pytest.raises(NotFoundError, match=wheels[-1].name):
+        joined(divided, wheels, tmp_path, watch)
 
 
 def test_what_is_not_there_is_said(tiny: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.server
 import os
 import subprocess
@@ -14,10 +15,13 @@ from pathlib import Path
 
 import pytest
 from tests.mplus.gguf_files import entry_for, write_gguf, write_wheels
+from tests.store.mounts import fill, make_read_only, small_disk
 
 from memplus.mplus.base_progress import QUIET, Watch
-from memplus.mplus.base_sources import Unavailable, from_hub, from_index
+from memplus.mplus.base_sources import Unavailable, from_hub, from_hub_cache, from_index
 from memplus.mplus.bases import Base
+
+COMMIT = "c" * 40
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +79,18 @@ def test_a_package_that_the_index_lacks_is_said_in_pips_words(
         from_index(entry_for(tiny), tmp_path, QUIET)
 
 
+def test_a_disk_that_is_full_is_not_taken_for_an_index_that_lacks_it(
+    tiny: Path, index: Path
+) -> None:
+    base = entry_for(tiny)
+    write_wheels(base, tiny, index)
+    with small_disk() as disk:
+        fill(disk)
+        with pytest.raises(OSError, match="No space left") as refused:
+            from_index(base, disk, QUIET)
+    assert refused.value.errno == errno.ENOSPC
+
+
 def test_progress_is_told_in_bytes_of_the_file(tiny: Path, index: Path, tmp_path: Path) -> None:
     base = replace(entry_for(tiny), nbytes=50)
     write_wheels(base, tiny, index)
@@ -84,6 +100,41 @@ def test_progress_is_told_in_bytes_of_the_file(tiny: Path, index: Path, tmp_path
     assert all(
         0 <= done <= 50 and (stage, total) == ("fetching", 50) for stage, done, total in told
     )
+
+
+def test_without_pip_nothing_is_said_to_be_fetched(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pip", None)
+    told: list[tuple[str, int, int]] = []
+    with pytest.raises(Unavailable, match="pip, which is not installed"):
+        from_index(entry_for(tiny), tmp_path, Watch(progress=lambda *now: told.append(now)))
+    assert told == []
+
+
+def test_what_the_hubs_client_has_kept_serves_without_the_hub(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = entry_for(tiny)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(Unavailable, match="does not hold it"):
+        from_hub_cache(base, tmp_path, QUIET)
+    kept = keep(base, tmp_path, tiny.read_bytes())
+    assert from_hub_cache(base, tmp_path, QUIET) == [kept]
+    kept.unlink()
+    kept.symlink_to("/proc/self/mem")  # a file that not even root reads
+    with pytest.raises(Unavailable, match="cannot be read"):
+        from_hub_cache(base, tmp_path, QUIET)
+
+
+def keep(base: Base, cache: Path, content: bytes) -> Path:
+    """Put a file into a cache as the hub's client does."""
+    folder = cache / f"models--{base.hub.replace('/', '--')}"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text(COMMIT)
+    (folder / "snapshots" / COMMIT).mkdir(parents=True)
+    (folder / "snapshots" / COMMIT / base.file).write_bytes(content)
+    return folder / "snapshots" / COMMIT / base.file
 
 
 def test_the_hub_is_not_asked_where_its_client_is_set_to_stay_offline(
@@ -111,7 +162,7 @@ def hub_with(base: Base, content: bytes) -> Iterator[tuple[str, list[str]]]:
             asked.append(f"{self.command} {self.path}")
             found = self.path == f"/{base.hub}/resolve/main/{base.file}"
             self.send_response(200 if found else 404)
-            self.send_header("X-Repo-Commit", "c" * 40)
+            self.send_header("X-Repo-Commit", COMMIT)
             self.send_header("ETag", f'"{base.sha256}"')
             self.send_header("Content-Length", str(len(content) if found else 0))
             self.end_headers()
@@ -145,15 +196,29 @@ try:
     print("same" if got.read_bytes() == gguf.read_bytes() else "other")
 except Unavailable as reason:
     print("unavailable:", reason)
+except OSError as refusal:
+    print("disk:", refusal)
 """
 
 
-def asked_in_a_process(endpoint: str, gguf: Path, work: Path, digest: str = "") -> str:
-    """What ``from_hub`` gives where the hub's client is set up for that address."""
+PULL = """
+import sys
+from pathlib import Path
+from tests.mplus.gguf_files import entry_for
+from memplus.mplus.base_cache import pull
+sys.modules["pip"] = None
+print(pull(entry_for(Path(sys.argv[1])), cache=Path(sys.argv[2])).path.name)
+"""
+
+
+def asked_in_a_process(
+    endpoint: str, gguf: Path, work: Path, digest: str = "", *, code: str = ASK
+) -> str:
+    """What ``from_hub``, or other code, gives where the hub's client is set up for that address."""
     root = Path(__file__).parents[2]
     own = {"HF_ENDPOINT": endpoint, "HF_HOME": str(work / "home"), "HF_HUB_OFFLINE": "0"}
     own["PYTHONPATH"] = os.pathsep.join([str(root), *filter(None, sys.path)])
-    command = [sys.executable, "-c", ASK, str(gguf), str(work), digest]
+    command = [sys.executable, "-c", code, str(gguf), str(work), digest]
     done = subprocess.run(
         command, env=os.environ | own, capture_output=True, text=True, check=True, timeout=120
     )
@@ -179,3 +244,36 @@ def test_a_hub_that_cannot_be_reached_is_a_reason(tiny: Path, tmp_path: Path) ->
     assert asked_in_a_process(endpoint, tiny, tmp_path).startswith(
         "unavailable: the hub did not give it"
     )
+
+
+def test_a_full_disk_is_not_taken_for_a_hub_that_lacks_it(tmp_path: Path) -> None:
+    large = tmp_path / "large.gguf"
+    large.write_bytes(bytes(4 << 20))
+    with hub_with(entry_for(large), large.read_bytes()) as (endpoint, _), small_disk("2m") as disk:
+        assert (
+            asked_in_a_process(endpoint, large, disk) == "disk: [Errno 28] No space left on device"
+        )
+
+
+def test_a_read_only_disk_is_not_taken_for_a_hub_that_lacks_it(tiny: Path) -> None:
+    with hub_with(entry_for(tiny), tiny.read_bytes()) as (endpoint, _), small_disk() as disk:
+        make_read_only(disk)
+        assert asked_in_a_process(endpoint, tiny, disk) == "disk: [Errno 30] Read-only file system"
+
+
+def test_what_the_hubs_client_cannot_read_of_its_own_is_a_reason(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN_PATH", str(tiny.parent))  # a folder in the place of a file
+    with hub_with(entry_for(tiny), tiny.read_bytes()) as (endpoint, _):
+        said = asked_in_a_process(endpoint, tiny, tmp_path)
+    assert said.startswith("unavailable: the hub did not give it ([Errno 21] Is a directory")
+
+
+def test_another_file_that_the_hubs_client_has_kept_does_not_hide_the_hubs(
+    tiny: Path, tmp_path: Path
+) -> None:
+    base = entry_for(tiny)
+    keep(base, tmp_path / "home" / "hub", b"GGUF of another model")
+    with hub_with(base, tiny.read_bytes()) as (endpoint, _):
+        assert asked_in_a_process(endpoint, tiny, tmp_path, code=PULL) == "tiny"

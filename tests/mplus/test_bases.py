@@ -53,7 +53,7 @@ def test_a_further_model_is_one_further_entry(tmp_path: Path) -> None:
 def test_listing_loads_no_model_library() -> None:
     code = (
         "import sys; from memplus.mplus.bases import known_bases; known_bases();"
-        "from memplus.mplus.base_cache import cached_bases; cached_bases();"
+        "from memplus.mplus.base_cache import leftovers; leftovers();"
         "assert not {'torch', 'transformers', 'peft', 'gguf'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

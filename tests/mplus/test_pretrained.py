@@ -101,6 +101,7 @@ def test_a_base_model_is_fetched_the_first_time_and_then_loaded(
     )
     with pytest.raises(BaseUnavailableError, match="no source may be asked"):
         MPlus.from_backbone("tiny", sizes, local_files_only=True)
+    assert capsys.readouterr().err == ""
     first = MPlus.from_backbone("tiny", sizes)
     assert capsys.readouterr().err.startswith("Fetching tiny (nobody/tiny): 0 MB, licence Apache")
     again = MPlus.from_backbone("tiny", sizes, local_files_only=True)

@@ -24,14 +24,14 @@ models = typer.Typer(name="models")
 def list_all(ctx: typer.Context, *, as_json: AsJson = False) -> None:
     """List the models, and remove cached ones.
 
-    Shown are the bundled models, those in the cache, and those that can be fetched. A base model
-    whose memory is bundled is fetched the first time that it is used. `--model` also takes a
-    model's directory or a hub id.
+    Shown are the bundled models, those in the cache, those that can be fetched, and what else takes
+    room in the cache. A base model whose memory is bundled is fetched the first time that it is
+    used. `--model` also takes a model's directory or a hub id.
     """
     if ctx.invoked_subcommand is not None:
         return
     out = Output(as_json=as_json)
-    bundled, bases = _bundled(), _bases()
+    bundled, bases, leftovers = _bundled(), _bases(), _leftovers()
 
     def show(console: Console) -> None:
         for one in bundled:
@@ -41,8 +41,12 @@ def list_all(ctx: typer.Context, *, as_json: AsJson = False) -> None:
                 "without a trained memory" if one["bundle"] is None else "with a trained memory"
             )
             _show(console, one, _state(one), f"A base model, {memory}: {one['purpose']}.")
+        for one in leftovers:
+            line = f"{one['name']}: {one['bytes'] / 1e6:.1f} MB in the cache, {one['state']}"
+            console.print(line, markup=False)
+            console.print(f"  `memplus models remove {one['name']}` frees it.", markup=False)
 
-    out.result({"models": bundled, "bases": bases}, show=show)
+    out.result({"models": bundled, "bases": bases, "leftovers": leftovers}, show=show)
 
 
 def _show(console: Console, one: dict[str, Any], state: str, words: str) -> None:
@@ -95,6 +99,15 @@ def _bases() -> list[dict[str, Any]]:
     return rows
 
 
+def _leftovers() -> list[dict[str, Any]]:
+    from memplus.mplus.base_cache import leftovers
+
+    return [
+        {"name": one.name, "state": one.state, "path": str(one.path), "bytes": one.nbytes}
+        for one in leftovers()
+    ]
+
+
 def _size_of(folder: Path) -> dict[str, Any]:
     size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
     return {"path": str(folder), "bytes": size}
@@ -103,7 +116,7 @@ def _size_of(folder: Path) -> dict[str, Any]:
 @models.command()
 @with_groups
 def remove(
-    name: Annotated[str, typer.Argument(help="A cached model.")],
+    name: Annotated[str, typer.Argument(help="A model in the cache, or what is left of one.")],
     *,
     shown: OutputFlags,
 ) -> None:

@@ -100,7 +100,7 @@ class NotCachedError(NotFoundError):
     """The cache of base models holds none of that name."""
 
     template = "There is no model {name!r} in the cache ({path})."
-    hint = "`memplus models` lists the cached base models."
+    hint = "`memplus models` lists what is in the cache."
 
     def __init__(self, name: str, *, path: str | Path) -> None:
         self._fill(name=name, path=str(path))

@@ -222,8 +222,9 @@ class BaseUnavailableError(ModelError):
     def _fill(self, **fields: object) -> None:
         super()._fill(**fields)
         self.hint = (
-            f"Copy {fields['file']} to this machine and run `memplus pull {fields['name']} "
-            "--from FILE`, or go online and run `memplus pull` again."
+            f"Copy {fields['file']} into any folder on this machine and run "
+            f"`memplus pull {fields['name']} --from FILE` with its path, or go online and run "
+            "`memplus pull` again."
         )
 
 

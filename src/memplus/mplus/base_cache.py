@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +33,21 @@ from memplus.errors.base import storage_errors
 from memplus.files import flush, locked
 from memplus.mplus.base_files import assemble
 from memplus.mplus.base_progress import QUIET, Watch
-from memplus.mplus.base_sources import SOURCES, Source, Unavailable
-from memplus.mplus.bases import Base
+from memplus.mplus.base_sources import SOURCES, Source, Unavailable, size_of
+from memplus.mplus.bases import Base, known_bases
 
-__all__ = ["CachedBase", "cache_folder", "cached_base", "cached_bases", "pull", "remove_base"]
+__all__ = [
+    "CachedBase",
+    "Leftover",
+    "cache_folder",
+    "cached_base",
+    "leftovers",
+    "pull",
+    "remove_base",
+]
 
 _RECORD = "base.json"
+_PARTIAL = ".partial"
 _CONVERSION = 1
 """Raised when what is made from the same file changes, so that older results are made anew."""
 
@@ -54,6 +63,21 @@ class CachedBase:
     """Bytes of its files."""
     sha256: str
     """Digest of the GGUF file that it was made from."""
+    conversion: int
+    """How it was made; see ``_CONVERSION``."""
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """What takes room in the cache without being the base model that its name now stands for."""
+
+    name: str
+    """By which ``remove_base`` removes it."""
+    path: Path
+    nbytes: int
+    """Bytes of its files."""
+    state: str
+    """What it is, in a few words."""
 
 
 def cache_folder() -> Path:
@@ -84,29 +108,57 @@ def cached_base(base: Base, cache: Path | None = None) -> CachedBase | None:
     """
     folder = (cache_folder() if cache is None else cache) / base.name
     found = _read_record(folder)
-    if found is None or found.sha256 != base.sha256:
+    if found is None or (found.sha256, found.conversion) != (base.sha256, _CONVERSION):
         return None
     return found
 
 
-def cached_bases(cache: Path | None = None) -> list[CachedBase]:
-    """Every model in the cache, by name."""
+def leftovers(cache: Path | None = None) -> list[Leftover]:
+    """Whatever else ``remove_base`` frees in the cache, by name.
+
+    Args:
+        cache: the folder; ``cache_folder()`` by default.
+
+    Raises:
+        StorageError: the cache cannot be read.
+    """
     root = cache_folder() if cache is None else cache
-    folders = sorted(root.iterdir()) if root.is_dir() else []
-    return [one for folder in folders if (one := _read_record(folder)) is not None]
+    with storage_errors(root):
+        folders = [one for one in root.iterdir() if one.is_dir()] if root.is_dir() else []
+    found: list[Leftover] = []
+    for folder in folders:
+        state = _left(folder)
+        if state is not None:
+            name = folder.name.removeprefix(".").removesuffix(_PARTIAL)
+            found.append(Leftover(name, folder, size_of(folder), state))
+    return sorted(found, key=lambda one: (one.name, one.path))
+
+
+def _left(folder: Path) -> str | None:
+    """What a folder in the cache is, None where it is a known model or nothing of ours."""
+    if folder.name.startswith("."):
+        ours = folder.name.endswith(_PARTIAL)
+        return "of a pull that was interrupted or still runs" if ours else None
+    base, found = known_bases().get(folder.name), _read_record(folder)
+    if found is None:
+        return "no whole model"
+    if base is None:
+        return "unknown to this release of memplus"
+    if found.sha256 != base.sha256:
+        return "made from another file"
+    return None if found.conversion == _CONVERSION else "made by another release of memplus"
 
 
 def _read_record(folder: Path) -> CachedBase | None:
-    """What a folder says of itself, None where it is not whole or made by another conversion."""
-    if folder.name.startswith("."):
-        return None
+    """What a folder says of itself, None where it is not whole."""
     try:
         record: dict[str, Any] = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
         sizes: dict[str, int] = record["files"]
         whole = all((folder / name).stat().st_size == size for name, size in sizes.items())
-        if not whole or record["conversion"] != _CONVERSION:
+        if not whole:
             return None
-        return CachedBase(folder.name, folder, sum(sizes.values()), str(record["sha256"]))
+        made = str(record["sha256"]), int(record["conversion"])
+        return CachedBase(folder.name, folder, sum(sizes.values()), *made)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -133,13 +185,16 @@ def pull(
         BaseDigestError: what was given is another file.
         BaseUnavailableError: no source has it, or what it has is another file or damaged; says
             which file to bring.
-        StorageError: the disk refused, or has too little space; nothing is left behind.
+        StorageError: the disk refused, or has too little space, or a file cannot be read; nothing
+            that this call fetched is left behind.
         UnsupportedModelError, WeightsError: the libraries here cannot read the file.
     """
     root = cache_folder() if cache is None else cache
     found = cached_base(base, root)
     if found is not None and not files:
         return found
+    if not files and not sources:
+        raise _unavailable(base, ["no source may be asked"])
     target = root / base.name
     with storage_errors(target):
         root.mkdir(parents=True, exist_ok=True)
@@ -174,12 +229,12 @@ def remove_base(name: str, *, cache: Path | None = None) -> int:
         StorageError: the disk refused.
     """
     root = cache_folder() if cache is None else cache
-    target, work = root / name, root / f".{name}.partial"
+    target, work = root / name, _work(root, name)
     held = {one.name for one in root.iterdir()} if root.is_dir() else set()
     if not name or name.startswith(".") or not {target.name, work.name} & held or "/" in name:
         raise NotCachedError(name, path=root)
     with storage_errors(target), locked(target, wait=None):
-        size = sum(_size(folder) for folder in (target, work))
+        size = sum(size_of(folder) for folder in (target, work))
         if target.exists():
             work.mkdir(exist_ok=True)
             target.rename(work / "removed")
@@ -203,24 +258,44 @@ def _alone(target: Path, watch: Watch) -> Iterator[None]:
 def _workplace(root: Path, base: Base) -> Iterator[Path]:
     """A folder to work in, on the cache's disk.
 
-    Gone afterwards, except after an interruption or a source that failed half-way: what was fetched
-    until then is used by the next call.
+    Gone afterwards, except after a failure: wheels that were fetched until then are used by the
+    next call. Where the disk refused, only those of earlier calls stay.
     """
-    work = root / f".{base.name}.partial"
-    for leftover in ("converted", "gguf", "downloading", "replaced", "removed"):
-        shutil.rmtree(work / leftover, ignore_errors=True)
+    work = _work(root, base.name)
+    earlier = _wheels(work)
+    _clear(work, keep=earlier)
     (work / "gguf").mkdir(parents=True)
     try:
         yield work
-    except (OSError, StorageError, BaseDigestError, BaseFileError):
-        shutil.rmtree(work, ignore_errors=True)
+    except (OSError, StorageError):
+        _clear(work, keep=earlier)
         raise
     except BaseException:
-        if not any(work.glob("wheels/*.whl")):
-            shutil.rmtree(work, ignore_errors=True)
+        _clear(work, keep=_wheels(work))
         raise
     else:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _work(root: Path, name: str) -> Path:
+    return root / f".{name}{_PARTIAL}"
+
+
+def _wheels(work: Path) -> set[Path]:
+    return set(work.glob("wheels/*.whl"))
+
+
+def _clear(work: Path, *, keep: set[Path]) -> None:
+    """Remove what lies in a folder to work in but for these wheels; with the last one, itself."""
+    if not keep:
+        shutil.rmtree(work, ignore_errors=True)
+        return
+    for place in work.iterdir():
+        if place.name != "wheels":
+            shutil.rmtree(place, ignore_errors=True)
+    for wheel in _wheels(work) - keep:
+        with contextlib.suppress(OSError):
+            wheel.unlink()
 
 
 def _check_space(base: Base, work: Path, *, parts: int) -> None:
@@ -235,7 +310,7 @@ def _check_space(base: Base, work: Path, *, parts: int) -> None:
         StorageError: too little is free.
     """
     needed = parts * base.nbytes + base.converted_bytes
-    free = shutil.disk_usage(work).free + _size(work)
+    free = shutil.disk_usage(work).free + size_of(work)
     if free < needed:
         reason = f"{needed / 1e6:,.0f} MB are needed, and {free / 1e6:,.0f} MB are free"
         raise StorageError(work.parent / base.name, reason=reason, code=errno.ENOSPC)
@@ -243,24 +318,43 @@ def _check_space(base: Base, work: Path, *, parts: int) -> None:
 
 def _fetch(base: Base, work: Path, gguf: Path, watch: Watch, sources: Sequence[Source]) -> None:
     """The file of the first source that has it; what another file gives does not count."""
-    watch.line(
+    watch = _announcing(
         f"Fetching {base.name} ({base.model}): {base.nbytes / 1e6:.0f} MB, licence {base.licence}; "
-        f"it will take {base.converted_bytes / 1e6:.0f} MB in {work.parent}."
+        f"it will take {base.converted_bytes / 1e6:.0f} MB in {work.parent}.",
+        watch,
     )
     reasons: list[str] = []
     for source in sources:
+        given: list[Path] = []
         try:
-            assemble(base, source(base, work, watch), gguf, watch)
+            given = source(base, work, watch)
+            assemble(base, given, gguf, watch)
         except Unavailable as reason:
             reasons.append(str(reason))
         except (BaseDigestError, BaseFileError, BasePartsError, NotFoundError) as error:
             reasons.append(error.message.rstrip("."))
-            _forget_fetched(work)
         else:
             return
-    raise BaseUnavailableError(
-        base.name, file=base.wanted, reasons=reasons or ["no source may be asked"]
-    )
+        shutil.rmtree(work / "hub", ignore_errors=True)  # room for what the next source gives
+        for wheel in _wheels(work).intersection(given):
+            wheel.unlink()
+    raise _unavailable(base, reasons)
+
+
+def _announcing(line: str, watch: Watch) -> Watch:
+    """A watch that says a line first, as soon as there is something to tell."""
+    unsaid = [line]
+
+    def progress(stage: str, done: int, total: int) -> None:
+        if unsaid:
+            watch.line(unsaid.pop())
+        watch.progress(stage, done, total)
+
+    return replace(watch, progress=progress)
+
+
+def _unavailable(base: Base, reasons: Sequence[str]) -> BaseUnavailableError:
+    return BaseUnavailableError(base.name, file=base.wanted, reasons=reasons)
 
 
 def _make(base: Base, gguf: Path, work: Path, target: Path, watch: Watch) -> None:
@@ -268,7 +362,8 @@ def _make(base: Base, gguf: Path, work: Path, target: Path, watch: Watch) -> Non
     from memplus.backbone.gguf import convert
 
     made = work / "converted"
-    _forget_fetched(work)
+    for fetched in ("wheels", "hub"):
+        shutil.rmtree(work / fetched, ignore_errors=True)
     watch.progress("converting", 0, 0)
     convert(gguf, made, parameters=base.parameters)
     sizes = {file.name: file.stat().st_size for file in sorted(made.iterdir())}
@@ -292,15 +387,6 @@ def _make(base: Base, gguf: Path, work: Path, target: Path, watch: Watch) -> Non
     made.rename(target)
     with contextlib.suppress(OSError):  # it is in place by now
         flush(target.parent)
-
-
-def _forget_fetched(work: Path) -> None:
-    for fetched in ("wheels", "hub"):
-        shutil.rmtree(work / fetched, ignore_errors=True)
-
-
-def _size(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def _vanished(target: Path) -> CachedBase:

