@@ -1,18 +1,25 @@
 """Benchmarks that compare systems: what each claims of itself."""
 
+import argparse
 import importlib
 import json
 import math
+import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
+import torch
 from tests.evaluation.conftest import BOOKS, words
+from tests.fakes import make_mplus
+from tests.passes.test_span_queries import SPANS
 from tests.systems.conftest import SHARED
 from tests.systems.options import OPTIONS_FOR, spec_for
 
+from memplus.config import RowRetrieval
 from memplus.data.statements import HELD_OUT_TOPICS, read_corrections
 from memplus.data.stream import Texts
 from memplus.data.word_search import installed
@@ -49,6 +56,42 @@ def test_what_is_known_by_heart_shows_where_nothing_was_told(
     script: Any = importlib.import_module("by_heart")
     monkeypatch.setattr(script, "right", None)  # what is in the file is not asked again
     assert by_heart(monkeypatch, capsys, *given) == counts
+
+
+def test_rows_are_learned_to_be_found_and_both_rules_are_asked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    script: Any = importlib.import_module("rows_and_spans")
+    singles = replace(SPANS, retrieval=RowRetrieval(), retriever_layers=2)
+    rows = make_mplus(config=singles)
+    monkeypatch.setattr(script.MPlus, "from_pretrained", lambda *_, **__: make_mplus(config=SPANS))
+    monkeypatch.setattr(script, "_with_rows", lambda *_: rows)
+    text = tmp_path / "prose.txt"
+    text.write_text(" ".join(BOOKS))
+    sizes = ["--items", "2", "--steps", "2", "--asked", "2", "--distances", "0,200"]
+    given = ["--data", str(tmp_path), "--texts", str(text), "--kinds", "notes", "statements"]
+    monkeypatch.setattr(sys, "argv", ["rows_and_spans", *sizes, *given])
+    script.main()
+    out, err = capsys.readouterr()
+    found = json.loads(out.splitlines()[-1])
+    for rule in ("rows", "spans"):
+        assert [one["asked"] for one in found[rule].values()] == [8, 8]
+        assert found[rule]["200"]["of_the_store"] == 8
+        assert 0 < found[rule]["200"]["by_chance"] < 1
+    assert [*re.findall(r"round (\d): recall among \d+ rows", err)] == ["0", "1"]
+    # Where the rows that answer resemble what asks, they are found after some steps.
+    layers, width = len(rows.backbone.layers), rows.backbone.hidden_size
+    told = torch.randn(layers, 120, width, generator=torch.Generator().manual_seed(1))
+    right = [range(at, at + 4) for at in range(0, 120, 4)]
+    asked = [([*told[:, one.start : one.stop]], one) for one in right]
+    usual = {"learning_rate": 3e-3, "temperature": 0.1, "seed": 0}
+    before, after = (
+        float(script._learn(rows, told, asked, argparse.Namespace(**sizes)).split()[-1])
+        for sizes in (usual | {"steps": 1}, usual | {"steps": 200})
+    )
+    assert before < 0.3
+    assert after > 0.6
 
 
 def test_how_far_longmems_gates_are_open_is_printed(
