@@ -96,9 +96,7 @@ def main() -> None:
 
 def _with_rows(spans: MPlus, given: argparse.Namespace) -> MPlus:
     """The same weights with a retriever of rows in every layer."""
-    config = replace(
-        spans.memory_config, retrieval=RowRetrieval(), retriever_layers=2, rows="exact"
-    )
+    config = replace(spans.memory_config, retrieval=RowRetrieval(), retriever_layers=2)
     base = given.base or given.model
     made = MPlus.from_backbone(base, config, prompt=spans.prompt, dtype=given.dtype).eval()
     ours, theirs = dict(made.model.named_parameters()), dict(spans.model.named_parameters())
@@ -109,6 +107,7 @@ def _with_rows(spans: MPlus, given: argparse.Namespace) -> MPlus:
         made.weights.memory_embedding.copy_(spans.weights.memory_embedding)
         if made.weights.bos_embedding is not None and spans.weights.bos_embedding is not None:
             made.weights.bos_embedding.copy_(spans.weights.bos_embedding)
+    made.core.pristine = spans.core.pristine
     return made
 
 

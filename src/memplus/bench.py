@@ -134,5 +134,4 @@ def make_inputs(shared: Shared, data: Path, texts: Sequence[Path] | None) -> Inp
 
     chunk = shared.mplus.memory_config.chunk_tokens
     dtype = str(shared.mplus.backbone.dtype).removeprefix("torch.")
-    backbone = {"weights": shared.digest("base"), "dtype": dtype}
-    return Inputs(data, shared.reference, chunk, prose, backbone)
+    return Inputs(data, shared.reference, chunk, prose, {dtype: shared.digest("base")})

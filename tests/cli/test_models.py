@@ -137,13 +137,30 @@ def test_whatever_else_takes_room_in_the_cache_is_listed_until_it_is_removed(
     (folder,) = cache.iterdir()
     size = sum(file.stat().st_size for file in folder.iterdir())
     assert run("models", "--json").data["leftovers"] == [
-        {"name": name, "state": state, "path": str(folder), "bytes": size}
+        {
+            "name": name,
+            "state": state,
+            "path": str(folder),
+            "bytes": size,
+            "beside_model": False,
+        }
     ]
     shown = run("models").out
     assert f"{name}: {size / 1e6:.1f} MB in the cache, {state}\n" in shown
     assert f"`memplus models remove {name}`" in shown
     assert run("models", "remove", name, "--json").data["bytes"] == size
     assert run("models", "--json").data["leftovers"] == []
+    assert list(cache.iterdir()) == []
+
+
+def test_what_is_left_beside_a_whole_model_says_that_the_model_goes_with_it(
+    run: Run, tiny: CachedBase, cache: Path
+) -> None:
+    left = cache / ".tiny.partial"
+    left.mkdir()
+    (left / "001.whl").write_bytes(b"half")
+    assert "`memplus models remove tiny` frees it, and removes the model." in run("models").out
+    assert run("models", "remove", "tiny").code == 0
     assert list(cache.iterdir()) == []
 
 

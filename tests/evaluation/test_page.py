@@ -171,7 +171,7 @@ def test_figures_of_other_questions_are_not_put_beside_each_other(tmp_path: Path
 
 def test_figures_of_other_weights_of_that_name_are_refused(tmp_path: Path) -> None:
     def shared(weights: str, dtype: str) -> Benchmark:
-        run = {**FOUND.run, "backbone": {"weights": weights, "dtype": dtype}}
+        run = {**FOUND.run, "backbone": {dtype: weights}}
         return replace(FOUND, results=FOUND.results[:1], run=run)
 
     path = tmp_path / "page.md"
@@ -181,6 +181,18 @@ def test_figures_of_other_weights_of_that_name_are_refused(tmp_path: Path) -> No
         put_on_page(path, [shared("b", "float32")])
     # Their digest takes in the dtype; the page says which rows are in which.
     put_on_page(path, [shared("c", "bfloat16")])
+    put_on_page(path, [FOUND])
+    for wrong in (shared("b", "float32"), shared("d", "bfloat16")):
+        with pytest.raises(RunMismatchError, match="backbone"):
+            put_on_page(path, [wrong])
+
+
+def test_an_older_run_of_other_questions_takes_no_page_over(tmp_path: Path) -> None:
+    path = tmp_path / "page.md"
+    put_on_page(path, [by(LATER)])
+    older = by(replace(MADE, date="2030-12-31"))
+    with pytest.raises(RunMismatchError, match="plans"):
+        put_on_page(path, [replace(older, run={**older.run, "plans": "1"})])
 
 
 def test_figures_of_another_model_stand_on_another_page(tmp_path: Path) -> None:

@@ -44,7 +44,8 @@ def list_all(ctx: typer.Context, *, as_json: AsJson = False) -> None:
         for one in leftovers:
             line = f"{one['name']}: {one['bytes'] / 1e6:.1f} MB in the cache, {one['state']}"
             console.print(line, markup=False)
-            console.print(f"  `memplus models remove {one['name']}` frees it.", markup=False)
+            also = ", and removes the model" if one["beside_model"] else ""
+            console.print(f"  `memplus models remove {one['name']}` frees it{also}.", markup=False)
 
     out.result({"models": bundled, "bases": bases, "leftovers": leftovers}, show=show)
 
@@ -103,7 +104,13 @@ def _leftovers() -> list[dict[str, Any]]:
     from memplus.mplus.base_cache import leftovers
 
     return [
-        {"name": one.name, "state": one.state, "path": str(one.path), "bytes": one.nbytes}
+        {
+            "name": one.name,
+            "state": one.state,
+            "path": str(one.path),
+            "bytes": one.nbytes,
+            "beside_model": one.beside_model,
+        }
         for one in leftovers()
     ]
 

@@ -141,7 +141,7 @@ def check_size(out: Output, model: MPlus, memory: Memory, parts: Sequence[tuple[
     """
     from memplus.sessions.inspection import writes_to_come
 
-    if parts:  # what is there is skipped however large it is
+    if any(tokens for _, tokens in parts):  # what is there is skipped however large it is
         writes = writes_to_come(memory, parts)
         _announce(out, model, memory, sum(tokens for _, tokens in parts), writes)
         _refuse_too_much(model, memory, int(writes))

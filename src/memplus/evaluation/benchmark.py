@@ -17,6 +17,7 @@ from typing import Any
 
 import memplus
 from memplus.errors import ConfigError, MemplusError, RunMismatchError
+from memplus.errors.base import storage_errors
 from memplus.evaluation.engine.figures import Figure
 from memplus.evaluation.engine.judging import JUDGING, Judge
 from memplus.evaluation.engine.plan import Plan
@@ -138,15 +139,9 @@ def run_benchmark(
         "data": dict(inputs.digests),
         "plans": plans_digest(plans),
     }
-    _require_same_run(folder, run)
+    identities = {one.name: dict(one.identity) for one in able}
     with ExitStack() as held:
-        files: dict[str, RunFile] = {}
-        for one in able:
-            place = folder / _folder_name(one.name)
-            held.enter_context(alone_in(place))
-            identity = {**run, "system": one.name, "identity": dict(one.identity)}
-            beside = {"device": one.device} if isinstance(one, Placed) else {}
-            files[one.name] = RunFile(place / "answers.jsonl", identity, beside)
+        files = _opened(able, identities, run, folder, held)
         answered = {name: _answered(file) for name, file in files.items()}
         for group in _groups(able):
             recorders = {one.name: files[one.name] for one in group}
@@ -157,7 +152,8 @@ def run_benchmark(
             result = SystemResult(one.name, one.title, one.identity, unable=reason, made=made)
             if one.name in files:
                 leader = _leader(one, able) or one.name
-                result = _result(one, task, files[one.name].lines, _ends(files[leader].lines))
+                lines = _counted(files[one.name].lines, follows=leader != one.name)
+                result = _result(one, task, lines, _ends(files[leader].lines))
                 fresh = _answered(files[one.name]) > answered[one.name]
                 result = replace(result, made=made if fresh else None)
             results.append(result)
@@ -167,6 +163,41 @@ def run_benchmark(
             found = _with_others(found, _before(folder, run, able[0].model), made)
             write_summary(folder, found.to_dict())
     return found
+
+
+def _opened(
+    systems: Sequence[System],
+    identities: Mapping[str, Mapping[str, Any]],
+    run: Mapping[str, Any],
+    folder: Path,
+    held: ExitStack,
+) -> dict[str, RunFile]:
+    """The systems' files, each this command's alone until ``held`` is closed.
+
+    Raises:
+        RunMismatchError, DamagedRunError, UsageError, StorageError: see ``run_benchmark``.
+    """
+    files: dict[str, RunFile] = {}
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    # Of two commands that begin at the same time, the second sees what the first is about to ask.
+    with locked(folder / SUMMARY, wait=None):
+        _require_same_run(folder, run)
+        for one in systems:
+            place = folder / _folder_name(one.name)
+            held.enter_context(alone_in(place))
+            identity = {**run, "system": one.name, "identity": identities[one.name]}
+            beside = {"device": one.device} if isinstance(one, Placed) else {}
+            files[one.name] = RunFile(place / "answers.jsonl", identity, beside)
+    return files
+
+
+def _counted(lines: Sequence[Mapping[str, Any]], *, follows: bool) -> Sequence[Mapping[str, Any]]:
+    """Lines of a system without the ends of its own streams that failed, where it follows another's
+    now: nothing is missing without them, and nothing would try them again."""
+    if not follows:
+        return lines
+    return [line for line in lines if line["key"] != END or "error" not in line]
 
 
 def _answered(file: RunFile) -> int:

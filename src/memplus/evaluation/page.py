@@ -202,7 +202,8 @@ def put_together(found: Iterable[Benchmark], where: str) -> list[Benchmark]:
         where: is named where they cannot be put together.
 
     Raises:
-        RunMismatchError: some are of other questions or another model than the later ones.
+        RunMismatchError: some are of other questions or another model than the later ones, which
+            leave some of their systems out or were made before them.
     """
     together: dict[str, Benchmark] = {}
     for one in found:
@@ -216,7 +217,9 @@ def _followed(before: Benchmark, later: Benchmark, where: str) -> Benchmark:
     fresh = {one.system: one for one in later.results}
     differs = sorted(_differing(before, later))
     if differs:
-        if any(one.system not in fresh for one in before.results):
+        if any(
+            one.system not in fresh or _is_older(fresh[one.system], one) for one in before.results
+        ):
             raise RunMismatchError(f"{where} ({later.task})", differs=", ".join(differs))
         return later
     places = {one.system: one for one in before.results}
@@ -224,7 +227,13 @@ def _followed(before: Benchmark, later: Benchmark, where: str) -> Benchmark:
         known = places.get(one.system)
         if known is None or _replaces(one, known):
             places[one.system] = one
-    return replace(later, results=tuple(places.values()))
+    run = {**later.run, "backbone": _backbone(before) | _backbone(later)}
+    return replace(later, run=run, results=tuple(places.values()))
+
+
+def _backbone(found: Benchmark) -> dict[str, str]:
+    """Dtype -> digest of the model in it, of all that is known."""
+    return dict(found.run.get("backbone", {}))
 
 
 def _replaces(later: SystemResult, known: SystemResult) -> bool:
@@ -232,7 +241,11 @@ def _replaces(later: SystemResult, known: SystemResult) -> bool:
     of systems that failed."""
     if known.figures and not (later.figures or later.unable):
         return False
-    return not (later.made and known.made and later.made.date < known.made.date)
+    return not _is_older(later, known)
+
+
+def _is_older(later: SystemResult, known: SystemResult) -> bool:
+    return bool(later.made and known.made and later.made.date < known.made.date)
 
 
 def _differing(before: Benchmark, later: Benchmark) -> Iterator[str]:
@@ -244,9 +257,9 @@ def _differing(before: Benchmark, later: Benchmark) -> Iterator[str]:
             yield name
     if before.run.get("judging", 1) != later.run.get("judging", 1):
         yield "judging"
-    one, other = before.run.get("backbone"), later.run.get("backbone")
     # In another dtype the same weights have another digest; the page says which rows are in which.
-    if one and other and one["dtype"] == other["dtype"] and one != other:
+    one, other = _backbone(before), _backbone(later)
+    if any(one[dtype] != other[dtype] for dtype in one.keys() & other.keys()):
         yield "backbone"
 
 

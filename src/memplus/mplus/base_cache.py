@@ -78,6 +78,8 @@ class Leftover:
     """Bytes of its files."""
     state: str
     """What it is, in a few words."""
+    beside_model: bool = False
+    """Whether a whole model of that name lies beside it, which ``remove_base`` removes, too."""
 
 
 def cache_folder() -> Path:
@@ -130,7 +132,8 @@ def leftovers(cache: Path | None = None) -> list[Leftover]:
         state = _left(folder)
         if state is not None:
             name = folder.name.removeprefix(".").removesuffix(_PARTIAL)
-            found.append(Leftover(name, folder, size_of(folder), state))
+            beside = root / name != folder and _read_record(root / name) is not None
+            found.append(Leftover(name, folder, size_of(folder), state, beside))
     return sorted(found, key=lambda one: (one.name, one.path))
 
 

@@ -74,19 +74,24 @@ def test_another_run_is_refused_by_what_differs(
     assert path.read_bytes() == before
 
 
-def test_a_line_is_replaced_and_all_others_are_kept_to_the_byte(tmp_path: Path) -> None:
+def test_what_failed_is_replaced_in_its_place_and_nothing_in_the_file_is_lost(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "a.jsonl"
     file = RunFile(path, IDENTITY, {"device": "CPU"})
-    for said in ("one", "two", "drei 三"):
-        file.append({"said": said})
-    before = path.read_bytes().split(b"\n")
-    file.replace(1, {"said": "zwei"})
-    file.append({"said": "four"})
-    after = path.read_bytes().split(b"\n")
-    assert [*after[:2], after[3]] == [*before[:2], before[3]]
-    assert RunFile(path, IDENTITY).lines == file.lines
-    assert [one["said"] for one in file.lines] == ["one", "zwei", "drei 三", "four"]
-    assert file.lines[1]["device"] == "CPU"
+    for key, found in (("a", {"said": "1"}), ("b", {"error": "x"}), ("c", {"said": "三"})):
+        file.append({"plan": "p", "key": key, **found})
+    before = path.read_bytes()
+    file.replace(1, {"plan": "p", "key": "b", "error": "y"})
+    file.replace(1, {"plan": "p", "key": "b", "said": "2"})
+    file.append({"plan": "p", "key": "d", "said": "4"})
+    assert path.read_bytes().startswith(before)
+    again = RunFile(path, IDENTITY)
+    assert again.lines == file.lines
+    assert [one["said"] for one in again.lines] == ["1", "2", "三", "4"]
+    assert again.lines[1]["device"] == "CPU"
+    assert [again.number(at) for at in range(4)] == [2, 6, 4, 7]
+    assert [file.number(at) for at in range(4)] == [2, 6, 4, 7]
 
 
 def test_a_damaged_line_is_named(tmp_path: Path) -> None:

@@ -32,7 +32,11 @@ class Recorder(Protocol):
         ...
 
     def replace(self, index: int, line: Mapping[str, Any]) -> None:
-        """Keep a line in the place of another; ``index`` is that of ``lines``."""
+        """Keep a line in the place of one that failed; ``index`` is that of ``lines``."""
+        ...
+
+    def number(self, index: int) -> int:
+        """What to call one of ``lines`` where it is damaged."""
         ...
 
 
@@ -49,6 +53,10 @@ class InMemory:
     def replace(self, index: int, line: Mapping[str, Any]) -> None:
         """Keep a line in the place of another."""
         self.lines[index] = dict(line)
+
+    def number(self, index: int) -> int:
+        """As if a head stood before the lines."""
+        return index + 2
 
 
 class Cursor:
@@ -150,7 +158,8 @@ class Cursor:
             raise self._damaged(min(more))
 
     def _damaged(self, index: int) -> DamagedRunError:
-        return DamagedRunError(getattr(self.recorder, "path", "The run"), line=index + 2)
+        path = getattr(self.recorder, "path", "The run")
+        return DamagedRunError(path, line=self.recorder.number(index))
 
 
 def _lacks(line: Mapping[str, Any], needed: Set[str]) -> bool:

@@ -2,7 +2,7 @@
 
 Lines are appended as answers come, always in the same order, so a file that ends early is the
 beginning of the whole one, and going on means to skip what is there. Where an answer failed, the
-one of a later try takes its place. A last line that was cut off
+one of a later try is appended, too, and read in its place. A last line that was cut off
 in the middle is taken away.
 """
 
@@ -16,11 +16,14 @@ from typing import Any
 
 from memplus.errors import DamagedRunError, MemoryBusyError, RunMismatchError, UsageError
 from memplus.errors.base import storage_error, storage_errors
-from memplus.files import locked, write_aside
+from memplus.files import locked
 
 __all__ = ["RunFile", "alone_in", "differing_parts"]
 
 FORMAT = 1
+_HEAD = ("plan", "seed", "key", "system")
+"""What tells a line from all others."""
+_FAILED = "error"
 
 
 class RunFile:
@@ -33,7 +36,7 @@ class RunFile:
             gone on with elsewhere, and its lines say so.
 
     Attributes:
-        lines: everything after the first line, as it was read or appended.
+        lines: everything after the first line, in the order in which it was first tried.
     """
 
     def __init__(
@@ -49,12 +52,15 @@ class RunFile:
         self.path = path
         self._beside = dict(beside or {})
         self.lines: list[dict[str, Any]] = []
+        self._numbers: list[int] = []
+        """Of each of them, the line of the file."""
         self.identity: dict[str, Any] = {}
         """As it stands in the file, which may name its parts in another order than was given."""
         expected: dict[str, Any] = json.loads(json.dumps({"format": FORMAT, **identity}))
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             known = _whole_lines(path)
+            self._last = max(1, len(known))
             if known:
                 self._read(known, expected)
             else:
@@ -76,24 +82,34 @@ class RunFile:
         differs = list(differing_parts(parsed[0], identity))
         if differs:
             raise RunMismatchError(self.path, differs=", ".join(differs))
-        self.identity, self.lines = parsed[0], parsed[1:]
+        self.identity = parsed[0]
+        failed: dict[object, int] = {}
+        for place, one in enumerate(parsed[1:], start=2):
+            head = tuple(json.dumps(one.get(name)) for name in _HEAD)
+            index = failed.pop(head, len(self.lines))
+            self._put(index, one, place)
+            if _FAILED in one:
+                failed[head] = index
+
+    def _put(self, index: int, line: dict[str, Any], number: int) -> None:
+        self.lines[index : index + 1] = [line]
+        self._numbers[index : index + 1] = [number]
+
+    def number(self, index: int) -> int:
+        """The line of the file, from 1, that one of ``lines`` stands in."""
+        return self._numbers[index]
 
     def replace(self, index: int, line: Mapping[str, Any]) -> None:
-        """Put a line in the place of another; all others stay as they are.
+        """Put a line in the place of one that failed; it is in the file when this returns.
 
         Args:
             index: of ``lines``.
-            line: what was found where the other had failed.
+            line: of the same question.
 
         Raises:
-            StorageError: the disk refused; the old line is still there.
+            StorageError: the disk refused.
         """
-        text = self._text(line)
-        with storage_errors(self.path):
-            whole = self.path.read_bytes().split(b"\n")
-            whole[index + 1] = text.encode()
-            write_aside(self.path, b"\n".join(whole))
-        self.lines[index] = json.loads(text)
+        self._write(index, line)
 
     def append(self, line: Mapping[str, Any]) -> None:
         """Add one line; it is in the file when this returns.
@@ -101,16 +117,17 @@ class RunFile:
         Raises:
             StorageError: the disk refused.
         """
-        text = self._text(line)
+        self._write(len(self.lines), line)
+
+    def _write(self, index: int, line: Mapping[str, Any]) -> None:
+        text = json.dumps({**line, **self._beside}, ensure_ascii=False) + "\n"
         try:
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(text + "\n")
+                file.write(text)
         except OSError as error:
             raise storage_error(self.path, error) from error
-        self.lines.append(json.loads(text))
-
-    def _text(self, line: Mapping[str, Any]) -> str:
-        return json.dumps({**line, **self._beside}, ensure_ascii=False)
+        self._last += 1
+        self._put(index, json.loads(text), self._last)
 
 
 @contextmanager

@@ -60,7 +60,7 @@ class Inputs:
     read_prose: Callable[[], Sequence[str]]
     """Books or other running text, to tell things in."""
     backbone: Mapping[str, str] = field(default_factory=dict)
-    """Digest and dtype of the model that all systems of a run share."""
+    """Dtype -> digest in it, of the model that all systems of a run share."""
     digests: dict[str, str] = field(default_factory=dict)
     """Of every file that was asked for, and of all in a folder but what is hidden: the run's
     identity."""
