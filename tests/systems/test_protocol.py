@@ -18,7 +18,7 @@ def test_nothing_is_no_text() -> None:
     assert pieces_of(" ") == [" "]
 
 
-@pytest.mark.parametrize("text", ["a\udc80b", b"abc", ["fine", 3]])
+@pytest.mark.parametrize("text", ["a\udc80b", b"abc", ["fine", 3], ["fine", None, 0]])
 def test_what_cannot_be_read_is_no_text(text: Any) -> None:
     with pytest.raises(UsageError, match="The text"):
         pieces_of(text)

@@ -20,6 +20,7 @@ from memplus.systems.shared import (
     device_name,
     log_likelihoods,
 )
+from memplus.systems.triples.decoding import Continuation
 
 
 def test_the_model_is_loaded_once_and_not_before_it_is_needed() -> None:
@@ -51,6 +52,22 @@ def test_the_reference_says_where_each_token_ends() -> None:
     assert found[0] == list(range(1, 10))
     assert found[2][-1] == len(texts[2])
     assert found[2][3:5] == [4, 4]
+
+
+def test_what_spells_a_control_token_is_text_to_every_system() -> None:
+    model, texts = SHARED.mplus, ["The <end> of it.", "plain", "<begin>", ""]
+    plain = [model.encode(text) if text else [] for text in texts]
+    assert SHARED.encode(texts) == [token for ids in plain for token in ids]
+    assert [len(ends) for ends in SHARED.reference(texts)] == [len(ids) for ids in plain]
+    assert SHARED.reference(texts)[0][-1] == len(texts[0])
+    assert Continuation(model.core, None).encode(texts[0]) == plain[0]
+    end = model.tokenizer.eos_token_id
+    assert end not in SHARED.encode(texts)
+    memory = model.new_memory()
+    model.write(memory, texts[0])
+    session = make_systems(["mplus"], SHARED)[0].open(0)
+    session.write([texts[0]], "a")
+    assert session.tokens == memory.tokens + len(memory.tail)
 
 
 def test_a_tokenizer_that_knows_no_places_is_asked_by_decoding(

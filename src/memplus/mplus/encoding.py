@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 from memplus.errors import ChatTemplateError
 from memplus.memory.written_text import require_text
-from memplus.mplus.own_tokenizer import encode_whole
+from memplus.mplus.own_tokenizer import encode_whole, own_tokenizer
 
 if TYPE_CHECKING:
     from memplus.backbone.stock_types import PreTrainedTokenizerBase
 
-__all__ = ["chat_ids", "encode_pieces", "encode_text", "encode_within"]
+__all__ = ["chat_ids", "encode_each", "encode_pieces", "encode_text", "encode_within"]
 
 _QUESTION = "{question}"
 # Private characters, which mark a cut while a chat template does its work.
@@ -45,6 +45,28 @@ def encode_text(
     """
     require_text(text, what)
     return encode_pieces(tokenizer, _cut(text, _breaks(tokenizer, text, [])))
+
+
+def encode_each(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]
+) -> list[tuple[list[int], list[int] | None]]:
+    """``encode_text`` of each of somebody's texts by itself; many short ones are read together."""
+    if not texts:
+        return []
+    own = own_tokenizer(tokenizer)
+    found = own(list(texts), add_special_tokens=False, return_offsets_mapping=own.is_fast)
+    places = found["offset_mapping"] if own.is_fast else [None] * len(texts)
+    return [
+        encode_text(tokenizer, text)
+        if _breaks(tokenizer, text, [])
+        else (list(ids), None if offsets is None else _ends(offsets, text))
+        for text, ids, offsets in zip(texts, found["input_ids"], places, strict=True)
+    ]
+
+
+def _ends(offsets: Sequence[tuple[int, int]], text: str) -> list[int]:
+    """Where tokens end; what a tokenizer strips at the end belongs to the last one."""
+    return [*(int(end) for _, end in offsets[:-1]), len(text)] if offsets else []
 
 
 def encode_within(tokenizer: PreTrainedTokenizerBase, template: str, question: str) -> list[int]:

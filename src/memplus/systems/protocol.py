@@ -57,12 +57,12 @@ def pieces_of(text: Text, source: str = "") -> list[str]:
     """
     if not isinstance(source, str):
         raise UsageError(f"The name of the source must be a string, not {type(source).__name__}.")
-    pieces = [piece for piece in ([text] if isinstance(text, str) else text) if piece]
-    if not pieces:
-        raise EmptyTextError()
+    pieces = [text] if isinstance(text, str) else list(text)
     for piece in pieces:
         require_text(piece, "The text")
-    return pieces
+    if not any(pieces):
+        raise EmptyTextError()
+    return [piece for piece in pieces if piece]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,8 @@ from memplus.data.wording import same_wording
 from memplus.errors import EmptyTextError
 from memplus.fields import CheckedFields, changed, named
 from memplus.memory.state import Memory
+from memplus.mplus.encoding import encode_each
 from memplus.mplus.model import MPlus
-from memplus.mplus.own_tokenizer import own_tokenizer
 from memplus.passes.finite import FiniteScores, require_finite
 from memplus.systems.protocol import ChatPrompt, Likelihood, Reply
 
@@ -88,26 +88,20 @@ class Shared:
         Raises:
             TokenizerMissingError: it has none.
         """
-        model, tokenizer = self.mplus, own_tokenizer(self.mplus.tokenizer)
+        model, tokenizer = self.mplus, self.mplus.tokenizer
 
         def ends(texts: list[str]) -> list[list[int]]:
-            if not tokenizer.is_fast:
-                return [_slow_ends(model, text) for text in texts]
-            if not texts:
-                return []
-            found = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
-            places = [[int(end) for _, end in offsets] for offsets in found["offset_mapping"]]
-            # What a tokenizer strips at the end belongs to the last token.
-            return [[*p[:-1], len(t)] if p else [] for p, t in zip(places, texts, strict=True)]
+            found = encode_each(tokenizer, texts)
+            return [
+                _slow_ends(model, text) if places is None else places
+                for text, (_, places) in zip(texts, found, strict=True)
+            ]
 
         return ends
 
     def encode(self, pieces: Sequence[str]) -> list[int]:
         """Token ids of pieces, each tokenised by itself."""
-        if not pieces:
-            return []
-        found = own_tokenizer(self.mplus.tokenizer)(list(pieces), add_special_tokens=False)
-        return [int(token) for ids in found["input_ids"] for token in ids]
+        return [token for ids, _ in encode_each(self.mplus.tokenizer, pieces) for token in ids]
 
     def prompt_ids(self, prompt: str | ChatPrompt, before: str = "") -> list[int]:
         """Token ids of a prompt, with a text before what the user says.

@@ -35,6 +35,18 @@ def test_a_summary_is_made_once_and_has_the_turns_number() -> None:
     assert voice.times == 1
 
 
+def test_a_turn_with_an_answer_has_a_summary_of_its_own_though_it_reads_the_same() -> None:
+    voice = Counting(WIDE, "none")
+    voice.said = "A red gate."
+    both = Chunk("The gate is red.", "text", 0, 29, response="Nobody came.")
+    alone = Chunk("The gate is red.\nNobody came.", "text", 0, 29)
+    assert both.text(4) == alone.text(4)
+    summaries = Summaries(voice, above=5)
+    for chunk in (both, alone, both):
+        summaries.of(chunk, chunk.text(4), 40)
+    assert voice.times == 2
+
+
 def test_a_model_that_says_nothing_leaves_the_turns_beginning() -> None:
     voice = Counting(WIDE, "none")
     long = Chunk("It rained and it rained. " * 9, "text", 0, 225)

@@ -14,7 +14,7 @@ _LONGEST = 96
 
 
 class Summaries:
-    """Makes summaries, each once; what is made follows from the text alone.
+    """Makes summaries, each once; what is made follows from the text and from who spoke in it.
 
     Args:
         voice: the model that makes them.
@@ -24,7 +24,7 @@ class Summaries:
     def __init__(self, voice: Voice, above: int) -> None:
         self.voice = voice
         self.above = above
-        self._made: dict[str, str] = {}
+        self._made: dict[tuple[str, int], str] = {}
 
     def of(self, chunk: Chunk, text: str, tokens: int) -> str:
         """The summary of a turn: its text itself where that is short.
@@ -36,13 +36,14 @@ class Summaries:
         """
         if tokens <= self.above:
             return text
-        if text not in self._made:
-            self._made[text] = self._new(chunk, text)
-        return self._made[text]
+        made = text, 2 if chunk.response else 1
+        if made not in self._made:
+            self._made[made] = self._new(*made)
+        return self._made[made]
 
-    def _new(self, chunk: Chunk, text: str) -> str:
+    def _new(self, text: str, sides: int) -> str:
         shared = self.voice.shared
-        wish = summary_of(text, 2 if chunk.response else 1)
+        wish = summary_of(text, sides)
         said = self.voice.answer(shared.prompt_ids(ChatPrompt(wish)), _LONGEST).generated
         if not said.strip():  # a model that has nothing to say: the turn's own beginning
             (ends,) = shared.reference([text])

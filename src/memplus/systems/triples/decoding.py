@@ -29,7 +29,6 @@ from memplus.backbone.lora import Lora, under
 from memplus.backbone.text_cache import TextCache
 from memplus.errors import EmptyTextError, PositionsError
 from memplus.mplus.core import Core
-from memplus.mplus.own_tokenizer import own_tokenizer
 from memplus.systems.protocol import Likelihood
 
 __all__ = [
@@ -104,11 +103,7 @@ class Continuation:
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text by itself, without special tokens."""
-        if not text:
-            return []
-        tokenizer = own_tokenizer(self.core.tokenizer)
-        ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
+        return self.core.encode(text) if text else []
 
     def extend(self, ids: Sequence[int]) -> None:
         """Put tokens behind the text, whoever chose them."""

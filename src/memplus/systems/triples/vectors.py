@@ -23,7 +23,7 @@ from memplus.backbone.lower_layers import hidden_after
 from memplus.data.note_parts import PERSON_ATTRIBUTES
 from memplus.data.relations import RELATIONS, make_organisations, make_people
 from memplus.mplus.core import Core
-from memplus.mplus.own_tokenizer import own_tokenizer
+from memplus.mplus.encoding import encode_each
 
 __all__ = ["PhraseVectors"]
 
@@ -64,9 +64,8 @@ class PhraseVectors:
         return functional.normalize(self._means(texts) - self.centre, dim=-1)
 
     def _means(self, texts: Sequence[str]) -> Tensor:
-        tokenizer = own_tokenizer(self.core.tokenizer)
-        lead, *found = tokenizer([_LEAD, *texts], add_special_tokens=False)["input_ids"]
-        return torch.stack([self._mean(lead, ids) for ids in found])
+        (lead, _), *found = encode_each(self.core.tokenizer, [_LEAD, *texts])
+        return torch.stack([self._mean(lead, ids) for ids, _ in found])
 
     def _mean(self, lead: list[int], ids: list[int]) -> Tensor:
         if not ids:
