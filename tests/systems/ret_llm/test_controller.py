@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -84,6 +85,11 @@ def test_of_many_rows_the_newest_are_shown_and_the_result_says_so(core: Core) ->
     assert shown(Controller(core, lora, most_rows=2), found).endswith(
         "}: 7 older left out;{n7>>is>>red};{n8>>is>>red}]"
     )
+    first, *others = found.rows
+    again = replace(first, origins=(*first.origins, Origin("b", 10)))
+    assert shown(
+        Controller(core, lora, most_rows=2), replace(found, rows=(again, *others))
+    ).endswith("}: 7 older left out;{n0>>is>>red};{n8>>is>>red}]")
     # The tiny model has room for 256 characters in all.
     wide = rows(*((f"{n} " + "x" * 90, "is", "red") for n in range(9)))
     cramped = shown(Controller(core, lora, most_rows=30), wide)

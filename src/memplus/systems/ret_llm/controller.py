@@ -22,7 +22,7 @@ from memplus.systems.ret_llm.grammar import (
     parse_calls,
     result_text,
 )
-from memplus.systems.ret_llm.lookups import Found
+from memplus.systems.ret_llm.lookups import Found, newest
 from memplus.systems.ret_llm.prompts import (
     ASKED_EXAMPLES,
     TOLD_EXAMPLES,
@@ -31,6 +31,7 @@ from memplus.systems.ret_llm.prompts import (
 )
 from memplus.systems.triples.decoding import END, Continuation, Decoded, Decoding, decode
 from memplus.systems.triples.side_by_side import Job, Outcome, side_by_side
+from memplus.systems.triples.rows import Row
 
 __all__ = ["Controller", "ReadReply", "Written"]
 
@@ -62,6 +63,8 @@ class ReadReply(Reply):
     """The model made a call, and it does not follow the grammar."""
     found: Found | None = None
     overshot: bool = False
+    shown: tuple[Row, ...] = ()
+    """Of the rows that were found, those that stood in the result."""
     """The model said something behind its call that the controller took away."""
     ended: bool = False
     """The model made no call, and what it said instead is all that it says."""
@@ -159,7 +162,7 @@ class Controller:
         queries = parse_calls(READ_BEGINS + call.text)
         query = queries[0] if queries and isinstance(queries[0], Query) else None
         found = None if query is None else look_up(query)
-        text.extend(self._result(text, [row.triple for row in found.rows] if found else []))
+        shown = self._splice(text, () if found is None else found.rows)
         return ReadReply(
             "",
             declined=False,
@@ -169,17 +172,24 @@ class Controller:
             overshot=bool(call.cut.strip()),
         )
 
-    def _result(self, text: Continuation, rows: Sequence[Triple]) -> list[int]:
-        """Tokens of the result: the newest rows, as many as are shown and have room."""
+    def _splice(self, text: Continuation, rows: Sequence[Row]) -> tuple[Row, ...]:
+        """Put the result behind a call.
+
+        Returns:
+            The rows in it: the newest, as many as are shown and have room.
+        """
         left_out = max(0, len(rows) - self.most_rows)
         room = (self.core.positions - len(text)) * 3 // 4  # the answer needs some as well
         while True:
-            ids = text.encode(result_text(rows[left_out:], left_out))
-            if len(ids) <= room or left_out >= len(rows):
-                return ids
+            shown = newest(rows, len(rows) - left_out)
+            ids = text.encode(result_text([row.triple for row in shown], left_out))
+            if len(ids) <= room or not shown:
+                text.extend(ids)
+                return shown
             left_out += 1
 
     # Both ---------------------------------------------------------------------------------------
+            shown=shown,
 
     def _begun(self, examples: str, prompt: str) -> Continuation:
         """The prompt, behind the worked examples where the model was not tuned."""
