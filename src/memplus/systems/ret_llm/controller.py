@@ -19,6 +19,7 @@ from memplus.systems.ret_llm.grammar import (
     WRITE_BEGINS,
     Query,
     Triple,
+    before_calls,
     parse_calls,
     result_text,
 )
@@ -30,8 +31,8 @@ from memplus.systems.ret_llm.prompts import (
     text_prompt,
 )
 from memplus.systems.triples.decoding import END, Continuation, Decoded, Decoding, decode
-from memplus.systems.triples.side_by_side import Job, Outcome, side_by_side
 from memplus.systems.triples.rows import Row
+from memplus.systems.triples.side_by_side import Job, Outcome, side_by_side
 
 __all__ = ["Controller", "ReadReply", "Written"]
 
@@ -62,9 +63,9 @@ class ReadReply(Reply):
     malformed: bool = False
     """The model made a call, and it does not follow the grammar."""
     found: Found | None = None
-    overshot: bool = False
     shown: tuple[Row, ...] = ()
     """Of the rows that were found, those that stood in the result."""
+    overshot: bool = False
     """The model said something behind its call that the controller took away."""
     ended: bool = False
     """The model made no call, and what it said instead is all that it says."""
@@ -134,19 +135,32 @@ class Controller:
     def ask(self, question: str, look_up: Answerer, max_new_tokens: int) -> ReadReply:
         """Answer a question.
 
+        Args:
+            question: in plain words.
+            look_up: carries out the query that the model makes.
+            max_new_tokens: of the answer; a call is not counted.
+
         Raises:
             PositionsError: the question is too long for the model.
         """
-        text = self._begun(ASKED_EXAMPLES, question_prompt(question))
+        text = self.asked(question)
         start = len(text)
         with text.active():
             read = self.read(text, look_up)
             if read.called:
                 start = len(text)
+            end = start + max_new_tokens
             if not read.ended:
-                decode(text, limit=max_new_tokens, ends=self._ends, stops=("\n",))
+                decode(text, limit=end - len(text), ends=self._ends, stops=("\n",))
+            said = text.text(start)
+            text.rewind(end)  # as much as a call's beginning may be more than was asked for
             generated = text.text(start)
-        return replace(read, text=generated.strip(), generated=generated)
+        answer = generated[: len(before_calls(said))].strip()
+        return replace(read, text=answer, generated=generated)
+
+    def asked(self, question: str) -> Continuation:
+        """A question as it is put to the model."""
+        return self._begun(ASKED_EXAMPLES, question_prompt(question))
 
     def read(self, text: Continuation, look_up: Answerer) -> ReadReply:
         """Let the model ask the table behind a text, which grows by the call and its result.
@@ -169,6 +183,7 @@ class Controller:
             query=query,
             malformed=query is None,
             found=found,
+            shown=shown,
             overshot=bool(call.cut.strip()),
         )
 
@@ -189,7 +204,6 @@ class Controller:
             left_out += 1
 
     # Both ---------------------------------------------------------------------------------------
-            shown=shown,
 
     def _begun(self, examples: str, prompt: str) -> Continuation:
         """The prompt, behind the worked examples where the model was not tuned."""
