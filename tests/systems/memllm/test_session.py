@@ -115,14 +115,6 @@ def test_without_memory_nothing_is_looked_up_whatever_the_model_says(
         assert reply.generated == "ab(xMEM_R"
 
 
-def test_a_sentence_that_is_too_long_is_left_out_and_its_error_is_raised() -> None:
-    session = SYSTEM.open(0)
-    with pytest.raises(PositionsError):
-        session.write("x" * SHARED.mplus.core.positions + f". {RED}{NAP}", "a")
-    session.flush()
-    assert stored(session) == [*TOLD[RED.strip()], *TOLD[NAP.strip()]]
-
-
 def test_an_answer_that_what_was_found_leaves_no_room_for_is_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -31,6 +31,7 @@ from memplus.systems.ret_llm.prompts import (
     text_prompt,
 )
 from memplus.systems.triples.decoding import END, Continuation, Decoded, Decoding, decode
+from memplus.systems.triples.parting import parted
 from memplus.systems.triples.rows import Row
 from memplus.systems.triples.side_by_side import Job, Outcome, side_by_side
 
@@ -104,7 +105,7 @@ class Controller:
     def _writing(self, sentence: str) -> Job[Written]:
         triples: list[Triple] = []
         malformed = 0
-        for part in self._short_enough(" ".join(sentence.split())):
+        for part in parted(" ".join(sentence.split()), self._is_short):
             calls = yield from self._calls(self._begun(TOLD_EXAMPLES, text_prompt(part)))
             found = [one for one in parse_calls(calls) if not isinstance(one, Query)]
             malformed += max(0, calls.count(WRITE_BEGINS) - len(found))
@@ -120,15 +121,10 @@ class Controller:
         said = yield Decoding(text, room, self._stops, self._ends)
         return WRITE_BEGINS + said.text
 
-    def _short_enough(self, sentence: str) -> list[str]:
-        """The sentence, or its halves, until each of them fits."""
+    def _is_short(self, sentence: str) -> bool:
+        """Whether a sentence can be put to the model as it is."""
         most = min(_SENTENCE, self.core.positions // 2)
-        words = sentence.split()
-        if len(words) < 2 or len(self.core.encode(text_prompt(sentence))) <= most:
-            return [sentence]
-        half = len(words) // 2
-        parts = (" ".join(words[:half]), " ".join(words[half:]))
-        return [one for part in parts for one in self._short_enough(part)]
+        return len(self.core.encode(text_prompt(sentence))) <= most
 
     # Reading ------------------------------------------------------------------------------------
 
