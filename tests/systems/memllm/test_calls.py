@@ -13,6 +13,7 @@ from memplus.systems.memllm.calls import Generator, Reading, Writing, question_p
 from memplus.systems.memllm.grammar import ARROW, END, START, parse_read
 from memplus.systems.memllm.late_stopping import Divisor
 from memplus.systems.triples.decoding import LIMIT, Continuation, Decoded
+from memplus.systems.triples.rows import Triple
 from memplus.systems.triples.side_by_side import Job, Outcome
 
 GATE = "The gate is red, and nobody came."
@@ -176,3 +177,23 @@ def test_all_that_a_call_without_an_end_says_is_dropped(monkeypatch: pytest.Monk
         write(monkeypatch, script)
         written = next(Generator(SHARED.mplus.core, None).write([("", GATE)], None, 5)).value()
         assert (written.triples, written.parses, written.dropped) == ((), False, dropped)
+
+
+def test_what_is_stored_has_the_dashes_that_were_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    write(
+        monkeypatch,
+        "({MEM_WRITE-->555 \u2013 0199>>since>>1984 \u2013 85;555-0199>>is>>7 \u2013 8})",
+    )
+    told = ("It was 1984\u201385, or 7 \u2013 8. ", "Call 555-0199.")
+    written = next(Generator(SHARED.mplus.core, None).write([told], None, 5)).value()
+    assert written.triples == (
+        Triple("555-0199", "since", "1984\u201385"),
+        Triple("555-0199", "is", "7 \u2013 8"),
+    )
+    assert written.dropped == 0
+
+
+def test_triples_that_differ_by_the_form_of_a_dash_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    write(monkeypatch, "({MEM_WRITE-->7 \u2013 8>>is>>b;7-8>>is>>b})")
+    written = next(Generator(SHARED.mplus.core, None).write([("", "7-8 is b.")], None, 5)).value()
+    assert (written.triples, written.dropped) == ((Triple("7-8", "is", "b"),), 0)

@@ -78,6 +78,17 @@ def test_the_evidence_is_what_all_reads_spliced_in_the_last_one_first(
     assert reply.found == (nap.triple.object,)
 
 
+def test_what_was_told_with_a_dash_is_found_and_answered_as_it_was_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    system, question = MemLLMSystem(SHARED, replace(OPTIONS, late_stopping="off")), "Who?"
+    with monkeypatch.context() as patch:
+        write(patch, "({MEM_WRITE-->555 \u2013 0199>>since>>1984 \u2013 85})")
+        session = told("The number 555-0199 is in use since 1984-85. ", system=system)
+    say(monkeypatch, question_prompt(question), "({MEM_READ(555-0199>>since>>)-->")
+    assert asked(session, question).found == ("1984-85",)
+
+
 def test_a_new_object_takes_the_older_away_or_stands_behind_it() -> None:
     assert asked(told(RED, BLUE), "What is the gate?").found == ("blue",)
     both = MemLLMSystem(SHARED, replace(OPTIONS, update="add"))

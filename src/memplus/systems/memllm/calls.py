@@ -23,6 +23,7 @@ from memplus.systems.memllm.grammar import (
     parse_write,
     parts_of_write,
     spaced_dashes,
+    told_dashes,
     writable,
     write_prompt,
 )
@@ -161,7 +162,7 @@ class Generator:
             told = [("", part) for part in parted(sentence, partial(self._fits, ""))]
         written = []
         for one in told:
-            written.append((yield from self._written(self._put(*one), divisor, patience)))
+            written.append((yield from self._written(*one, divisor, patience)))
         return Writing(
             tuple(dict.fromkeys(triple for one in written for triple in one.triples)),
             "".join(one.text for one in written),
@@ -178,7 +179,10 @@ class Generator:
         text, positions = self._put(before, sentence), self.core.positions
         return len(text) + min(CALL_TOKENS, positions // 2) <= positions
 
-    def _written(self, text: Continuation, divisor: Divisor | None, patience: int) -> Job[Writing]:
+    def _written(
+        self, before: str, sentence: str, divisor: Divisor | None, patience: int
+    ) -> Job[Writing]:
+        text = self._put(before, sentence)
         self.check_room(text)
         limit = self.room(text, CALL_TOKENS)
         if divisor is None or self.closing is None:
@@ -192,10 +196,12 @@ class Generator:
         is_call = generated.strip().startswith(START) and ARROW in generated
         parses = whole and is_call
         found = parse_write(generated) if parses else []
-        kept = tuple(one for one in found if writable(one))
+        kept = [one for one in found if writable(one)]
+        told = sentence, before
+        triples = tuple(Triple(*(told_dashes(one, told) for one in triple)) for triple in kept)
         parts = parts_of_write(generated) if is_call else 0
         # One that holds an arrow is cut in two: a half that can be kept must not count as less.
-        return Writing(kept, generated, parses, max(0, parts - len(kept)))
+        return Writing(triples, generated, parses, max(0, parts - len(kept)))
 
 
 def _until_settled(late: LateStopping, limit: int) -> Choose:
