@@ -102,6 +102,7 @@ def test_more_results_than_are_wanted_are_of_no_use() -> None:
         system = MemLLMSystem(SHARED, replace(OPTIONS, update="add", most_results=most))
         reply = asked(told(RED, BLUE, system=system), "What is the gate?")
         assert (reply.found, reply.parsed > 0) == (found, True)
+        assert reply.remark == ("" if found else "dropped 2 results, more than 1 are of no use")
 
 
 def test_without_memory_the_reader_goes_on_and_never_calls() -> None:
