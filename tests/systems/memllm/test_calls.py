@@ -2,7 +2,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import pytest
 import torch
-from tests.systems.conftest import SHARED
+from tests.fakes import make_mplus
+from tests.systems.conftest import SHARED, SMALL
 from tests.systems.memllm.tiny_weights import ANSWERS, TOLD, tiny_weights
 
 from memplus.errors import PositionsError
@@ -10,7 +11,9 @@ from memplus.mplus.adapter_folder import load_adapter
 from memplus.systems.memllm import calls
 from memplus.systems.memllm.calls import Generator, Reading, Writing, question_prompt
 from memplus.systems.memllm.grammar import ARROW, END, START, parse_read
+from memplus.systems.memllm.late_stopping import Divisor
 from memplus.systems.triples.decoding import LIMIT, Continuation, Decoded
+from memplus.systems.triples.rows import Triple
 from memplus.systems.triples.side_by_side import Job, Outcome
 
 GATE = "The gate is red, and nobody came."
@@ -114,11 +117,15 @@ def test_a_call_may_begin_behind_the_next_token_and_not_in_it(
                 assert reading.text(["What?"], may_call=may_call) == said
 
 
-def test_a_sentence_behind_which_no_call_can_stand_is_an_error(generator: Generator) -> None:
-    long = "x" * generator.core.positions
-    one, other = generator.write([("", long), ("", GATE)], None, 5)
-    assert isinstance(one.error, PositionsError)
-    assert other.value().triples == TOLD[GATE]
+@pytest.mark.parametrize("divisor", ["generated", None])
+def test_a_sentence_that_is_too_long_is_written_in_parts(divisor: Divisor | None) -> None:
+    core = make_mplus(config=SMALL, changes={"max_position_embeddings": 128}).core
+    small = Generator(core, load_adapter(tiny_weights() / "write", core.backbone))
+    for told in (("", f"{GATE}\n\n{GATE}"), ("x" * 60, GATE), ("x" * 99, f"{GATE} {GATE}")):
+        written = next(small.write([told], divisor, 5)).value()
+        assert (written.triples, written.parses) == (TOLD[GATE], True)
+        assert written.text.count(START) == told[1].count(GATE)
+    assert next(small.write([("", "x" * 500)], divisor, 5)).error is None
 
 
 def test_a_text_ends_where_there_is_no_room_for_more() -> None:
@@ -170,3 +177,23 @@ def test_all_that_a_call_without_an_end_says_is_dropped(monkeypatch: pytest.Monk
         write(monkeypatch, script)
         written = next(Generator(SHARED.mplus.core, None).write([("", GATE)], None, 5)).value()
         assert (written.triples, written.parses, written.dropped) == ((), False, dropped)
+
+
+def test_what_is_stored_has_the_dashes_that_were_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    write(
+        monkeypatch,
+        "({MEM_WRITE-->555 \u2013 0199>>since>>1984 \u2013 85;555-0199>>is>>7 \u2013 8})",
+    )
+    told = ("It was 1984\u201385, or 7 \u2013 8. ", "Call 555-0199.")
+    written = next(Generator(SHARED.mplus.core, None).write([told], None, 5)).value()
+    assert written.triples == (
+        Triple("555-0199", "since", "1984\u201385"),
+        Triple("555-0199", "is", "7 \u2013 8"),
+    )
+    assert written.dropped == 0
+
+
+def test_triples_that_differ_by_the_form_of_a_dash_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    write(monkeypatch, "({MEM_WRITE-->7 \u2013 8>>is>>b;7-8>>is>>b})")
+    written = next(Generator(SHARED.mplus.core, None).write([("", "7-8 is b.")], None, 5)).value()
+    assert (written.triples, written.dropped) == ((Triple("7-8", "is", "b"),), 0)

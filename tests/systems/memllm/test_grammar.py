@@ -12,6 +12,7 @@ from memplus.systems.memllm.grammar import (
     read_call,
     spaced_dashes,
     storable,
+    told_dashes,
     writable,
     write_call,
     write_prompt,
@@ -31,6 +32,32 @@ def test_golden_dashes_between_digits_stand_alone() -> None:
     cases = json.loads((golden_folder("memllm") / "parse.json").read_text())
     for before, after in cases["dashes"]:
         assert spaced_dashes(before) == after
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "1984-85",
+        "1984 - 85",
+        "the 1984\u201385 season",
+        "555-0199",
+        "+1 555-01-99",
+        "2024-01-05",
+        "550e8400-e29b-41d4-a716-446655440000",
+        "3.5-4.5",
+        "a \u2013 b - 7 \u2014 c",
+    ],
+)
+def test_dashes_are_as_they_were_told_again(told: str) -> None:
+    text = f"It was {told}, and no 19-840."
+    assert told_dashes(spaced_dashes(told), [text]) == told
+
+
+def test_dashes_that_nobody_told_stay_and_those_of_a_line_break_stand_in_one_line() -> None:
+    assert told_dashes("7 \u2013 8", ["17-8 and 7-80", ""]) == "7 \u2013 8"
+    assert told_dashes("2024 \u2013 01", ["on 2024-01-05"]) == "2024-01"
+    assert told_dashes("7 \u2013 8", ["7 -\n 8"]) == "7 - 8"
+    assert told_dashes("7 \u2013 8", ["7\u20148", "7-8"]) == "7\u20148"
 
 
 def test_a_write_is_put_as_in_the_paper() -> None:

@@ -148,6 +148,7 @@ def test_too_many_results_are_of_no_use(count: int, spliced: bool) -> None:
     facts = [("Mira", "born in", f"town {number}") for number in range(count)]
     made, _ = loop(Memory(facts), "Mira", START, CALL, ".")
     assert bool(made.reads) == spliced
+    assert made.dropped == ([] if spliced else [count])
 
 
 def test_a_model_that_only_calls_comes_to_an_end() -> None:

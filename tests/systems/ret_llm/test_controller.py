@@ -102,13 +102,12 @@ def test_a_model_that_makes_no_call_stores_nothing_and_answers_by_itself(core: C
     assert reply.text == reply.generated.partition("\n")[0].strip()
 
 
-def test_a_long_sentence_is_read_in_halves_that_fit(controller: Controller) -> None:
-    long = " ".join(["The gate is red, and nobody came."] * 9)
-    assert len(long) > 256
-    assert next(controller.write([long])).error is None
-    parts = controller._short_enough(long)
-    assert " ".join(parts) == long
-    assert all(len(part) < 130 for part in parts)
+def test_a_long_sentence_is_read_in_halves_that_fit() -> None:
+    core = make_mplus(config=SMALL, changes={"max_position_embeddings": 128}).core
+    small = Controller(core, load_adapter(tiny_weights(), core.backbone), 30)
+    (red, triples), *_ = TOLD.items()
+    assert next(small.write([f"{red} {red}\n{red}  {red}"])).value() == Written(triples * 4)
+    assert next(small.write(["x" * 200])).error is None
 
 
 def test_without_weights_worked_examples_stand_before_the_prompt() -> None:

@@ -6,16 +6,20 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.systems.conftest import SHARED
+from tests.fakes import make_mplus
+from tests.systems.conftest import SHARED, SMALL
 from tests.systems.ret_llm.tiny_weights import TOLD, tiny_weights
 from torch import Tensor
 
 from memplus.errors import MemplusError, SessionMismatchError
 from memplus.systems.protocol import ChatPrompt
 from memplus.systems.ret_llm.controller import ReadReply
+from memplus.systems.ret_llm.prompts import ASKED_EXAMPLES, question_prompt
 from memplus.systems.ret_llm.session import Counts, RetLLMSession
 from memplus.systems.ret_llm.system import RetLLMSystem
 from memplus.systems.ret_llm.tools import RetLLMOptions
+from memplus.systems.shared import Shared
+from memplus.systems.triples.decoding import Continuation
 
 RED, SLEPT, LAY, NAME, BLUE = TOLD
 GATE = "What is the gate?"
@@ -130,6 +134,17 @@ def test_options_are_scored_behind_the_result(ours: RetLLMSystem) -> None:
         assert session.score([ChatPrompt(GATE)], [["red", "blue"]]) == [[red, blue]]
     raw = told_red.score([f"Question: {GATE}\n"], choices)
     assert raw[0][0][0] == pytest.approx(told_red.score([ChatPrompt(GATE)], choices)[0][0][0])
+
+
+def test_an_untuned_model_scores_behind_the_worked_examples_as_it_answers() -> None:
+    shared = Shared(lambda: make_mplus(config=SMALL, changes={"max_position_embeddings": 2048}))
+    plain, core = RetLLMSystem(shared, RetLLMOptions(weights="none")), shared.mplus.core
+    asked = "".join((ASKED_EXAMPLES, question_prompt(GATE)))
+    session = plain.open(0)
+    for start, option in (("", "red"), ("r", "ed")):
+        ((found,),) = session.score([ChatPrompt(GATE, start)], [[option]])
+        expected = Continuation(core, None, core.encode(asked + start))
+        assert found[0] == pytest.approx(expected.likelihood(core.encode(option))[0])
 
 
 def test_a_session_of_other_options_and_a_damaged_one_are_refused(

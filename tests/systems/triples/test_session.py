@@ -349,23 +349,22 @@ def test_a_write_that_stops_while_it_stores_has_stored_nothing(
 
 
 def test_a_source_that_waits_and_cannot_be_read_leaves_the_next_one_alone(
-    system: TripleSystem[Any, Any, Any],
+    system: TripleSystem[Any, Any, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    long = "x" * SHARED.mplus.core.positions
-    session = system.open(0)
-    session.write(long, "a")
-    with pytest.raises(PositionsError):
+    session, third = system.open(0), "The third is told."
+    fail_at_third(monkeypatch)
+    session.write(third, "a")
+    with pytest.raises(EmptyTextError):
         session.write(f"{RED}The gate is", "b")
     assert [(one.source, one.start) for one in stored(session)[IS_RED]] == [("b", 0)]
-    assert session.tokens == len(long) + len(RED) + len("The gate is")
+    assert session.tokens == len(third) + len(RED) + len("The gate is")
     session.write(" blue. ", "b")
     session.flush()
     assert session.counts.sentences == 2
 
 
-def test_a_sentence_that_fails_is_left_out_and_the_others_are_written(
-    system: TripleSystem[Any, Any, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def fail_at_third(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no text be put to the model that has ``third`` in it."""
     plain = Continuation.extend
 
     def extend(text: Continuation, ids: Sequence[int]) -> None:
@@ -373,8 +372,28 @@ def test_a_sentence_that_fails_is_left_out_and_the_others_are_written(
             raise EmptyTextError("The third")
         plain(text, ids)
 
-    session = system.open(0)
     monkeypatch.setattr(Continuation, "extend", extend)
+
+
+def test_what_is_longer_than_the_model_has_positions_for_is_read(
+    system: TripleSystem[Any, Any, Any],
+) -> None:
+    session, most = system.open(0), SHARED.mplus.core.positions
+    numbered = " ".join(f"{number}. word" for number in range(most // 4))
+    unbroken = "门是红色的。" * (most // 15)
+    for text in (numbered, unbroken):
+        session.write(f"{text}\n\n", "a")
+    session.write(RED, "b")
+    session.flush()
+    assert session.counts.sentences == 3
+    assert IS_RED in stored(session)
+
+
+def test_a_sentence_that_fails_is_left_out_and_the_others_are_written(
+    system: TripleSystem[Any, Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = system.open(0)
+    fail_at_third(monkeypatch)
     with pytest.raises(EmptyTextError, match="The third"):
         session.write([RED, LAY, "The third is told. ", NAP, "The gate is"], "s")
     assert {IS_RED, DID_NAP} <= stored(session).keys()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from math import inf
 
 from torch import Tensor
@@ -23,6 +23,7 @@ from memplus.systems.memllm.grammar import (
     parse_write,
     parts_of_write,
     spaced_dashes,
+    told_dashes,
     writable,
     write_prompt,
 )
@@ -35,6 +36,7 @@ from memplus.systems.triples.decoding import (
     greedy,
     never,
 )
+from memplus.systems.triples.parting import parted
 from memplus.systems.triples.rows import Triple
 from memplus.systems.triples.side_by_side import Job, Outcome, side_by_side
 
@@ -154,7 +156,33 @@ class Generator:
     def _writing(
         self, before: str, sentence: str, divisor: Divisor | None, patience: int
     ) -> Job[Writing]:
-        text = self.begun([write_prompt(spaced_dashes(before), spaced_dashes(sentence))])
+        """Write a sentence, or the parts of one that is too long, which nothing stands before."""
+        told = [(before, sentence)]
+        if not self._fits(before, sentence):
+            told = [("", part) for part in parted(sentence, partial(self._fits, ""))]
+        written = []
+        for one in told:
+            written.append((yield from self._written(*one, divisor, patience)))
+        return Writing(
+            tuple(dict.fromkeys(triple for one in written for triple in one.triples)),
+            "".join(one.text for one in written),
+            all(one.parses for one in written),
+            sum(one.dropped for one in written),
+        )
+
+    def _put(self, before: str, sentence: str) -> Continuation:
+        """A sentence as it is put to the model."""
+        return self.begun([write_prompt(spaced_dashes(before), spaced_dashes(sentence))])
+
+    def _fits(self, before: str, sentence: str) -> bool:
+        """Whether a sentence leaves room for its call."""
+        text, positions = self._put(before, sentence), self.core.positions
+        return len(text) + min(CALL_TOKENS, positions // 2) <= positions
+
+    def _written(
+        self, before: str, sentence: str, divisor: Divisor | None, patience: int
+    ) -> Job[Writing]:
+        text = self._put(before, sentence)
         self.check_room(text)
         limit = self.room(text, CALL_TOKENS)
         if divisor is None or self.closing is None:
@@ -168,10 +196,12 @@ class Generator:
         is_call = generated.strip().startswith(START) and ARROW in generated
         parses = whole and is_call
         found = parse_write(generated) if parses else []
-        kept = tuple(one for one in found if writable(one))
+        kept = [one for one in found if writable(one)]
+        told = sentence, before
+        triples = tuple(Triple(*(told_dashes(one, told) for one in triple)) for triple in kept)
         parts = parts_of_write(generated) if is_call else 0
         # One that holds an arrow is cut in two: a half that can be kept must not count as less.
-        return Writing(kept, generated, parses, max(0, parts - len(kept)))
+        return Writing(triples, generated, parses, max(0, parts - len(kept)))
 
 
 def _until_settled(late: LateStopping, limit: int) -> Choose:

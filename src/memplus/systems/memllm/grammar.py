@@ -26,6 +26,7 @@ __all__ = [
     "read_call",
     "spaced_dashes",
     "storable",
+    "told_dashes",
     "writable",
     "write_call",
     "write_prompt",
@@ -36,6 +37,8 @@ START, END, ARROW = "({", "})", "-->"
 WRITE, READ = "MEM_WRITE", "MEM_READ"
 _BETWEEN, _NEXT = ">>", ";"
 _DASH = re.compile(r"(?<=\d)\s*[-\u2012\u2013\u2014\u2212]\s*(?=\d)")
+_SPACED = " \u2013 "
+_NUMBERS = re.compile(rf"\d+(?:{_SPACED}\d+)+")
 _CALL = re.compile(rf"\s*{READ}\((.*)\){re.escape(ARROW)}\s*", re.DOTALL)
 _BREAKS = (_BETWEEN, _NEXT, START, END, ARROW)
 
@@ -50,7 +53,26 @@ class Query(NamedTuple):
 
 def spaced_dashes(text: str) -> str:
     """A text in which every dash between digits is an en dash between blanks, as years stand."""
-    return _DASH.sub(" \u2013 ", text)
+    return _DASH.sub(_SPACED, text)
+
+
+def told_dashes(copied: str, told: Sequence[str]) -> str:
+    """A text copied from what ``spaced_dashes`` made, with the dashes between numbers as told.
+
+    Numbers that were never told with a dash between them stay as they are.
+
+    Args:
+        copied: by the model.
+        told: what it may have copied from, before ``spaced_dashes``, the likeliest first.
+    """
+
+    def as_told(numbers: re.Match[str]) -> str:
+        wanted = _DASH.pattern.join(numbers[0].split(_SPACED))
+        search = re.compile(rf"(?<!\d){wanted}(?!\d)").search
+        found = next(filter(None, map(search, told)), numbers)
+        return " ".join(found[0].split())  # a question has no line breaks either
+
+    return _NUMBERS.sub(as_told, copied)
 
 
 def write_prompt(before: str, sentence: str) -> str:

@@ -84,6 +84,8 @@ class ReadLoop(Generic[Value]):
     """Calls that were made."""
     parsed: int = 0
     """Calls of which something could be asked."""
+    dropped: list[int] = field(default_factory=list)
+    """Of each call that found more than is of use, how many results it found."""
 
     @property
     def context(self) -> list[str]:
@@ -129,6 +131,8 @@ class ReadLoop(Generic[Value]):
         if not queries or (self.reads and call == self.reads[-1].call):
             return False
         results = self.look_up(queries)
+        if len(results) > self.most_results:
+            self.dropped.append(len(results))
         if not 0 < len(results) <= self.most_results:
             return False
         self.read = Read(call, results)

@@ -138,17 +138,22 @@ class MemLLMSession(TripleSession[Tools, _State]):
             self.system.declines(text),
             loop.said,
             evidence=self._evidence([*spliced.values()]),
-            remark=self._remark(),
+            remark=self._remark(loop),
             calls=loop.calls,
             parsed=loop.parsed,
             found=tuple(loop.reads[-1].results) if loop.reads else (),
         )
 
-    def _remark(self) -> str:
-        """What an answer may lack: triples that were said and could not be kept."""
-        dropped = self.counts.dropped
-        noun = "triple" if dropped == 1 else "triples"
-        return f"{dropped} {noun} of what was told could not be kept" if dropped else ""
+    def _remark(self, loop: ReadLoop[Row]) -> str:
+        """What an answer may lack: triples that could not be kept, and results of no use."""
+        remarks = []
+        if dropped := self.counts.dropped:
+            noun = "triple" if dropped == 1 else "triples"
+            remarks.append(f"{dropped} {noun} of what was told could not be kept")
+        if loop.dropped:
+            most = f"more than {loop.most_results} are of no use"
+            remarks.append(f"dropped {max(loop.dropped)} results, {most}")
+        return ", ".join(remarks)
 
     def continue_(self, text: str, *, max_new_tokens: int = TEXT_TOKENS) -> str:
         """Go on with a text, asking the memory where the model does.

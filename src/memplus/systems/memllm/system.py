@@ -17,4 +17,4 @@ class MemLLMSystem(TripleSystem[MemLLMOptions, Tools, MemLLMSession]):
     options_type = MemLLMOptions
     tools_type = Tools
     sessions = MemLLMSession
-    revision = 2  # options stand behind the blank of the training
+    revision = 3  # dashes between digits are stored as they were told

@@ -30,6 +30,7 @@ from memplus.systems.ret_llm.prompts import (
     text_prompt,
 )
 from memplus.systems.triples.decoding import END, Continuation, Decoded, Decoding, decode
+from memplus.systems.triples.parting import parted
 from memplus.systems.triples.side_by_side import Job, Outcome, side_by_side
 
 __all__ = ["Controller", "ReadReply", "Written"]
@@ -100,7 +101,7 @@ class Controller:
     def _writing(self, sentence: str) -> Job[Written]:
         triples: list[Triple] = []
         malformed = 0
-        for part in self._short_enough(" ".join(sentence.split())):
+        for part in parted(" ".join(sentence.split()), self._is_short):
             calls = yield from self._calls(self._begun(TOLD_EXAMPLES, text_prompt(part)))
             found = [one for one in parse_calls(calls) if not isinstance(one, Query)]
             malformed += max(0, calls.count(WRITE_BEGINS) - len(found))
@@ -116,15 +117,10 @@ class Controller:
         said = yield Decoding(text, room, self._stops, self._ends)
         return WRITE_BEGINS + said.text
 
-    def _short_enough(self, sentence: str) -> list[str]:
-        """The sentence, or its halves, until each of them fits."""
+    def _is_short(self, sentence: str) -> bool:
+        """Whether a sentence can be put to the model as it is."""
         most = min(_SENTENCE, self.core.positions // 2)
-        words = sentence.split()
-        if len(words) < 2 or len(self.core.encode(text_prompt(sentence))) <= most:
-            return [sentence]
-        half = len(words) // 2
-        parts = (" ".join(words[:half]), " ".join(words[half:]))
-        return [one for part in parts for one in self._short_enough(part)]
+        return len(self.core.encode(text_prompt(sentence))) <= most
 
     # Reading ------------------------------------------------------------------------------------
 
@@ -134,7 +130,7 @@ class Controller:
         Raises:
             PositionsError: the question is too long for the model.
         """
-        text = self._begun(ASKED_EXAMPLES, question_prompt(question))
+        text = self.asked(question)
         start = len(text)
         with text.active():
             read = self.read(text, look_up)
@@ -144,6 +140,10 @@ class Controller:
                 decode(text, limit=max_new_tokens, ends=self._ends, stops=("\n",))
             generated = text.text(start)
         return replace(read, text=generated.strip(), generated=generated)
+
+    def asked(self, question: str) -> Continuation:
+        """A question as it is put to the model."""
+        return self._begun(ASKED_EXAMPLES, question_prompt(question))
 
     def read(self, text: Continuation, look_up: Answerer) -> ReadReply:
         """Let the model ask the table behind a text, which grows by the call and its result.

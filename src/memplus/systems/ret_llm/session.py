@@ -12,7 +12,7 @@ from memplus.systems.protocol import ChatPrompt
 from memplus.systems.ret_llm.controller import ReadReply, Written
 from memplus.systems.ret_llm.grammar import Query, can_be_kept
 from memplus.systems.ret_llm.lookups import Found
-from memplus.systems.ret_llm.prompts import BEFORE_ANSWER, question_prompt
+from memplus.systems.ret_llm.prompts import BEFORE_ANSWER
 from memplus.systems.ret_llm.tools import Tools
 from memplus.systems.shared import SharedSystem
 from memplus.systems.triples.decoding import Continuation
@@ -93,12 +93,11 @@ class RetLLMSession(TripleSession[Tools, _State]):
 
     def _prompted(self, prompt: str | ChatPrompt) -> tuple[Continuation, str]:
         core, controller = self.tools.core, self.tools.controller
-        text = Continuation(core, controller.lora)
         if isinstance(prompt, ChatPrompt):
-            text.extend(text.encode(question_prompt(prompt.user)))
-        elif prompt:
-            text.extend(core.encode(prompt))
+            text = controller.asked(prompt.user)
         else:
+            text = Continuation(core, controller.lora, core.encode(prompt))
+        if not text:
             return text, ""
         start = len(text)
         with text.active():

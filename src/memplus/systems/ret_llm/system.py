@@ -17,4 +17,4 @@ class RetLLMSystem(TripleSystem[RetLLMOptions, Tools, RetLLMSession]):
     options_type = RetLLMOptions
     tools_type = Tools
     sessions = RetLLMSession
-    revision = 2  # what it generated begins behind the result, and options behind a blank
+    revision = 3  # without weights, options stand behind the worked examples

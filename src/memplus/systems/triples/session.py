@@ -114,7 +114,7 @@ class TripleSession(ABC, Generic[Tools, State]):
 
         Raises:
             EmptyTextError: there is nothing to read.
-            PositionsError: a sentence is too long for the model.
+            PositionsError: the model has no room for a sentence, however short.
         """
         pieces = pieces_of(text, source)
         self._go_on(lambda told: told._read_on(pieces, source))
@@ -227,7 +227,7 @@ class TripleSession(ABC, Generic[Tools, State]):
         Raises:
             EmptyTextError, UsageError: a question is empty, or no text.
             ConfigError: ``max_new_tokens`` is no whole number of at least 1.
-            PositionsError: a question, or a sentence that waits, is too long for the model.
+            PositionsError: a question is too long for the model.
         """
         longest = self.tools.answer_tokens if max_new_tokens is None else max_new_tokens
         check_count("max_new_tokens", longest)
