@@ -16,7 +16,7 @@ from memplus.errors import (
     MemplusError,
     NotTextError,
     StorageError,
-    TrainingError,
+    UsageError,
 )
 
 
@@ -34,8 +34,8 @@ def test_texts_come_out_of_plain_gz_and_jsonl_files(tmp_path: Path) -> None:
     [
         ("a.txt", b"caf\xe9 noir", NotTextError),
         ("a.txt.gz", b"not gzip", StorageError),
-        ("a.jsonl", b'{"text": "a"}\n{"title": "b"}', TrainingError),
-        ("a.jsonl", b"[1]", TrainingError),
+        ("a.jsonl", b'{"text": "a"}\n{"title": "b"}', UsageError),
+        ("a.jsonl", b"[1]", UsageError),
     ],
 )
 def test_a_file_that_holds_no_texts_is_named(

@@ -69,6 +69,7 @@ SAMPLES: list[MemplusError] = [
     errors.StorageError("m.mem", reason="no space left on device"),
     errors.StreamError("Standard output", OSError(28, "No space left on device")),
     errors.TrainingError("there is no checkpoint"),
+    errors.TrainingStartError("one process is too few"),
     errors.NotFiniteResultError("confidence"),
     errors.NotFiniteError("the loss", task="completion", step=7),
     errors.TrainingBudgetError(needed=3.5, given=2.0, parts="weights 3.5"),

@@ -91,6 +91,9 @@ def _show(console: Console, fitted: Fitted, out: Path) -> None:
         "held-out topics": fitted.held_out,
     }
     for name, one in rows.items():
+        if one is None:  # too few pairs
+            table.add_row(name, *["-"] * 5)
+            continue
         others = one.pairs - one.replaced
         cells = [f"{one.replaced}", f"{others}"]
         cells += ["-" if one.area is None else f"{one.area:.3f}"]

@@ -16,7 +16,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 
 from memplus.data.documents import read_document
 from memplus.data.notes import ABSTENTION, PROMPT_TEMPLATE, NameSource, make_notes, notes_of
-from memplus.errors import EmptyTextError, TrainingError
+from memplus.errors import EmptyTextError, UsageError
 
 __all__ = ["END", "PAD", "SENTENCE_END", "Corpus", "read_texts", "train_tokenizer"]
 
@@ -33,7 +33,7 @@ def read_texts(paths: Sequence[Path]) -> Iterator[str]:
 
     Raises:
         NotFoundError, StorageError, NotTextError, EmptyTextError: a file cannot be read as text.
-        TrainingError: a line of a ``.jsonl`` file is not what it should be.
+        UsageError: a line of a ``.jsonl`` file is not what it should be.
     """
     for path in paths:
         text = read_document(path).text
@@ -49,7 +49,8 @@ def _text_of(line: str, place: str) -> str:
     try:
         return str(json.loads(line)["text"])
     except (ValueError, TypeError, KeyError) as error:
-        raise TrainingError(f"{place} is no JSON object with a text field") from error
+        reason = f"No JSON object with a text field stands in {place}."
+        raise UsageError(reason) from error
 
 
 def train_tokenizer(

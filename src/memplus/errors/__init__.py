@@ -81,6 +81,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 model and memory do not match, 4 corrupt
     |-- PassFailedError              1   the model failed at one request
     `-- TrainingError                1   training cannot start or go on
         |-- NotFiniteError               a loss or a gradient is no number
+        |-- TrainingStartError           nothing was trained
         `-- TrainingBudgetError      2   it needs more memory than there is
 """
 
@@ -160,6 +161,7 @@ from memplus.errors.runs import (
     RunMismatchError,
     TrainingBudgetError,
     TrainingError,
+    TrainingStartError,
 )
 from memplus.errors.server import (
     KeyExistsError,
@@ -244,6 +246,7 @@ __all__ = [
     "TokenizerMissingError",
     "TrainingBudgetError",
     "TrainingError",
+    "TrainingStartError",
     "UnknownBaseError",
     "UnknownMemoryError",
     "UnknownModelError",

@@ -16,6 +16,7 @@ __all__ = [
     "RunMismatchError",
     "TrainingBudgetError",
     "TrainingError",
+    "TrainingStartError",
 ]
 
 
@@ -91,6 +92,13 @@ class TrainingError(MemplusError):
 
     def __init__(self, reason: str) -> None:
         self._fill(reason=reason)
+
+
+class TrainingStartError(TrainingError):
+    """Training cannot begin as it was asked for; nothing was trained."""
+
+    template = "Training cannot start: {reason}."
+    hint = "Put that right and start it again; there is nothing to resume."
 
 
 class NotFiniteError(TrainingError):

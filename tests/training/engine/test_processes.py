@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from tests.training.settings import STORE, make_config, settings, write_texts
 from tests.warm import python
 
-from memplus.errors import ConfigError, TrainingError
+from memplus.errors import ConfigError, TrainingStartError
 from memplus.training.engine.metrics import read_metrics
 from memplus.training.engine.processes import Processes
 from memplus.training.text.runs import TextRun
@@ -87,7 +87,7 @@ def test_documents_are_divided_evenly_or_not_at_all(tmp_path: Path) -> None:
 
 def test_one_process_has_nothing_to_shard(tmp_path: Path) -> None:
     write_texts(tmp_path)
-    with pytest.raises(TrainingError, match="only one"):
+    with pytest.raises(TrainingStartError, match="only one"):
         TextRun(make_config(tmp_path, run={"sharded": True}))
 
 
@@ -96,5 +96,5 @@ def test_processes_that_do_not_find_each_other_are_refused(
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.delenv("LOCAL_RANK", raising=False)
-    with pytest.raises(TrainingError, match="2 processes"):
+    with pytest.raises(TrainingStartError, match="2 processes"):
         Processes()

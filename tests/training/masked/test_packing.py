@@ -4,7 +4,7 @@ import pytest
 import torch
 from tests.fakes import EOS, make_tokenizer
 
-from memplus.errors import EmptyTextError, TrainingError
+from memplus.errors import EmptyTextError, TrainingStartError
 from memplus.training.masked.example import Example, Piece
 from memplus.training.masked.packing import IGNORED, Encoded, encode_example, pack_examples
 
@@ -37,7 +37,7 @@ def test_an_example_that_teaches_nothing_and_one_without_an_end_are_refused() ->
     with pytest.raises(EmptyTextError):
         encode_example(Example("a", (Piece("abc"),), ends=False), tokenizer)
     tokenizer.eos_token = None
-    with pytest.raises(TrainingError, match="end of text"):
+    with pytest.raises(TrainingStartError, match="end of text"):
         encode_example(Example("a", (Piece("abc"),)), tokenizer)
 
 

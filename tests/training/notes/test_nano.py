@@ -79,6 +79,13 @@ def test_a_run_goes_on_from_its_checkpoint_and_from_a_model(run: NanoRun, tmp_pa
     assert max(moved) < 1e-3
 
 
+def test_a_model_of_other_sizes_is_no_start(run: NanoRun) -> None:
+    with pytest.raises(ConfigError, match=r"start .*short_term_tokens.* differ") as caught:
+        train_nano(replace(run, start=BUNDLED["nano"].path))
+    assert caught.value.exit_code == 2
+    assert not (run.out / "fresh").exists()
+
+
 @pytest.mark.long
 def test_a_run_is_not_resumed_with_other_texts_or_another_recipe(run: NanoRun) -> None:
     train_nano(run)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tests.training.conftest import SMALL
 
-from memplus.errors import TrainingError
+from memplus.errors import TrainingStartError
 from memplus.mplus.model import MPlus
 from memplus.training.engine.common_config import OptimizerConfig
 from memplus.training.engine.loop import Loop, Progress
@@ -121,7 +121,7 @@ def test_a_resumed_run_keeps_its_rows_and_ends_in_the_same_bits(
 
 
 def test_episodes_are_not_divided_among_processes(model: MPlus, maker: EpisodeMaker) -> None:
-    with pytest.raises(TrainingError, match="one process"):
+    with pytest.raises(TrainingStartError, match="one process"):
         NotesWorkload(model, SMALL, maker, processes=2)
 
 

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from memplus.errors import TrainingError
+from memplus.errors import TrainingStartError
 from memplus.memory.superseding import FEATURES
 from memplus.training.superseding.fit import cross_validated, fit_rule, told_apart
 from memplus.training.superseding.pairs import Pairs
@@ -90,14 +90,25 @@ def test_questions_are_kept_apart_in_cross_validation() -> None:
     )
     own, others = told_apart(fit_rule(pairs), pairs), cross_validated(pairs)
     assert own.area is not None
+    assert others is not None
     assert others.area is not None
     assert others.area < 0.6 < own.area
     good, _ = drawn(600)
-    assert (cross_validated(good).area or 0) > 0.85
+    apart = cross_validated(good)
+    assert apart is not None
+    assert (apart.area or 0) > 0.85
+
+
+def test_where_corrections_are_of_one_question_alone_nothing_is_cross_validated() -> None:
+    pairs, _ = drawn(30)
+    names = tuple("one" if one else f"other {at % 9}" for at, one in enumerate(pairs.replaced))
+    few = Pairs(pairs.features, pairs.replaced, names)
+    assert told_apart(fit_rule(few), few).area is not None
+    assert cross_validated(few) is None
 
 
 def test_pairs_of_one_kind_are_refused() -> None:
     pairs, _ = drawn(30)
     for some in (pairs.of(pairs.replaced), pairs.of(~pairs.replaced), Pairs.joined([])):
-        with pytest.raises(TrainingError, match="correction"):
+        with pytest.raises(TrainingStartError, match="correction"):
             fit_rule(some)

@@ -372,13 +372,28 @@ def test_the_loss_of_a_pass_falls(tmp_path: Path) -> None:
     [
         ("untold", 1.5), ("one_topic", -0.1), ("plain", 1.0), ("asked", 0), ("continued", 7),
         ("tail_tokens", 0), ("sources", []), ("forgets", 2),
-        ("earlier", -1), ("short", 1.1), ("short_tokens", 1),
+        ("earlier", -1), ("short", 1.1), ("short_tokens", 1), ("full_pool", 0.5),
     ],
 )  # fmt: skip
 def test_fields_are_checked(field: str, value: Any) -> None:
     with pytest.raises(ConfigError) as caught:
         task_from(TASK | {field: value})
     assert caught.value.fields["field"] == field
+
+
+def test_what_a_run_needs_is_reckoned_of_passes_that_there_are() -> None:
+    memory = MemoryConfig.from_dict(MEMORY)
+    mix = {"asked": 6, "tails": 0.5, "tail_tokens": 10, "short": 0.5, "short_tokens": [2, 40]}
+    task = task_from(TASK | mix)
+    usual, short = task.passes(memory)
+    assert (usual.reads, short.reads) == (6, 2)
+    assert short.target_tokens - usual.target_tokens == 30
+    assert short.chunks == 1
+    assert usual.scored is not None
+    assert usual.scored < usual.target_tokens
+    assert task.largest(memory).target_tokens == short.target_tokens
+    assert task.largest(memory).reads == 6
+    assert len(task_from(TASK | mix | {"short": 0.0}).passes(memory)) == 1
 
 
 def test_a_chunk_makes_no_more_rows_than_it_has_tokens() -> None:

@@ -32,3 +32,15 @@ def test_what_is_unknown_or_of_another_kind_is_named(field: str, value: object) 
 def test_numbers_that_mean_nothing_are_refused(field: str, value: float) -> None:
     with pytest.raises(ConfigError, match=f"retriever.{field}"):
         checked(RetrieverConfig, {field: value})
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "spans"),
+    [("detach", False, True), ("loss", "ranking", True), ("forced", 0.1, False)],
+)
+def test_what_would_do_nothing_is_refused(field: str, value: object, spans: bool) -> None:
+    config = RetrieverConfig(**{field: value})
+    config.check(spans=not spans)
+    with pytest.raises(ConfigError, match="does nothing") as caught:
+        config.check(spans=spans)
+    assert caught.value.fields["field"] == f"retriever.{field}"

@@ -100,6 +100,13 @@ def test_a_document_of_one_topic_hears_of_nothing_else() -> None:
     assert len({mark % 2 for mark in made.ids if mark >= 100}) == 1
 
 
+def test_a_topic_without_more_is_left_rather_than_told_again() -> None:
+    items = [passage(100 + index, topic=f"topic {index}") for index in range(40)]
+    for seed in range(10):
+        told = [one.key for one, _, _ in tell(teller(*items, one_topic=1.0), 60, seed).told]
+        assert len(set(told)) == len(told) > 2
+
+
 def test_look_alikes_of_an_endless_source_are_found_without_making_all_of_it() -> None:
     made: list[int] = []
 

@@ -31,8 +31,9 @@ def test_parts_are_counted(tmp_path: Path, needed: Any) -> None:
     assert parts["optimizer"] == 8 * weights
     assert parts["memories"] == 2 * 2 * 4 * 24 * 32 * 4  # twice, B, L, N, d, float
     config = stored(tmp_path)
-    rows = needed_bytes(starting_model(config), config)["memories"] - parts["memories"]
+    rows = needed_bytes(starting_model(config), config)["long-term memories"]
     assert rows == 2 * 4 * 40 * (32 + 8) * 4  # B, L, S, d + R, float
+    assert parts["long-term memories"] == 0
 
 
 def test_what_saves_memory_is_seen_to(needed: Any) -> None:

@@ -1,10 +1,13 @@
 """A trained model with other choices of reading, and an opening: the same weights."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from tests.fakes import make_mplus
 from tests.training.superseding.spans import TEXT, spans_model
 
+from memplus import MPlus
 from memplus.config import SpanRetrieval
 from memplus.errors import ConfigError
 from memplus.training.text.finishing import Finish, finished
@@ -46,7 +49,11 @@ def test_an_opening_is_one_writes_text_at_most() -> None:
             finished(model, Finish(opening=text))
 
 
-def test_what_the_model_has_not_cannot_be_set() -> None:
+def test_what_the_model_has_not_cannot_be_set(tmp_path: Path) -> None:
+    finished(spans_model(), Finish(retrieved_tokens=0)).save_pretrained(tmp_path / "bare")
+    bare = MPlus.from_pretrained(tmp_path / "bare")
+    with pytest.raises(ConfigError, match="has no retriever"):
+        finished(bare, Finish(retrieved_tokens=8))
     with pytest.raises(ConfigError, match="retrieves rows"):
         finished(make_mplus(), Finish(neighbours=True))
     with pytest.raises(ConfigError, match="rows"):

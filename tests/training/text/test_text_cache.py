@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.fakes import make_tokenizer
 
-from memplus.errors import ConfigError, EmptyTextError, TrainingError
+from memplus.errors import ConfigError, EmptyTextError, TrainingStartError
 from memplus.training.text import text_cache as texts
 from memplus.training.text.run_config import DataConfig, StreamConfig
 from memplus.training.text.text_cache import load_documents, text_files, tokenizer_fingerprint
@@ -115,7 +115,7 @@ def test_a_named_dataset_is_read_as_a_stream(tmp_path: Path) -> None:
     read = [TOKENIZER.decode(found.read(i, 0, 5)) for i in range(len(found))]
     assert read == ["bbbbb", "ccccc", "ddddd"]
     wrong = DataConfig(stream=StreamConfig(str(tmp_path / "set"), 2, field="text"))
-    with pytest.raises(TrainingError, match="text"):
+    with pytest.raises(TrainingStartError, match="text"):
         load_documents(wrong, TOKENIZER)
 
 
@@ -124,7 +124,7 @@ def test_without_the_datasets_library_it_says_how_to_get_it(
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "datasets", None)
     config = DataConfig(stream=StreamConfig("x", 1), cache=tmp_path)
-    with pytest.raises(TrainingError, match=r"pip install datasets"):
+    with pytest.raises(TrainingStartError, match=r"pip install datasets"):
         load_documents(config, TOKENIZER)
 
 

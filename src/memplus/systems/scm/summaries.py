@@ -24,7 +24,7 @@ class Summaries:
     def __init__(self, voice: Voice, above: int) -> None:
         self.voice = voice
         self.above = above
-        self._made: dict[tuple[str, int], str] = {}
+        self._made: dict[tuple[str, bool], str] = {}
 
     def of(self, chunk: Chunk, text: str, tokens: int) -> str:
         """The summary of a turn: its text itself where that is short.
@@ -36,14 +36,14 @@ class Summaries:
         """
         if tokens <= self.above:
             return text
-        made = text, 2 if chunk.response else 1
+        made = text, bool(chunk.response)
         if made not in self._made:
-            self._made[made] = self._new(*made)
+            self._made[made] = self._new(chunk, text)
         return self._made[made]
 
-    def _new(self, text: str, sides: int) -> str:
+    def _new(self, chunk: Chunk, text: str) -> str:
         shared = self.voice.shared
-        wish = summary_of(text, sides)
+        wish = summary_of(text, 2 if chunk.response else 1)
         said = self.voice.answer(shared.prompt_ids(ChatPrompt(wish)), _LONGEST).generated
         if not said.strip():  # a model that has nothing to say: the turn's own beginning
             (ends,) = shared.reference([text])

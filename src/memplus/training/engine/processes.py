@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from memplus.errors import TrainingError
+from memplus.errors import TrainingStartError
 
 __all__ = ["Processes"]
 
@@ -25,7 +25,7 @@ class Processes:
         cpu: compute on the CPU where there is a GPU, too.
 
     Raises:
-        TrainingError: there are fewer of them than were started.
+        TrainingStartError: there are fewer of them than were started.
     """
 
     def __init__(self, *, cpu: bool = False) -> None:
@@ -40,7 +40,7 @@ class Processes:
         started = int(os.environ.get("WORLD_SIZE", "1"))
         if started != self.count:
             # They would train side by side, each writing over the other's files.
-            raise TrainingError(
+            raise TrainingStartError(
                 f"{started} processes were started, but {self.count} found together"
             )
 
@@ -89,7 +89,9 @@ class Processes:
         from torch.distributed.fsdp import fully_shard
 
         if self.count == 1:
-            raise TrainingError("run.sharded divides weights among processes, and this is only one")
+            raise TrainingStartError(
+                "run.sharded divides weights among processes, and this is only one"
+            )
         for part in parts:
             fully_shard(part)
         fully_shard(module)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from memplus.errors import EmptyTextError, TrainingError
+from memplus.errors import EmptyTextError, TrainingStartError
 from memplus.mplus.own_tokenizer import own_tokenizer
 from memplus.training.masked.example import Example
 
@@ -64,7 +64,7 @@ def encode_example(example: Example, tokenizer: PreTrainedTokenizerBase) -> Enco
 
     Raises:
         EmptyTextError: nothing of it is learned.
-        TrainingError: it ends with the tokenizer's end of text, which the tokenizer lacks.
+        TrainingStartError: it ends with the tokenizer's end of text, which the tokenizer lacks.
     """
     pieces = [piece for piece in example.pieces if piece.text]
     found = own_tokenizer(tokenizer)([one.text for one in pieces], add_special_tokens=False)
@@ -76,7 +76,7 @@ def encode_example(example: Example, tokenizer: PreTrainedTokenizerBase) -> Enco
     if example.ends:
         end = tokenizer.eos_token_id
         if end is None:
-            raise TrainingError("the tokenizer has no end of text, which examples end with")
+            raise TrainingStartError("the tokenizer has no end of text, which examples end with")
         ids.append(int(end))
         labels.append(int(end))
     labels[0] = IGNORED

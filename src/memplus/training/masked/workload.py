@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from memplus.errors import TrainingError
+from memplus.errors import TrainingError, TrainingStartError
 from memplus.training.masked.example import Example, ExampleMaker
 from memplus.training.masked.packing import encode_example, pack_examples
 from memplus.training.masked.run_config import AdapterRunConfig
@@ -48,7 +48,9 @@ class MaskedWorkload:
         processes: int = 1,
     ) -> None:
         if processes > 1:
-            raise TrainingError("adapters are learned in one process; start it without a launcher")
+            raise TrainingStartError(
+                "adapters are learned in one process; start it without a launcher"
+            )
         self.module = module
         self.config = config
         self._tokenizer = tokenizer

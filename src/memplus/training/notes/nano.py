@@ -147,6 +147,9 @@ def _running(corpus: Corpus, recipe: Recipe, seed: int) -> list[int]:
 def _begun(run: NanoRun, recipe: Recipe, texts: Sequence[str], others: NameSource | None) -> MPlus:
     """The model of a new run; what it starts from is kept in the run's folder."""
     model = None if run.start is None else MPlus.from_pretrained(run.start)
+    if model is not None and (differs := model.memory_config.differs(recipe.memory)):
+        reason = f"its memory is not the recipe's: {', '.join(differs)} differ(s)"
+        raise ConfigError("start", value=str(run.start), reason=reason)
     for left in (_START, _FRESH):  # of a run that ended before its first checkpoint
         shutil.rmtree(run.out / left, ignore_errors=True)
     if model is not None:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from memplus.errors import TrainingError
+from memplus.errors import TrainingStartError
 from memplus.mplus.model import MPlus
 from memplus.training.engine.loop import Pace
 from memplus.training.engine.workload import Figures
@@ -61,7 +61,7 @@ class NotesWorkload:
         processes: of the run; episodes are not divided.
 
     Raises:
-        TrainingError: there are several processes.
+        TrainingStartError: there are several processes.
     """
 
     def __init__(
@@ -75,7 +75,9 @@ class NotesWorkload:
         processes: int = 1,
     ) -> None:
         if processes > 1:
-            raise TrainingError("notes are learned in one process; start it without a launcher")
+            raise TrainingStartError(
+                "notes are learned in one process; start it without a launcher"
+            )
         self.module = NotesStep(model, recipe)
         self.recipe = recipe
         self.maker = maker

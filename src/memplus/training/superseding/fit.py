@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from memplus.errors import TrainingError
+from memplus.errors import TrainingStartError
 from memplus.memory.superseding import LEAST, logits
 from memplus.training.superseding.pairs import Pairs
 
@@ -50,10 +50,10 @@ def fit_rule(pairs: Pairs) -> Tensor:
         [F + 1] weights of the features, and the bias; float32.
 
     Raises:
-        TrainingError: the pairs are all of one kind.
+        TrainingStartError: the pairs are all of one kind.
     """
-    if not 0 < int(pairs.replaced.sum()) < len(pairs):
-        raise TrainingError(
+    if not _has_both(pairs):
+        raise TrainingStartError(
             f"{int(pairs.replaced.sum())} of {len(pairs)} pairs of spans are of something told and "
             "its correction; a rule is fitted to some that are and some that are not"
         )
@@ -66,6 +66,11 @@ def fit_rule(pairs: Pairs) -> Tensor:
     rounded = (weights[:-1] / spread).bfloat16().double()
     bias = _newton(ones, labels, features @ rounded)
     return torch.cat([rounded, bias]).bfloat16().float()
+
+
+def _has_both(pairs: Pairs) -> bool:
+    """Whether there are pairs of both kinds."""
+    return 0 < int(pairs.replaced.sum()) < len(pairs)
 
 
 def _newton(inputs: Tensor, labels: Tensor, offset: Tensor) -> Tensor:
@@ -95,17 +100,18 @@ def told_apart(rule: Tensor, pairs: Pairs) -> Told:
     return _told(logits(rule, pairs.features), pairs)
 
 
-def cross_validated(pairs: Pairs) -> Told:
+def cross_validated(pairs: Pairs) -> Told | None:
     """How well rules tell pairs apart that were fitted to other questions' pairs.
 
-    Raises:
-        TrainingError: there are too few pairs.
+    None where the pairs are too few for that: all of one kind come of the same few questions.
     """
     known = {one: place for place, one in enumerate(dict.fromkeys(pairs.questions))}
     fold = torch.tensor([known[one] % _FOLDS for one in pairs.questions])
     found = torch.zeros(len(pairs), dtype=torch.float64)
     for turn in range(_FOLDS):
         own = fold == turn
+        if not _has_both(pairs.of(~own)):
+            return None
         found[own] = logits(fit_rule(pairs.of(~own)), pairs.features[own])
     return _told(found, pairs)
 

@@ -52,8 +52,9 @@ class Fitted:
     model: MPlus
     fitted: Told
     """Pairs that it was fitted to."""
-    cross_validated: Told
-    """The same pairs, each told by a rule fitted to those of other questions."""
+    cross_validated: Told | None
+    """The same pairs, each told by a rule fitted to those of other questions; None where they are
+    too few for that."""
     held_out: Told
     """Pairs of held-out topics, by which nothing was chosen."""
 
@@ -62,9 +63,8 @@ class Fitted:
         rule = self.model.weights.superseding
         assert rule is not None
         names = [*FEATURES, "bias"]
-        figures = {
-            name: asdict(getattr(self, name)) for name in ("fitted", "cross_validated", "held_out")
-        }
+        told = {name: getattr(self, name) for name in ("fitted", "cross_validated", "held_out")}
+        figures = {name: None if one is None else asdict(one) for name, one in told.items()}
         return {"rule": dict(zip(names, rule.tolist(), strict=True)), **figures}
 
 

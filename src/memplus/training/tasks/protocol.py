@@ -75,6 +75,8 @@ class Sizes:
     """Gradients flow back through the last so many writes."""
     reads: int = 1
     """Targets read side by side, none of which sees another."""
+    scored: int | None = None
+    """Tokens of a target that are predicted, at most; None: all of them."""
 
 
 @dataclass(frozen=True)
@@ -260,7 +262,11 @@ class Task(Protocol):
         ...
 
     def largest(self, memory: MemoryConfig) -> Sizes:
-        """The largest pass of the run, for reckoning what it needs."""
+        """The most of everything that a pass of the run has."""
+        ...
+
+    def passes(self, memory: MemoryConfig) -> Sequence[Sizes]:
+        """The largest pass of each kind, for reckoning what the run needs."""
         ...
 
     def plan(self, draw: Draw) -> Plan:

@@ -14,11 +14,11 @@ from typing import TypeVar
 
 from memplus.training.tasks.asked import AskedRow, Kind
 from memplus.training.tasks.question_mix import QuestionMix
-from memplus.training.tasks.question_texts import Item, Spelling
+from memplus.training.tasks.question_texts import LONGEST_ANSWER, Item, Spelling
 from memplus.training.tasks.telling import NO_SOURCE, Stretch, Teller, ToldQuestion
 from memplus.training.tasks.told_before import EarlierQuestion, Key, ToldBefore
 
-__all__ = ["PIECE", "QuestionPass", "Written"]
+__all__ = ["PIECE", "SCORED", "QuestionPass", "Written"]
 
 _Question = TypeVar("_Question", ToldQuestion, EarlierQuestion)
 _SEPARATORS = ("\n\n", "\n", " ")
@@ -26,6 +26,8 @@ PIECE = 32
 """Tokens of a piece that is gone on with."""
 _GIVEN = 10
 """Those of them that are given."""
+SCORED = max(PIECE - _GIVEN, LONGEST_ANSWER)
+"""Most tokens of a row that are predicted."""
 _LEAST_PIECE = 16
 """Tokens of a text of which a piece can be gone on with."""
 

@@ -64,9 +64,9 @@ class Spelling(Protocol):
         ...
 
 
-_LONGEST_ANSWER = 16
+LONGEST_ANSWER = 16
 _LONGEST_PROMPT = 36
-LONGEST_ROW = _LONGEST_PROMPT + _LONGEST_ANSWER
+LONGEST_ROW = _LONGEST_PROMPT + LONGEST_ANSWER
 """Most tokens of a question in its prompt with its answer; longer ones are left out."""
 _CORRECTED = 0.4
 """Share of notes that are corrected later."""
@@ -245,7 +245,7 @@ class _Maker:
         self, question: str, answer: str, part: int, first: int, last: int
     ) -> TokenQuestion | None:
         asked, told = self.spelling.question(question), self.spelling.answer(answer)
-        if len(asked) > _LONGEST_PROMPT or len(told) > _LONGEST_ANSWER:
+        if len(asked) > _LONGEST_PROMPT or len(told) > LONGEST_ANSWER:
             return None
         return TokenQuestion(tuple(asked), tuple(told), part, first, last)
 

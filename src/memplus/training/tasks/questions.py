@@ -18,7 +18,7 @@ from memplus.training.engine.schedules import Schedule
 from memplus.training.tasks.asked import asked_of
 from memplus.training.tasks.protocol import Draw, Job, Plan, Sizes, Texts
 from memplus.training.tasks.question_mix import QuestionMix
-from memplus.training.tasks.question_pass import PIECE, QuestionPass, Written
+from memplus.training.tasks.question_pass import PIECE, SCORED, QuestionPass, Written
 from memplus.training.tasks.question_texts import QuestionSource
 from memplus.training.tasks.telling import Pool, Teller
 from memplus.training.tasks.text_task import Steps, WritingTask
@@ -62,6 +62,8 @@ class Questions(QuestionMix, WritingTask):
         require(least >= 2, "short_tokens", least, "it must be at least 2")
         reason = "what is left unwritten has no answers to learn"
         require(self.answered or not self.short, "short", self.short, reason)
+        reason = "questions are always read against the whole memory; leave it out"
+        require(self.full_pool == 1, "full_pool", self.full_pool, reason)
 
     @property
     def question_sources(self) -> tuple[QuestionSource, ...]:
@@ -81,21 +83,35 @@ class Questions(QuestionMix, WritingTask):
         require(memory.retrieves_spans or not self.short, "short", self.short, reason)
 
     def largest(self, memory: MemoryConfig) -> Sizes:
-        """The largest pass of the run."""
-        sizes = super().largest(memory)
-        unwritten = bool(self.tails) * self.tail_tokens
-        if self.short:
-            unwritten = max(unwritten, self.short_tokens.highest)
-        longest = max(PIECE, sizes.target_tokens + unwritten)
-        return replace(sizes, target_tokens=longest, reads=self.asked)
+        """The most of everything that a pass of the run has."""
+        usual, *short = self.passes(memory)
+        longest = max(one.target_tokens for one in (usual, *short))
+        return replace(usual, target_tokens=longest)
+
+    def passes(self, memory: MemoryConfig) -> tuple[Sizes, ...]:
+        """A pass of whole chunks, and one of a short text, which is asked for fewer rows."""
+        most = super().largest(memory)
+        tail = bool(self.tails) * self.tail_tokens
+        read = max(PIECE, most.target_tokens + tail)
+        usual = replace(most, target_tokens=read, reads=self.asked, scored=SCORED)
+        if not self.short:
+            return (usual,)
+        text = self.short_tokens.highest
+        size, read = min(most.chunk_tokens, text), max(PIECE, most.target_tokens + text)
+        asked = self._asked_of_short
+        return usual, replace(usual, chunks=1, chunk_tokens=size, target_tokens=read, reads=asked)
+
+    @property
+    def _asked_of_short(self) -> int:
+        return max(1, self.asked // _SHORT_ASKED)
 
     def sizes(self, draw: Draw) -> Sizes:
         """How much is written and read, whatever the run's own documents are."""
         if self.short and draw.random.random() < self.short:
             tokens = min(draw.memory.chunk_tokens, self.short_tokens.draw(draw.step, draw.random))
-            asked = max(1, self.asked // _SHORT_ASKED)
             target = self.target_tokens.highest
             written = draw.random.randrange(2)
+            asked = self._asked_of_short
             return _ShortText(written, tokens, target, self.gradient_writes, asked)
         longest = self.chunks.highest * self.largest(draw.memory).chunk_tokens
         wide = replace(draw, longest=longest + self.target_tokens.highest)

@@ -11,6 +11,12 @@ from memplus.training.engine.common_config import STRICT
 
 __all__ = ["RetrieverConfig"]
 
+_OF_ROWS = (
+    *("loss", "negative_weight", "penalty", "random_query", "detach"),
+    *("scored_stored", "fresh_keys"),
+)
+_OF_SPANS = ("forced",)
+
 
 @dataclass(frozen=True)
 class RetrieverConfig:
@@ -50,3 +56,18 @@ class RetrieverConfig:
         check("temperature", "above 0", ok=0 < self.temperature < inf)
         check("scored_stored", "at least 1", ok=self.scored_stored >= 1)
         check("forced", "it is a share", ok=0 <= self.forced <= 1)
+
+    def check(self, *, spans: bool) -> None:
+        """Refuse what would do nothing.
+
+        Args:
+            spans: whether spans are retrieved, not rows.
+
+        Raises:
+            ConfigError: names the field.
+        """
+        usual, what = RetrieverConfig(), "spans" if spans else "single rows"
+        for name in _OF_ROWS if spans else _OF_SPANS:
+            value = getattr(self, name)
+            reason = f"it does nothing where {what} are retrieved; leave it out"
+            require(value == getattr(usual, name), f"retriever.{name}", value, reason)

@@ -176,10 +176,12 @@ class Teller:
         """
         places: Sequence[Sequence[int]] = [range(len(pool.items)) for pool in self.pools]
         weights = [pool.weight for pool in self.pools]
+        choices = [(places, weights)]
         if random.random() < self.one_topic:
             like = random.choice(random.choices(self.pools, weights)[0].items)
             places = [pool.of_topic(like.topic) for pool in self.pools]
             weights = [w * bool(own) for w, own in zip(weights, places, strict=True)]
+            choices.insert(0, (places, weights))  # others once the topic has no more
         corrections = self._corrections(document, random)
         given = [Telling(plain, NO_SOURCE, 0)] if plain is not None else []
         drawn: set[Key] = {one.key for one in corrections}
@@ -189,7 +191,7 @@ class Teller:
                 return corrections.pop()
             if given and random.random() < self.plain:
                 return given.pop()
-            for _ in range(_ATTEMPTS):
+            for places, weights in (one for one in choices for _ in range(_ATTEMPTS)):
                 source = random.choices(range(len(places)), weights)[0]
                 key = source, random.choice(places[source])
                 fits = len(self.pools[source].items[key[1]].parts[0]) <= length

@@ -7,6 +7,7 @@ reads. Numbers and names only, no tensors: a config is checked before torch is l
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -82,6 +83,10 @@ class TextTask(ABC):
     def largest(self, memory: MemoryConfig) -> Sizes:
         """The largest pass of the run."""
         return Sizes(0, memory.chunk_tokens, self.target_tokens.highest)
+
+    def passes(self, memory: MemoryConfig) -> Sequence[Sizes]:
+        """The largest pass of each kind; there is one kind."""
+        return (self.largest(memory),)
 
     def plan(self, draw: Draw) -> Plan:
         """Draw the sizes of a pass.
@@ -179,6 +184,10 @@ class WritingTask(TextTask):
         chunks = min(self.chunks.draw(draw.step, draw.random), room // size)
         self.require_room(chunks >= 1, target, draw)
         return Sizes(chunks, size, target, self.gradient_writes)
+
+    def passes(self, memory: MemoryConfig) -> Sequence[Sizes]:
+        """The largest pass of each kind: there is one kind."""
+        return (self.largest(memory),)
 
     def beyond(self, target_tokens: int) -> int:
         """Tokens that a pass takes off each document beyond its chunks."""

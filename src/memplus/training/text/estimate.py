@@ -8,12 +8,14 @@ d hidden size, f feed-forward width, V vocabulary, H query heads, G key/value he
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import psutil
 import torch
 
 from memplus.errors import TrainingBudgetError
 from memplus.mplus.model import MPlus
-from memplus.training.tasks.protocol import Task
+from memplus.training.tasks.protocol import Sizes
 from memplus.training.text.run_config import TrainingConfig
 
 __all__ = ["check_memory", "needed_bytes"]
@@ -28,6 +30,7 @@ _WIDE = 4
 """And of the feed-forward width."""
 _SLACK = 1.25
 """What runs on a CPU took beyond the tensors counted here."""
+_LONG_TERM = "long-term memories"
 _SCORES = 3
 """Plain attention keeps its scores, the masked ones and their softmax."""
 
@@ -47,23 +50,24 @@ def needed_bytes(model: MPlus, config: TrainingConfig, processes: int = 1) -> di
     layers, width = len(model.backbone.layers), model.backbone.hidden_size
     rows = config.memory
     item = model.backbone.dtype.itemsize
-    # The short-term rows are there twice while a write moves them.
-    pool = 2 * share * layers * rows.short_term_tokens * width * item
-    long_term = share * layers * config.run.stored_rows * (width + rows.retriever_dim) * item
+    # Spans are asked for by keys of the day, which are not kept.
+    kept = width if rows.retrieves_spans else width + rows.retriever_dim
+    passes = [one for task in config.tasks for one in task.passes(rows)]
     return {
         "gradients": trained * _FLOAT // divided,
         "optimizer": moments * trained * _FLOAT // divided,
-        "memories": pool + long_term,
-        "activations": share * max(_activations(model, config, task) for task in config.tasks),
+        # The short-term rows are there twice while a write moves them.
+        "memories": 2 * share * layers * rows.short_term_tokens * width * item,
+        _LONG_TERM: share * layers * config.run.stored_rows * kept * item,
+        "activations": share * max(_activations(model, config, one) for one in passes),
     }
 
 
-def _activations(model: MPlus, config: TrainingConfig, task: Task) -> int:
+def _activations(model: MPlus, config: TrainingConfig, largest: Sizes) -> int:
     """Bytes that one document's backward pass needs."""
     stock, rows = model.backbone.config, config.memory
     layers, width = len(model.backbone.layers), model.backbone.hidden_size
     heads, head = int(stock.num_attention_heads), model.backbone.head_dim
-    largest = task.largest(rows)
     each, chunk = largest.target_tokens, largest.chunk_tokens
     target = largest.reads * each
     writes = min(largest.gradient_writes, largest.chunks)
@@ -83,7 +87,8 @@ def _activations(model: MPlus, config: TrainingConfig, task: Task) -> int:
     if config.model.gradient_checkpointing:
         kept = layers * tokens * width * item + layer
     vocabulary = int(stock.vocab_size)
-    read = target + (writes * chunk if config.run.language else 0)
+    scored = largest.reads * min(each, each if largest.scored is None else largest.scored)
+    read = scored + (writes * chunk if config.run.language else 0)
     return int(_SLACK * (behind + kept + _LOGITS * read * vocabulary * _FLOAT))
 
 
@@ -94,14 +99,20 @@ def check_memory(model: MPlus, config: TrainingConfig, processes: int = 1) -> No
         TrainingBudgetError: with the numbers.
     """
     parts = needed_bytes(model, config, processes)
+    free = int(psutil.virtual_memory().available) // processes  # they share what is free
+    if model.device.type == "cuda" and config.run.store_on_cpu:
+        _require(free, {_LONG_TERM: parts.pop(_LONG_TERM)})
     loaded = sum(weight.numel() * weight.element_size() for weight in model.parameters())
     if config.run.memory_gib is not None:
         given = int(config.run.memory_gib * _GIB) - loaded
     elif model.device.type == "cuda":
         given = int(torch.cuda.mem_get_info(model.device)[0])
     else:
-        # The processes of one machine share what is free.
-        given = int(psutil.virtual_memory().available) // processes
+        given = free
+    _require(given, parts)
+
+
+def _require(given: int, parts: Mapping[str, int]) -> None:
     needed = sum(parts.values())
     if needed > given:
         shown = ", ".join(f"{name} {size / _GIB:.2f}" for name, size in parts.items())

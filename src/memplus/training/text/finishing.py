@@ -47,6 +47,9 @@ def finished(model: MPlus, finish: Finish) -> MPlus:
     """
     config = model.memory_config
     given = _set({"retrieved_tokens": finish.retrieved_tokens, "rows": finish.rows})
+    if finish.retrieved_tokens and model.weights.retriever is None:
+        reason = "the model has no retriever; a stage of training with a long-term memory makes one"
+        raise ConfigError("retrieved_tokens", value=finish.retrieved_tokens, reason=reason)
     of_spans = _set({"neighbours": finish.neighbours, "sharpens": finish.sharpens})
     if of_spans:
         if not isinstance(config.retrieval, SpanRetrieval):

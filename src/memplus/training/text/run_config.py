@@ -192,6 +192,7 @@ class TrainingConfig:
         require(bool(self.tasks), "tasks", (), "a run needs at least one task")
         self._check_tasks()
         self._check_long_term()
+        self.retriever.check(spans=self.memory.retrieves_spans)
         require(
             self.model.trainable == "all" or self.memory.adapters is not None,
             "memory.adapters", None, "model.trainable is `adapters`, but the memory has none",

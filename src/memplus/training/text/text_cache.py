@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from memplus.data.corpus import read_texts
-from memplus.errors import EmptyTextError, TrainingError
+from memplus.errors import EmptyTextError, TrainingStartError
 from memplus.errors.base import storage_errors
 from memplus.files import aside
 from memplus.training.engine.config_file import files_of
@@ -101,7 +101,7 @@ def load_documents(
         report: called with the number of documents tokenised so far.
 
     Raises:
-        ConfigError, StorageError, NotTextError, EmptyTextError, TrainingError.
+        ConfigError, StorageError, NotTextError, EmptyTextError, TrainingStartError.
     """
     key = hashlib.sha256(f"{_FORMAT} {tokenizer_fingerprint(tokenizer)}".encode())
     files: list[Path] = []
@@ -167,10 +167,10 @@ def _stream(config: StreamConfig) -> Iterator[str]:
         from datasets import load_dataset
     except ImportError as error:
         reason = "data.stream needs the datasets library: pip install datasets"
-        raise TrainingError(reason) from error
+        raise TrainingStartError(reason) from error
     try:
         rows = load_dataset(config.name, config.config, split=config.split, streaming=True)
         for row in islice(rows, config.skip, config.skip + config.documents):
             yield str(row[config.field])
     except (OSError, ValueError, KeyError, ConnectionError) as error:
-        raise TrainingError(f"the dataset {config.name} could not be read: {error}") from error
+        raise TrainingStartError(f"the dataset {config.name} could not be read: {error}") from error
