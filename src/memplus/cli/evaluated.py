@@ -92,7 +92,7 @@ def read_texts(paths: list[Path] | None) -> list[str]:
 
     Raises:
         NotFoundError, StorageError, NotTextError, EmptyTextError: one cannot be read as text.
-        TrainingError: a line of a ``.jsonl`` file has no text.
+        UsageError: a line of a ``.jsonl`` file has no text.
     """
     from memplus.data import corpus
     from memplus.evaluation.tasks.demonstration import language_documentation

@@ -81,7 +81,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 model and memory do not match, 4 corrupt
     |-- PassFailedError              1   the model failed at one request
     `-- TrainingError                1   training cannot start or go on
         |-- NotFiniteError               a loss or a gradient is no number
-        |-- TrainingStartError           nothing was trained
+        |-- TrainingStartError           not as it was asked for
         `-- TrainingBudgetError      2   it needs more memory than there is
 """
 

@@ -95,10 +95,10 @@ class TrainingError(MemplusError):
 
 
 class TrainingStartError(TrainingError):
-    """Training cannot begin as it was asked for; nothing was trained."""
+    """Training cannot begin or go on as it was asked for; what was trained before is untouched."""
 
     template = "Training cannot start: {reason}."
-    hint = "Put that right and start it again; there is nothing to resume."
+    hint = "Put that right and give the same command again."
 
 
 class NotFiniteError(TrainingError):
@@ -119,7 +119,8 @@ class TrainingBudgetError(TrainingError):
 
     template = "This run needs about {needed:.1f} GiB, but {given:.1f} GiB are available: {parts}."
     hint = (
-        "Try model.gradient_checkpointing, fewer run.documents, shorter chunks or fewer rows; "
+        "Try model.gradient_checkpointing, fewer run.documents, shorter chunks, fewer rows or a "
+        "smaller run.stored_rows; "
         "run.memory_gib overrides the memory assumed to be available."
     )
     exit_code = 2

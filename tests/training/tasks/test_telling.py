@@ -107,6 +107,15 @@ def test_a_topic_without_more_is_left_rather_than_told_again() -> None:
         assert len(set(told)) == len(told) > 2
 
 
+def test_a_topic_of_which_all_is_remembered_is_told_again_like_any_other() -> None:
+    items = [passage(100 + index, topic="even" if index % 2 == 0 else "odd") for index in range(20)]
+    before = ToldBefore(1, 1000)
+    before.knows = lambda document, key: True  # type: ignore[method-assign]
+    for seed in range(10):
+        made = tell(teller(*items, before=before, one_topic=1.0), 60, seed)
+        assert len({mark % 2 for mark in made.ids if mark >= 100}) == 1
+
+
 def test_look_alikes_of_an_endless_source_are_found_without_making_all_of_it() -> None:
     made: list[int] = []
 

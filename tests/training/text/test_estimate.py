@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from tests.training.settings import make_config, stored, write_texts
 
 from memplus.errors import TrainingBudgetError
+from memplus.training.text import estimate
 from memplus.training.text.estimate import needed_bytes
 from memplus.training.text.runs import TextRun
 from memplus.training.text.starting import starting_model
@@ -59,3 +62,26 @@ def test_too_little_is_said_before_the_first_step_and_can_be_overridden(tmp_path
     assert caught.value.exit_code == 2
     assert not (tmp_path / "run" / "checkpoints").exists()
     TextRun(make_config(tmp_path, run={"memory_gib": 1.0}))
+
+
+def test_a_long_term_memory_in_main_memory_is_none_of_the_gpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_texts(tmp_path)
+    parts = {"activations": 3 * 2**30, "long-term memories": 9 * 2**30}
+    monkeypatch.setattr(estimate, "needed_bytes", lambda *_: dict(parts))
+    monkeypatch.setattr(estimate.torch.cuda, "mem_get_info", lambda _: (4 * 2**30, 0))
+
+    def check(main_gib: int, *, on_cpu: bool, given: float | None = None) -> None:
+        config = make_config(tmp_path, run={"store_on_cpu": on_cpu, "memory_gib": given})
+        free = SimpleNamespace(available=main_gib * 2**30)
+        monkeypatch.setattr(estimate.psutil, "virtual_memory", lambda: free)
+        model: Any = SimpleNamespace(device=torch.device("cuda"), parameters=list)
+        estimate.check_memory(model, config)
+
+    check(10, on_cpu=True)
+    with pytest.raises(TrainingBudgetError, match=r"9\.0 GiB, but 8\.0 .*long-term memories"):
+        check(8, on_cpu=True)
+    check(8, on_cpu=True, given=4.0)
+    with pytest.raises(TrainingBudgetError, match=r"12\.0 GiB, but 4\.0"):
+        check(10, on_cpu=False)

@@ -192,11 +192,12 @@ class Teller:
             if given and random.random() < self.plain:
                 return given.pop()
             for places, weights in (one for one in choices for _ in range(_ATTEMPTS)):
-                source = random.choices(range(len(places)), weights)[0]
-                key = source, random.choice(places[source])
-                fits = len(self.pools[source].items[key[1]].parts[0]) <= length
+                key = _drawn(places, weights, random)
+                fits = len(self.pools[key[0]].items[key[1]].parts[0]) <= length
                 if fits and key not in drawn and not self.before.knows(document, key):
                     break
+            else:
+                key = _drawn(*choices[0], random)
             drawn.add(key)
             return self._telling(key, random)
 
@@ -231,3 +232,9 @@ class Teller:
             if (source, place) not in now and not self.before.knows(document, (source, place)):
                 break
         return random.choice(self.pools[source].items[place].questions)
+
+
+def _drawn(places: Sequence[Sequence[int]], weights: Sequence[float], random: Random) -> Key:
+    """Source and place of an item."""
+    source = random.choices(range(len(places)), weights)[0]
+    return source, random.choice(places[source])

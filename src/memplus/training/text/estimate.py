@@ -101,7 +101,9 @@ def check_memory(model: MPlus, config: TrainingConfig, processes: int = 1) -> No
     parts = needed_bytes(model, config, processes)
     free = int(psutil.virtual_memory().available) // processes  # they share what is free
     if model.device.type == "cuda" and config.run.store_on_cpu:
-        _require(free, {_LONG_TERM: parts.pop(_LONG_TERM)})
+        apart = {_LONG_TERM: parts.pop(_LONG_TERM)}
+        if config.run.memory_gib is None:
+            _require(free, apart)
     loaded = sum(weight.numel() * weight.element_size() for weight in model.parameters())
     if config.run.memory_gib is not None:
         given = int(config.run.memory_gib * _GIB) - loaded

@@ -101,7 +101,7 @@ def load_documents(
         report: called with the number of documents tokenised so far.
 
     Raises:
-        ConfigError, StorageError, NotTextError, EmptyTextError, TrainingStartError.
+        ConfigError, StorageError, NotTextError, EmptyTextError, UsageError, TrainingStartError.
     """
     key = hashlib.sha256(f"{_FORMAT} {tokenizer_fingerprint(tokenizer)}".encode())
     files: list[Path] = []
