@@ -319,7 +319,7 @@ def test_a_run_learns_from_sources_without_end_and_resumes_to_the_bit(
 ) -> None:
     # A token is a byte here.
     monkeypatch.setattr(question_texts, "_LONGEST_PROMPT", 200)
-    monkeypatch.setattr(question_texts, "_LONGEST_ANSWER", 60)
+    monkeypatch.setattr(question_texts, "LONGEST_ANSWER", 60)
     task = {
         "sources": [{"kind": "facts", "weight": 2}, {"kind": "notes"}, {"kind": "corrections"}],
         "one_topic": 0.5, "chunks": [16, 20], "short": 0.0, "forgets": 0.0,

@@ -33,6 +33,7 @@ from memplus.training.engine.common_config import STRICT, require_weight
 from memplus.training.tasks.endless import EndlessItems
 
 __all__ = [
+    "LONGEST_ANSWER",
     "LONGEST_ROW",
     "Item",
     "QuestionSource",
