@@ -32,7 +32,8 @@ def test_stages_are_shipped_for_every_kind_of_model_and_the_nano_s_recipe() -> N
     small = {f"{base}/{name}" for base in ("smollm2", "qwen-0.5b") for name in more}
     small |= {"smollm2/stage5.yaml"}
     nano = {"nano.yaml", "nano-shipped.yaml"}
-    equal = {"equal/mplus1.yaml", "equal/mplus2.yaml"}  # with as many questions as another system
+    # With as many questions as another system.
+    equal = {f"equal/{name}{stage}.yaml" for name in ("mplus", "half") for stage in (1, 2)}
     opening = {"opening.txt"}  # what memories of the shipped models begin with
     assert names == stages | {f"cpu/{name}" for name in stages} | small | nano | equal | opening
 
