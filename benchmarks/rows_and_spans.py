@@ -148,7 +148,7 @@ def _read(model: MPlus, stream: Stream) -> tuple[Tensor, list[list[Tensor]]]:
     inputs = []
     with _watched(model) as seen:
         for number, question in enumerate(stream.questions, start=1):
-            ids = torch.tensor([model.encode(model.prompt.template.format(question=question))])
+            ids = torch.tensor([model.asker.encode(question)])
             model.asker.reader.prefill(ids, memory)
             inputs.append([seen[layer] for layer in range(len(made[0]))])
             if not number % 100:
