@@ -133,5 +133,4 @@ def make_inputs(shared: Shared, data: Path, texts: Sequence[Path] | None) -> Inp
         return list(read_texts(files)) if files else [language_documentation()]
 
     chunk = shared.mplus.memory_config.chunk_tokens
-    dtype = str(shared.mplus.backbone.dtype).removeprefix("torch.")
-    return Inputs(data, shared.reference, chunk, prose, {dtype: shared.digest("base")})
+    return Inputs(data, shared.reference, chunk, prose, {shared.dtype: shared.digest("base")})

@@ -66,6 +66,10 @@ def lines(folder: Path, system: str) -> list[str]:
     return (folder / system / "answers.jsonl").read_text().splitlines()
 
 
+def fail(*args: object, **kwargs: object) -> None:
+    raise RuntimeError("no more room")
+
+
 def answers(folder: Path, system: str) -> dict[tuple[str, str], str]:
     """What was said at last, by plan and question."""
     found = [json.loads(line) for line in lines(folder, system)[1:]]
@@ -223,6 +227,10 @@ def test_figures_that_were_there_keep_how_they_came_about(tmp_path: Path) -> Non
     assert made_by("second", "mplus", "bare", "nothing") == {
         "mplus": "first", "bare": "second", "nothing": "second"
     }  # fmt: skip
+    file.write_text("\n".join(file.read_text().splitlines()[:3]) + "\n")
+    mplus, nothing, _ = run(tmp_path, "mplus", "nothing").results  # which does not say how
+    assert mplus.made is not None
+    assert nothing.made is None
 
 
 @pytest.mark.long
@@ -262,9 +270,6 @@ def test_a_run_that_is_gone_on_with_on_another_device_says_of_each_system_where(
 def test_a_failure_is_counted_costs_no_other_system_and_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*args: object, **kwargs: object) -> None:
-        raise RuntimeError("no more room")
-
     with monkeypatch.context() as patched:
         patched.setattr(MemorySession, "ask", fail)
         broken = run(tmp_path)
@@ -287,9 +292,6 @@ def test_a_failure_is_counted_costs_no_other_system_and_is_tried_again(
 def test_a_stream_that_failed_alone_is_not_missed_where_another_is_followed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*args: object, **kwargs: object) -> None:
-        raise RuntimeError("no more room")
-
     with monkeypatch.context() as patched:
         patched.setattr(MemorySession, "write", fail)
         assert run(tmp_path, "memoryllm").errors == 6
@@ -339,9 +341,6 @@ def test_a_failure_anywhere_costs_no_other_system(
     name: str,
     errors: list[int],
 ) -> None:
-    def fail(*args: object) -> None:
-        raise RuntimeError("no more room")
-
     with monkeypatch.context() as patched:
         patched.setattr(where, name, property(fail) if name == "nbytes" else fail)
         broken = run(tmp_path)

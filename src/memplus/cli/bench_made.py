@@ -63,7 +63,7 @@ def made_by(given: Given, shared: Shared, remark: str = "") -> Made:
 
     from memplus.evaluation.made import Made
 
-    dtype = str(shared.mplus.backbone.dtype).removeprefix("torch.")
+    dtype = shared.dtype
     words = [*given.words, f"--dtype {dtype} --data DATA", *given.further]
     return Made(" ".join(words), dtype, torch.get_num_threads(), remark)
 

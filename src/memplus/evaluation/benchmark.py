@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from memplus.errors.base import storage_errors
 from memplus.evaluation.engine.figures import Figure
 from memplus.evaluation.engine.judging import JUDGING, Judge
 from memplus.evaluation.engine.plan import Plan
-from memplus.evaluation.engine.recorder import END
+from memplus.evaluation.engine.recorder import END, FAILED
 from memplus.evaluation.engine.results import SUMMARY, write_summary
 from memplus.evaluation.engine.run import Report, run_plans
 from memplus.evaluation.engine.runfile import RunFile, alone_in, differing_parts
@@ -149,18 +149,17 @@ def run_benchmark(
         results = []
         for one in systems:
             reason = kept_out.get(one.name, "")
-            result = SystemResult(one.name, one.title, one.identity, unable=reason, made=made)
+            result = SystemResult(one.name, one.title, one.identity, unable=reason)
             if one.name in files:
                 leader = _leader(one, able) or one.name
                 lines = _counted(files[one.name].lines, follows=leader != one.name)
                 result = _result(one, task, lines, _ends(files[leader].lines))
-                fresh = _answered(files[one.name]) > answered[one.name]
-                result = replace(result, made=made if fresh else None)
-            results.append(result)
-        found = Benchmark(task.name, task.title, task.axis, able[0].model, run, tuple(results))
+            results.append(replace(result, made=made))
+        old = {name for name, file in files.items() if _answered(file) == answered[name]}
         # Another command may have asked other systems meanwhile, and sums them up, too.
         with locked(folder / SUMMARY, wait=None):
-            found = _with_others(found, _before(folder, run, able[0].model), made)
+            everyone = _with_others(results, old, _before(folder, run, able[0].model))
+            found = Benchmark(task.name, task.title, task.axis, able[0].model, run, everyone)
             write_summary(folder, found.to_dict())
     return found
 
@@ -197,26 +196,22 @@ def _counted(lines: Sequence[Mapping[str, Any]], *, follows: bool) -> Sequence[M
     now: nothing is missing without them, and nothing would try them again."""
     if not follows:
         return lines
-    return [line for line in lines if line["key"] != END or "error" not in line]
+    return [line for line in lines if line["key"] != END or FAILED not in line]
 
 
 def _answered(file: RunFile) -> int:
     """Lines of answers and ends that did not fail."""
-    return sum("error" not in line for line in file.lines)
+    return sum(FAILED not in line for line in file.lines)
 
 
 def _with_others(
-    found: Benchmark, before: Mapping[str, SystemResult], made: Made | None
-) -> Benchmark:
+    results: Sequence[SystemResult], old: Set[str], before: Mapping[str, SystemResult]
+) -> tuple[SystemResult, ...]:
     """With what a folder has of other systems, and how figures that are not new came about."""
-    own = [
-        replace(one, made=before[one.system].made if one.system in before else made)
-        if one.made is None
-        else one
-        for one in found.results
-    ]
-    others = [one for name, one in before.items() if name not in {one.system for one in own}]
-    return replace(found, results=(*own, *others))
+    own = {one.system: one for one in results}
+    for name in old & before.keys():
+        own[name] = replace(own[name], made=before[name].made)
+    return (*own.values(), *(one for name, one in before.items() if name not in own))
 
 
 def _require_same_run(folder: Path, run: Mapping[str, Any]) -> None:
@@ -301,7 +296,7 @@ def _groups(systems: Sequence[System]) -> Iterator[list[System]]:
 
 
 def _ends(lines: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    return [line for line in lines if line["key"] == END and "error" not in line]
+    return [line for line in lines if line["key"] == END and FAILED not in line]
 
 
 def _result(
@@ -311,8 +306,8 @@ def _result(
     ends: Sequence[Mapping[str, Any]],
 ) -> SystemResult:
     """What lines come to; the ends are those of the streams that were written for the system."""
-    failed = [line for line in lines if "error" in line]
-    answered = [line for line in lines if line["key"] != END and "error" not in line]
+    failed = [line for line in lines if FAILED in line]
+    answered = [line for line in lines if line["key"] != END and FAILED not in line]
     longest = max((line["tokens"] for line in ends), default=0)
     state = max((line["bytes"] for line in [*_ends(lines), *answered]), default=0)
     return SystemResult(
@@ -322,7 +317,7 @@ def _result(
         figures=tuple(task.figures(answered)),
         headline=next(iter(task.headline(answered)), None),
         errors=len(failed),
-        first_error=str(failed[0]["error"]) if failed else "",
+        first_error=str(failed[0][FAILED]) if failed else "",
         tokens_written=sum(line["tokens"] for line in ends),
         seconds_writing=sum(line["write_seconds"] for line in ends),
         state_bytes=state,

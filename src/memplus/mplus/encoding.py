@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from memplus.errors import ChatTemplateError
 from memplus.memory.written_text import require_text
-from memplus.mplus.own_tokenizer import encode_whole, own_tokenizer
+from memplus.mplus.own_tokenizer import encode_whole, ends_of, own_tokenizer
 
 if TYPE_CHECKING:
     from memplus.backbone.stock_types import PreTrainedTokenizerBase
@@ -59,14 +59,9 @@ def encode_each(
     return [
         encode_text(tokenizer, text)
         if _breaks(tokenizer, text, [])
-        else (list(ids), None if offsets is None else _ends(offsets, text))
+        else (list(ids), None if offsets is None else ends_of(offsets, text))
         for text, ids, offsets in zip(texts, found["input_ids"], places, strict=True)
     ]
-
-
-def _ends(offsets: Sequence[tuple[int, int]], text: str) -> list[int]:
-    """Where tokens end; what a tokenizer strips at the end belongs to the last one."""
-    return [*(int(end) for _, end in offsets[:-1]), len(text)] if offsets else []
 
 
 def encode_within(tokenizer: PreTrainedTokenizerBase, template: str, question: str) -> list[int]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import weakref
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from memplus.errors import UsageError
@@ -17,7 +18,7 @@ from memplus.errors import UsageError
 if TYPE_CHECKING:
     from memplus.backbone.stock_types import PreTrainedTokenizerBase
 
-__all__ = ["encode_whole", "own_tokenizer"]
+__all__ = ["encode_whole", "ends_of", "own_tokenizer"]
 
 # (how many tokens it knew, the copy); made anew when the caller adds tokens.
 _owned: weakref.WeakKeyDictionary[Any, tuple[int, Any]] = weakref.WeakKeyDictionary()
@@ -71,11 +72,17 @@ def encode_whole(
         ids: list[int] = own(text, add_special_tokens=False)["input_ids"]
         return ids, None
     found = own(text, add_special_tokens=False, return_offsets_mapping=True)
-    ends = [int(end) for _, end in found["offset_mapping"]]
     if own is tokenizer:
-        _check_end(own, text, ends)
-    # What a tokenizer strips belongs to the token before it, and no text is lost at the end.
-    return list(found["input_ids"]), [*ends[:-1], len(text)] if ends else []
+        _check_end(own, text, [int(end) for _, end in found["offset_mapping"]])
+    return list(found["input_ids"]), ends_of(found["offset_mapping"], text)
+
+
+def ends_of(offsets: Sequence[tuple[int, int]], text: str) -> list[int]:
+    """Where tokens end in a text, by what a tokenizer says of it.
+
+    What it strips belongs to the token before it, and no text is lost at the end.
+    """
+    return [*(int(end) for _, end in offsets[:-1]), len(text)] if offsets else []
 
 
 def _check_end(tokenizer: PreTrainedTokenizerBase, text: str, ends: list[int]) -> None:

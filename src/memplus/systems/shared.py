@@ -75,6 +75,11 @@ class Shared:
         """
         return self._load()
 
+    @property
+    def dtype(self) -> str:
+        """Of the weights, as people call it: ``float32``."""
+        return str(self.mplus.backbone.dtype).removeprefix("torch.")
+
     def digest(self, part: Part) -> str:
         """Of the weights, sizes and dtype of a part of the model."""
         if part == "model":

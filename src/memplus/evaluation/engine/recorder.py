@@ -7,13 +7,15 @@ from typing import Any, Protocol
 
 from memplus.errors import DamagedRunError
 
-__all__ = ["END", "Cursor", "InMemory", "Recorder"]
+__all__ = ["END", "FAILED", "HEAD", "Cursor", "InMemory", "Recorder"]
 
 END = "end"
 """The key of the line behind a stream."""
 _End = tuple[str, str]
 """A plan and the system that read it."""
-_FAILED = "error"
+HEAD = ("plan", "seed", "key", "system")
+"""What tells a line from all others; the ends of streams have no seed."""
+FAILED = "error"
 """Says in a line what failed."""
 _OF_AN_END = {"tokens", "write_seconds", "bytes"}
 _OF_AN_ANSWER = {
@@ -94,7 +96,7 @@ class Cursor:
     def holds(self, lines: int) -> bool:
         """Whether so many more answers are known."""
         found = self.known[self.at : self.at + lines]
-        return len(found) == lines and not any(_FAILED in line for _, line in found)
+        return len(found) == lines and not any(FAILED in line for _, line in found)
 
     def passes(self, head: Mapping[str, Any]) -> bool:
         """Go one answer on; whether it was known.
@@ -103,7 +105,7 @@ class Cursor:
             DamagedRunError: another one is, or it lacks what figures are made of.
         """
         place = self._next(head)
-        return place is not None and _FAILED not in self.recorder.lines[place]
+        return place is not None and FAILED not in self.recorder.lines[place]
 
     def takes(self, head: Mapping[str, Any], line: Mapping[str, Any]) -> None:
         """Go one answer on, and keep this one unless it was known.
@@ -118,7 +120,7 @@ class Cursor:
         place = self._next(head)
         if place is None:
             self.recorder.append({**head, **line})
-        elif _FAILED in self.recorder.lines[place]:
+        elif FAILED in self.recorder.lines[place]:
             self.recorder.replace(place, {**head, **line})
 
     def _next(self, head: Mapping[str, Any]) -> int | None:
@@ -135,7 +137,7 @@ class Cursor:
     def ended(self, plan: str, system: str) -> bool:
         """Whether the end of a stream is known."""
         place = self.ends.get((plan, system))
-        return place is not None and _FAILED not in self.recorder.lines[place]
+        return place is not None and FAILED not in self.recorder.lines[place]
 
     def ends_with(self, plan: str, system: str, line: Mapping[str, Any]) -> None:
         """Keep the end of a stream, unless it was known."""
@@ -143,7 +145,7 @@ class Cursor:
         place = self.ends.get((plan, system))
         if place is None:
             self.recorder.append(whole)
-        elif _FAILED in self.recorder.lines[place]:
+        elif FAILED in self.recorder.lines[place]:
             self.recorder.replace(place, whole)
 
     def require_no_more(self, ends: Set[_End]) -> None:
@@ -164,4 +166,4 @@ class Cursor:
 
 def _lacks(line: Mapping[str, Any], needed: Set[str]) -> bool:
     """Whether a line has not what figures are made of, nor the failure in its place."""
-    return not (needed <= line.keys() or _FAILED in line)
+    return not (needed <= line.keys() or FAILED in line)

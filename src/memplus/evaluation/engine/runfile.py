@@ -16,14 +16,12 @@ from typing import Any
 
 from memplus.errors import DamagedRunError, MemoryBusyError, RunMismatchError, UsageError
 from memplus.errors.base import storage_error, storage_errors
+from memplus.evaluation.engine.recorder import FAILED, HEAD
 from memplus.files import locked
 
 __all__ = ["RunFile", "alone_in", "differing_parts"]
 
 FORMAT = 1
-_HEAD = ("plan", "seed", "key", "system")
-"""What tells a line from all others."""
-_FAILED = "error"
 
 
 class RunFile:
@@ -85,10 +83,10 @@ class RunFile:
         self.identity = parsed[0]
         failed: dict[object, int] = {}
         for place, one in enumerate(parsed[1:], start=2):
-            head = tuple(json.dumps(one.get(name)) for name in _HEAD)
+            head = tuple(json.dumps(one.get(name)) for name in HEAD)
             index = failed.pop(head, len(self.lines))
             self._put(index, one, place)
-            if _FAILED in one:
+            if FAILED in one:
                 failed[head] = index
 
     def _put(self, index: int, line: dict[str, Any], number: int) -> None:

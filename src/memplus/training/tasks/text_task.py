@@ -185,10 +185,6 @@ class WritingTask(TextTask):
         self.require_room(chunks >= 1, target, draw)
         return Sizes(chunks, size, target, self.gradient_writes)
 
-    def passes(self, memory: MemoryConfig) -> Sequence[Sizes]:
-        """The largest pass of each kind: there is one kind."""
-        return (self.largest(memory),)
-
     def beyond(self, target_tokens: int) -> int:
         """Tokens that a pass takes off each document beyond its chunks."""
         return 0

@@ -87,8 +87,8 @@ def _activations(model: MPlus, config: TrainingConfig, largest: Sizes) -> int:
     if config.model.gradient_checkpointing:
         kept = layers * tokens * width * item + layer
     vocabulary = int(stock.vocab_size)
-    scored = largest.reads * min(each, each if largest.scored is None else largest.scored)
-    read = scored + (writes * chunk if config.run.language else 0)
+    scored = each if largest.scored is None else min(each, largest.scored)
+    read = largest.reads * scored + (writes * chunk if config.run.language else 0)
     return int(_SLACK * (behind + kept + _LOGITS * read * vocabulary * _FLOAT))
 
 
