@@ -139,6 +139,16 @@ def test_questions_asked_together_are_answered_as_each_alone(system: System) -> 
     assert [one.text for one in session.ask(QUESTIONS, max_new_tokens=4)] == alone
 
 
+def test_no_answer_has_more_tokens_than_it_may(system: System) -> None:
+    session = written(system, TEXT)
+    for most in (1, 4):
+        # One question more, which no system has learned.
+        for one in session.ask([*QUESTIONS, "Is it so?"], max_new_tokens=most):
+            # A token of the tiny model is a byte, and no more than one character.
+            assert len(one.generated) <= most, one
+            assert len(one.text) <= most or one.declined
+
+
 def test_a_fork_goes_its_own_way(system: System) -> None:
     session = written(system, TEXT)
     before = said(session)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from memplus.mplus.adapter_folder import load_adapter
 from memplus.mplus.core import Core
-from memplus.systems.ret_llm.controller import Controller, Written
+from memplus.systems.ret_llm.controller import Controller, ReadReply, Written
 from memplus.systems.ret_llm.grammar import Query, query_text, result_text
 from memplus.systems.ret_llm.lookups import Found
 from memplus.systems.ret_llm.prompts import question_prompt
@@ -84,6 +85,11 @@ def test_of_many_rows_the_newest_are_shown_and_the_result_says_so(core: Core) ->
     assert shown(Controller(core, lora, most_rows=2), found).endswith(
         "}: 7 older left out;{n7>>is>>red};{n8>>is>>red}]"
     )
+    first, *others = found.rows
+    again = replace(first, origins=(*first.origins, Origin("b", 10)))
+    assert shown(
+        Controller(core, lora, most_rows=2), replace(found, rows=(again, *others))
+    ).endswith("}: 7 older left out;{n0>>is>>red};{n8>>is>>red}]")
     # The tiny model has room for 256 characters in all.
     wide = rows(*((f"{n} " + "x" * 90, "is", "red") for n in range(9)))
     cramped = shown(Controller(core, lora, most_rows=30), wide)
@@ -121,6 +127,19 @@ def test_without_weights_worked_examples_stand_before_the_prompt() -> None:
     assert first.evidence is None
 
 
+def answer_of(monkeypatch: pytest.MonkeyPatch, core: Core, says: str, most: int) -> ReadReply:
+    """What becomes of it where the model says this to a question."""
+    lora = load_adapter(tiny_weights(), core.backbone)
+    ids = [*core.encode(says), core.tokenizer.eos_token_id]
+
+    def scores(self: Continuation) -> Tensor:
+        said = len(self) - len(self.encode(question_prompt("What is red?")))
+        return torch.eye(core.backbone.config.vocab_size)[ids[said]].log_softmax(dim=-1)
+
+    monkeypatch.setattr(Continuation, "scores", scores)
+    return Controller(core, lora, 30).ask("What is red?", lambda _: NOTHING, most)
+
+
 @pytest.mark.parametrize(
     ("says", "text"),
     [
@@ -133,14 +152,29 @@ def test_without_weights_worked_examples_stand_before_the_prompt() -> None:
 def test_without_a_call_the_first_line_that_says_something_is_the_answer(
     core: Core, monkeypatch: pytest.MonkeyPatch, says: str, text: str
 ) -> None:
-    lora = load_adapter(tiny_weights(), core.backbone)
-    ids = [*core.encode(says), core.tokenizer.eos_token_id]
-
-    def scores(self: Continuation) -> Tensor:
-        said = len(self) - len(self.encode(question_prompt("What is red?")))
-        return torch.eye(core.backbone.config.vocab_size)[ids[said]].log_softmax(dim=-1)
-
-    monkeypatch.setattr(Continuation, "scores", scores)
-    reply = Controller(core, lora, 30).ask("What is red?", lambda _: NOTHING, 40)
+    reply = answer_of(monkeypatch, core, says, 40)
     assert (reply.text, reply.query, reply.called) == (text, None, False)
     assert reply.generated.strip() == text
+
+
+@pytest.mark.parametrize(
+    ("says", "most", "text", "generated"),
+    [
+        ("a long answer that goes on and on", 20, "a long answer that g", "a long answer that g"),
+        ("a long answer", 1, "a", "a"),
+        ("red [MEM_READ{gate>>is>>}:", 40, "red", "red [MEM_READ{gate>>is>>}:"),
+        ("a long answer [MEM_READ", 40, "a long answer", "a long answer [MEM_READ"),
+        ("[MEM_WRITE{gate>>is>>red}]", 3, "", "[ME"),
+        ("[MEM_READ(gate", 1, "", "["),
+    ],
+)
+def test_without_a_call_an_answer_has_the_tokens_that_it_may_and_no_part_of_a_call(
+    core: Core,
+    monkeypatch: pytest.MonkeyPatch,
+    says: str,
+    most: int,
+    text: str,
+    generated: str,
+) -> None:
+    reply = answer_of(monkeypatch, core, says, most)
+    assert (reply.text, reply.generated, reply.called) == (text, generated, False)

@@ -10,6 +10,7 @@ from tests.systems.golden import golden_folder
 
 from memplus.systems.ret_llm.grammar import (
     Query,
+    before_calls,
     can_be_kept,
     parse_calls,
     query_text,
@@ -83,3 +84,10 @@ def test_fields_that_would_break_a_result_cannot_be_kept() -> None:
 def test_an_empty_result_and_one_that_was_cut_say_so() -> None:
     assert result_text([]) == "]"
     assert result_text([("a", "b", "c")], left_out=4) == " 4 older left out;{a>>b>>c}]"
+
+
+def test_what_stands_before_a_call_is_told_from_it_however_ill_formed_it_is() -> None:
+    for call in ("[MEM_READ{a>>b>>}:", "[MEM_WRITE{a", "[MEM_READ(a)", "[MEM_", "[MEM", "[M"):
+        assert before_calls(f"red {call}") == "red "
+    for text in ("", "red", "[", "[M] [MEMO]", "see [1"):
+        assert before_calls(text) == text

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from memplus.errors import UsageError
 from memplus.systems.ret_llm.grammar import Query
-from memplus.systems.ret_llm.lookups import LookUp, in_order
+from memplus.systems.ret_llm.lookups import LookUp, in_order, newest
 from memplus.systems.triples.rows import Triple
 from memplus.systems.triples.table import TripleTable
 
@@ -155,3 +155,10 @@ def test_of_several_values_the_one_that_was_said_last_stands_last() -> None:
     values = [row.triple.object for row in rows if row.triple.relation == "code"]
     assert values == ["2", "1"]
     assert [row.triple for row in rows][:4] == ROWS[:4]
+
+
+def test_what_is_said_again_is_new_and_stands_where_it_stood() -> None:
+    rows = LookUp()(filled([*ROWS, ROWS[0]]), Query(None, None, "Mills")).rows
+    assert [row.triple for row in rows] == ROWS[:3]
+    for count, kept in ((3, ROWS[:3]), (2, [ROWS[0], ROWS[2]]), (1, [ROWS[0]]), (0, [])):
+        assert [row.triple for row in newest(rows, count)] == kept

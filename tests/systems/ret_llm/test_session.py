@@ -76,6 +76,15 @@ def test_the_newest_of_two_values_is_answered_and_both_are_evidence(ours: RetLLM
     assert reply.found.how == "exact"
 
 
+def test_rows_that_the_model_was_not_shown_are_no_evidence_and_the_reply_says_so(
+    ours: RetLLMSystem,
+) -> None:
+    cut, whole = asked(told(system(rows=1), RED, BLUE)), asked(told(ours, RED, BLUE))
+    assert [one.text for one in cut.evidence or ()] == ["gate is blue"]
+    assert [one.share for one in cut.evidence or ()] == [1.0]
+    assert (cut.remark, whole.remark) == ("left out the oldest 1 of 2 rows", "")
+
+
 def test_update_replace_keeps_one_value(ours: RetLLMSystem) -> None:
     replacing = told(system(update="replace"), RED, BLUE)
     assert triples(replacing) == [("gate", "is", "blue")]

@@ -19,10 +19,11 @@ from memplus.systems.ret_llm.grammar import (
     WRITE_BEGINS,
     Query,
     Triple,
+    before_calls,
     parse_calls,
     result_text,
 )
-from memplus.systems.ret_llm.lookups import Found
+from memplus.systems.ret_llm.lookups import Found, newest
 from memplus.systems.ret_llm.prompts import (
     ASKED_EXAMPLES,
     TOLD_EXAMPLES,
@@ -31,6 +32,7 @@ from memplus.systems.ret_llm.prompts import (
 )
 from memplus.systems.triples.decoding import END, Continuation, Decoded, Decoding, decode
 from memplus.systems.triples.parting import parted
+from memplus.systems.triples.rows import Row
 from memplus.systems.triples.side_by_side import Job, Outcome, side_by_side
 
 __all__ = ["Controller", "ReadReply", "Written"]
@@ -62,6 +64,8 @@ class ReadReply(Reply):
     malformed: bool = False
     """The model made a call, and it does not follow the grammar."""
     found: Found | None = None
+    shown: tuple[Row, ...] = ()
+    """Of the rows that were found, those that stood in the result."""
     overshot: bool = False
     """The model said something behind its call that the controller took away."""
     ended: bool = False
@@ -127,6 +131,11 @@ class Controller:
     def ask(self, question: str, look_up: Answerer, max_new_tokens: int) -> ReadReply:
         """Answer a question.
 
+        Args:
+            question: in plain words.
+            look_up: carries out the query that the model makes.
+            max_new_tokens: of the answer; a call is not counted.
+
         Raises:
             PositionsError: the question is too long for the model.
         """
@@ -136,10 +145,14 @@ class Controller:
             read = self.read(text, look_up)
             if read.called:
                 start = len(text)
+            end = start + max_new_tokens
             if not read.ended:
-                decode(text, limit=max_new_tokens, ends=self._ends, stops=("\n",))
+                decode(text, limit=end - len(text), ends=self._ends, stops=("\n",))
+            said = text.text(start)
+            text.rewind(end)  # as much as a call's beginning may be more than was asked for
             generated = text.text(start)
-        return replace(read, text=generated.strip(), generated=generated)
+        answer = generated[: len(before_calls(said))].strip()
+        return replace(read, text=answer, generated=generated)
 
     def asked(self, question: str) -> Continuation:
         """A question as it is put to the model."""
@@ -159,24 +172,31 @@ class Controller:
         queries = parse_calls(READ_BEGINS + call.text)
         query = queries[0] if queries and isinstance(queries[0], Query) else None
         found = None if query is None else look_up(query)
-        text.extend(self._result(text, [row.triple for row in found.rows] if found else []))
+        shown = self._splice(text, () if found is None else found.rows)
         return ReadReply(
             "",
             declined=False,
             query=query,
             malformed=query is None,
             found=found,
+            shown=shown,
             overshot=bool(call.cut.strip()),
         )
 
-    def _result(self, text: Continuation, rows: Sequence[Triple]) -> list[int]:
-        """Tokens of the result: the newest rows, as many as are shown and have room."""
+    def _splice(self, text: Continuation, rows: Sequence[Row]) -> tuple[Row, ...]:
+        """Put the result behind a call.
+
+        Returns:
+            The rows in it: the newest, as many as are shown and have room.
+        """
         left_out = max(0, len(rows) - self.most_rows)
         room = (self.core.positions - len(text)) * 3 // 4  # the answer needs some as well
         while True:
-            ids = text.encode(result_text(rows[left_out:], left_out))
-            if len(ids) <= room or left_out >= len(rows):
-                return ids
+            shown = newest(rows, len(rows) - left_out)
+            ids = text.encode(result_text([row.triple for row in shown], left_out))
+            if len(ids) <= room or not shown:
+                text.extend(ids)
+                return shown
             left_out += 1
 
     # Both ---------------------------------------------------------------------------------------

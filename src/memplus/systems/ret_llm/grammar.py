@@ -18,6 +18,7 @@ __all__ = [
     "Call",
     "Query",
     "Triple",
+    "before_calls",
     "can_be_kept",
     "parse_calls",
     "query_text",
@@ -28,6 +29,7 @@ __all__ = [
 READ_BEGINS, READ_ENDS, WRITE_BEGINS = "[MEM_READ{", "}:", "[MEM_WRITE{"
 _BETWEEN = ">>"
 _CALL = re.compile(r"\[MEM_(?:WRITE\{([^{}]*)\}\]|READ\{([^{}]*)\}:)")
+_BEGUN = re.compile(r"\[MEM_|\[ME?M?$")
 _BREAKS = re.compile(r"[{};]|>>|^>|>$")
 
 Triple = tuple[str, str, str]
@@ -66,6 +68,11 @@ def parse_calls(text: str) -> list[Call]:
         if call is not None:
             found.append(call)
     return found
+
+
+def before_calls(text: str) -> str:
+    """What a text says before the first call in it, which may be ill formed or only just begun."""
+    return _BEGUN.split(text, maxsplit=1)[0]
 
 
 def _triple(text: str) -> Triple | None:

@@ -7,7 +7,7 @@ are looked for exactly again. Two nearest texts that are as good as equally near
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Literal
@@ -18,7 +18,7 @@ from memplus.systems.ret_llm.nearest import Nearest
 from memplus.systems.triples.rows import Column, Row, Texts
 from memplus.systems.triples.table import TripleTable
 
-__all__ = ["SIMILARITY", "TIE", "Found", "How", "LookUp", "in_order"]
+__all__ = ["SIMILARITY", "TIE", "Found", "How", "LookUp", "in_order", "newest"]
 
 SIMILARITY = 0.7
 """Cosine from which a stored text may stand for a field."""
@@ -37,7 +37,7 @@ class Found:
     queries: tuple[Query, ...]
     """As they were carried out: the query itself, or with the nearest texts in its fields."""
     rows: tuple[Row, ...]
-    """In order of writing; see ``in_order``."""
+    """See ``in_order``."""
 
 
 class LookUp:
@@ -115,3 +115,10 @@ def in_order(rows: Iterable[Row]) -> tuple[Row, ...]:
     for group in groups.values():
         group.sort(key=lambda row: (row.written, row.id), reverse=True)
     return tuple(groups[row.triple.subject, row.triple.relation].pop() for row in ordered)
+
+
+def newest(rows: Sequence[Row], count: int) -> tuple[Row, ...]:
+    """So many of some rows, those that were said last, in the order in which they stand."""
+    by_age = sorted(rows, key=lambda row: (row.written, row.id))
+    kept = {row.id for row in by_age[len(by_age) - count :]}
+    return tuple(row for row in rows if row.id in kept)

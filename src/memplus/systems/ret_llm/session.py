@@ -82,9 +82,14 @@ class RetLLMSession(TripleSession[Tools, _State]):
 
     def _answered(self, question: str, longest: int) -> ReadReply:
         reply = self.tools.controller.ask(question, self._look_up, longest)
-        rows = reply.found.rows if reply.found is not None else ()
-        declined = self.system.declines(reply.text)
-        return replace(reply, declined=declined, evidence=self._evidence(rows))
+        found = len(reply.found.rows) if reply.found is not None else 0
+        left_out = found - len(reply.shown)
+        return replace(
+            reply,
+            declined=self.system.declines(reply.text),
+            evidence=self._evidence(reply.shown),
+            remark=f"left out the oldest {left_out} of {found} rows" if left_out else "",
+        )
 
     def _look_up(self, query: Query) -> Found:
         if self.tools.options.memory == "off":

@@ -17,4 +17,4 @@ class RetLLMSystem(TripleSystem[RetLLMOptions, Tools, RetLLMSession]):
     options_type = RetLLMOptions
     tools_type = Tools
     sessions = RetLLMSession
-    revision = 3  # without weights, options stand behind the worked examples
+    revision = 4  # newest by last writing, answers end before calls and within their tokens
