@@ -10,10 +10,11 @@ split whose passages were told in one stream: the rows of what states the answer
 all others. What asks are the inputs of the layers while the question is read, first as it is read
 with spans, then, in a second round, as it is read with the rows that are found by then.
 
-Then the held-out stream of ``memplus bench retention --small`` is told to both, which keep the same
-rows and retrieve as many of them, and both are asked. For each distance it is printed how many
-answers are right, and, of the stored rows of the value and of those of all that states it, which
-share is retrieved, on average over the layers. The last line is JSON.
+Then the held-out stream of ``memplus bench retention --small`` is told to both, which drop as many
+rows into their stores, single ones or whole spans, and retrieve as many, and both are asked. For
+each distance it is printed how many answers are right, and, of the stored rows of the value and of
+those of all that states it, which share is retrieved, on average over the layers. The last line is
+JSON.
 """
 
 from __future__ import annotations
