@@ -55,7 +55,7 @@ def run_bench(
     target = Path(out) if out else Path("runs/bench") / made.name
     inputs = make_inputs(shared, folder, None)
     found = run_benchmark(opened.systems, made, inputs, target, lambda *_: None)
-    put_table(target, found)
+    put_table(target)
     return found
 
 

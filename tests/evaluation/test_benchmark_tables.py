@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from memplus.evaluation.benchmark import Benchmark, SystemResult
 from memplus.evaluation.benchmark_tables import (
@@ -10,9 +11,11 @@ from memplus.evaluation.benchmark_tables import (
     figure_tables,
     markdown,
     overview_rows,
+    put_table,
     shown,
 )
 from memplus.evaluation.engine.figures import Figure
+from memplus.evaluation.engine.results import write_summary
 
 
 def figure(value: float, wanted: int | None = 0, measure: str = "right") -> Figure:
@@ -98,3 +101,11 @@ def test_an_overview_has_a_row_for_each_system_and_a_column_for_each_benchmark()
         ["no memory", "", ""],
         ["SCM", "cannot be asked", ""],
     ]
+
+
+def test_the_tables_of_a_folder_are_of_all_that_is_summed_up_in_it(tmp_path: Path) -> None:
+    for results in (FOUND.results[:1], FOUND.results):
+        written = replace(FOUND, results=results)
+        write_summary(tmp_path, written.to_dict())
+        put_table(tmp_path)
+        assert (tmp_path / "table.md").read_text() == markdown([written])

@@ -152,7 +152,7 @@ def _command(name: str) -> Callable[..., None]:
             inputs = make_inputs(shared, data, texts)
             made = made_by(command, shared)
             found = run_benchmark(opened.systems, task, inputs, folder, report, made)
-        put_table(folder, found)
+        put_table(folder)
         show = {"folder": str(folder), **found.to_dict()}
         output.result(show, show=lambda console: show_benchmark(console, found, folder))
         _require_whole([found], opened.systems, output)
@@ -228,7 +228,7 @@ def run_all(
                 output.note(f"{kind.name} is left out: {error.message}")
                 continue
         found.append(ran)
-        put_table(out / kind.name, ran)
+        put_table(out / kind.name)
         put_on_page(target, [ran])
     if refused is not None and not found:
         raise refused

@@ -7,8 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from memplus.errors.base import storage_errors
 from memplus.evaluation.benchmark import Benchmark, SystemResult
 from memplus.evaluation.engine.figures import Figure
+from memplus.evaluation.engine.results import SUMMARY
+from memplus.fields import checked
+from memplus.files import locked
 from memplus.outputs import put_text
 
 __all__ = [
@@ -168,13 +172,18 @@ def markdown(found: Sequence[Benchmark]) -> str:
     return "\n".join(parts)
 
 
-def put_table(folder: Path, found: Benchmark) -> None:
-    """Leave a benchmark's tables in the folder of its run, as table.md.
+def put_table(folder: Path) -> None:
+    """Leave the tables of a benchmark's run in its folder, as table.md.
+
+    Another command may have summed up the same run since; the tables are of what stands there now.
 
     Raises:
         StorageError: the disk refused.
     """
-    put_text(folder / "table.md", markdown([found]))
+    file = folder / SUMMARY
+    with locked(file, wait=None), storage_errors(file):
+        found = checked(Benchmark, json.loads(file.read_text(encoding="utf-8")))
+        put_text(folder / "table.md", markdown([found]))
 
 
 def shown(figure: Figure | None) -> str:
