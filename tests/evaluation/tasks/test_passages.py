@@ -6,7 +6,7 @@ import pytest
 from tests.data.question_sets import SQUAD
 from tests.evaluation.conftest import silent, words
 
-from memplus.data.questions import QuestionSet, read_questions
+from memplus.data.questions import Asked, QuestionSet, read_questions
 from memplus.errors import ConfigError
 from memplus.evaluation.engine.bench import Bench
 from memplus.evaluation.engine.run import InMemory, run_plans
@@ -48,6 +48,16 @@ def test_a_set_of_one_topic_has_nothing_unrelated(squad: Path) -> None:
     alone = QuestionSet(found.questions[:1], 3, "")
     with pytest.raises(ConfigError, match="no passage is unrelated"):
         passage_plans(alone, words, RetentionSizes(1, (0,)), seed=0)
+
+
+def test_a_question_whose_answer_stands_in_every_passage_is_left_out(squad: Path) -> None:
+    known = read_questions(squad).questions
+    letter = Asked("Which letter comes first?", ("a",), "The first letter is a.", "letters")
+    asked = [
+        {plan.once[0].text for plan in passage_plans(one, words, RetentionSizes(9, (0,)), seed=0)}
+        for one in (QuestionSet(known, 3, ""), QuestionSet([*known, letter], 3, ""))
+    ]
+    assert asked[0] == asked[1] != set()
 
 
 def test_answers_are_of_ten_tokens_and_judged_by_containment(bench: Bench, squad: Path) -> None:

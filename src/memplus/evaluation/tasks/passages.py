@@ -34,10 +34,11 @@ def passage_plans(
     """One plan per question; ``sizes.notes`` questions drawn at random, all where there are fewer.
 
     A question is asked after the first passage with which its distance has been written. A
-    passage that holds one of its answers is not unrelated to it, whatever its topic.
+    passage that holds one of its answers is not unrelated to it, whatever its topic. A question
+    that was drawn and has no unrelated passage, such as one whose answer is a letter, is left out.
 
     Raises:
-        ConfigError: no question is short enough, or none has unrelated passages.
+        ConfigError: no question is short enough, or none that was drawn has unrelated passages.
     """
     random = Random(seed)
     short = questions.short(lambda text: len(reference([text])[0])).questions
@@ -54,11 +55,14 @@ def passage_plans(
             if topic != one.topic and not any(contains(text, answer) for answer in one.answers)
         ]
         if not others:
-            raise ConfigError("questions", value=one.question, reason="no passage is unrelated")
+            continue
         name = f"seed {seed}, question {index}"
         steps = _steps(one, tokens[one.passage], others, sizes.distances)
         once = Question(QUESTION, QUESTION, one.question, one.answers)
         plans.append(Plan(name, seed, tuple(steps), (once,)))
+    if asked and not plans:
+        reason = "no passage is unrelated to it"
+        raise ConfigError("questions", value=asked[0].question, reason=reason)
     return plans
 
 
