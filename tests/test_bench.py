@@ -65,6 +65,8 @@ def test_a_system_that_the_model_cannot_serve_is_left_out_with_the_reason() -> N
     # Its weights are of another base than this tiny model.
     assert "weights" in reasons["ret_llm"]
     assert not set(names) & set(reasons)
+    # It could, but is not among "all".
+    assert "name it" in reasons["in_weights"]
 
 
 @pytest.mark.parametrize("name", ["mistral-window", "llama-dynamic"])

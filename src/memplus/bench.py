@@ -17,7 +17,7 @@ from memplus.evaluation.tasks.demonstration import language_documentation
 from memplus.evaluation.tasks.registry import task_class
 from memplus.fields import changed, with_options
 from memplus.mplus.model import MPlus
-from memplus.systems.registry import described, make_systems, usual_systems
+from memplus.systems.registry import BY_NAME_ALONE, described, make_systems, usual_systems
 from memplus.systems.shared import Shared
 
 __all__ = ["make_inputs", "make_task", "open_systems", "run_bench", "servable"]
@@ -98,7 +98,7 @@ def open_systems(systems: Sequence[str] | None, shared: Shared) -> Bench:
 
 
 def servable(shared: Shared) -> tuple[list[str], dict[str, str]]:
-    """Every registered system that this model can serve, and why the others are left out.
+    """The registered systems that run where all are asked for, and why the others do not.
 
     Args:
         shared: the model.
@@ -108,7 +108,9 @@ def servable(shared: Shared) -> tuple[list[str], dict[str, str]]:
     for one in described():
         name = str(one["name"])
         try:
-            if one["missing"]:
+            if name in BY_NAME_ALONE:
+                reasons[name] = BY_NAME_ALONE[name]
+            elif one["missing"]:
                 reasons[name] = f"missing: {one['missing']}"
             else:
                 make_systems([name], shared)[0].open(0)

@@ -62,7 +62,7 @@ bench = typer.Typer(
 
 _SYSTEMS = (
     "Systems to compare, comma-separated, with options after a name: `mplus,memoryllm,bm25:k=4`. "
-    "`memplus bench list` lists them; `all` means all that can run."
+    "`memplus bench list` lists them; `all` means all that can run, `in_weights` excepted."
 )
 Systems = Annotated[
     str | None,

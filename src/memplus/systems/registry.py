@@ -14,7 +14,7 @@ from memplus.systems.protocol import System
 if TYPE_CHECKING:
     from memplus.systems.shared import Shared
 
-__all__ = ["SYSTEMS", "described", "make_systems", "system_class", "usual_systems"]
+__all__ = ["BY_NAME_ALONE", "SYSTEMS", "described", "make_systems", "system_class", "usual_systems"]
 
 SYSTEMS = {
     "mplus": "memplus.systems.mplus:MPlusSystem",
@@ -35,6 +35,8 @@ SYSTEMS = {
     "memlong": "memplus.systems.memlong.system:MemLongSystem",
 }
 """Name -> module and class; the class is made of a ``Shared`` and its options."""
+BY_NAME_ALONE = {"in_weights": "it trains on every text, which takes hours; name it to run it"}
+"""Name -> why a system does not run where all are asked for."""
 
 
 def make_systems(specs: Sequence[str], shared: Shared) -> list[System]:

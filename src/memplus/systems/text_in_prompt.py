@@ -51,7 +51,7 @@ class TextOptions(PromptOptions):
 
     too_long: Literal["cut", "refuse"] = "cut"
     """What happens where the text does not fit the positions: its beginning is left out, or the
-    question is declined."""
+    question is refused: the answer is empty, and nothing was declined."""
 
 
 Options = TypeVar("Options", bound=TextOptions)
@@ -116,17 +116,16 @@ class TextSession:
         return [self._answer(ChatPrompt(question), longest) for question in questions]
 
     def _answer(self, prompt: ChatPrompt, longest: int) -> Reply:
-        system, model = self.system, self.system.shared.mplus
         try:
             fitted = self._fitted(prompt, longest)
         except PositionsError as error:
-            if system.options.too_long == "cut":
+            if self.system.options.too_long == "cut":
                 raise
             remark = f"refused: {error.fields['needed']} positions are needed, "
             remark += f"and there are {error.fields['available']}"
-            return Reply(model.prompt.abstention, declined=True, remark=remark)
+            return Reply("", declined=False, remark=remark)
         reply = answer_from_prompt(
-            system.shared, fitted.ids, longest, alone=self._read(prompt, fitted.before)
+            self.system.shared, fitted.ids, longest, alone=self._read(prompt, fitted.before)
         )
         return replace(reply, remark=self._remark(fitted))
 
