@@ -3,9 +3,10 @@ import math
 
 import pytest
 from rich.console import Console
+from rich.table import Table
 
 from memplus.cli import output as module
-from memplus.cli.output import Output
+from memplus.cli.output import Output, print_piece
 from memplus.errors import EmptyTextError, NotFiniteResultError
 
 
@@ -80,3 +81,22 @@ def test_a_number_that_json_cannot_say_is_named_by_its_place() -> None:
 def test_half_a_character_is_written_as_its_code(capsys: pytest.CaptureFixture[str]) -> None:
     Output(as_json=True).result({"path": "caf\udce9"}, show=show)
     assert json.loads(capsys.readouterr().out) == {"path": "caf\udce9"}
+
+
+def test_what_others_wrote_commands_no_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    out, told = Output(as_json=False), "a\x1b[2Jb\x1b]0;c\x07\x9b\rd\u202ee\t\u00e9"
+    out.line(told)
+    table = Table()
+    table.add_row(told, style="red")
+    out.result({}, show=lambda console: console.print(table))
+    out.note(told)
+    print_piece(told)
+    captured = capsys.readouterr()
+    for shown in (captured.out, captured.err):
+        assert "a\\x1b[2Jb\\x1b]0;c" in shown
+        assert not set("\x07\x9b\r\u202e") & set(shown)
+        assert "\x1b[2J" not in shown
+    assert "\x1b[31m" in captured.out  # a style is the console's own

@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
 
 from memplus.errors import MemplusError, NotFiniteResultError, StreamError
 
@@ -43,10 +44,26 @@ STDOUT = "Standard output"
 Report = Callable[[str, int, int], None]
 
 _PATIENCE_SECONDS = 2.0
+_SHOWN = {
+    code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+    for code in (*range(32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+    if chr(code) not in "\t\n"
+}
+"""What stands for characters that would command a terminal, or turn the direction of a line."""
 
 
 class _Console(Console):
-    """Leaves it to the entry point what becomes of a command whose reader went away."""
+    """Shows what others wrote, and does not obey it.
+
+    It leaves it to the entry point what becomes of a command whose reader went away.
+    """
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterator[Segment]:
+        # Styles become commands to the terminal behind this, and the console's own are marked.
+        for one in super().render(renderable, options):
+            yield one if one.control else Segment(one.text.translate(_SHOWN), one.style)
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
@@ -195,7 +212,7 @@ def print_piece(piece: str) -> None:
         StreamError: stdout does not take it.
     """
     with to_stdout():
-        sys.stdout.write(piece)
+        sys.stdout.write(piece.translate(_SHOWN))
 
 
 def _write_json(data: Mapping[str, Any]) -> None:

@@ -30,7 +30,8 @@ _SHOWN_SOURCES = 12
 
 
 def _size(count: int) -> str:
-    return f"{count:,} bytes ({count / 1e6:.1f} MB)"
+    rounded = f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+    return f"{count:,} bytes ({rounded})"
 
 
 class BudgetError(UsageError):
@@ -51,7 +52,7 @@ class BudgetError(UsageError):
     def __init__(self, *, needed: int, given: int, already: bool = False) -> None:
         takes = f"would take {_size(needed)}"
         if already:
-            takes = f"already takes {_size(needed)}, with its short-term pool full"
+            takes = f"takes {_size(needed)} with its short-term pool full, before any more text"
         self._fill(needed=needed, given=given, takes=takes, limit=_size(given))
 
 
