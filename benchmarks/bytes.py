@@ -168,7 +168,7 @@ class Bench:
             "rung": rung.name,
             "rows": rung.rows,
             "tokens_per_write": config.tokens_per_write,
-            "layers": rung.layers or "all",
+            "layers": rung.layers or model.memory_config.long_term_layers or "all",
         }
         return shown | figures | answers, right
 
