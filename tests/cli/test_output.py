@@ -1,9 +1,11 @@
 import json
 import math
+from collections.abc import Callable
 
 import pytest
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from memplus.cli import output as module
 from memplus.cli.output import Output, print_piece
@@ -88,15 +90,19 @@ def test_what_others_wrote_commands_no_terminal(
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     out, told = Output(as_json=False), "a\x1b[2Jb\x1b]0;c\x07\x9b\rd\u202ee\t\u00e9"
-    out.line(told)
-    table = Table()
+    table = Table(style="blue")
     table.add_row(told, style="red")
-    out.result({}, show=lambda console: console.print(table))
-    out.note(told)
-    print_piece(told)
-    captured = capsys.readouterr()
-    for shown in (captured.out, captured.err):
-        assert "a\\x1b[2Jb\\x1b]0;c" in shown
-        assert not set("\x07\x9b\r\u202e") & set(shown)
-        assert "\x1b[2J" not in shown
-    assert "\x1b[31m" in captured.out  # a style is the console's own
+
+    def shown(act: Callable[[], None]) -> str:
+        act()
+        captured = capsys.readouterr()
+        return captured.out + captured.err
+
+    inside = "a\\x1b[2Jb\\x1b]0;c\\x07\\x9b\\x0dd\\u202ee"
+    assert shown(lambda: out.line(told)).startswith(inside)
+    assert shown(lambda: out.note(told)).startswith(inside)
+    assert shown(lambda: print_piece(told)) == f"{inside}\té"
+    cell = shown(lambda: out.result({}, show=lambda console: console.print(table)))
+    assert f"\x1b[31m{inside}" in cell.replace("\x1b[31m ", "\x1b[31m")
+    text = shown(lambda: out.result({}, show=lambda console: console.print(Text("a\x1b[2Jb"))))
+    assert text == "a\\x1b[2Jb\n"

@@ -19,6 +19,7 @@ from typing import Any, TextIO
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.segment import Segment
+from rich.text import Text
 
 from memplus.errors import MemplusError, NotFiniteResultError, StreamError
 
@@ -58,10 +59,15 @@ class _Console(Console):
     It leaves it to the entry point what becomes of a command whose reader went away.
     """
 
+    def render_str(self, text: str, **given: Any) -> Text:
+        # Before a cell is measured, and before the library drops some of these characters.
+        return super().render_str(text.translate(_SHOWN), **given)
+
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterator[Segment]:
-        # Styles become commands to the terminal behind this, and the console's own are marked.
+        # What was made a Text elsewhere. Styles become commands to the terminal behind this, and
+        # the console's own are marked.
         for one in super().render(renderable, options):
             yield one if one.control else Segment(one.text.translate(_SHOWN), one.style)
 

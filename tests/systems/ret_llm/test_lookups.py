@@ -160,5 +160,11 @@ def test_of_several_values_the_one_that_was_said_last_stands_last() -> None:
 def test_what_is_said_again_is_new_and_stands_where_it_stood() -> None:
     rows = LookUp()(filled([*ROWS, ROWS[0]]), Query(None, None, "Mills")).rows
     assert [row.triple for row in rows] == ROWS[:3]
-    for count, kept in ((3, ROWS[:3]), (2, [ROWS[0], ROWS[2]]), (1, [ROWS[0]]), (0, [])):
+    for count, kept in (
+        (5, ROWS[:3]),
+        (3, ROWS[:3]),
+        (2, [ROWS[0], ROWS[2]]),
+        (1, [ROWS[0]]),
+        (0, []),
+    ):
         assert [row.triple for row in newest(rows, count)] == kept

@@ -120,5 +120,5 @@ def in_order(rows: Iterable[Row]) -> tuple[Row, ...]:
 def newest(rows: Sequence[Row], count: int) -> tuple[Row, ...]:
     """So many of some rows, those that were said last, in the order in which they stand."""
     by_age = sorted(rows, key=lambda row: (row.written, row.id))
-    kept = {row.id for row in by_age[len(by_age) - count :]}
+    kept = {row.id for row in by_age[max(0, len(by_age) - count) :]}
     return tuple(row for row in rows if row.id in kept)
