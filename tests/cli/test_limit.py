@@ -19,7 +19,10 @@ def test_a_limit_below_an_empty_memory_is_refused_with_its_size(
 ) -> None:
     ran = run(*command, "--max-bytes", 100, "--store", tmp_path / "store")
     assert ran.code == 2
-    assert "MB), with its short-term pool full, but its limit is 100 bytes" in ran.err
+    assert (
+        "MB) with its short-term pool full, before any more text, but its limit is 100 bytes"
+        in ran.err
+    )
     assert "`--max-bytes`" in ran.err
     assert not list((tmp_path / "store").glob("memories/*"))
 

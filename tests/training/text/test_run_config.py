@@ -30,7 +30,7 @@ def test_stages_are_shipped_for_every_kind_of_model_and_the_nano_s_recipe() -> N
     stages = {"stage1.yaml", "stage2.yaml", "stage3.yaml"}
     more = stages | {"stage4.yaml"}
     small = {f"{base}/{name}" for base in ("smollm2", "qwen-0.5b") for name in more}
-    small |= {"smollm2/stage5.yaml"}
+    small |= {"smollm2/stage5.yaml", "smollm2/third.yaml"}
     nano = {"nano.yaml", "nano-shipped.yaml"}
     # With as many questions as another system.
     equal = {f"equal/{name}{stage}.yaml" for name in ("mplus", "half") for stage in (1, 2)}
@@ -62,6 +62,14 @@ def test_the_fourth_stage_is_the_third_with_facts_without_end_and_fewer_spans(ba
     weights = {source.kind: source.weight for source in task.sources}
     assert weights["facts"] / sum(weights.values()) == pytest.approx(0.5)
     assert replace(third.tasks[0], sources=task.sources, earlier=0.5) == task
+
+
+def test_the_trial_with_a_third_of_the_layers_is_the_fifth_stage_otherwise() -> None:
+    fifth, third = (load_config(CONFIGS / "smollm2" / f"{n}.yaml") for n in ("stage5", "third"))
+    assert third.model.start == "smollm2"
+    assert third.memory == replace(fifth.memory, long_term_layers="10-19")
+    assert (third.tasks, third.retriever) == (fifth.tasks, fifth.retriever)
+    assert third.run == replace(fifth.run, out=third.run.out)
 
 
 def test_the_fifth_stage_reads_spans_as_the_shipped_model_does() -> None:
