@@ -36,6 +36,8 @@ def enter(name: str, *, threads: int = 1) -> None:
     folder = folder_of(name).resolve()
     if Path(sys.prefix).resolve() == folder:
         return
+    # Packages of the caller's must not be seen in there, by pip or by the peer.
+    os.environ.pop("PYTHONPATH", None)
     _make(folder, _HERE / "requirements" / f"{name}.txt")
     os.environ.update(OMP_NUM_THREADS=str(threads), TOKENIZERS_PARALLELISM="false")
     python = str(folder / "bin" / "python")

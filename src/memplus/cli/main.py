@@ -8,6 +8,7 @@ before: ``memplus --help`` is immediate.
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
@@ -44,6 +45,7 @@ from memplus.cli.pull import pull
 from memplus.cli.serve import serve
 from memplus.cli.tell import tell
 from memplus.cli.train import train
+from memplus.cli.waiting import wait_asleep
 from memplus.cli.write import write
 from memplus.errors import MemplusError, StreamError, UsageError
 from memplus.errors.base import storage_error
@@ -118,6 +120,7 @@ app.add_typer(models)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command and ends the process with its exit code."""
+    wait_asleep(os.environ)
     fill_closed_streams()
     print_any_character()
     read_any_bytes()
