@@ -1,4 +1,4 @@
-"""Every test runs on one thread and never reaches a network."""
+"""Every test runs on one thread; none reaches a network but to fetch smollm2's base."""
 
 import os
 import shutil

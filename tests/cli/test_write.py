@@ -80,7 +80,7 @@ def test_many_short_files_are_announced_and_refused_by_what_they_take(
     monkeypatch.setattr(module, "_MOST", size * 8 // 10)
     ran = run("write", *files, "-m", tmp_path / "other.memory")
     assert ran.code == 2
-    assert "tokens will be written, which takes about" in ran.err
+    assert "tokens are to be written, which takes about" in ran.err
     assert "by default" in ran.err
     assert not (tmp_path / "other.memory").exists()
 

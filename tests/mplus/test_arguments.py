@@ -143,7 +143,7 @@ def test_embeddings_are_read_as_the_ids_that_they_embed(which: int) -> None:
         ("a.memory", "memory must be a Memory or a list of them, not str"),
         (7, "memory must be a Memory or a list of them, not int"),
         ([None], "not NoneType among them"),
-        ([], "0 memories were given for 1 prompts"),
+        ([], "0 memories were given for 1 prompt"),
     ],
 )
 def test_what_is_no_memory_is_refused(memory: Any, message: str) -> None:

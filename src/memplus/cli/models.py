@@ -90,6 +90,7 @@ def _bases() -> list[dict[str, Any]]:
                 "model": base.model,
                 "parameters": base.parameters,
                 "licence": base.licence,
+                "chat_template": base.chat_template,
                 "fetch_bytes": base.nbytes,
                 "sha256": base.sha256,
                 "path": None if found is None else str(found.path),

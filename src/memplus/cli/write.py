@@ -162,7 +162,7 @@ def _announce(out: Output, model: MPlus, memory: Memory, tokens: int, writes: fl
             for rows in narrower
         )
         out.note(
-            f"About {tokens / 1e6:.1f} million tokens will be written, which takes about "
+            f"About {tokens / 1e6:.1f} million tokens are to be written, which takes about "
             f"{tokens * each / 1e9:.1f} GB ({each / 1000:.1f} KB per token). --max-bytes sets a "
             "limit" + (f"; a token takes {others}." if others else ".")
         )

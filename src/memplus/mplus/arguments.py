@@ -256,7 +256,8 @@ def per_row(memory: Any, batch: int, rows: str = "prompts") -> list[Memory]:
         return [memory] * batch
     memories = list(memory)
     if len(memories) != batch:
-        raise UsageError(f"{len(memories)} memories were given for {batch} {rows}.")
+        whose = rows.removesuffix("s") if batch == 1 else rows
+        raise UsageError(f"{len(memories)} memories were given for {batch} {whose}.")
     return memories
 
 
