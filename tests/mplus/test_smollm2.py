@@ -92,7 +92,6 @@ def test_its_name_loads_the_bundle_that_comes_with_it_or_says_that_none_does(
         require_healthy(MPlus.from_pretrained("smollm2", dtype="float32", local_files_only=True))
 
 
-@pytest.mark.long
 def test_adapters_of_rank_8_over_it_are_a_bundle_below_20_mb(
     real: CachedBase, tmp_path: Path
 ) -> None:
@@ -180,7 +179,6 @@ def test_a_fork_goes_its_own_way(model: MPlus, ferry: Memory) -> None:
     assert torch.equal(next_logits(model, ferry), before)
 
 
-@pytest.mark.long
 def test_a_memory_in_a_store_reads_the_same_when_it_is_opened_again(
     model: MPlus, tmp_path: Path
 ) -> None:
@@ -193,7 +191,6 @@ def test_a_memory_in_a_store_reads_the_same_when_it_is_opened_again(
         assert torch.equal(next_logits(model, again), before)
 
 
-@pytest.mark.long
 def test_a_conversation_is_laid_out_by_its_chat_template_with_no_token_cut_and_kept(
     model: MPlus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
