@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+import pytest
 from tests.cli.conftest import QUESTION, Run
+
+from memplus import MPlus
 
 
 def test_it_says_what_the_memory_holds_and_costs(run: Run, told: Path) -> None:
@@ -20,3 +23,11 @@ def test_it_says_the_same_in_json(run: Run, told: Path) -> None:
     ]
     assert 1500 < data["bytes_per_token"] < 1700
     assert data["retrieved"]
+
+
+def test_it_shows_no_empty_tables_where_nothing_is_retrieved(
+    run: Run, told: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MPlus, "retrieve", lambda *_: [])
+    ran = run("inspect", "--memory", told, "--question", QUESTION)
+    assert ran.out.endswith("Nothing is retrieved from the long-term memory.\n")

@@ -102,6 +102,15 @@ def test_progress_is_told_in_bytes_of_the_file(tiny: Path, index: Path, tmp_path
     )
 
 
+def test_nothing_is_said_to_be_fetched_where_the_index_lacks_it(
+    tiny: Path, index: Path, tmp_path: Path
+) -> None:
+    told: list[tuple[str, int, int]] = []
+    with pytest.raises(Unavailable, match="did not give"):
+        from_index(entry_for(tiny), tmp_path, Watch(progress=lambda *now: told.append(now)))
+    assert told == []
+
+
 def test_without_pip_nothing_is_said_to_be_fetched(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

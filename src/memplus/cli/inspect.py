@@ -80,6 +80,9 @@ def _show(console: Console, held: Contents, each: float) -> None:
 
 
 def _show_reach(console: Console, found: list[Retrieved], reached: Reach) -> None:
+    if not found:
+        console.print("Nothing is retrieved from the long-term memory.", markup=False)
+        return
     retrieved = Table("retrieved from", "tokens", "rows", "best score")
     for call in found[:_SHOWN]:
         name = call.source or ("(unnamed)" if call.write_id else "rows that came with the model")

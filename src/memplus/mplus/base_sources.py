@@ -174,13 +174,20 @@ def _refused_by_disk(error: Exception, folder: Path) -> OSError | None:
 
 @contextlib.contextmanager
 def _watched(folder: Path, base: Base, watch: Watch) -> Iterator[None]:
-    """Meanwhile tell how many bytes lie in ``folder``, which is what has been fetched."""
+    """Meanwhile tell how many bytes lie in ``folder``, which is what has been fetched.
+
+    Nothing is told before the first of them: a source that cannot be reached fetches nothing.
+    """
     ended = threading.Event()
-    watch.progress("fetching", 0, base.nbytes)
+
+    def tell() -> None:
+        size = size_of(folder)
+        if size:
+            watch.progress("fetching", min(size, base.nbytes), base.nbytes)
 
     def look() -> None:
         while not ended.wait(_LOOK_SECONDS):
-            watch.progress("fetching", min(size_of(folder), base.nbytes), base.nbytes)
+            tell()
 
     thread = threading.Thread(target=look, daemon=True)
     thread.start()
@@ -189,6 +196,7 @@ def _watched(folder: Path, base: Base, watch: Watch) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
+        tell()  # also of what took less than a look
 
 
 def size_of(folder: Path) -> int:
