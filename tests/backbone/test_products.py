@@ -106,6 +106,10 @@ def test_which_reads_products_serve(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not products_serve(many, key)
     assert products_serve(few, torch.zeros(1, 1, 8, rows).transpose(2, 3))
     few, many, key = few.bfloat16(), many.bfloat16(), key.bfloat16()
+    monkeypatch.setattr(products, "bfloat16_unit", lambda: "AMX")
+    assert not products_serve(many, key)
+    assert products_serve(few, key.transpose(2, 3).contiguous().transpose(2, 3))
+    monkeypatch.setattr(products, "bfloat16_unit", lambda: "AVX512-BF16")
     for fast in (False, True):
         monkeypatch.setattr(products, "multiplies_fast", lambda dtype, fast=fast: fast)
         assert products_serve(many, key)

@@ -1,9 +1,9 @@
 """Attention over many rows in plain products, on the CPU.
 
-The fused kernel of the library multiplies bfloat16 slowly and wants keys row by row. Here the
-queries of a lane are the rows of one product with a block of keys and of one with its values. The
-softmax between them is online: the scores of a block stay in the processor's cache, maxima and
-denominators are float32.
+The fused kernel of the library wants keys row by row, and without AMX it multiplies bfloat16
+slowly. Here the queries of a lane are the rows of one product with a block of keys and of one with
+its values. The softmax between them is online: the scores of a block stay in the processor's cache,
+maxima and denominators are float32.
 
 Shapes: B batch, G key heads, C lanes (B times G), R queries of a lane, P rows, D head width.
 """
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from memplus.backbone.processor import multiplies_fast
+from memplus.backbone.processor import bfloat16_unit, multiplies_fast
 
 __all__ = ["attend_rows", "attend_token", "empty_keys", "products_serve", "token_served"]
 
@@ -44,6 +44,8 @@ def products_serve(query: Tensor, key: Tensor) -> bool:
         return True
     if query.dtype not in (torch.bfloat16, torch.float16):
         return False
+    if query.dtype == torch.bfloat16 and bfloat16_unit() == "AMX":
+        return False  # the fused kernel multiplies with it too, and keeps scores where they are
     queries = query.shape[2]
     if query.numel() * key.shape[2] <= _SMALL:
         return False
