@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from memplus.mplus.model import MPlus
 from memplus.training.engine.common_config import OptimizerConfig
+from memplus.training.engine.muon import Muon
 
 __all__ = ["choose_trainable", "make_optimizers", "optimizer_tensors", "restore_optimizers"]
 
@@ -61,12 +62,7 @@ def make_optimizers(
     groups = [{"params": vectors, "lr": rate, "weight_decay": 0.0}]
     made: list[Optimizer] = []
     if config.kind == "muon":
-        made.append(
-            torch.optim.Muon(
-                matrices, lr=rate, weight_decay=decay, momentum=_MOMENTUM,
-                adjust_lr_fn="match_rms_adamw",
-            )
-        )  # fmt: skip
+        made.append(Muon(matrices, rate, decay, _MOMENTUM))
     else:
         groups.append({"params": matrices, "lr": rate, "weight_decay": decay})
     groups.append({"params": asks, "lr": retriever_rate, "weight_decay": decay})
