@@ -1,5 +1,13 @@
 from __future__ import annotations
 
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 from memplus.training.notes.ahead import made_ahead
 from memplus.training.notes.episodes import EpisodeMaker
 from memplus.training.notes.jobs import JobSource, NotesJob
@@ -20,3 +28,46 @@ def test_episodes_made_ahead_are_those_made_there_and_then(maker: EpisodeMaker) 
         for name, part in vars(other.episode).items():
             assert part.equal(getattr(one.episode, name)), name
             assert part.dtype == getattr(one.episode, name).dtype
+
+
+KILLED = """
+import os, pickle, signal, sys
+from memplus.training.notes.ahead import made_ahead
+
+def main():
+    with open(sys.argv[1], "rb") as file, made_ahead(pickle.load(file), 1) as source:
+        source.draw(5, 7, 0, 0)
+        print(*source._pool._processes, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def test_the_processes_of_a_killed_training_end(maker: EpisodeMaker, tmp_path: Path) -> None:
+    script, saved = tmp_path / "killed.py", tmp_path / "maker.pickle"
+    script.write_text(KILLED, encoding="utf-8")
+    saved.write_bytes(pickle.dumps(maker))
+    # Not by pipes: the end of one that the maker holds would not be seen before it ended.
+    with (tmp_path / "out").open("w+", encoding="utf-8") as out:
+        ran = subprocess.run(
+            [sys.executable, script, saved], stdout=out, stderr=out, timeout=120, check=False
+        )
+        out.seek(0)
+        made = out.read().splitlines()
+    assert ran.returncode == -signal.SIGKILL, made
+    (number,) = made[0].split()
+    until = time.monotonic() + 30
+    while _runs(int(number)):
+        assert time.monotonic() < until, "it still waits for work"
+        time.sleep(0.1)
+
+
+def _runs(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    state = Path(f"/proc/{number}/stat")  # a dead one that nobody has waited for runs no more
+    return not state.exists() or ") Z " not in state.read_text()

@@ -7,10 +7,12 @@ wait for it. What is made does not depend on who makes it.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import replace
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 from typing import Any
 
 import torch
@@ -68,8 +70,17 @@ class _Ahead:
 
 
 def _begin(maker: EpisodeMaker) -> None:
+    Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     _makers[:] = [maker]
+
+
+def _end_with_parent() -> None:
+    """A killed process tells its pool nothing: what it started would wait for work for ever."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _draw(key: _Key) -> _Made:
