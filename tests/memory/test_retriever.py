@@ -41,8 +41,12 @@ def test_retrieved_rows_are_read_oldest_first_and_later_ones_first_among_equals(
     assert oldest_first(torch.tensor([0, 1, 2, 3]), birth).tolist() == [1, 3, 2, 0]
 
 
+@pytest.mark.parametrize("at_a_time", [1, 4 * 15, 9 * 15, 1 << 20])
 @pytest.mark.parametrize("shared_keys", [False, True])
-def test_a_batch_has_the_scores_of_its_prompts_one_by_one(shared_keys: bool) -> None:
+def test_a_batch_has_the_scores_of_its_prompts_one_by_one(
+    shared_keys: bool, at_a_time: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retriever, "_MATCHES", at_a_time)
     generator = torch.Generator().manual_seed(0)
     queries = torch.randn(3, 5, 4, generator=generator)
     keys = torch.randn(*(() if shared_keys else (3,)), 9, 4, generator=generator)
@@ -50,6 +54,9 @@ def test_a_batch_has_the_scores_of_its_prompts_one_by_one(shared_keys: bool) -> 
     for index, own in enumerate(queries):
         alone = retrieval_scores(own, keys if shared_keys else keys[index])
         torch.testing.assert_close(batch[index], alone)
+    torch.testing.assert_close(batch, retrieval_scores(queries.requires_grad_(), keys).detach())
+    none = retrieval_scores(queries[:0].detach(), keys[:0] if keys.dim() == 3 else keys)
+    assert none.shape == (0, 9)
 
 
 def test_a_share_of_nothing_is_padding() -> None:

@@ -29,7 +29,9 @@ __all__ = [
 ]
 
 _BLOCK = 16_384
-"""Rows scored at a time."""
+"""Rows scored at a time for one prompt."""
+_MATCHES = 1 << 21
+"""Of tokens and rows, computed at a time for many."""
 _WEIGHT = 32.0
 """Scale of ``span_weights``: they are of the size of other weights, so that they learn as fast."""
 _SHARPNESS = 1.5
@@ -170,8 +172,17 @@ def retrieval_scores(queries: Tensor, keys: Tensor, share: Tensor | None = None)
     """
     if queries.dim() == 2 and share is None:
         return _scores_of_one(queries, keys)
-    matches = torch.sigmoid(queries.float() @ keys.float().transpose(-1, -2))
-    return mean_match(matches, share)
+    if torch.is_grad_enabled() and (queries.requires_grad or keys.requires_grad):
+        matches = torch.sigmoid(queries.float() @ keys.float().transpose(-1, -2))
+        return mean_match(matches, share)
+    # Block by block, so that the matches of many prompts stay in the cache.
+    asked, tokens = queries.float(), max(1, queries[..., 0].numel())
+    rows = keys.shape[-2] if keys.is_cuda else _MATCHES // tokens
+    found = [
+        mean_match((asked @ block.float().transpose(-1, -2)).sigmoid_(), share)
+        for block in keys.split(max(1, rows), dim=-2)
+    ]
+    return torch.cat(found, dim=-1)
 
 
 def _scores_of_one(queries: Tensor, keys: Tensor) -> Tensor:
