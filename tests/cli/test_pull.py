@@ -51,6 +51,20 @@ def test_a_damaged_model_is_made_anew(run: Run, gguf: Path, tmp_path: Path) -> N
     assert weights.read_bytes() == content
 
 
+def test_a_damaged_model_stays_until_another_can_be_made(
+    run: Run, gguf: Path, tmp_path: Path
+) -> None:
+    run("pull", "tiny", "--from", gguf)
+    weights = tmp_path / "cache" / "bases" / "tiny" / "model.safetensors"
+    weights.write_bytes(bytes(weights.stat().st_size))
+    for given in ([], ["--from", tmp_path / "nothere.gguf"]):
+        ran = run("pull", "tiny", *given)
+        assert (ran.code, "is damaged" in ran.err) == (2 if given else 1, True)
+        assert weights.is_file()
+    assert run("pull", "tiny", "--from", gguf).code == 0
+    assert run("pull", "tiny").out.startswith("tiny was already in the cache")
+
+
 def test_from_the_index_with_one_line_on_what_is_fetched(
     run: Run, gguf: Path, tmp_path: Path
 ) -> None:

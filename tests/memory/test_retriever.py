@@ -54,8 +54,12 @@ def test_a_batch_has_the_scores_of_its_prompts_one_by_one(
     for index, own in enumerate(queries):
         alone = retrieval_scores(own, keys if shared_keys else keys[index])
         torch.testing.assert_close(batch[index], alone)
-    torch.testing.assert_close(batch, retrieval_scores(queries.requires_grad_(), keys).detach())
-    none = retrieval_scores(queries[:0].detach(), keys[:0] if keys.dim() == 3 else keys)
+    share = torch.rand(3, 5, generator=generator)
+    weighed = retrieval_scores(queries, keys, share)
+    none = retrieval_scores(queries[:0], keys[:0] if keys.dim() == 3 else keys)
+    queries.requires_grad_()  # all at once then
+    torch.testing.assert_close(batch, retrieval_scores(queries, keys).detach())
+    torch.testing.assert_close(weighed, retrieval_scores(queries, keys, share).detach())
     assert none.shape == (0, 9)
 
 

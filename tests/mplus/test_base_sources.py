@@ -102,12 +102,17 @@ def test_progress_is_told_in_bytes_of_the_file(tiny: Path, index: Path, tmp_path
     )
 
 
+@pytest.mark.parametrize("left", [0, 1000], ids=["empty", "a wheel of an earlier call"])
 def test_nothing_is_said_to_be_fetched_where_the_index_lacks_it(
-    tiny: Path, index: Path, tmp_path: Path
+    tiny: Path, index: Path, tmp_path: Path, left: int
 ) -> None:
+    base = entry_for(tiny, parts=2)
+    if left:
+        (tmp_path / "wheels").mkdir()
+        (tmp_path / "wheels" / "001.whl").write_bytes(bytes(left))
     told: list[tuple[str, int, int]] = []
     with pytest.raises(Unavailable, match="did not give"):
-        from_index(entry_for(tiny), tmp_path, Watch(progress=lambda *now: told.append(now)))
+        from_index(base, tmp_path, Watch(progress=lambda *now: told.append(now)))
     assert told == []
 
 

@@ -130,6 +130,8 @@ def test_requests_that_make_no_sense_are_usage_errors() -> None:
     memory = model.new_memory()
     with pytest.raises(UsageError, match="2 memories were given for 3 prompts"):
         model(some_ids(3, 4), memory=[memory, memory.fork()])
+    with pytest.raises(UsageError, match="1 memory was given for 2 prompts"):
+        model(some_ids(2, 4), memory=[memory])
     with pytest.raises(UsageError, match="T >= 1"):
         model(torch.empty(1, 0, dtype=torch.long), memory=memory)
     with pytest.raises(UsageError, match="attention_mask has shape"):

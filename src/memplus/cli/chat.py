@@ -28,10 +28,10 @@ def chat(
     """Chat; turns that leave the window are written to the memory, which is saved at the end.
 
     One turn per line, until end of input or Ctrl-C. A later chat with the same memory knows what
-    was said. The bundled models answer from their memory: of anything else they say that they have
-    no note. If the model has no chat template, a line that ends in a question mark is a question
-    and any other a statement to remember; if it has one, plain statements are noted without a
-    reply.
+    was said. The bundled models answer from their memory: of anything else they mostly say that
+    they have no note. If the model has no chat template, a line that ends in a question mark is a
+    question and any other a statement to remember; if it has one, plain statements are noted
+    without a reply.
     """
     from memplus.sessions.conversation import Conversation
 

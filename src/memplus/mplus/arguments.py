@@ -257,7 +257,8 @@ def per_row(memory: Any, batch: int, rows: str = "prompts") -> list[Memory]:
     memories = list(memory)
     if len(memories) != batch:
         whose = rows.removesuffix("s") if batch == 1 else rows
-        raise UsageError(f"{len(memories)} memories were given for {batch} {whose}.")
+        given = "1 memory was" if len(memories) == 1 else f"{len(memories)} memories were"
+        raise UsageError(f"{given} given for {batch} {whose}.")
     return memories
 
 

@@ -194,6 +194,7 @@ def pull(
     cache: Path | None = None,
     watch: Watch = QUIET,
     sources: Sequence[Source] = SOURCES,
+    verify: bool = False,
 ) -> CachedBase:
     """The base model, fetched and converted where the cache does not hold it yet.
 
@@ -203,6 +204,8 @@ def pull(
         cache: the folder; ``cache_folder()`` by default.
         watch: who is told what happens.
         sources: asked in this order where no files are given.
+        verify: read what the cache holds, and make it anew if it is damaged; until another is
+            whole, it stays.
 
     Raises:
         NotFoundError, UsageError, BasePartsError, BaseFileError: the files cannot be used.
@@ -214,7 +217,7 @@ def pull(
         UnsupportedModelError, WeightsError: the libraries here cannot read the file.
     """
     root = cache_folder() if cache is None else cache
-    found = cached_base(base, root)
+    found = _found(base, root, verify=verify)
     if found is not None and not files:
         return found
     if not files and not sources:
@@ -223,7 +226,7 @@ def pull(
     with storage_errors(target):
         root.mkdir(parents=True, exist_ok=True)
         with _alone(target, watch):
-            found = cached_base(base, root)
+            found = _found(base, root, verify=verify)  # another process may have made it
             if found is not None and not files:
                 return found
             with _workplace(root, base) as work:
@@ -236,6 +239,11 @@ def pull(
                 if found is None:
                     _make(base, gguf, work, target, watch)
     return cached_base(base, root) or _vanished(target)
+
+
+def _found(base: Base, root: Path, *, verify: bool) -> CachedBase | None:
+    found = cached_base(base, root)
+    return None if found is not None and verify and is_damaged(found) else found
 
 
 def remove_base(name: str, *, cache: Path | None = None) -> int:

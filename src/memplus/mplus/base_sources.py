@@ -61,7 +61,7 @@ Source: TypeAlias = Callable[[Base, Path, Watch], list[Path]]
 """Puts files that carry a model's GGUF into a folder and returns them.
 
 Raises ``Unavailable``, or ``OSError`` where the folder's disk refused. ``fetching`` is told to the
-watch before anything is fetched.
+watch once bytes come.
 """
 
 
@@ -176,13 +176,14 @@ def _refused_by_disk(error: Exception, folder: Path) -> OSError | None:
 def _watched(folder: Path, base: Base, watch: Watch) -> Iterator[None]:
     """Meanwhile tell how many bytes lie in ``folder``, which is what has been fetched.
 
-    Nothing is told before the first of them: a source that cannot be reached fetches nothing.
+    Nothing is told before more lie there than at the beginning, when wheels may be left of an
+    earlier call: a source that cannot be reached fetches nothing.
     """
-    ended = threading.Event()
+    ended, before = threading.Event(), size_of(folder)
 
     def tell() -> None:
         size = size_of(folder)
-        if size:
+        if size > before:
             watch.progress("fetching", min(size, base.nbytes), base.nbytes)
 
     def look() -> None:
