@@ -187,7 +187,7 @@ def nano(
     out: Annotated[
         Path, typer.Option("--out", help="Output folder; the model is saved in OUT/final.")
     ] = Path("runs/nano"),
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Total steps.")] = 4000,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Total steps.")] = 2500,
     recipe: Annotated[
         Path | None,
         typer.Option("--recipe", help="Recipe (YAML) to use instead of the bundled one."),

@@ -54,7 +54,7 @@ class NanoRun:
     """Text files, ``.gz`` and ``.jsonl`` among them."""
     out: Path
     """Folder of the run: checkpoints, ``metrics.jsonl``, the finished model in ``final``."""
-    steps: int = 4000
+    steps: int = 2500
     """Steps in all."""
     seed: int = 0
     recipe: Path = RECIPE
