@@ -57,9 +57,13 @@ def test_a_batch_has_the_scores_of_its_prompts_one_by_one(
     share = torch.rand(3, 5, generator=generator)
     weighed = retrieval_scores(queries, keys, share)
     none = retrieval_scores(queries[:0], keys[:0] if keys.dim() == 3 else keys)
-    queries.requires_grad_()  # all at once then
-    torch.testing.assert_close(batch, retrieval_scores(queries, keys).detach())
-    torch.testing.assert_close(weighed, retrieval_scores(queries, keys, share).detach())
+    matches = torch.sigmoid(queries @ keys.transpose(-1, -2))
+    torch.testing.assert_close(batch, mean_match(matches, None))
+    torch.testing.assert_close(weighed, mean_match(matches, share))
+    queries.requires_grad_()
+    (slow,) = torch.autograd.grad(torch.sigmoid(queries @ keys.mT).mean(dim=1).sum(), queries)
+    (found,) = torch.autograd.grad(retrieval_scores(queries, keys).sum(), queries)
+    torch.testing.assert_close(found, slow)
     assert none.shape == (0, 9)
 
 

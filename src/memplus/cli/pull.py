@@ -53,21 +53,22 @@ def pull(
         )
     base = find_base(name)
     cached = cached_base(base)
-    if cached is not None and is_damaged(cached):
+    damaged = cached is not None and is_damaged(cached)
+    if damaged:
         out.note(f"{name} in the cache is damaged: it is made anew.")
-        cached = None
-    found = fetch(base, [*(files or []), *(further or [])], out, verify=cached is None)
+    found = fetch(base, [*(files or []), *(further or [])], out, verify=damaged)
+    was_cached = cached is not None and not damaged
     data = {
         "name": found.name,
         "path": str(found.path),
         "bytes": found.nbytes,
         "sha256": found.sha256,
         "licence": base.licence,
-        "was_cached": cached is not None,
+        "was_cached": was_cached,
     }
 
     def show(console: Console) -> None:
-        word = "was already in the cache" if cached is not None else "is in the cache"
+        word = "was already in the cache" if was_cached else "is in the cache"
         console.print(f"{name} {word}: {found.path}, {found.nbytes / 1e6:.1f} MB.", markup=False)
 
     out.result(data, show=show)

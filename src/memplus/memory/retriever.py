@@ -172,9 +172,6 @@ def retrieval_scores(queries: Tensor, keys: Tensor, share: Tensor | None = None)
     """
     if queries.dim() == 2 and share is None:
         return _scores_of_one(queries, keys)
-    if torch.is_grad_enabled() and (queries.requires_grad or keys.requires_grad):
-        matches = torch.sigmoid(queries.float() @ keys.float().transpose(-1, -2))
-        return mean_match(matches, share)
     # Block by block, so that the matches of many prompts stay in the cache.
     asked, tokens = queries.float(), max(1, queries[..., 0].numel())
     rows = keys.shape[-2] if keys.is_cuda else _MATCHES // tokens

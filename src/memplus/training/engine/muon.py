@@ -21,7 +21,11 @@ class Muon(torch.optim.Muon):
     rates and weight decay serve.
 
     Args:
-        params, lr, weight_decay, momentum: as in ``torch.optim.Muon``.
+        params: matrices, each (rows, columns).
+        lr, weight_decay, momentum: as in ``torch.optim.Muon``.
+
+    Raises:
+        ValueError: a weight is no matrix.
     """
 
     def __init__(
@@ -31,7 +35,14 @@ class Muon(torch.optim.Muon):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Move every weight that has a gradient."""
+        """Move every weight that has a gradient.
+
+        Args:
+            closure: computes the loss and its gradients before; None: they are there.
+
+        Returns:
+            What the closure returned.
+        """
         loss = None
         if closure is not None:
             with torch.enable_grad():
